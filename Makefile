@@ -1,0 +1,67 @@
+# Every target makes what it needs from a bare checkout: CPython 3.12 or newer, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test lint types pytest test-slow test-gpu format docs bench real-crowds clean
+
+help:
+	@echo "make demo         simulate a crowd and compare the methods"
+	@echo "make test         lint, types and tests"
+	@echo "make test-slow    the tests that take minutes"
+	@echo "make test-gpu     the tests that need an accelerator"
+	@echo "make lint format  check or mend the layout of the code"
+	@echo "make docs         build the documentation into build/docs"
+	@echo "make bench        measure speed, JSON into build/bench.json"
+	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \
+		|| { echo "Python 3.12 or newer is needed: make PYTHON=/path/to/python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.plain: $(BIN)/python pyproject.toml
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.plain
+	$(PIP) install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.plain
+	$(PIP) install --quiet --editable '.[docs]'
+	@touch $@
+
+demo: $(VENV)/.plain
+	$(BIN)/gtx-bayes demo --output build/demo
+
+test: lint types pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+# Twice: everything in float32, then all but whole programs in float64.
+pytest: $(VENV)/.test
+	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 -m "not slow"
+	JAX_ENABLE_X64=1 $(BIN)/pytest -n 2 -m "not slow and not end_to_end"
+
+test-slow: $(VENV)/.test
+	$(BIN)/pytest -m slow
+
+test-gpu: $(VENV)/.test
+	$(BIN)/pytest -m "gpu or kernel"
+
+format: $(VENV)/.test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env docs build/docs
+
+clean:
+	rm -rf build $(VENV) .venv-peers

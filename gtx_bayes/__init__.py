@@ -1,0 +1,71 @@
+"""Labels of varying quality and a little gold in; honest class posteriors and intervals out.
+
+Everything a user needs by name is here. Names are imported on first use, so that a program which
+only wants one of them, such as the command line, does not wait for all.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gtx_bayes.aggregation.aggregate import METHODS as METHODS
+    from gtx_bayes.aggregation.aggregate import Aggregation as Aggregation
+    from gtx_bayes.aggregation.aggregate import aggregate as aggregate
+    from gtx_bayes.aggregation.gtx import Gtx as Gtx
+    from gtx_bayes.aggregation.majority_vote import MajorityVote as MajorityVote
+    from gtx_bayes.aggregation.soft_vote import SoftVote as SoftVote
+    from gtx_bayes.aggregation.weighted_majority_vote import (
+        WeightedMajorityVote as WeightedMajorityVote,
+    )
+    from gtx_bayes.crowd import Crowd as Crowd
+    from gtx_bayes.errors import InputError as InputError
+    from gtx_bayes.inference.beta import BetaPosterior as BetaPosterior
+    from gtx_bayes.inference.beta import CohortPrior as CohortPrior
+    from gtx_bayes.inference.gold_counts import gold_counts as gold_counts
+    from gtx_bayes.inference.plug_in import accuracy_mle as accuracy_mle
+    from gtx_bayes.io.readers import read_crowd as read_crowd
+    from gtx_bayes.labelers.one_coin import OneCoin as OneCoin
+    from gtx_bayes.labels import MISSING as MISSING
+    from gtx_bayes.labels import Assessment as Assessment
+    from gtx_bayes.labels import Labels as Labels
+    from gtx_bayes.posterior import batch_class_posterior as batch_class_posterior
+    from gtx_bayes.posterior import batch_log_odds as batch_log_odds
+    from gtx_bayes.posterior import class_posterior as class_posterior
+    from gtx_bayes.simulation import simulate_crowd as simulate_crowd
+
+_HOME = {
+    "METHODS": "aggregation.aggregate",
+    "Aggregation": "aggregation.aggregate",
+    "Assessment": "labels",
+    "BetaPosterior": "inference.beta",
+    "CohortPrior": "inference.beta",
+    "Crowd": "crowd",
+    "Gtx": "aggregation.gtx",
+    "InputError": "errors",
+    "Labels": "labels",
+    "MISSING": "labels",
+    "MajorityVote": "aggregation.majority_vote",
+    "OneCoin": "labelers.one_coin",
+    "SoftVote": "aggregation.soft_vote",
+    "WeightedMajorityVote": "aggregation.weighted_majority_vote",
+    "accuracy_mle": "inference.plug_in",
+    "aggregate": "aggregation.aggregate",
+    "batch_class_posterior": "posterior",
+    "batch_log_odds": "posterior",
+    "class_posterior": "posterior",
+    "gold_counts": "inference.gold_counts",
+    "read_crowd": "io.readers",
+    "simulate_crowd": "simulation",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gtx_bayes' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"gtx_bayes.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,154 @@
+"""From a crowd to a result: fit a method by name, score every example, keep gold as it is."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from jaxtyping import Array, Float, Key
+
+from gtx_bayes import decisions
+from gtx_bayes.aggregation import (
+    gtx,
+    gtx_bayes,
+    majority_vote,
+    soft_vote,
+    weighted_majority_vote,
+)
+from gtx_bayes.aggregation.base import Fit
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.labels import Assessment
+from gtx_bayes.posterior import ClassPrior
+
+METHODS: dict[str, Callable[..., Fit]] = {
+    method.NAME: method.fit
+    for method in (majority_vote, weighted_majority_vote, soft_vote, gtx, gtx_bayes)
+}
+"""Every method by name: functions from labels, assessment and class prior to a `Fit`."""
+
+DEFAULT_METHOD = gtx_bayes.NAME
+
+
+@dataclasses.dataclass(frozen=True)
+class Aggregation:
+    """The result of one method on one crowd.
+
+    Attributes:
+        method: name of the method.
+        crowd: what it was applied to.
+        fit: the fitted method and what it says of the labelers.
+        class_probs: probability of each class of each example; one at the known label of gold.
+        class_prior: the prior used; None stands for a uniform one.
+    """
+
+    method: str
+    crowd: Crowd
+    fit: Fit
+    class_probs: Float[Array, "num_examples num_classes"]
+    class_prior: ClassPrior | None = None
+
+    def examples(self, key: Key[Array, ""]) -> pd.DataFrame:
+        """One row per example: hard label, confidence, counts, and every class's probability.
+
+        Args:
+            key: decides the hard label where classes tie; column `num_tied` shows where.
+        """
+        probs = np.asarray(self.class_probs)
+        crowd = self.crowd
+        columns: dict[str, Any] = {
+            "task": crowd.example_names,
+            "label": crowd.class_names[np.asarray(decisions.hard_label(key, self.class_probs))],
+            "confidence": np.asarray(decisions.confidence(self.class_probs)),
+            "num_labels": np.asarray(crowd.labels.labels_per_example()),
+            "num_tied": np.asarray(decisions.num_tied(self.class_probs)),
+            "is_gold": np.asarray(crowd.assessment.is_gold),
+        }
+        for k, name in enumerate(crowd.class_names):
+            columns[f"prob_{name}"] = probs[:, k]
+        return pd.DataFrame(columns)
+
+    def labelers(self) -> pd.DataFrame:
+        """One row per labeler: accuracy with its interval, and the counts behind it."""
+        found = self.fit.labelers
+        return pd.DataFrame(
+            {
+                "worker": self.crowd.labeler_names,
+                "accuracy": found.accuracy,
+                "ci_low": found.ci_low,
+                "ci_high": found.ci_high,
+                "num_gold": np.asarray(found.counts.num_gold),
+                "num_correct": np.asarray(found.counts.num_correct),
+                "num_labels": np.asarray(self.crowd.labels.labels_per_labeler()),
+                "prob_worse_than_chance": found.prob_worse_than_chance,
+            }
+        )
+
+    def open_confidence(self) -> npt.NDArray[np.floating]:
+        """Confidence of the examples that are not gold."""
+        return np.asarray(decisions.confidence(self.class_probs))[
+            ~np.asarray(self.crowd.assessment.is_gold)
+        ]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about the tables and the fit."""
+        return (*self.crowd.notes, *self.fit.notes)
+
+
+def aggregate(
+    crowd: Crowd, method: str = DEFAULT_METHOD, *, class_prior: npt.ArrayLike | None = None
+) -> Aggregation:
+    """Apply a method to a crowd.
+
+    Args:
+        crowd: the answers and the gold.
+        method: a name in `METHODS`.
+        class_prior: probability of each class, shape (num_classes,), or of each class of each
+            example, shape (num_examples, num_classes); uniform when absent.
+
+    Raises:
+        InputError: for an unknown method, a method that needs gold without any, or a class prior
+            that is none.
+    """
+    if method not in METHODS:
+        raise InputError(
+            f"there is no method '{method}'.", mend=f"The methods are {', '.join(METHODS)}."
+        )
+    prior = None if class_prior is None else _check_prior(class_prior, crowd)
+    fit = METHODS[method](crowd.labels, crowd.assessment, prior)
+    class_probs = clamp_gold(fit.aggregator.class_probs(crowd.labels), crowd.assessment)
+    return Aggregation(method, crowd, fit, class_probs, prior)
+
+
+def clamp_gold(
+    class_probs: Float[Array, "num_examples num_classes"], assessment: Assessment
+) -> Float[Array, "num_examples num_classes"]:
+    """Gold examples keep their known label, with probability one."""
+    known = jax.nn.one_hot(assessment.true_label, assessment.num_classes, dtype=class_probs.dtype)
+    return jnp.where(assessment.is_gold[:, None], known, class_probs)
+
+
+def _check_prior(class_prior: npt.ArrayLike, crowd: Crowd) -> ClassPrior:
+    prior = np.asarray(class_prior, np.float64)
+    num_examples, num_classes = crowd.labels.num_examples, crowd.labels.num_classes
+    if prior.shape not in ((num_classes,), (num_examples, num_classes)):
+        raise InputError(
+            f"the class prior has shape {prior.shape}.",
+            mend=f"Give {num_classes} probabilities, in the order "
+            f"{[str(name) for name in crowd.class_names]}, for all examples or for each.",
+        )
+    if not np.isfinite(prior).all() or (prior < 0).any():
+        raise InputError(
+            "the class prior holds values that are no probabilities.", mend="Give values in [0, 1]."
+        )
+    if not np.allclose(prior.sum(axis=-1), 1.0, atol=1e-6):
+        raise InputError(
+            f"the class prior sums to {prior.sum(axis=-1).flat[0]:g}.",
+            mend="Give probabilities that sum to 1.",
+        )
+    return jnp.asarray(prior, float)

@@ -1,0 +1,85 @@
+"""What every aggregation method is and what fitting one returns."""
+
+import abc
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Float
+
+from gtx_bayes.errors import InputError
+from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.gold_counts import GoldCounts
+from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.votes import AnyLabels
+
+INTERVAL_PROB = 0.95
+"""Level of the intervals in results."""
+
+
+class AbstractAggregator(abc.ABC):
+    """A rule from answers to class probabilities: a frozen pytree dataclass, its numbers known.
+
+    A subclass is final.
+    """
+
+    @abc.abstractmethod
+    def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
+        """Probability of every class of every example; examples without answers included."""
+
+
+class LabelerAccuracy(NamedTuple):
+    """What a fit says of every labeler.
+
+    Attributes:
+        accuracy: the accuracy the method works with; NaN where it has none.
+        ci_low: lower limit of its interval at `INTERVAL_PROB`; NaN where there is none.
+        ci_high: upper limit.
+        interval: which kind of interval it is, in words.
+        counts: right answers and answers to gold.
+        prob_worse_than_chance: posterior probability of guessing better; NaN without a posterior.
+    """
+
+    accuracy: npt.NDArray[np.floating]
+    ci_low: npt.NDArray[np.floating]
+    ci_high: npt.NDArray[np.floating]
+    interval: str
+    counts: GoldCounts
+    prob_worse_than_chance: npt.NDArray[np.floating]
+
+
+class Fit(NamedTuple):
+    """A method fitted to a crowd.
+
+    Attributes:
+        aggregator: the rule, with the numbers found.
+        labelers: what was found of the labelers.
+        model: the labeler model behind it, or "votes".
+        notes: what a user should know about the fit.
+        posterior: posterior of the labelers' accuracies, for methods that have one.
+    """
+
+    aggregator: AbstractAggregator
+    labelers: LabelerAccuracy
+    model: str
+    notes: tuple[str, ...] = ()
+    posterior: BetaPosterior | None = None
+
+
+def vote_shares(
+    votes: Float[Array, "num_classes num_examples"],
+) -> Float[Array, "num_examples num_classes"]:
+    """Votes over their sum, per example; uniform where nobody voted with any weight."""
+    total = jnp.sum(votes, axis=0, keepdims=True)
+    shares = votes / jnp.where(total > 0, total, 1.0)
+    return jnp.where(total > 0, shares, 1.0 / votes.shape[0]).T
+
+
+def refuse_class_prior(method: str, class_prior: ClassPrior | None) -> None:
+    """Raise `InputError` if a prior is given to a method of votes, which has no use for it."""
+    if class_prior is not None:
+        raise InputError(
+            f"{method} counts votes and takes no class prior.",
+            mend="Leave the prior out, or use gtx or gtx-bayes.",
+        )

@@ -1,0 +1,46 @@
+"""Majority voting (MV): every labeler has one vote (paper, sec. 3.1)."""
+
+import dataclasses
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gtx_bayes.aggregation.base import AbstractAggregator, Fit, refuse_class_prior, vote_shares
+from gtx_bayes.aggregation.gold_accuracy import labeler_accuracy
+from gtx_bayes.inference.gold_counts import gold_counts
+from gtx_bayes.inference.plug_in import accuracy_mle
+from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.votes import AnyLabels, class_votes
+
+NAME: Final = "majority-vote"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class MajorityVote(AbstractAggregator):
+    """The proportion of votes for each class.
+
+    Attributes:
+        num_classes: number of classes.
+    """
+
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
+        """Vote shares; uniform for an example without answers."""
+        num_labelers = labels.num_labelers if isinstance(labels, Labels) else labels.shape[0]
+        return vote_shares(class_votes(labels, jnp.ones(num_labelers), self.num_classes))
+
+
+def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:
+    """Nothing to learn; accuracies on gold are reported where there is any.
+
+    Raises:
+        InputError: if a class prior is given.
+    """
+    refuse_class_prior(NAME, class_prior)
+    found = accuracy_mle(gold_counts(labels, assessment))
+    return Fit(MajorityVote(labels.num_classes), labeler_accuracy(found, pooled=False), "votes")

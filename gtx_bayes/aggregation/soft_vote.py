@@ -1,0 +1,56 @@
+"""Soft voting (SV): every vote spread over the classes by accuracy (paper, sec. 3.1)."""
+
+import dataclasses
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gtx_bayes.aggregation.base import AbstractAggregator, Fit, refuse_class_prior, vote_shares
+from gtx_bayes.aggregation.gold_accuracy import labeler_accuracy, plug_in_accuracy, pooled_note
+from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.votes import AnyLabels, class_votes
+
+NAME: Final = "soft-vote"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SoftVote(AbstractAggregator):
+    r"""Each answer gives its accuracy to its class and shares the rest among the others.
+
+    .. math:: \frac{1}{|\mathcal{J}(i)|} \sum_j \left( \hat\alpha_j I[y_i^j = y] +
+        \frac{1 - \hat\alpha_j}{K - 1} I[y_i^j \neq y] \right)
+
+    Attributes:
+        accuracy: accuracy of each labeler.
+        num_classes: number of classes.
+    """
+
+    accuracy: Float[Array, " num_labelers"]
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
+        """Mean of the answers' soft votes; uniform for an example without answers."""
+        to_others = (1.0 - self.accuracy) / (self.num_classes - 1)
+        right = class_votes(labels, self.accuracy, self.num_classes)
+        wrong = class_votes(labels, to_others, self.num_classes)
+        return vote_shares(right + (jnp.sum(wrong, axis=0, keepdims=True) - wrong))
+
+
+def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:
+    """Accuracies from gold (Eq. 4).
+
+    Raises:
+        InputError: if there is no gold, or a class prior is given.
+    """
+    refuse_class_prior(NAME, class_prior)
+    found = plug_in_accuracy(NAME, labels, assessment)
+    return Fit(
+        SoftVote(found.accuracy, labels.num_classes),
+        labeler_accuracy(found, pooled=True),
+        "votes",
+        pooled_note(found),
+    )

@@ -1,0 +1,51 @@
+"""Weighted majority voting (WMV): votes weighted by accuracy (paper, sec. 3.1)."""
+
+import dataclasses
+from typing import Final
+
+import jax
+from jaxtyping import Array, Float
+
+from gtx_bayes.aggregation.base import AbstractAggregator, Fit, refuse_class_prior, vote_shares
+from gtx_bayes.aggregation.gold_accuracy import labeler_accuracy, plug_in_accuracy, pooled_note
+from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.votes import AnyLabels, class_votes
+
+NAME: Final = "weighted-majority-vote"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class WeightedMajorityVote(AbstractAggregator):
+    r"""Total accuracy behind each class over the total accuracy of all who answered.
+
+    .. math:: \frac{\sum_j \hat\alpha_j I[y_i^j = y]}{\sum_j \hat\alpha_j}
+
+    Attributes:
+        accuracy: accuracy of each labeler.
+        num_classes: number of classes.
+    """
+
+    accuracy: Float[Array, " num_labelers"]
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
+        """Weighted vote shares; uniform where the total weight is zero."""
+        return vote_shares(class_votes(labels, self.accuracy, self.num_classes))
+
+
+def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:
+    """Accuracies from gold (Eq. 4).
+
+    Raises:
+        InputError: if there is no gold, or a class prior is given.
+    """
+    refuse_class_prior(NAME, class_prior)
+    found = plug_in_accuracy(NAME, labels, assessment)
+    return Fit(
+        WeightedMajorityVote(found.accuracy, labels.num_classes),
+        labeler_accuracy(found, pooled=True),
+        "votes",
+        pooled_note(found),
+    )

@@ -1,0 +1,205 @@
+"""`gtx-bayes aggregate`: tables in; labels, confidences and labelers out."""
+
+import enum
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gtx_bayes.cli.terminal import (
+    DebugOption,
+    JsonOption,
+    SeedOption,
+    print_json,
+    print_notes,
+    print_table,
+    reports_errors,
+    stage,
+)
+from gtx_bayes.errors import InputError
+
+if TYPE_CHECKING:
+    from gtx_bayes.aggregation.aggregate import Aggregation
+
+RESULT_FILES = ("examples.csv", "labelers.csv", "summary.json", "posterior.nc", "*.png")
+
+_COLUMN_PANEL = "Columns that have other names than task, worker, label or an alias"
+
+
+class DuplicateChoice(enum.StrEnum):
+    """What to do with contradictory answers of a labeler to an example."""
+
+    error = "error"
+    first = "first"
+    last = "last"
+    all = "all"
+
+
+@reports_errors
+def aggregate(
+    labels: Annotated[
+        Path,
+        typer.Argument(help="Answers: task, worker, label (CSV, TSV, JSON lines or Parquet)."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write results to.")],
+    gold: Annotated[Path | None, typer.Option(help="Known labels: task, label.")] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="gtx-bayes, gtx (the paper), soft-vote, weighted-majority-vote or majority-vote."
+        ),
+    ] = "gtx-bayes",
+    class_prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P1,P2,...",
+            help="Prior of each class, in the order of the prob_ columns. [default: uniform]",
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="All the classes. [default: those in the tables]"),
+    ] = None,
+    duplicates: Annotated[
+        DuplicateChoice,
+        typer.Option(help="Which answers count where a worker contradicts itself on a task."),
+    ] = DuplicateChoice.error,
+    draws: Annotated[
+        int,
+        typer.Option(min=0, help="Write posterior.nc with 4 chains of this many posterior draws."),
+    ] = 0,
+    plots: Annotated[bool, typer.Option("--plots", help="Write plots as PNG.")] = False,
+    task_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
+    worker_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
+    label_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
+    gold_task_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
+    gold_label_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Aggregate the answers of a crowd into class probabilities and labeler accuracies.
+
+    Writes examples.csv, labelers.csv and summary.json to the output directory, which appears
+    whole or not at all and replaces an earlier result.
+    """
+    start = time.perf_counter()
+    from gtx_bayes.io.writers import OutputDirectory
+
+    directory = OutputDirectory(output, RESULT_FILES)
+    with stage(f"Reading {labels}"):
+        from gtx_bayes.io.readers import read_crowd
+
+        crowd = read_crowd(
+            labels,
+            gold,
+            duplicates=duplicates.value,
+            classes=None if classes is None else classes.split(","),
+            columns=_given(example=task_column, labeler=worker_column, label=label_column),
+            gold_columns=_given(example=gold_task_column, label=gold_label_column),
+        )
+    with stage(f"Aggregating {crowd.labels.num_labels} answers by {method}"):
+        from gtx_bayes.aggregation.aggregate import aggregate as apply
+
+        result = apply(crowd, method, class_prior=_parse_prior(class_prior))
+        if draws and result.fit.posterior is None:
+            raise InputError(
+                f"{method} has no posterior to draw from.",
+                where="--draws",
+                mend="Leave it out, or use gtx-bayes.",
+            )
+    with stage(f"Writing {output}"), directory:
+        notes = _write(result, directory.path, seed=seed, draws=draws, plots=plots)
+        summary = _summary(result, [*result.notes, *notes], seconds=time.perf_counter() - start)
+        _write_json(summary, directory.path / "summary.json")
+    print_notes(summary["warnings"])
+    if as_json:
+        print_json({**summary, "output": str(output)})
+        return
+    print_table(f"{method} → {output}", _overview(summary))
+
+
+def _write(result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool) -> list[str]:
+    """Write all but the summary; returns warnings about the draws."""
+    import jax
+
+    key_ties, key_draws = jax.random.split(jax.random.key(seed))
+    result.examples(key_ties).to_csv(path / "examples.csv", index=False)
+    result.labelers().to_csv(path / "labelers.csv", index=False)
+    notes: list[str] = []
+    if draws:
+        from gtx_bayes.diagnostics.checks import measure_convergence
+        from gtx_bayes.diagnostics.to_arviz import draw_labelers
+
+        tree = draw_labelers(key_draws, result, num_draws=draws)
+        notes.extend(measure_convergence(tree).problems)
+        tree.to_netcdf(path / "posterior.nc", engine="h5netcdf")
+    if plots:
+        from gtx_bayes.diagnostics.plots import save_result_plots
+
+        save_result_plots(result, path)
+    return notes
+
+
+def _summary(result: "Aggregation", warnings: list[str], *, seconds: float) -> dict[str, Any]:
+    crowd = result.crowd
+    confidence = result.open_confidence()
+    return {
+        "method": result.method,
+        "model": result.fit.model,
+        "num_examples": crowd.labels.num_examples,
+        "num_labelers": crowd.labels.num_labelers,
+        "num_classes": crowd.labels.num_classes,
+        "num_labels": crowd.labels.num_labels,
+        "num_gold": crowd.assessment.num_gold,
+        "classes": [str(name) for name in crowd.class_names],
+        "class_prior": _class_prior(result),
+        "labeler_interval": result.fit.labelers.interval,
+        "mean_confidence": float(confidence.mean()) if confidence.size else None,
+        "seconds": round(seconds, 3),
+        "warnings": warnings,
+    }
+
+
+def _class_prior(result: "Aggregation") -> dict[str, float]:
+    names = [str(name) for name in result.crowd.class_names]
+    if result.class_prior is None:
+        return dict.fromkeys(names, 1.0 / len(names))
+    return dict(zip(names, result.class_prior.tolist(), strict=True))
+
+
+def _overview(summary: dict[str, Any]) -> list[dict[str, object]]:
+    confidence = summary["mean_confidence"]
+    rows = {
+        "examples": f"{summary['num_examples']}, {summary['num_gold']} of them gold",
+        "labelers": str(summary["num_labelers"]),
+        "answers": str(summary["num_labels"]),
+        "classes": ", ".join(summary["classes"][:6])
+        + (", ..." if summary["num_classes"] > 6 else ""),
+        "mean confidence": "-" if confidence is None else f"{confidence:.4f}",
+        "seconds": f"{summary['seconds']:.1f}",
+    }
+    return [{"": name, " ": value} for name, value in rows.items()]
+
+
+def _given(**columns: str | None) -> dict[str, str]:
+    return {role: name for role, name in columns.items() if name is not None}
+
+
+def _parse_prior(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(
+            f"'{text}' is no list of numbers.",
+            where="--class-prior",
+            mend="Give one probability per class, such as 0.9,0.1.",
+        ) from error
+
+
+def _write_json(record: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,41 @@
+"""`gtx-bayes`: the commands and the program itself. Heavy modules are imported inside commands."""
+
+import typer
+
+from gtx_bayes.cli.aggregate import aggregate
+from gtx_bayes.cli.demo import demo
+from gtx_bayes.cli.evaluate import evaluate
+
+app = typer.Typer(
+    name="gtx-bayes",
+    help="Labels of varying quality and a little gold in; class posteriors with honest "
+    "confidence and labeler accuracies with intervals out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, aggregate, evaluate):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"gtx-bayes {version('gtx_bayes')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """Aggregate the answers of a crowd."""
+
+
+def main() -> None:
+    """Run the program."""
+    app()

@@ -1,0 +1,82 @@
+"""`gtx-bayes demo`: a simulated crowd, aggregated every way."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gtx_bayes.cli.terminal import (
+    DebugOption,
+    JsonOption,
+    SeedOption,
+    print_json,
+    print_table,
+    reports_errors,
+    stage,
+)
+
+if TYPE_CHECKING:
+    from gtx_bayes.experiments.demo import Result
+
+RESULT_FILES = ("labels.csv", "gold.csv", "truth.csv", "comparison.csv", "*.png")
+
+
+@reports_errors
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write to.")] = Path(
+        "gtx-bayes-demo"
+    ),
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Simulate a crowd of ten labelers with five gold answers each, and compare the methods.
+
+    Writes the tables that `aggregate` and `evaluate` read, the comparison, and plots.
+    """
+    from gtx_bayes.io.writers import OutputDirectory
+
+    directory = OutputDirectory(output, RESULT_FILES)
+    with stage("Simulating a crowd and aggregating it every way"):
+        import jax
+
+        from gtx_bayes.experiments.demo import run
+
+        result = run(jax.random.key(seed))
+    with stage(f"Writing {output}"), directory:
+        labels, gold = result.crowd.to_frames()
+        tables = {
+            "labels.csv": labels,
+            "gold.csv": gold,
+            "truth.csv": result.truth,
+            "comparison.csv": result.comparison,
+        }
+        for name, table in tables.items():
+            table.to_csv(directory.path / name, index=False)
+        _save_plots(result, directory.path)
+    columns = ["method", "error", "mae", "log_loss", "ece"]
+    if as_json:
+        print_json({"output": str(output), "rows": result.comparison.to_dict("records")})
+        return
+    rows = [
+        {str(name): value for name, value in row.items()}
+        for row in result.comparison[columns].to_dict("records")
+    ]
+    print_table("Against the truth", rows)
+    print(
+        f"\nTables and plots are in {output}. Next:\n"
+        f"  gtx-bayes aggregate {output}/labels.csv --gold {output}/gold.csv --output result\n"
+        f"  gtx-bayes evaluate result/examples.csv --truth {output}/truth.csv "
+        f"--exclude {output}/gold.csv"
+    )
+
+
+def _save_plots(result: "Result", path: Path) -> None:
+    from gtx_bayes.diagnostics import plots
+
+    ax = plots.plot_labeler_forest(result.best.labelers(), chance=0.5, truth=result.accuracy)
+    plots.save_figure(ax, path / "labelers.png")
+    shown = {name: result.reliability[name] for name in ("majority-vote", "gtx", "gtx-bayes")}
+    plots.save_figure(plots.plot_reliability(shown), path / "reliability.png")
+    ax = plots.plot_comparison(result.comparison, metric="log_loss")
+    plots.save_figure(ax, path / "comparison.png")

@@ -1,0 +1,73 @@
+"""`gtx-bayes evaluate`: how good a result is against true labels."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gtx_bayes.cli.terminal import (
+    DebugOption,
+    JsonOption,
+    SeedOption,
+    print_json,
+    print_notes,
+    print_table,
+    reports_errors,
+    stage,
+)
+
+
+@reports_errors
+def evaluate(
+    examples: Annotated[
+        Path, typer.Argument(help="An examples.csv: task and prob_<class> columns.")
+    ],
+    truth: Annotated[Path, typer.Option(help="True labels: task, label.")],
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="A table of tasks not to score, such as the gold that was used."),
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a reliability diagram as an image.")
+    ] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Score class probabilities against true labels, with standard errors.
+
+    Nothing here is random: tied classes are credited with their expected accuracy.
+    """
+    with stage("Scoring"):
+        from gtx_bayes.evaluation import as_record, match_truth
+        from gtx_bayes.evaluation import evaluate as score
+        from gtx_bayes.io.readers import read_table
+
+        examples_frame, examples_source = read_table(examples)
+        truth_frame, truth_source = read_table(truth)
+        exclude_frame, exclude_source = (None, None) if exclude is None else read_table(exclude)
+        scored = match_truth(
+            examples_frame,
+            truth_frame,
+            exclude_frame,
+            examples_source=examples_source,
+            truth_source=truth_source,
+            exclude_source=exclude_source,
+        )
+        record = {**as_record(score(scored)), "num_examples": int(scored.true_label.shape[0])}
+    if plots is not None:
+        from gtx_bayes import metrics
+        from gtx_bayes.diagnostics.plots import plot_reliability, save_figure
+
+        curve = metrics.reliability_curve(*scored[:2], num_bins=10, binning="equal-mass")
+        save_figure(plot_reliability(curve), plots)
+    print_notes(scored.notes)
+    if as_json:
+        print_json(record)
+        return
+    rows = [
+        {"metric": name, "value": record[name], "standard error": record[f"{name}_se"]}
+        for name in record
+        if f"{name}_se" in record
+    ]
+    print_table(f"{record['num_examples']} examples", rows)

@@ -1,0 +1,88 @@
+"""What the commands share: options, errors with exit codes, progress, tables."""
+
+import contextlib
+import functools
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from gtx_bayes.errors import InputError
+
+BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 1, 130
+
+SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
+    """End a command with a clear message: exit code 2 for bad input, 1 for a failure of ours."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except InputError as error:
+            _end(str(error), BAD_INPUT, kwargs)
+        except KeyboardInterrupt:
+            _end("interrupted; nothing was written.", INTERRUPTED, kwargs)
+        except OSError as error:
+            _end(f"{error.filename or 'file system'}: {error.strerror}.", OUR_FAULT, kwargs)
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            _end(f"{message} (a failure of gtx-bayes; --debug shows where)", OUR_FAULT, kwargs)
+
+    return run
+
+
+def _end(message: str, code: int, options: Mapping[str, object]) -> None:
+    if options.get("debug"):
+        traceback.print_exc()
+    print(f"Error: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def stage(what: str) -> Iterator[None]:
+    """Show on stderr what is going on, where there is somebody to see it."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{what} ..."):
+        yield
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print warnings, on stderr."""
+    for note in notes:
+        print(f"Warning: {note}", file=sys.stderr)
+
+
+def print_json(record: Mapping[str, Any]) -> None:
+    """Print one JSON object on stdout."""
+    print(json.dumps(record, allow_nan=False, default=str))
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """Print a short table on stdout; numbers to the right, with four decimals."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name, value in rows[0].items():
+        table.add_column(Text(name), justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

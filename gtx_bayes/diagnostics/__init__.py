@@ -1,0 +1,1 @@
+"""Whether to believe a result: ArviZ trees, convergence checks, plots."""

@@ -1,0 +1,187 @@
+"""Plots of a result, each drawn on the axes given or on new ones, which are returned."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from jaxtyping import Array, Float
+from matplotlib.axes import Axes
+
+from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.metrics import ReliabilityCurve
+
+_INK = "#1f4e79"
+_ALARM = "#b03a2e"
+_FAINT = "#9aa5b1"
+
+
+def plot_labeler_forest(
+    labelers: pd.DataFrame,
+    *,
+    chance: float,
+    truth: npt.NDArray[np.floating] | None = None,
+    max_labelers: int = 40,
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy of every labeler with its interval, best on top.
+
+    Args:
+        labelers: columns worker, accuracy, ci_low, ci_high, num_labels, as `Aggregation.labelers`
+            returns them; labelers without an accuracy are left out.
+        chance: accuracy of a uniform guess, drawn as a line; intervals wholly below are coloured.
+        truth: true accuracy of every labeler, where a simulation knows it; drawn as a cross.
+        max_labelers: of more labelers only this many are drawn, those who answered most.
+        ax: where to draw.
+    """
+    table = labelers if truth is None else labelers.assign(truth=truth)
+    known = table[table["accuracy"].notna()]
+    shown = known.nlargest(max_labelers, "num_labels").sort_values("accuracy")
+    if ax is None:
+        height = 1.4 + 0.22 * max(len(shown), 3)
+        _, ax = plt.subplots(figsize=(6.4, height), layout="constrained")
+    at = np.arange(len(shown))
+    colour = np.where(shown["ci_high"] < chance, _ALARM, _INK)
+    ax.hlines(at, shown["ci_low"], shown["ci_high"], color=colour, linewidth=2, alpha=0.55)
+    ax.scatter(shown["accuracy"], at, color=colour, s=22, zorder=3)
+    if truth is not None:
+        ax.scatter(shown["truth"], at, marker="x", color="black", s=28, zorder=4, label="truth")
+        ax.legend(frameon=False, fontsize=8, loc="lower left")
+    ax.axvline(chance, color=_FAINT, linestyle="--", linewidth=1)
+    ax.annotate(
+        "chance",
+        (chance, 0.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-3, 3),
+        textcoords="offset points",
+        ha="right",
+        color="#5b6770",
+        fontsize=8,
+    )
+    ax.set_yticks(at, [_short(str(name)) for name in shown["worker"]], fontsize=8)
+    ax.set_xlim(0.0, 1.0)
+    ax.set_ylim(-0.8, max(len(shown), 1) - 0.2)
+    ax.set_xlabel("accuracy")
+    of_all = "" if len(shown) == len(labelers) else f", {len(shown)} of {len(labelers)}"
+    ax.set_title(f"Labelers{of_all}", loc="left")
+    _bare(ax)
+    return ax
+
+
+def plot_reliability(
+    curves: ReliabilityCurve | dict[str, ReliabilityCurve], *, ax: Axes | None = None
+) -> Axes:
+    """Accuracy against confidence, with two standard errors; on the diagonal confidence is honest.
+
+    Args:
+        curves: one curve, or several by name.
+        ax: where to draw.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(5.2, 4.8), layout="constrained")
+    named = curves if isinstance(curves, dict) else {"": curves}
+    ax.plot([0, 1], [0, 1], color=_FAINT, linestyle="--", linewidth=1)
+    lowest = 1.0
+    colours = [_INK, _ALARM, "#2e7d4f", "#b9770e", "#6c3483"]
+    for (name, curve), colour in zip(named.items(), _cycled(colours, len(named)), strict=True):
+        filled = np.asarray(curve.num_examples) > 0
+        x = np.asarray(curve.confidence)[filled]
+        y = np.asarray(curve.accuracy)[filled]
+        error = np.nan_to_num(2 * np.asarray(curve.accuracy_se)[filled])
+        low, high = np.minimum(error, y), np.minimum(error, 1 - y)
+        ax.errorbar(x, y, yerr=np.stack([low, high]), color=colour, alpha=0.35, fmt="none")
+        size = (
+            12 + 140 * np.asarray(curve.num_examples)[filled] / np.asarray(curve.num_examples).sum()
+        )
+        ax.plot(x, y, color=colour, linewidth=1.2, label=name)
+        ax.scatter(x, y, s=size, color=colour, zorder=3)
+        lowest = min(lowest, float(x.min(initial=1.0)), float((y - low).min(initial=1.0)))
+    edge = np.floor(max(lowest - 0.03, 0.0) * 10) / 10
+    ax.set_xlim(edge, 1.02)
+    ax.set_ylim(edge, 1.02)
+    ax.set_xlabel("confidence")
+    ax.set_ylabel("accuracy")
+    ax.set_title("Reliability (larger dots: more examples)", loc="left")
+    if "" not in named:
+        ax.legend(frameon=False, fontsize=8)
+    _bare(ax)
+    return ax
+
+
+def plot_confidence(
+    confidence: Float[Array, " num_examples"] | npt.NDArray[np.floating],
+    *,
+    num_classes: int,
+    ax: Axes | None = None,
+) -> Axes:
+    """How many examples are labelled with which confidence.
+
+    Args:
+        confidence: confidence of the examples; leave gold out, whose confidence is one.
+        num_classes: sets the lowest confidence there can be.
+        ax: where to draw.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    values = np.asarray(confidence)
+    ax.hist(values, bins=np.linspace(1.0 / num_classes, 1.0, 31).tolist(), color=_INK, alpha=0.85)
+    ax.set_xlim(1.0 / num_classes, 1.0)
+    ax.set_xlabel("confidence")
+    ax.set_ylabel("examples")
+    median = f", half above {np.median(values):.3f}" if values.size else ""
+    ax.set_title(f"Confidence of {values.size} examples{median}", loc="left")
+    _bare(ax)
+    return ax
+
+
+def plot_comparison(table: pd.DataFrame, *, metric: str, ax: Axes | None = None) -> Axes:
+    """One metric of several methods, with two standard errors.
+
+    Args:
+        table: columns method, `metric`, and `metric` with the ending `_se`.
+        metric: name of the column to draw.
+        ax: where to draw.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.0, 0.9 + 0.45 * len(table)), layout="constrained")
+    at = np.arange(len(table))[::-1]
+    ax.barh(
+        at, table[metric], xerr=2 * table[f"{metric}_se"], color=_INK, ecolor=_FAINT, height=0.6
+    )
+    ax.set_yticks(at, list(table["method"]))
+    ax.set_xlabel(metric.replace("_", " "))
+    _bare(ax)
+    return ax
+
+
+def save_result_plots(result: Aggregation, directory: Path) -> None:
+    """Write labelers.png, where accuracies are known, and confidence.png into a directory."""
+    num_classes = result.crowd.labels.num_classes
+    axes = {"confidence.png": plot_confidence(result.open_confidence(), num_classes=num_classes)}
+    labelers = result.labelers()
+    if labelers["accuracy"].notna().any():
+        axes["labelers.png"] = plot_labeler_forest(labelers, chance=1.0 / num_classes)
+    for name, ax in axes.items():
+        save_figure(ax, directory / name)
+
+
+def save_figure(ax: Axes, path: Path) -> None:
+    """Write the figure of these axes as an image, and close it."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None, "axes belong to a figure"
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _bare(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:22]}…"
+
+
+def _cycled(colours: Sequence[str], count: int) -> list[str]:
+    return [colours[i % len(colours)] for i in range(count)]

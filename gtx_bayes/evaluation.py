@@ -1,0 +1,159 @@
+"""Score a table of results against a table of true labels."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from jaxtyping import Array, Float, Int
+
+from gtx_bayes import metrics
+from gtx_bayes.columns import (
+    EXAMPLE_COLUMNS,
+    TRUTH_COLUMNS,
+    Source,
+    numbered_classes,
+    read_columns,
+)
+from gtx_bayes.errors import InputError
+from gtx_bayes.metrics import Estimate
+
+PROB_PREFIX = "prob_"
+
+METRICS = {
+    "accuracy": metrics.accuracy,
+    "error": metrics.error_rate,
+    "balanced_error": metrics.balanced_error,
+    "mae": metrics.mean_absolute_error,
+    "log_loss": metrics.log_loss,
+    "brier": metrics.brier,
+    "ece": metrics.expected_calibration_error,
+}
+"""Every metric by the name it has in results."""
+
+
+class Scored(NamedTuple):
+    """The examples that can be scored.
+
+    Attributes:
+        class_probs: their class probabilities.
+        true_label: their true classes.
+        notes: what a user should know about the match of the tables.
+    """
+
+    class_probs: Float[Array, "num_examples num_classes"]
+    true_label: Int[Array, " num_examples"]
+    notes: tuple[str, ...] = ()
+
+
+def match_truth(
+    examples: pd.DataFrame,
+    truth: pd.DataFrame,
+    exclude: pd.DataFrame | None = None,
+    *,
+    examples_source: Source | None = None,
+    truth_source: Source | None = None,
+    exclude_source: Source | None = None,
+) -> Scored:
+    """Bring results and true labels together.
+
+    Args:
+        examples: columns task (or an alias) and prob_<class> for every class.
+        truth: columns task and label (or aliases).
+        exclude: a table with a task column (or an alias): examples not to score, such as the gold
+            that the method has seen.
+        examples_source: where `examples` comes from, for messages.
+        truth_source: where `truth` comes from.
+        exclude_source: where `exclude` comes from.
+
+    Raises:
+        InputError: if columns are absent, values are no probabilities, or nothing matches.
+    """
+    examples_source = examples_source or Source("examples")
+    names = read_columns(examples, {"example": EXAMPLE_COLUMNS}, {}, examples_source)["example"]
+    classes, probs = _read_probs(examples, examples_source)
+    truths = read_columns(
+        truth,
+        {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS},
+        {},
+        truth_source or Source("truth"),
+    )
+    twice = np.flatnonzero(pd.Index(names.keys).duplicated())
+    if twice.size:
+        raise InputError(
+            f"example '{names.keys[twice[0]]}' has more than one row.",
+            where=examples_source.row(int(twice[0])),
+            mend="Give one row per example.",
+        )
+    notes: list[str] = []
+    seen: npt.NDArray[np.bool_] = np.zeros(len(truths["example"].keys), bool)
+    if exclude is not None:
+        excluded = read_columns(
+            exclude, {"example": EXAMPLE_COLUMNS}, {}, exclude_source or Source("exclude")
+        )["example"]
+        seen = np.isin(truths["example"].keys, excluded.keys)
+    row = pd.Index(names.keys).get_indexer(pd.Index(truths["example"].keys))
+    scored = (row >= 0) & ~seen
+    if not scored.any():
+        raise InputError(
+            "no example of the results has a true label that is not excluded.",
+            where=truths["example"].source.name,
+            mend="Use the same names for the examples in both tables.",
+        )
+    absent = int(np.sum((row < 0) & ~seen))
+    if absent:
+        notes.append(f"{absent} example(s) with a true label are not among the results.")
+    label, extra = numbered_classes(truths["label"], classes)
+    if extra:
+        notes.append(f"The results give no probability to the true class(es) {extra}: taken as 0.")
+        probs = np.pad(probs, ((0, 0), (0, len(extra))))
+    return Scored(jnp.asarray(probs[row[scored]]), jnp.asarray(label[scored]), tuple(notes))
+
+
+def evaluate(scored: Scored) -> dict[str, Estimate]:
+    """Every metric of `METRICS`, by name."""
+    return {name: metric(scored.class_probs, scored.true_label) for name, metric in METRICS.items()}
+
+
+def as_record(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
+    """Metrics as plain numbers: `name` and `name_se`, None where a number is not finite."""
+
+    def plain(value: Float[Array, ""]) -> float | None:
+        number = float(value)
+        return number if np.isfinite(number) else None
+
+    record: dict[str, float | None] = {}
+    for name, estimate in estimates.items():
+        record[name] = plain(estimate.value)
+        record[f"{name}_se"] = plain(estimate.se)
+    return record
+
+
+def _read_probs(
+    examples: pd.DataFrame, source: Source
+) -> tuple[list[str], npt.NDArray[np.float64]]:
+    columns = [column for column in examples.columns if str(column).startswith(PROB_PREFIX)]
+    if len(columns) < 2:
+        raise InputError(
+            f"no two columns are called {PROB_PREFIX}<class>.",
+            where=source.name,
+            mend="Give the examples table that aggregate wrote, or one column per class.",
+        )
+    probs = np.stack(
+        [
+            pd.to_numeric(examples[column], errors="coerce").to_numpy(np.float64)
+            for column in columns
+        ],
+        axis=1,
+    )
+    bad = np.flatnonzero(~((probs >= 0.0) & (probs <= 1.0)).all(axis=1))
+    bad = bad if bad.size else np.flatnonzero(np.abs(probs.sum(axis=1) - 1.0) > 1e-3)
+    if bad.size:
+        raise InputError(
+            f"the probabilities {probs[bad[0]].tolist()} are no distribution.",
+            where=source.row(int(bad[0])),
+            mend="Give numbers in [0, 1] that sum to 1.",
+        )
+    return [str(column).removeprefix(PROB_PREFIX) for column in columns], probs

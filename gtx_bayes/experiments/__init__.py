@@ -1,0 +1,1 @@
+"""Studies, one per file: a config in, a result out."""

@@ -1,0 +1,1 @@
+"""Labeler parameters from data."""

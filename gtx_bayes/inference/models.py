@@ -1,0 +1,47 @@
+"""Labeler accuracy as NumPyro models: the closed forms of `inference.beta`, to build upon."""
+
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+
+from gtx_bayes.inference.beta import CohortPrior, HyperPrior
+from gtx_bayes.inference.gold_counts import GoldCounts
+
+
+def conjugate(counts: GoldCounts, prior: CohortPrior) -> None:
+    r"""Accuracies under a given prior; the posterior is `BetaPosterior.from_counts`.
+
+    .. math::
+        \alpha_j \sim \mathrm{Beta}(a, b), \qquad c_j \sim \mathrm{Binomial}(n_j, \alpha_j)
+    """
+    with numpyro.plate("labeler", counts.num_gold.shape[0]):
+        accuracy = numpyro.sample("accuracy", dist.Beta(prior.a, prior.b))
+        numpyro.sample(
+            "num_correct", dist.Binomial(counts.num_gold, accuracy), obs=counts.num_correct
+        )
+
+
+def partial_pooling(counts: GoldCounts, num_classes: int) -> None:
+    r"""Accuracies that share a mean and a concentration, both learnt from the cohort.
+
+    .. math::
+        m \sim \mathrm{Beta}, \quad \log \kappa \sim \mathrm{Normal}, \quad
+        \alpha_j \sim \mathrm{Beta}(m \kappa, (1 - m) \kappa), \quad
+        c_j \sim \mathrm{Binomial}(n_j, \alpha_j)
+
+    with the `HyperPrior` for m and :math:`\log \kappa`. `CohortPrior.fit` finds the most probable
+    values of these two; here their uncertainty enters the accuracies.
+    """
+    hyper = HyperPrior.for_classes(num_classes)
+    mean = numpyro.sample("mean", dist.Beta(hyper.mean_a, hyper.mean_b))
+    log_concentration = numpyro.sample(
+        "log_concentration", dist.Normal(hyper.log_concentration, hyper.log_concentration_sd)
+    )
+    concentration = numpyro.deterministic("concentration", jnp.exp(log_concentration))
+    with numpyro.plate("labeler", counts.num_gold.shape[0]):
+        accuracy = numpyro.sample(
+            "accuracy", dist.Beta(mean * concentration, (1.0 - mean) * concentration)
+        )
+        numpyro.sample(
+            "num_correct", dist.Binomial(counts.num_gold, accuracy), obs=counts.num_correct
+        )

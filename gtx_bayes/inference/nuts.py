@@ -1,0 +1,70 @@
+"""NUTS on a NumPyro model, chains laid out to suit the machine."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Key
+from numpyro.infer import MCMC, NUTS
+
+_STATISTICS = ("diverging", "energy", "num_steps", "accept_prob", "adapt_state.step_size")
+
+
+class Draws(NamedTuple):
+    """Posterior draws, plain arrays.
+
+    Attributes:
+        posterior: draws of every sample site, each of shape (num_chains, num_draws, ...).
+        sample_stats: what the sampler says of every draw, (num_chains, num_draws); empty for
+            draws that are independent by construction.
+    """
+
+    posterior: dict[str, npt.NDArray[Any]]
+    sample_stats: dict[str, npt.NDArray[Any]]
+
+
+def run_nuts(
+    key: Key[Array, ""],
+    model: Callable[..., None],
+    *args: object,
+    num_warmup: int = 1000,
+    num_draws: int = 1000,
+    num_chains: int = 4,
+    target_accept_prob: float = 0.9,
+    progress: bool = False,
+) -> Draws:
+    """Draw from the posterior of `model(*args)` by NUTS.
+
+    Chains run in parallel where there is a device for each (on a CPU: set
+    `numpyro.set_host_device_count(4)` before JAX starts), and vectorised otherwise.
+
+    Args:
+        key: random key; the layout of the chains also enters the draws.
+        model: NumPyro model.
+        *args: its arguments.
+        num_warmup: warm-up draws per chain, not kept.
+        num_draws: draws kept per chain.
+        num_chains: number of chains.
+        target_accept_prob: higher takes smaller steps.
+        progress: show a progress bar.
+    """
+    parallel = jax.local_device_count() >= num_chains > 1
+    mcmc = MCMC(
+        NUTS(model, target_accept_prob=target_accept_prob),
+        num_warmup=num_warmup,
+        num_samples=num_draws,
+        num_chains=num_chains,
+        chain_method="parallel" if parallel else "vectorized",
+        progress_bar=progress,
+    )
+    mcmc.run(key, *args, extra_fields=_STATISTICS)
+    return Draws(
+        posterior=_as_arrays(mcmc.get_samples(group_by_chain=True)),
+        sample_stats=_as_arrays(mcmc.get_extra_fields(group_by_chain=True)),
+    )
+
+
+def _as_arrays(sites: dict[str, Array]) -> dict[str, npt.NDArray[Any]]:
+    return {name.split(".")[-1]: np.asarray(values) for name, values in sites.items()}

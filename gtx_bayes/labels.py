@@ -1,0 +1,260 @@
+"""Validated arrays: the answers of labelers (`Labels`) and the gold labels (`Assessment`)."""
+
+import dataclasses
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Bool, Int
+
+from gtx_bayes.errors import InputError
+
+MISSING = -1
+"""Stands for "no label" wherever a class index is expected."""
+
+_INT32_MAX = np.iinfo(np.int32).max
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    r"""The answers of a crowd in long form: one entry per answer, sorted by example.
+
+    A pytree. Build it with `from_arrays`, `from_dense` or `gtx_bayes.Crowd`, which check every
+    value once; the constructor checks nothing, since JAX calls it with tracers.
+
+    Attributes:
+        example: index of the example each answer is about, in ascending order.
+        labeler: index of the labeler who gave it.
+        label: class index of the answer :math:`y_i^j`; entries that are `MISSING` are padding
+            and carry no evidence.
+        num_examples: N. Examples without an answer are allowed.
+        num_labelers: J.
+        num_classes: K, at least 2.
+    """
+
+    example: Int[Array, " num_labels"]
+    labeler: Int[Array, " num_labels"]
+    label: Int[Array, " num_labels"]
+    num_examples: int = dataclasses.field(metadata={"static": True})
+    num_labelers: int = dataclasses.field(metadata={"static": True})
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def from_arrays(
+        cls,
+        example: npt.ArrayLike,
+        labeler: npt.ArrayLike,
+        label: npt.ArrayLike,
+        *,
+        num_classes: int,
+        num_examples: int | None = None,
+        num_labelers: int | None = None,
+    ) -> Self:
+        """Check and sort integer arrays of equal length, one entry per answer.
+
+        Args:
+            example: index of the example, from 0.
+            labeler: index of the labeler, from 0.
+            label: class index in `[0, num_classes)`, or `MISSING` for padding.
+            num_classes: number of classes, at least 2.
+            num_examples: one more than the largest index when absent.
+            num_labelers: likewise.
+
+        Raises:
+            InputError: for arrays of unequal length or of another type than integer, indices out
+                of range, and more answers than an int32 can index.
+        """
+        check_num_classes(num_classes)
+        columns = {
+            "example": np.asarray(example),
+            "labeler": np.asarray(labeler),
+            "label": np.asarray(label),
+        }
+        _check_columns(columns)
+        num_examples = _check_indices("example", columns["example"], num_examples)
+        num_labelers = _check_indices("labeler", columns["labeler"], num_labelers)
+        _check_classes("label", columns["label"], num_classes)
+        order = np.argsort(columns["example"], kind="stable")
+        return cls(
+            example=jnp.asarray(columns["example"][order], jnp.int32),
+            labeler=jnp.asarray(columns["labeler"][order], jnp.int32),
+            label=jnp.asarray(columns["label"][order], label_dtype(num_classes)),
+            num_examples=num_examples,
+            num_labelers=num_labelers,
+            num_classes=num_classes,
+        )
+
+    @classmethod
+    def from_dense(cls, dense: npt.ArrayLike, *, num_classes: int) -> Self:
+        """Build from the dense view, `labels[labeler, example]` with `MISSING` where unanswered."""
+        table = np.asarray(dense)
+        if table.ndim != 2:
+            raise InputError(
+                f"the dense view has {table.ndim} dimensions, not 2.",
+                mend="Give an array of shape (num_labelers, num_examples).",
+            )
+        example, labeler = np.nonzero(table.T != MISSING)
+        return cls.from_arrays(
+            example,
+            labeler,
+            table[labeler, example],
+            num_classes=num_classes,
+            num_examples=table.shape[1],
+            num_labelers=table.shape[0],
+        )
+
+    @property
+    def num_labels(self) -> int:
+        """Number of entries, padding included."""
+        return self.label.shape[0]
+
+    def labels_per_example(self) -> Int[Array, " num_examples"]:
+        """How many answers each example has."""
+        return jnp.zeros(self.num_examples, jnp.int32).at[self.example].add(self.label != MISSING)
+
+    def labels_per_labeler(self) -> Int[Array, " num_labelers"]:
+        """How many answers each labeler gave."""
+        return jnp.zeros(self.num_labelers, jnp.int32).at[self.labeler].add(self.label != MISSING)
+
+    def dense(self) -> Int[Array, "num_labelers num_examples"]:
+        """The labeler-major table of answers, `MISSING` where a labeler did not answer.
+
+        Raises:
+            InputError: if a labeler answered one example more than once.
+        """
+        answered = np.asarray(self.label) != MISSING
+        labeler, example = np.asarray(self.labeler)[answered], np.asarray(self.example)[answered]
+        cell = labeler.astype(np.int64) * self.num_examples + example
+        if np.unique(cell).size < cell.size:
+            raise InputError(
+                "a labeler answered an example more than once, which a table cannot hold.",
+                mend="Keep the long form, or keep one answer of each pair.",
+            )
+        table = np.full((self.num_labelers, self.num_examples), MISSING, self.label.dtype)
+        table[labeler, example] = np.asarray(self.label)[answered]
+        return jnp.asarray(table)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Assessment:
+    r"""Gold: the known true labels of some examples (:math:`\mathcal{D}_{assess}`).
+
+    Attributes:
+        true_label: true class of each example, `MISSING` where it is not known.
+        num_classes: K.
+    """
+
+    true_label: Int[Array, " num_examples"]
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def from_arrays(
+        cls,
+        example: npt.ArrayLike,
+        true_label: npt.ArrayLike,
+        *,
+        num_examples: int,
+        num_classes: int,
+    ) -> Self:
+        """Check and spread gold labels, one entry per gold example.
+
+        Raises:
+            InputError: for arrays of unequal length or of another type than integer, indices out
+                of range, and an example with more than one entry.
+        """
+        check_num_classes(num_classes)
+        columns = {"example": np.asarray(example), "true_label": np.asarray(true_label)}
+        _check_columns(columns)
+        _check_indices("example", columns["example"], num_examples)
+        _check_classes("true_label", columns["true_label"], num_classes)
+        if np.unique(columns["example"]).size < columns["example"].size:
+            raise InputError(
+                "an example has more than one gold label.", mend="Give one entry per example."
+            )
+        spread = np.full(num_examples, MISSING, label_dtype(num_classes))
+        spread[columns["example"]] = columns["true_label"]
+        return cls(true_label=jnp.asarray(spread), num_classes=num_classes)
+
+    @classmethod
+    def none(cls, num_examples: int, num_classes: int) -> Self:
+        """No gold at all."""
+        check_num_classes(num_classes)
+        return cls(
+            true_label=jnp.full(num_examples, MISSING, label_dtype(num_classes)),
+            num_classes=num_classes,
+        )
+
+    @property
+    def is_gold(self) -> Bool[Array, " num_examples"]:
+        """Whether the true label of each example is known."""
+        return self.true_label != MISSING
+
+    @property
+    def num_gold(self) -> int:
+        """Number of gold examples."""
+        return int(jnp.sum(self.is_gold))
+
+
+def label_dtype(num_classes: int) -> type[np.signedinteger[Any]]:
+    """The narrowest signed integer that holds the class indices: answers are read often."""
+    narrow = (np.int8, np.int16, np.int32)
+    return next(dtype for dtype in narrow if num_classes - 1 <= np.iinfo(dtype).max)
+
+
+def check_num_classes(num_classes: int) -> None:
+    """Raise `InputError` unless there are two classes to tell apart."""
+    if num_classes < 2:
+        raise InputError(
+            f"there is nothing to decide between {num_classes} class(es).",
+            mend="Give at least two classes.",
+        )
+
+
+def _check_columns(columns: dict[str, npt.NDArray[Any]]) -> None:
+    shapes = {name: values.shape for name, values in columns.items()}
+    if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
+        raise InputError(
+            f"the arrays have shapes {shapes}.", mend="Give flat arrays of one length."
+        )
+    for name, values in columns.items():
+        if values.size > _INT32_MAX:
+            raise InputError(
+                f"{name} holds {values.size} entries, more than an int32 can index.",
+                mend="Split the examples over several tables: they are independent given the "
+                "labelers' accuracies.",
+            )
+        if values.size and not np.issubdtype(values.dtype, np.integer):
+            raise InputError(
+                f"{name} holds {values.dtype} values.", mend="Give integer indices, from 0."
+            )
+
+
+def _check_indices(name: str, values: npt.NDArray[Any], size: int | None) -> int:
+    size = int(values.max(initial=MISSING)) + 1 if size is None else size
+    if size > _INT32_MAX:
+        raise InputError(
+            f"{name} runs to {size}, more than an int32 can index.",
+            mend="Number them from 0 without gaps.",
+        )
+    outside = np.flatnonzero((values < 0) | (values >= size))
+    if outside.size:
+        at = int(outside[0])
+        raise InputError(
+            f"{name}[{at}] is {values[at]}, outside [0, {size}).",
+            mend="Number them from 0 without gaps.",
+        )
+    return size
+
+
+def _check_classes(name: str, values: npt.NDArray[Any], num_classes: int) -> None:
+    outside = np.flatnonzero((values < MISSING) | (values >= num_classes))
+    if outside.size:
+        at = int(outside[0])
+        raise InputError(
+            f"{name}[{at}] is {values[at]}, outside [0, {num_classes}).",
+            mend=f"Number the classes from 0; {MISSING} alone stands for no label.",
+        )

@@ -1,0 +1,71 @@
+r"""Products of many probabilities in log space, without rounding away what decides.
+
+A product of up to thousands of probabilities is held as a `LogNumber`,
+
+.. math:: 0^{\text{zeros}} \, e^{\text{coarse} + \text{fine}},
+
+where `coarse` is a multiple of 1/512. Sums of such multiples are exact in float32 up to a total of
+32,768 nats, whatever the order, so that two large sums which nearly cancel leave their true
+difference; the remainders in `fine` stay below 1/1024 each. `zeros` counts factors of exactly
+zero, so that certain evidence for two classes cancels one for one instead of making 0/0.
+"""
+
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_GRID = 512.0
+
+
+class LogNumber(NamedTuple):
+    """A number held as 0**zeros * exp(coarse + fine); adding the parts multiplies the numbers.
+
+    Attributes:
+        zeros: net number of factors that are exactly zero; negative in a quotient.
+        coarse: logarithm of the other factors, in nats, to a multiple of 1/512.
+        fine: what `coarse` leaves over.
+    """
+
+    zeros: Float[Array, "*shape"]
+    coarse: Float[Array, "*shape"]
+    fine: Float[Array, "*shape"]
+
+    @classmethod
+    def from_log(cls, log: Float[Array, "*shape"]) -> Self:
+        """Split logarithms, in nats; -inf is one factor of zero."""
+        is_zero = jnp.isneginf(log)
+        finite = jnp.where(is_zero, 0.0, log)
+        coarse = jnp.round(finite * _GRID) / _GRID
+        return cls(is_zero.astype(finite.dtype), coarse, finite - coarse)
+
+    def log(self) -> Float[Array, "*shape"]:
+        """The logarithm in nats; -inf where a factor is zero."""
+        return jnp.where(self.zeros > 0, -jnp.inf, self.coarse + self.fine)
+
+
+def multiply(a: LogNumber, b: LogNumber) -> LogNumber:
+    """The product of two numbers."""
+    return LogNumber(a.zeros + b.zeros, a.coarse + b.coarse, a.fine + b.fine)
+
+
+def divide(a: LogNumber, b: LogNumber) -> LogNumber:
+    """The quotient of two numbers; equal numbers of zeros cancel."""
+    return LogNumber(a.zeros - b.zeros, a.coarse - b.coarse, a.fine - b.fine)
+
+
+def normalise(
+    weight: LogNumber, log_prior: Float[Array, "*#shape"], axis: int
+) -> Float[Array, "*shape"]:
+    """Probabilities along `axis`, proportional to `weight` times the prior.
+
+    A class of prior zero has probability zero. Among the others only those with the fewest
+    factors of zero keep any: the limit in which every such factor is the same small number.
+    """
+    possible = jnp.isfinite(log_prior)
+    fewest = jnp.min(weight.zeros, axis=axis, keepdims=True, initial=jnp.inf, where=possible)
+    alive = possible & (weight.zeros == fewest)
+    top = jnp.max(weight.coarse, axis=axis, keepdims=True, initial=-jnp.inf, where=alive)
+    logits = jnp.where(alive, (weight.coarse - top) + (weight.fine + log_prior), -jnp.inf)
+    return jax.nn.softmax(logits, axis=axis)

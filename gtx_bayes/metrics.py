@@ -1,0 +1,218 @@
+"""How good class probabilities are against true labels: arrays in, an estimate and its error out.
+
+Every metric takes `class_probs`, the `true_label` of each example, and optionally `where`, the
+examples that count. All are pure functions of arrays: jit and vmap them over simulation runs.
+Accuracy credits a tie between m classes with 1/m when the true class is among them, the expected
+value under `decisions.hard_label`.
+"""
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from gtx_bayes import decisions
+
+LOG_LOSS_FLOOR = 2.0**-23
+"""Probabilities below this count as this in `log_loss`: what 1 can be told from in float32."""
+
+Binning = Literal["equal-width", "equal-mass"]
+
+
+class Estimate(NamedTuple):
+    """A mean over examples and its standard error.
+
+    Attributes:
+        value: the metric, a fraction or, for the log loss, nats.
+        se: standard error of `value` over the sampling of examples; NaN for fewer than two.
+    """
+
+    value: Float[Array, ""]
+    se: Float[Array, ""]
+
+
+def accuracy(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+) -> Estimate:
+    """Proportion of examples whose hard label is right."""
+    return _mean(decisions.credit(class_probs, true_label), where)
+
+
+def error_rate(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+) -> Estimate:
+    r""":math:`\mathrm{Err} = \frac{1}{N} \sum_i I(\hat y_i \neq y_i)` (paper, sec. 3.2)."""
+    return _mean(1.0 - decisions.credit(class_probs, true_label), where)
+
+
+def mean_absolute_error(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+) -> Estimate:
+    r""":math:`\frac{1}{N} \sum_i |y_i - \hat P(y_i = 1 \mid \mathcal{L}(i))|` (paper, sec. 3.2).
+
+    For two classes this is one minus the probability of the true class, which is the definition
+    used for any number of classes.
+    """
+    return _mean(1.0 - _prob_of_truth(class_probs, true_label), where)
+
+
+def balanced_error(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+) -> Estimate:
+    """Mean over the classes of the error rate within each; empty classes are left out."""
+    wrong = 1.0 - decisions.credit(class_probs, true_label)
+    member = (true_label[:, None] == jnp.arange(class_probs.shape[1])) & _all(true_label, where)[
+        :, None
+    ]
+    by_class = jax.vmap(_mean, in_axes=(None, 1))(wrong, member)
+    present = jnp.any(member, axis=0)
+    variance = jnp.sum(by_class.se**2, where=present)
+    return Estimate(jnp.mean(by_class.value, where=present), jnp.sqrt(variance) / jnp.sum(present))
+
+
+def log_loss(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+    floor: float = LOG_LOSS_FLOOR,
+) -> Estimate:
+    """Mean of minus the log-probability of the true class, in nats.
+
+    Args:
+        class_probs: class probabilities.
+        true_label: true classes.
+        where: the examples that count.
+        floor: probabilities below it count as it, so that one certain error (a raw vote share of
+            zero, a plug-in accuracy of one) costs 16 nats and not infinity; 0 for no floor.
+    """
+    return _mean(-jnp.log(jnp.maximum(_prob_of_truth(class_probs, true_label), floor)), where)
+
+
+def brier(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+) -> Estimate:
+    """Mean squared distance to the indicator of the true class, summed over classes: 0 to 2."""
+    indicator = true_label[:, None] == jnp.arange(class_probs.shape[1])
+    return _mean(jnp.sum((class_probs - indicator) ** 2, axis=1), where)
+
+
+class ReliabilityCurve(NamedTuple):
+    """How often labels of like confidence are right.
+
+    Attributes:
+        num_examples: number of examples per bin.
+        confidence: their mean confidence; NaN in an empty bin.
+        accuracy: their accuracy; NaN in an empty bin.
+        accuracy_se: its standard error; NaN in a bin of fewer than two.
+    """
+
+    num_examples: Int[Array, " num_bins"]
+    confidence: Float[Array, " num_bins"]
+    accuracy: Float[Array, " num_bins"]
+    accuracy_se: Float[Array, " num_bins"]
+
+
+def reliability_curve(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+    *,
+    num_bins: int = 15,
+    binning: Binning = "equal-width",
+) -> ReliabilityCurve:
+    """Confidence against accuracy, bin by bin.
+
+    Args:
+        class_probs: class probabilities.
+        true_label: true classes.
+        where: the examples that count.
+        num_bins: number of bins.
+        binning: "equal-width" cuts [0, 1] evenly; "equal-mass" cuts at quantiles of the
+            confidence, equal confidences staying together.
+    """
+    where = _all(true_label, where)
+    score = decisions.confidence(class_probs)
+    right = decisions.credit(class_probs, true_label)
+    member = _bin_of(score, where, num_bins, binning)[:, None] == jnp.arange(num_bins)
+    member &= where[:, None]
+    right_by_bin = jax.vmap(_mean, in_axes=(None, 1))(right, member)
+    return ReliabilityCurve(
+        num_examples=jnp.sum(member, axis=0),
+        confidence=jax.vmap(_mean, in_axes=(None, 1))(score, member).value,
+        accuracy=right_by_bin.value,
+        accuracy_se=right_by_bin.se,
+    )
+
+
+def expected_calibration_error(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+    *,
+    num_bins: int = 15,
+    binning: Binning = "equal-width",
+) -> Estimate:
+    r"""Mean over examples of the gap between confidence and accuracy in the example's bin.
+
+    .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{N}
+        \left| \mathrm{accuracy}_b - \mathrm{confidence}_b \right|
+
+    The standard error takes bins and the signs of their gaps as given. The estimate itself is
+    biased upwards, by about :math:`\sqrt{B / N}` times a constant below one half.
+
+    References:
+        Guo et al. (2017), On calibration of modern neural networks, Eq. 3.
+    """
+    where = _all(true_label, where)
+    score = decisions.confidence(class_probs)
+    gap = decisions.credit(class_probs, true_label) - score
+    bins = _bin_of(score, where, num_bins, binning)
+    gap_by_bin = jax.ops.segment_sum(jnp.where(where, gap, 0.0), bins, num_bins)
+    return _mean(jnp.sign(gap_by_bin)[bins] * gap, where)
+
+
+def _prob_of_truth(
+    class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
+) -> Float[Array, " num_examples"]:
+    index = true_label[:, None].astype(jnp.int32)
+    return jnp.take_along_axis(class_probs, index, axis=1)[:, 0]
+
+
+def _all(
+    true_label: Int[Array, " num_examples"], where: Bool[Array, " num_examples"] | None
+) -> Bool[Array, " num_examples"]:
+    return jnp.ones(true_label.shape, bool) if where is None else where
+
+
+def _mean(
+    values: Float[Array, " num_examples"], where: Bool[Array, " num_examples"] | None
+) -> Estimate:
+    count = values.size if where is None else jnp.sum(where)
+    mean = jnp.mean(values, where=where)
+    # ddof as an argument would divide by a Python number; `where` makes the count an array.
+    variance = jnp.sum((values - mean) ** 2, where=where) / (count - 1)
+    return Estimate(mean, jnp.sqrt(variance / count))
+
+
+def _bin_of(
+    score: Float[Array, " num_examples"],
+    where: Bool[Array, " num_examples"],
+    num_bins: int,
+    binning: Binning,
+) -> Int[Array, " num_examples"]:
+    if binning == "equal-width":
+        return jnp.clip((score * num_bins).astype(jnp.int32), 0, num_bins - 1)
+    ordered = jnp.sort(jnp.where(where, score, jnp.inf))
+    ranks = jnp.arange(1, num_bins) * jnp.sum(where) // num_bins
+    return jnp.searchsorted(ordered[ranks], score, side="right")

@@ -1,0 +1,240 @@
+"""The exact class posterior given a labeler model (Eq. 1 to 3), one example or a whole crowd.
+
+`class_posterior` is the definition, for one example. The `batch_` functions are the fast path for
+the one-coin model, on the long form (`Labels`) or the dense labeler-major table; `vmap` them over
+models for cohorts and over priors for prior draws. `Evidence` is the same as a state to which
+answers are added as they arrive.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.log_space import LogNumber, multiply, normalise
+from gtx_bayes.votes import AnyLabels, class_votes
+
+_SHORT_SUM = 16  # so few float32 terms round to 1e-5 at worst, without `fine` kept apart
+
+ClassPrior = Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]
+"""One prior for all examples, or one per example; zero excludes a class for good."""
+
+
+def class_posterior(
+    model: AbstractLabelerModel,
+    labels: Int[Array, " num_labelers"],
+    class_prior: Float[Array, " num_classes"] | None = None,
+) -> Float[Array, " num_classes"]:
+    r"""Posterior of one example's class given its labels.
+
+    .. math:: P(Y_i = y \mid \mathcal{L}(i)) \propto \pi_y \, P(\mathcal{L}(i) \mid Y_i = y)
+
+    Args:
+        model: the labelers.
+        labels: class of each labeler's answer, `MISSING` where there is none.
+        class_prior: :math:`\pi_y`; uniform when absent.
+
+    References:
+        Kumar et al. (2024), Eq. 2 and 3.
+    """
+    likelihood = model.likelihood(labels)
+    return normalise(likelihood, _log_prior(class_prior, model.num_classes), axis=0)
+
+
+@jax.jit
+def batch_class_posterior(
+    model: OneCoin, labels: AnyLabels, class_prior: ClassPrior | None = None
+) -> Float[Array, "num_examples num_classes"]:
+    """`class_posterior` of every example, by the fast kernels.
+
+    Args:
+        model: the labelers.
+        labels: their answers, in either form.
+        class_prior: uniform when absent.
+    """
+    if model.num_classes == 2:
+        log_odds = batch_log_odds(model, labels, class_prior)
+        return jax.nn.sigmoid(jnp.stack([-log_odds, log_odds], axis=1))
+    log_prior = _log_prior(class_prior, model.num_classes)
+    log_prior = log_prior[:, None] if log_prior.ndim == 1 else log_prior.T
+
+    def finish(votes: LogNumber) -> Float[Array, "num_examples num_classes"]:
+        # Without the barrier a CPU recomputes the votes for every reduction of the softmax.
+        return normalise(jax.lax.optimization_barrier(votes), log_prior, axis=0).T
+
+    return _by_certainty(model, labels, finish)
+
+
+@jax.jit
+def batch_log_odds(
+    model: OneCoin, labels: AnyLabels, class_prior: ClassPrior | None = None
+) -> Float[Array, " num_examples"]:
+    r"""Posterior log odds of class 1 against class 0 of every example: two classes only.
+
+    .. math:: \log \frac{P(Y_i = 1 \mid \mathcal{L}(i))}{P(Y_i = 0 \mid \mathcal{L}(i))}
+
+    One number per example instead of two, and no exponential: the form to keep when memory counts.
+
+    Raises:
+        ValueError: if the model has more than two classes.
+    """
+    if model.num_classes != 2:
+        raise ValueError(f"log odds need two classes, not {model.num_classes}")
+    log_prior = _log_prior(class_prior, 2)
+    prior_odds = log_prior[..., 1] - log_prior[..., 0]
+
+    def odds(votes: LogNumber) -> Float[Array, " num_examples"]:
+        finite = votes.coarse[1] - votes.coarse[0] + (votes.fine[1] - votes.fine[0] + prior_odds)
+        # A class excluded by its prior stays excluded, whatever certain labelers say.
+        overruled = jnp.isfinite(prior_odds) & (votes.zeros[1] != votes.zeros[0])
+        certain = jnp.where(votes.zeros[1] < votes.zeros[0], jnp.inf, -jnp.inf)
+        return jnp.where(overruled, certain, finite)
+
+    return _by_certainty(model, labels, odds)
+
+
+@jax.jit
+def batch_log_evidence(
+    model: OneCoin, labels: AnyLabels, class_prior: ClassPrior | None = None
+) -> Float[Array, " num_examples"]:
+    r"""Log-probability of every example's labels, in nats; -inf where they are impossible.
+
+    .. math:: \log P(\mathcal{L}(i)) = \log \sum_y \pi_y \, P(\mathcal{L}(i) \mid Y_i = y)
+    """
+    log_prior = _log_prior(class_prior, model.num_classes)
+    return jax.nn.logsumexp(batch_log_prob(model, labels) + log_prior, axis=1)
+
+
+@jax.jit
+def batch_log_prob(model: OneCoin, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
+    """`model.log_prob` of every example: the log-likelihood under each class, in nats."""
+    return gather_evidence(model, labels).log_prob()
+
+
+class Evidence(NamedTuple):
+    """What the answers so far say about every example: a state that grows answer by answer.
+
+    Attributes:
+        likelihood: probability of the answers under each class, up to `common`.
+        common: the factor that all classes of an example share.
+    """
+
+    likelihood: LogNumber
+    common: LogNumber
+
+    def log_prob(self) -> Float[Array, "num_examples num_classes"]:
+        """Log-likelihood of the answers under each class, in nats."""
+        common = LogNumber(*(part[:, None] for part in self.common))
+        return multiply(self.likelihood, common).log()
+
+    def class_posterior(
+        self, class_prior: ClassPrior | None = None
+    ) -> Float[Array, "num_examples num_classes"]:
+        """Posterior of every example's class; uniform prior when absent."""
+        num_classes = self.likelihood.coarse.shape[1]
+        return normalise(self.likelihood, _log_prior(class_prior, num_classes), axis=1)
+
+
+def no_evidence(num_examples: int, num_classes: int) -> Evidence:
+    """The state before any answer. Examples yet to come may be counted in `num_examples`."""
+
+    def ones(*shape: int) -> LogNumber:
+        return LogNumber(*(jnp.zeros(shape) for _ in LogNumber._fields))
+
+    return Evidence(ones(num_examples, num_classes), ones(num_examples))
+
+
+@jax.jit
+def gather_evidence(model: OneCoin, labels: AnyLabels) -> Evidence:
+    """The state after all of `labels`."""
+
+    def votes(weight: Float[Array, " num_labelers"]) -> Float[Array, "num_classes num_examples"]:
+        return class_votes(labels, weight, model.num_classes)
+
+    return Evidence(
+        likelihood=LogNumber(*(votes(part).T for part in model.vote_weight)),
+        common=LogNumber(*(votes(part).sum(axis=0) for part in model.wrong)),
+    )
+
+
+@partial(jax.jit, donate_argnums=0)
+def update(evidence: Evidence, model: OneCoin, labels: Labels) -> Evidence:
+    """The state after `labels` more; equal to gathering all answers afresh.
+
+    Takes time in proportion to the new answers, whatever the number of examples, because the old
+    state's memory is reused: the `evidence` passed in must not be used again. A batch of another
+    size is compiled anew, so pad batches with `MISSING` entries to a few sizes.
+
+    Args:
+        evidence: the state so far, consumed.
+        model: the labelers, with the accuracies that were used so far.
+        labels: the new answers, with the state's `num_examples`.
+
+    Raises:
+        ValueError: if the numbers of examples differ.
+    """
+    if labels.num_examples != evidence.common.coarse.shape[0]:
+        raise ValueError(
+            f"the new labels speak of {labels.num_examples} examples, "
+            f"the evidence of {evidence.common.coarse.shape[0]}"
+        )
+    answered = labels.label != MISSING
+    example = jnp.where(answered, labels.example, labels.num_examples)
+
+    def add_votes(
+        total: Float[Array, "num_examples num_classes"], weight: Float[Array, " num_labelers"]
+    ) -> Float[Array, "num_examples num_classes"]:
+        return total.at[example, labels.label].add(weight[labels.labeler], mode="drop")
+
+    def add_common(
+        total: Float[Array, " num_examples"], weight: Float[Array, " num_labelers"]
+    ) -> Float[Array, " num_examples"]:
+        return total.at[example].add(weight[labels.labeler], mode="drop")
+
+    return Evidence(
+        likelihood=jax.tree.map(add_votes, evidence.likelihood, model.vote_weight),
+        common=jax.tree.map(add_common, evidence.common, model.wrong),
+    )
+
+
+def _log_prior(
+    class_prior: ClassPrior | None, num_classes: int
+) -> Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]:
+    if class_prior is None:
+        return jnp.full(num_classes, -jnp.log(num_classes))
+    return jnp.log(class_prior)
+
+
+def _by_certainty[T](model: OneCoin, labels: AnyLabels, finish: Callable[[LogNumber], T]) -> T:
+    """Apply `finish` to the votes' likelihood ratios; count zeros only if any labeler is certain.
+
+    The branch without certain labelers does half the work.
+    """
+    weight = model.vote_weight
+
+    def votes(part: Float[Array, " num_labelers"]) -> Float[Array, "num_classes num_examples"]:
+        return class_votes(labels, part, model.num_classes)
+
+    def finite() -> LogNumber:
+        if _rounds_little(labels, weight):
+            total = votes(weight.coarse + weight.fine)
+            return LogNumber(jnp.zeros_like(total), total, jnp.zeros_like(total))
+        coarse = votes(weight.coarse)
+        return LogNumber(jnp.zeros_like(coarse), coarse, votes(weight.fine))
+
+    return jax.lax.cond(
+        jnp.any(weight.zeros != 0),
+        lambda: finish(finite()._replace(zeros=votes(weight.zeros))),
+        lambda: finish(finite()),
+    )
+
+
+def _rounds_little(labels: AnyLabels, weight: LogNumber) -> bool:
+    short = not isinstance(labels, Labels) and labels.shape[0] <= _SHORT_SUM
+    return short or weight.coarse.dtype == jnp.float64

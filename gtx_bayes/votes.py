@@ -1,0 +1,93 @@
+"""Weighted votes: the one sum behind majority voting and the naive-Bayes posterior alike.
+
+Two kernels for the two forms of the data. Both add, for every example and class, the weights of
+the labelers who gave that class.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gtx_bayes.labels import MISSING, Labels
+
+AnyLabels = Labels | Int[Array, "num_labelers num_examples"]
+"""Answers in long form, or the dense labeler-major table with `MISSING` where unanswered."""
+
+_BLOCK = 16  # labelers summed in one fused loop; more would only lengthen compilation
+_FEW_CLASSES = 8  # up to here the loop is unrolled over the classes too
+_INT32_CELLS = 2**31
+
+
+def class_votes(
+    labels: AnyLabels, weight: Float[Array, " num_labelers"], num_classes: int
+) -> Float[Array, "num_classes num_examples"]:
+    r"""Total weight behind each class, :math:`\sum_{j \in \mathcal{J}(i)} w_j I[y_i^j = y]`.
+
+    Class-major, because the examples then run over contiguous vectors.
+    """
+    if isinstance(labels, Labels):
+        return _long_votes(labels, weight, num_classes)
+    return _dense_votes(labels, weight, num_classes)
+
+
+def _long_votes(
+    labels: Labels, weight: Float[Array, " num_labelers"], num_classes: int
+) -> Float[Array, "num_classes num_examples"]:
+    """One scatter-add per answer; `MISSING` entries fall outside and are dropped."""
+    cells = labels.num_examples * num_classes
+    value = weight[labels.labeler]
+    label = labels.label.astype(jnp.int32)
+    if cells < _INT32_CELLS:  # a flat index is a third faster than a pair
+        cell = jnp.where(label == MISSING, cells, labels.example * num_classes + label)
+        totals = jnp.zeros(cells, value.dtype).at[cell].add(value, mode="drop")
+        return totals.reshape(labels.num_examples, num_classes).T
+    example = jnp.where(label == MISSING, labels.num_examples, labels.example)
+    totals = jnp.zeros((labels.num_examples, num_classes), value.dtype)
+    return totals.at[example, label].add(value, mode="drop").T
+
+
+def _dense_votes(
+    labels: Int[Array, "num_labelers num_examples"],
+    weight: Float[Array, " num_labelers"],
+    num_classes: int,
+) -> Float[Array, "num_classes num_examples"]:
+    """Labeler by labeler, every class at once: one fused pass over contiguous vectors."""
+    num_labelers, num_examples = labels.shape
+    add_block = _add_block_unrolled if num_classes <= _FEW_CLASSES else _add_block
+    totals = jnp.zeros((num_classes, num_examples), weight.dtype)
+    whole = num_labelers - num_labelers % _BLOCK
+    if whole:
+        totals = jax.lax.fori_loop(
+            0,
+            whole // _BLOCK,
+            lambda block, totals: add_block(
+                totals,
+                jax.lax.dynamic_slice_in_dim(labels, block * _BLOCK, _BLOCK),
+                jax.lax.dynamic_slice_in_dim(weight, block * _BLOCK, _BLOCK),
+            ),
+            totals,
+        )
+    return add_block(totals, labels[whole:], weight[whole:])
+
+
+def _add_block(
+    totals: Float[Array, "num_classes num_examples"],
+    answers: Int[Array, "block num_examples"],
+    weight: Float[Array, " block"],
+) -> Float[Array, "num_classes num_examples"]:
+    classes = jnp.arange(totals.shape[0], dtype=answers.dtype)[:, None]
+    for j in range(answers.shape[0]):
+        totals = totals + jnp.where(answers[j][None, :] == classes, weight[j], 0.0)
+    return totals
+
+
+def _add_block_unrolled(
+    totals: Float[Array, "num_classes num_examples"],
+    answers: Int[Array, "block num_examples"],
+    weight: Float[Array, " block"],
+) -> Float[Array, "num_classes num_examples"]:
+    """The same with the classes unrolled too: each answer is read once, a sixth faster."""
+    rows = list(totals)
+    for j in range(answers.shape[0]):
+        rows = [row + jnp.where(answers[j] == y, weight[j], 0.0) for y, row in enumerate(rows)]
+    return jnp.stack(rows)
