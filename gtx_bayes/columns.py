@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,7 @@ class Column:
     source: Source
 
     @classmethod
-    def read(cls, frame: pd.DataFrame, name: str, source: Source) -> Self:
+    def read(cls, frame: pd.DataFrame, name: str, source: Source) -> "Column":
         """The column of that name, checked for gaps."""
         column = frame[name]
         if pd.api.types.is_float_dtype(column.dtype) and (column.dropna() % 1 == 0).all():

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,7 @@ class Crowd:
         gold_columns: Mapping[str, str] | None = None,
         labels_source: Source | None = None,
         gold_source: Source | None = None,
-    ) -> Self:
+    ) -> "Crowd":
         """Check the tables and number their examples, labelers and classes.
 
         Args:

@@ -1,7 +1,7 @@
 """Validated arrays: the answers of labelers (`Labels`) and the gold labels (`Assessment`)."""
 
 import dataclasses
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ class Labels:
         num_classes: int,
         num_examples: int | None = None,
         num_labelers: int | None = None,
-    ) -> Self:
+    ) -> "Labels":
         """Check and sort integer arrays of equal length, one entry per answer.
 
         Args:
@@ -88,7 +88,7 @@ class Labels:
         )
 
     @classmethod
-    def from_dense(cls, dense: npt.ArrayLike, *, num_classes: int) -> Self:
+    def from_dense(cls, dense: npt.ArrayLike, *, num_classes: int) -> "Labels":
         """Build from the dense view, `labels[labeler, example]` with `MISSING` where unanswered."""
         table = np.asarray(dense)
         if table.ndim != 2:
@@ -159,7 +159,7 @@ class Assessment:
         *,
         num_examples: int,
         num_classes: int,
-    ) -> Self:
+    ) -> "Assessment":
         """Check and spread gold labels, one entry per gold example.
 
         Raises:
@@ -180,7 +180,7 @@ class Assessment:
         return cls(true_label=jnp.asarray(spread), num_classes=num_classes)
 
     @classmethod
-    def none(cls, num_examples: int, num_classes: int) -> Self:
+    def none(cls, num_examples: int, num_classes: int) -> "Assessment":
         """No gold at all."""
         check_num_classes(num_classes)
         return cls(

@@ -10,7 +10,7 @@ difference; the remainders in `fine` stay below 1/1024 each. `zeros` counts fact
 zero, so that certain evidence for two classes cancels one for one instead of making 0/0.
 """
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ class LogNumber(NamedTuple):
     fine: Float[Array, "*shape"]
 
     @classmethod
-    def from_log(cls, log: Float[Array, "*shape"]) -> Self:
+    def from_log(cls, log: Float[Array, "*shape"]) -> "LogNumber":
         """Split logarithms, in nats; -inf is one factor of zero."""
         is_zero = jnp.isneginf(log)
         finite = jnp.where(is_zero, 0.0, log)

@@ -43,8 +43,8 @@ def class_posterior(
     References:
         Kumar et al. (2024), Eq. 2 and 3.
     """
-    likelihood = model.likelihood(labels)
-    return normalise(likelihood, _log_prior(class_prior, model.num_classes), axis=0)
+    log_prior = _log_prior(class_prior, model.num_classes)[0]
+    return normalise(model.likelihood(labels), log_prior, axis=0)
 
 
 @jax.jit
@@ -61,8 +61,7 @@ def batch_class_posterior(
     if model.num_classes == 2:
         log_odds = batch_log_odds(model, labels, class_prior)
         return jax.nn.sigmoid(jnp.stack([-log_odds, log_odds], axis=1))
-    log_prior = _log_prior(class_prior, model.num_classes)
-    log_prior = log_prior[:, None] if log_prior.ndim == 1 else log_prior.T
+    log_prior = _log_prior(class_prior, model.num_classes).T
 
     def finish(votes: LogNumber) -> Float[Array, "num_examples num_classes"]:
         # Without the barrier a CPU recomputes the votes for every reduction of the softmax.
@@ -87,7 +86,7 @@ def batch_log_odds(
     if model.num_classes != 2:
         raise ValueError(f"log odds need two classes, not {model.num_classes}")
     log_prior = _log_prior(class_prior, 2)
-    prior_odds = log_prior[..., 1] - log_prior[..., 0]
+    prior_odds = log_prior[:, 1] - log_prior[:, 0]
 
     def odds(votes: LogNumber) -> Float[Array, " num_examples"]:
         finite = votes.coarse[1] - votes.coarse[0] + (votes.fine[1] - votes.fine[0] + prior_odds)
@@ -205,10 +204,10 @@ def update(evidence: Evidence, model: OneCoin, labels: Labels) -> Evidence:
 
 def _log_prior(
     class_prior: ClassPrior | None, num_classes: int
-) -> Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]:
+) -> Float[Array, "one_or_num_examples num_classes"]:
     if class_prior is None:
-        return jnp.full(num_classes, -jnp.log(num_classes))
-    return jnp.log(class_prior)
+        return jnp.full((1, num_classes), -jnp.log(num_classes))
+    return jnp.log(jnp.atleast_2d(class_prior))
 
 
 def _by_certainty[T](model: OneCoin, labels: AnyLabels, finish: Callable[[LogNumber], T]) -> T:

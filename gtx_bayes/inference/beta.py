@@ -1,7 +1,7 @@
 """Beta posteriors of labeler accuracy in closed form, with a prior shared by the cohort."""
 
 import dataclasses
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ class BetaPosterior:
     b: Float[Array, " num_labelers"]
 
     @classmethod
-    def from_counts(cls, counts: GoldCounts, prior: "CohortPrior") -> Self:
+    def from_counts(cls, counts: GoldCounts, prior: "CohortPrior") -> "BetaPosterior":
         r"""Conjugate update, :math:`\alpha_j \sim \mathrm{Beta}(a + c_j, b + n_j - c_j)`."""
         num_correct = jnp.asarray(counts.num_correct, float)
         num_wrong = jnp.asarray(counts.num_gold, float) - num_correct
@@ -103,7 +103,7 @@ class HyperPrior(NamedTuple):
     log_concentration_sd: float
 
     @classmethod
-    def for_classes(cls, num_classes: int) -> Self:
+    def for_classes(cls, num_classes: int) -> "HyperPrior":
         """Labelers better than chance on average: mean half-way from chance to perfection.
 
         The mean counts for eight labelers; the concentration is about 15 answers, between 2 and
@@ -138,7 +138,7 @@ class CohortPrior:
         return (1.0 - self.mean) * self.concentration
 
     @classmethod
-    def fit(cls, counts: GoldCounts, num_classes: int) -> Self:
+    def fit(cls, counts: GoldCounts, num_classes: int) -> "CohortPrior":
         r"""Empirical Bayes: the most probable prior given the cohort's counts.
 
         Maximises the marginal likelihood of the counts, accuracies integrated out,

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import pandas as pd
 
@@ -81,7 +80,7 @@ class OutputDirectory:
                     mend="Name a new or empty directory.",
                 )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "OutputDirectory":
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             made = tempfile.mkdtemp(dir=self.target.parent, prefix=f".{self.target.name}.")

@@ -43,7 +43,8 @@ class OneCoin(AbstractLabelerModel):
     def wrong(self) -> LogNumber:
         """Probability of each single wrong label, per labeler."""
         log_any_wrong = _safe_log(lambda a: jnp.log1p(-a), self.accuracy, impossible_at=1.0)
-        return LogNumber.from_log(log_any_wrong - jnp.log(self.num_classes - 1.0))
+        choices = jnp.full(self.accuracy.shape, jnp.log(self.num_classes - 1.0))
+        return divide(LogNumber.from_log(log_any_wrong), LogNumber.from_log(choices))
 
     @property
     def vote_weight(self) -> LogNumber:

@@ -1,0 +1,45 @@
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpyro
+import pytest
+
+mpl.use("agg")
+numpyro.set_host_device_count(4)  # one per chain: before JAX looks for devices
+
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, max_examples=60, print_blob=True
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(20241210)
+
+
+@pytest.fixture
+def rtol():
+    """A few roundings of the default float type."""
+    return 20 * float(jnp.finfo(jnp.zeros(()).dtype).eps)
+
+
+@pytest.fixture(scope="session")
+def data_folder():
+    """The folder of real data, or a skip where it is absent."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("GTX_BAYES_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("no real data: set GTX_BAYES_TEST_DATA")
+    return folder
+
+
+def pytest_collection_modifyitems(items):
+    if jax.default_backend() == "cpu":
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs an accelerator"))

@@ -1,0 +1,387 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from gtx_bayes.labelers import OneCoin
+from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.posterior import (
+    batch_class_posterior,
+    batch_log_evidence,
+    batch_log_odds,
+    batch_log_prob,
+    class_posterior,
+    gather_evidence,
+    no_evidence,
+    update,
+)
+from tests import reference
+
+pytestmark = pytest.mark.kernel
+
+# Few shapes, since each is compiled: small, below, at and above a block of labelers, and 200.
+SHAPES = [(1, 1), (3, 4), (16, 3), (17, 3), (200, 2)]
+
+
+@st.composite
+def crowds(draw, low=0.02, high=0.98, shapes=tuple(SHAPES), classes=(2, 3, 5)):
+    """A dense table of answers, accuracies exact in float32, the number of classes."""
+    num_labelers, num_examples = draw(st.sampled_from(shapes))
+    num_classes = draw(st.sampled_from(classes))
+    labels = draw(
+        hnp.arrays(np.int8, (num_labelers, num_examples), elements=st.integers(-1, num_classes - 1))
+    )
+    some = st.floats(np.float32(low).item(), np.float32(high).item(), width=32)
+    accuracy = draw(hnp.arrays(np.float32, num_labelers, elements=some))
+    return labels, accuracy, num_classes
+
+
+defined_posterior = jax.jit(jax.vmap(class_posterior, (None, 1)))
+defined_log_prob = jax.jit(jax.vmap(OneCoin.log_prob, (None, 1)))
+
+
+def both_forms(labels, num_classes):
+    dense = jnp.asarray(labels)
+    return {"dense": dense, "long": Labels.from_dense(labels, num_classes=num_classes)}
+
+
+def model_of(accuracy, num_classes):
+    return OneCoin(jnp.asarray(accuracy, float), num_classes)
+
+
+def test_worked_by_hand(rtol):
+    """Labels (1, 1, 0), accuracies (.9, .8, .7): 0.216 against 0.014."""
+    model = OneCoin(jnp.array([0.9, 0.8, 0.7]), num_classes=2)
+    got = class_posterior(model, jnp.array([1, 1, 0]), class_prior=jnp.array([0.5, 0.5]))
+    np.testing.assert_allclose(got, [0.014 / 0.230, 0.216 / 0.230], rtol=rtol)
+
+
+@given(crowds())
+def test_definition_and_kernels_against_products(crowd):
+    """Within 1e-5 in float32 up to 200 labels an example, as good as exact in float64."""
+    labels, accuracy, num_classes = crowd
+    model = model_of(accuracy, num_classes)
+    prior = np.full(num_classes, 1 / num_classes)
+    expected = np.array([reference.posterior(column, accuracy, prior) for column in labels.T])
+    atol = 1e-5 if model.accuracy.dtype == jnp.float32 else 1e-12
+    defined = defined_posterior(model, jnp.asarray(labels))
+    np.testing.assert_allclose(defined, expected.astype(float), atol=atol)
+    for form in both_forms(labels, num_classes).values():
+        got = batch_class_posterior(model, form)
+        np.testing.assert_allclose(got, expected.astype(float), atol=atol)
+
+
+@pytest.mark.parametrize("form", ["dense", "long"])
+@pytest.mark.parametrize("accuracy", [(0.99, 0.99), (0.97, 0.951), (0.9, 0.88)])
+def test_large_sums_that_cancel(form, accuracy):
+    """100 answers for each class in turn: partial sums of hundreds of nats, then back to near 0."""
+    alpha = np.repeat(np.float32(accuracy), 100)
+    labels = np.repeat(np.int8([1, 0]), 100)[:, None]
+    expected = reference.posterior(labels[:, 0], alpha, [0.5, 0.5]).astype(float)
+    got = batch_class_posterior(model_of(alpha, 2), both_forms(labels, 2)[form])
+    np.testing.assert_allclose(got[0], expected, atol=1e-5)
+
+
+@given(crowds(shapes=((3, 4), (17, 3))), st.randoms(use_true_random=False))
+def test_order_of_labelers_and_examples_does_not_matter(crowd, random):
+    labels, accuracy, num_classes = crowd
+    rows, columns = list(range(labels.shape[0])), list(range(labels.shape[1]))
+    random.shuffle(rows)
+    random.shuffle(columns)
+    for form in ("dense", "long"):
+        got = batch_class_posterior(
+            model_of(accuracy, num_classes), both_forms(labels, num_classes)[form]
+        )
+        moved = batch_class_posterior(
+            model_of(accuracy[rows], num_classes),
+            both_forms(labels[np.ix_(rows, columns)], num_classes)[form],
+        )
+        np.testing.assert_allclose(moved, got[np.array(columns)], atol=2e-6)
+
+
+@given(crowds(shapes=((3, 4), (17, 3))), st.randoms(use_true_random=False))
+def test_relabelling_classes_relabels_the_posterior(crowd, random):
+    labels, accuracy, num_classes = crowd
+    new_name = list(range(num_classes))
+    random.shuffle(new_name)
+    renamed = np.where(labels == MISSING, MISSING, np.array(new_name, np.int8)[labels])
+    model = model_of(accuracy, num_classes)
+    for form in ("dense", "long"):
+        got = batch_class_posterior(model, both_forms(labels, num_classes)[form])
+        other = batch_class_posterior(model, both_forms(renamed, num_classes)[form])
+        np.testing.assert_allclose(other[:, np.array(new_name)], got, atol=2e-6)
+
+
+@given(crowds(shapes=((3, 4), (17, 3)), classes=(2,)))
+def test_being_wrong_reliably_is_being_right(crowd):
+    """For two classes, accuracy a and label y say what 1 - a and the other label say."""
+    labels, accuracy, _ = crowd
+    accuracy = np.round(accuracy * 64) / 64  # so that 1 - a is exact
+    flipped = np.where(labels == MISSING, MISSING, 1 - labels).astype(np.int8)
+    got = batch_class_posterior(model_of(accuracy, 2), jnp.asarray(labels))
+    other = batch_class_posterior(model_of(1 - accuracy, 2), jnp.asarray(flipped))
+    np.testing.assert_allclose(other, got, atol=2e-6)
+
+
+@given(crowds(low=0.0, high=1.0))
+def test_probabilities_sum_to_one(crowd):
+    labels, accuracy, num_classes = crowd
+    for form in both_forms(labels, num_classes).values():
+        got = np.asarray(batch_class_posterior(model_of(accuracy, num_classes), form))
+        assert ((got >= 0) & (got <= 1)).all()
+        np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-6)
+
+
+@given(crowds(shapes=((3, 4), (17, 3))))
+def test_log_prob_kernel_equals_the_definition(crowd):
+    """Tested before normalising, where a constant per class would cancel unseen."""
+    labels, accuracy, num_classes = crowd
+    model = model_of(accuracy, num_classes)
+    defined = defined_log_prob(model, jnp.asarray(labels))
+    for form in both_forms(labels, num_classes).values():
+        np.testing.assert_allclose(batch_log_prob(model, form), defined, atol=1e-5, rtol=1e-6)
+
+
+def test_missing_labels_leave_the_prior_and_no_evidence():
+    model = OneCoin(jnp.array([0.9, 0.7]), num_classes=3)
+    nothing = np.full((2, 5), MISSING, np.int8)
+    prior = jnp.array([0.2, 0.3, 0.5])
+    for form in both_forms(nothing, 3).values():
+        np.testing.assert_array_equal(batch_log_prob(model, form), np.zeros((5, 3)))
+        got = batch_class_posterior(model, form, prior)
+        np.testing.assert_allclose(got, np.tile(prior, (5, 1)), rtol=1e-6)
+
+
+def test_padding_changes_nothing():
+    model = OneCoin(jnp.array([0.9, 0.7]), num_classes=3)
+    plain = Labels.from_arrays([0, 1], [0, 1], [2, 0], num_classes=3)
+    padded = Labels.from_arrays(
+        [0, 1, 1, 0], [0, 1, 0, 0], [2, 0, MISSING, MISSING], num_classes=3
+    )
+    np.testing.assert_array_equal(
+        batch_log_prob(model, plain), batch_log_prob(model, padded)
+    )
+    np.testing.assert_array_equal(
+        batch_class_posterior(model, plain), batch_class_posterior(model, padded)
+    )
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_priors(num_classes):
+    """Uniform by default; per class; per example; a prior of zero excludes."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(MISSING, num_classes, (4, 6))
+    accuracy = rng.uniform(0.3, 0.9, 4).astype(np.float32)
+    model = model_of(accuracy, num_classes)
+    per_example = rng.dirichlet(np.ones(num_classes), 6)
+    per_example[0] = np.eye(num_classes)[1]
+    for form in both_forms(labels, num_classes).values():
+        expected = [
+            reference.posterior(column, accuracy, prior)
+            for column, prior in zip(labels.T, per_example, strict=True)
+        ]
+        got = batch_class_posterior(model, form, jnp.asarray(per_example, float))
+        np.testing.assert_allclose(got, np.array(expected, float), atol=2e-6)
+        one = jnp.asarray(per_example[1], float)
+        expected = [reference.posterior(column, accuracy, per_example[1]) for column in labels.T]
+        np.testing.assert_allclose(
+            batch_class_posterior(model, form, one), np.array(expected, float), atol=2e-6
+        )
+        uniform = jnp.full(num_classes, 1 / num_classes)
+        np.testing.assert_allclose(
+            batch_class_posterior(model, form),
+            batch_class_posterior(model, form, uniform),
+            rtol=1e-6,
+        )
+
+
+@pytest.mark.parametrize("form", ["dense", "long"])
+def test_log_evidence(form):
+    """Log of the summed products; the probabilities of all answer patterns sum to one."""
+    rng = np.random.default_rng(2)
+    accuracy = rng.uniform(0.3, 0.9, 3).astype(np.float32)
+    every = np.array(np.meshgrid(*[range(3)] * 3)).reshape(3, -1).astype(np.int8)
+    prior = np.array([0.2, 0.3, 0.5])
+    got = batch_log_evidence(
+        model_of(accuracy, 3), both_forms(every, 3)[form], jnp.asarray(prior)
+    )
+    expected = [np.log(reference.product_form(c, accuracy, prior).sum()) for c in every.T]
+    np.testing.assert_allclose(got, np.array(expected, float), rtol=2e-6)
+    np.testing.assert_allclose(np.exp(np.asarray(got, float)).sum(), 1.0, rtol=1e-5)
+
+
+class TestCertainLabelers:
+    """Accuracies of exactly 0 and 1: the limit of one small error probability for all of them."""
+
+    @given(
+        labels=hnp.arrays(np.int8, (6, 3), elements=st.integers(-1, 2)),
+        accuracy=hnp.arrays(
+            np.float32, 6, elements=st.sampled_from([0.0, 1.0, 0.625, 0.75, 0.3125])
+        ),
+        num_classes=st.sampled_from([2, 3]),
+    )
+    def test_limit(self, labels, accuracy, num_classes):
+        labels = np.minimum(labels, num_classes - 1)
+        model = model_of(accuracy, num_classes)
+        prior = np.full(num_classes, 1 / num_classes)
+        tiny = reference.REAL(1e-40)
+        expected = [reference.posterior(c, accuracy, prior, certain=tiny) for c in labels.T]
+        for form in both_forms(labels, num_classes).values():
+            got = batch_class_posterior(model, form)
+            np.testing.assert_allclose(got, np.array(expected, float), atol=2e-6)
+        defined = defined_posterior(model, jnp.asarray(labels))
+        np.testing.assert_allclose(defined, np.array(expected, float), atol=2e-6)
+
+    @pytest.mark.parametrize("form", ["dense", "long"])
+    def test_contradiction_leaves_the_rest_to_decide(self, form, rtol):
+        labels = np.int8([[1], [0], [1]])
+        model = OneCoin(jnp.array([1.0, 1.0, 0.7]), num_classes=2)
+        got = batch_class_posterior(model, both_forms(labels, 2)[form])
+        np.testing.assert_allclose(got, [[0.3, 0.7]], rtol=rtol)
+
+    @pytest.mark.parametrize("form", ["dense", "long"])
+    def test_log_odds_are_infinite(self, form):
+        model = OneCoin(jnp.array([1.0, 0.6]), num_classes=2)
+        labels = np.int8([[1, 0, MISSING], [0, 0, 1]])
+        got = batch_log_odds(model, both_forms(labels, 2)[form])
+        np.testing.assert_allclose(got, [np.inf, -np.inf, np.log(1.5)], rtol=1e-5)
+
+    def test_evidence_of_a_contradiction_is_zero(self):
+        model = OneCoin(jnp.array([1.0, 1.0]), num_classes=2)
+        assert batch_log_evidence(model, jnp.int8([[1], [0]]))[0] == -np.inf
+
+    def test_an_excluded_class_stays_excluded(self):
+        """Certain labelers do not overrule a prior of exactly zero."""
+        for num_classes in (2, 3):
+            model = OneCoin(jnp.array([1.0]), num_classes)
+            prior = jnp.zeros(num_classes).at[0].set(1.0)
+            got = batch_class_posterior(model, jnp.int8([[1]]), prior)
+            np.testing.assert_array_equal(got[0], np.eye(num_classes)[0])
+
+
+@given(crowds(shapes=((3, 4), (17, 3)), classes=(2,)))
+def test_log_odds(crowd):
+    labels, accuracy, _ = crowd
+    for form in both_forms(labels, 2).values():
+        got = batch_log_odds(model_of(accuracy, 2), form)
+        expected = [reference.posterior(c, accuracy, [0.5, 0.5]) for c in labels.T]
+        expected = np.array([np.log(p[1] / p[0]) for p in expected], float)
+        np.testing.assert_allclose(got, expected, atol=2e-5, rtol=1e-6)
+
+
+def test_log_odds_need_two_classes():
+    with pytest.raises(ValueError, match="two classes, not 3"):
+        batch_log_odds(OneCoin(jnp.array([0.6]), 3), jnp.int8([[1]]))
+
+
+class TestUpdate:
+    @given(
+        crowds(low=0.0, high=1.0, shapes=((3, 4), (17, 3))),
+        st.integers(0, 3),
+    )
+    def test_equals_gathering_afresh(self, crowd, split):
+        """Answers in two batches, in any division, give the state of all answers at once."""
+        labels, accuracy, num_classes = crowd
+        model = model_of(accuracy, num_classes)
+        now = labels.copy()
+        now[:split] = MISSING
+        later = labels.copy()
+        later[split:] = MISSING
+        state = gather_evidence(model, Labels.from_dense(now, num_classes=num_classes))
+        state = update(state, model, Labels.from_dense(later, num_classes=num_classes))
+        whole = gather_evidence(model, Labels.from_dense(labels, num_classes=num_classes))
+        chex.assert_trees_all_close(state, whole, atol=1e-6)
+        chex.assert_trees_all_equal(state.likelihood.coarse, whole.likelihood.coarse)
+        np.testing.assert_allclose(
+            state.class_posterior(),
+            batch_class_posterior(model, jnp.asarray(labels)),
+            atol=2e-6,
+        )
+
+    def test_from_nothing_one_answer_at_a_time(self):
+        model = OneCoin(jnp.array([0.9, 0.8, 0.7]), num_classes=2)
+        state = no_evidence(num_examples=2, num_classes=2)
+        np.testing.assert_array_equal(state.class_posterior(), np.full((2, 2), 0.5))
+        for labeler, label in enumerate([1, 1, 0]):
+            answer = Labels.from_arrays(
+                [1], [labeler], [label], num_classes=2, num_examples=2, num_labelers=3
+            )
+            state = update(state, model, answer)
+        np.testing.assert_allclose(
+            state.class_posterior(), [[0.5, 0.5], [0.014 / 0.23, 0.216 / 0.23]], rtol=1e-5
+        )
+
+    def test_reuses_the_memory_of_the_old_state(self):
+        """No copy of the state: what makes the cost that of the new answers."""
+        model = OneCoin(jnp.array([0.9]), num_classes=2)
+        state = no_evidence(num_examples=1000, num_classes=2)
+        answer = Labels.from_arrays([3], [0], [1], num_classes=2, num_examples=1000)
+        pointer = state.likelihood.coarse.unsafe_buffer_pointer()
+        after = update(state, model, answer)
+        assert after.likelihood.coarse.unsafe_buffer_pointer() == pointer
+        assert state.likelihood.coarse.is_deleted()
+
+    def test_other_number_of_examples(self):
+        model = OneCoin(jnp.array([0.9]), num_classes=2)
+        answer = Labels.from_arrays([3], [0], [1], num_classes=2)
+        with pytest.raises(ValueError, match="4 examples, the evidence of 5"):
+            update(no_evidence(5, 2), model, answer)
+
+
+class TestTransformations:
+    def test_vmap_over_cohorts_and_priors(self):
+        rng = np.random.default_rng(3)
+        accuracy = jnp.asarray(rng.uniform(0.5, 0.9, (4, 17)))
+        prior = jnp.asarray(rng.dirichlet(np.ones(3), 4))
+        labels = rng.integers(MISSING, 3, (17, 5))
+        for form in both_forms(labels, 3).values():
+            many = jax.vmap(
+                lambda alpha, pi, form=form: batch_class_posterior(OneCoin(alpha, 3), form, pi)
+            )(accuracy, prior)
+            one_by_one = [
+                batch_class_posterior(OneCoin(alpha, 3), form, pi)
+                for alpha, pi in zip(accuracy, prior, strict=True)
+            ]
+            np.testing.assert_allclose(many, np.stack(one_by_one), atol=2e-6)
+
+    def test_compiles_once_per_shape(self):
+        traced = chex.assert_max_traces(lambda m, x: batch_class_posterior(m, x), n=1)
+        run = jax.jit(traced)
+        for accuracy in (0.6, 0.7, 1.0):
+            run(OneCoin(jnp.full(3, accuracy), 2), jnp.zeros((3, 4), jnp.int8))
+
+    def test_promotes_no_ranks(self):
+        labels = np.random.default_rng(4).integers(MISSING, 3, (17, 5))
+        with jax.numpy_rank_promotion("raise"):
+            for form in both_forms(labels, 3).values():
+                batch_log_evidence(OneCoin(jnp.full(17, 0.7), 3), form)
+
+    @pytest.mark.gpu
+    def test_accelerator_equals_cpu(self):
+        rng = np.random.default_rng(5)
+        for num_classes in (2, 5):
+            labels = rng.integers(MISSING, num_classes, (40, 2000))
+            accuracy = jnp.asarray(rng.uniform(0.3, 0.95, 40))
+            for form in both_forms(labels, num_classes).values():
+                here = batch_class_posterior(OneCoin(accuracy, num_classes), form)
+                cpu = jax.devices("cpu")[0]
+                there = batch_class_posterior(
+                    *jax.device_put((OneCoin(accuracy, num_classes), form), cpu)
+                )
+                np.testing.assert_allclose(here, there, atol=1e-5)
+
+
+def test_more_than_eight_classes_take_the_other_loop():
+    rng = np.random.default_rng(6)
+    labels = rng.integers(MISSING, 12, (18, 7))
+    accuracy = rng.uniform(0.2, 0.9, 18).astype(np.float32)
+    expected = [reference.posterior(c, accuracy, np.full(12, 1 / 12)) for c in labels.T]
+    for form in both_forms(labels, 12).values():
+        got = batch_class_posterior(model_of(accuracy, 12), form)
+        np.testing.assert_allclose(got, np.array(expected, float), atol=1e-5)
+
+
