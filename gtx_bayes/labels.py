@@ -23,7 +23,8 @@ class Labels:
     r"""The answers of a crowd in long form: one entry per answer, sorted by example.
 
     A pytree. Build it with `from_arrays`, `from_dense` or `gtx_bayes.Crowd`, which check every
-    value once; the constructor checks nothing, since JAX calls it with tracers.
+    value once; the constructor checks nothing, since JAX calls it with tracers. Leading axes of
+    the arrays hold several runs of one shape, to map over.
 
     Attributes:
         example: index of the example each answer is about, in ascending order.
@@ -35,9 +36,9 @@ class Labels:
         num_classes: K, at least 2.
     """
 
-    example: Int[Array, " num_labels"]
-    labeler: Int[Array, " num_labels"]
-    label: Int[Array, " num_labels"]
+    example: Int[Array, "*runs num_labels"]
+    labeler: Int[Array, "*runs num_labels"]
+    label: Int[Array, "*runs num_labels"]
     num_examples: int = dataclasses.field(metadata={"static": True})
     num_labelers: int = dataclasses.field(metadata={"static": True})
     num_classes: int = dataclasses.field(metadata={"static": True})
@@ -148,7 +149,7 @@ class Assessment:
         num_classes: K.
     """
 
-    true_label: Int[Array, " num_examples"]
+    true_label: Int[Array, "*runs num_examples"]
     num_classes: int = dataclasses.field(metadata={"static": True})
 
     @classmethod

@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gtx_bayes import decisions
 
-LOG_LOSS_FLOOR = 2.0**-23
-"""Probabilities below this count as this in `log_loss`: what 1 can be told from in float32."""
+LOG_LOSS_FLOOR = 2.0**-52
+"""Probabilities below this count as this in `log_loss`: float64's epsilon, as in scikit-learn."""
 
 Binning = Literal["equal-width", "equal-mass"]
 
@@ -92,7 +92,7 @@ def log_loss(
         true_label: true classes.
         where: the examples that count.
         floor: probabilities below it count as it, so that one certain error (a raw vote share of
-            zero, a plug-in accuracy of one) costs 16 nats and not infinity; 0 for no floor.
+            zero, a plug-in accuracy of one) costs 36 nats and not infinity; 0 for no floor.
     """
     return _mean(-jnp.log(jnp.maximum(_prob_of_truth(class_probs, true_label), floor)), where)
 

@@ -20,9 +20,7 @@ def test_log_prob_worked_by_hand(rtol):
 def test_three_classes_share_the_error(rtol):
     """A wrong answer is one of two: (1 - .8) / 2 each."""
     model = OneCoin(jnp.array([0.8]), num_classes=3)
-    np.testing.assert_allclose(
-        model.log_prob(jnp.array([2])), np.log([0.1, 0.1, 0.8]), rtol=rtol
-    )
+    np.testing.assert_allclose(model.log_prob(jnp.array([2])), np.log([0.1, 0.1, 0.8]), rtol=rtol)
 
 
 def test_missing_labels_carry_no_evidence():

@@ -159,12 +159,8 @@ def test_missing_labels_leave_the_prior_and_no_evidence():
 def test_padding_changes_nothing():
     model = OneCoin(jnp.array([0.9, 0.7]), num_classes=3)
     plain = Labels.from_arrays([0, 1], [0, 1], [2, 0], num_classes=3)
-    padded = Labels.from_arrays(
-        [0, 1, 1, 0], [0, 1, 0, 0], [2, 0, MISSING, MISSING], num_classes=3
-    )
-    np.testing.assert_array_equal(
-        batch_log_prob(model, plain), batch_log_prob(model, padded)
-    )
+    padded = Labels.from_arrays([0, 1, 1, 0], [0, 1, 0, 0], [2, 0, MISSING, MISSING], num_classes=3)
+    np.testing.assert_array_equal(batch_log_prob(model, plain), batch_log_prob(model, padded))
     np.testing.assert_array_equal(
         batch_class_posterior(model, plain), batch_class_posterior(model, padded)
     )
@@ -206,9 +202,7 @@ def test_log_evidence(form):
     accuracy = rng.uniform(0.3, 0.9, 3).astype(np.float32)
     every = np.array(np.meshgrid(*[range(3)] * 3)).reshape(3, -1).astype(np.int8)
     prior = np.array([0.2, 0.3, 0.5])
-    got = batch_log_evidence(
-        model_of(accuracy, 3), both_forms(every, 3)[form], jnp.asarray(prior)
-    )
+    got = batch_log_evidence(model_of(accuracy, 3), both_forms(every, 3)[form], jnp.asarray(prior))
     expected = [np.log(reference.product_form(c, accuracy, prior).sum()) for c in every.T]
     np.testing.assert_allclose(got, np.array(expected, float), rtol=2e-6)
     np.testing.assert_allclose(np.exp(np.asarray(got, float)).sum(), 1.0, rtol=1e-5)
@@ -383,5 +377,3 @@ def test_more_than_eight_classes_take_the_other_loop():
     for form in both_forms(labels, 12).values():
         got = batch_class_posterior(model_of(accuracy, 12), form)
         np.testing.assert_allclose(got, np.array(expected, float), atol=1e-5)
-
-

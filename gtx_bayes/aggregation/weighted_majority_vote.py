@@ -27,7 +27,7 @@ class WeightedMajorityVote(AbstractAggregator):
         num_classes: number of classes.
     """
 
-    accuracy: Float[Array, " num_labelers"]
+    accuracy: Float[Array, "*cohorts num_labelers"]
     num_classes: int = dataclasses.field(metadata={"static": True})
 
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:

@@ -1,5 +1,7 @@
 """`gtx-bayes`: the commands and the program itself. Heavy modules are imported inside commands."""
 
+from typing import Annotated
+
 import typer
 
 from gtx_bayes.cli.aggregate import aggregate
@@ -19,7 +21,7 @@ for command in (demo, aggregate, evaluate):
     app.command()(command)
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         from importlib.metadata import version
 
@@ -29,9 +31,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _program(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Show the version and exit."
-    ),
+    version: Annotated[
+        bool | None,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = None,
 ) -> None:
     """Aggregate the answers of a crowd."""
 

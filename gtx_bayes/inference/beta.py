@@ -28,8 +28,8 @@ class BetaPosterior:
         b: second shape parameter: prior plus wrong answers, positive.
     """
 
-    a: Float[Array, " num_labelers"]
-    b: Float[Array, " num_labelers"]
+    a: Float[Array, "*cohorts num_labelers"]
+    b: Float[Array, "*cohorts num_labelers"]
 
     @classmethod
     def from_counts(cls, counts: GoldCounts, prior: "CohortPrior") -> "BetaPosterior":

@@ -25,13 +25,14 @@ class OneCoin(AbstractLabelerModel):
         accuracy: probability :math:`\alpha_j` of the correct label, in [0, 1]. At exactly 0 or 1
             a labeler is certain: the posterior lets certain labelers who contradict each other
             cancel one for one, the limit of equal accuracies going to 1.
+            Leading axes hold several cohorts, to map over.
         num_classes: K; wrong labels are uniform over the other `num_classes - 1` classes.
 
     References:
         Kumar et al. (2024), Eq. 1; K classes as in Zhang et al. (2016), JMLR 17.
     """
 
-    accuracy: Float[Array, " num_labelers"]
+    accuracy: Float[Array, "*cohorts num_labelers"]
     num_classes: int = dataclasses.field(metadata={"static": True})
 
     @property

@@ -1,0 +1,245 @@
+"""One contract for every method, then each by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from gtx_bayes.aggregation.aggregate import METHODS, aggregate, clamp_gold
+from gtx_bayes.aggregation.gtx import Gtx
+from gtx_bayes.aggregation.majority_vote import MajorityVote
+from gtx_bayes.aggregation.soft_vote import SoftVote
+from gtx_bayes.aggregation.weighted_majority_vote import WeightedMajorityVote
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
+from gtx_bayes.inference.gold_counts import gold_counts
+from gtx_bayes.labelers import OneCoin
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.posterior import batch_class_posterior
+from gtx_bayes.simulation import simulate_crowd, uniform_cohort
+
+NEED_GOLD = {"weighted-majority-vote", "soft-vote", "gtx"}
+
+
+def crowd_of(key, num_classes=3, num_examples=60, gold=20):
+    key_cohort, key_answers = jax.random.split(key)
+    labelers = uniform_cohort(key_cohort, 6, 0.5, 0.95, num_classes=num_classes)
+    crowd = simulate_crowd(key_answers, labelers, num_examples, labels_per_example=4)
+    labels = Labels.from_dense(crowd.labels, num_classes=num_classes)
+    truth = np.asarray(crowd.true_label)
+    known = np.where(np.arange(num_examples) < gold, truth, MISSING)
+    return labels, Assessment(jnp.asarray(known, jnp.int8), num_classes), truth
+
+
+@pytest.mark.parametrize("name", METHODS)
+class TestContract:
+    """What every method keeps to."""
+
+    def fitted(self, name, key, **kwargs):
+        labels, assessment, truth = crowd_of(key, **kwargs)
+        return METHODS[name](labels, assessment), labels, assessment, truth
+
+    @pytest.mark.parametrize("num_classes", [2, 3])
+    def test_probabilities(self, name, key, num_classes):
+        fit, labels, _, _ = self.fitted(name, key, num_classes=num_classes)
+        probs = np.asarray(fit.aggregator.class_probs(labels))
+        assert probs.shape == (60, num_classes)
+        assert ((probs >= 0) & (probs <= 1)).all()
+        np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-6)
+
+    def test_dense_equals_long(self, name, key):
+        fit, labels, _, _ = self.fitted(name, key)
+        np.testing.assert_allclose(
+            fit.aggregator.class_probs(labels),
+            fit.aggregator.class_probs(labels.dense()),
+            atol=2e-6,
+        )
+
+    def test_better_than_chance(self, name, key):
+        """Four labelers of accuracy .5 and more: far above the 1/3 of guessing, 60 examples."""
+        fit, labels, _, truth = self.fitted(name, key)
+        hits = np.asarray(fit.aggregator.class_probs(labels)).argmax(axis=1) == truth
+        assert hits.mean() > 1 / 3 + 5 * np.sqrt(2 / 9 / 60)
+
+    def test_order_of_examples(self, name, key):
+        fit, labels, _, _ = self.fitted(name, key)
+        dense = labels.dense()
+        turned = fit.aggregator.class_probs(dense[:, ::-1])
+        np.testing.assert_allclose(fit.aggregator.class_probs(dense)[::-1], turned, atol=2e-6)
+
+    def test_no_answers_no_opinion(self, name, key):
+        fit, _, _, _ = self.fitted(name, key)
+        nothing = jnp.full((6, 2), MISSING, jnp.int8)
+        np.testing.assert_allclose(
+            fit.aggregator.class_probs(nothing), np.full((2, 3), 1 / 3), rtol=1e-6
+        )
+
+    def test_is_a_pytree_usable_in_jit(self, name, key):
+        fit, labels, _, _ = self.fitted(name, key)
+        got = jax.jit(lambda method, answers: method.class_probs(answers))(fit.aggregator, labels)
+        np.testing.assert_allclose(got, fit.aggregator.class_probs(labels), atol=1e-6)
+
+    def test_report_on_labelers(self, name, key):
+        fit, labels, _, _ = self.fitted(name, key)
+        found = fit.labelers
+        assert found.accuracy.shape == (labels.num_labelers,)
+        assert (found.ci_low <= found.accuracy).all()
+        assert (found.accuracy <= found.ci_high).all()
+        assert int(found.counts.num_gold.sum()) == 20 * 4
+        assert "95%" in found.interval
+
+    def test_without_gold(self, name, key):
+        labels, assessment, _ = crowd_of(key, gold=0)
+        if name in NEED_GOLD:
+            with pytest.raises(InputError, match=f"{name} takes .* from gold"):
+                METHODS[name](labels, assessment)
+        else:
+            probs = METHODS[name](labels, assessment).aggregator.class_probs(labels)
+            assert np.isfinite(probs).all()
+
+
+# Labelers of accuracy .9, .8 and .6 answer 1, 1 and 0; nobody answers the second example.
+ACCURACY = jnp.array([0.9, 0.8, 0.6])
+ANSWERS = Labels.from_dense([[1, -1], [1, -1], [0, -1]], num_classes=2)
+
+
+class TestByHand:
+    def test_majority_vote(self):
+        got = MajorityVote(2).class_probs(ANSWERS)
+        np.testing.assert_allclose(got, [[1 / 3, 2 / 3], [0.5, 0.5]], rtol=1e-6)
+
+    def test_weighted_majority_vote(self):
+        """1.7 of 2.3 for class 1."""
+        got = WeightedMajorityVote(ACCURACY, 2).class_probs(ANSWERS)
+        np.testing.assert_allclose(got[0], [0.6 / 2.3, 1.7 / 2.3], rtol=1e-6)
+
+    def test_soft_vote(self):
+        """.9 + .8 + .4 = 2.1 of 3 for class 1."""
+        got = SoftVote(ACCURACY, 2).class_probs(ANSWERS)
+        np.testing.assert_allclose(got[0], [0.9 / 3, 2.1 / 3], rtol=1e-6)
+
+    def test_soft_vote_of_three_classes(self):
+        """A vote of .8 leaves .1 to each other class."""
+        answers = Labels.from_dense([[2], [0]], num_classes=3)
+        got = SoftVote(jnp.array([0.8, 0.5]), 3).class_probs(answers)
+        np.testing.assert_allclose(got[0], [0.6 / 2, 0.35 / 2, 1.05 / 2], rtol=1e-6)
+
+    def test_gtx(self):
+        """.9 x .8 x .4 against .1 x .2 x .6."""
+        got = Gtx(OneCoin(ACCURACY, 2)).class_probs(ANSWERS)
+        np.testing.assert_allclose(got[0], [0.012 / 0.3, 0.288 / 0.3], rtol=1e-5)
+
+    def test_weightless_votes_decide_nothing(self):
+        got = WeightedMajorityVote(jnp.zeros(3), 2).class_probs(ANSWERS)
+        np.testing.assert_array_equal(got, np.full((2, 2), 0.5))
+
+
+def test_gtx_plugs_in_what_gold_says(key):
+    labels, assessment, _ = crowd_of(key)
+    counts = gold_counts(labels, assessment)
+    fit = METHODS["gtx"](labels, assessment)
+    alpha = counts.num_correct / counts.num_gold
+    np.testing.assert_allclose(fit.aggregator.labelers.accuracy, alpha, rtol=1e-6)
+
+
+def test_gtx_bayes_is_the_posterior_mean_rule(key):
+    labels, assessment, _ = crowd_of(key)
+    counts = gold_counts(labels, assessment)
+    prior = CohortPrior.fit(counts, 3)
+    mean = (prior.a + counts.num_correct) / (prior.concentration + counts.num_gold)
+    fit = METHODS["gtx-bayes"](labels, assessment)
+    np.testing.assert_allclose(
+        fit.aggregator.class_probs(labels),
+        batch_class_posterior(OneCoin(mean, 3), labels),
+        atol=1e-6,
+    )
+    low, high = BetaPosterior.from_counts(counts, prior).credible_interval(0.95)
+    np.testing.assert_allclose(fit.labelers.ci_low, low)
+    np.testing.assert_allclose(fit.labelers.ci_high, high)
+
+
+def test_gtx_bayes_without_gold_ranks_like_majority_vote(key):
+    labels, assessment, _ = crowd_of(key, gold=0)
+    ours = METHODS["gtx-bayes"](labels, assessment)
+    votes = METHODS["majority-vote"](labels, assessment).aggregator.class_probs(labels)
+    np.testing.assert_array_equal(
+        np.asarray(ours.aggregator.class_probs(labels)).argmax(axis=1),
+        np.asarray(votes).argmax(axis=1),
+    )
+    assert "same accuracy" in ours.notes[0]
+
+
+FRAME = pd.DataFrame(
+    {
+        "task": ["a", "a", "a", "b", "b", "c", "c", "g", "g", "g"],
+        "worker": ["u", "v", "w", "u", "v", "u", "w", "u", "v", "w"],
+        "label": ["yes", "yes", "no", "yes", "no", "no", "no", "yes", "yes", "no"],
+    }
+)
+GOLD = pd.DataFrame({"task": ["g"], "label": ["yes"]})
+
+
+class TestAggregate:
+    def test_tables(self, key):
+        result = aggregate(Crowd.from_frames(FRAME, GOLD))
+        examples = result.examples(key)
+        assert list(examples["task"]) == ["a", "b", "c", "g"]
+        assert list(examples["num_labels"]) == [3, 2, 2, 3]
+        assert list(examples["is_gold"]) == [False, False, False, True]
+        assert list(examples.columns[-2:]) == ["prob_no", "prob_yes"]
+        assert tuple(examples.loc[3, ["label", "confidence"]]) == ("yes", 1.0)
+        np.testing.assert_allclose(
+            examples[["prob_no", "prob_yes"]].max(axis=1), examples["confidence"]
+        )
+        labelers = result.labelers()
+        assert list(labelers["worker"]) == ["u", "v", "w"]
+        assert list(labelers["num_correct"]) == [1, 1, 0]
+        assert list(labelers["num_labels"]) == [4, 3, 3]
+        assert result.open_confidence().shape == (3,)
+
+    def test_ties_are_visible_and_drawn(self):
+        """Example b has one vote each way: its label is a coin flip that says so."""
+        result = aggregate(Crowd.from_frames(FRAME), "majority-vote")
+        tables = [result.examples(jax.random.key(seed)).set_index("task") for seed in range(20)]
+        assert all(list(table["num_tied"]) == [1, 2, 1, 1] for table in tables)
+        assert {table.loc["b", "label"] for table in tables} == {"yes", "no"}
+        assert {table.loc["a", "label"] for table in tables} == {"yes"}
+
+    def test_unseen_labelers_have_no_accuracy_in_votes(self):
+        gold = pd.DataFrame({"task": ["b"], "label": ["yes"]})
+        result = aggregate(Crowd.from_frames(FRAME, gold), "majority-vote")
+        assert np.isnan(result.labelers().set_index("worker").loc["w", "accuracy"])
+
+    def test_pooled_labelers_are_flagged(self):
+        gold = pd.DataFrame({"task": ["b"], "label": ["yes"]})
+        result = aggregate(Crowd.from_frames(FRAME, gold), "gtx")
+        assert "1 of 3 labelers answered no gold example" in result.notes[0]
+        assert result.labelers().set_index("worker").loc["w", "accuracy"] == 0.5
+
+    def test_class_prior(self):
+        crowd = Crowd.from_frames(FRAME, GOLD)
+        neutral = aggregate(crowd, "gtx-bayes").class_probs
+        tilted = aggregate(crowd, "gtx-bayes", class_prior=[0.2, 0.8]).class_probs
+        odds = (tilted[:3, 1] / tilted[:3, 0]) / (neutral[:3, 1] / neutral[:3, 0])
+        np.testing.assert_allclose(odds, np.full(3, 4.0), rtol=1e-4)
+
+    @pytest.mark.parametrize(
+        ("method", "prior", "message"),
+        [
+            ("gtx-bayse", None, "no method 'gtx-bayse'.*majority-vote"),
+            ("majority-vote", [0.5, 0.5], "takes no class prior"),
+            ("gtx", [0.5, 0.3, 0.2], "shape"),
+            ("gtx", [0.5, 0.6], "sums to 1.1"),
+            ("gtx", [-0.5, 1.5], "no probabilities"),
+        ],
+    )
+    def test_bad_requests(self, method, prior, message):
+        with pytest.raises(InputError, match=message):
+            aggregate(Crowd.from_frames(FRAME, GOLD), method, class_prior=prior)
+
+    def test_gold_keeps_its_label(self):
+        gold = Assessment.from_arrays([1], [0], num_examples=2, num_classes=2)
+        got = clamp_gold(jnp.array([[0.2, 0.8], [0.1, 0.9]]), gold)
+        np.testing.assert_allclose(got, [[0.2, 0.8], [1.0, 0.0]])

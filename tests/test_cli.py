@@ -1,0 +1,299 @@
+"""The program from outside: in this process for messages, in its own for what only that shows."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from gtx_bayes.cli.app import app
+from tests.test_aggregation import FRAME, GOLD
+
+PROGRAM = Path(sys.executable).with_name("gtx-bayes")
+
+
+@pytest.fixture
+def tables(tmp_path):
+    FRAME.to_csv(tmp_path / "labels.csv", index=False)
+    GOLD.to_csv(tmp_path / "gold.csv", index=False)
+    pd.DataFrame({"task": ["a", "c", "g"], "label": ["yes", "no", "yes"]}).to_csv(
+        tmp_path / "truth.csv", index=False
+    )
+    return tmp_path
+
+
+def call(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def aggregate(tables, *more):
+    return call(
+        "aggregate",
+        tables / "labels.csv",
+        "--gold",
+        tables / "gold.csv",
+        "--output",
+        tables / "out",
+        *more,
+    )
+
+
+class TestAggregate:
+    def test_writes_what_it_says(self, tables):
+        run = aggregate(tables, "--plots", "--draws", "200")
+        assert run.exit_code == 0, run.output
+        assert {path.name for path in (tables / "out").iterdir()} == {
+            "examples.csv",
+            "labelers.csv",
+            "summary.json",
+            "posterior.nc",
+            "confidence.png",
+            "labelers.png",
+        }
+        examples = pd.read_csv(tables / "out" / "examples.csv")
+        assert list(examples["task"]) == ["a", "b", "c", "g"]
+        np.testing.assert_allclose(examples[["prob_no", "prob_yes"]].sum(axis=1), 1, rtol=1e-5)
+        labelers = pd.read_csv(tables / "out" / "labelers.csv")
+        assert list(labelers.columns[:6]) == [
+            "worker",
+            "accuracy",
+            "ci_low",
+            "ci_high",
+            "num_gold",
+            "num_correct",
+        ]
+        tree = az.from_netcdf(tables / "out" / "posterior.nc")
+        assert list(tree["posterior"]["labeler"].values) == ["u", "v", "w"]
+        summary = json.loads((tables / "out" / "summary.json").read_text())
+        assert summary["method"] == "gtx-bayes"
+        assert summary["class_prior"] == {"no": 0.5, "yes": 0.5}
+        sizes = ("num_examples", "num_labelers", "num_classes", "num_labels", "num_gold")
+        assert [summary[size] for size in sizes] == [4, 3, 2, 10, 1]
+
+    def test_json_is_all_there_is_on_stdout(self, tables):
+        run = aggregate(tables, "--json", "--method", "gtx")
+        record = json.loads(run.stdout)
+        assert record["method"] == "gtx"
+        assert record["output"] == str(tables / "out")
+
+    def test_warnings_go_to_stderr_and_into_the_summary(self, tables):
+        pd.concat([GOLD, pd.DataFrame({"task": ["zz"], "label": ["no"]})]).to_csv(
+            tables / "gold.csv", index=False
+        )
+        run = aggregate(tables, "--json")
+        assert "nobody labelled" in run.stderr
+        assert "nobody labelled" in json.loads(run.stdout)["warnings"][0]
+
+    def test_seed_decides_ties_alone(self, tables):
+        labels = set()
+        for seed in range(12):
+            aggregate(tables, "--method", "majority-vote", "--seed", seed)
+            examples = pd.read_csv(tables / "out" / "examples.csv", index_col="task")
+            labels.add(tuple(examples["label"]))
+        assert labels == {("yes", "yes", "no", "yes"), ("yes", "no", "no", "yes")}
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--method", "gtx-bayse"], "no method 'gtx-bayse'"),
+            (["--method", "gtx", "--draws", "5"], "--draws: gtx has no posterior"),
+            (["--class-prior", "a,b"], "--class-prior: 'a,b' is no list of numbers"),
+            (["--class-prior", "0.5,0.6"], "sums to 1.1"),
+            (["--classes", "yes,maybe"], "row 4: label 'no' is none of the classes"),
+            (["--worker-column", "who"], "there is no column 'who'"),
+        ],
+    )
+    def test_bad_requests(self, tables, options, message):
+        run = aggregate(tables, *options)
+        assert run.exit_code == 2
+        assert message in run.stderr
+        assert "Traceback" not in run.stderr
+        assert run.stdout == ""
+        assert not (tables / "out").exists()
+        assert not [path for path in tables.iterdir() if path.name.startswith(".")]
+
+    def test_bad_file(self, tables):
+        (tables / "labels.csv").write_text("task,worker,label\na,u,\n")
+        run = aggregate(tables)
+        assert run.exit_code == 2
+        assert f"{tables / 'labels.csv'}, row 2: column 'label' has no value." in run.stderr
+
+    def test_refuses_to_replace_what_it_did_not_write(self, tables):
+        run = call("aggregate", tables / "labels.csv", "--output", tables)
+        assert run.exit_code == 2
+        assert "which is no result of this command" in run.stderr
+        assert (tables / "labels.csv").exists()
+
+    def test_a_failure_of_ours_is_not_called_bad_input(self, tables, monkeypatch):
+        def fail(*_, **__):
+            raise ZeroDivisionError("division by zero")
+
+        monkeypatch.setattr("gtx_bayes.aggregation.aggregate.aggregate", fail)
+        run = aggregate(tables)
+        assert run.exit_code == 1
+        assert "ZeroDivisionError: division by zero (a failure of gtx-bayes" in run.stderr
+        assert "Traceback" not in run.stderr
+        assert "Traceback" in aggregate(tables, "--debug").stderr
+
+    def test_interrupt_leaves_nothing(self, tables, monkeypatch):
+        def interrupt(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("gtx_bayes.diagnostics.plots.save_result_plots", interrupt)
+        run = aggregate(tables, "--plots")
+        assert run.exit_code == 130
+        assert not (tables / "out").exists()
+        assert not [path for path in tables.iterdir() if path.name.startswith(".")]
+
+
+class TestEvaluate:
+    def test_keys_and_exclusion(self, tables):
+        aggregate(tables)
+        run = call(
+            "evaluate",
+            tables / "out" / "examples.csv",
+            "--truth",
+            tables / "truth.csv",
+            "--exclude",
+            tables / "gold.csv",
+            "--json",
+            "--plots",
+            tables / "reliability.png",
+        )
+        record = json.loads(run.stdout)
+        metrics = ["accuracy", "error", "balanced_error", "log_loss", "brier", "ece"]
+        assert {*metrics, *(f"{name}_se" for name in metrics), "num_examples"} <= set(record)
+        assert record["num_examples"] == 2
+        assert record["accuracy"] == 1.0
+        assert (tables / "reliability.png").stat().st_size > 0
+
+    def test_table_for_people(self, tables):
+        aggregate(tables)
+        run = call("evaluate", tables / "out" / "examples.csv", "--truth", tables / "truth.csv")
+        assert "log_loss" in run.stdout
+        assert "standard error" in run.stdout
+
+    def test_bad_input(self, tables):
+        run = call("evaluate", tables / "labels.csv", "--truth", tables / "truth.csv")
+        assert run.exit_code == 2
+        assert "prob_<class>" in run.stderr
+
+
+def test_usage_errors_and_version():
+    assert call("aggregate").exit_code == 2
+    assert call("no-such-command").exit_code == 2
+    assert re.fullmatch(r"gtx-bayes \d+\.\d+\.\d+\n", call("--version").stdout)
+
+
+@pytest.mark.end_to_end
+class TestProgram:
+    """In a process of its own, as a user runs it."""
+
+    def test_demo(self, tmp_path):
+        run = subprocess.run(
+            [PROGRAM, "demo", "--output", "demo", "--json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        rows = {row["method"]: row for row in json.loads(run.stdout)["rows"]}
+        assert rows["gtx-bayes"]["log_loss"] < rows["gtx"]["log_loss"]
+        assert rows["known accuracies"]["log_loss"] < rows["gtx-bayes"]["log_loss"]
+        assert {path.name for path in (tmp_path / "demo").iterdir()} == {
+            "labels.csv",
+            "gold.csv",
+            "truth.csv",
+            "comparison.csv",
+            "labelers.png",
+            "reliability.png",
+            "comparison.png",
+        }
+        subprocess.run(
+            [PROGRAM, "aggregate", "demo/labels.csv", "--gold", "demo/gold.csv", "-o", "result"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        run = subprocess.run(
+            [
+                PROGRAM,
+                "evaluate",
+                "result/examples.csv",
+                "--truth",
+                "demo/truth.csv",
+                "--exclude",
+                "demo/gold.csv",
+                "--json",
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        again = json.loads(run.stdout)
+        assert again["log_loss"] == pytest.approx(rows["gtx-bayes"]["log_loss"], rel=1e-4)
+        assert again["num_examples"] == 2000
+
+    def test_help_starts_fast(self):
+        """At most three times as long as importing Typer and Rich; fastest of seven, in turn."""
+        commands = {
+            "help": [PROGRAM, "--help"],
+            "import": [sys.executable, "-c", "import typer, rich"],
+        }
+        seconds = {name: [] for name in commands}
+        for _ in range(7):
+            for name, command in commands.items():
+                start = time.perf_counter()
+                subprocess.run(command, capture_output=True, check=True)
+                seconds[name].append(time.perf_counter() - start)
+        assert min(seconds["help"]) <= 3 * min(seconds["import"])
+
+    def test_help_imports_nothing_heavy(self):
+        code = (
+            "import sys; from gtx_bayes.cli.app import app; "
+            "print([m for m in ('jax', 'numpy', 'pandas', 'arviz', 'matplotlib', 'numpyro') "
+            "if m in sys.modules])"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        assert run.stdout == "[]\n"
+
+    def test_a_full_disk_is_reported_and_leaves_nothing(self, tables):
+        """/dev/full refuses every byte, as a full disk does."""
+        if not Path("/dev/full").exists():
+            pytest.skip("no /dev/full")
+        code = (
+            "import pandas as pd, sys; from gtx_bayes.cli.app import main; "
+            "write = pd.DataFrame.to_csv; "
+            "pd.DataFrame.to_csv = lambda self, path, **kw: write(self, '/dev/full', **kw); "
+            "main()"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code, "aggregate", "labels.csv", "--output", "out"],
+            cwd=tables,
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 1
+        assert "No space left on device" in run.stderr
+        assert "Traceback" not in run.stderr
+        assert sorted(path.name for path in tables.iterdir()) == [
+            "gold.csv",
+            "labels.csv",
+            "truth.csv",
+        ]
+
+
+def test_program_is_installed():
+    assert shutil.which("gtx-bayes", path=str(PROGRAM.parent))

@@ -1,0 +1,298 @@
+"""Tables of users: what is read, and what is refused with the place and the mend."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gtx_bayes.columns import Source
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.io import read_crowd, read_table, write_table
+from gtx_bayes.io.writers import OutputDirectory
+
+ROWS = [("t1", "ann", "cat"), ("t1", "bob", "dog"), ("t2", "ann", "dog"), ("t3", "bob", "cat")]
+FRAME = pd.DataFrame(ROWS, columns=["task", "worker", "label"])
+GOLD = pd.DataFrame({"task": ["t3", "t1"], "label": ["cat", "dog"]})
+
+
+def write(folder, text, name="labels.csv"):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+class TestWhatIsRead:
+    def test_names_and_numbers(self):
+        crowd = Crowd.from_frames(FRAME, GOLD)
+        assert list(crowd.example_names) == ["t1", "t2", "t3"]
+        assert list(crowd.labeler_names) == ["ann", "bob"]
+        assert list(crowd.class_names) == ["cat", "dog"]
+        np.testing.assert_array_equal(crowd.labels.dense(), [[0, 1, -1], [1, -1, 0]])
+        np.testing.assert_array_equal(crowd.assessment.true_label, [1, -1, 0])
+        assert crowd.notes == ()
+
+    @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+    def test_every_format_gives_the_same(self, tmp_path, ending):
+        for name, frame in (("labels", FRAME), ("gold", GOLD)):
+            write_table(frame, tmp_path / f"{name}{ending}")
+        crowd = read_crowd(tmp_path / f"labels{ending}", tmp_path / f"gold{ending}")
+        expected = Crowd.from_frames(FRAME, GOLD)
+        for attribute in ("example_names", "labeler_names", "class_names"):
+            np.testing.assert_array_equal(getattr(crowd, attribute), getattr(expected, attribute))
+        np.testing.assert_array_equal(crowd.labels.label, expected.labels.label)
+        np.testing.assert_array_equal(crowd.assessment.true_label, expected.assessment.true_label)
+
+    @pytest.mark.parametrize(
+        "columns",
+        [
+            ("example", "labeler", "label"),
+            ("item", "rater", "rating"),
+            ("Task", " Annotator ", "LABEL"),
+        ],
+    )
+    def test_aliases(self, columns):
+        crowd = Crowd.from_frames(pd.DataFrame(ROWS, columns=list(columns)))
+        assert crowd.labels.num_labels == 4
+
+    def test_columns_by_option(self):
+        frame = pd.DataFrame(ROWS, columns=["id", "who", "choice"])
+        crowd = Crowd.from_frames(
+            frame, columns={"example": "id", "labeler": "who", "label": "choice"}
+        )
+        assert crowd.labels.num_labelers == 2
+
+    def test_numbers_stay_numbers_and_text_stays_text(self):
+        frame = pd.DataFrame(
+            {"task": [10, 9, 10], "worker": ["007", "7", "7"], "label": [10, 9, 9]}
+        )
+        crowd = Crowd.from_frames(frame, pd.DataFrame({"task": ["9"], "label": ["10"]}))
+        assert list(crowd.example_names) == [10, 9]
+        assert list(crowd.labeler_names) == ["007", "7"]
+        assert list(crowd.class_names) == [9, 10]
+        np.testing.assert_array_equal(crowd.assessment.true_label, [-1, 1])
+
+    def test_a_gap_does_not_turn_integers_into_other_names(self):
+        gold = pd.DataFrame({"task": [1.0, 2.0], "label": [0.0, 1.0]})
+        frame = pd.DataFrame({"task": [1, 2], "worker": ["a", "a"], "label": [0, 1]})
+        assert Crowd.from_frames(frame, gold).assessment.num_gold == 2
+
+    def test_given_classes_set_the_order_and_may_be_more(self):
+        crowd = Crowd.from_frames(FRAME, classes=["dog", "eel", "cat"])
+        assert list(crowd.class_names) == ["dog", "eel", "cat"]
+        assert crowd.labels.num_classes == 3
+
+    def test_crlf_bom_and_blank_end(self, tmp_path):
+        text = "\ufefftask,worker,label\r\nt1,ann,1\r\nt1,bob,0\r\n\r\n"
+        crowd = read_crowd(write(tmp_path, text))
+        assert list(crowd.class_names) == ["0", "1"]
+
+    def test_quoted_names_survive(self, tmp_path):
+        path = write(tmp_path, 'task,worker,label\n"a, ""b""",<script>,"x\ny"\nc,NA,None\n')
+        crowd = read_crowd(path)
+        assert list(crowd.example_names) == ['a, "b"', "c"]
+        assert list(crowd.labeler_names) == ["<script>", "NA"]
+        assert list(crowd.class_names) == ["None", "x\ny"]
+
+    def test_round_trip(self):
+        crowd = Crowd.from_frames(FRAME, GOLD)
+        again = Crowd.from_frames(*crowd.to_frames())
+        np.testing.assert_array_equal(again.labels.dense(), crowd.labels.dense())
+        np.testing.assert_array_equal(again.assessment.true_label, crowd.assessment.true_label)
+
+
+class TestNotes:
+    def test_gold_nobody_labelled(self):
+        gold = pd.DataFrame({"task": ["t1", "t9"], "label": ["cat", "dog"]})
+        crowd = Crowd.from_frames(FRAME, gold)
+        assert "gold: 1 gold example(s) that nobody labelled are left out: 't9'" in crowd.notes[0]
+        assert crowd.assessment.num_gold == 1
+
+    def test_gold_class_never_used(self):
+        gold = pd.DataFrame({"task": ["t1", "t2"], "label": ["cat", "eel"]})
+        crowd = Crowd.from_frames(FRAME, gold, gold_source=Source("gold.csv", 2))
+        assert "gold.csv, row 3: no labeler ever answered 'eel'" in crowd.notes[0]
+        assert list(crowd.class_names) == ["cat", "dog", "eel"]
+
+    def test_classes_that_look_alike(self):
+        frame = FRAME.assign(label=["cat", "Cat", "dog", "cat"])
+        assert "'cat' and 'Cat'" in Crowd.from_frames(frame).notes[0]
+
+
+DUPLICATED = pd.DataFrame(
+    [
+        ("t", "w", "a"),
+        ("t", "w", "a"),
+        ("u", "w", "a"),
+        ("u", "w", "b"),
+        ("u", "w", "a"),
+        ("u", "v", "b"),
+    ],
+    columns=["task", "worker", "label"],
+)
+
+
+class TestDuplicates:
+    def test_identical_repeats_are_dropped_and_counted(self):
+        crowd = Crowd.from_frames(DUPLICATED.iloc[[0, 1, 3]])
+        assert crowd.labels.num_labels == 2
+        assert crowd.notes == ("1 repeated answers of a labeler to an example were dropped.",)
+
+    def test_contradictions_are_refused(self):
+        with pytest.raises(
+            InputError, match=r"answers.csv, row 5: 'w' answered 'u' with 'a' in row 4 and with 'b'"
+        ):
+            Crowd.from_frames(DUPLICATED, labels_source=Source("answers.csv", 2))
+
+    @pytest.mark.parametrize(("choice", "counts"), [("first", "a"), ("last", "a")])
+    def test_one_counts(self, choice, counts):
+        crowd = Crowd.from_frames(DUPLICATED, duplicates=choice)
+        assert crowd.labels.num_labels == 3
+        dense = np.asarray(crowd.labels.dense())
+        assert crowd.class_names[dense[0, 1]] == counts
+        assert f"in 1 pair(s) they contradict, and the {choice} counts" in crowd.notes[0]
+
+    def test_last_is_the_last_row(self):
+        crowd = Crowd.from_frames(DUPLICATED.iloc[[2, 3, 5]], duplicates="last")
+        assert list(crowd.class_names[np.asarray(crowd.labels.label)]) == ["b", "b"]
+
+    def test_all_count(self):
+        crowd = Crowd.from_frames(DUPLICATED, duplicates="all")
+        assert crowd.labels.num_labels == 6
+
+
+BROKEN = {
+    "no such file": (None, "there is no such file"),
+    "empty": ("", "the file is empty"),
+    "header alone": ("task,worker,label\n", "no rows"),
+    "blank": ("\n\n", "the file has no header"),
+    "no label column": ("task,worker,answer\na,b,1\n", "no column holds the label.*'answer'"),
+    "two columns fit": (
+        "task,item,worker,label\na,b,c,1\n",
+        "'task' and 'item' could each hold the example",
+    ),
+    "a name twice": ("task,worker,label,label\na,b,1,0\n", r"names \['label'\] more than once"),
+    "latin-1": ("task,worker,label\ncaf\xe9,b,1\n".encode("latin-1"), "0xe9 is not UTF-8"),
+    "empty cell": ("task,worker,label\na,b,1\nc,,0\n", "row 3: column 'worker' has no value"),
+    "nan": ("task,worker,label\na,b,1\nc,d,nan\n", "row 3: column 'label' has no value"),
+    "short row": ("task,worker,label\na,b,1\nc,d\n", "row 3: column 'label' has no value"),
+    "long row": ("task,worker,label\na,b,1\nc,d,0,9\n", "cannot be told apart.*line 3"),
+    "all rows long": ("task,worker,label\na,b,1,9\nc,d,0,9\n", "more fields than the header"),
+    "open quote": ('task,worker,label\n"a,b,1\nc,d,0\n', "told apart|no value"),
+    "one class": ("task,worker,label\na,b,1\nc,d,1\n", "every label is '1'"),
+    "contradiction": (
+        "task,worker,label\na,b,1\na,b,0\n",
+        "row 3: 'b' answered 'a' with '1' in row 2 and with '0'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_labels(tmp_path, case):
+    content, message = BROKEN[case]
+    path = tmp_path / "labels.csv"
+    if content is not None:
+        write(tmp_path, content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_crowd(path)
+    assert str(path) in str(caught.value)
+    assert caught.value.mend
+
+
+BROKEN_GOLD = {
+    "misspelt class": ("task,label\nt1,Cat\n", "row 2: label 'Cat' is spelt 'cat' elsewhere"),
+    "class turned float": ("task,label\nt1,1.0\n", "label '1.0' is spelt '1' elsewhere"),
+    "contradiction": (
+        "task,label\nt1,cat\nt1,dog\n",
+        "row 3: gold example 't1' is 'cat' in an earlier row and 'dog' here",
+    ),
+    "other examples": ("task,label\nx1,cat\n", "no gold example .'x1'. was labelled by anyone"),
+    "other classes": ("task,label\nt1,eel\n", "no gold label .'eel'. is ever given"),
+    "no label": ("task,label\nt1,\n", "row 2: column 'label' has no value"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_GOLD)
+def test_broken_gold(tmp_path, case):
+    content, message = BROKEN_GOLD[case]
+    labels = "task,worker,label\nt1,ann,cat\nt1,bob,dog\nt2,ann,1\n"
+    with pytest.raises(InputError, match=message):
+        read_crowd(write(tmp_path, labels), write(tmp_path, content, "gold.csv"))
+
+
+def test_classes_given_must_cover_the_tables():
+    with pytest.raises(InputError, match="row 1: label 'dog' is none of the classes"):
+        Crowd.from_frames(FRAME, classes=["cat", "eel"])
+    with pytest.raises(InputError, match="repeat"):
+        Crowd.from_frames(FRAME, classes=["cat", "dog", "cat"])
+
+
+def test_column_options_are_checked():
+    with pytest.raises(InputError, match="no column 'who' for the labeler"):
+        Crowd.from_frames(FRAME, columns={"labeler": "who"})
+    with pytest.raises(InputError, match="no role"):
+        Crowd.from_frames(FRAME, columns={"worker": "worker"})
+
+
+def test_broken_json_lines(tmp_path):
+    good = json.dumps({"task": "a", "worker": "b", "label": 1})
+    path = write(tmp_path, f'{good}\n{{"task": "a"\n', "labels.jsonl")
+    with pytest.raises(InputError, match="row 2: this is no JSON"):
+        read_table(path)
+    with pytest.raises(InputError, match="row 2: this is a JSON list"):
+        read_table(write(tmp_path, f"{good}\n[1]\n", "labels.jsonl"))
+
+
+def test_truncated_parquet(tmp_path):
+    write_table(FRAME, tmp_path / "whole.parquet")
+    data = (tmp_path / "whole.parquet").read_bytes()
+    with pytest.raises(InputError, match="no readable Parquet"):
+        read_table(write(tmp_path, data[: len(data) // 2], "cut.parquet"))
+
+
+def test_unknown_endings(tmp_path):
+    with pytest.raises(InputError, match=r"'.xlsx' names no known format"):
+        read_table(write(tmp_path, "x", "labels.xlsx"))
+    with pytest.raises(InputError, match="names no known format"):
+        write_table(FRAME, tmp_path / "labels.xlsx")
+    with pytest.raises(InputError, match="is a directory"):
+        read_table(tmp_path)
+
+
+class TestOutputDirectory:
+    FILES = ("a.txt", "*.png")
+
+    def fill(self, target, text="new"):
+        with OutputDirectory(target, self.FILES) as directory:
+            (directory.path / "a.txt").write_text(text)
+
+    def test_appears_whole(self, tmp_path):
+        self.fill(tmp_path / "deep" / "out")
+        assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
+        assert (tmp_path / "deep" / "out" / "a.txt").read_text() == "new"
+
+    def test_replaces_an_earlier_result_whole(self, tmp_path):
+        self.fill(tmp_path / "out", "old")
+        (tmp_path / "out" / "plot.png").touch()
+        self.fill(tmp_path / "out")
+        assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.txt"]
+        assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+    def test_a_failure_leaves_what_was_there(self, tmp_path):
+        self.fill(tmp_path / "out", "old")
+        with (
+            pytest.raises(RuntimeError),
+            OutputDirectory(tmp_path / "out", self.FILES) as directory,
+        ):
+            (directory.path / "a.txt").write_text("half")
+            raise RuntimeError
+        assert (tmp_path / "out" / "a.txt").read_text() == "old"
+        assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+    def test_refuses_foreign_files(self, tmp_path):
+        (tmp_path / "thesis.tex").touch()
+        with pytest.raises(InputError, match=r"holds 'thesis.tex', which is no result"):
+            OutputDirectory(tmp_path, self.FILES)
+        with pytest.raises(InputError, match="there is a file of that name"):
+            OutputDirectory(tmp_path / "thesis.tex", self.FILES)

@@ -1,0 +1,150 @@
+import arviz as az
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from gtx_bayes import metrics
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.diagnostics import plots
+from gtx_bayes.diagnostics.checks import (
+    ConvergenceWarning,
+    check_convergence,
+    measure_convergence,
+)
+from gtx_bayes.diagnostics.to_arviz import draw_accuracy, draw_labelers, to_datatree
+from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.nuts import Draws
+from tests.test_aggregation import FRAME, GOLD
+
+POSTERIOR = BetaPosterior(jnp.array([5.0, 8.0, 3.0]), jnp.array([2.0, 1.0, 3.0]))
+NAMES = ["ann", "<script>", "7"]
+
+
+class TestDataTree:
+    def test_real_names_and_means(self, key):
+        tree = to_datatree(draw_accuracy(key, POSTERIOR, num_draws=500), NAMES)
+        accuracy = tree["posterior"]["accuracy"]
+        assert dict(accuracy.sizes) == {"chain": 4, "draw": 500, "labeler": 3}
+        assert list(accuracy["labeler"].values) == NAMES
+        mean, sd = np.asarray(POSTERIOR.mean), accuracy.std(["chain", "draw"]).values
+        error = np.abs(accuracy.mean(["chain", "draw"]).values - mean)
+        assert (error < 5 * sd / np.sqrt(2000)).all()
+
+    def test_file_round_trip(self, key, tmp_path):
+        tree = to_datatree(draw_accuracy(key, POSTERIOR, num_draws=50), NAMES)
+        tree.to_netcdf(tmp_path / "posterior.nc", engine="h5netcdf")
+        again = az.from_netcdf(tmp_path / "posterior.nc")
+        assert again["posterior"]["accuracy"].equals(tree["posterior"]["accuracy"])
+
+    def test_from_a_result(self, key):
+        tree = draw_labelers(key, aggregate(Crowd.from_frames(FRAME, GOLD)), num_draws=20)
+        assert list(tree["posterior"]["labeler"].values) == ["u", "v", "w"]
+        with pytest.raises(ValueError, match="gtx has no posterior"):
+            draw_labelers(key, aggregate(Crowd.from_frames(FRAME, GOLD), "gtx"))
+
+    def test_sampler_statistics(self):
+        draws = Draws(
+            posterior={"accuracy": np.ones((2, 5, 3)), "mean": np.ones((2, 5))},
+            sample_stats={"diverging": np.zeros((2, 5), bool), "accept_prob": np.ones((2, 5))},
+        )
+        tree = to_datatree(draws, NAMES)
+        assert set(tree["sample_stats"].data_vars) == {"diverging", "acceptance_rate"}
+        assert tree["posterior"]["mean"].dims == ("chain", "draw")
+
+
+class TestConvergence:
+    def test_independent_draws_pass(self, key):
+        found = check_convergence(to_datatree(draw_accuracy(key, POSTERIOR), NAMES))
+        assert found.converged
+        assert found.max_rhat < 1.01
+        assert found.min_ess_bulk > 3000
+
+    def test_chains_that_disagree(self, key):
+        draws = draw_accuracy(key, POSTERIOR)
+        shifted = draws.posterior["accuracy"].copy()
+        shifted[0, :, 1] -= 0.5
+        tree = to_datatree(Draws({"accuracy": shifted}, {}), NAMES)
+        with pytest.warns(ConvergenceWarning) as caught:
+            found = check_convergence(tree)
+        assert not found.converged
+        assert any("R-hat of accuracy[<script>]" in str(w.message) for w in caught)
+        assert any("effective sample size (bulk)" in problem for problem in found.problems)
+
+    def test_sticky_chains(self, key):
+        """Each draw repeated 50 times: 20 different ones a chain are too few."""
+        draws = draw_accuracy(key, POSTERIOR, num_draws=20)
+        tree = to_datatree(
+            Draws({"accuracy": np.repeat(draws.posterior["accuracy"], 50, axis=1)}, {}), NAMES
+        )
+        found = measure_convergence(tree)
+        assert found.min_ess_bulk < 400
+        assert any("draw more" in problem for problem in found.problems)
+
+    def test_divergences(self, key):
+        draws = draw_accuracy(key, POSTERIOR, num_draws=1000)
+        diverging = np.zeros((4, 1000), bool)
+        diverging[2, :3] = True
+        found = measure_convergence(
+            to_datatree(draws._replace(sample_stats={"diverging": diverging}), NAMES)
+        )
+        assert found.num_divergent == 3
+        assert "3 transitions diverged" in found.problems[0]
+
+
+LABELERS = pd.DataFrame(
+    {
+        "worker": ["good", "bad", "unknown"],
+        "accuracy": [0.9, 0.2, np.nan],
+        "ci_low": [0.8, 0.1, np.nan],
+        "ci_high": [0.95, 0.4, np.nan],
+        "num_labels": [10, 20, 5],
+    }
+)
+
+
+class TestPlots:
+    @pytest.fixture(autouse=True)
+    def close(self):
+        yield
+        plt.close("all")
+
+    def test_forest_shows_the_known_in_order(self):
+        ax = plots.plot_labeler_forest(LABELERS, chance=0.5)
+        assert [text.get_text() for text in ax.get_yticklabels()] == ["bad", "good"]
+        assert ax.get_title(loc="left") == "Labelers, 2 of 3"
+        bad, good = ax.collections[0].get_colors()
+        assert not np.array_equal(bad, good)
+
+    def test_forest_of_a_large_crowd_keeps_the_busiest(self):
+        crowd = pd.concat([LABELERS.head(2)] * 50, ignore_index=True)
+        ax = plots.plot_labeler_forest(crowd, chance=0.5, max_labelers=40)
+        assert {text.get_text() for text in ax.get_yticklabels()} == {"bad"}
+
+    def test_reliability(self):
+        probs = jnp.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.6, 0.4]])
+        curve = metrics.reliability_curve(probs, jnp.array([0, 0, 0, 1]), num_bins=10)
+        ax = plots.plot_reliability({"one": curve, "two": curve})
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one", "two"]
+        drawn = [line for line in ax.get_lines() if line.get_label() == "one"]
+        np.testing.assert_allclose(drawn[0].get_ydata(), [0.5, 1.0, 1.0])
+
+    def test_confidence_on_axes_given(self):
+        _, ax = plt.subplots()
+        assert plots.plot_confidence(np.array([0.5, 0.9, 0.9]), num_classes=2, ax=ax) is ax
+        assert sum(bar.get_height() for bar in ax.patches) == 3
+        assert "half above 0.900" in ax.get_title(loc="left")
+        empty = plots.plot_confidence(np.zeros(0), num_classes=2)
+        assert empty.get_title(loc="left") == "Confidence of 0 examples"
+
+    def test_result_plots(self, tmp_path):
+        plots.save_result_plots(aggregate(Crowd.from_frames(FRAME, GOLD)), tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"confidence.png", "labelers.png"}
+        (tmp_path / "votes").mkdir()
+        plots.save_result_plots(
+            aggregate(Crowd.from_frames(FRAME), "majority-vote"), tmp_path / "votes"
+        )
+        assert [path.name for path in (tmp_path / "votes").iterdir()] == ["confidence.png"]
+        assert not plt.get_fignums()

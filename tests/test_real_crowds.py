@@ -1,0 +1,71 @@
+"""The main job on real crowds, end to end through the tables; skipped where the data is absent."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.benchmarks.real_crowds import SETS, evaluate_set
+from tests.test_cli import call
+
+
+@pytest.fixture(scope="module", params=SETS)
+def scores(request, data_folder):
+    """Every method on one set, without gold and with a tenth of it."""
+    folder = data_folder / "crowd" / request.param
+    return {
+        share: pd.DataFrame(evaluate_set(folder, gold_share=share, seed=0)).set_index("method")
+        for share in (0.0, 0.1)
+    }
+
+
+def test_every_method_gives_numbers(scores):
+    for share, table in scores.items():
+        assert np.isfinite(table[["accuracy", "log_loss", "ece"]].to_numpy(float)).all()
+        assert len(table) == (5 if share else 2)
+
+
+def test_uncertain_accuracies_beat_plug_in(scores):
+    """Log loss on what was not gold."""
+    table = scores[0.1]["log_loss"]
+    assert table["gtx-bayes"] < table["gtx"]
+
+
+def test_without_gold_no_worse_than_voting(scores):
+    table = scores[0.0]["accuracy"]
+    assert table["gtx-bayes"] >= table["majority-vote"] - 1e-6
+
+
+def test_the_commands_on_bluebirds(data_folder, tmp_path):
+    """`aggregate` then `evaluate --exclude`, on the files as they are."""
+    folder = data_folder / "crowd" / "bluebirds"
+    gold = pd.read_csv(folder / "gold.csv", dtype=str).sample(frac=0.1, random_state=0)
+    gold.to_csv(tmp_path / "gold.csv", index=False)
+    run = call(
+        "aggregate",
+        folder / "labels.csv",
+        "--gold",
+        tmp_path / "gold.csv",
+        "--output",
+        tmp_path / "out",
+        "--json",
+    )
+    summary = json.loads(run.stdout)
+    assert (summary["num_examples"], summary["num_labelers"], summary["num_labels"]) == (
+        108,
+        39,
+        4212,
+    )
+    run = call(
+        "evaluate",
+        tmp_path / "out" / "examples.csv",
+        "--truth",
+        folder / "gold.csv",
+        "--exclude",
+        tmp_path / "gold.csv",
+        "--json",
+    )
+    record = json.loads(run.stdout)
+    assert record["num_examples"] == 97
+    assert record["accuracy"] > 0.7
