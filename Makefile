@@ -63,5 +63,17 @@ format: $(VENV)/.test
 docs: $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env docs build/docs
 
+.venv-peers/.installed: $(BIN)/python
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet 'crowd-kit==1.4.2' 'scikit-learn<1.6'
+	@touch $@
+
+bench: $(VENV)/.test .venv-peers/.installed
+	$(BIN)/python -m tests.benchmarks.kernels --peers .venv-peers/bin/python --output build/bench.json
+
+DATA ?= ../shared/data/crowd
+real-crowds: $(VENV)/.test
+	$(BIN)/python -m tests.benchmarks.real_crowds $(DATA) --output docs/real_crowds_table.md
+
 clean:
 	rm -rf build $(VENV) .venv-peers

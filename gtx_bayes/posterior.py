@@ -20,7 +20,7 @@ from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.log_space import LogNumber, multiply, normalise
 from gtx_bayes.votes import AnyLabels, class_votes
 
-_SHORT_SUM = 16  # so few float32 terms round to 1e-5 at worst, without `fine` kept apart
+_SHORT_SUM = 16  # so few float32 weights sum to 1e-5 without `fine`, accuracies up to 0.99
 
 ClassPrior = Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]
 """One prior for all examples, or one per example; zero excludes a class for good."""

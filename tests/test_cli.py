@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from gtx_bayes.cli.app import app
 from tests.test_aggregation import FRAME, GOLD
 
+pytestmark = pytest.mark.end_to_end
+
 PROGRAM = Path(sys.executable).with_name("gtx-bayes")
 
 
@@ -193,7 +195,6 @@ def test_usage_errors_and_version():
     assert re.fullmatch(r"gtx-bayes \d+\.\d+\.\d+\n", call("--version").stdout)
 
 
-@pytest.mark.end_to_end
 class TestProgram:
     """In a process of its own, as a user runs it."""
 

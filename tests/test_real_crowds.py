@@ -9,6 +9,8 @@ import pytest
 from tests.benchmarks.real_crowds import SETS, evaluate_set
 from tests.test_cli import call
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture(scope="module", params=SETS)
 def scores(request, data_folder):

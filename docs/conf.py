@@ -1,0 +1,47 @@
+"""Sphinx configuration: Markdown, notebooks run while building, formulas as MathML."""
+
+import shutil
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+project = "gtx_bayes"
+author = "the gtx_bayes maintainers"
+copyright = "2026, the gtx_bayes maintainers"
+release = version = installed_version("gtx_bayes")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
+exclude_patterns = ["_ext", "real_crowds_table.md"]
+nitpicky = False
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+autodoc_default_options = {"members": True, "show-inheritance": False}
+default_role = "code"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
+
+html_theme = "furo"
+html_title = "gtx_bayes"
+html_static_path = ["images"]
+html_math_renderer = "mathml"
+
+# The notebooks stand beside the docs; the build runs copies of them.
+notebooks = HERE / "notebooks"
+shutil.rmtree(notebooks, ignore_errors=True)
+notebooks.mkdir()
+for notebook in sorted((HERE.parent / "notebooks").glob("*.ipynb")):
+    shutil.copy(notebook, notebooks)
