@@ -188,6 +188,16 @@ class TestEvaluate:
         assert run.exit_code == 2
         assert "prob_<class>" in run.stderr
 
+    def test_a_plot_needs_an_image_format_and_a_place(self, tables):
+        aggregate(tables)
+        words = ["evaluate", tables / "out" / "examples.csv", "--truth", tables / "truth.csv"]
+        run = call(*words, "--plots", tables / "plot.xyz")
+        assert run.exit_code == 2
+        assert "'.xyz' names no image format" in run.stderr
+        run = call(*words, "--plots", tables / "truth.csv" / "plot.png")
+        assert run.exit_code == 2
+        assert "cannot write there" in run.stderr
+
 
 def test_usage_errors_and_version():
     assert call("aggregate").exit_code == 2

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 RESULT_FILES = ("examples.csv", "labelers.csv", "summary.json", "posterior.nc", "*.png")
 
-_COLUMN_PANEL = "Columns that have other names than task, worker, label or an alias"
-
 
 class DuplicateChoice(enum.StrEnum):
     """What to do with contradictory answers of a labeler to an example."""
@@ -41,7 +39,9 @@ class DuplicateChoice(enum.StrEnum):
 def aggregate(
     labels: Annotated[
         Path,
-        typer.Argument(help="Answers: task, worker, label (CSV, TSV, JSON lines or Parquet)."),
+        typer.Argument(
+            metavar="LABELS", help="Answers: task, worker, label (CSV, TSV, JSON lines or Parquet)."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write results to.")],
     gold: Annotated[Path | None, typer.Option(help="Known labels: task, label.")] = None,
@@ -71,19 +71,30 @@ def aggregate(
         typer.Option(min=0, help="Write posterior.nc with 4 chains of this many posterior draws."),
     ] = 0,
     plots: Annotated[bool, typer.Option("--plots", help="Write plots as PNG.")] = False,
-    task_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
-    worker_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
-    label_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
-    gold_task_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
-    gold_label_column: Annotated[str | None, typer.Option(rich_help_panel=_COLUMN_PANEL)] = None,
+    task_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the task.")
+    ] = None,
+    worker_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the worker.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the answer.")
+    ] = None,
+    gold_task_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the task.")
+    ] = None,
+    gold_label_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the answer.")
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Aggregate the answers of a crowd into class probabilities and labeler accuracies.
+    """Turn answers into labels with confidence and labelers with accuracies.
 
     Writes examples.csv, labelers.csv and summary.json to the output directory, which appears
-    whole or not at all and replaces an earlier result.
+    whole or not at all and replaces an earlier result. Columns called example or item,
+    labeler, rater or annotator, and rating are recognised; others need the column options.
     """
     start = time.perf_counter()
     from gtx_bayes.io.writers import OutputDirectory

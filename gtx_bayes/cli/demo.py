@@ -30,9 +30,10 @@ def demo(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Simulate a crowd of ten labelers with five gold answers each, and compare the methods.
+    """Simulate a crowd and compare the methods.
 
-    Writes the tables that `aggregate` and `evaluate` read, the comparison, and plots.
+    Ten labelers of 60 to 90 % accuracy, with five gold answers each, label 2,000 examples. Writes
+    the tables that `aggregate` and `evaluate` read, the comparison, and plots.
     """
     from gtx_bayes.io.writers import OutputDirectory
 

@@ -15,12 +15,16 @@ from gtx_bayes.cli.terminal import (
     reports_errors,
     stage,
 )
+from gtx_bayes.errors import InputError
+
+IMAGE_ENDINGS = (".png", ".svg", ".pdf")
 
 
 @reports_errors
 def evaluate(
     examples: Annotated[
-        Path, typer.Argument(help="An examples.csv: task and prob_<class> columns.")
+        Path,
+        typer.Argument(metavar="EXAMPLES", help="An examples.csv: task and prob_<class> columns."),
     ],
     truth: Annotated[Path, typer.Option(help="True labels: task, label.")],
     exclude: Annotated[
@@ -34,10 +38,17 @@ def evaluate(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Score class probabilities against true labels, with standard errors.
+    """Score class probabilities against true labels.
 
-    Nothing here is random: tied classes are credited with their expected accuracy.
+    Every metric comes with its standard error. Nothing here is random: tied classes are credited
+    with their expected accuracy.
     """
+    if plots is not None and plots.suffix not in IMAGE_ENDINGS:
+        raise InputError(
+            f"the ending '{plots.suffix}' names no image format.",
+            where="--plots",
+            mend=f"Use one of {', '.join(IMAGE_ENDINGS)}.",
+        )
     with stage("Scoring"):
         from gtx_bayes.evaluation import as_record, match_truth
         from gtx_bayes.evaluation import evaluate as score
@@ -58,9 +69,11 @@ def evaluate(
     if plots is not None:
         from gtx_bayes import metrics
         from gtx_bayes.diagnostics.plots import plot_reliability, save_figure
+        from gtx_bayes.io.writers import whole_file
 
         curve = metrics.reliability_curve(*scored[:2], num_bins=10, binning="equal-mass")
-        save_figure(plot_reliability(curve), plots)
+        with whole_file(plots) as partial:
+            save_figure(plot_reliability(curve), partial)
     print_notes(scored.notes)
     if as_json:
         print_json(record)

@@ -63,6 +63,12 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, Source]:
     if not path.is_file():
         what = "is a directory." if path.is_dir() else "there is no such file."
         raise InputError(what, where=str(path), mend="Give the path of a table.")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(
+            f"the file cannot be read: {error.strerror}.", where=str(path), mend="Allow reading it."
+        ) from error
     if path.stat().st_size == 0:
         raise InputError("the file is empty.", where=str(path), mend="Give a header and rows.")
     ending = path.suffix.lower()

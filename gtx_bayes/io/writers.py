@@ -1,9 +1,10 @@
 """Write tables and whole result directories: all of a result or none of it."""
 
+import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -33,10 +34,26 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
             where=str(path),
             mend=f"Use one of {', '.join(_WRITERS)}.",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
-        partial = Path(scratch) / path.name
+    with whole_file(path) as partial:
         write(frame, partial)
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """A place to write a file that takes its name when the block ends without an error.
+
+    Raises:
+        InputError: if there is no writing there.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise _no_writing(path.parent, error) from error
+    with scratch:
+        partial = Path(scratch.name) / path.name
+        yield partial
         partial.replace(path)
 
 
@@ -85,11 +102,7 @@ class OutputDirectory:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             made = tempfile.mkdtemp(dir=self.target.parent, prefix=f".{self.target.name}.")
         except OSError as error:
-            raise InputError(
-                f"cannot write there: {error.strerror}.",
-                where=str(self.target.parent),
-                mend="Name a directory you may write to.",
-            ) from error
+            raise _no_writing(self.target.parent, error) from error
         self.path = Path(made)
         return self
 
@@ -108,6 +121,14 @@ class OutputDirectory:
             self.target.rename(old)
         self.path.rename(self.target)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _no_writing(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write there: {error.strerror}.",
+        where=str(path),
+        mend="Name a directory you may write to.",
+    )
 
 
 def _umask() -> int:

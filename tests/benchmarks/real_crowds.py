@@ -106,13 +106,13 @@ def _markdown(table, share):
     ]
     for name in SETS:
         cells = [
-            "{accuracy:.3f} / {log_loss:.2f} / {ece:.2f}".format(**mean.loc[name, method])
+            "{accuracy:.3f} / {log_loss:.3f} / {ece:.2f}".format(**mean.loc[name, method])
             for method in methods
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     overall = mean.groupby("method").mean()
     cells = [
-        "{accuracy:.3f} / {log_loss:.2f} / {ece:.2f}".format(**overall.loc[method])
+        "{accuracy:.3f} / {log_loss:.3f} / {ece:.2f}".format(**overall.loc[method])
         for method in methods
     ]
     lines.append("| **mean** | " + " | ".join(f"**{cell}**" for cell in cells) + " |")
