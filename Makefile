@@ -19,7 +19,7 @@ help:
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \
 		|| { echo "Python 3.12 or newer is needed: make PYTHON=/path/to/python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.plain: $(BIN)/python pyproject.toml
 	$(PIP) install --quiet --editable .
@@ -64,15 +64,15 @@ docs: $(VENV)/.docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env docs build/docs
 
 .venv-peers/.installed: $(BIN)/python
-	$(PYTHON) -m venv .venv-peers
+	$(PYTHON) -m venv .venv-peers || { rm -rf .venv-peers; exit 1; }
 	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet 'crowd-kit==1.4.2' 'scikit-learn<1.6'
 	@touch $@
 
 bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.kernels --peers .venv-peers/bin/python --output build/bench.json
 
-DATA ?= ../shared/data/crowd
 real-crowds: $(VENV)/.test
+	@test -n "$(DATA)" || { echo "Say where the crowds are: make real-crowds DATA=FOLDER"; exit 1; }
 	$(BIN)/python -m tests.benchmarks.real_crowds $(DATA) --output docs/real_crowds_table.md
 
 clean:

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
         WeightedMajorityVote as WeightedMajorityVote,
     )
     from gtx_bayes.crowd import Crowd as Crowd
+    from gtx_bayes.decisions import confidence as confidence
+    from gtx_bayes.decisions import hard_label as hard_label
+    from gtx_bayes.decisions import uncertainty as uncertainty
     from gtx_bayes.errors import InputError as InputError
+    from gtx_bayes.evaluation import evaluate as evaluate
+    from gtx_bayes.evaluation import match_truth as match_truth
     from gtx_bayes.inference.beta import BetaPosterior as BetaPosterior
     from gtx_bayes.inference.beta import CohortPrior as CohortPrior
     from gtx_bayes.inference.gold_counts import gold_counts as gold_counts
@@ -29,12 +34,15 @@ if TYPE_CHECKING:
     from gtx_bayes.labels import Assessment as Assessment
     from gtx_bayes.labels import Labels as Labels
     from gtx_bayes.posterior import batch_class_posterior as batch_class_posterior
+    from gtx_bayes.posterior import batch_log_evidence as batch_log_evidence
     from gtx_bayes.posterior import batch_log_odds as batch_log_odds
     from gtx_bayes.posterior import class_posterior as class_posterior
+    from gtx_bayes.posterior import gather_evidence as gather_evidence
+    from gtx_bayes.posterior import no_evidence as no_evidence
+    from gtx_bayes.posterior import update as update
     from gtx_bayes.simulation import simulate_crowd as simulate_crowd
 
 _HOME = {
-    "METHODS": "aggregation.aggregate",
     "Aggregation": "aggregation.aggregate",
     "Assessment": "labels",
     "BetaPosterior": "inference.beta",
@@ -43,6 +51,7 @@ _HOME = {
     "Gtx": "aggregation.gtx",
     "InputError": "errors",
     "Labels": "labels",
+    "METHODS": "aggregation.aggregate",
     "MISSING": "labels",
     "MajorityVote": "aggregation.majority_vote",
     "OneCoin": "labelers.one_coin",
@@ -51,11 +60,20 @@ _HOME = {
     "accuracy_mle": "inference.plug_in",
     "aggregate": "aggregation.aggregate",
     "batch_class_posterior": "posterior",
+    "batch_log_evidence": "posterior",
     "batch_log_odds": "posterior",
     "class_posterior": "posterior",
+    "confidence": "decisions",
+    "evaluate": "evaluation",
+    "gather_evidence": "posterior",
     "gold_counts": "inference.gold_counts",
+    "hard_label": "decisions",
+    "match_truth": "evaluation",
+    "no_evidence": "posterior",
     "read_crowd": "io.readers",
     "simulate_crowd": "simulation",
+    "uncertainty": "decisions",
+    "update": "posterior",
 }
 
 __all__ = list(_HOME)

@@ -1,7 +1,7 @@
 """The columns of a user's table that play a role, found by name and checked for gaps."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,36 +38,83 @@ class Source:
         return f"{self.name}, row {position + self.first_row}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Column:
-    """One column of a user's table: the values as given, and text keys that compare across tables.
+    """One column of a user's table.
 
-    A name is the same whether a table holds it as text or as a number.
+    Attributes:
+        name: its name.
+        cells: the values as given, text without surrounding blanks.
+        keys: the values as text, equal for a name held as text in one table and as a number in
+            another.
+        source: the table.
     """
 
     name: str
-    cells: npt.NDArray[Any]
-    keys: npt.NDArray[Any]
+    cells: Names
+    keys: Names
     source: Source
 
     @classmethod
     def read(cls, frame: pd.DataFrame, name: str, source: Source) -> "Column":
-        """The column of that name, checked for gaps."""
+        """The column of that name.
+
+        Raises:
+            InputError: for a cell that is empty, or is neither text nor a number.
+        """
         column = frame[name]
-        if pd.api.types.is_float_dtype(column.dtype) and (column.dropna() % 1 == 0).all():
-            column = column.astype("Int64")  # integers that pandas widened because of a gap
-        cells = column.to_numpy(dtype=object)
-        keys = column.astype(str).str.strip().to_numpy(dtype=object)
-        gap = np.flatnonzero(column.isna().to_numpy() | np.isin(keys, _MISSING_TEXT))
+        if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
+            keys = column.fillna("").str.strip().to_numpy(dtype=object)
+            cells = keys
+        else:
+            cells = _as_array(_plain_cell(cell) for cell in column)
+            keys = _as_array("" if pd.isna(cell) else str(cell) for cell in cells)
+        found = cls(name, cells, keys, source)
+        found._check()
+        return found
+
+    def first(self, key: object) -> str:
+        """The place of the first row with this key."""
+        return self.source.row(int(np.flatnonzero(self.keys == key)[0]))
+
+    def _check(self) -> None:
+        try:
+            keys = pd.Series(self.keys, dtype="str")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"column '{self.name}' holds half a character, {error.object!r}.",
+                where=self.source.name,
+                mend="Write the table again as UTF-8.",
+            ) from error
+        gap = np.flatnonzero(keys.isin(_MISSING_TEXT).to_numpy())
         if gap.size:
             raise InputError(
-                f"column '{name}' has no value.",
-                where=source.row(int(gap[0])),
+                f"column '{self.name}' has no value.",
+                where=self.source.row(int(gap[0])),
                 mend=f"Fill it in or delete the row ({gap.size} such row(s)).",
             )
-        if isinstance(cells[0], str):
-            cells = keys
-        return cls(name, cells, keys, source)
+        unusable = np.flatnonzero(keys.str.contains("\0", regex=False).to_numpy())
+        if unusable.size:
+            raise InputError(
+                f"column '{self.name}' holds a NUL character.",
+                where=self.source.row(int(unusable[0])),
+                mend="Remove it; the file may be damaged.",
+            )
+
+
+def _plain_cell(cell: object) -> object:
+    """A cell as a scalar that prints as users would write it; None for an empty one."""
+    if isinstance(cell, str):
+        return cell.strip()
+    if cell is None or cell is pd.NA or cell is pd.NaT:
+        return None
+    if isinstance(cell, np.generic):
+        cell = cell.item()
+    if isinstance(cell, float) and cell.is_integer():
+        return int(cell)  # an integer that a gap or a library turned into a float
+    if isinstance(cell, float) and np.isnan(cell):
+        return None
+    return cell
 
 
 def read_columns(
@@ -85,8 +132,8 @@ def read_columns(
         source: where the table comes from.
 
     Raises:
-        InputError: if the table is empty, a role has no column or more than one, or a cell is
-            empty.
+        InputError: if the table is empty, a role has no column or more than one, a column has two
+            roles, or a cell is empty or no scalar.
     """
     unknown = set(given) - set(aliases)
     if unknown:
@@ -99,10 +146,36 @@ def read_columns(
         raise InputError(
             "the table has no rows.", where=source.name, mend="Give at least one row of data."
         )
-    return {
-        role: Column.read(frame, _find_column(frame, role, names, given.get(role), source), source)
+    found = {
+        role: _find_column(frame, role, names, given.get(role), source)
         for role, names in aliases.items()
     }
+    for role, name in found.items():
+        others = [other for other in found if found[other] == name and other != role]
+        if others:
+            raise InputError(
+                f"column '{name}' cannot be the {role} and the {others[0]} at once.",
+                where=source.name,
+                mend="Name another column for one of them.",
+            )
+    _check_scalars(frame[list(found.values())], source)
+    return {role: Column.read(frame, name, source) for role, name in found.items()}
+
+
+def _check_scalars(frame: pd.DataFrame, source: Source) -> None:
+    for name in frame.columns:
+        if not pd.api.types.is_object_dtype(frame[name].dtype):
+            continue
+        scalar = frame[name].map(lambda cell: cell is None or np.isscalar(cell) or cell is pd.NA)
+        scalar &= ~frame[name].map(lambda cell: isinstance(cell, bytes | complex))
+        bad = np.flatnonzero(~scalar.to_numpy(bool))
+        if bad.size:
+            cell = frame[name].iloc[bad[0]]
+            raise InputError(
+                f"column '{name}' holds {cell!r}, which is neither text nor a number.",
+                where=source.row(int(bad[0])),
+                mend="Give text or numbers.",
+            )
 
 
 def numbered_classes(
@@ -121,30 +194,64 @@ def numbered_classes(
         if plain_spelling(key) in plain:
             raise InputError(
                 f"label '{key}' is spelt '{plain[plain_spelling(key)]}' elsewhere.",
-                where=column.source.row(int(np.flatnonzero(column.keys == key)[0])),
+                where=column.first(key),
                 mend="Spell it the same in both tables.",
             )
         extra.append(key)
     return positions([*class_keys, *extra], column.keys), extra
 
 
+def distinct_examples(example: Column, truth: Column) -> npt.NDArray[np.intp]:
+    """Positions of the first row of every example.
+
+    Raises:
+        InputError: if an example has two different true labels.
+    """
+    rows = pd.DataFrame({"example": example.keys, "truth": truth.keys})
+    first = rows.groupby("example", sort=False)["truth"].transform("first").to_numpy()
+    contradicts = np.flatnonzero(first != truth.keys)
+    if contradicts.size:
+        at = int(contradicts[0])
+        raise InputError(
+            f"example '{example.keys[at]}' is '{first[at]}' in an earlier row and "
+            f"'{truth.keys[at]}' here.",
+            where=example.source.row(at),
+            mend="Keep one true label per example.",
+        )
+    return np.flatnonzero(~rows.duplicated("example").to_numpy())
+
+
+def positions(index: Names | list[str], keys: Names) -> npt.NDArray[np.intp]:
+    """Position of every key in `index`, -1 where it is not there."""
+    return pd.Index(index).get_indexer(pd.Index(keys))
+
+
+def plain_spelling(key: str) -> str:
+    """Spelling without what people vary: case, and the .0 of a number turned float."""
+    return key.casefold().removesuffix(".0")
+
+
+def _as_array(values: Iterable[object]) -> Names:
+    listed = list(values)
+    array = np.empty(len(listed), object)
+    array[:] = listed
+    return array
+
+
 def _find_column(
     frame: pd.DataFrame, role: str, aliases: tuple[str, ...], given: str | None, source: Source
 ) -> str:
-    """The column that plays `role`: the one given, or the one whose name is an alias.
-
-    Raises:
-        InputError: if there is none, or more than one.
-    """
+    """The column that plays `role`: the one given, or the one whose name is an alias."""
     shown = ", ".join(f"'{column}'" for column in frame.columns)
     if given is not None:
-        if given not in frame.columns:
-            raise InputError(
-                f"there is no column '{given}' for the {role}.",
-                where=source.name,
-                mend=f"The columns are {shown}.",
-            )
-        return given
+        named = [column for column in frame.columns if column == given]
+        if len(named) == 1:
+            return given
+        raise InputError(
+            f"{'more than one' if named else 'no'} column is called '{given}', for the {role}.",
+            where=source.name,
+            mend=f"The columns are {shown}.",
+        )
     found = [column for column in frame.columns if str(column).strip().lower() in aliases]
     if len(found) == 1:
         return str(found[0])
@@ -161,13 +268,3 @@ def _find_column(
         where=source.name,
         mend=f"Call it one of {wanted} in a header line, or name the {role} column.",
     )
-
-
-def positions(index: Names | list[str], keys: Names) -> npt.NDArray[np.intp]:
-    """Position of every key in `index`, -1 where it is not there."""
-    return pd.Index(index).get_indexer(pd.Index(keys))
-
-
-def plain_spelling(key: str) -> str:
-    """Spelling without what people vary: case, and the .0 of a number turned float."""
-    return key.casefold().removesuffix(".0")

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from gtx_bayes.columns import (
     Column,
     Names,
     Source,
+    distinct_examples,
     numbered_classes,
     plain_spelling,
     positions,
@@ -27,7 +28,7 @@ from gtx_bayes.labels import MISSING, Assessment, Labels, check_num_classes
 Duplicates = Literal["error", "first", "last", "all"]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Crowd:
     """Answers, gold labels, and the names that go with their indices.
 
@@ -78,6 +79,10 @@ class Crowd:
         Raises:
             InputError: for anything wrong in a table, with the row and the mend.
         """
+        if duplicates not in get_args(Duplicates):
+            raise InputError(
+                f"duplicates is '{duplicates}'.", mend=f"Choose one of {get_args(Duplicates)}."
+            )
         labels_source = labels_source or Source("labels")
         gold_source = gold_source or Source("gold")
         answers = read_columns(
@@ -163,7 +168,7 @@ def _find_classes(
                 if key not in keys:
                     raise InputError(
                         f"label '{key}' is none of the classes {keys}.",
-                        where=column.source.row(int(np.flatnonzero(column.keys == key)[0])),
+                        where=column.first(key),
                         mend="Mend the label, or add it to the classes.",
                     )
         if len(set(keys)) < len(keys):
@@ -196,8 +201,9 @@ def _check_gold_classes(
     """Gold classes that no labeler ever gave: a slip of spelling, or a rare class."""
     _, unused = numbered_classes(truth, list(used))
     for key in unused:
-        where = truth.source.row(int(np.flatnonzero(truth.keys == key)[0]))
-        notes.append(f"{where}: no labeler ever answered '{key}'; it is kept as a class.")
+        notes.append(
+            f"{truth.first(key)}: no labeler ever answered '{key}'; it is kept as a class."
+        )
     if not set(gold) & set(used):
         raise InputError(
             f"no gold label ({_some(gold)}) is ever given by a labeler ({_some(used)}).",
@@ -267,37 +273,26 @@ def _assess(
     num_classes: int,
     notes: list[str],
 ) -> Assessment:
-    keys, truth = truths["example"].keys, truths["label"].keys
-    source = truths["example"].source
-    rows = pd.DataFrame({"example": keys, "truth": truth})
-    first = rows.groupby("example", sort=False)["truth"].transform("first").to_numpy()
-    contradicts = np.flatnonzero(first != truth)
-    if contradicts.size:
-        at = int(contradicts[0])
-        raise InputError(
-            f"gold example '{keys[at]}' is '{first[at]}' in an earlier row and '{truth[at]}' here.",
-            where=source.row(at),
-            mend="Keep one gold label per example.",
-        )
-    rows = rows.drop_duplicates("example")
-    index = positions(example_keys, rows["example"].to_numpy())
+    example, truth = truths["example"], truths["label"]
+    kept = distinct_examples(example, truth)
+    index = positions(example_keys, example.keys[kept])
     labelled = index >= 0
-    unlabelled = rows["example"].to_numpy()[~labelled]
+    unlabelled = example.keys[kept][~labelled]
     if not labelled.any():
         raise InputError(
             f"no gold example ({_some(unlabelled)}) was labelled by anyone "
             f"(labelled are {_some(example_keys)}).",
-            where=source.name,
+            where=example.source.name,
             mend="Use the same names for the examples in both tables.",
         )
     if unlabelled.size:
         notes.append(
-            f"{source.name}: {unlabelled.size} gold example(s) that nobody labelled are left out: "
-            f"{_some(unlabelled)}."
+            f"{example.source.name}: {unlabelled.size} gold example(s) that nobody labelled are "
+            f"left out: {_some(unlabelled)}."
         )
     return Assessment.from_arrays(
         index[labelled],
-        positions(class_keys, rows["truth"].to_numpy())[labelled],
+        positions(class_keys, truth.keys[kept])[labelled],
         num_examples=len(example_keys),
         num_classes=num_classes,
     )

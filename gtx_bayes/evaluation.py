@@ -14,7 +14,9 @@ from gtx_bayes.columns import (
     EXAMPLE_COLUMNS,
     TRUTH_COLUMNS,
     Source,
+    distinct_examples,
     numbered_classes,
+    positions,
     read_columns,
 )
 from gtx_bayes.errors import InputError
@@ -69,7 +71,8 @@ def match_truth(
         exclude_source: where `exclude` comes from.
 
     Raises:
-        InputError: if columns are absent, values are no probabilities, or nothing matches.
+        InputError: if columns are absent, values are no probabilities, an example has two true
+            labels, or nothing matches.
     """
     examples_source = examples_source or Source("examples")
     names = read_columns(examples, {"example": EXAMPLE_COLUMNS}, {}, examples_source)["example"]
@@ -94,15 +97,17 @@ def match_truth(
             exclude, {"example": EXAMPLE_COLUMNS}, {}, exclude_source or Source("exclude")
         )["example"]
         seen = np.isin(truths["example"].keys, excluded.keys)
-    row = pd.Index(names.keys).get_indexer(pd.Index(truths["example"].keys))
-    scored = (row >= 0) & ~seen
+    row = positions(names.keys, truths["example"].keys)
+    once: npt.NDArray[np.bool_] = np.zeros(row.size, bool)
+    once[distinct_examples(truths["example"], truths["label"])] = True
+    scored = (row >= 0) & once & ~seen
     if not scored.any():
         raise InputError(
             "no example of the results has a true label that is not excluded.",
             where=truths["example"].source.name,
             mend="Use the same names for the examples in both tables.",
         )
-    absent = int(np.sum((row < 0) & ~seen))
+    absent = int(np.sum((row < 0) & once & ~seen))
     if absent:
         notes.append(f"{absent} example(s) with a true label are not among the results.")
     label, extra = numbered_classes(truths["label"], classes)
@@ -156,4 +161,4 @@ def _read_probs(
             where=source.row(int(bad[0])),
             mend="Give numbers in [0, 1] that sum to 1.",
         )
-    return [str(column).removeprefix(PROB_PREFIX) for column in columns], probs
+    return [str(column).removeprefix(PROB_PREFIX).strip() for column in columns], probs

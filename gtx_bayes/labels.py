@@ -18,7 +18,7 @@ _INT32_MAX = np.iinfo(np.int32).max
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Labels:
     r"""The answers of a crowd in long form: one entry per answer, sorted by example.
 
@@ -140,7 +140,7 @@ class Labels:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Assessment:
     r"""Gold: the known true labels of some examples (:math:`\mathcal{D}_{assess}`).
 
@@ -235,7 +235,10 @@ def _check_columns(columns: dict[str, npt.NDArray[Any]]) -> None:
 
 
 def _check_indices(name: str, values: npt.NDArray[Any], size: int | None) -> int:
-    size = int(values.max(initial=MISSING)) + 1 if size is None else size
+    if size is None:
+        size = int(values.max(initial=0)) + 1 if values.size else 0
+    if size < 0:
+        raise InputError(f"num_{name}s is {size}.", mend="Give a number from 0.")
     if size > _INT32_MAX:
         raise InputError(
             f"{name} runs to {size}, more than an int32 can index.",
@@ -252,7 +255,7 @@ def _check_indices(name: str, values: npt.NDArray[Any], size: int | None) -> int
 
 
 def _check_classes(name: str, values: npt.NDArray[Any], num_classes: int) -> None:
-    outside = np.flatnonzero((values < MISSING) | (values >= num_classes))
+    outside = np.flatnonzero((values < 0) & (values != MISSING) | (values >= num_classes))
     if outside.size:
         at = int(outside[0])
         raise InputError(

@@ -6,7 +6,8 @@ A product of up to thousands of probabilities is held as a `LogNumber`,
 
 where `coarse` is a multiple of 1/512. Sums of such multiples are exact in float32 up to a total of
 32,768 nats, whatever the order, so that two large sums which nearly cancel leave their true
-difference; the remainders in `fine` stay below 1/1024 each. `zeros` counts factors of exactly
+difference; the remainders in `fine` stay below 1/1024 for one logarithm, and below 3/1024 for a
+quotient of three. `zeros` counts factors of exactly
 zero, so that certain evidence for two classes cancels one for one instead of making 0/0.
 """
 

@@ -1,18 +1,19 @@
 """How good class probabilities are against true labels: arrays in, an estimate and its error out.
 
 Every metric takes `class_probs`, the `true_label` of each example, and optionally `where`, the
-examples that count. All are pure functions of arrays: jit and vmap them over simulation runs.
-Accuracy credits a tie between m classes with 1/m when the true class is among them, the expected
-value under `decisions.hard_label`.
+examples that count; an example whose true label is `MISSING` never counts. All are pure functions
+of arrays: jit and vmap them over simulation runs. Accuracy credits a tie between m classes with
+1/m when the true class is among them, the expected value under `decisions.hard_label`.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from gtx_bayes import decisions
+from gtx_bayes.labels import MISSING
 
 LOG_LOSS_FLOOR = 2.0**-52
 """Probabilities below this count as this in `log_loss`: float64's epsilon, as in scikit-learn."""
@@ -38,7 +39,7 @@ def accuracy(
     where: Bool[Array, " num_examples"] | None = None,
 ) -> Estimate:
     """Proportion of examples whose hard label is right."""
-    return _mean(decisions.credit(class_probs, true_label), where)
+    return _mean(decisions.credit(class_probs, true_label), _counted(true_label, where))
 
 
 def error_rate(
@@ -47,7 +48,7 @@ def error_rate(
     where: Bool[Array, " num_examples"] | None = None,
 ) -> Estimate:
     r""":math:`\mathrm{Err} = \frac{1}{N} \sum_i I(\hat y_i \neq y_i)` (paper, sec. 3.2)."""
-    return _mean(1.0 - decisions.credit(class_probs, true_label), where)
+    return _mean(1.0 - decisions.credit(class_probs, true_label), _counted(true_label, where))
 
 
 def mean_absolute_error(
@@ -60,7 +61,7 @@ def mean_absolute_error(
     For two classes this is one minus the probability of the true class, which is the definition
     used for any number of classes.
     """
-    return _mean(1.0 - _prob_of_truth(class_probs, true_label), where)
+    return _mean(1.0 - _prob_of_truth(class_probs, true_label), _counted(true_label, where))
 
 
 def balanced_error(
@@ -68,11 +69,14 @@ def balanced_error(
     true_label: Int[Array, " num_examples"],
     where: Bool[Array, " num_examples"] | None = None,
 ) -> Estimate:
-    """Mean over the classes of the error rate within each; empty classes are left out."""
+    """Mean over the classes of the error rate within each; empty classes are left out.
+
+    The standard error is NaN where a class has a single example, whose spread is unknown.
+    """
     wrong = 1.0 - decisions.credit(class_probs, true_label)
-    member = (true_label[:, None] == jnp.arange(class_probs.shape[1])) & _all(true_label, where)[
-        :, None
-    ]
+    member = (true_label[:, None] == jnp.arange(class_probs.shape[1])) & _counted(
+        true_label, where
+    )[:, None]
     by_class = jax.vmap(_mean, in_axes=(None, 1))(wrong, member)
     present = jnp.any(member, axis=0)
     variance = jnp.sum(by_class.se**2, where=present)
@@ -94,7 +98,10 @@ def log_loss(
         floor: probabilities below it count as it, so that one certain error (a raw vote share of
             zero, a plug-in accuracy of one) costs 36 nats and not infinity; 0 for no floor.
     """
-    return _mean(-jnp.log(jnp.maximum(_prob_of_truth(class_probs, true_label), floor)), where)
+    return _mean(
+        -jnp.log(jnp.maximum(_prob_of_truth(class_probs, true_label), floor)),
+        _counted(true_label, where),
+    )
 
 
 def brier(
@@ -104,7 +111,7 @@ def brier(
 ) -> Estimate:
     """Mean squared distance to the indicator of the true class, summed over classes: 0 to 2."""
     indicator = true_label[:, None] == jnp.arange(class_probs.shape[1])
-    return _mean(jnp.sum((class_probs - indicator) ** 2, axis=1), where)
+    return _mean(jnp.sum((class_probs - indicator) ** 2, axis=1), _counted(true_label, where))
 
 
 class ReliabilityCurve(NamedTuple):
@@ -141,7 +148,7 @@ def reliability_curve(
         binning: "equal-width" cuts [0, 1] evenly; "equal-mass" cuts at quantiles of the
             confidence, equal confidences staying together.
     """
-    where = _all(true_label, where)
+    where = _counted(true_label, where)
     score = decisions.confidence(class_probs)
     right = decisions.credit(class_probs, true_label)
     member = _bin_of(score, where, num_bins, binning)[:, None] == jnp.arange(num_bins)
@@ -168,13 +175,14 @@ def expected_calibration_error(
     .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{N}
         \left| \mathrm{accuracy}_b - \mathrm{confidence}_b \right|
 
-    The standard error takes bins and the signs of their gaps as given. The estimate itself is
+    The standard error takes bins and the signs of their gaps as given, which makes it too large
+    (by half or so) where confidence is honest and the signs are chance. The estimate itself is
     biased upwards, by about :math:`\sqrt{B / N}` times a constant below one half.
 
     References:
         Guo et al. (2017), On calibration of modern neural networks, Eq. 3.
     """
-    where = _all(true_label, where)
+    where = _counted(true_label, where)
     score = decisions.confidence(class_probs)
     gap = decisions.credit(class_probs, true_label) - score
     bins = _bin_of(score, where, num_bins, binning)
@@ -189,18 +197,16 @@ def _prob_of_truth(
     return jnp.take_along_axis(class_probs, index, axis=1)[:, 0]
 
 
-def _all(
+def _counted(
     true_label: Int[Array, " num_examples"], where: Bool[Array, " num_examples"] | None
 ) -> Bool[Array, " num_examples"]:
-    return jnp.ones(true_label.shape, bool) if where is None else where
+    known = true_label != MISSING
+    return known if where is None else known & where
 
 
-def _mean(
-    values: Float[Array, " num_examples"], where: Bool[Array, " num_examples"] | None
-) -> Estimate:
-    count = values.size if where is None else jnp.sum(where)
+def _mean(values: Float[Array, " num_examples"], where: Bool[Array, " num_examples"]) -> Estimate:
+    count = jnp.sum(where)
     mean = jnp.mean(values, where=where)
-    # ddof as an argument would divide by a Python number; `where` makes the count an array.
     variance = jnp.sum((values - mean) ** 2, where=where) / (count - 1)
     return Estimate(mean, jnp.sqrt(variance / count))
 
@@ -211,6 +217,8 @@ def _bin_of(
     num_bins: int,
     binning: Binning,
 ) -> Int[Array, " num_examples"]:
+    if binning not in get_args(Binning):
+        raise ValueError(f"binning is {binning!r}, none of {get_args(Binning)}")
     if binning == "equal-width":
         return jnp.clip((score * num_bins).astype(jnp.int32), 0, num_bins - 1)
     ordered = jnp.sort(jnp.where(where, score, jnp.inf))

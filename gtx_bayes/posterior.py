@@ -18,7 +18,7 @@ from gtx_bayes.labelers.base import AbstractLabelerModel
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.log_space import LogNumber, multiply, normalise
-from gtx_bayes.votes import AnyLabels, class_votes
+from gtx_bayes.votes import AnyLabels, check_sizes, class_votes
 
 _SHORT_SUM = 16  # so few float32 weights sum to 1e-5 without `fine`, accuracies up to 0.99
 
@@ -176,13 +176,14 @@ def update(evidence: Evidence, model: OneCoin, labels: Labels) -> Evidence:
         labels: the new answers, with the state's `num_examples`.
 
     Raises:
-        ValueError: if the numbers of examples differ.
+        ValueError: if the numbers of examples, labelers or classes differ.
     """
     if labels.num_examples != evidence.common.coarse.shape[0]:
         raise ValueError(
             f"the new labels speak of {labels.num_examples} examples, "
             f"the evidence of {evidence.common.coarse.shape[0]}"
         )
+    check_sizes(labels, model.accuracy.shape[0], model.num_classes)
     answered = labels.label != MISSING
     example = jnp.where(answered, labels.example, labels.num_examples)
 
@@ -221,7 +222,7 @@ def _by_certainty[T](model: OneCoin, labels: AnyLabels, finish: Callable[[LogNum
         return class_votes(labels, part, model.num_classes)
 
     def finite() -> LogNumber:
-        if _rounds_little(labels, weight):
+        if _rounds_little(labels):
             total = votes(weight.coarse + weight.fine)
             return LogNumber(jnp.zeros_like(total), total, jnp.zeros_like(total))
         coarse = votes(weight.coarse)
@@ -234,6 +235,5 @@ def _by_certainty[T](model: OneCoin, labels: AnyLabels, finish: Callable[[LogNum
     )
 
 
-def _rounds_little(labels: AnyLabels, weight: LogNumber) -> bool:
-    short = not isinstance(labels, Labels) and labels.shape[0] <= _SHORT_SUM
-    return short or weight.coarse.dtype == jnp.float64
+def _rounds_little(labels: AnyLabels) -> bool:
+    return not isinstance(labels, Labels) and labels.shape[0] <= _SHORT_SUM

@@ -24,10 +24,25 @@ def class_votes(
     r"""Total weight behind each class, :math:`\sum_{j \in \mathcal{J}(i)} w_j I[y_i^j = y]`.
 
     Class-major, because the examples then run over contiguous vectors.
+
+    Raises:
+        ValueError: if the labels are of another number of labelers or classes.
     """
+    check_sizes(labels, weight.shape[0], num_classes)
     if isinstance(labels, Labels):
         return _long_votes(labels, weight, num_classes)
     return _dense_votes(labels, weight, num_classes)
+
+
+def check_sizes(labels: AnyLabels, num_labelers: int, num_classes: int) -> None:
+    """Raise `ValueError` unless the labels fit a model of so many labelers and classes."""
+    found = labels.num_labelers if isinstance(labels, Labels) else labels.shape[0]
+    if found != num_labelers:
+        raise ValueError(f"the labels are of {found} labelers, the model of {num_labelers}")
+    if isinstance(labels, Labels) and labels.num_classes != num_classes:
+        raise ValueError(
+            f"the labels are of {labels.num_classes} classes, the model of {num_classes}"
+        )
 
 
 def _long_votes(
@@ -75,7 +90,7 @@ def _add_block(
     answers: Int[Array, "block num_examples"],
     weight: Float[Array, " block"],
 ) -> Float[Array, "num_classes num_examples"]:
-    classes = jnp.arange(totals.shape[0], dtype=answers.dtype)[:, None]
+    classes = jnp.arange(totals.shape[0], dtype=jnp.int32)[:, None]
     for j in range(answers.shape[0]):
         totals = totals + jnp.where(answers[j][None, :] == classes, weight[j], 0.0)
     return totals

@@ -2,9 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from gtx_bayes.aggregation.aggregate import METHODS, aggregate, clamp_gold
 from gtx_bayes.aggregation.gtx import Gtx
@@ -13,12 +15,12 @@ from gtx_bayes.aggregation.soft_vote import SoftVote
 from gtx_bayes.aggregation.weighted_majority_vote import WeightedMajorityVote
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
+from gtx_bayes.inference.beta import CohortPrior
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.posterior import batch_class_posterior
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
+from tests import reference
 
 NEED_GOLD = {"weighted-majority-vote", "soft-vote", "gtx"}
 
@@ -83,7 +85,7 @@ class TestContract:
 
     def test_report_on_labelers(self, name, key):
         fit, labels, _, _ = self.fitted(name, key)
-        found = fit.labelers
+        found = fit.labeler_accuracy
         assert found.accuracy.shape == (labels.num_labelers,)
         assert (found.ci_low <= found.accuracy).all()
         assert (found.accuracy <= found.ci_high).all()
@@ -141,23 +143,26 @@ def test_gtx_plugs_in_what_gold_says(key):
     counts = gold_counts(labels, assessment)
     fit = METHODS["gtx"](labels, assessment)
     alpha = counts.num_correct / counts.num_gold
-    np.testing.assert_allclose(fit.aggregator.labelers.accuracy, alpha, rtol=1e-6)
+    np.testing.assert_allclose(fit.aggregator.model.accuracy, alpha, rtol=1e-6)
 
 
 def test_gtx_bayes_is_the_posterior_mean_rule(key):
     labels, assessment, _ = crowd_of(key)
-    counts = gold_counts(labels, assessment)
-    prior = CohortPrior.fit(counts, 3)
-    mean = (prior.a + counts.num_correct) / (prior.concentration + counts.num_gold)
+    right, total = (np.asarray(count, float) for count in gold_counts(labels, assessment))
+    prior = CohortPrior.fit(gold_counts(labels, assessment), 3)
+    a, b = prior.a + right, prior.b + total - right
     fit = METHODS["gtx-bayes"](labels, assessment)
+    expected = [
+        reference.posterior(column, a / (a + b), np.full(3, 1 / 3))
+        for column in np.asarray(labels.dense()).T
+    ]
     np.testing.assert_allclose(
-        fit.aggregator.class_probs(labels),
-        batch_class_posterior(OneCoin(mean, 3), labels),
-        atol=1e-6,
+        fit.aggregator.class_probs(labels), np.array(expected, float), atol=1e-5
     )
-    low, high = BetaPosterior.from_counts(counts, prior).credible_interval(0.95)
-    np.testing.assert_allclose(fit.labelers.ci_low, low)
-    np.testing.assert_allclose(fit.labelers.ci_high, high)
+    found, law = fit.labeler_accuracy, scipy.stats.beta(a, b)
+    np.testing.assert_allclose(law.cdf(found.ci_low), 0.025, rtol=1e-4)
+    np.testing.assert_allclose(law.cdf(found.ci_high), 0.975, rtol=1e-4)
+    np.testing.assert_allclose(found.prob_worse_than_chance, law.cdf(1 / 3), rtol=1e-4)
 
 
 def test_gtx_bayes_without_gold_ranks_like_majority_vote(key):
@@ -168,7 +173,9 @@ def test_gtx_bayes_without_gold_ranks_like_majority_vote(key):
         np.asarray(ours.aggregator.class_probs(labels)).argmax(axis=1),
         np.asarray(votes).argmax(axis=1),
     )
-    assert "same accuracy" in ours.notes[0]
+    assert "the labels are those of majority-vote" in ours.notes[0]
+    tilted = METHODS["gtx-bayes"](labels, assessment, jnp.array([0.8, 0.1, 0.1]))
+    assert "majority-vote" not in tilted.notes[0]
 
 
 FRAME = pd.DataFrame(
@@ -238,6 +245,10 @@ class TestAggregate:
     def test_bad_requests(self, method, prior, message):
         with pytest.raises(InputError, match=message):
             aggregate(Crowd.from_frames(FRAME, GOLD), method, class_prior=prior)
+
+    def test_a_table_is_no_crowd(self):
+        with pytest.raises((TypeError, jaxtyping.TypeCheckError)):  # the latter in tests alone
+            aggregate(FRAME)
 
     def test_gold_keeps_its_label(self):
         gold = Assessment.from_arrays([1], [0], num_examples=2, num_classes=2)

@@ -110,7 +110,7 @@ class TestAggregate:
             (["--class-prior", "a,b"], "--class-prior: 'a,b' is no list of numbers"),
             (["--class-prior", "0.5,0.6"], "sums to 1.1"),
             (["--classes", "yes,maybe"], "row 4: label 'no' is none of the classes"),
-            (["--worker-column", "who"], "there is no column 'who'"),
+            (["--worker-column", "who"], "no column is called 'who'"),
         ],
     )
     def test_bad_requests(self, tables, options, message):
@@ -122,6 +122,15 @@ class TestAggregate:
         assert not (tables / "out").exists()
         assert not [path for path in tables.iterdir() if path.name.startswith(".")]
 
+    def test_names_that_mean_something_elsewhere(self, tables):
+        """Rich's markup in a path, a formula and a tag as names of workers."""
+        frame = FRAME.assign(worker=FRAME["worker"].map({"u": "$v^{$", "v": "<b>", "w": "[red]w"}))
+        frame.to_csv(tables / "labels.csv", index=False)
+        run = call("aggregate", tables / "labels.csv", "-o", tables / "[/x]out", "--plots")
+        assert run.exit_code == 0, run.stderr
+        labelers = pd.read_csv(tables / "[" / "x]out" / "labelers.csv")
+        assert list(labelers["worker"]) == ["$v^{$", "<b>", "[red]w"]
+
     def test_bad_file(self, tables):
         (tables / "labels.csv").write_text("task,worker,label\na,u,\n")
         run = aggregate(tables)
@@ -131,7 +140,7 @@ class TestAggregate:
     def test_refuses_to_replace_what_it_did_not_write(self, tables):
         run = call("aggregate", tables / "labels.csv", "--output", tables)
         assert run.exit_code == 2
-        assert "which is no result of this command" in run.stderr
+        assert "which is no result of gtx-bayes aggregate" in run.stderr
         assert (tables / "labels.csv").exists()
 
     def test_a_failure_of_ours_is_not_called_bad_input(self, tables, monkeypatch):
@@ -224,6 +233,7 @@ class TestProgram:
             "gold.csv",
             "truth.csv",
             "comparison.csv",
+            "summary.json",
             "labelers.png",
             "reliability.png",
             "comparison.png",

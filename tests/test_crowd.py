@@ -2,6 +2,7 @@
 
 import json
 
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from gtx_bayes.columns import Source
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.io import read_crowd, read_table, write_table
-from gtx_bayes.io.writers import OutputDirectory
+from gtx_bayes.io.writers import OutputDirectory, write_summary
 
 ROWS = [("t1", "ann", "cat"), ("t1", "bob", "dog"), ("t2", "ann", "dog"), ("t3", "bob", "cat")]
 FRAME = pd.DataFrame(ROWS, columns=["task", "worker", "label"])
@@ -145,9 +146,10 @@ class TestDuplicates:
         ):
             Crowd.from_frames(DUPLICATED, labels_source=Source("answers.csv", 2))
 
-    @pytest.mark.parametrize(("choice", "counts"), [("first", "a"), ("last", "a")])
+    @pytest.mark.parametrize(("choice", "counts"), [("first", "a"), ("last", "b")])
     def test_one_counts(self, choice, counts):
-        crowd = Crowd.from_frames(DUPLICATED, duplicates=choice)
+        """Rows a, b: the first is a, the last b."""
+        crowd = Crowd.from_frames(DUPLICATED.drop(index=4), duplicates=choice)
         assert crowd.labels.num_labels == 3
         dense = np.asarray(crowd.labels.dense())
         assert crowd.class_names[dense[0, 1]] == counts
@@ -156,6 +158,10 @@ class TestDuplicates:
     def test_last_is_the_last_row(self):
         crowd = Crowd.from_frames(DUPLICATED.iloc[[2, 3, 5]], duplicates="last")
         assert list(crowd.class_names[np.asarray(crowd.labels.label)]) == ["b", "b"]
+
+    def test_a_misspelt_choice_is_refused(self):
+        with pytest.raises((InputError, jaxtyping.TypeCheckError)):  # the latter in tests alone
+            Crowd.from_frames(DUPLICATED, duplicates="keep")
 
     def test_all_count(self):
         crowd = Crowd.from_frames(DUPLICATED, duplicates="all")
@@ -166,7 +172,8 @@ BROKEN = {
     "no such file": (None, "there is no such file"),
     "empty": ("", "the file is empty"),
     "header alone": ("task,worker,label\n", "no rows"),
-    "blank": ("\n\n", "the file has no header"),
+    "blank": ("\n\n", "the first line is blank"),
+    "blank line first": ("\ntask,worker,label\na,b,1\n", "the first line is blank"),
     "no label column": ("task,worker,answer\na,b,1\n", "no column holds the label.*'answer'"),
     "two columns fit": (
         "task,item,worker,label\na,b,c,1\n",
@@ -205,7 +212,7 @@ BROKEN_GOLD = {
     "class turned float": ("task,label\nt1,1.0\n", "label '1.0' is spelt '1' elsewhere"),
     "contradiction": (
         "task,label\nt1,cat\nt1,dog\n",
-        "row 3: gold example 't1' is 'cat' in an earlier row and 'dog' here",
+        "row 3: example 't1' is 'cat' in an earlier row and 'dog' here",
     ),
     "other examples": ("task,label\nx1,cat\n", "no gold example .'x1'. was labelled by anyone"),
     "other classes": ("task,label\nt1,eel\n", "no gold label .'eel'. is ever given"),
@@ -229,19 +236,62 @@ def test_classes_given_must_cover_the_tables():
 
 
 def test_column_options_are_checked():
-    with pytest.raises(InputError, match="no column 'who' for the labeler"):
+    with pytest.raises(InputError, match="no column is called 'who', for the labeler"):
         Crowd.from_frames(FRAME, columns={"labeler": "who"})
+    twice = pd.DataFrame([("a", "b", "c", "d")], columns=["task", "worker", "x", "x"])
+    with pytest.raises(InputError, match="more than one column is called 'x'"):
+        Crowd.from_frames(twice, columns={"label": "x"})
+    with pytest.raises(InputError, match="'worker' cannot be the example and the labeler at once"):
+        Crowd.from_frames(FRAME, columns={"example": "worker"})
     with pytest.raises(InputError, match="no role"):
         Crowd.from_frames(FRAME, columns={"worker": "worker"})
 
 
-def test_broken_json_lines(tmp_path):
-    good = json.dumps({"task": "a", "worker": "b", "label": 1})
-    path = write(tmp_path, f'{good}\n{{"task": "a"\n', "labels.jsonl")
-    with pytest.raises(InputError, match="row 2: this is no JSON"):
-        read_table(path)
-    with pytest.raises(InputError, match="row 2: this is a JSON list"):
-        read_table(write(tmp_path, f"{good}\n[1]\n", "labels.jsonl"))
+GOOD_LINE = json.dumps({"task": "a", "worker": "b", "label": 1})
+BROKEN_JSON = {
+    "cut": ('{"task": "a"', "row 2: this is no JSON"),
+    "a list": ("[1]", "row 2: this is a JSON list"),
+    "a huge number": ('{"task": ' + "9" * 5000 + "}", "row 2: this is no JSON"),
+    "a deep nest": ("[" * 200_000, "row 2: this is no JSON"),
+    "half a character": (
+        r'{"task": "\ud800", "worker": "b", "label": 0}',
+        "column 'task' holds half a character",
+    ),
+    "an object": (
+        '{"task": {"id": 1}, "worker": "b", "label": 0}',
+        "row 2: column 'task' holds {'id': 1}, which is neither text nor a number",
+    ),
+    "null": ('{"task": null, "worker": "b", "label": 0}', "row 2: column 'task' has no value"),
+    "NUL": (r'{"task": "a\u0000", "worker": "b", "label": 0}', "row 2: .* NUL character"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_JSON)
+def test_broken_json_lines(tmp_path, case):
+    line, message = BROKEN_JSON[case]
+    path = write(tmp_path, f"{GOOD_LINE}\n{line}\n", "labels.jsonl")
+    with pytest.raises(InputError, match=message):
+        read_crowd(path)
+
+
+def test_json_lines_that_are_right(tmp_path):
+    """Line separators inside strings, 1 beside 1.0, blank lines at the end."""
+    lines = [
+        '{"task": "x\u2028y", "worker": "b", "label": 1}',
+        '{"task": "z", "worker": 7, "label": 1.0}',
+        '{"task": "z", "worker": 7.0, "label": 1}',
+        '{"task": "z", "worker": 8, "label": 0}',
+    ]
+    crowd = read_crowd(write(tmp_path, "\n".join(lines) + "\n\n\n", "labels.jsonl"))
+    assert list(crowd.example_names) == ["x\u2028y", "z"]
+    assert list(crowd.labeler_names) == ["b", 7, 8]
+    assert list(crowd.class_names) == [0, 1]
+    assert crowd.labels.num_labels == 3
+
+
+def test_numbers_too_large_for_an_integer_are_names_too():
+    frame = pd.DataFrame({"task": [1e20, 2.5], "worker": ["a", "a"], "label": [0, 1]})
+    assert list(Crowd.from_frames(frame).example_names) == [10**20, 2.5]
 
 
 def test_truncated_parquet(tmp_path):
@@ -258,41 +308,86 @@ def test_unknown_endings(tmp_path):
         write_table(FRAME, tmp_path / "labels.xlsx")
     with pytest.raises(InputError, match="is a directory"):
         read_table(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_table(tmp_path / ("x" * 5000))
 
 
 class TestOutputDirectory:
-    FILES = ("a.txt", "*.png")
+    FILES = ("a.txt", "plot.png", "summary.json")
+
+    def open(self, target):
+        return OutputDirectory(target, "test", self.FILES)
 
     def fill(self, target, text="new"):
-        with OutputDirectory(target, self.FILES) as directory:
+        with self.open(target) as directory:
             (directory.path / "a.txt").write_text(text)
+            write_summary({"command": "test"}, directory.path)
+
+    def names(self, folder):
+        return sorted(path.name for path in folder.iterdir())
 
     def test_appears_whole(self, tmp_path):
         self.fill(tmp_path / "deep" / "out")
-        assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
+        assert self.names(tmp_path / "deep") == ["out"]
         assert (tmp_path / "deep" / "out" / "a.txt").read_text() == "new"
 
     def test_replaces_an_earlier_result_whole(self, tmp_path):
         self.fill(tmp_path / "out", "old")
         (tmp_path / "out" / "plot.png").touch()
         self.fill(tmp_path / "out")
-        assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.txt"]
-        assert [p.name for p in tmp_path.iterdir()] == ["out"]
+        assert self.names(tmp_path / "out") == ["a.txt", "summary.json"]
+        assert self.names(tmp_path) == ["out"]
 
     def test_a_failure_leaves_what_was_there(self, tmp_path):
         self.fill(tmp_path / "out", "old")
-        with (
-            pytest.raises(RuntimeError),
-            OutputDirectory(tmp_path / "out", self.FILES) as directory,
-        ):
+        with pytest.raises(RuntimeError), self.open(tmp_path / "out") as directory:
             (directory.path / "a.txt").write_text("half")
             raise RuntimeError
         assert (tmp_path / "out" / "a.txt").read_text() == "old"
-        assert [p.name for p in tmp_path.iterdir()] == ["out"]
+        assert self.names(tmp_path) == ["out"]
 
-    def test_refuses_foreign_files(self, tmp_path):
-        (tmp_path / "thesis.tex").touch()
-        with pytest.raises(InputError, match=r"holds 'thesis.tex', which is no result"):
-            OutputDirectory(tmp_path, self.FILES)
+    def test_a_failed_swap_puts_the_old_result_back(self, tmp_path):
+        """The new directory vanishes before it takes its place."""
+        self.fill(tmp_path / "out", "old")
+        with pytest.raises(FileNotFoundError), self.open(tmp_path / "out") as directory:
+            directory.path.rename(tmp_path / "elsewhere")
+            directory.path.mkdir()
+            directory.path.chmod(0o755)
+            directory.path = tmp_path / "absent"
+        assert (tmp_path / "out" / "a.txt").read_text() == "old"
+
+    def test_writes_through_links(self, tmp_path):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "real")
+        (tmp_path / "dangling").symlink_to(tmp_path / "later")
+        for name in ("link", "dangling"):
+            self.fill(tmp_path / name)
+        assert (tmp_path / "real" / "a.txt").exists()
+        assert (tmp_path / "later" / "a.txt").exists()
+        assert self.names(tmp_path) == ["dangling", "later", "link", "real"]
+
+    @pytest.mark.parametrize("name", ["thesis.tex", "plot.png", "a.txt"])
+    def test_refuses_files_of_the_users(self, tmp_path, name):
+        """Also files called as those of a result, when no result of ours is there."""
+        (tmp_path / name).touch()
+        with pytest.raises(InputError, match=f"holds '{name}', which is no result of test"):
+            self.open(tmp_path)
+
+    def test_refuses_results_of_another_command_and_links_inside(self, tmp_path):
+        self.fill(tmp_path / "out")
+        with pytest.raises(InputError, match="which is no result of other"):
+            OutputDirectory(tmp_path / "out", "other", self.FILES)
+        (tmp_path / "out" / "plot.png").symlink_to(tmp_path)
+        with pytest.raises(InputError, match=r"holds 'plot.png'"):
+            self.open(tmp_path / "out")
+
+    def test_refuses_files_and_the_working_directory(self, tmp_path, monkeypatch):
+        (tmp_path / "file").touch()
         with pytest.raises(InputError, match="there is a file of that name"):
-            OutputDirectory(tmp_path / "thesis.tex", self.FILES)
+            self.open(tmp_path / "file")
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        with pytest.raises(InputError, match="this is the working directory"):
+            self.open(".")
+        with pytest.raises(InputError, match="cannot write there"):
+            self.open("x" * 5000)

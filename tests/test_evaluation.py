@@ -34,6 +34,16 @@ def test_excluded_examples_are_not_scored():
     np.testing.assert_array_equal(scored.true_label, [1, 0])
 
 
+def test_repeated_truths_count_once():
+    scored = match_truth(EXAMPLES, pd.concat([TRUTH, TRUTH]))
+    assert scored.true_label.shape == (3,)
+
+
+def test_blanks_around_class_names():
+    scored = match_truth(EXAMPLES.rename(columns={"prob_no": "prob_ no"}), TRUTH)
+    assert scored.notes == ()
+
+
 def test_absent_examples_are_noted():
     truth = pd.concat([TRUTH, pd.DataFrame({"task": ["x"], "label": ["no"]})])
     scored = match_truth(EXAMPLES, truth)
@@ -66,6 +76,7 @@ def test_record_is_plain_and_finite():
         (EXAMPLES, TRUTH.assign(task=["x", "y", "z"]), "no example of the results has a true"),
         (EXAMPLES, TRUTH.assign(label=["YES", "no", "no"]), "label 'YES' is spelt 'yes'"),
         (EXAMPLES, TRUTH.drop(columns="label"), "no column holds the label"),
+        (EXAMPLES, TRUTH.assign(task=["a", "a", "b"]), "'a' is 'yes' in an earlier row and 'no'"),
     ],
 )
 def test_broken_tables(examples, truth, message):

@@ -10,7 +10,7 @@ import scipy.optimize
 import scipy.special
 import scipy.stats
 
-from gtx_bayes.diagnostics.checks import measure_convergence
+from gtx_bayes.diagnostics.checks import MAX_RHAT, measure_convergence
 from gtx_bayes.diagnostics.to_arviz import to_datatree
 from gtx_bayes.inference import models
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior, HyperPrior
@@ -43,6 +43,10 @@ class TestPlugIn:
         found = accuracy_mle(GoldCounts(jnp.zeros(2, int), jnp.zeros(2, int)))
         assert np.isnan(found.accuracy).all()
         assert bool(found.is_pooled.all())
+
+    def test_interval_needs_a_level(self):
+        with pytest.raises(ValueError, match="not between 0 and 1"):
+            accuracy_mle(COUNTS).confidence_interval(95.0)
 
     def test_interval_against_scipy(self):
         low, high = accuracy_mle(COUNTS).confidence_interval(0.9)
@@ -142,7 +146,7 @@ def test_integrating_accuracies_out_gives_the_posterior_at_their_means():
 
 
 def log_density(mean, log_concentration, counts, num_classes):
-    """Log of hyperprior times beta-binomial likelihood, by SciPy, over a grid."""
+    """Log density of mean and log concentration given the counts, by SciPy, over a grid."""
     hyper = HyperPrior.for_classes(num_classes)
     total = scipy.stats.beta.logpdf(mean, hyper.mean_a, hyper.mean_b)
     total = total + scipy.stats.norm.logpdf(
@@ -170,14 +174,15 @@ class TestCohortPrior:
         mean, log_concentration = np.meshgrid(
             np.linspace(0.001, 0.999, 400), np.linspace(-4, 9, 400)
         )
-        best = log_density(mean, log_concentration, counts, num_classes).max()
+        density = log_density(mean, log_concentration, counts, num_classes)
+        best = (density + np.log(mean) + np.log1p(-mean)).max()  # over the logit of the mean
         found = log_density(prior.mean, np.log(prior.concentration), counts, num_classes)
-        assert found >= best - 1e-6
+        assert found + np.log(prior.mean) + np.log1p(-prior.mean) >= best - 1e-6
 
-    def test_without_gold_it_is_the_mode_of_the_hyperprior(self):
+    def test_without_gold_it_is_the_middle_of_the_hyperprior(self):
         none = GoldCounts(jnp.zeros(3, int), jnp.zeros(3, int))
         prior = CohortPrior.fit(none, 2)
-        assert prior.mean == pytest.approx(5 / 6, abs=1e-4)
+        assert prior.mean == pytest.approx(0.75, abs=1e-4)
         assert prior.concentration == pytest.approx(15, rel=1e-3)
 
     def test_recovers_a_cohort(self):
@@ -220,11 +225,12 @@ class TestNuts:
             COUNTS,
             2,
             num_warmup=500,
-            num_draws=1000,
+            num_draws=2000,
             target_accept_prob=0.95,
         )
         found = measure_convergence(to_datatree(draws, list("abcdef")))
-        assert found.max_rhat < 1.03, found.problems
+        assert found.max_rhat <= MAX_RHAT, found.problems
+        assert found.min_ess_bulk >= 400, found.problems
         mean, log_concentration = np.meshgrid(
             np.linspace(0.0025, 0.9975, 200), np.linspace(-2, 8, 200)
         )
@@ -241,17 +247,39 @@ class TestNuts:
             got = draws.posterior["accuracy"][..., j].mean()
             assert abs(got - exact) < 5 * sd / np.sqrt(found.min_ess_bulk)
 
+    def test_labelers_without_a_mistake(self, key):
+        """Nearly all of the Beta(7.485, 0.015) prior lies where a float32 cannot tell from 1."""
+        prior = CohortPrior(0.998, 7.5)
+        counts = GoldCounts(jnp.full(4, 200), jnp.full(4, 200))
+        draws = run_nuts(key, models.conjugate, counts, prior, num_warmup=500, num_draws=2000)
+        found = measure_convergence(to_datatree(draws, list("abcd")))
+        assert found.max_rhat <= MAX_RHAT, found.problems
+        wrong = scipy.special.expit(-draws.posterior["log_odds"].astype(float))
+        a, b = prior.a + 200, prior.b
+        exact, sd = b / (a + b), np.sqrt(a * b / ((a + b) ** 2 * (a + b + 1)))
+        assert abs(wrong.mean() - exact) < 5 * sd / np.sqrt(found.min_ess_bulk)
+
+    def test_log_odds_of_a_beta_variable(self, key):
+        """Density integrates to one; draws follow it, by Kolmogorov-Smirnov at 1e-6."""
+        law = models.LogitBeta(jnp.array(3.0), jnp.array(0.5))
+        grid = np.linspace(-20, 60, 80_001)
+        density = np.exp(np.asarray(law.log_prob(jnp.asarray(grid)), float))
+        assert scipy.integrate.trapezoid(density, grid) == pytest.approx(1, rel=1e-4)
+        draws = scipy.special.expit(np.asarray(law.sample(key, (5000,)), float))
+        assert scipy.stats.kstest(draws, scipy.stats.beta(3, 0.5).cdf).pvalue > 1e-6
+
     def test_chains_without_devices_of_their_own(self, key):
         """More chains than devices: vectorised, and still the same law."""
         num_chains = jax.local_device_count() + 1
-        draws = run_nuts(
-            key,
-            models.conjugate,
-            COUNTS,
-            CohortPrior(0.75, 8.0),
-            num_warmup=300,
-            num_draws=300,
-            num_chains=num_chains,
-        )
+        with pytest.warns(UserWarning, match="set_host_device_count"):
+            draws = run_nuts(
+                key,
+                models.conjugate,
+                COUNTS,
+                CohortPrior(0.75, 8.0),
+                num_warmup=300,
+                num_draws=300,
+                num_chains=num_chains,
+            )
         assert draws.posterior["accuracy"].shape == (num_chains, 300, 6)
         assert set(draws.sample_stats) >= {"diverging", "energy", "num_steps", "step_size"}

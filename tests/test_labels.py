@@ -44,6 +44,7 @@ def test_narrowest_label_type(num_classes, dtype):
         (([0, 1], [0], [0, 1]), "shapes"),
         (([[0]], [[0]], [[0]]), "flat arrays"),
         (([0.0], [0], [0]), "float64"),
+        ((np.uint64([2**40]), [0], [0]), "more than an int32"),
         (([-1], [0], [0]), r"example\[0\] is -1"),
         (([0, 1], [0, 0], [0, 2]), r"label\[1\] is 2"),
         (([0, 1], [0, 0], [0, -2]), "alone stands for no label"),
@@ -61,6 +62,13 @@ def test_more_answers_than_an_int32_can_index():
         Labels.from_arrays(many, many, many, num_classes=2)
     with pytest.raises(InputError, match="runs to 2147483648"):
         Labels.from_arrays([2**31 - 1], [0], [0], num_classes=2)
+
+
+def test_sizes_given():
+    labels = Labels.from_arrays([], [], [], num_classes=2, num_examples=3, num_labelers=0)
+    assert (labels.num_examples, labels.num_labels) == (3, 0)
+    with pytest.raises(InputError, match="num_examples is -3"):
+        Labels.from_arrays([], [], [], num_classes=2, num_examples=-3)
 
 
 def test_one_class_is_no_question():

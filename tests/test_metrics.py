@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gtx_bayes import metrics
+from gtx_bayes.labels import MISSING
 
 PROBS = jnp.array([[0.1, 0.9], [0.4, 0.6], [0.7, 0.3], [0.5, 0.5]])
 TRUTH = jnp.array([1, 0, 0, 1])
@@ -57,6 +58,15 @@ def test_where_equals_leaving_out(name):
     where = jnp.array([True, False, True, True])
     got = metric(PROBS, TRUTH, where)
     np.testing.assert_allclose(got, metric(PROBS[where], TRUTH[where]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "error_rate", "log_loss", "brier", "balanced_error"])
+def test_unknown_truths_never_count(name):
+    """MISSING is -1, which as an index would be the last class."""
+    metric = getattr(metrics, name)
+    got = metric(PROBS, jnp.array([1, MISSING, 0, 1]))
+    known = jnp.array([0, 2, 3])
+    np.testing.assert_allclose(got, metric(PROBS[known], TRUTH[known]), rtol=1e-6)
 
 
 def ece_by_loops(confidence, credit, edges):
@@ -113,7 +123,8 @@ def test_equal_confidences_share_a_bin():
 def test_ece_standard_error_against_resampling():
     """Delta method against 2,000 bootstrap samples of the same estimator, large gaps in all bins.
 
-    Bins hardly change sign here; the bootstrap's own standard error is 1/sqrt(2 x 2000) = 1.6 %.
+    Bins hardly change sign here; the bootstrap's own standard error is 1/sqrt(2 x 2000) = 1.6 %,
+    five of which are 8 %.
     """
     rng = np.random.default_rng(1)
     top = rng.uniform(0.5, 1.0, 1500)
@@ -128,7 +139,7 @@ def test_ece_standard_error_against_resampling():
         return metrics.expected_calibration_error(probs[sample], truth[sample]).value
 
     values = again(jnp.asarray(rng.integers(0, 1500, (2000, 1500))))
-    assert float(got.se) == pytest.approx(float(jnp.std(values)), rel=0.10)
+    assert float(got.se) == pytest.approx(float(jnp.std(values)), rel=0.08)
 
 
 def test_reliability_curve():

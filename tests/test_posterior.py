@@ -1,12 +1,14 @@
 import chex
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from gtx_bayes import decisions
 from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.posterior import (
@@ -84,6 +86,19 @@ def test_large_sums_that_cancel(form, accuracy):
     expected = reference.posterior(labels[:, 0], alpha, [0.5, 0.5]).astype(float)
     got = batch_class_posterior(model_of(alpha, 2), both_forms(labels, 2)[form])
     np.testing.assert_allclose(got[0], expected, atol=1e-5)
+
+
+def test_equal_evidence_is_a_tie_in_any_order():
+    """The same 20 accuracies behind both classes, shuffled: exactly tied, whatever the order."""
+    rng = np.random.default_rng(7)
+    accuracy = rng.uniform(0.6, 0.99, 20).astype(np.float32)
+    both = np.tile(accuracy, 2)
+    table = np.concatenate([np.zeros((20, 1), np.int8), np.ones((20, 1), np.int8)])
+    for _ in range(50):
+        rows = rng.permutation(40)
+        for form in both_forms(table[rows], 2).values():
+            got = batch_class_posterior(model_of(both[rows], 2), form)
+            assert int(decisions.num_tied(got)[0]) == 2
 
 
 @given(crowds(shapes=((3, 4), (17, 3))), st.randoms(use_true_random=False))
@@ -324,6 +339,19 @@ class TestUpdate:
         answer = Labels.from_arrays([3], [0], [1], num_classes=2)
         with pytest.raises(ValueError, match="4 examples, the evidence of 5"):
             update(no_evidence(5, 2), model, answer)
+
+
+@pytest.mark.parametrize("call", [batch_class_posterior, batch_log_prob])
+def test_a_model_of_other_labelers_or_classes(call):
+    two = Labels.from_arrays([0, 1], [0, 1], [0, 1], num_classes=2)
+    with pytest.raises(ValueError, match="labels are of 2 labelers, the model of 3"):
+        call(OneCoin(jnp.full(3, 0.8), 2), two)
+    with pytest.raises((ValueError, jaxtyping.TypeCheckError)):  # the latter in tests alone
+        call(OneCoin(jnp.full(3, 0.8), 2), jnp.zeros((1, 4), jnp.int8))
+    with pytest.raises(ValueError, match="labels are of 2 classes, the model of 3"):
+        call(OneCoin(jnp.full(2, 0.8), 3), two)
+    with pytest.raises(ValueError, match="labels are of 2 labelers, the model of 3"):
+        update(no_evidence(2, 2), OneCoin(jnp.full(3, 0.8), 2), two)
 
 
 class TestTransformations:

@@ -12,7 +12,13 @@ from tests.test_cli import call
 pytestmark = pytest.mark.end_to_end
 
 
-@pytest.fixture(scope="module", params=SETS)
+QUICK = ("bluebirds", "dog", "rte", "zencrowd_us")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SETS],
+)
 def scores(request, data_folder):
     """Every method on one set, without gold and with a tenth of it."""
     folder = data_folder / "crowd" / request.param

@@ -13,6 +13,7 @@ def test_every_example_gets_its_answers(key):
     crowd = simulate_crowd(key, OneCoin(jnp.full(7, 0.8), 3), num_examples=50, labels_per_example=4)
     np.testing.assert_array_equal((crowd.labels != MISSING).sum(axis=0), np.full(50, 4))
     assert int(crowd.labels.max()) <= 2
+    assert crowd.labels.dtype == jnp.int8
     with pytest.raises(ValueError, match="7 labelers cannot give 8"):
         simulate_crowd(key, OneCoin(jnp.full(7, 0.8), 3), 50, 8)
 

@@ -34,7 +34,7 @@ METHODS: dict[str, Callable[..., Fit]] = {
 DEFAULT_METHOD = gtx_bayes.NAME
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Aggregation:
     """The result of one method on one crowd.
 
@@ -74,7 +74,7 @@ class Aggregation:
 
     def labelers(self) -> pd.DataFrame:
         """One row per labeler: accuracy with its interval, and the counts behind it."""
-        found = self.fit.labelers
+        found = self.fit.labeler_accuracy
         return pd.DataFrame(
             {
                 "worker": self.crowd.labeler_names,
@@ -114,7 +114,13 @@ def aggregate(
     Raises:
         InputError: for an unknown method, a method that needs gold without any, or a class prior
             that is none.
+        TypeError: if `crowd` is something else.
     """
+    if not isinstance(crowd, Crowd):
+        raise TypeError(
+            f"aggregate takes a Crowd, not a {type(crowd).__name__}: build one with "
+            "Crowd.from_frames or read_crowd"
+        )
     if method not in METHODS:
         raise InputError(
             f"there is no method '{method}'.", mend=f"The methods are {', '.join(METHODS)}."

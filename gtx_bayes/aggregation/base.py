@@ -54,14 +54,14 @@ class Fit(NamedTuple):
 
     Attributes:
         aggregator: the rule, with the numbers found.
-        labelers: what was found of the labelers.
+        labeler_accuracy: what was found of the labelers.
         model: the labeler model behind it, or "votes".
         notes: what a user should know about the fit.
         posterior: posterior of the labelers' accuracies, for methods that have one.
     """
 
     aggregator: AbstractAggregator
-    labelers: LabelerAccuracy
+    labeler_accuracy: LabelerAccuracy
     model: str
     notes: tuple[str, ...] = ()
     posterior: BetaPosterior | None = None

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import AbstractAggregator, Fit
-from gtx_bayes.aggregation.gold_accuracy import labeler_accuracy, plug_in_accuracy, pooled_note
+from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior, batch_class_posterior
@@ -22,16 +22,16 @@ class Gtx(AbstractAggregator):
     """The class posterior (Eq. 3) given labelers with known accuracies.
 
     Attributes:
-        labelers: the one-coin model of the labelers.
+        model: the one-coin model of the labelers.
         class_prior: prior of each class, or of each class of each example; uniform when absent.
     """
 
-    labelers: OneCoin
+    model: OneCoin
     class_prior: ClassPrior | None = None
 
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
         """The class posterior; the prior for an example without answers."""
-        return batch_class_posterior(self.labelers, labels, self.class_prior)
+        return batch_class_posterior(self.model, labels, self.class_prior)
 
 
 def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:
@@ -40,10 +40,10 @@ def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None =
     Raises:
         InputError: if there is no gold.
     """
-    found = plug_in_accuracy(NAME, labels, assessment)
-    return Fit(
-        Gtx(OneCoin(found.accuracy, labels.num_classes), class_prior),
-        labeler_accuracy(found, pooled=True),
-        "one-coin",
-        pooled_note(found),
+    return fit_plug_in(
+        NAME,
+        labels,
+        assessment,
+        lambda accuracy: Gtx(OneCoin(accuracy, labels.num_classes), class_prior),
+        model="one-coin",
     )

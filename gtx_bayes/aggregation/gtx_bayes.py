@@ -29,7 +29,8 @@ def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None =
     if int(counts.num_gold.sum()) == 0:
         notes = (
             "Without gold every labeler has the same accuracy, "
-            f"{prior.mean:.3f} by the default prior: the labels are those of majority-vote.",
+            f"{prior.mean:.3f} by the default prior"
+            + ("." if class_prior is not None else ": the labels are those of majority-vote."),
         )
     return Fit(
         Gtx(OneCoin(accuracy.mean, labels.num_classes), class_prior),
@@ -49,7 +50,7 @@ def posterior_accuracy(
         accuracy=np.asarray(posterior.mean, np.float64),
         ci_low=low,
         ci_high=high,
-        interval=f"credible interval (equal-tailed), {INTERVAL_PROB:.0%}",
+        interval=f"credible interval (equal-tailed), {INTERVAL_PROB:.0%}, given the cohort prior",
         counts=counts,
         prob_worse_than_chance=posterior.prob_worse_than_chance(num_classes),
     )

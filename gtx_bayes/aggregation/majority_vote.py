@@ -5,10 +5,11 @@ from typing import Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import AbstractAggregator, Fit, refuse_class_prior, vote_shares
-from gtx_bayes.aggregation.gold_accuracy import labeler_accuracy
+from gtx_bayes.aggregation.gold_accuracy import measured_accuracy
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labels import Assessment, Labels
@@ -43,4 +44,6 @@ def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None =
     """
     refuse_class_prior(NAME, class_prior)
     found = accuracy_mle(gold_counts(labels, assessment))
-    return Fit(MajorityVote(labels.num_classes), labeler_accuracy(found, pooled=False), "votes")
+    report = measured_accuracy(found)
+    own = np.where(found.is_pooled, np.nan, report.accuracy)
+    return Fit(MajorityVote(labels.num_classes), report._replace(accuracy=own), "votes")

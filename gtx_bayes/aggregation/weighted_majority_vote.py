@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import AbstractAggregator, Fit, refuse_class_prior, vote_shares
-from gtx_bayes.aggregation.gold_accuracy import labeler_accuracy, plug_in_accuracy, pooled_note
+from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import AnyLabels, class_votes
@@ -42,10 +42,10 @@ def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None =
         InputError: if there is no gold, or a class prior is given.
     """
     refuse_class_prior(NAME, class_prior)
-    found = plug_in_accuracy(NAME, labels, assessment)
-    return Fit(
-        WeightedMajorityVote(found.accuracy, labels.num_classes),
-        labeler_accuracy(found, pooled=True),
-        "votes",
-        pooled_note(found),
+    return fit_plug_in(
+        NAME,
+        labels,
+        assessment,
+        lambda accuracy: WeightedMajorityVote(accuracy, labels.num_classes),
+        model="votes",
     )

@@ -1,7 +1,6 @@
 """`gtx-bayes aggregate`: tables in; labels, confidences and labelers out."""
 
 import enum
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +22,15 @@ from gtx_bayes.errors import InputError
 if TYPE_CHECKING:
     from gtx_bayes.aggregation.aggregate import Aggregation
 
-RESULT_FILES = ("examples.csv", "labelers.csv", "summary.json", "posterior.nc", "*.png")
+COMMAND = "gtx-bayes aggregate"
+RESULT_FILES = (
+    "examples.csv",
+    "labelers.csv",
+    "summary.json",
+    "posterior.nc",
+    "confidence.png",
+    "labelers.png",
+)
 
 
 class DuplicateChoice(enum.StrEnum):
@@ -97,9 +104,9 @@ def aggregate(
     labeler, rater or annotator, and rating are recognised; others need the column options.
     """
     start = time.perf_counter()
-    from gtx_bayes.io.writers import OutputDirectory
+    from gtx_bayes.io.writers import OutputDirectory, write_summary
 
-    directory = OutputDirectory(output, RESULT_FILES)
+    directory = OutputDirectory(output, COMMAND, RESULT_FILES)
     with stage(f"Reading {labels}"):
         from gtx_bayes.io.readers import read_crowd
 
@@ -122,9 +129,9 @@ def aggregate(
                 mend="Leave it out, or use gtx-bayes.",
             )
     with stage(f"Writing {output}"), directory:
-        notes = _write(result, directory.path, seed=seed, draws=draws, plots=plots)
-        summary = _summary(result, [*result.notes, *notes], seconds=time.perf_counter() - start)
-        _write_json(summary, directory.path / "summary.json")
+        _write(result, directory.path, seed=seed, draws=draws, plots=plots)
+        summary = _summary(result, seconds=time.perf_counter() - start)
+        write_summary(summary, directory.path)
     print_notes(summary["warnings"])
     if as_json:
         print_json({**summary, "output": str(output)})
@@ -132,32 +139,29 @@ def aggregate(
     print_table(f"{method} → {output}", _overview(summary))
 
 
-def _write(result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool) -> list[str]:
-    """Write all but the summary; returns warnings about the draws."""
+def _write(result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool) -> None:
+    """Write all but the summary."""
     import jax
 
     key_ties, key_draws = jax.random.split(jax.random.key(seed))
     result.examples(key_ties).to_csv(path / "examples.csv", index=False)
     result.labelers().to_csv(path / "labelers.csv", index=False)
-    notes: list[str] = []
     if draws:
-        from gtx_bayes.diagnostics.checks import measure_convergence
         from gtx_bayes.diagnostics.to_arviz import draw_labelers
 
         tree = draw_labelers(key_draws, result, num_draws=draws)
-        notes.extend(measure_convergence(tree).problems)
         tree.to_netcdf(path / "posterior.nc", engine="h5netcdf")
     if plots:
         from gtx_bayes.diagnostics.plots import save_result_plots
 
         save_result_plots(result, path)
-    return notes
 
 
-def _summary(result: "Aggregation", warnings: list[str], *, seconds: float) -> dict[str, Any]:
+def _summary(result: "Aggregation", *, seconds: float) -> dict[str, Any]:
     crowd = result.crowd
     confidence = result.open_confidence()
     return {
+        "command": COMMAND,
         "method": result.method,
         "model": result.fit.model,
         "num_examples": crowd.labels.num_examples,
@@ -167,10 +171,10 @@ def _summary(result: "Aggregation", warnings: list[str], *, seconds: float) -> d
         "num_gold": crowd.assessment.num_gold,
         "classes": [str(name) for name in crowd.class_names],
         "class_prior": _class_prior(result),
-        "labeler_interval": result.fit.labelers.interval,
+        "labeler_interval": result.fit.labeler_accuracy.interval,
         "mean_confidence": float(confidence.mean()) if confidence.size else None,
         "seconds": round(seconds, 3),
-        "warnings": warnings,
+        "warnings": list(result.notes),
     }
 
 
@@ -210,7 +214,3 @@ def _parse_prior(text: str | None) -> list[float] | None:
             where="--class-prior",
             mend="Give one probability per class, such as 0.9,0.1.",
         ) from error
-
-
-def _write_json(record: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")

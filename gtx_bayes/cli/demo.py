@@ -18,7 +18,17 @@ from gtx_bayes.cli.terminal import (
 if TYPE_CHECKING:
     from gtx_bayes.experiments.demo import Result
 
-RESULT_FILES = ("labels.csv", "gold.csv", "truth.csv", "comparison.csv", "*.png")
+COMMAND = "gtx-bayes demo"
+RESULT_FILES = (
+    "labels.csv",
+    "gold.csv",
+    "truth.csv",
+    "comparison.csv",
+    "summary.json",
+    "labelers.png",
+    "reliability.png",
+    "comparison.png",
+)
 
 
 @reports_errors
@@ -35,9 +45,9 @@ def demo(
     Ten labelers of 60 to 90 % accuracy, with five gold answers each, label 2,000 examples. Writes
     the tables that `aggregate` and `evaluate` read, the comparison, and plots.
     """
-    from gtx_bayes.io.writers import OutputDirectory
+    from gtx_bayes.io.writers import OutputDirectory, write_summary
 
-    directory = OutputDirectory(output, RESULT_FILES)
+    directory = OutputDirectory(output, COMMAND, RESULT_FILES)
     with stage("Simulating a crowd and aggregating it every way"):
         import jax
 
@@ -55,9 +65,11 @@ def demo(
         for name, table in tables.items():
             table.to_csv(directory.path / name, index=False)
         _save_plots(result, directory.path)
+        summary = {"command": COMMAND, "seed": seed, "rows": result.comparison.to_dict("records")}
+        write_summary(summary, directory.path)
     columns = ["method", "error", "mae", "log_loss", "ece"]
     if as_json:
-        print_json({"output": str(output), "rows": result.comparison.to_dict("records")})
+        print_json({**summary, "output": str(output)})
         return
     rows = [
         {str(name): value for name, value in row.items()}

@@ -43,7 +43,7 @@ def evaluate(
     Every metric comes with its standard error. Nothing here is random: tied classes are credited
     with their expected accuracy.
     """
-    if plots is not None and plots.suffix not in IMAGE_ENDINGS:
+    if plots is not None and plots.suffix.lower() not in IMAGE_ENDINGS:
         raise InputError(
             f"the ending '{plots.suffix}' names no image format.",
             where="--plots",

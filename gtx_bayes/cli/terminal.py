@@ -14,7 +14,7 @@ from gtx_bayes.errors import InputError
 
 BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 1, 130
 
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
 ]
@@ -52,8 +52,9 @@ def _end(message: str, code: int, options: Mapping[str, object]) -> None:
 def stage(what: str) -> Iterator[None]:
     """Show on stderr what is going on, where there is somebody to see it."""
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(f"{what} ..."):
+    with Console(stderr=True).status(Text(f"{what} ...")):
         yield
 
 
@@ -74,7 +75,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
     for name, value in rows[0].items():
         table.add_column(Text(name), justify="left" if isinstance(value, str) else "right")
     for row in rows:

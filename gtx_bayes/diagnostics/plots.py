@@ -95,7 +95,7 @@ def plot_reliability(
         size = (
             12 + 140 * np.asarray(curve.num_examples)[filled] / np.asarray(curve.num_examples).sum()
         )
-        ax.plot(x, y, color=colour, linewidth=1.2, label=name)
+        ax.plot(x, y, color=colour, linewidth=1.2, label=_short(name))
         ax.scatter(x, y, s=size, color=colour, zorder=3)
         lowest = min(lowest, float(x.min(initial=1.0)), float((y - low).min(initial=1.0)))
     edge = np.floor(max(lowest - 0.03, 0.0) * 10) / 10
@@ -180,7 +180,10 @@ def _bare(ax: Axes) -> None:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 24 else f"{name[:22]}…"
+    """A name as one short line of plain text; Matplotlib would read formulas between dollars."""
+    line = " ".join(name.split())
+    line = line if len(line) <= 24 else f"{line[:22]}…"
+    return line.replace("$", r"\$")
 
 
 def _cycled(colours: Sequence[str], count: int) -> list[str]:

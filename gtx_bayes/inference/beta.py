@@ -106,8 +106,8 @@ class HyperPrior(NamedTuple):
     def for_classes(cls, num_classes: int) -> "HyperPrior":
         """Labelers better than chance on average: mean half-way from chance to perfection.
 
-        The mean counts for eight labelers; the concentration is about 15 answers, between 2 and
-        110 at two standard deviations.
+        The mean is as uncertain as after eight answers, each of another labeler; the concentration
+        is about 15 answers, between 2 and 110 at two standard deviations.
         """
         if num_classes < 2:
             raise ValueError(f"num_classes is {num_classes}, not at least 2")
@@ -147,6 +147,11 @@ class CohortPrior:
 
         times the density of the `HyperPrior`, which alone decides where there is no gold, and
         keeps the maximum finite where the counts do not tell (all answers right; one per labeler).
+        The density is that of the logit of the mean and of the log-concentration, so that without
+        gold the mean is the hyperprior's own.
+
+        Intervals under the prior found take it for certain. With few labelers or few gold answers
+        they are too narrow; `models.partial_pooling` keeps the prior uncertain.
         """
         hyper = HyperPrior.for_classes(num_classes)
         right = np.asarray(counts.num_correct, np.float64)
@@ -172,10 +177,7 @@ def _negative_log_density(
     repeats: npt.NDArray[np.int64],
     hyper: HyperPrior,
 ) -> tuple[float, npt.NDArray[np.float64]]:
-    """Minus the log posterior density of (mean, log concentration), and its gradient.
-
-    The optimiser moves the logit of the mean, which has no bounds; the density is over the mean.
-    """
+    """Minus the log posterior density of (logit mean, log concentration), and its gradient."""
     logit, log_concentration = parameters
     mean, concentration = scipy.special.expit(logit), np.exp(log_concentration)
     a, b = mean * concentration, (1.0 - mean) * concentration
@@ -187,10 +189,10 @@ def _negative_log_density(
 
     z = (log_concentration - hyper.log_concentration) / hyper.log_concentration_sd
     value = np.sum(repeats * log_marginal) - z**2 / 2.0
-    value -= (hyper.mean_a - 1.0) * np.logaddexp(0.0, -logit)
-    value -= (hyper.mean_b - 1.0) * np.logaddexp(0.0, logit)
+    value -= hyper.mean_a * np.logaddexp(0.0, -logit)
+    value -= hyper.mean_b * np.logaddexp(0.0, logit)
     d_logit = mean * (1.0 - mean) * concentration * (slope_a - slope_b)
-    d_logit += (hyper.mean_a - 1.0) * (1.0 - mean) - (hyper.mean_b - 1.0) * mean
+    d_logit += hyper.mean_a * (1.0 - mean) - hyper.mean_b * mean
     d_log_concentration = a * slope_a + b * slope_b - z / hyper.log_concentration_sd
     return -float(value), -np.array([d_logit, d_log_concentration])
 

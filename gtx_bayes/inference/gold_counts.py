@@ -13,8 +13,8 @@ class GoldCounts(NamedTuple):
     """Answers to gold examples, per labeler.
 
     Attributes:
-        num_correct: how many of the labeler's gold answers are right.
-        num_gold: how many gold examples the labeler answered.
+        num_correct: how many of the labeler's answers to gold examples are right.
+        num_gold: how many there are; each answer counts, also repeated ones to one example.
     """
 
     num_correct: Int[Array, " num_labelers"]

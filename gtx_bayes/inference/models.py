@@ -1,11 +1,54 @@
-"""Labeler accuracy as NumPyro models: the closed forms of `inference.beta`, to build upon."""
+"""Labeler accuracy as NumPyro models: the closed forms of `inference.beta`, to build upon.
 
+Accuracies are sampled on the scale of their log odds, where those of labelers who make hardly any
+mistake do not run into the end of the float format.
+"""
+
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
+from jax.scipy.special import betaln
+from jaxtyping import Array, Float, Key
+from numpyro.distributions import constraints
 
 from gtx_bayes.inference.beta import CohortPrior, HyperPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
+
+
+class LogitBeta(dist.Distribution):  # type: ignore[misc]
+    r"""The log odds of a Beta variable.
+
+    .. math:: p(x) = \frac{\sigma(x)^a \, \sigma(-x)^b}{B(a, b)}
+
+    Args:
+        a: first shape parameter, positive.
+        b: second shape parameter, positive.
+    """
+
+    arg_constraints = {"a": constraints.positive, "b": constraints.positive}  # noqa: RUF012
+    support = constraints.real
+    reparametrized_params: list[str] = []  # noqa: RUF012
+
+    def __init__(self, a: Any, b: Any, *, validate_args: bool | None = None) -> None:
+        shape = jnp.broadcast_shapes(jnp.shape(a), jnp.shape(b))
+        self.a, self.b = jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape)
+        super().__init__(batch_shape=shape, validate_args=validate_args)
+
+    def sample(
+        self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()
+    ) -> Float[Array, "..."]:
+        """Difference of the logarithms of two Gamma draws."""
+        key_a, key_b = jax.random.split(key)
+        shape = (*sample_shape, *self.batch_shape)
+        return jax.random.loggamma(key_a, self.a, shape) - jax.random.loggamma(key_b, self.b, shape)
+
+    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Log-density at log odds `value`."""
+        density = self.a * jax.nn.log_sigmoid(value) + self.b * jax.nn.log_sigmoid(-value)
+        return density - betaln(self.a, self.b)
 
 
 def conjugate(counts: GoldCounts, prior: CohortPrior) -> None:
@@ -15,10 +58,7 @@ def conjugate(counts: GoldCounts, prior: CohortPrior) -> None:
         \alpha_j \sim \mathrm{Beta}(a, b), \qquad c_j \sim \mathrm{Binomial}(n_j, \alpha_j)
     """
     with numpyro.plate("labeler", counts.num_gold.shape[0]):
-        accuracy = numpyro.sample("accuracy", dist.Beta(prior.a, prior.b))
-        numpyro.sample(
-            "num_correct", dist.Binomial(counts.num_gold, accuracy), obs=counts.num_correct
-        )
+        _observe(counts, prior.a, prior.b)
 
 
 def partial_pooling(counts: GoldCounts, num_classes: int) -> None:
@@ -39,9 +79,12 @@ def partial_pooling(counts: GoldCounts, num_classes: int) -> None:
     )
     concentration = numpyro.deterministic("concentration", jnp.exp(log_concentration))
     with numpyro.plate("labeler", counts.num_gold.shape[0]):
-        accuracy = numpyro.sample(
-            "accuracy", dist.Beta(mean * concentration, (1.0 - mean) * concentration)
-        )
-        numpyro.sample(
-            "num_correct", dist.Binomial(counts.num_gold, accuracy), obs=counts.num_correct
-        )
+        _observe(counts, mean * concentration, (1.0 - mean) * concentration)
+
+
+def _observe(counts: GoldCounts, a: float | Float[Array, ""], b: float | Float[Array, ""]) -> None:
+    log_odds = numpyro.sample("log_odds", LogitBeta(a, b))
+    numpyro.deterministic("accuracy", jax.nn.sigmoid(log_odds))
+    numpyro.sample(
+        "num_correct", dist.Binomial(counts.num_gold, logits=log_odds), obs=counts.num_correct
+    )

@@ -1,5 +1,6 @@
 """NUTS on a NumPyro model, chains laid out to suit the machine."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,8 +38,8 @@ def run_nuts(
 ) -> Draws:
     """Draw from the posterior of `model(*args)` by NUTS.
 
-    Chains run in parallel where there is a device for each (on a CPU: set
-    `numpyro.set_host_device_count(4)` before JAX starts), and vectorised otherwise.
+    On a CPU chains run in parallel, which needs a device for each: call
+    `numpyro.set_host_device_count(4)` before JAX starts. Elsewhere they are vectorised.
 
     Args:
         key: random key; the layout of the chains also enters the draws.
@@ -49,8 +50,18 @@ def run_nuts(
         num_chains: number of chains.
         target_accept_prob: higher takes smaller steps.
         progress: show a progress bar.
+
+    Warns:
+        UserWarning: on a CPU with fewer devices than chains; they are vectorised then.
     """
-    parallel = jax.local_device_count() >= num_chains > 1
+    on_cpu = jax.default_backend() == "cpu"
+    parallel = on_cpu and jax.local_device_count() >= num_chains
+    if on_cpu and not parallel:
+        warnings.warn(
+            f"{num_chains} chains share {jax.local_device_count()} CPU device(s) and take longer; "
+            f"call numpyro.set_host_device_count({num_chains}) before JAX starts.",
+            stacklevel=2,
+        )
     mcmc = MCMC(
         NUTS(model, target_accept_prob=target_accept_prob),
         num_warmup=num_warmup,

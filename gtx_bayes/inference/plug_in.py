@@ -28,6 +28,8 @@ class PlugIn(NamedTuple):
         self, prob: float = 0.95
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Clopper-Pearson (exact binomial) limits at level `prob`; (0, 1) without gold."""
+        if not 0.0 < prob < 1.0:
+            raise ValueError(f"prob is {prob}, not between 0 and 1")
         tail = (1.0 - prob) / 2.0
         right = np.asarray(self.counts.num_correct, np.float64)
         wrong = np.asarray(self.counts.num_gold, np.float64) - right

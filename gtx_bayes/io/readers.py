@@ -1,7 +1,9 @@
 """Read tables: CSV, TSV, JSON lines and Parquet, with errors that name the place and the mend."""
 
 import csv
+import errno
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -59,18 +61,8 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, Source]:
     Raises:
         InputError: if the file is absent, empty, unreadable, ragged or of an unknown format.
     """
-    path = Path(path)
-    if not path.is_file():
-        what = "is a directory." if path.is_dir() else "there is no such file."
-        raise InputError(what, where=str(path), mend="Give the path of a table.")
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise InputError(
-            f"the file cannot be read: {error.strerror}.", where=str(path), mend="Allow reading it."
-        ) from error
-    if path.stat().st_size == 0:
-        raise InputError("the file is empty.", where=str(path), mend="Give a header and rows.")
+    path = Path(path).expanduser()
+    _check_file(path)
     ending = path.suffix.lower()
     if ending in _SEPARATORS:
         return _read_delimited(path, _SEPARATORS[ending]), Source(str(path), first_row=2)
@@ -84,6 +76,20 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, Source]:
         where=str(path),
         mend=f"Use one of {known}.",
     )
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            is_empty = not file.read(1) if path.is_file() else False
+    except OSError as error:
+        what = {
+            errno.ENOENT: "there is no such file.",
+            errno.EISDIR: "is a directory.",
+        }.get(error.errno or 0, f"the file cannot be read: {error.strerror}.")
+        raise InputError(what, where=str(path), mend="Give the path of a table.") from error
+    if is_empty:
+        raise InputError("the file is empty.", where=str(path), mend="Give a header and rows.")
 
 
 def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
@@ -105,7 +111,7 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
         ) from error
     except (pd.errors.ParserError, csv.Error) as error:
         raise InputError(
-            f"the rows cannot be told apart: {str(error).strip()}.",
+            f"the rows cannot be told apart: {_told(error)}.",
             where=str(path),
             mend="Give every row as many fields as the header, and close every quote.",
         ) from error
@@ -121,9 +127,19 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
     return frame
 
 
+def _told(error: Exception) -> str:
+    """What the parser says, its row number (which counts from 0 without the header) made ours."""
+    text = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+    return re.sub(r"starting at row (\d+)", lambda row: f"starting at row {int(row[1]) + 1}", text)
+
+
 def _check_header(path: Path, separator: str) -> None:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = [name.strip() for name in next(csv.reader(file, delimiter=separator), [])]
+    if not any(header):
+        raise InputError(
+            "the first line is blank.", where=str(path), mend="Begin the file with a header."
+        )
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise InputError(
@@ -136,17 +152,15 @@ def _check_header(path: Path, separator: str) -> None:
 def _read_json_lines(path: Path) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() and number == len(lines):
-            break
+    for number, line in enumerate(text.rstrip().split("\n"), start=1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
-                f"this is no JSON: {error.msg} at column {error.colno}.",
+                f"this is no JSON: {error}.",
                 where=f"{path}, row {number}",
                 mend="Give one JSON object per line.",
             ) from error

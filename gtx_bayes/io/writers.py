@@ -1,16 +1,21 @@
 """Write tables and whole result directories: all of a result or none of it."""
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pandas as pd
 
 from gtx_bayes.errors import InputError
+
+SUMMARY = "summary.json"
+"""Name of the file that says what a directory of results is."""
 
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {
     ".csv": lambda frame, path: frame.to_csv(path, index=False),
@@ -61,41 +66,37 @@ class OutputDirectory:
     """A directory of results that appears whole, replaces an older one whole, or not at all.
 
     Use as a context manager; files written into `path` inside the block take the place of
-    `target` when the block ends without an error. A directory that holds anything but files of
-    an earlier result is refused rather than replaced.
+    `target` when the block ends without an error. Only an empty directory, or one that holds an
+    earlier result and nothing else, is replaced; anything else is refused. An earlier result is
+    known by its `summary.json`, whose key "command" says what wrote it.
 
     Attributes:
         target: where the results will stand.
         path: where to write them meanwhile.
     """
 
-    def __init__(self, target: str | Path, result_files: tuple[str, ...]) -> None:
+    def __init__(self, target: str | Path, command: str, result_files: tuple[str, ...]) -> None:
         """Check the target.
 
         Args:
             target: the directory to make or replace.
-            result_files: names, or patterns, of the files a result may hold.
+            command: what writes the result.
+            result_files: names of all files a result may hold.
 
         Raises:
-            InputError: if the target is a file or holds foreign files.
+            InputError: if the target is a file, the working directory, or holds anything but an
+                earlier result of the command.
         """
-        self.target = Path(os.path.abspath(target))  # noqa: PTH100 - keep symbolic links
-        if self.target.exists() and not self.target.is_dir():
-            raise InputError(
-                "there is a file of that name.", where=str(target), mend="Name a directory."
-            )
-        if self.target.is_dir():
-            foreign = [
-                entry.name
-                for entry in sorted(self.target.iterdir())
-                if not any(entry.match(pattern) for pattern in result_files)
-            ]
-            if foreign:
+        try:
+            self.target = Path(target).expanduser().resolve()
+            if self.target.is_dir():
+                _check_replaceable(self.target, command, result_files)
+            elif self.target.exists():
                 raise InputError(
-                    f"the directory holds '{foreign[0]}', which is no result of this command.",
-                    where=str(target),
-                    mend="Name a new or empty directory.",
+                    "there is a file of that name.", where=str(target), mend="Name a directory."
                 )
+        except (OSError, RuntimeError) as error:
+            raise _no_writing(Path(target), error) from error
 
     def __enter__(self) -> "OutputDirectory":
         try:
@@ -112,20 +113,68 @@ class OutputDirectory:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
+        try:
+            if error is None:
+                self._swap()
+        finally:
             shutil.rmtree(self.path, ignore_errors=True)
-            return
+
+    def _swap(self) -> None:
         self.path.chmod(0o777 & ~_umask())
+        if not self.target.exists():
+            self.path.rename(self.target)
+            return
         old = self.path.with_name(f"{self.path.name}.old")
-        if self.target.exists():
-            self.target.rename(old)
-        self.path.rename(self.target)
-        shutil.rmtree(old, ignore_errors=True)
+        self.target.rename(old)
+        try:
+            self.path.rename(self.target)
+        except BaseException:
+            old.rename(self.target)
+            raise
+        shutil.rmtree(old)
 
 
-def _no_writing(path: Path, error: OSError) -> InputError:
+def _check_replaceable(target: Path, command: str, result_files: tuple[str, ...]) -> None:
+    if target == Path.cwd():
+        raise InputError(
+            "this is the working directory, which cannot be replaced.",
+            where=str(target),
+            mend="Name a directory in it.",
+        )
+    entries = sorted(target.iterdir())
+    foreign = [
+        entry.name
+        for entry in entries
+        if entry.name not in result_files or entry.is_symlink() or not entry.is_file()
+    ]
+    if entries and not foreign and not _is_result(target, command):
+        foreign = [entries[0].name]
+    if foreign:
+        raise InputError(
+            f"the directory holds '{foreign[0]}', which is no result of {command}.",
+            where=str(target),
+            mend="Name a new or empty directory.",
+        )
+
+
+def _is_result(target: Path, command: str) -> bool:
+    try:
+        summary = json.loads((target / SUMMARY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(summary, dict) and summary.get("command") == command
+
+
+def write_summary(record: dict[str, Any], directory: Path) -> None:
+    """Write the summary of a result; its key "command" says what wrote it."""
+    text = json.dumps(record, indent=2, allow_nan=False)
+    (directory / SUMMARY).write_text(text + "\n", encoding="utf-8")
+
+
+def _no_writing(path: Path, error: OSError | RuntimeError) -> InputError:
+    reason = error.strerror if isinstance(error, OSError) else error
     return InputError(
-        f"cannot write there: {error.strerror}.",
+        f"cannot write there: {reason}.",
         where=str(path),
         mend="Name a directory you may write to.",
     )

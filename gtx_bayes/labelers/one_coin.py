@@ -81,6 +81,9 @@ def _safe_log(
     accuracy: Float[Array, " num_labelers"],
     impossible_at: float,
 ) -> Float[Array, " num_labelers"]:
-    """`log(accuracy)`, -inf at one end of [0, 1], with gradients that stay finite there."""
+    """`log(accuracy)`, -inf at one end of [0, 1].
+
+    There the gradient is zero: finite, so that it spoils no other labeler's, but no derivative.
+    """
     impossible = accuracy == impossible_at
     return jnp.where(impossible, -jnp.inf, log(jnp.where(impossible, 0.5, accuracy)))

@@ -1,0 +1,51 @@
+"""Imports point down the house, as docs/developer/house.md draws it."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def floors():
+    """Rooms from the top down, as listed in the page's first block."""
+    page = (ROOT / "docs" / "developer" / "house.md").read_text(encoding="utf-8")
+    block = re.search(r"```\n(.*?)```", page, flags=re.DOTALL)[1]
+    return [re.split(r"[/.\s]", line)[0] for line in block.splitlines()]
+
+
+def imports():
+    """(room, room it imports) for every import within the package, at any depth of the code."""
+    for path in (ROOT / "gtx_bayes").rglob("*.py"):
+        room = path.relative_to(ROOT / "gtx_bayes").with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue
+            name = node.module.split(".")
+            if name[0] == "gtx_bayes":
+                targets = [name[1]] if len(name) > 1 else [alias.name for alias in node.names]
+                yield from ((room, target) for target in targets)
+
+
+def test_every_room_is_listed():
+    found = {path.stem for path in (ROOT / "gtx_bayes").iterdir() if path.stem[0] != "_"}
+    assert set(floors()) == found - {"py"}
+
+
+def test_imports_point_down():
+    floor = {room: at for at, room in enumerate(floors())}
+    upward = {
+        (room, target)
+        for room, target in imports()
+        if room != "__init__" and room != target and floor[room] >= floor[target]
+    }
+    assert not upward
+
+
+def test_arviz_and_numpyro_stay_in_their_rooms():
+    allowed = {"arviz": "diagnostics", "numpyro": "inference"}
+    for path in (ROOT / "gtx_bayes").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for library, room in allowed.items():
+            if re.search(rf"^\s*(import|from) {library}\b", text, flags=re.MULTILINE):
+                assert room in path.parts, path
