@@ -31,6 +31,7 @@ def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None =
             "Without gold every labeler has the same accuracy, "
             f"{prior.mean:.3f} by the default prior"
             + ("." if class_prior is not None else ": the labels are those of majority-vote."),
+            "Without gold the labelers' intervals are the default prior's, not knowledge of them.",
         )
     return Fit(
         Gtx(OneCoin(accuracy.mean, labels.num_classes), class_prior),

@@ -174,12 +174,13 @@ def long_rows(num_labels, rng, peers):
     yield row("majority vote", size, ours, "NumPy bincount", theirs / ours)
     if peers:
         ours = fastest(lambda: vote(labels), rounds=3)[0]
-        theirs = crowd_kit_seconds(peers, example, labeler, label)
+        theirs, shares = crowd_kit_vote(peers, example, labeler, label)
+        assert np.abs(np.asarray(vote(labels))[np.unique(example)] - shares).max() < 1e-6
         yield row("majority vote", size, ours, "crowd-kit 1.4.2 MajorityVote", theirs / ours)
 
 
-def crowd_kit_seconds(python, example, labeler, label):
-    """Seconds of crowd-kit's vote on the same answers, in its own environment."""
+def crowd_kit_vote(python, example, labeler, label):
+    """Seconds and vote shares of crowd-kit on the same answers, in its own environment."""
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "answers.npz", task=example, worker=labeler, label=label)
         code = (
@@ -187,16 +188,17 @@ def crowd_kit_seconds(python, example, labeler, label):
             "from crowdkit.aggregation import MajorityVote\n"
             "frame = pandas.DataFrame(dict(numpy.load(sys.argv[1])))\n"
             "start = time.perf_counter()\n"
-            "MajorityVote().fit_predict_proba(frame)\n"
+            "shares = MajorityVote().fit_predict_proba(frame)\n"
             "print(time.perf_counter() - start)\n"
+            "numpy.save(sys.argv[2], shares.sort_index()[[0, 1]].to_numpy())\n"
         )
         run = subprocess.run(
-            [python, "-c", code, str(Path(folder) / "answers.npz")],
+            [python, "-c", code, f"{folder}/answers.npz", f"{folder}/shares.npy"],
             capture_output=True,
             text=True,
             check=True,
         )
-    return float(run.stdout)
+        return float(run.stdout), np.load(Path(folder) / "shares.npy")
 
 
 def update_rows(num_examples, rng):
