@@ -253,7 +253,7 @@ def _drop_duplicates(
             f"'{answers['label'].keys[before]}' in row {before + source.first_row} and with "
             f"'{answers['label'].keys[at]}' here.",
             where=source.row(at),
-            mend=f"Choose which answers count ({pairs} such pair(s)): first, last or all.",
+            mend=f"Say which count ({pairs} such pair(s)): --duplicates first, last or all.",
         )
     if duplicates == "all":
         notes.append(f"{int(again.sum())} repeated answers of a labeler to an example all count.")

@@ -13,7 +13,7 @@ from gtx_bayes.cli.terminal import (
     SeedOption,
     print_json,
     print_notes,
-    print_table,
+    print_record,
     reports_errors,
     stage,
 )
@@ -136,7 +136,7 @@ def aggregate(
     if as_json:
         print_json({**summary, "output": str(output)})
         return
-    print_table(f"{method} → {output}", _overview(summary))
+    print_record(f"{method} → {output}", _overview(summary))
 
 
 def _write(result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool) -> None:
@@ -185,18 +185,16 @@ def _class_prior(result: "Aggregation") -> dict[str, float]:
     return dict(zip(names, result.class_prior.tolist(), strict=True))
 
 
-def _overview(summary: dict[str, Any]) -> list[dict[str, object]]:
-    confidence = summary["mean_confidence"]
-    rows = {
+def _overview(summary: dict[str, Any]) -> dict[str, object]:
+    more = ", ..." if summary["num_classes"] > 6 else ""
+    return {
         "examples": f"{summary['num_examples']}, {summary['num_gold']} of them gold",
-        "labelers": str(summary["num_labelers"]),
-        "answers": str(summary["num_labels"]),
-        "classes": ", ".join(summary["classes"][:6])
-        + (", ..." if summary["num_classes"] > 6 else ""),
-        "mean confidence": "-" if confidence is None else f"{confidence:.4f}",
+        "labelers": summary["num_labelers"],
+        "answers": summary["num_labels"],
+        "classes": ", ".join(summary["classes"][:6]) + more,
+        "mean confidence": summary["mean_confidence"],
         "seconds": f"{summary['seconds']:.1f}",
     }
-    return [{"": name, " ": value} for name, value in rows.items()]
 
 
 def _given(**columns: str | None) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """`gtx-bayes demo`: a simulated crowd, aggregated every way."""
 
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,10 +78,11 @@ def demo(
         for row in result.comparison[columns].to_dict("records")
     ]
     print_table("Against the truth", rows)
+    program = "gtx-bayes" if shutil.which("gtx-bayes") else sys.argv[0]
     print(
         f"\nTables and plots are in {output}. Next:\n"
-        f"  gtx-bayes aggregate {output}/labels.csv --gold {output}/gold.csv --output result\n"
-        f"  gtx-bayes evaluate result/examples.csv --truth {output}/truth.csv "
+        f"  {program} aggregate {output}/labels.csv --gold {output}/gold.csv --output result\n"
+        f"  {program} evaluate result/examples.csv --truth {output}/truth.csv "
         f"--exclude {output}/gold.csv"
     )
 

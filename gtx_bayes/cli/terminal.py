@@ -83,6 +83,18 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
     Console().print(table)
 
 
+def print_record(title: str, record: Mapping[str, object]) -> None:
+    """Print names and values, one pair a line, on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False)
+    for name, value in record.items():
+        table.add_row(Text(name), Text(_cell(value)))
+    Console().print(table)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"

@@ -65,6 +65,7 @@ def plot_labeler_forest(
     ax.set_ylim(-0.8, max(len(shown), 1) - 0.2)
     ax.set_xlabel("accuracy")
     of_all = "" if len(shown) == len(labelers) else f", {len(shown)} of {len(labelers)}"
+    of_all += ", those who answered most" if len(shown) < len(known) else ""
     ax.set_title(f"Labelers{of_all}", loc="left")
     _bare(ax)
     return ax
