@@ -18,6 +18,7 @@ TRUTH_COLUMNS = ("label", "true_label", "rating", "truth", "gold")
 Names = npt.NDArray[Any]
 """Names as the user gave them, text or numbers, by index."""
 
+_CONTAINERS = (dict, list, tuple, set, bytes, bytearray, np.ndarray)
 _MISSING_TEXT = ("", "nan", "NaN", "<NA>")
 
 
@@ -166,9 +167,8 @@ def _check_scalars(frame: pd.DataFrame, source: Source) -> None:
     for name in frame.columns:
         if not pd.api.types.is_object_dtype(frame[name].dtype):
             continue
-        scalar = frame[name].map(lambda cell: cell is None or np.isscalar(cell) or cell is pd.NA)
-        scalar &= ~frame[name].map(lambda cell: isinstance(cell, bytes | complex))
-        bad = np.flatnonzero(~scalar.to_numpy(bool))
+        is_container = frame[name].map(lambda cell: isinstance(cell, _CONTAINERS))
+        bad = np.flatnonzero(is_container.to_numpy(bool))
         if bad.size:
             cell = frame[name].iloc[bad[0]]
             raise InputError(

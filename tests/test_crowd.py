@@ -1,6 +1,8 @@
 """Tables of users: what is read, and what is refused with the place and the mend."""
 
+import decimal
 import json
+import uuid
 
 import jaxtyping
 import numpy as np
@@ -287,6 +289,15 @@ def test_json_lines_that_are_right(tmp_path):
     assert list(crowd.labeler_names) == ["b", 7, 8]
     assert list(crowd.class_names) == [0, 1]
     assert crowd.labels.num_labels == 3
+
+
+def test_identifiers_of_other_types_are_names():
+    """As databases hand them out."""
+    ids = [uuid.UUID(int=1), decimal.Decimal("1.50"), pd.Timestamp("2026-01-02")]
+    frame = pd.DataFrame({"task": [1, 2, 3], "worker": ids, "label": [True, False, True]})
+    crowd = Crowd.from_frames(frame)
+    assert list(crowd.labeler_names) == ids
+    assert list(crowd.class_names) == [False, True]
 
 
 def test_numbers_too_large_for_an_integer_are_names_too():
