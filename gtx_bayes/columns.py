@@ -67,9 +67,12 @@ class Column:
         if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
             keys = column.fillna("").str.strip().to_numpy(dtype=object)
             cells = keys
+        elif pd.api.types.is_integer_dtype(column.dtype):
+            cells = column.to_numpy(dtype=object)
+            keys = column.astype(str).to_numpy(dtype=object)
         else:
-            cells = _as_array(_plain_cell(cell) for cell in column)
-            keys = _as_array("" if pd.isna(cell) else str(cell) for cell in cells)
+            cells = as_names(_plain_cell(cell) for cell in column)
+            keys = as_names("" if cell is None else str(cell) for cell in cells)
         found = cls(name, cells, keys, source)
         found._check()
         return found
@@ -231,7 +234,8 @@ def plain_spelling(key: str) -> str:
     return key.casefold().removesuffix(".0")
 
 
-def _as_array(values: Iterable[object]) -> Names:
+def as_names(values: Iterable[object]) -> Names:
+    """The values as an array of objects, whatever they are."""
     listed = list(values)
     array = np.empty(len(listed), object)
     array[:] = listed

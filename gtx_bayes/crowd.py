@@ -1,7 +1,7 @@
 """A crowd as users hold it: tables of answers and gold, names and all, checked once."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,6 +16,7 @@ from gtx_bayes.columns import (
     Column,
     Names,
     Source,
+    as_names,
     distinct_examples,
     numbered_classes,
     plain_spelling,
@@ -174,7 +175,7 @@ def _find_classes(
         if len(set(keys)) < len(keys):
             raise InputError(f"the classes {keys} repeat one.", mend="Name each class once.")
         names = {**{k: k for k in keys}, **gold, **used}
-        return keys, _names(names[key] for key in keys)
+        return keys, as_names(names[key] for key in keys)
 
     if truths:
         _check_gold_classes(used, gold, truths["label"], notes)
@@ -187,7 +188,7 @@ def _find_classes(
         )
     _note_alike(list(used), notes)
     keys = _in_order(list(names))
-    return keys, _names(names[key] for key in keys)
+    return keys, as_names(names[key] for key in keys)
 
 
 def _first_values(column: Column) -> dict[str, object]:
@@ -296,13 +297,6 @@ def _assess(
         num_examples=len(example_keys),
         num_classes=num_classes,
     )
-
-
-def _names(values: Iterable[object]) -> Names:
-    listed = list(values)
-    names = np.empty(len(listed), object)
-    names[:] = listed
-    return names
 
 
 def _some(names: Any) -> str:

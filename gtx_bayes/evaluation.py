@@ -90,31 +90,31 @@ def match_truth(
             where=examples_source.row(int(twice[0])),
             mend="Give one row per example.",
         )
-    notes: list[str] = []
-    seen: npt.NDArray[np.bool_] = np.zeros(len(truths["example"].keys), bool)
+    kept = distinct_examples(truths["example"], truths["label"])
+    keys = truths["example"].keys[kept]
+    seen: npt.NDArray[np.bool_] = np.zeros(keys.size, bool)
     if exclude is not None:
         excluded = read_columns(
             exclude, {"example": EXAMPLE_COLUMNS}, {}, exclude_source or Source("exclude")
         )["example"]
-        seen = np.isin(truths["example"].keys, excluded.keys)
-    row = positions(names.keys, truths["example"].keys)
-    once: npt.NDArray[np.bool_] = np.zeros(row.size, bool)
-    once[distinct_examples(truths["example"], truths["label"])] = True
-    scored = (row >= 0) & once & ~seen
+        seen = np.isin(keys, excluded.keys)
+    row = positions(names.keys, keys)
+    scored = (row >= 0) & ~seen
     if not scored.any():
         raise InputError(
             "no example of the results has a true label that is not excluded.",
             where=truths["example"].source.name,
             mend="Use the same names for the examples in both tables.",
         )
-    absent = int(np.sum((row < 0) & once & ~seen))
+    notes: list[str] = []
+    absent = int(np.sum((row < 0) & ~seen))
     if absent:
         notes.append(f"{absent} example(s) with a true label are not among the results.")
     label, extra = numbered_classes(truths["label"], classes)
     if extra:
         notes.append(f"The results give no probability to the true class(es) {extra}: taken as 0.")
         probs = np.pad(probs, ((0, 0), (0, len(extra))))
-    return Scored(jnp.asarray(probs[row[scored]]), jnp.asarray(label[scored]), tuple(notes))
+    return Scored(jnp.asarray(probs[row[scored]]), jnp.asarray(label[kept][scored]), tuple(notes))
 
 
 def evaluate(scored: Scored) -> dict[str, Estimate]:

@@ -2,6 +2,7 @@
 
 import decimal
 import json
+import os
 import uuid
 
 import jaxtyping
@@ -319,6 +320,9 @@ def test_unknown_endings(tmp_path):
         write_table(FRAME, tmp_path / "labels.xlsx")
     with pytest.raises(InputError, match="is a directory"):
         read_table(tmp_path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(InputError, match="is no regular file"):
+        read_table(tmp_path / "pipe.csv")
     with pytest.raises(InputError, match="cannot be read"):
         read_table(tmp_path / ("x" * 5000))
 

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Array, Key
 
 from gtx_bayes import metrics
-from gtx_bayes.aggregation.aggregate import METHODS, Aggregation, aggregate
+from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, METHODS, Aggregation, aggregate
 from gtx_bayes.aggregation.gtx import Gtx
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.evaluation import Scored, as_record, evaluate
@@ -103,6 +103,6 @@ def run(key: Key[Array, ""], config: Config | None = None) -> Result:
         truth=truth,
         comparison=pd.DataFrame(rows),
         reliability=curves,
-        best=results["gtx-bayes"],
+        best=results[DEFAULT_METHOD],
         accuracy=np.asarray(labelers.accuracy)[by_number],
     )

@@ -1,9 +1,9 @@
 """Read tables: CSV, TSV, JSON lines and Parquet, with errors that name the place and the mend."""
 
 import csv
-import errno
 import json
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -80,15 +80,23 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, Source]:
 
 def _check_file(path: Path) -> None:
     try:
-        with path.open("rb") as file:
-            is_empty = not file.read(1) if path.is_file() else False
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):  # opening a pipe would wait for somebody to write
+            path.open("rb").close()
+    except FileNotFoundError as error:
+        raise InputError(
+            "there is no such file.", where=str(path), mend="Give the path of a table."
+        ) from error
     except OSError as error:
-        what = {
-            errno.ENOENT: "there is no such file.",
-            errno.EISDIR: "is a directory.",
-        }.get(error.errno or 0, f"the file cannot be read: {error.strerror}.")
-        raise InputError(what, where=str(path), mend="Give the path of a table.") from error
-    if is_empty:
+        raise InputError(
+            f"the file cannot be read: {error.strerror}.",
+            where=str(path),
+            mend="Give the path of a table you may read.",
+        ) from error
+    if not stat.S_ISREG(status.st_mode):
+        what = "is a directory." if path.is_dir() else "is no regular file."
+        raise InputError(what, where=str(path), mend="Give the path of a table.")
+    if status.st_size == 0:
         raise InputError("the file is empty.", where=str(path), mend="Give a header and rows.")
 
 

@@ -11,6 +11,7 @@ environment that holds crowd-kit.
 
 import argparse
 import concurrent.futures
+import functools
 import json
 import os
 import platform
@@ -84,6 +85,14 @@ def device_copy(num_bytes):
     return run
 
 
+def copy_row(name, size, kernel, num_bytes, rounds):
+    """The kernel's bytes per second over those of the fastest copy, timed in turn."""
+    every = list(copies())
+    ours, *theirs = fastest(kernel, *(copy for _, copy in every), rounds=rounds)
+    best = max(moved / seconds for (moved, _), seconds in zip(every, theirs, strict=True))
+    return row(name, size, ours, f"fastest copy, {best / 1e9:.1f} GB/s", num_bytes / ours / best)
+
+
 def dense_rows(num_labelers, num_examples, rng):
     table = rng.integers(-1, 2, (num_labelers, num_examples), dtype=np.int8)
     labels = jnp.asarray(table)
@@ -99,11 +108,7 @@ def dense_rows(num_labelers, num_examples, rng):
         held[0] = into_held(held[0], model, labels)
         return held[0]
 
-    every = list(copies())
-    ours, *theirs = fastest(kernel, *(copy for _, copy in every))
-    best = max(moved / seconds for (moved, _), seconds in zip(every, theirs, strict=True))
-    against = f"fastest copy, {best / 1e9:.1f} GB/s"
-    yield row("dense log odds, output memory reused", size, ours, against, num_bytes / ours / best)
+    yield copy_row("dense log odds, output memory reused", size, kernel, num_bytes, rounds=ROUNDS)
 
     small = jnp.ones(num_bytes // 8, jnp.float32)
     fresh_copy = jax.jit(lambda x: x * 1.0000001)
@@ -141,13 +146,8 @@ def long_rows(num_labels, rng, peers):
     model = OneCoin(jnp.asarray(accuracy, jnp.float32), 2)
     size = f"{num_labels} labels, {num_examples} examples, {num_labelers} labelers"
     num_bytes = 9 * num_labels + 4 * num_examples
-    every = list(copies())
-    ours, *theirs = fastest(
-        lambda: batch_log_odds(model, labels), *(copy for _, copy in every), rounds=3
-    )
-    best = max(moved / seconds for (moved, _), seconds in zip(every, theirs, strict=True))
-    against = f"fastest copy, {best / 1e9:.1f} GB/s"
-    yield row("long log odds", size, ours, against, num_bytes / ours / best)
+    kernel = functools.partial(batch_log_odds, model, labels)
+    yield copy_row("long log odds", size, kernel, num_bytes, rounds=3)
 
     def posterior_by_numpy():
         weight = np.log(accuracy) - np.log1p(-accuracy)

@@ -12,15 +12,12 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pandas as pd
 
-from gtx_bayes import metrics
 from gtx_bayes.aggregation.aggregate import METHODS, aggregate
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.evaluation import Scored, as_record, evaluate
+from gtx_bayes.evaluation import as_record, evaluate, match_truth
 from gtx_bayes.io import read_table
 
 SETS = (
@@ -38,33 +35,25 @@ SETS = (
     "wsd",
     "zencrowd_us",
 )
-SHOWN = {
-    "accuracy": metrics.accuracy,
-    "log_loss": metrics.log_loss,
-    "ece": metrics.expected_calibration_error,
-}
+SHOWN = ("accuracy", "log_loss", "ece")
 
 
 def evaluate_set(folder, *, gold_share, seed):
     """One row per method that can run: its metrics on the gold it did not see."""
     labels, _ = read_table(folder / "labels.csv")
     truth, _ = read_table(folder / "gold.csv")
-    seen = truth.sample(frac=gold_share, random_state=seed)
-    crowd = Crowd.from_frames(labels, None if seen.empty else seen, duplicates="first")
-    held_out = truth[~truth["task"].isin(seen["task"])]
-    row = pd.Index(crowd.example_names).get_indexer(held_out["task"])
-    true_label = pd.Index(crowd.class_names).get_indexer(held_out["label"])
-    scored = (row >= 0) & (true_label >= 0)
-    if not scored.all():
-        raise SystemExit(f"{folder.name}: {np.sum(~scored)} gold examples cannot be scored")
+    seen = truth.sample(frac=gold_share, random_state=seed) if gold_share else None
+    crowd = Crowd.from_frames(labels, seen, duplicates="first")
     rows = []
     for method in METHODS:
         try:
             result = aggregate(crowd, method)
         except InputError:  # no gold for a method that needs it
             continue
-        scores = evaluate(Scored(result.class_probs[row], jnp.asarray(true_label)))
-        rows.append({"method": method, **as_record(scores)})
+        scored = match_truth(result.examples(jax.random.key(seed)), truth, seen)
+        if scored.notes:
+            raise SystemExit(f"{folder.name}: {scored.notes}")
+        rows.append({"method": method, **as_record(evaluate(scored))})
     return rows
 
 
