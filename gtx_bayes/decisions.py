@@ -1,38 +1,70 @@
 """From class probabilities to decisions: hard labels, confidence, uncertainty, ties."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 _TIE_ULPS = 8
 """Classes this close to the best, in units of rounding, are tied: sums in another order differ."""
+
+_FEW_CLASSES = 8  # up to here class by class: on a CPU reducing a short last axis is slow
 
 
 def confidence(
     class_probs: Float[Array, "*examples num_classes"],
 ) -> Float[Array, "*examples"]:
     """Probability of the best class: the paper's confidence score of the hard label."""
-    return jnp.max(class_probs, axis=-1)
+    return _fold(jnp.maximum, jnp.max, class_probs)
 
 
 def uncertainty(
     class_probs: Float[Array, "*examples num_classes"],
 ) -> Float[Array, "*examples"]:
-    r""":math:`u_i = 1 - \max_y \hat P(Y_i = y \mid \mathcal{L}(i))` (Eq. 5)."""
-    return 1.0 - confidence(class_probs)
+    r""":math:`u_i = 1 - \max_y \hat P(Y_i = y \mid \mathcal{L}(i))` (Eq. 5).
+
+    Summed over the classes that are not best, so that examples whose confidence rounds to one
+    still differ.
+    """
+    if class_probs.shape[-1] > _FEW_CLASSES:
+        is_best = jax.nn.one_hot(
+            jnp.argmax(class_probs, axis=-1), class_probs.shape[-1], dtype=bool
+        )
+        return jnp.sum(class_probs, axis=-1, where=~is_best)
+    best, *columns = jnp.unstack(class_probs, axis=-1)
+    others = jnp.zeros_like(best)
+    for column in columns:
+        others = others + jnp.minimum(best, column)
+        best = jnp.maximum(best, column)
+    return others
+
+
+def prob_of_truth(
+    class_probs: Float[Array, "*examples num_classes"], true_label: Int[Array, "*examples"]
+) -> Float[Array, "*examples"]:
+    """Probability of the true class."""
+    if class_probs.shape[-1] > _FEW_CLASSES:
+        index = true_label[..., None].astype(jnp.int32)
+        return jnp.take_along_axis(class_probs, index, axis=-1)[..., 0]
+    first, *columns = jnp.unstack(class_probs, axis=-1)
+    found = jnp.where(true_label == 0, first, 0.0)
+    for k, column in enumerate(columns, start=1):
+        found = jnp.where(true_label == k, column, found)
+    return found
 
 
 def tied_classes(
     class_probs: Float[Array, "*examples num_classes"],
 ) -> Bool[Array, "*examples num_classes"]:
     """Which classes share the highest probability, up to rounding; one where there is no tie."""
-    best = jnp.max(class_probs, axis=-1, keepdims=True)
-    return class_probs >= best * (1.0 - _TIE_ULPS * jnp.finfo(class_probs.dtype).eps)
+    return class_probs >= _least_tied(class_probs)[..., None]
 
 
 def num_tied(class_probs: Float[Array, "*examples num_classes"]) -> Int[Array, "*examples"]:
     """How many classes share the highest probability; 1 when there is no tie."""
-    return jnp.sum(tied_classes(class_probs), axis=-1)
+    return _fold(jnp.add, jnp.sum, tied_classes(class_probs).astype(jnp.int32))
 
 
 def hard_label(
@@ -47,6 +79,20 @@ def credit(
     class_probs: Float[Array, "*examples num_classes"], true_label: Int[Array, "*examples"]
 ) -> Float[Array, "*examples"]:
     """Probability that `hard_label` is right: 1, 0, or a fraction of one where classes tie."""
-    tied = tied_classes(class_probs)
-    hit = jnp.take_along_axis(tied, true_label[..., None].astype(jnp.int32), axis=-1)[..., 0]
-    return hit / jnp.sum(tied, axis=-1)
+    hit = prob_of_truth(class_probs, true_label) >= _least_tied(class_probs)
+    return jnp.where(hit, 1.0 / num_tied(class_probs), 0.0)
+
+
+def _least_tied(class_probs: Float[Array, "*examples num_classes"]) -> Float[Array, "*examples"]:
+    return confidence(class_probs) * (1.0 - _TIE_ULPS * jnp.finfo(class_probs.dtype).eps)
+
+
+def _fold(
+    combine: Callable[[Array, Array], Array],
+    reduce: Callable[..., Array],
+    values: Shaped[Array, "*examples num_classes"],
+) -> Shaped[Array, "*examples"]:
+    """Reduce over the classes, one by one where they are few."""
+    if values.shape[-1] > _FEW_CLASSES:
+        return reduce(values, axis=-1)
+    return functools.reduce(combine, jnp.unstack(values, axis=-1))

@@ -61,7 +61,9 @@ def mean_absolute_error(
     For two classes this is one minus the probability of the true class, which is the definition
     used for any number of classes.
     """
-    return _mean(1.0 - _prob_of_truth(class_probs, true_label), _counted(true_label, where))
+    return _mean(
+        1.0 - decisions.prob_of_truth(class_probs, true_label), _counted(true_label, where)
+    )
 
 
 def balanced_error(
@@ -99,7 +101,7 @@ def log_loss(
             zero, a plug-in accuracy of one) costs 36 nats and not infinity; 0 for no floor.
     """
     return _mean(
-        -jnp.log(jnp.maximum(_prob_of_truth(class_probs, true_label), floor)),
+        -jnp.log(jnp.maximum(decisions.prob_of_truth(class_probs, true_label), floor)),
         _counted(true_label, where),
     )
 
@@ -188,13 +190,6 @@ def expected_calibration_error(
     bins = _bin_of(score, where, num_bins, binning)
     gap_by_bin = jax.ops.segment_sum(jnp.where(where, gap, 0.0), bins, num_bins)
     return _mean(jnp.sign(gap_by_bin)[bins] * gap, where)
-
-
-def _prob_of_truth(
-    class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
-) -> Float[Array, " num_examples"]:
-    index = true_label[:, None].astype(jnp.int32)
-    return jnp.take_along_axis(class_probs, index, axis=1)[:, 0]
 
 
 def _counted(

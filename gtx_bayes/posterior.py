@@ -183,7 +183,7 @@ def update(evidence: Evidence, model: OneCoin, labels: Labels) -> Evidence:
             f"the new labels speak of {labels.num_examples} examples, "
             f"the evidence of {evidence.common.coarse.shape[0]}"
         )
-    check_sizes(labels, model.accuracy.shape[0], model.num_classes)
+    check_sizes(labels, model.num_labelers, model.num_classes)
     answered = labels.label != MISSING
     example = jnp.where(answered, labels.example, labels.num_examples)
 

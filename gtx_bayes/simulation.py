@@ -1,60 +1,253 @@
-"""A crowd when there is none: labelers of known accuracy, true labels, and their answers."""
+"""A crowd when there is none: cohorts of labelers, true labels, and answers as they come in.
 
-from typing import NamedTuple
+Everything is a pure function of a key: jit it, and vmap it over runs.
+"""
+
+import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, ArrayLike, Float, Int, Key
 
+from gtx_bayes.inference.gold_counts import GoldCounts
+from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.class_conditional import ClassConditional
+from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, label_dtype
 
+_FEW_LABELERS = 24  # up to here orders are counted out; more labelers are sorted by lots
+_WORD = 2**16  # digits drawn from one random word multiply to at most this: bias below 2**-16
 
-class SimulatedCrowd(NamedTuple):
-    """Answers of a simulated crowd and what only a simulation knows.
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class AnswerQueue:
+    """Answers waiting to be bought: labelers come to every example in an order of its own.
+
+    Whoever collects chooses the example, never the labeler, and gets the next answer in line.
 
     Attributes:
-        labels: the dense labeler-major table, `MISSING` where a labeler was not asked.
-        true_label: class of every example.
-        model: the labelers the answers were drawn from.
+        labels: answer of each labeler to each example, labeler-major; `MISSING` beyond the end of
+            the queue.
+        position: place of each labeler in the example's queue, from 0.
+        true_label: class of each example.
+        num_classes: K.
+        max_labels: how many answers wait for each example.
     """
 
-    labels: Int[Array, "num_labelers num_examples"]
-    true_label: Int[Array, " num_examples"]
-    model: OneCoin
+    labels: Int[Array, "*runs num_labelers num_examples"]
+    position: Int[Array, "*runs num_labelers num_examples"]
+    true_label: Int[Array, "*runs num_examples"]
+    num_classes: int = dataclasses.field(metadata={"static": True})
+    max_labels: int = dataclasses.field(metadata={"static": True})
+
+    def collected(
+        self, num_labels: Int[Array, " num_examples"] | int
+    ) -> Int[Array, "num_labelers num_examples"]:
+        """The dense table of answers once each example got its first `num_labels`."""
+        end = jnp.clip(num_labels, 0, self.labels.shape[-2]).astype(self.position.dtype)
+        missing = jnp.asarray(MISSING, self.labels.dtype)
+        return jnp.where(self.position < end, self.labels, missing)
+
+
+def simulate_queue(
+    key: Key[Array, ""],
+    model: AbstractLabelerModel,
+    num_examples: int,
+    *,
+    max_labels: int | None = None,
+    class_balance: Float[Array, " num_classes"] | None = None,
+) -> AnswerQueue:
+    """Examples with true labels, and the answers that their labelers would give, in random order.
+
+    Args:
+        key: random key.
+        model: the labelers.
+        num_examples: N.
+        max_labels: length of each queue, each labeler coming at most once; all when absent.
+        class_balance: probability of each class; even when absent.
+
+    Raises:
+        ValueError: if there are fewer labelers than answers wanted per example.
+    """
+    num_labelers = model.num_labelers
+    max_labels = num_labelers if max_labels is None else max_labels
+    if not 0 <= max_labels <= num_labelers:
+        raise ValueError(f"{num_labelers} labelers cannot give {max_labels} labels each")
+    dtype = label_dtype(model.num_classes)
+    key_truth, key_order, key_right, key_rest = jax.random.split(key, 4)
+    true_label = _true_labels(key_truth, model.num_classes, num_examples, class_balance)
+    position = _queue_positions(key_order, num_labelers, num_examples)
+    # Only the answers that can be bought are drawn, one number for each place in the queue.
+    by_place = jax.random.uniform(key_right, (max(max_labels, 1), num_examples))
+    place = jnp.minimum(position, max(max_labels, 1) - 1)
+    uniform = jnp.take_along_axis(by_place, place.astype(jnp.int32), axis=0)
+    labels = model.answer(key_rest, uniform, true_label)
+    queued = jnp.where(position < max_labels, labels, MISSING).astype(dtype)
+    return AnswerQueue(queued, position, true_label.astype(dtype), model.num_classes, max_labels)
+
+
+def simulate_crowd(
+    key: Key[Array, ""],
+    model: AbstractLabelerModel,
+    num_examples: int,
+    labels_per_example: int,
+    *,
+    class_balance: Float[Array, " num_classes"] | None = None,
+) -> AnswerQueue:
+    """Examples each answered by so many labelers, chosen at random: a queue bought to its end.
+
+    Its `labels` are the dense labeler-major table of answers. Arguments and errors are those of
+    `simulate_queue`.
+    """
+    return simulate_queue(
+        key, model, num_examples, max_labels=labels_per_example, class_balance=class_balance
+    )
+
+
+def assess(
+    key: Key[Array, ""],
+    model: AbstractLabelerModel,
+    num_gold: int,
+    *,
+    class_balance: Float[Array, " num_classes"] | None = None,
+) -> GoldCounts:
+    """How labelers fare who all answer the same `num_gold` gold examples (paper, sec. 2.2)."""
+    gold = simulate_crowd(key, model, num_gold, model.num_labelers, class_balance=class_balance)
+    num_correct = jnp.sum(gold.labels == gold.true_label, axis=1, dtype=jnp.int32)
+    return GoldCounts(num_correct, jnp.full(model.num_labelers, num_gold, jnp.int32))
 
 
 def uniform_cohort(
-    key: Key[Array, ""], num_labelers: int, low: float, high: float, *, num_classes: int = 2
+    key: Key[Array, ""],
+    num_labelers: int,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    num_classes: int = 2,
 ) -> OneCoin:
     """Labelers with accuracies drawn evenly from [low, high], as in the paper's section 3.2."""
     accuracy = jax.random.uniform(key, (num_labelers,), minval=low, maxval=high)
     return OneCoin(accuracy, num_classes)
 
 
-def simulate_crowd(
-    key: Key[Array, ""], model: OneCoin, num_examples: int, labels_per_example: int
-) -> SimulatedCrowd:
-    """Examples of even classes, each answered by a random choice of labelers.
+def beta_cohort(
+    key: Key[Array, ""], num_labelers: int, a: ArrayLike, b: ArrayLike, *, num_classes: int = 2
+) -> OneCoin:
+    """Labelers with accuracies drawn from Beta(a, b)."""
+    return OneCoin(jax.random.beta(key, a, b, (num_labelers,)), num_classes)
 
-    Args:
-        key: random key.
-        model: the labelers.
-        num_examples: N.
-        labels_per_example: how many distinct labelers answer each example.
 
-    Raises:
-        ValueError: if there are fewer labelers than answers wanted per example.
+def hammer_spammer_cohort(
+    key: Key[Array, ""], num_labelers: int, hammer_share: ArrayLike, *, num_classes: int = 2
+) -> OneCoin:
+    """Labelers who are always right ("hammers"), or guess ("spammers").
+
+    References:
+        Karger, Oh and Shah (2011), Iterative learning for reliable crowdsourcing systems.
     """
-    num_labelers = model.accuracy.shape[0]
-    if not 0 <= labels_per_example <= num_labelers:
-        raise ValueError(f"{num_labelers} labelers cannot give {labels_per_example} labels each")
-    key_truth, key_answers, key_asked = jax.random.split(key, 3)
-    true_label = jax.random.randint(key_truth, (num_examples,), 0, model.num_classes)
-    answers = jax.vmap(model.sample, out_axes=1)(
-        jax.random.split(key_answers, num_examples), true_label
-    )
-    lots = jax.random.uniform(key_asked, answers.shape)
-    asked = jnp.argsort(jnp.argsort(lots, axis=0), axis=0) < labels_per_example
-    labels = jnp.where(asked, answers, MISSING).astype(label_dtype(model.num_classes))
-    return SimulatedCrowd(labels, true_label, model)
+    is_hammer = jax.random.bernoulli(key, hammer_share, (num_labelers,))
+    return OneCoin(jnp.where(is_hammer, 1.0, 1.0 / num_classes), num_classes)
+
+
+def adversarial_cohort(
+    key: Key[Array, ""],
+    num_labelers: int,
+    low: ArrayLike,
+    high: ArrayLike,
+    adversary_share: ArrayLike,
+    *,
+    num_classes: int = 2,
+) -> OneCoin:
+    """A uniform cohort in which some know as much as the others and say anything but the truth.
+
+    An adversary's accuracy is one minus what it would be honestly.
+    """
+    key_accuracy, key_adversary = jax.random.split(key)
+    honest = uniform_cohort(key_accuracy, num_labelers, low, high).accuracy
+    is_adversary = jax.random.bernoulli(key_adversary, adversary_share, (num_labelers,))
+    return OneCoin(jnp.where(is_adversary, 1.0 - honest, honest), num_classes)
+
+
+def class_conditional_cohort(
+    key: Key[Array, ""],
+    num_labelers: int,
+    low: Float[Array, " num_classes"],
+    high: Float[Array, " num_classes"],
+) -> ClassConditional:
+    """Labelers with an accuracy for each class y, drawn evenly from [low[y], high[y]]."""
+    num_classes = low.shape[0]
+    accuracy = jax.random.uniform(key, (num_labelers, num_classes), minval=low, maxval=high)
+    return ClassConditional(accuracy, num_classes)
+
+
+def hard_examples_cohort(
+    key: Key[Array, ""],
+    num_labelers: int,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    hard_share: ArrayLike,
+    hard_accuracy: ArrayLike,
+    num_classes: int = 2,
+) -> HardExamples:
+    """A uniform cohort that errs together: on a share of the examples all have `hard_accuracy`."""
+    easy = uniform_cohort(key, num_labelers, low, high).accuracy
+    hard = jnp.full(num_labelers, jnp.asarray(hard_accuracy, float))
+    return HardExamples(easy, hard, jnp.asarray(hard_share, float), num_classes)
+
+
+def _true_labels(
+    key: Key[Array, ""],
+    num_classes: int,
+    num_examples: int,
+    class_balance: Float[Array, " num_classes"] | None,
+) -> Int[Array, " num_examples"]:
+    if class_balance is None:
+        return jax.random.randint(key, (num_examples,), 0, num_classes, label_dtype(num_classes))
+    return jax.random.categorical(key, jnp.log(class_balance), shape=(num_examples,))
+
+
+def _queue_positions(
+    key: Key[Array, ""], num_labelers: int, num_examples: int
+) -> Int[Array, "num_labelers num_examples"]:
+    """A random order of the labelers for each example: the place of each labeler in it.
+
+    Few labelers choose in turn: labeler j the d-th of the J - j places still free, d even (a
+    Lehmer code). Finding it takes j comparisons of bytes, far less than sorting lots.
+    """
+    if num_labelers > _FEW_LABELERS:
+        lots = jax.random.uniform(key, (num_labelers, num_examples))
+        return jnp.argsort(jnp.argsort(lots, axis=0), axis=0).astype(jnp.int32)
+    place: list[Int[Array, " num_examples"]] = []
+    digits = _digits(key, num_labelers, num_examples)
+    for j, digit in enumerate(digits):
+        free = digit
+        for earlier in reversed(digits[:j]):
+            free = free + (free >= earlier).astype(free.dtype)
+        place.append(free)
+    if not place:
+        return jnp.zeros((0, num_examples), jnp.int8)
+    return jnp.stack(place)
+
+
+def _digits(
+    key: Key[Array, ""], num_labelers: int, num_examples: int
+) -> list[Int[Array, " num_examples"]]:
+    """For each labeler j an even number below J - j, several from each random word."""
+    bases = [num_labelers - j for j in range(num_labelers)]
+    words: list[list[int]] = [[]]
+    for base in bases:
+        if math.prod(words[-1]) * base > _WORD:
+            words.append([])
+        words[-1].append(base)
+    random = jax.random.bits(key, (len(words), num_examples), "uint32")
+    digits = []
+    for word, held in zip(random, words, strict=True):
+        rest = word
+        for base in held:
+            digits.append((rest % base).astype(jnp.int8))
+            rest = rest // base
+    return digits

@@ -1,4 +1,6 @@
-"""How a labeler errs, one model per file."""
+"""Labeler models: how labelers err."""
 
 from gtx_bayes.labelers.base import AbstractLabelerModel as AbstractLabelerModel
+from gtx_bayes.labelers.class_conditional import ClassConditional as ClassConditional
+from gtx_bayes.labelers.hard_examples import HardExamples as HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin as OneCoin

@@ -1,13 +1,13 @@
 """The one-coin labeler model (Dawid and Skene, 1979; Eq. 1 of the GTX paper)."""
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.accuracy import right_factor, wrong_factor
+from gtx_bayes.labelers.base import AbstractLabelerModel, right_or_other
 from gtx_bayes.labels import MISSING
 from gtx_bayes.log_space import LogNumber, divide
 
@@ -36,16 +36,19 @@ class OneCoin(AbstractLabelerModel):
     num_classes: int = dataclasses.field(metadata={"static": True})
 
     @property
+    def num_labelers(self) -> int:
+        """Number of labelers."""
+        return self.accuracy.shape[0]
+
+    @property
     def right(self) -> LogNumber:
         """Probability of the correct label, per labeler."""
-        return LogNumber.from_log(_safe_log(jnp.log, self.accuracy, impossible_at=0.0))
+        return right_factor(self.accuracy)
 
     @property
     def wrong(self) -> LogNumber:
         """Probability of each single wrong label, per labeler."""
-        log_any_wrong = _safe_log(lambda a: jnp.log1p(-a), self.accuracy, impossible_at=1.0)
-        choices = jnp.full(self.accuracy.shape, jnp.log(self.num_classes - 1.0))
-        return divide(LogNumber.from_log(log_any_wrong), LogNumber.from_log(choices))
+        return wrong_factor(self.accuracy, self.num_classes)
 
     @property
     def vote_weight(self) -> LogNumber:
@@ -66,24 +69,11 @@ class OneCoin(AbstractLabelerModel):
         )
         return LogNumber(*(jnp.sum(part, axis=1, where=answered) for part in per_label))
 
-    def sample(
-        self, key: Key[Array, ""], true_label: Int[Array, ""]
-    ) -> Int[Array, " num_labelers"]:
-        """One answer per labeler for an example whose class is `true_label`."""
-        key_right, key_wrong = jax.random.split(key)
-        right = jax.random.bernoulli(key_right, self.accuracy)
-        offset = jax.random.randint(key_wrong, self.accuracy.shape, 1, self.num_classes)
-        return jnp.where(right, true_label, (true_label + offset) % self.num_classes)
-
-
-def _safe_log(
-    log: Callable[[Float[Array, " num_labelers"]], Float[Array, " num_labelers"]],
-    accuracy: Float[Array, " num_labelers"],
-    impossible_at: float,
-) -> Float[Array, " num_labelers"]:
-    """`log(accuracy)`, -inf at one end of [0, 1].
-
-    There the gradient is zero: finite, so that it spoils no other labeler's, but no derivative.
-    """
-    impossible = accuracy == impossible_at
-    return jnp.where(impossible, -jnp.inf, log(jnp.where(impossible, 0.5, accuracy)))
+    def answer(
+        self,
+        key: Key[Array, ""],
+        uniform: Float[Array, "num_labelers num_examples"],
+        true_label: Int[Array, " num_examples"],
+    ) -> Int[Array, "num_labelers num_examples"]:
+        """One answer per labeler and example."""
+        return right_or_other(key, uniform, self.accuracy[:, None], true_label, self.num_classes)

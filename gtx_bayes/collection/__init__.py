@@ -1,0 +1,1 @@
+"""Which example gets the next label, and when to stop: spending a labeling budget."""

@@ -1,0 +1,191 @@
+r"""A whole collection at once: what a policy buys, without going step by step.
+
+Where the priority of an example depends on its own labels alone, the t-th label of example i is
+bought at a priority known from the labels before it. A policy that always takes the highest
+priority merges these sequences, and an entry leaves its sequence only after those before it.
+Hence label (i, t) is bought before label (k, s) if its running minimum
+
+.. math:: m_{i,t} = \min_{s \le t} p_{i,s}
+
+is larger, and in the order of the table where they are equal: the run is one sort by m, and what
+a budget buys is the top of it, which selection finds without sorting.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, ScalarLike, Shaped, UInt32
+
+from gtx_bayes.aggregation.base import AbstractAggregator
+from gtx_bayes.collection.base import NEVER, AbstractPolicy
+from gtx_bayes.labels import MISSING
+from gtx_bayes.simulation import AnswerQueue
+
+_BLOCK = 128
+
+
+class Collection(NamedTuple):
+    """What a policy bought.
+
+    Attributes:
+        num_labels: number of labels of each example.
+        counted: whether the example counts as labelled: all do, but in a stream only those that
+            were finished within the budget.
+    """
+
+    num_labels: Int[Array, " num_examples"]
+    counted: Bool[Array, " num_examples"]
+
+
+class Schedule(NamedTuple):
+    """At which running minimum of the priority each label would be bought.
+
+    Attributes:
+        priority: for every place in the queue and example; `NEVER` beyond the stop.
+    """
+
+    priority: UInt32[Array, "num_steps num_examples"]
+
+    def order(self) -> Int[Array, " num_steps_times_num_examples"]:
+        """The examples in the order in which their labels are bought: one sort.
+
+        `MISSING` fills the end, after the last label wanted.
+        """
+        num_steps, num_examples = self.priority.shape
+        example = jnp.repeat(jnp.arange(num_examples, dtype=jnp.int32), num_steps)
+        urgency = ~self.priority.T.reshape(-1)
+        least_urgent_last, order = jax.lax.sort((urgency, example), num_keys=1, is_stable=True)
+        return jnp.where(least_urgent_last == ~jnp.uint32(NEVER), MISSING, order)
+
+    def within(self, budget: ScalarLike) -> Int[Array, " num_examples"]:
+        """How many labels of each example are among the first `budget`: a selection."""
+        least = _kth_largest(self.priority, budget)
+        above = jnp.sum(self.priority > least, axis=0, dtype=jnp.int32)
+        equal = jnp.sum((self.priority == least) & (least != NEVER), axis=0, dtype=jnp.int32)
+        return above + _take_in_order(equal, budget - jnp.sum(above))
+
+
+def class_prob_path(
+    aggregator: AbstractAggregator, queue: AnswerQueue
+) -> Float[Array, "num_steps_and_one num_examples num_classes"]:
+    """Class probabilities of every example after each number of labels, from none to all."""
+    by_class = jnp.stack(
+        [aggregator.class_probs(queue.collected(n)).T for n in range(queue.max_labels + 1)]
+    )
+    # Kept class-major, so that examples run over contiguous vectors, and computed once.
+    return jnp.swapaxes(jax.lax.optimization_barrier(by_class), 1, 2)
+
+
+def schedule(
+    policy: AbstractPolicy, path: Float[Array, "num_steps_and_one num_examples num_classes"]
+) -> Schedule:
+    """When each label would be bought.
+
+    Args:
+        policy: one whose priorities depend on an example's own labels alone.
+        path: class probabilities after each number of labels, as `class_prob_path` gives them.
+
+    Raises:
+        ValueError: for any other policy.
+    """
+    rows = list(_running_minimum(policy, path))
+    return Schedule(jnp.stack(rows) if rows else jnp.zeros((0, path.shape[1]), jnp.uint32))
+
+
+def num_wanted(
+    policy: AbstractPolicy, path: Float[Array, "num_steps_and_one num_examples num_classes"]
+) -> Int[Array, " num_examples"]:
+    """How many labels each example gets if the budget has no end.
+
+    Raises:
+        ValueError: for a policy whose priorities depend on other examples.
+    """
+    count = jnp.zeros(path.shape[1], jnp.int32)
+    for lowest in _running_minimum(policy, path):
+        count = count + (lowest != NEVER)
+    return count
+
+
+def _running_minimum(
+    policy: AbstractPolicy, path: Float[Array, "num_steps_and_one num_examples num_classes"]
+) -> Iterator[UInt32[Array, " num_examples"]]:
+    if not policy.own_labels_only:
+        raise ValueError(
+            f"{type(policy).__name__} looks at all examples at once: collect step by step"
+        )
+    num_examples = path.shape[1]
+    lowest = jnp.full(num_examples, jnp.uint32(2**32 - 1))
+    for n in range(path.shape[0] - 1):
+        now = policy.priority(path[n], jnp.full(num_examples, n, jnp.int32))
+        lowest = jnp.minimum(lowest, now)
+        yield lowest
+
+
+@jax.jit
+def collect(
+    policy: AbstractPolicy,
+    path: Float[Array, "num_steps_and_one num_examples num_classes"],
+    budget: ScalarLike,
+) -> Collection:
+    """What a policy buys for `budget` labels; equal to `step_by_step.collect` at any budget.
+
+    Args:
+        policy: one whose priorities depend on an example's own labels alone.
+        path: class probabilities after each number of labels.
+        budget: B, the number of labels.
+
+    Raises:
+        ValueError: for any other policy.
+    """
+    if policy.is_streaming:
+        wanted = num_wanted(policy, path)
+        # Without the barrier a CPU works it out anew for every use of the result.
+        bought = jax.lax.optimization_barrier(_take_in_order(wanted, budget))
+        return Collection(bought, bought == wanted)
+    bought = schedule(policy, path).within(budget)
+    return Collection(bought, jnp.ones_like(bought, bool))
+
+
+def at_count(
+    path: Shaped[Array, "num_steps_and_one num_examples"],
+    num_labels: Int[Array, " num_examples"],
+) -> Shaped[Array, " num_examples"]:
+    """The value on each example's path after its number of labels."""
+    value = path[0]
+    for n in range(1, path.shape[0]):  # faster on a CPU than a gather
+        value = jnp.where(num_labels == n, path[n], value)
+    return value
+
+
+def _kth_largest(values: UInt32[Array, "..."], k: ScalarLike) -> UInt32[Array, ""]:
+    """The k-th largest value, bit by bit from the top; `NEVER` if there are fewer."""
+
+    def settle(at: Int[Array, ""], found: UInt32[Array, ""]) -> UInt32[Array, ""]:
+        candidate = found | (jnp.uint32(1) << (31 - at).astype(jnp.uint32))
+        enough = jnp.sum(values >= candidate, dtype=jnp.int32) >= k
+        return jnp.where(enough, candidate, found)
+
+    return jax.lax.fori_loop(0, 32, settle, jnp.uint32(0))
+
+
+def _take_in_order(
+    wanted: Int[Array, " num_examples"], budget: ScalarLike
+) -> Int[Array, " num_examples"]:
+    """What each example gets if all are served in order until the budget is spent.
+
+    At most one is cut short. Block sums tell its block, a cumulative sum within tells which it
+    is: one over all examples is slow on a CPU.
+    """
+    num_examples = wanted.shape[0]
+    padded = jnp.pad(wanted, (0, _BLOCK - num_examples % _BLOCK))
+    total = jnp.sum(padded.reshape(-1, _BLOCK), axis=1)
+    left = budget - (jnp.cumsum(total) - total)
+    block = jnp.argmax(total > left)  # the first that exceeds what is left; 0 if none does
+    spent = jnp.cumsum(jax.lax.dynamic_slice_in_dim(padded, block * _BLOCK, _BLOCK))
+    num_whole = jnp.sum(spent <= left[block])
+    partly = left[block] - jnp.max(spent, initial=0, where=spent <= left[block])
+    cut = jnp.where(jnp.any(total > left), block * _BLOCK + num_whole, num_examples)
+    place = jnp.arange(num_examples)
+    return jnp.where(place < cut, wanted, jnp.where(place == cut, partly, 0))

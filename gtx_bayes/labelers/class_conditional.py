@@ -1,0 +1,60 @@
+"""Labelers with an accuracy for each class: the paper's extension (sec. 6), two coins for two."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from gtx_bayes.labelers.accuracy import right_factor, wrong_factor
+from gtx_bayes.labelers.base import AbstractLabelerModel, right_or_other
+from gtx_bayes.labels import MISSING
+from gtx_bayes.log_space import LogNumber
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ClassConditional(AbstractLabelerModel):
+    r"""Labelers who are right with a probability that depends on the true class.
+
+    .. math::
+        P(\mathcal{L}(i) \mid Y_i = y) = \prod_{j \in \mathcal{J}(i)} \alpha_{jy}^{I[y_i^j = y]}
+        \left(\frac{1 - \alpha_{jy}}{K - 1}\right)^{I[y_i^j \neq y]}
+
+    Attributes:
+        accuracy: probability :math:`\alpha_{jy}` of the correct label to an example of class y,
+            in [0, 1]; for two classes specificity and sensitivity. Leading axes hold cohorts.
+        num_classes: K; wrong labels are uniform over the other classes.
+
+    References:
+        Kumar et al. (2024), sec. 6; Raykar et al. (2010), JMLR 11, for two classes.
+    """
+
+    accuracy: Float[Array, "*cohorts num_labelers num_classes"]
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    @property
+    def num_labelers(self) -> int:
+        """Number of labelers."""
+        return self.accuracy.shape[0]
+
+    def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
+        """Probability of one example's labels under each true class: a product over labelers."""
+        matches = labels[:, None] == jnp.arange(self.num_classes)[None, :]
+        answered = (labels != MISSING)[:, None]
+        per_label = jax.tree.map(
+            lambda right, wrong: jnp.where(matches, right, wrong),
+            right_factor(self.accuracy),
+            wrong_factor(self.accuracy, self.num_classes),
+        )
+        return LogNumber(*(jnp.sum(part, axis=0, where=answered) for part in per_label))
+
+    def answer(
+        self,
+        key: Key[Array, ""],
+        uniform: Float[Array, "num_labelers num_examples"],
+        true_label: Int[Array, " num_examples"],
+    ) -> Int[Array, "num_labelers num_examples"]:
+        """One answer per labeler and example."""
+        prob_right = self.accuracy[:, true_label]
+        return right_or_other(key, uniform, prob_right, true_label, self.num_classes)

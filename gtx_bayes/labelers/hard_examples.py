@@ -1,0 +1,61 @@
+"""Labelers who err together: a share of the examples is hard for all of them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from gtx_bayes.labelers.base import AbstractLabelerModel, right_or_other
+from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.log_space import LogNumber
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HardExamples(AbstractLabelerModel):
+    r"""One coin for easy examples, another for hard ones; nobody says which is which.
+
+    .. math:: P(\mathcal{L}(i) \mid Y_i = y) = (1 - h) \, P_\alpha(\mathcal{L}(i) \mid Y_i = y) +
+        h \, P_\beta(\mathcal{L}(i) \mid Y_i = y)
+
+    Given the class, answers to one example are dependent: who errs makes it likelier that the
+    example is hard and that others err too. With :math:`\beta_j` below chance the crowd is
+    systematically wrong there, and further answers add to its confidence all the same.
+
+    Attributes:
+        accuracy: probability :math:`\alpha_j` of the correct label to an easy example.
+        hard_accuracy: :math:`\beta_j`, the same for a hard one.
+        hard_share: proportion h of the examples that are hard.
+        num_classes: K; wrong labels are uniform over the other classes.
+    """
+
+    accuracy: Float[Array, "*cohorts num_labelers"]
+    hard_accuracy: Float[Array, "*cohorts num_labelers"]
+    hard_share: Float[Array, "*cohorts"]
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    @property
+    def num_labelers(self) -> int:
+        """Number of labelers."""
+        return self.accuracy.shape[0]
+
+    def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
+        """Probability of one example's labels under each true class, hardness summed out."""
+        easy = OneCoin(self.accuracy, self.num_classes).likelihood(labels).log()
+        hard = OneCoin(self.hard_accuracy, self.num_classes).likelihood(labels).log()
+        return LogNumber.from_log(
+            jnp.logaddexp(jnp.log1p(-self.hard_share) + easy, jnp.log(self.hard_share) + hard)
+        )
+
+    def answer(
+        self,
+        key: Key[Array, ""],
+        uniform: Float[Array, "num_labelers num_examples"],
+        true_label: Int[Array, " num_examples"],
+    ) -> Int[Array, "num_labelers num_examples"]:
+        """One answer per labeler and example."""
+        key_hard, key_wrong = jax.random.split(key)
+        is_hard = jax.random.bernoulli(key_hard, self.hard_share, true_label.shape)
+        prob_right = jnp.where(is_hard, self.hard_accuracy[:, None], self.accuracy[:, None])
+        return right_or_other(key_wrong, uniform, prob_right, true_label, self.num_classes)
