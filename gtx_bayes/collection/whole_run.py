@@ -39,6 +39,18 @@ class Collection(NamedTuple):
     counted: Bool[Array, " num_examples"]
 
 
+class Purchases(NamedTuple):
+    """Labels in the order of buying; `MISSING` fills the end, after the last one wanted.
+
+    Attributes:
+        example: whose label it is.
+        place: its place in the example's queue: how many labels the example had before.
+    """
+
+    example: Int[Array, " num_purchases"]
+    place: Int[Array, " num_purchases"]
+
+
 class Schedule(NamedTuple):
     """At which running minimum of the priority each label would be bought.
 
@@ -48,16 +60,17 @@ class Schedule(NamedTuple):
 
     priority: UInt32[Array, "num_steps num_examples"]
 
-    def order(self) -> Int[Array, " num_steps_times_num_examples"]:
-        """The examples in the order in which their labels are bought: one sort.
-
-        `MISSING` fills the end, after the last label wanted.
-        """
+    def purchases(self) -> Purchases:
+        """Every label in the order in which it is bought: one sort."""
         num_steps, num_examples = self.priority.shape
-        example = jnp.repeat(jnp.arange(num_examples, dtype=jnp.int32), num_steps)
+        flat = jnp.arange(num_examples * num_steps, dtype=jnp.int32)
         urgency = ~self.priority.T.reshape(-1)
-        least_urgent_last, order = jax.lax.sort((urgency, example), num_keys=1, is_stable=True)
-        return jnp.where(least_urgent_last == ~jnp.uint32(NEVER), MISSING, order)
+        in_order, flat = jax.lax.sort((urgency, flat), num_keys=1, is_stable=True)
+        wanted = in_order != ~jnp.uint32(NEVER)
+        return Purchases(
+            jnp.where(wanted, flat // max(num_steps, 1), MISSING),
+            jnp.where(wanted, flat % max(num_steps, 1), MISSING),
+        )
 
     def within(self, budget: ScalarLike) -> Int[Array, " num_examples"]:
         """How many labels of each example are among the first `budget`: a selection."""

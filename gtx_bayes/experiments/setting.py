@@ -1,0 +1,118 @@
+"""The paper's simulated setting (sec. 3.1 and 3.2): its cohorts, its methods, its metrics.
+
+What the paper leaves unsaid is settled as its printed figures tell (see "Reproducing the paper"
+in the documentation): the methods know the true accuracies, labelers come in a fresh random order
+to every example, classes are even, and a tied hard label is a coin flip.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from gtx_bayes import decisions
+from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
+from gtx_bayes.aggregation.base import AbstractAggregator
+from gtx_bayes.collection.whole_run import Collection, at_count
+from gtx_bayes.experiments.runs import Progress, map_runs, silent
+from gtx_bayes.labelers.one_coin import OneCoin
+
+COHORTS = {"accurate": (0.8, 1.0), "less_accurate": (0.6, 0.9)}
+"""Limits of the uniform distribution of accuracies (sec. 3.2)."""
+
+COHORT_TITLES = {
+    "accurate": "More accurate labelers, U(.8, 1)",
+    "less_accurate": "Less accurate labelers, U(.6, .9)",
+}
+
+METHOD_COLOURS = ("#9aa5b1", "#b9770e", "#2e7d4f", "#1f4e79")
+"""One per method, for plots."""
+
+AGGREGATORS: dict[str, Callable[[Float[Array, " num_labelers"]], AbstractAggregator]] = {
+    majority_vote.NAME: lambda accuracy: majority_vote.MajorityVote(2),
+    weighted_majority_vote.NAME: lambda accuracy: weighted_majority_vote.WeightedMajorityVote(
+        accuracy, 2
+    ),
+    soft_vote.NAME: lambda accuracy: soft_vote.SoftVote(accuracy, 2),
+    gtx.NAME: lambda accuracy: gtx.Gtx(OneCoin(accuracy, 2)),
+}
+"""The paper's methods, given the labelers' accuracies (sec. 3.1)."""
+
+
+class Losses(NamedTuple):
+    """What each example costs after each number of labels.
+
+    Attributes:
+        error: probability that the hard label is wrong, one half where classes tie.
+        absolute: distance of the confidence from the truth, whose mean is the MAE.
+    """
+
+    error: Float[Array, "num_steps_and_one num_examples"]
+    absolute: Float[Array, "num_steps_and_one num_examples"]
+
+
+class Score(NamedTuple):
+    """What one collection achieved.
+
+    Attributes:
+        num_examples: N, the examples labelled.
+        labels_per_example: k = B / N, of the labels spent; infinite if nothing was labelled.
+        error: proportion of wrong hard labels among them.
+        mae: mean absolute error.
+    """
+
+    num_examples: Int[Array, ""]
+    labels_per_example: Float[Array, ""]
+    error: Float[Array, ""]
+    mae: Float[Array, ""]
+
+
+def losses(
+    path: Float[Array, "num_steps_and_one num_examples two"],
+    true_label: Int[Array, " num_examples"],
+) -> Losses:
+    """Losses of every example after each number of labels."""
+    truth = jnp.broadcast_to(true_label, path.shape[:2])
+    found = Losses(1.0 - decisions.credit(path, truth), 1.0 - decisions.prob_of_truth(path, truth))
+    return jax.lax.optimization_barrier(found)  # computed once, however many policies follow
+
+
+def score(bought: Collection, loss: Losses, budget: int) -> Score:
+    """Means over the examples that count."""
+    num_examples = jnp.sum(bought.counted, dtype=jnp.int32)
+
+    def mean(part: Float[Array, "num_steps_and_one num_examples"]) -> Float[Array, ""]:
+        total = jnp.sum(at_count(part, bought.num_labels), where=bought.counted)
+        return total / num_examples
+
+    spent = jnp.minimum(budget, jnp.sum(bought.num_labels))
+    return Score(num_examples, spent / num_examples, mean(loss.error), mean(loss.absolute))
+
+
+def map_cohorts(
+    run: Callable[..., PyTree],
+    key: Key[Array, ""],
+    runs: int,
+    *,
+    cohorts: Sequence[str] = tuple(COHORTS),
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Results of `run(key, low, high)` by cohort, each stacked over its runs.
+
+    The keys of a cohort depend on `key` and the cohort alone, and those of the first runs not on
+    how many follow.
+    """
+    keys = []
+    for cohort in cohorts:
+        key_cohort = jax.random.fold_in(key, list(COHORTS).index(cohort))
+        keys.append(jax.vmap(partial(jax.random.fold_in, key_cohort))(jnp.arange(runs)))
+    limits = np.repeat([COHORTS[cohort] for cohort in cohorts], runs, axis=0)
+    found = map_runs(run, jnp.concatenate(keys), limits[:, 0], limits[:, 1], progress=progress)
+    return {
+        cohort: jax.tree.map(lambda x, at=at: x[at * runs : (at + 1) * runs], found)
+        for at, cohort in enumerate(cohorts)
+    }

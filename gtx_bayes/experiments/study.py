@@ -1,0 +1,102 @@
+"""What a study returns: rows of settings and figures, beside what the paper prints."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Row = dict[str, Any]
+"""A setting by name, and figures `{mean, se, paper?, z?, paper_misprint?}` by name."""
+
+
+class Printed(NamedTuple):
+    """A figure as the paper prints it.
+
+    Attributes:
+        mean: the figure.
+        se: what stands behind the plus-minus: the standard error over runs.
+        implied: where the figure is a misprint, the value that the rest of its row implies.
+    """
+
+    mean: float
+    se: float
+    implied: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Study:
+    """The result of a study.
+
+    Attributes:
+        name: what it reproduces or answers.
+        runs: number of simulated runs behind every figure.
+        rows: one per setting.
+        points: values of single runs or curves, for plots and tables; may be empty.
+    """
+
+    name: str
+    runs: int
+    rows: list[Row]
+    points: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One line per row; a figure f becomes columns f, f_se and, where printed, f_paper, f_z."""
+        return pd.DataFrame([_flat(row) for row in self.rows])
+
+
+def figure(values: npt.ArrayLike, printed: Printed | None = None) -> dict[str, Any]:
+    """Mean and standard error over runs, beside the paper's.
+
+    Args:
+        values: one per run.
+        printed: the paper's figure, if it prints one.
+    """
+    flat = np.asarray(values, np.float64)
+    mean = float(flat.mean())
+    se = float(flat.std(ddof=1) / np.sqrt(flat.size)) if flat.size > 1 else None
+    found: dict[str, Any] = {"mean": mean, "se": se}
+    if printed is None:
+        return found
+    found |= {"paper": printed.mean, "paper_se": printed.se}
+    found["z"] = z_score(mean, se, printed.mean, printed.se)
+    if printed.implied is not None:
+        found |= {"paper_misprint": True, "paper_implied": printed.implied}
+        found["z_implied"] = z_score(mean, se, printed.implied, printed.se)
+    return found
+
+
+def z_score(mean: float, se: float | None, other: float, other_se: float) -> float | None:
+    """Difference over the combined standard error; None where that is unknown or zero."""
+    if se is None:
+        return None
+    combined = float(np.hypot(se, other_se))
+    if combined == 0.0:
+        return 0.0 if abs(mean - other) < 1e-9 else None
+    return (mean - other) / combined
+
+
+def outside(rows: Sequence[Mapping[str, Any]], limit: float = 3.0) -> list[str]:
+    """Cells more than `limit` combined standard errors from the paper's, misprints left out."""
+    found = []
+    for row in rows:
+        for name, cell in row.items():
+            if not isinstance(cell, dict) or "paper" not in cell or cell.get("paper_misprint"):
+                continue
+            is_equal = cell["z"] is None and cell["mean"] == cell["paper"]
+            if not is_equal and (cell["z"] is None or abs(cell["z"]) > limit):
+                found.append(f"{row['cohort']}, {row['method']}: {name}")
+    return found
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            flat[name] = value["mean"]
+            flat |= {f"{name}_{part}": v for part, v in value.items() if part != "mean"}
+        else:
+            flat[name] = value
+    return flat
