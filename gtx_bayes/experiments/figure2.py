@@ -20,6 +20,7 @@ from gtx_bayes.experiments.setting import (
     COHORT_TITLES,
     COHORTS,
     METHOD_COLOURS,
+    METHOD_DASHES,
     losses,
     map_cohorts,
 )
@@ -112,11 +113,13 @@ def plot(study: Study) -> Figure:
             ax = axes[line, column]
             mean, se = (100 * np.asarray(row[name][part], float) for part in ("mean", "se"))
             ax.fill_between(x, mean - se, mean + se, color=colour, alpha=0.2, linewidth=0)
-            ax.plot(x, mean, color=colour, label=row["method"], linewidth=1.4)
+            dash = METHOD_DASHES[methods.index(row["method"])]
+            ax.plot(x, mean, color=colour, label=row["method"], linewidth=1.4, linestyle=dash)
             ax.set_title(COHORT_TITLES[row["cohort"]], loc="left", fontsize=10)
             ax.set_ylabel(f"{'error' if name == 'error' else 'MAE'}, %")
-            ax.set_ylim(bottom=0)
             ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes.flat:
+        ax.set_ylim(bottom=0)
     for ax in axes[1]:
         ax.set_xlabel("labels collected")
     axes[0, 1].legend(frameon=False, fontsize=8)

@@ -32,6 +32,9 @@ COHORT_TITLES = {
 METHOD_COLOURS = ("#9aa5b1", "#b9770e", "#2e7d4f", "#1f4e79")
 """One per method, for plots."""
 
+METHOD_DASHES: tuple[Any, ...] = ("--", (0, (1, 1.5)), "-", "-")
+"""One per method, for plots; the first two often coincide."""
+
 AGGREGATORS: dict[str, Callable[[Float[Array, " num_labelers"]], AbstractAggregator]] = {
     majority_vote.NAME: lambda accuracy: majority_vote.MajorityVote(2),
     weighted_majority_vote.NAME: lambda accuracy: weighted_majority_vote.WeightedMajorityVote(

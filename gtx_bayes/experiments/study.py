@@ -68,6 +68,16 @@ def figure(values: npt.ArrayLike, printed: Printed | None = None) -> dict[str, A
     return found
 
 
+def ratio(values: npt.ArrayLike, of: npt.ArrayLike) -> dict[str, float | None]:
+    """Ratio of two means over the same runs, and its standard error by the delta method."""
+    top, bottom = np.asarray(values, np.float64), np.asarray(of, np.float64)
+    mean = float(top.mean() / bottom.mean())
+    if top.size < 2:
+        return {"mean": mean, "se": None}
+    spread = np.std(top - mean * bottom, ddof=1) / np.sqrt(top.size)
+    return {"mean": mean, "se": float(spread / bottom.mean())}
+
+
 def z_score(mean: float, se: float | None, other: float, other_se: float) -> float | None:
     """Difference over the combined standard error; None where that is unknown or zero."""
     if se is None:

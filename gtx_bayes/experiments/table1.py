@@ -7,7 +7,7 @@ The paper's figures: GTX reaches .83 % error with 2.75 labels per example where 
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ from gtx_bayes.experiments.setting import (
     COHORT_TITLES,
     COHORTS,
     METHOD_COLOURS,
+    METHOD_DASHES,
     Score,
     losses,
     map_cohorts,
@@ -39,6 +40,8 @@ from gtx_bayes.simulation import AnswerQueue, simulate_queue, uniform_cohort
 
 NAME = "table1"
 DEFAULT_RUNS = 100
+
+_BESIDE = 0.997  # where the paper's figures for constant numbers of labels are drawn
 
 ONE_LABEL_IS_CERTAIN = (majority_vote.NAME, weighted_majority_vote.NAME)
 """Methods with confidence 1 after one label: they get a constant number of labels instead."""
@@ -243,33 +246,37 @@ def plot(study: Study) -> Figure:
     for column, cohort in enumerate(COHORTS):
         for row, (name, scale) in enumerate([("error", 100), ("labels_per_example", 1)]):
             ax = axes[row, column]
-            for method, colour in zip(AGGREGATORS, METHOD_COLOURS, strict=True):
-                _plot_method(ax, study, cohort, method, name, scale, colour)
+            for at, method in enumerate(AGGREGATORS):
+                _plot_method(ax, study, cohort, method, name, scale, at)
             ax.spines[["top", "right"]].set_visible(False)
             ax.set_ylim(bottom=0)
         axes[0, column].set_title(COHORT_TITLES[cohort], loc="left", fontsize=10)
         axes[1, column].set_xlabel("confidence threshold")
     axes[0, 0].set_ylabel("error, %")
     axes[1, 0].set_ylabel("labels per example")
+    axes[1, 0].plot([], [], "kx", markersize=8, mew=2, label="the paper")
     axes[1, 0].legend(frameon=False, fontsize=8)
     return figure_
 
 
 def _plot_method(
-    ax: Axes, study: Study, cohort: str, method: str, name: str, scale: float, colour: str
+    ax: Axes, study: Study, cohort: str, method: str, name: str, scale: float, at: int
 ) -> None:
     rows = [row for row in study.rows if (row["cohort"], row["method"]) == (cohort, method)]
-    if method in ONE_LABEL_IS_CERTAIN:
+    look: dict[str, Any] = {"color": METHOD_COLOURS[at], "linestyle": METHOD_DASHES[at]}
+    constant = method in ONE_LABEL_IS_CERTAIN
+    if constant:
         most = rows[-1]
-        label = f"{method}, {most['max_labels']} labels"
-        ax.axhline(scale * most[name]["mean"], color=colour, linestyle="--", label=label)
+        label = f"{method}, {most['max_labels']:g} labels"
+        ax.axhline(scale * most[name]["mean"], label=label, **look)
     else:
         x = [row["threshold"] for row in rows]
         y = np.array([scale * row[name]["mean"] for row in rows])
         spread = np.array([2 * scale * (row[name]["se"] or 0.0) for row in rows])
-        ax.fill_between(x, y - spread, y + spread, color=colour, alpha=0.18, linewidth=0)
-        ax.plot(x, y, color=colour, marker=".", label=method)
+        ax.fill_between(x, y - spread, y + spread, color=look["color"], alpha=0.18, linewidth=0)
+        ax.plot(x, y, marker=".", label=method, **look)
     for row in rows:
         if row["paper_setting"]:
-            at = row["threshold"] or ax.get_xlim()[1]
-            ax.plot(at, scale * row[name]["paper"], "x", color=colour, markersize=9, mew=2)
+            place = _BESIDE + 0.004 * at if constant else row["threshold"]
+            paper = scale * row[name]["paper"]
+            ax.plot(place, paper, "x", color=look["color"], markersize=9, mew=2)

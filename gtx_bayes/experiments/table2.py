@@ -155,6 +155,6 @@ def plot(study: Study) -> Figure:
             ax.set_xlim(left=0)
             ax.spines[["top", "right"]].set_visible(False)
             if line:
-                ax.set_xlabel(title)
+                ax.set_xlabel(f"{title} (cross: the paper)")
         axes[line, 0].set_title(COHORT_TITLES[cohort], loc="left", fontsize=10)
     return figure_
