@@ -1,12 +1,27 @@
 """`gtx-bayes aggregate`: tables in; labels, confidences and labelers out."""
 
-import enum
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gtx_bayes.cli.tables import (
+    ClassesOption,
+    ClassPriorOption,
+    DuplicateChoice,
+    DuplicatesOption,
+    GoldLabelColumnOption,
+    GoldOption,
+    GoldTaskColumnOption,
+    LabelColumnOption,
+    LabelsArgument,
+    MethodOption,
+    TaskColumnOption,
+    WorkerColumnOption,
+    given,
+    parse_prior,
+)
 from gtx_bayes.cli.terminal import (
     DebugOption,
     JsonOption,
@@ -33,66 +48,25 @@ RESULT_FILES = (
 )
 
 
-class DuplicateChoice(enum.StrEnum):
-    """What to do with contradictory answers of a labeler to an example."""
-
-    error = "error"
-    first = "first"
-    last = "last"
-    all = "all"
-
-
 @reports_errors
 def aggregate(
-    labels: Annotated[
-        Path,
-        typer.Argument(
-            metavar="LABELS", help="Answers: task, worker, label (CSV, TSV, JSON lines or Parquet)."
-        ),
-    ],
+    labels: LabelsArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write results to.")],
-    gold: Annotated[Path | None, typer.Option(help="Known labels: task, label.")] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="gtx-bayes, gtx (the paper), soft-vote, weighted-majority-vote or majority-vote."
-        ),
-    ] = "gtx-bayes",
-    class_prior: Annotated[
-        str | None,
-        typer.Option(
-            metavar="P1,P2,...",
-            help="Prior of each class, in the order of the prob_ columns. [default: uniform]",
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,...", help="All the classes. [default: those in the tables]"),
-    ] = None,
-    duplicates: Annotated[
-        DuplicateChoice,
-        typer.Option(help="Which answers count where a worker contradicts itself on a task."),
-    ] = DuplicateChoice.error,
+    gold: GoldOption = None,
+    method: MethodOption = "gtx-bayes",
+    class_prior: ClassPriorOption = None,
+    classes: ClassesOption = None,
+    duplicates: DuplicatesOption = DuplicateChoice.error,
     draws: Annotated[
         int,
         typer.Option(min=0, help="Write posterior.nc with 4 chains of this many posterior draws."),
     ] = 0,
     plots: Annotated[bool, typer.Option("--plots", help="Write plots as PNG.")] = False,
-    task_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the task.")
-    ] = None,
-    worker_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the worker.")
-    ] = None,
-    label_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the answer.")
-    ] = None,
-    gold_task_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the task.")
-    ] = None,
-    gold_label_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the answer.")
-    ] = None,
+    task_column: TaskColumnOption = None,
+    worker_column: WorkerColumnOption = None,
+    label_column: LabelColumnOption = None,
+    gold_task_column: GoldTaskColumnOption = None,
+    gold_label_column: GoldLabelColumnOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -115,13 +89,13 @@ def aggregate(
             gold,
             duplicates=duplicates.value,
             classes=None if classes is None else classes.split(","),
-            columns=_given(example=task_column, labeler=worker_column, label=label_column),
-            gold_columns=_given(example=gold_task_column, label=gold_label_column),
+            columns=given(example=task_column, labeler=worker_column, label=label_column),
+            gold_columns=given(example=gold_task_column, label=gold_label_column),
         )
     with stage(f"Aggregating {crowd.labels.num_labels} answers by {method}"):
         from gtx_bayes.aggregation.aggregate import aggregate as apply
 
-        result = apply(crowd, method, class_prior=_parse_prior(class_prior))
+        result = apply(crowd, method, class_prior=parse_prior(class_prior))
         if draws and result.fit.posterior is None:
             raise InputError(
                 f"{method} has no posterior to draw from.",
@@ -195,20 +169,3 @@ def _overview(summary: dict[str, Any]) -> dict[str, object]:
         "mean confidence": summary["mean_confidence"],
         "seconds": f"{summary['seconds']:.1f}",
     }
-
-
-def _given(**columns: str | None) -> dict[str, str]:
-    return {role: name for role, name in columns.items() if name is not None}
-
-
-def _parse_prior(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise InputError(
-            f"'{text}' is no list of numbers.",
-            where="--class-prior",
-            mend="Give one probability per class, such as 0.9,0.1.",
-        ) from error

@@ -7,6 +7,9 @@ import typer
 from gtx_bayes.cli.aggregate import aggregate
 from gtx_bayes.cli.demo import demo
 from gtx_bayes.cli.evaluate import evaluate
+from gtx_bayes.cli.next import next_
+from gtx_bayes.cli.plan import plan
+from gtx_bayes.cli.reproduce import reproduce
 
 app = typer.Typer(
     name="gtx-bayes",
@@ -20,6 +23,9 @@ app = typer.Typer(
 )
 for command in (demo, aggregate, evaluate):
     app.command()(command)
+app.command("next")(next_)
+app.command()(plan)
+app.command()(reproduce)
 
 
 def _version(wanted: bool | None) -> None:

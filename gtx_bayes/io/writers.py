@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -60,6 +60,36 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         partial = Path(scratch.name) / path.name
         yield partial
         partial.replace(path)
+
+
+@contextlib.contextmanager
+def whole_files(directory: str | Path, names: Sequence[str], command: str) -> Iterator[Path]:
+    """A place to write several files that take their names when the block ends without an error.
+
+    The directory may hold other files, which stay. Of an earlier result of the same names the
+    JSON file tells what wrote it, by its key "command".
+
+    Raises:
+        InputError: if there is no writing there, or a file of one of the names is something else.
+    """
+    directory = Path(directory).expanduser()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        present = [name for name in names if (directory / name).exists()]
+        records = [name for name in names if name.endswith(".json")]
+        if present and not all(_wrote(directory / name, command) for name in records):
+            raise InputError(
+                f"the directory holds a '{present[0]}' that is no result of {command}.",
+                where=str(directory),
+                mend="Name another directory.",
+            )
+        scratch = tempfile.TemporaryDirectory(dir=directory, prefix=".partial.")
+    except OSError as error:
+        raise _no_writing(directory, error) from error
+    with scratch:
+        yield Path(scratch.name)
+        for name in names:
+            (Path(scratch.name) / name).replace(directory / name)
 
 
 class OutputDirectory:
@@ -158,17 +188,22 @@ def _check_replaceable(target: Path, command: str, result_files: tuple[str, ...]
 
 
 def _is_result(target: Path, command: str) -> bool:
+    return _wrote(target / SUMMARY, command)
+
+
+def _wrote(record: Path, command: str) -> bool:
+    """Whether the command wrote this JSON file."""
     try:
-        summary = json.loads((target / SUMMARY).read_text(encoding="utf-8"))
+        summary = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(summary, dict) and summary.get("command") == command
 
 
-def write_summary(record: dict[str, Any], directory: Path) -> None:
+def write_summary(record: dict[str, Any], directory: Path, name: str = SUMMARY) -> None:
     """Write the summary of a result; its key "command" says what wrote it."""
     text = json.dumps(record, indent=2, allow_nan=False)
-    (directory / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    (directory / name).write_text(text + "\n", encoding="utf-8")
 
 
 def _no_writing(path: Path, error: OSError | RuntimeError) -> InputError:

@@ -1,0 +1,173 @@
+"""`gtx-bayes next`: which examples to label next."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gtx_bayes.cli.tables import (
+    ClassesOption,
+    ClassPriorOption,
+    DuplicateChoice,
+    DuplicatesOption,
+    GoldLabelColumnOption,
+    GoldOption,
+    GoldTaskColumnOption,
+    LabelColumnOption,
+    LabelsArgument,
+    MethodOption,
+    TaskColumnOption,
+    WorkerColumnOption,
+    given,
+    parse_prior,
+)
+from gtx_bayes.cli.terminal import (
+    DebugOption,
+    JsonOption,
+    SeedOption,
+    print_json,
+    print_notes,
+    print_table,
+    reports_errors,
+    stage,
+)
+
+_SHOWN = 20
+
+
+@reports_errors
+def next_(
+    labels: LabelsArgument,
+    batch: Annotated[int, typer.Option(min=1, help="How many examples to name.")] = 10,
+    gold: GoldOption = None,
+    tasks: Annotated[
+        Path | None, typer.Option(help="Every task there is, unlabelled ones included: task.")
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="uncertainty, confidence-threshold, random or fixed.")
+    ] = "uncertainty",
+    method: MethodOption = "gtx-bayes",
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Examples more confident than this get no more labels. "
+            "[default: 0.95 with confidence-threshold, else none]",
+        ),
+    ] = None,
+    risk: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="In place of a threshold: stop when the labels accepted are expected to hold at "
+            "most this proportion of errors.",
+        ),
+    ] = None,
+    max_labels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="The most labels an example gets. "
+            "[default: 5 with confidence-threshold and fixed, else the number of workers]",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the batch as a table (.csv, .tsv, .jsonl)."),
+    ] = None,
+    class_prior: ClassPriorOption = None,
+    classes: ClassesOption = None,
+    duplicates: DuplicatesOption = DuplicateChoice.error,
+    task_column: TaskColumnOption = None,
+    worker_column: WorkerColumnOption = None,
+    label_column: LabelColumnOption = None,
+    gold_task_column: GoldTaskColumnOption = None,
+    gold_label_column: GoldLabelColumnOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Name the examples whose next label is worth most; none when all have reached the stop rule.
+
+    Needs the tables alone: add the new answers to LABELS and call again with the same seed. Each
+    call names different examples, one label for each; wait for the answers before the next call.
+    Gold examples are never named.
+    """
+    start = time.perf_counter()
+    with stage(f"Reading {labels}"):
+        from gtx_bayes.crowd import Crowd
+        from gtx_bayes.io.readers import read_table
+
+        frame, labels_source = read_table(labels)
+        gold_frame, gold_source = (None, None) if gold is None else read_table(gold)
+        tasks_frame, tasks_source = (None, None) if tasks is None else read_table(tasks)
+        crowd = None
+        if tasks_frame is None or len(frame):  # without an answer yet, the tasks alone decide
+            crowd = Crowd.from_frames(
+                frame,
+                gold_frame,
+                duplicates=duplicates.value,
+                classes=None if classes is None else classes.split(","),
+                columns=given(example=task_column, labeler=worker_column, label=label_column),
+                gold_columns=given(example=gold_task_column, label=gold_label_column),
+                labels_source=labels_source,
+                gold_source=gold_source,
+            )
+    with stage("Choosing"):
+        import jax
+
+        from gtx_bayes.aggregation.aggregate import aggregate
+        from gtx_bayes.collection.next_labels import next_labels
+
+        result = None
+        if crowd is not None:
+            result = aggregate(crowd, method, class_prior=parse_prior(class_prior))
+        found = next_labels(
+            jax.random.key(seed),
+            result,
+            batch=batch,
+            strategy=strategy,
+            threshold=threshold,
+            risk=risk,
+            max_labels=max_labels,
+            tasks=tasks_frame,
+            tasks_source=tasks_source,
+        )
+        if output is not None:
+            from gtx_bayes.io.writers import write_table
+
+            write_table(found.examples, output)
+    rows: list[dict[str, Any]] = [
+        {str(name): value for name, value in row.items()}
+        for row in found.examples.to_dict("records")
+    ]
+    notes = result.notes if result is not None else ()
+    print_notes(notes)
+    if as_json:
+        print_json(
+            {
+                "strategy": found.strategy,
+                "method": method,
+                "threshold": found.threshold,
+                "max_labels": found.max_labels,
+                "batch": batch,
+                "num_open": found.num_open,
+                "num_done": found.num_done,
+                "examples": rows,
+                "seconds": round(time.perf_counter() - start, 3),
+                "warnings": list(notes),
+            }
+        )
+        return
+    if not rows:
+        print(f"All {found.num_done} examples have reached the stop rule: nothing to label.")
+        return
+    shown = [{**row, "confidence": float(row["confidence"])} for row in rows[:_SHOWN]]
+    more = "" if len(rows) <= _SHOWN else f", the first {_SHOWN} of {len(rows)}"
+    print_table(f"To label next ({found.strategy}){more}", shown)
+    print(f"{found.num_open} examples want a label, {found.num_done} do not.")
+    if output is not None:
+        print(f"The batch is in {output}.")

@@ -1,0 +1,144 @@
+"""`gtx-bayes reproduce`: the paper's tables and figures, and studies beyond them."""
+
+import enum
+import importlib
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gtx_bayes.cli.terminal import (
+    DebugOption,
+    JsonOption,
+    SeedOption,
+    print_json,
+    print_table,
+    progress,
+    reports_errors,
+    stage,
+)
+
+COMMAND = "gtx-bayes reproduce"
+
+
+class StudyName(enum.StrEnum):
+    """What can be reproduced: a module of `gtx_bayes.experiments` each."""
+
+    table1 = "table1"
+    table2 = "table2"
+    figure1 = "figure1"
+    figure2 = "figure2"
+    assessment = "assessment"
+    optimality = "optimality"
+
+
+@reports_errors
+def reproduce(
+    name: Annotated[StudyName, typer.Argument(help="The table, figure or study.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write to.")],
+    runs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Simulated runs. [default: as in the paper, 100 for table1 and figure1, 10 for "
+            "table2 and figure2; 100 for assessment, 20 for optimality]",
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Repeat the paper's simulations and put every figure beside the printed one.
+
+    Writes NAME.json (every figure with mean, standard error, the paper's figure and the z-score
+    of the difference), NAME.csv and NAME.png; other files in the directory stay.
+    """
+    start = time.perf_counter()
+    from gtx_bayes.io.writers import whole_files, write_summary
+
+    files = [f"{name.value}.{ending}" for ending in ("json", "csv", "png")]
+    with whole_files(output, files, COMMAND) as partial:
+        with stage(f"Starting {name.value}"):
+            import jax
+
+            module: Any = importlib.import_module(f"gtx_bayes.experiments.{name.value}")
+        runs = runs or module.DEFAULT_RUNS
+        with progress(f"Simulating {name.value}") as tell:
+            study = module.run(jax.random.key(seed), runs=runs, progress=tell)
+        record = {
+            "command": COMMAND,
+            "name": study.name,
+            "runs": runs,
+            "seed": seed,
+            "outside": _outside(study.rows),
+            "seconds": round(time.perf_counter() - start, 3),
+            "rows": study.rows,
+        }
+        with stage("Writing"):
+            write_summary(record, partial, files[0])
+            table = study.points if name is StudyName.figure2 else study.to_frame()
+            table.to_csv(partial / files[1], index=False)
+            module.plot(study).savefig(partial / files[2], dpi=150)
+    if as_json:
+        print_json(record)
+        return
+    for cohort, rows in _overview(study.rows).items():
+        print_table(f"{name.value}, {runs} runs, {cohort} labelers", rows)
+    if any("paper" in cell for row in study.rows for cell in _cells(row).values()):
+        print("In brackets: what the paper prints.")
+    for place in record["outside"]:
+        print(f"More than 3 combined standard errors from the paper: {place}")
+    for row in study.rows:
+        _print_misprint(row)
+    print(f"{', '.join(files)} are in {output}.")
+
+
+def _outside(rows: list[dict[str, Any]]) -> list[str]:
+    from gtx_bayes.experiments.study import outside
+
+    return outside(rows)
+
+
+def _overview(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, object]]]:
+    """By cohort, the rows that the paper prints; all, where it prints none."""
+    of_paper = [row for row in rows if any("paper" in cell for cell in _cells(row).values())]
+    shown: dict[str, list[dict[str, object]]] = {}
+    for row in of_paper or rows:
+        cells = _cells(row)
+        if any(isinstance(cell["mean"], list) for cell in cells.values()):
+            return {}
+        line: dict[str, object] = {"method": row["method"]}
+        if len({other["strategy"] for other in rows} - {"fixed"}) > 1:
+            line["strategy"] = row["strategy"]
+        for key, title in (("threshold", "threshold"), ("gold_per_labeler", "gold")):
+            if len({other.get(key) for other in rows}) > 1:
+                line[title] = "-" if row[key] is None else f"{row[key]:g}"
+        for key in ("error", "mae", "num_examples", "ratio", "error_over_known"):
+            if key in cells:
+                line[key] = _cell_text(cells[key])
+        shown.setdefault(row["cohort"].replace("_", " "), []).append(line)
+    return shown
+
+
+def _cell_text(cell: dict[str, Any]) -> str:
+    if cell["mean"] is None:
+        return "-"
+    spread = f" ± {cell['se']:.1g}" if cell["se"] else ""
+    paper = f" [{cell['paper']:.3g}]" if "paper" in cell else ""
+    mean = f"{cell['mean']:.0f}" if cell["mean"] >= 100 else f"{cell['mean']:.3g}"
+    return mean + spread + paper
+
+
+def _cells(row: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {key: cell for key, cell in row.items() if isinstance(cell, dict)}
+
+
+def _print_misprint(row: dict[str, Any]) -> None:
+    for key, cell in _cells(row).items():
+        if cell.get("paper_misprint"):
+            print(
+                f"The paper's {key} = {cell['paper']:g} ({row['cohort']}, {row['method']}) is a "
+                f"misprint: its own row implies {cell['paper_implied']:.0f}; "
+                f"here {cell['mean']:.0f} ± {cell['se'] or 0:.0f}."
+            )
