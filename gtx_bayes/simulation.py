@@ -5,6 +5,7 @@ Everything is a pure function of a key: jit it, and vmap it over runs.
 
 import dataclasses
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,7 @@ class AnswerQueue:
         return jnp.where(self.position < end, self.labels, missing)
 
 
+@partial(jax.jit, static_argnames=("num_examples", "max_labels"))
 def simulate_queue(
     key: Key[Array, ""],
     model: AbstractLabelerModel,

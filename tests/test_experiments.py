@@ -1,22 +1,312 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
+import scipy.stats
+from matplotlib import pyplot as plt
 
+from gtx_bayes import InputError
 from gtx_bayes.aggregation.aggregate import METHODS
-from gtx_bayes.experiments.demo import KNOWN_ACCURACY, Config, run
+from gtx_bayes.experiments import (
+    assessment,
+    demo,
+    figure1,
+    figure2,
+    optimality,
+    plan,
+    table1,
+    table2,
+)
+from gtx_bayes.experiments.runs import map_runs
+from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, map_cohorts
+from gtx_bayes.experiments.study import Printed, figure, outside, ratio, z_score
+
+SMALL1 = table1.Config(budget=150, thresholds=(0.9, 0.99))
+SMALL2 = table2.Config(num_examples=60, budget=180)
 
 
-def test_demo_in_small(key):
-    config = Config(num_labelers=4, num_examples=30, labels_per_example=3, gold_per_labeler=2)
-    result = run(key, config)
-    assert list(result.comparison["method"]) == [*METHODS, KNOWN_ACCURACY]
-    assert len(result.truth) == 32
-    assert result.crowd.labels.num_labels == 2 * 4 + 30 * 3
-    assert result.accuracy.shape == (4,)
-    assert ((result.accuracy >= 0.6) & (result.accuracy <= 0.9)).all()
-    assert int(result.reliability["gtx-bayes"].num_examples.sum()) == 30
+class TestDemo:
+    config = demo.Config(num_labelers=4, num_examples=30, labels_per_example=3, gold_per_labeler=2)
+
+    def test_in_small(self, key):
+        result = demo.run(key, self.config)
+        assert list(result.comparison["method"]) == [*METHODS, demo.KNOWN_ACCURACY]
+        assert len(result.truth) == 32
+        assert result.crowd.labels.num_labels == 2 * 4 + 30 * 3
+        assert result.accuracy.shape == (4,)
+        assert ((result.accuracy >= 0.6) & (result.accuracy <= 0.9)).all()
+        assert int(result.reliability["gtx-bayes"].num_examples.sum()) == 30
+
+    def test_repeats_itself_for_the_same_key(self):
+        first, again = (demo.run(jax.random.key(3), self.config) for _ in range(2))
+        np.testing.assert_array_equal(first.best.class_probs, again.best.class_probs)
 
 
-def test_demo_repeats_itself_for_the_same_key():
-    config = Config(num_labelers=4, num_examples=30, labels_per_example=3, gold_per_labeler=2)
-    first, again = (run(jax.random.key(3), config) for _ in range(2))
-    np.testing.assert_array_equal(first.best.class_probs, again.best.class_probs)
+class TestFigures:
+    def test_worked_by_hand(self):
+        """Mean 2, standard deviation 1, three runs; the paper's 1 +- 0.5."""
+        got = figure([1.0, 2.0, 3.0], Printed(1.0, 0.5))
+        se = 1 / 3**0.5
+        assert got["mean"] == 2.0
+        assert got["se"] == pytest.approx(se)
+        assert got["z"] == pytest.approx(1.0 / (se**2 + 0.25) ** 0.5)
+        assert "paper_misprint" not in got
+
+    def test_a_misprint_is_flagged_and_not_held_against_us(self):
+        got = figure([10.0, 12.0], Printed(5.0, 0.1, implied=11.0))
+        assert got["paper_misprint"]
+        assert got["z"] > 3
+        assert got["z_implied"] == pytest.approx(0.0)
+        assert outside([{"cohort": "c", "method": "m", "n": got}]) == []
+
+    def test_cells_far_off_are_named(self):
+        rows = [{"cohort": "c", "method": "m", "error": figure([1.0, 1.1], Printed(3.0, 0.1))}]
+        assert outside(rows) == ["c, m: error"]
+
+    def test_without_spread(self):
+        assert z_score(1.0, 0.0, 1.0, 0.0) == 0.0
+        assert z_score(1.0, 0.0, 2.0, 0.0) is None
+        assert z_score(1.0, None, 2.0, 0.1) is None
+        exact = {"cohort": "c", "method": "m", "k": figure([5.0, 5.0], Printed(5.0, 0.0))}
+        assert outside([exact]) == []
+        wrong = {"cohort": "c", "method": "m", "k": figure([5.0, 5.0], Printed(4.0, 0.0))}
+        assert outside([wrong]) == ["c, m: k"]
+
+    def test_ratio_of_equal_runs_is_certain(self):
+        got = ratio([1.0, 2.0, 4.0], [2.0, 4.0, 8.0])
+        assert got["mean"] == pytest.approx(0.5)
+        assert got["se"] == pytest.approx(0.0, abs=1e-12)
+
+
+class TestRuns:
+    def test_maps_and_stacks(self, key):
+        keys = jax.random.split(key, 5)
+        told = []
+        got = map_runs(
+            lambda k, x: {"draw": jax.random.uniform(k), "twice": 2 * x},
+            keys,
+            jnp.arange(5.0),
+            progress=lambda done, total: told.append((done, total)),
+        )
+        np.testing.assert_allclose(got["draw"], jax.vmap(jax.random.uniform)(keys), rtol=1e-6)
+        np.testing.assert_array_equal(got["twice"], 2 * np.arange(5.0))
+        assert told[-1] == (5, 5)
+
+    def test_first_runs_do_not_depend_on_how_many_follow(self, key):
+        def run(key, low, high):
+            return jax.random.uniform(key, minval=low, maxval=high)
+
+        few, many = (map_cohorts(run, key, runs) for runs in (2, 4))
+        one = map_cohorts(run, key, 2, cohorts=("less_accurate",))
+        for cohort, (low, high) in COHORTS.items():
+            np.testing.assert_array_equal(few[cohort], many[cohort][:2])
+            assert ((many[cohort] >= low) & (many[cohort] <= high)).all()
+        np.testing.assert_array_equal(one["less_accurate"], few["less_accurate"])
+
+
+class TestTable1:
+    def test_in_small(self, key):
+        study = table1.run(key, SMALL1, runs=3)
+        assert len(study.rows) == 2 * (5 + 5 + 2 + 2)
+        for cohort in COHORTS:
+            for method in AGGREGATORS:
+                rows = [r for r in study.rows if (r["cohort"], r["method"]) == (cohort, method)]
+                best = [row for row in rows if row["best"]]
+                assert len(best) == 1
+                assert best[0]["error"]["mean"] == min(row["error"]["mean"] for row in rows)
+        constant = [r for r in study.rows if r["strategy"] == "fixed"]
+        for row in constant:
+            assert row["num_examples"]["mean"] == 150 // row["max_labels"]
+        assert not any("paper" in row["error"] for row in study.rows)  # another setting
+        assert {"error", "error_se", "threshold"} <= set(study.to_frame().columns)
+        plt.close(table1.plot(study))
+
+    def test_figures_of_the_paper_stand_in_its_rows(self, key):
+        study = table1.run(key, runs=2)
+        printed = [row for row in study.rows if "paper" in row["mae"]]
+        assert len(printed) == 8
+        assert all(row["paper_setting"] for row in printed)
+        best = [row for row in study.rows if row["best"]]
+        assert len(best) == 8
+        assert all("paper" in row["error"] for row in best)
+        misprints = [
+            (row["cohort"], row["method"], name)
+            for row in study.rows
+            for name, cell in row.items()
+            if isinstance(cell, dict) and cell.get("paper_misprint")
+        ]
+        assert misprints == [("accurate", "gtx", "num_examples")]
+
+    def test_majority_of_five_against_its_closed_form(self, key):
+        """Given the accuracies, a majority of five of ten is wrong with a known probability."""
+        accuracy, config = jnp.linspace(0.6, 0.9, 10), table1.Config(budget=5000)
+        from itertools import combinations
+
+        subsets = np.array(list(combinations(np.asarray(accuracy, np.float64), 5)))
+        right = np.zeros((len(subsets), 6))
+        right[:, 0] = 1.0
+        for column in subsets.T:  # number right among the five
+            right[:, 1:] = right[:, 1:] * (1 - column[:, None]) + right[:, :-1] * column[:, None]
+            right[:, 0] *= 1 - column
+        expected = right[:, :3].sum(axis=1).mean()
+        from gtx_bayes.labelers import OneCoin
+        from gtx_bayes.simulation import simulate_queue
+
+        queue = simulate_queue(key, OneCoin(accuracy, 2), 5000, max_labels=5)
+        scores = table1.collect_all(
+            AGGREGATORS["majority-vote"](accuracy), queue, "majority-vote", config
+        )
+        wrong = round(float(scores.error[-1]) * 1000)
+        assert int(scores.num_examples[-1]) == 1000
+        low, high = scipy.stats.binom.interval(1 - 1e-6, 1000, expected)
+        assert low <= wrong <= high
+
+
+def test_figure1_in_small(key):
+    study = figure1.run(key, SMALL1, runs=2)
+    table = table1.run(key, SMALL1, runs=2)
+    same = [r for r in table.rows if r["cohort"] == "accurate"]
+    assert [r["error"]["mean"] for r in study.rows] == [r["error"]["mean"] for r in same]
+    assert len(study.points) == 2 * 14
+    plt.close(figure1.plot(study))
+
+
+def test_figure2_ends_where_table2_does(key):
+    table = table2.run(key, SMALL2, runs=3)
+    study = figure2.run(key, SMALL2, runs=3)
+    for row, curve in zip(table.rows, study.rows, strict=True):
+        assert (row["cohort"], row["method"]) == (curve["cohort"], curve["method"])
+        assert curve["num_labels"][0] == 60
+        assert curve["num_labels"][-1] == 180
+        for name in ("error", "mae"):
+            assert curve[name]["mean"][-1] == pytest.approx(row[name]["mean"], abs=2e-6)
+            assert len(curve[name]["mean"]) == 121
+    assert len(study.points) == 8 * 121
+    plt.close(table2.plot(table))
+    plt.close(figure2.plot(study))
+
+
+class TestAssessment:
+    config = assessment.Config(
+        gold_per_labeler=(0, 2, 400), budget=300, num_examples=100, num_labelers=5
+    )
+
+    def test_in_small(self, key):
+        study = assessment.run(key, self.config, runs=2)
+        assert len(study.rows) == 2 * 2 * (1 + 3 * 3)
+        empty = [row for row in study.rows if row["error"]["mean"] is None]
+        assert {(row["method"], row["gold_per_labeler"]) for row in empty} == {("gtx", 0)}
+        known = [row for row in study.rows if row["method"] == assessment.KNOWN]
+        assert all(row["error_over_known"]["mean"] == 1.0 for row in known)
+        plt.close(assessment.plot(study))
+
+    def test_a_larger_assessment_contains_the_smaller(self, key):
+        accuracy, right = assessment.draw_gold(key, 0.6, 0.9, self.config)
+        right = np.asarray(right)
+        assert right.shape == (3, 5)
+        np.testing.assert_array_equal(right[0], np.zeros(5))
+        assert (right[1] <= right[2]).all()
+        assert (right[1] <= 2).all()
+        for j in range(5):
+            low, high = scipy.stats.binom.interval(1 - 1e-6, 400, float(accuracy[j]))
+            assert low <= right[2, j] <= high
+
+    def test_estimates_worked_by_hand(self):
+        """One of two right: 1/2 by proportion, (1 + 1) / (2 + 2) under a flat prior."""
+        accuracy = np.array([0.7, 0.8, 0.9, 0.6, 0.65], np.float32)
+        right = np.array([[0] * 5, [1, 2, 2, 0, 1], [280, 320, 360, 240, 260]])
+        settings = [("known-accuracy", None), ("gtx", 2), ("beta", 2), ("gtx", 0)]
+        got = assessment._estimates(accuracy, right, self.config, settings)
+        np.testing.assert_allclose(got[0], accuracy)
+        np.testing.assert_allclose(got[1], [0.5, 1.0, 1.0, 0.0, 0.5])
+        np.testing.assert_allclose(got[2], [0.5, 0.75, 0.75, 0.25, 0.5])
+        np.testing.assert_allclose(got[3], np.full(5, 0.5))
+
+
+def test_optimality_in_small(key):
+    config = optimality.Config(num_labelers=5, num_examples=2000, labels_per_example=2)
+    study = optimality.run(key, config, runs=3)
+    assert len(study.rows) == 2 * len(optimality.POLICIES)
+    for row in study.rows:
+        assert row["ratio"]["mean"] > 0.9
+        if row["strategy"] != "confidence-threshold":
+            assert row["labels_per_example"]["mean"] == pytest.approx(2.0)
+        if row["strategy"] == "uncertainty" and row["method"] == "gtx":
+            assert row["ratio"]["mean"] < 1.1
+    plt.close(optimality.plot(study))
+
+
+class TestPlan:
+    config = plan.Config(
+        target_error=0.15,
+        num_examples=1000,
+        num_labelers=5,
+        gold_per_labeler=(0, 5, 40),
+        thresholds=(0.8, 0.95),
+        num_simulated=400,
+    )
+
+    def test_in_small(self, key):
+        found = plan.run(key, self.config, runs=4)
+        rows = found.study.rows
+        assert [row["gold_per_labeler"] for row in rows] == [0, 5, 40]
+        width = [row["interval_width"] for row in rows]
+        assert width == sorted(width, reverse=True)
+        assert found.best in rows
+        assert found.best["error"] <= 0.15
+        assert found.best["cost"] == min(r["cost"] for r in rows if r["reaches_target"])
+        assert found.confirmed["se"] > 0
+        points = found.study.points
+        assert len(points) == 3 * 2 * 5
+        expected = 5 * points["gold_per_labeler"] + 1000 * points["labels_per_example"]
+        np.testing.assert_allclose(points["cost"], expected)
+        assert (points["labels_per_example"] <= points["max_labels"] + 1e-6).all()
+        plt.close(plan.plot(found, self.config))
+
+    def test_an_impossible_target(self, key):
+        import dataclasses
+
+        hopeless = dataclasses.replace(self.config, target_error=1e-6)
+        found = plan.run(key, hopeless, runs=2)
+        assert found.best is None
+        assert found.confirmed is None
+        assert found.lowest["error"] == found.study.points["error"].min()
+        plt.close(plan.plot(found, hopeless))
+
+    def test_interval_width_without_gold_is_the_prior_s(self, key):
+        found = plan.run(key, self.config, runs=2)
+        law = scipy.stats.beta(0.75 * 24, 0.25 * 24)
+        expected = law.ppf(0.975) - law.ppf(0.025)
+        assert found.study.rows[0]["interval_width"] == pytest.approx(expected, rel=1e-5)
+
+    def test_prior_of_a_range(self):
+        prior = plan.prior_of_range(0.6, 0.9)
+        law = scipy.stats.beta(prior.a, prior.b)
+        assert law.mean() == pytest.approx(0.75)
+        assert law.var() == pytest.approx(0.3**2 / 12)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"target_error": 0.0}, "the target error is out of range"),
+            ({"num_examples": 0}, "the number of examples"),
+            ({"mean": 1.0}, "the mean accuracy"),
+            ({"concentration": 0.0}, "the concentration"),
+            ({"cost_per_label": 0.0}, "the cost per label"),
+            ({"cost_per_gold": -1.0}, "the cost per gold"),
+        ],
+    )
+    def test_bad_input(self, options, message):
+        with pytest.raises(InputError, match=message):
+            plan.Config(**{"target_error": 0.1, "num_examples": 10, **options})
+
+    def test_bad_range(self):
+        with pytest.raises(InputError, match="no range of accuracies"):
+            plan.prior_of_range(0.9, 0.6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", [table1, table2])
+def test_every_printed_cell_is_within_three_standard_errors(study):
+    """The paper's tables at its own numbers of runs, but for the misprint."""
+    assert outside(study.run(jax.random.key(0)).rows) == []

@@ -1,12 +1,20 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
 
-from gtx_bayes.labelers import OneCoin
+from gtx_bayes import simulation
+from gtx_bayes.labelers import ClassConditional, OneCoin
 from gtx_bayes.labels import MISSING
-from gtx_bayes.simulation import simulate_crowd, uniform_cohort
+from gtx_bayes.simulation import assess, simulate_crowd, simulate_queue, uniform_cohort
+
+
+def within(count, total, share):
+    low, high = scipy.stats.binom.interval(1 - 1e-6, total, share)
+    return ((low <= np.asarray(count)) & (np.asarray(count) <= high)).all()
 
 
 def test_every_example_gets_its_answers(key):
@@ -22,24 +30,142 @@ def test_labelers_are_asked_evenly_and_answer_as_told(key):
     accuracy = jnp.array([0.6, 0.75, 0.9, 1.0])
     crowd = simulate_crowd(key, OneCoin(accuracy, 2), num_examples=20_000, labels_per_example=2)
     asked = np.asarray((crowd.labels != MISSING).sum(axis=1))
-    low, high = scipy.stats.binom.interval(1 - 1e-6, 20_000, 0.5)
-    assert ((low <= asked) & (asked <= high)).all()
+    assert within(asked, 20_000, 0.5)
     right = np.asarray((crowd.labels == crowd.true_label).sum(axis=1))
     for j in range(3):
-        low, high = scipy.stats.binom.interval(1 - 1e-6, asked[j], float(accuracy[j]))
-        assert low <= right[j] <= high
+        assert within(right[j], asked[j], float(accuracy[j]))
     assert right[3] == asked[3]
 
 
-def test_cohort_within_its_limits(key):
-    labelers = uniform_cohort(key, 5000, 0.6, 0.9, num_classes=4)
-    assert labelers.num_classes == 4
-    law = scipy.stats.uniform(0.6, 0.3)
-    assert scipy.stats.kstest(np.asarray(labelers.accuracy), law.cdf).pvalue > 1e-6
+@pytest.mark.parametrize("num_labelers", [1, 3, 4, 25])
+def test_queues_are_permutations(num_labelers, key):
+    queue = simulate_queue(key, OneCoin(jnp.full(num_labelers, 0.8), 2), 300)
+    expected = np.tile(np.arange(num_labelers)[:, None], (1, 300))
+    np.testing.assert_array_equal(np.sort(queue.position, axis=0), expected)
+    np.testing.assert_array_equal(queue.collected(num_labelers), queue.labels)
+
+
+def test_every_order_of_the_labelers_is_as_likely(key):
+    num_examples = 24_000
+    queue = simulate_queue(key, OneCoin(jnp.full(4, 0.8), 2), num_examples)
+    code = np.asarray(queue.position, int).T @ (4 ** np.arange(4))
+    orders = [np.array(p) @ (4 ** np.arange(4)) for p in itertools.permutations(range(4))]
+    counts = np.array([(code == order).sum() for order in orders])
+    assert counts.sum() == num_examples
+    assert scipy.stats.chisquare(counts).pvalue > 1e-6
+
+
+def test_places_in_long_queues_are_even(key):
+    """Ten labelers, whose orders take two random words, and thirty, whose orders are sorted."""
+    for num_labelers in (10, 30):
+        queue = simulate_queue(key, OneCoin(jnp.full(num_labelers, 0.8), 2), 6000)
+        for j in (0, num_labelers // 2, num_labelers - 1):
+            counts = np.bincount(np.asarray(queue.position[j], int), minlength=num_labelers)
+            assert scipy.stats.chisquare(counts).pvalue > 1e-6
+
+
+def test_answers_come_in_the_order_of_the_queue(key):
+    queue = simulate_queue(key, OneCoin(jnp.full(6, 0.8), 2), 40, max_labels=4)
+    before = np.asarray(queue.collected(0))
+    assert (before == MISSING).all()
+    for n in range(1, 5):
+        now = np.asarray(queue.collected(n))
+        added = (now != MISSING) & (before == MISSING)
+        np.testing.assert_array_equal(added, np.asarray(queue.position) == n - 1)
+        assert (now[before != MISSING] == before[before != MISSING]).all()
+        before = now
+    np.testing.assert_array_equal(queue.collected(200), queue.labels)
+    counts = jnp.arange(40) % 5
+    np.testing.assert_array_equal((queue.collected(counts) != MISSING).sum(axis=0), counts)
+
+
+def test_who_is_right_does_not_depend_on_the_place(key):
+    """Two independent draws: a labeler's accuracy is the same at every place in the queue."""
+    queue = simulate_queue(key, OneCoin(jnp.array([0.6, 0.9, 0.75]), 2), 30_000)
+    right = np.asarray(queue.labels == queue.true_label)
+    for j, accuracy in enumerate([0.6, 0.9, 0.75]):
+        for place in range(3):
+            there = np.asarray(queue.position[j] == place)
+            assert within(right[j][there].sum(), there.sum(), accuracy)
+
+
+def test_class_balance(key):
+    balance = jnp.array([0.7, 0.2, 0.1])
+    queue = simulate_queue(key, OneCoin(jnp.full(2, 0.8), 3), 20_000, class_balance=balance)
+    counts = np.bincount(np.asarray(queue.true_label, int), minlength=3)
+    assert scipy.stats.chisquare(counts, 20_000 * np.array([0.7, 0.2, 0.1])).pvalue > 1e-6
+    even = simulate_queue(key, OneCoin(jnp.full(2, 0.8), 3), 20_000)
+    counts = np.bincount(np.asarray(even.true_label, int), minlength=3)
+    assert scipy.stats.chisquare(counts).pvalue > 1e-6
+
+
+def test_class_conditional_answers(key):
+    model = ClassConditional(jnp.array([[0.9, 0.6], [0.7, 0.8]]), 2)
+    queue = simulate_queue(key, model, 20_000)
+    truth = np.asarray(queue.true_label)
+    for j, y in itertools.product(range(2), range(2)):
+        right = np.asarray(queue.labels[j] == y)[truth == y]
+        assert within(right.sum(), right.size, float(model.accuracy[j, y]))
+
+
+def test_assessment_counts(key):
+    """Everybody answers all gold; the counts follow the binomial law."""
+    accuracy = jnp.array([0.6, 0.9, 1.0])
+    counts = jax.vmap(lambda k: assess(k, OneCoin(accuracy, 2), 20))(jax.random.split(key, 500))
+    assert (np.asarray(counts.num_gold) == 20).all()
+    for j in range(2):
+        assert within(np.asarray(counts.num_correct)[:, j].sum(), 500 * 20, float(accuracy[j]))
+    assert (np.asarray(counts.num_correct)[:, 2] == 20).all()
+    none = assess(key, OneCoin(accuracy, 2), 0)
+    np.testing.assert_array_equal(none.num_correct, [0, 0, 0])
+
+
+class TestCohorts:
+    def test_uniform(self, key):
+        labelers = uniform_cohort(key, 5000, 0.6, 0.9, num_classes=4)
+        assert labelers.num_classes == 4
+        law = scipy.stats.uniform(0.6, 0.3)
+        assert scipy.stats.kstest(np.asarray(labelers.accuracy), law.cdf).pvalue > 1e-6
+
+    def test_beta(self, key):
+        labelers = simulation.beta_cohort(key, 5000, 8.0, 2.0)
+        assert scipy.stats.kstest(labelers.accuracy, scipy.stats.beta(8, 2).cdf).pvalue > 1e-6
+
+    def test_hammers_and_spammers(self, key):
+        labelers = simulation.hammer_spammer_cohort(key, 5000, 0.3, num_classes=4)
+        assert set(np.unique(labelers.accuracy)) == {0.25, 1.0}
+        assert within((np.asarray(labelers.accuracy) == 1.0).sum(), 5000, 0.3)
+
+    def test_adversaries(self, key):
+        labelers = simulation.adversarial_cohort(key, 5000, 0.7, 0.9, 0.2)
+        hostile = np.asarray(labelers.accuracy) < 0.5
+        assert within(hostile.sum(), 5000, 0.2)
+        mirrored = np.where(hostile, 1 - np.asarray(labelers.accuracy), labelers.accuracy)
+        assert scipy.stats.kstest(mirrored, scipy.stats.uniform(0.7, 0.2).cdf).pvalue > 1e-6
+
+    def test_class_conditional(self, key):
+        low, high = jnp.array([0.5, 0.8]), jnp.array([0.7, 1.0])
+        labelers = simulation.class_conditional_cohort(key, 3000, low, high)
+        for y in range(2):
+            law = scipy.stats.uniform(float(low[y]), 0.2)
+            assert scipy.stats.kstest(labelers.accuracy[:, y], law.cdf).pvalue > 1e-6
+
+    def test_hard_examples(self, key):
+        labelers = simulation.hard_examples_cohort(
+            key, 5, 0.8, 0.9, hard_share=0.1, hard_accuracy=0.4, num_classes=3
+        )
+        np.testing.assert_allclose(labelers.hard_accuracy, np.full(5, 0.4), rtol=1e-6)
+        assert float(labelers.hard_share) == pytest.approx(0.1)
+        assert ((labelers.accuracy >= 0.8) & (labelers.accuracy <= 0.9)).all()
 
 
 def test_vmaps_over_runs(key):
-    labelers = OneCoin(jnp.full(5, 0.8), 2)
-    crowds = jax.vmap(lambda k: simulate_crowd(k, labelers, 10, 3))(jax.random.split(key, 4))
-    assert crowds.labels.shape == (4, 5, 10)
-    assert not (crowds.labels[0] == crowds.labels[1]).all()
+    def run(key):
+        key_cohort, key_queue = jax.random.split(key)
+        return simulate_queue(key_queue, uniform_cohort(key_cohort, 5, 0.6, 0.9), 10, max_labels=3)
+
+    queues = jax.jit(jax.vmap(run))(jax.random.split(key, 4))
+    assert queues.labels.shape == (4, 5, 10)
+    assert not (queues.labels[0] == queues.labels[1]).all()
+    one = run(jax.random.split(key, 4)[2])
+    np.testing.assert_array_equal(queues.labels[2], one.labels)

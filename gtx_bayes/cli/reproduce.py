@@ -124,10 +124,13 @@ def _overview(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, object]]]:
 def _cell_text(cell: dict[str, Any]) -> str:
     if cell["mean"] is None:
         return "-"
-    spread = f" ± {cell['se']:.1g}" if cell["se"] else ""
-    paper = f" [{cell['paper']:.3g}]" if "paper" in cell else ""
-    mean = f"{cell['mean']:.0f}" if cell["mean"] >= 100 else f"{cell['mean']:.3g}"
-    return mean + spread + paper
+    spread = f" ± {_number(cell['se'], digits=1)}" if cell["se"] else ""
+    paper = f" [{_number(cell['paper'])}]" if "paper" in cell else ""
+    return _number(cell["mean"]) + spread + paper
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.{digits}g}"
 
 
 def _cells(row: dict[str, Any]) -> dict[str, dict[str, Any]]:

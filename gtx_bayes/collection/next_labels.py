@@ -264,7 +264,7 @@ def _table(
         {
             "task": names[chosen],
             "num_labels": counts[chosen],
-            "label": label,
+            "label": pd.Series(label, dtype=object),  # None where there is none
             "confidence": np.asarray(decisions.confidence(jnp.asarray(probs[chosen]))),
         }
     )

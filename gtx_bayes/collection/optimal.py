@@ -62,8 +62,8 @@ class _Level(NamedTuple):
 class _Value(NamedTuple):
     """What a stopping rule makes of the states of a level, weighted by their probability."""
 
-    error: Float[Array, " size"]
-    labels: Float[Array, " size"]
+    error: Float[Array, "*size"]
+    labels: Float[Array, "*size"]
 
 
 GoesOn = Callable[[_Value, Float[Array, "two size"], int], Bool[Array, " size"]]
@@ -155,7 +155,7 @@ def _stopping_curve(
 
 
 def _backwards(
-    joint: list[Float[Array, "two size"]], lattice: tuple[_Level, ...], goes_on: GoesOn
+    joint: list[Float[Array, "two _"]], lattice: tuple[_Level, ...], goes_on: GoesOn
 ) -> _Value:
     """From the states with all answers down to the one with none, which is returned."""
     least = jnp.min(joint[-1], axis=0)
@@ -176,7 +176,7 @@ def _backwards(
 
 def _joint(
     accuracy: Float[Array, " num_labelers"], lattice: tuple[_Level, ...]
-) -> list[Float[Array, "two size"]]:
+) -> list[Float[Array, "two _"]]:
     """Probability of each state's answers together with each class, level by level."""
     joint = jnp.full((2, 1), 0.5)
     for alpha in accuracy:

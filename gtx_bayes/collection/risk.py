@@ -1,6 +1,7 @@
 """Stop rules on a risk target: how many of the accepted labels may be wrong."""
 
 import dataclasses
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -18,6 +19,7 @@ from gtx_bayes.simulation import simulate_queue
 _NUM_THRESHOLDS = 256
 
 
+@jax.jit
 def threshold_for_risk(
     class_probs: Float[Array, "num_examples num_classes"],
     target: ScalarLike,
@@ -57,6 +59,7 @@ def threshold_for_risk(
     return jnp.where(num_accepted == 0, 1.0, jnp.maximum(between, 0.0))
 
 
+@partial(jax.jit, static_argnames=("max_labels", "num_examples"))
 def streaming_threshold_for_risk(
     key: Key[Array, ""],
     aggregator: AbstractAggregator,

@@ -41,6 +41,7 @@ def next_examples(
     return jnp.pad(wanted, (0, batch - found), constant_values=MISSING)
 
 
+@jax.jit
 def step(
     policy: AbstractPolicy,
     aggregator: AbstractAggregator,

@@ -80,6 +80,7 @@ class Schedule(NamedTuple):
         return above + _take_in_order(equal, budget - jnp.sum(above))
 
 
+@jax.jit
 def class_prob_path(
     aggregator: AbstractAggregator, queue: AnswerQueue
 ) -> Float[Array, "num_steps_and_one num_examples num_classes"]:
@@ -91,6 +92,7 @@ def class_prob_path(
     return jnp.swapaxes(jax.lax.optimization_barrier(by_class), 1, 2)
 
 
+@jax.jit
 def schedule(
     policy: AbstractPolicy, path: Float[Array, "num_steps_and_one num_examples num_classes"]
 ) -> Schedule:
@@ -107,6 +109,7 @@ def schedule(
     return Schedule(jnp.stack(rows) if rows else jnp.zeros((0, path.shape[1]), jnp.uint32))
 
 
+@jax.jit
 def num_wanted(
     policy: AbstractPolicy, path: Float[Array, "num_steps_and_one num_examples num_classes"]
 ) -> Int[Array, " num_examples"]:

@@ -45,7 +45,7 @@ def run(
                     "method": method,
                     "strategy": "fixed" if constant else "confidence-threshold",
                     "threshold": None if constant else setting,
-                    "max_labels": setting if constant else config.max_labels,
+                    "max_labels": int(setting) if constant else config.max_labels,
                     "budget": config.budget,
                     "labels_per_example": figure(scores.labels_per_example[:, at]),
                     "error": figure(scores.error[:, at]),

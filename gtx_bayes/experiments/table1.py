@@ -141,7 +141,7 @@ class Config:
     def settings(self, method: str) -> tuple[float, ...]:
         """What is varied for a method: its threshold, or the constant number of labels."""
         if method in ONE_LABEL_IS_CERTAIN:
-            return tuple(range(1, self.max_labels + 1))
+            return tuple(float(k) for k in range(1, self.max_labels + 1))
         return self.thresholds
 
     def policy(self, method: str) -> Callable[[Float[Array, ""]], AbstractPolicy]:
@@ -227,7 +227,7 @@ def _rows(cohort: str, method: str, scores: Score, config: Config) -> list[Row]:
             "method": method,
             "strategy": "fixed" if constant else "confidence-threshold",
             "threshold": None if constant else setting,
-            "max_labels": setting if constant else config.max_labels,
+            "max_labels": int(setting) if constant else config.max_labels,
             "budget": config.budget,
             "best": at == best,
             "paper_setting": printed is not None and bool(np.isclose(setting, printed.setting)),
@@ -244,7 +244,7 @@ def plot(study: Study) -> Figure:
     """Error and labels per example against the threshold; crosses where the paper's figures are."""
     figure_, axes = plt.subplots(2, 2, figsize=(9.0, 6.4), sharex=True, layout="constrained")
     for column, cohort in enumerate(COHORTS):
-        for row, (name, scale) in enumerate([("error", 100), ("labels_per_example", 1)]):
+        for row, (name, scale) in enumerate([("error", 100.0), ("labels_per_example", 1.0)]):
             ax = axes[row, column]
             for at, method in enumerate(AGGREGATORS):
                 _plot_method(ax, study, cohort, method, name, scale, at)

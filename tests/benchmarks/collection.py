@@ -1,0 +1,368 @@
+"""Speed and memory of Tables 1 and 2 against NumPy, a plain loop and a heap, in one run.
+
+    python -m tests.benchmarks.collection [--runs 100] [--growth] [--growth-to 1000] [--output FILE]
+
+Prints one JSON object {machine, results: [{name, size, seconds, against, ratio, ...}]}. `ratio` is
+ours over theirs in speed, 10 runs over these in memory, and for growth the exponent e in seconds
+proportional to runs to the power e. Every pair is timed in turn, compiled beforehand, the fastest
+of several rounds counts. The others are timed on a few runs and scaled to all; what they find is
+held against ours, so that the same thing is timed.
+"""
+
+import argparse
+import concurrent.futures
+import functools
+import heapq
+import itertools
+import json
+import math
+import os
+import random
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
+from gtx_bayes.collection import whole_run
+from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
+from gtx_bayes.experiments import table1, table2
+from gtx_bayes.experiments.setting import COHORTS, Score, map_cohorts
+from tests.benchmarks.kernels import fastest, machine, row
+
+BATCH = 64  # runs at once on an accelerator
+NUMPY_RUNS = 6
+COMPARED = 0.99  # threshold at which the errors of GTX must agree
+
+
+def every_run(simulate_run, runs):
+    """Both cohorts as `map_cohorts` has them, a function that compiles in its first call only."""
+    key = jax.random.key(0)
+    if jax.default_backend() == "cpu":
+        return lambda: map_cohorts(simulate_run, key, runs)
+
+    low, high = np.repeat(list(COHORTS.values()), runs, axis=0).T
+    keys = jax.random.split(key, len(low))
+    batched = jax.jit(
+        lambda *each: jax.lax.map(lambda one: simulate_run(*one), each, batch_size=BATCH)
+    )
+
+    def simulate():
+        found = jax.device_get(batched(keys, jnp.asarray(low), jnp.asarray(high)))
+        return {
+            cohort: jax.tree.map(lambda x, at=at: x[at * runs : (at + 1) * runs], found)
+            for at, cohort in enumerate(COHORTS)
+        }
+
+    return simulate
+
+
+def table1_rows(runs):
+    config = table1.Config()
+    ours = every_run(functools.partial(table1.simulate_run, config=config), runs)
+    name, size = "Table 1", f"{runs} runs of each of {len(COHORTS)} cohorts"
+    num_runs = runs * len(COHORTS)
+    found = ours()
+
+    each = [
+        (np.random.default_rng(seed), *limits)
+        for seed, limits in enumerate(COHORTS.values())
+        for _ in range(NUMPY_RUNS // len(COHORTS))
+    ]
+    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    seconds, one_by_one, in_threads = fastest(
+        ours,
+        lambda: [by_numpy(*one, config) for one in each],
+        lambda: list(pool.map(lambda one: by_numpy(*one, config), each)),
+        rounds=5,
+    )
+    theirs = min(one_by_one, in_threads) / len(each) * num_runs
+    against = f"NumPy, {len(each)} runs scaled, " + (
+        "one by one" if one_by_one < in_threads else f"{os.cpu_count()} threads"
+    )
+    for seed, (cohort, limits) in enumerate(COHORTS.items()):
+        rng = np.random.default_rng(seed)
+        assert_agree(found[cohort], [by_numpy(rng, *limits, config) for _ in range(20)], config)
+    yield row(name, size, seconds, against, theirs / seconds) | {
+        "runs_per_second": round(num_runs / seconds, 1)
+    }
+
+    cohort, limits = next(iter(COHORTS.items()))
+    assert_agree(found[cohort], [by_loop(random.Random(1), *limits, config)], config)
+    again, theirs = fastest(ours, lambda: by_loop(random.Random(0), *limits, config), rounds=2)
+    against = "Python loop for each method and setting, 1 run scaled"
+    yield row(name, size, again, against, theirs * num_runs / again) | {
+        "runs_per_second": round(num_runs / again, 1)
+    }
+
+
+def assert_agree(ours, theirs, config):
+    """The mean errors of GTX differ by no more than five of their difference's standard errors."""
+    at = config.thresholds.index(COMPARED)
+    error = ours[gtx.NAME].error[:, at]
+    others = [found[gtx.NAME][at].error for found in theirs]
+    se = np.std(error, ddof=1) * math.sqrt(1 / len(error) + 1 / len(others))
+    assert abs(np.mean(error) - np.mean(others)) < 5 * se, (np.mean(error), np.mean(others), se)
+
+
+def by_numpy(rng, low, high, config):
+    """One run of Table 1, in float32 arrays of places in the queue by examples."""
+    half = np.float32(0.5)
+    accuracy = rng.uniform(low, high, config.num_labelers).astype(np.float32)
+    queue = numpy_queue(rng, config)
+    positive = rng.random(config.budget, np.float32) < half
+    known = accuracy.take(queue)
+    says_positive = (rng.random(queue.shape, np.float32) < known) == positive
+    truth = 2 * positive.astype(np.float32) - 1
+    side = 2 * says_positive.astype(np.float32) - 1
+
+    half_log_odds = (0.5 * np.log(accuracy / (1 - accuracy))).astype(np.float32)
+    count = np.arange(1, config.max_labels + 1, dtype=np.float32)[:, None]
+    margins = {  # of the probability of class 1 over one half
+        majority_vote.NAME: running(np.add, side.copy()) / (2 * count),
+        weighted_majority_vote.NAME: running(np.add, known * side) / running(np.add, 2 * known),
+        soft_vote.NAME: running(np.add, (known - half) * side) / count,
+        gtx.NAME: half * np.tanh(running(np.add, half_log_odds.take(queue) * side)),
+    }
+    found = {}
+    for method, margin in margins.items():
+        of_truth = margin * truth
+        error = (of_truth < 0).astype(np.float32)
+        error += half * (of_truth == 0)
+        if method in table1.ONE_LABEL_IS_CERTAIN:
+            found[method] = numpy_fixed(error, of_truth, config)
+        else:
+            found[method] = numpy_thresholds(margin, error, of_truth, config)
+    return found
+
+
+def numpy_queue(rng, config):
+    """The first labelers in a random order for each example: each is replaced by the last free."""
+    place = np.arange(config.budget, dtype=np.int32)
+    free = np.repeat(np.arange(config.num_labelers, dtype=np.int8), config.budget)
+    queue = np.empty((config.max_labels, config.budget), np.int8)
+    lots = rng.random(queue.shape, np.float32)
+    for n, lot in enumerate(lots):
+        num_free = config.num_labelers - n
+        chosen = (lot * np.float32(num_free)).astype(np.int32) * config.budget + place
+        queue[n] = free.take(chosen)
+        free[chosen] = free[(num_free - 1) * config.budget : num_free * config.budget]
+    return queue
+
+
+def numpy_fixed(error, of_truth, config):
+    found = []
+    for n, (error_then, of_truth_then) in enumerate(zip(error, of_truth, strict=True), start=1):
+        some = slice(config.budget // n)
+        found.append(mean_score(error_then[some], of_truth_then[some], config.budget))
+    return found
+
+
+def numpy_thresholds(margin, error, of_truth, config):
+    error, of_truth = error.ravel(), of_truth.ravel()
+    highest = running(np.maximum, np.abs(margin[:-1]))
+    place = np.arange(config.budget, dtype=np.int32)
+    found = []
+    for threshold in config.thresholds:
+        unsure = highest <= np.float32(threshold - 0.5)
+        more = unsure.view(np.int8).sum(axis=0, dtype=np.int8)  # labels after the first
+        before_last = more.cumsum(dtype=np.int32)
+        before_last += place
+        num_examples = before_last.searchsorted(config.budget)
+        at = more[:num_examples].astype(np.intp)
+        at *= config.budget
+        at += place[:num_examples]
+        found.append(mean_score(error.take(at), of_truth.take(at), config.budget))
+    return found
+
+
+def mean_score(error, of_truth, budget):
+    return Score(len(error), budget / len(error), error.mean(), 0.5 - of_truth.mean())
+
+
+def running(combine, rows):
+    """Every row combined with those before it, in place; NumPy's own `accumulate` is slower."""
+    for before, after in itertools.pairwise(rows):
+        combine(before, after, out=after)
+    return rows
+
+
+def by_loop(rng, low, high, config):
+    """One run of Table 1, label by label; every setting draws its own examples."""
+    accuracy = [rng.uniform(low, high) for _ in range(config.num_labelers)]
+    equal = [1.0] * config.num_labelers
+    votes = {  # what a labeler adds to its class, and to the total, if there is one
+        majority_vote.NAME: (equal, equal),
+        weighted_majority_vote.NAME: (accuracy, accuracy),
+        soft_vote.NAME: ([2 * a - 1 for a in accuracy], equal),
+        gtx.NAME: ([math.log(a / (1 - a)) for a in accuracy], None),
+    }
+    found = {}
+    for method, (weight, share) in votes.items():
+        fixed = method in table1.ONE_LABEL_IS_CERTAIN
+        found[method] = [
+            loop_collect(
+                rng,
+                accuracy,
+                weight,
+                share,
+                1.0 if fixed else setting,
+                setting if fixed else config.max_labels,
+                config.budget,
+            )
+            for setting in config.settings(method)
+        ]
+    return found
+
+
+def loop_collect(rng, accuracy, weight, share, threshold, max_labels, budget):
+    labelers = range(len(accuracy))
+    spent = num_examples = 0
+    wrong = absolute = 0.0
+    while True:
+        positive = rng.random() < 0.5
+        score = total = 0.0
+        for j in rng.sample(labelers, max_labels):
+            if spent == budget:
+                n = num_examples
+                return Score(n, budget / n, wrong / n, absolute / n)
+            spent += 1
+            says_positive = (rng.random() < accuracy[j]) == positive
+            score += weight[j] if says_positive else -weight[j]
+            if share is None:
+                prob = 1 / (1 + math.exp(-score))
+            else:
+                total += share[j]
+                prob = 0.5 + score / (2 * total)
+            if max(prob, 1 - prob) > threshold:
+                break
+        of_truth = prob if positive else 1 - prob
+        num_examples += 1
+        absolute += 1 - of_truth
+        wrong += 0.5 if of_truth == 0.5 else of_truth < 0.5
+
+
+def table2_rows():
+    config = table2.Config()
+    collect = jax.jit(table2.collect, static_argnames="budget")
+    for cohort, limits in COHORTS.items():
+        methods, queue = table2.draw(jax.random.key(0), *limits, config)
+        aggregator = methods[gtx.NAME]
+        weight, answers, truth = as_lists(aggregator.model.accuracy, queue)
+        size = (
+            f"{cohort.replace('_', ' ')} cohort, {config.num_examples} examples, "
+            f"{config.num_labelers} labelers, {config.budget} labels"
+        )
+        path = whole_run.class_prob_path(aggregator, queue)
+        policy = UncertaintySampling(queue.max_labels)
+        bought = whole_run.collect(policy, path, config.budget).num_labels
+        by_heap, _ = heap_collect(weight, answers, truth, config.budget)
+        assert np.abs(np.asarray(bought) - by_heap).sum() <= 0.01 * config.budget
+
+        ours, theirs = fastest(
+            functools.partial(collect, aggregator, queue, config.budget),
+            functools.partial(heap_collect, weight, answers, truth, config.budget),
+        )
+        yield row("Table 2, one collection with GTX", size, ours, "Python heap", theirs / ours)
+
+
+def as_lists(accuracy, queue):
+    """Log odds of each labeler; labelers and answers of each example as they come; true labels."""
+    accuracy = np.asarray(accuracy, np.float64)
+    labeler = np.argsort(np.asarray(queue.position), axis=0)
+    label = np.take_along_axis(np.asarray(queue.labels), labeler, axis=0)
+    answers = [
+        list(zip(*both, strict=True))
+        for both in zip(labeler.T.tolist(), label.T.tolist(), strict=True)
+    ]
+    log_odds = np.log(accuracy) - np.log1p(-accuracy)
+    return log_odds.tolist(), answers, np.asarray(queue.true_label).tolist()
+
+
+def heap_collect(weight, answers, truth, budget):
+    """Uncertainty sampling one label at a time: labels of each example, and its score."""
+    log_odds = [0.0] * len(answers)
+    num_labels = [0] * len(answers)
+    heap = [(-0.5, 0, i) for i in range(len(answers))]
+    heapq.heapify(heap)
+    for _ in range(budget):
+        _, n, i = heapq.heappop(heap)
+        j, label = answers[i][n]
+        log_odds[i] += weight[j] if label else -weight[j]
+        num_labels[i] = n + 1
+        if n + 1 < len(answers[i]):
+            heapq.heappush(heap, (-1 / (1 + math.exp(abs(log_odds[i]))), n + 1, i))
+    wrong = absolute = 0.0
+    for odds, label in zip(log_odds, truth, strict=True):
+        of_wrong = 1 / (1 + math.exp(odds if label else -odds))
+        absolute += of_wrong
+        wrong += 0.5 if of_wrong == 0.5 else of_wrong > 0.5
+    size = len(answers)
+    return num_labels, Score(size, budget / size, wrong / size, absolute / size)
+
+
+def memory_rows():
+    """Peak memory of a process that simulates Table 1: that of one run per core, however many."""
+    first = None
+    for runs in (10, 100):
+        code = f"from tests.benchmarks.collection import peak; print(*peak({runs}))"
+        output = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        seconds, peak_bytes = float(output.split()[0]), int(output.split()[1])
+        first = first or peak_bytes
+        size = f"{runs} runs of each of {len(COHORTS)} cohorts, {peak_bytes / 1e6:.0f} MB"
+        found = row("Table 1, peak memory", size, seconds, "memory of 10 runs", first / peak_bytes)
+        yield found | {"peak_bytes": peak_bytes}
+
+
+def peak(runs):
+    """Seconds of these runs of Table 1, and the most memory this process has held."""
+    simulate_run = functools.partial(table1.simulate_run, config=table1.Config())
+    seconds = fastest(every_run(simulate_run, runs), rounds=1)[0]
+    unit = 1 if sys.platform == "darwin" else 1024
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def growth_rows(most):
+    """Seconds by the number of runs; the exponent by least squares on log scales."""
+    sizes = [runs for runs in (10, 100, 1000, 10_000) if runs <= most]
+    for name, table in {"Table 1": table1, "Table 2": table2}.items():
+        simulate_run = functools.partial(table.simulate_run, config=table.Config())
+        seconds = [
+            fastest(every_run(simulate_run, runs), rounds=3 if runs < 1000 else 1)[0]
+            for runs in sizes
+        ]
+        exponent = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
+        size = f"{sizes[0]} to {sizes[-1]} runs of each of {len(COHORTS)} cohorts"
+        yield row(f"{name}, growth", size, seconds[-1], "linear growth: 1.0", exponent) | {
+            "seconds_by_runs": dict(zip(sizes, np.round(seconds, 4).tolist(), strict=True))
+        }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=100, help="of each cohort of Table 1")
+    parser.add_argument("--growth", action="store_true", help="time more and more runs")
+    parser.add_argument("--growth-to", type=int, default=1000, help="the most runs then")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    results = [
+        *memory_rows(),  # first: a child starts from the peak of the process that starts it
+        *table1_rows(options.runs),
+        *table2_rows(),
+        *(growth_rows(options.growth_to) if options.growth else ()),
+    ]
+    text = json.dumps({"machine": machine(), "results": results}, indent=2)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from gtx_bayes import Crowd, InputError, aggregate
+from gtx_bayes.collection import step_by_step
+from gtx_bayes.collection.next_labels import STRATEGIES, next_labels
+from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
+from gtx_bayes.labelers import OneCoin
+from gtx_bayes.simulation import simulate_queue
+
+KEY = jax.random.key(7)
+ANSWERS = pd.DataFrame(
+    {
+        "task": ["a", "a", "a", "b", "b", "c", "g", "g"],
+        "worker": ["u", "v", "w", "u", "v", "u", "u", "v"],
+        "label": ["yes", "yes", "yes", "yes", "no", "no", "yes", "yes"],
+    }
+)
+GOLD = pd.DataFrame({"task": ["g"], "label": ["yes"]})
+TASKS = pd.DataFrame({"task": ["d", "c", "b", "a", "g", "e"]})
+
+
+def result(method="majority-vote", answers=ANSWERS):
+    return aggregate(Crowd.from_frames(answers, GOLD), method)
+
+
+def tasks(found):
+    return list(found.examples["task"])
+
+
+def test_uncertainty_worked_by_hand():
+    """b is tied; then come c (one answer) and a (three), both certain for a majority."""
+    found = next_labels(KEY, result(), batch=5, strategy="uncertainty", max_labels=9)
+    assert tasks(found) == ["b", "c", "a"]
+    assert list(found.examples["num_labels"]) == [2, 1, 3]
+    assert list(found.examples["label"])[1:] == ["no", "yes"]
+    assert (found.num_open, found.num_done) == (3, 1)
+
+
+def test_unlabelled_tasks_are_most_uncertain_and_gold_is_never_named():
+    found = next_labels(KEY, result(), batch=9, max_labels=9, tasks=TASKS)
+    assert sorted(tasks(found)[:2]) == ["d", "e"]
+    assert tasks(found)[2:] == ["b", "c", "a"]
+    assert found.examples["label"][0] is None
+    assert found.num_done == 1
+
+
+def test_tasks_limit_what_is_offered():
+    found = next_labels(KEY, result(), batch=9, tasks=TASKS.head(2), max_labels=9)
+    assert tasks(found) == ["d", "c"]
+
+
+def test_streams_go_in_the_order_of_the_table():
+    found = next_labels(KEY, result(), batch=9, strategy="fixed", max_labels=3, tasks=TASKS)
+    assert tasks(found) == ["d", "c", "b", "e"]
+    found = next_labels(KEY, result(), batch=9, strategy="confidence-threshold", tasks=TASKS)
+    assert tasks(found) == ["d", "b", "e"]
+    assert (found.threshold, found.max_labels) == (0.95, 5)
+
+
+def test_the_cap_is_kept():
+    found = next_labels(KEY, result(), batch=9, max_labels=2, tasks=TASKS)
+    assert sorted(tasks(found)) == ["c", "d", "e"]
+    none = next_labels(KEY, result(), batch=9, max_labels=1)
+    assert tasks(none) == []
+    assert (none.num_open, none.num_done) == (0, 4)
+
+
+def test_labelers_are_the_cap_where_none_is_given():
+    found = next_labels(KEY, result(), batch=9)
+    assert found.max_labels == 3
+    assert tasks(found) == ["b", "c"]
+
+
+def test_risk_target_accepts_the_most_confident():
+    fit = result("gtx-bayes")
+    uncertain = 1 - np.asarray(fit.class_probs).max(axis=1)[:3]
+    assert list(np.argsort(uncertain)) == [0, 2, 1]
+    for target, expected in [
+        (float(uncertain[0]) * 1.01, {"b", "c"}),
+        (float(uncertain[[0, 2]].mean()) * 1.01, {"b"}),
+        (float(uncertain.mean()) * 1.01, set()),
+    ]:
+        found = next_labels(KEY, fit, batch=9, risk=target, max_labels=9)
+        assert set(tasks(found)) == expected
+
+
+def test_ties_are_broken_by_lot_and_stay_when_tasks_are_added():
+    many = pd.DataFrame({"task": [f"t{i}" for i in range(40)]})
+    order = tasks(next_labels(KEY, None, batch=40, tasks=many))
+    assert sorted(order) == sorted(many["task"])
+    assert order != list(many["task"])
+    more = pd.DataFrame({"task": [f"t{i}" for i in range(60)]})
+    longer = tasks(next_labels(KEY, None, batch=60, tasks=more))
+    assert [t for t in longer if t in set(many["task"])] == order
+    other = tasks(next_labels(jax.random.key(8), None, batch=40, tasks=many))
+    assert other != order
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_collects_to_the_end_from_tables_alone(strategy):
+    """Labels bought one by one as named: each call sees nothing but the tables, none is bought
+    beyond the cap, and the end comes when all have reached it or are confident."""
+    queue = simulate_queue(KEY, OneCoin(jnp.array([0.6, 0.75, 0.9]), 2), 5)
+    every = pd.DataFrame({"task": [f"t{i}" for i in range(5)]})
+    bought = dict.fromkeys(range(5), 0)
+    rows = []
+    for _ in range(20):
+        fit = None
+        if rows:
+            frame = pd.DataFrame(rows, columns=["task", "worker", "label"])
+            fit = aggregate(Crowd.from_frames(frame, classes=[0, 1]), "gtx-bayes")
+        found = next_labels(
+            KEY, fit, batch=1, strategy=strategy, max_labels=2, tasks=every, threshold=None
+        )
+        if found.examples.empty:
+            break
+        i = int(found.examples["task"][0][1:])
+        j = int(np.flatnonzero(np.asarray(queue.position[:, i]) == bought[i])[0])
+        rows.append((f"t{i}", f"w{j}", int(queue.labels[j, i])))
+        bought[i] += 1
+    assert found.num_open == 0
+    assert found.num_done == 5
+    assert max(bought.values()) <= 2
+    if strategy != "confidence-threshold":
+        assert set(bought.values()) == {2}
+
+
+def test_buys_in_the_order_of_the_step_engine():
+    """Majority votes, tasks in an order of lots known to both: the same purchases one by one."""
+    queue = simulate_queue(KEY, OneCoin(jnp.full(3, 0.75), 2), 6)
+    method = result().fit.aggregator
+    every = [f"t{i}" for i in range(6)]
+    first = tasks(next_labels(KEY, None, batch=6, tasks=pd.DataFrame({"task": every})))
+    order = np.array([every.index(task) for task in first])
+    shuffled = jax.tree.map(lambda x: x[..., order], queue)
+    _, steps = step_by_step.collect(UncertaintySampling(3), method, shuffled, 18)
+    expected = [every[order[i]] for i in np.asarray(steps)]
+    rows, bought, got = [], dict.fromkeys(every, 0), []
+    for _ in range(18):
+        fit = None
+        if rows:
+            frame = pd.DataFrame(rows, columns=["task", "worker", "label"])
+            fit = aggregate(Crowd.from_frames(frame, classes=[0, 1]), "majority-vote")
+        found = next_labels(KEY, fit, batch=1, tasks=pd.DataFrame({"task": every}), max_labels=3)
+        task = found.examples["task"][0]
+        i = every.index(task)
+        j = int(np.flatnonzero(np.asarray(queue.position[:, i]) == bought[task])[0])
+        rows.append((task, f"w{j}", int(queue.labels[j, i])))
+        bought[task] += 1
+        got.append(task)
+    assert got == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategy": "best"}, "there is no strategy 'best'"),
+        ({"batch": 0}, "the batch is 0"),
+        ({"max_labels": 0}, "max_labels is 0"),
+        ({"threshold": 1.5}, "the threshold is 1.5"),
+        ({"risk": -0.1}, "the risk is -0.1"),
+        ({"threshold": 0.9, "risk": 0.1}, "a threshold and a risk target"),
+        ({"strategy": "fixed", "threshold": 0.9}, "gives every example the same number"),
+        ({"tasks": pd.DataFrame({"task": ["x", "y"]})}, "none of the 2 tasks has an answer"),
+        ({"tasks": pd.DataFrame({"name": ["a"]})}, "no column holds the example"),
+    ],
+)
+def test_bad_input(options, message):
+    with pytest.raises(InputError, match=message):
+        next_labels(KEY, result(), **{"batch": 1, **options})
+
+
+def test_nothing_to_choose_from():
+    with pytest.raises(InputError, match="neither answers nor tasks"):
+        next_labels(KEY, None, batch=1)

@@ -1,0 +1,117 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gtx_bayes.aggregation.gtx import Gtx
+from gtx_bayes.collection import whole_run
+from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
+from gtx_bayes.collection.optimal import MAX_LABELERS, least_error, stopping_curve
+from gtx_bayes.collection.whole_run import at_count, class_prob_path
+from gtx_bayes.labelers import OneCoin
+from gtx_bayes.simulation import simulate_queue
+
+
+def every_stopping_rule(accuracy):
+    """(error, labels) of each of the 2**19 rules for three labelers, state by state in NumPy.
+
+    A state is a tuple of answers, None for a labeler who has not come; a rule says for every
+    state without all answers whether to go on.
+    """
+    states = list(itertools.product([None, 0, 1], repeat=3))
+    joint = {
+        s: np.array(
+            [
+                0.5
+                * np.prod(
+                    [
+                        1.0 if a is None else (p if a == y else 1 - p)
+                        for a, p in zip(s, accuracy, strict=True)
+                    ]
+                )
+                for y in range(2)
+            ]
+        )
+        for s in states
+    }
+    undecided = [s for s in states if None in s]
+    rules = np.arange(2 ** len(undecided))
+    error, labels = {}, {}
+    for s in sorted(states, key=lambda s: s.count(None)):
+        stop = np.full(rules.size, joint[s].min())
+        if None not in s:
+            error[s], labels[s] = stop, np.zeros(rules.size)
+            continue
+        left = [j for j in range(3) if s[j] is None]
+        after = [(*s[:j], a, *s[j + 1 :]) for j in left for a in (0, 1)]
+        go = (rules >> undecided.index(s)) & 1 == 1
+        error[s] = np.where(go, sum(error[t] for t in after) / len(left), stop)
+        more = sum(labels[t] for t in after) / len(left) + joint[s].sum()
+        labels[s] = np.where(go, more, 0.0)
+    return error[None, None, None], labels[None, None, None]
+
+
+@pytest.mark.parametrize("accuracy", [(0.6, 0.75, 0.9), (0.8, 0.8, 0.8), (0.3, 0.55, 1.0)])
+def test_bound_is_the_lower_hull_of_every_rule(accuracy):
+    """Mixing rules reaches exactly the lower convex hull of their (labels, error)."""
+    error, labels = every_stopping_rule(accuracy)
+    labels, at = np.unique(labels.round(9), return_inverse=True)
+    lowest = np.full(labels.size, np.inf)
+    np.minimum.at(lowest, at, error)
+    for budget in (0.0, 0.4, 1.0, 1.3, 1.7, 2.2, 3.0):
+        # A hull is the highest of its supporting lines.
+        slopes = np.linspace(0.0, 0.5, 2001)
+        supports = np.array([(lowest + slope * labels).min() for slope in slopes])
+        expected = (supports - slopes * budget).max()
+        got = float(least_error(jnp.array(accuracy), budget).error)
+        assert got == pytest.approx(expected, abs=2e-4)
+        assert got >= expected - 2e-6  # the grid of slopes can only fall short of the hull
+
+
+def test_ends_worked_by_hand():
+    """No label: a coin. All three: the majority's error where accuracies are equal."""
+    accuracy = jnp.full(3, 0.8)
+    assert float(least_error(accuracy, 0.0).error) == pytest.approx(0.5, abs=1e-6)
+    assert float(least_error(accuracy, 3.0).error) == pytest.approx(
+        0.2**3 + 3 * 0.2**2 * 0.8, abs=1e-6
+    )
+    assert float(least_error(accuracy, 1.0).error) == pytest.approx(0.2, abs=1e-6)
+
+
+def test_bound_is_convex_and_falls(key):
+    accuracy = jax.random.uniform(key, (6,), minval=0.6, maxval=0.95)
+    bounds = np.asarray(jax.vmap(lambda k: least_error(accuracy, k).error)(jnp.linspace(0, 6, 25)))
+    assert (np.diff(bounds) <= 1e-6).all()
+    assert (np.diff(bounds, 2) >= -1e-5).all()
+
+
+def test_no_threshold_beats_the_bound(key):
+    accuracy = jax.random.uniform(key, (7,), minval=0.55, maxval=0.95)
+    error, labels = stopping_curve(accuracy, jnp.linspace(0.5, 0.999, 30), 7)
+    bound = jax.vmap(lambda k: least_error(accuracy, k).error)(labels)
+    assert (np.asarray(error) >= np.asarray(bound) - 1e-6).all()
+
+
+def test_stopping_curve_against_simulation(key):
+    """The exact curve lies within the simulation's error, and the cap is kept."""
+    accuracy, num_examples = jnp.array([0.6, 0.7, 0.8, 0.9, 0.95]), 40_000
+    thresholds = jnp.array([0.8, 0.95])
+    queue = simulate_queue(key, OneCoin(accuracy, 2), num_examples)
+    path = class_prob_path(Gtx(OneCoin(accuracy, 2)), queue)
+    for cap in (2, 5):
+        error, labels = stopping_curve(accuracy, thresholds, cap)
+        for at, threshold in enumerate(thresholds):
+            n = whole_run.num_wanted(ConfidenceThreshold(threshold, cap), path)
+            wrong = at_count(path.argmax(axis=2) != queue.true_label, n)
+            se = np.sqrt(float(error[at]) / num_examples)
+            assert float(jnp.mean(wrong)) == pytest.approx(float(error[at]), abs=5 * se)
+            assert float(jnp.mean(n)) == pytest.approx(
+                float(labels[at]), abs=5 * float(jnp.std(n)) / num_examples**0.5
+            )
+
+
+def test_too_many_labelers():
+    with pytest.raises(ValueError, match="13 labelers have 3\\*\\*13 states"):
+        least_error(jnp.full(MAX_LABELERS + 1, 0.8), 3.0)
