@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types pytest test-slow test-gpu format docs bench real-crowds clean
+.PHONY: help demo test lint types pytest test-slow test-gpu format docs bench real-crowds paper clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint format  check or mend the layout of the code"
 	@echo "make docs         build the documentation into build/docs"
 	@echo "make bench        measure speed, JSON into build/bench.json"
+	@echo "make paper        repeat the paper's simulations: build/paper, and the tables of the docs"
 	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
 
 $(BIN)/python:
@@ -70,6 +71,15 @@ docs: $(VENV)/.docs
 
 bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.kernels --peers .venv-peers/bin/python --output build/bench.json
+	$(BIN)/python -m tests.benchmarks.collection --growth --output build/bench_collection.json
+
+paper: $(VENV)/.test
+	for name in table1 table2 figure1 figure2 assessment optimality; do \
+		$(BIN)/gtx-bayes reproduce $$name --output build/paper || exit 1; \
+	done
+	$(BIN)/gtx-bayes plan --target-error 0.05 --num-examples 10000 --output build/paper
+	cp build/paper/*.png docs/images
+	$(BIN)/python -m tests.benchmarks.paper build/paper --output docs/reproducing_tables.md
 
 real-crowds: $(VENV)/.test
 	@test -n "$(DATA)" || { echo "Say where the crowds are: make real-crowds DATA=FOLDER"; exit 1; }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gtx_bayes.aggregation.weighted_majority_vote import (
         WeightedMajorityVote as WeightedMajorityVote,
     )
+    from gtx_bayes.collection.next_labels import next_labels as next_labels
     from gtx_bayes.crowd import Crowd as Crowd
     from gtx_bayes.decisions import confidence as confidence
     from gtx_bayes.decisions import hard_label as hard_label
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from gtx_bayes.posterior import no_evidence as no_evidence
     from gtx_bayes.posterior import update as update
     from gtx_bayes.simulation import simulate_crowd as simulate_crowd
+    from gtx_bayes.simulation import simulate_queue as simulate_queue
 
 _HOME = {
     "Aggregation": "aggregation.aggregate",
@@ -69,9 +71,11 @@ _HOME = {
     "gold_counts": "inference.gold_counts",
     "hard_label": "decisions",
     "match_truth": "evaluation",
+    "next_labels": "collection.next_labels",
     "no_evidence": "posterior",
     "read_crowd": "io.readers",
     "simulate_crowd": "simulation",
+    "simulate_queue": "simulation",
     "uncertainty": "decisions",
     "update": "posterior",
 }

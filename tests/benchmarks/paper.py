@@ -1,0 +1,156 @@
+"""The paper's tables beside ours, as Markdown, from what `gtx-bayes reproduce` wrote.
+
+    python -m tests.benchmarks.paper FOLDER --output docs/reproducing_tables.md
+
+FOLDER holds table1.json, table2.json, assessment.json and optimality.json. `make paper` makes them
+all and calls this.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+COHORTS = {"accurate": "U(.8, 1)", "less_accurate": "U(.6, .9)"}
+
+
+def percent(cell, digits=2):
+    spread = f" ± {100 * cell['se']:.{digits}f}" if cell["se"] else ""
+    return f"{100 * cell['mean']:.{digits}f}{spread}"
+
+
+def printed(cell, digits=2):
+    return f"{100 * cell['paper']:.{digits}f} ± {100 * cell['paper_se']:.{digits}f}"
+
+
+def z(cell):
+    return "equal" if cell["z"] == 0 and not cell["se"] else f"{cell['z']:+.1f}"
+
+
+def table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def table1(record):
+    """Every printed cell with its z-score; the misprint with both."""
+    rows = []
+    for row in record["rows"]:
+        if not row["paper_setting"]:
+            continue
+        n, k = row["num_examples"], row["labels_per_example"]
+        setting = "5 labels" if row["threshold"] is None else f"τ = {row['threshold']:g}"
+        z_n = z(n)
+        if n.get("paper_misprint"):
+            z_n = f"{z(n)}; **misprint**, {n['paper_implied']:.0f} implied: {n['z_implied']:+.1f}"
+        rows += [
+            [
+                f"{COHORTS[row['cohort']]}, `{row['method']}`, {setting}",
+                f"{percent(row['error'])} · {printed(row['error'])} · {z(row['error'])}",
+                f"{percent(row['mae'])} · {printed(row['mae'])} · {z(row['mae'])}",
+                f"{n['mean']:.0f} ± {n['se']:.0f} · {n['paper']:.0f} ± {n['paper_se']:.0f} · {z_n}",
+                f"{k['mean']:.2f} · {k['paper']:.2f} · {z(k)}",
+            ]
+        ]
+    header = ["cohort, method, setting", "error %", "MAE %", "N", "labels per example"]
+    return table(header, rows)
+
+
+def thresholds(record):
+    """Mean error in percent over the whole curve in the threshold."""
+    lines = []
+    for cohort in COHORTS:
+        for method in ("gtx", "soft-vote"):
+            rows = [
+                row
+                for row in record["rows"]
+                if (row["cohort"], row["method"]) == (cohort, method)
+            ]
+            lines.append([f"{COHORTS[cohort]}, `{method}`", *(_best(row) for row in rows)])
+    header = ["τ", *(f"{row['threshold']:.2f}"[1:] for row in rows)]
+    return table(header, lines)
+
+
+def _best(row):
+    text = f"{100 * row['error']['mean']:.2f}"
+    return f"**{text}**" if row["best"] else text
+
+
+def table2(record):
+    rows = [
+        [
+            f"{COHORTS[row['cohort']]}, `{row['method']}`",
+            f"{percent(row['error'])} · {printed(row['error'])} · {z(row['error'])}",
+            f"{percent(row['mae'])} · {printed(row['mae'])} · {z(row['mae'])}",
+        ]
+        for row in record["rows"]
+    ]
+    return table(["cohort, method", "error %", "MAE %"], rows)
+
+
+def assessment(record, strategy):
+    """Error in percent by method and number of gold answers."""
+    sizes = sorted({row["gold_per_labeler"] for row in record["rows"]} - {None})
+    lines = []
+    for cohort in COHORTS:
+        for method in ("gtx", "beta", "gtx-bayes"):
+            cells = {
+                row["gold_per_labeler"]: row["error"]
+                for row in record["rows"]
+                if (row["cohort"], row["strategy"], row["method"]) == (cohort, strategy, method)
+            }
+            shown = ["-" if cells[m]["mean"] is None else percent(cells[m]) for m in sizes]
+            lines.append([f"{COHORTS[cohort]}, `{method}`", *shown, ""])
+        known = next(
+            row
+            for row in record["rows"]
+            if (row["cohort"], row["strategy"], row["method"])
+            == (cohort, strategy, "known-accuracy")
+        )
+        lines[-3][-1] = percent(known["error"])
+    return table(["m", *map(str, sizes), "known"], lines)
+
+
+def optimality(record):
+    rows = []
+    for row in record["rows"]:
+        ratio = row["ratio"]
+        rows.append(
+            [
+                f"{COHORTS[row['cohort']]}, {row['strategy']}, `{row['method']}`",
+                f"{row['labels_per_example']['mean']:.2f}",
+                percent(row["bound"], 3),
+                percent(row["error"], 3),
+                f"{ratio['mean']:.3f} ± {ratio['se']:.3f}",
+            ]
+        )
+    header = ["cohort, strategy, method", "labels", "least error %", "error %", "ratio"]
+    return table(header, rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args()
+    names = ("table1", "table2", "assessment", "optimality")
+    found = {n: json.loads((options.folder / f"{n}.json").read_text()) for n in names}
+    parts = {
+        f"Table 1, {found['table1']['runs']} runs: ours · the paper's · z": table1(found["table1"]),
+        "Error % of Table 1 by threshold, the best in bold": thresholds(found["table1"]),
+        f"Table 2, {found['table2']['runs']} runs: ours · the paper's · z": table2(found["table2"]),
+        f"Confidence threshold .99, error % by gold answers, {found['assessment']['runs']} runs": (
+            assessment(found["assessment"], "confidence-threshold")
+        ),
+        "Uncertainty sampling, error % by gold answers": assessment(
+            found["assessment"], "uncertainty"
+        ),
+        f"Distance from the least possible error, {found['optimality']['runs']} cohorts": (
+            optimality(found["optimality"])
+        ),
+    }
+    text = "\n\n".join(f"### {title}\n\n{body}" for title, body in parts.items())
+    options.output.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
