@@ -131,16 +131,16 @@ def test_collects_to_the_end_from_tables_alone(strategy):
 
 def test_buys_in_the_order_of_the_step_engine():
     """Majority votes, tasks in an order of lots known to both: the same purchases one by one."""
-    queue = simulate_queue(KEY, OneCoin(jnp.full(3, 0.75), 2), 6)
+    queue = simulate_queue(KEY, OneCoin(jnp.full(3, 0.75), 2), 4)
     method = result().fit.aggregator
-    every = [f"t{i}" for i in range(6)]
-    first = tasks(next_labels(KEY, None, batch=6, tasks=pd.DataFrame({"task": every})))
+    every = [f"t{i}" for i in range(4)]
+    first = tasks(next_labels(KEY, None, batch=4, tasks=pd.DataFrame({"task": every})))
     order = np.array([every.index(task) for task in first])
     shuffled = jax.tree.map(lambda x: x[..., order], queue)
-    _, steps = step_by_step.collect(UncertaintySampling(3), method, shuffled, 18)
+    _, steps = step_by_step.collect(UncertaintySampling(3), method, shuffled, 12)
     expected = [every[order[i]] for i in np.asarray(steps)]
     rows, bought, got = [], dict.fromkeys(every, 0), []
-    for _ in range(18):
+    for _ in range(12):
         fit = None
         if rows:
             frame = pd.DataFrame(rows, columns=["task", "worker", "label"])

@@ -194,6 +194,11 @@ def plot(study: Study) -> Figure:
             ax.annotate(f"{x:.3g}", (x, y), xytext=(0, 6), textcoords="offset points", fontsize=8)
         ax.axvline(1.0, color="#9aa5b1", linestyle="--")
         ax.set_xscale("log")
+        ax.minorticks_off()
+        highest = ax.get_xlim()[1]
+        fine, coarse = (1, 1.2, 1.5, 2, 2.5, 3), (1, 2, 5, 10, 20, 50)
+        ticks = [t for t in (fine if highest < 4 else coarse) if t <= highest]
+        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
         ax.set_yticks(at, [f"{row['strategy']}, {row['method']}" for row in rows])
         ax.set_title(COHORT_TITLES[cohort], loc="left", fontsize=10)
         ax.set_xlabel("error over the least possible")

@@ -308,6 +308,10 @@ def plot(plan: Plan, config: Config) -> Figure:
     if plan.best is not None:
         right.plot(plan.best["cost"], 100 * plan.best["error"], "*", color="#b03a2e", markersize=14)
     right.set_yscale("log")
+    right.minorticks_off()
+    low, high = right.get_ylim()
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 30, 50) if low <= t <= high]
+    right.set_yticks(ticks, [f"{t:g}" for t in ticks])
     right.set_xlabel("cost")
     right.set_ylabel("error, %")
     right.set_title("What a cost buys, by gold answers per labeler", loc="left", fontsize=10)

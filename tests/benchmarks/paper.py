@@ -61,9 +61,7 @@ def thresholds(record):
     for cohort in COHORTS:
         for method in ("gtx", "soft-vote"):
             rows = [
-                row
-                for row in record["rows"]
-                if (row["cohort"], row["method"]) == (cohort, method)
+                row for row in record["rows"] if (row["cohort"], row["method"]) == (cohort, method)
             ]
             lines.append([f"{COHORTS[cohort]}, `{method}`", *(_best(row) for row in rows)])
     header = ["τ", *(f"{row['threshold']:.2f}"[1:] for row in rows)]

@@ -1,0 +1,195 @@
+"""The commands that collect labels, reproduce the paper and plan, from outside."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.test_cli import call
+
+pytestmark = pytest.mark.end_to_end
+
+ANSWERS = pd.DataFrame(
+    {
+        "task": ["a", "a", "a", "b", "b", "c", "g", "g"],
+        "worker": ["u", "v", "w", "u", "v", "u", "u", "v"],
+        "label": ["yes", "yes", "yes", "yes", "no", "no", "yes", "yes"],
+    }
+)
+
+
+@pytest.fixture
+def tables(tmp_path):
+    ANSWERS.to_csv(tmp_path / "labels.csv", index=False)
+    pd.DataFrame({"task": ["g"], "label": ["yes"]}).to_csv(tmp_path / "gold.csv", index=False)
+    pd.DataFrame({"task": ["d", "c", "b", "a", "g"]}).to_csv(tmp_path / "tasks.csv", index=False)
+    return tmp_path
+
+
+class TestNext:
+    def call(self, tables, *more):
+        return call("next", tables / "labels.csv", "--gold", tables / "gold.csv", *more)
+
+    def test_json(self, tables):
+        run = self.call(
+            tables, "--tasks", tables / "tasks.csv", "--batch", 3, "--max-labels", 9, "--json"
+        )
+        assert run.exit_code == 0, run.output
+        record = json.loads(run.stdout)
+        assert [row["task"] for row in record["examples"]][:2] in (["d", "b"], ["b", "d"])
+        assert {row["task"]: row["label"] for row in record["examples"]}["d"] is None
+        assert (record["strategy"], record["method"]) == ("uncertainty", "gtx-bayes")
+        assert (record["num_open"], record["num_done"], record["max_labels"]) == (4, 1, 9)
+
+    def test_table_and_file(self, tables):
+        run = self.call(tables, "--batch", 2, "--output", tables / "next.csv", "--max-labels", 9)
+        assert run.exit_code == 0, run.output
+        assert "To label next (uncertainty)" in run.stdout
+        assert "3 examples want a label, 1 do not." in run.stdout
+        batch = pd.read_csv(tables / "next.csv")
+        assert list(batch.columns) == ["task", "num_labels", "label", "confidence"]
+        assert list(batch["task"]) == ["b", "c"]
+
+    def test_nothing_left(self, tables):
+        run = self.call(tables, "--max-labels", 1)
+        assert run.exit_code == 0
+        assert "All 4 examples have reached the stop rule: nothing to label." in run.stdout
+        assert json.loads(self.call(tables, "--max-labels", 1, "--json").stdout)["examples"] == []
+
+    def test_before_the_first_answer(self, tables):
+        (tables / "labels.csv").write_text("task,worker,label\n")
+        run = call("next", tables / "labels.csv", "--tasks", tables / "tasks.csv", "--batch", 9)
+        assert run.exit_code == 0, run.output
+        assert "5 examples want a label, 0 do not." in run.stdout
+        run = call("next", tables / "labels.csv")
+        assert run.exit_code == 2
+        assert "the table has no rows" in run.stderr
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--strategy", "best"], "there is no strategy 'best'"),
+            (["--method", "best"], "there is no method 'best'"),
+            (["--threshold", "0.9", "--risk", "0.1"], "a threshold and a risk target"),
+            (["--strategy", "fixed", "--risk", "0.1"], "gives every example the same number"),
+            (["--output", "next.doc"], "the ending '.doc' names no known format"),
+            (["--tasks", "nowhere.csv"], "there is no such file"),
+        ],
+    )
+    def test_bad_input(self, tables, options, message):
+        run = self.call(tables, *options)
+        assert run.exit_code == 2
+        assert message in run.stderr
+        assert not (tables / "next.doc").exists()
+
+    def test_collects_a_real_crowd(self, data_folder, tmp_path):
+        """bluebirds replayed: from tables alone, in batches, no task beyond the cap, to the end."""
+        folder = data_folder / "crowd" / "bluebirds"
+        every = pd.read_csv(folder / "labels.csv", dtype=str).sample(frac=1.0, random_state=0)
+        every["place"] = every.groupby("task").cumcount()
+        gold = pd.read_csv(folder / "gold.csv", dtype=str).head(11)
+        gold.to_csv(tmp_path / "gold.csv", index=False)
+        pd.DataFrame({"task": sorted(every["task"].unique())}).to_csv(
+            tmp_path / "tasks.csv", index=False
+        )
+        bought = every[every["task"].isin(gold["task"])]
+        counts = dict.fromkeys(set(every["task"]) - set(gold["task"]), 0)
+        for _ in range(20):
+            bought[["task", "worker", "label"]].to_csv(tmp_path / "labels.csv", index=False)
+            run = call(
+                *("next", tmp_path / "labels.csv", "--gold", tmp_path / "gold.csv"),
+                *("--tasks", tmp_path / "tasks.csv", "--batch", 97, "--json"),
+                *("--strategy", "confidence-threshold", "--threshold", 0.9, "--max-labels", 4),
+            )
+            assert run.exit_code == 0, run.output
+            found = [row["task"] for row in json.loads(run.stdout)["examples"]]
+            if not found:
+                break
+            assert len(set(found)) == len(found)
+            assert not set(found) & set(gold["task"])
+            for task in found:
+                counts[task] += 1
+            wanted = every[every["task"].isin(found)]
+            arrived = wanted[wanted["place"] == wanted["task"].map(counts) - 1]
+            assert len(arrived) == len(found)
+            bought = pd.concat([bought, arrived])
+        assert not found
+        assert max(counts.values()) == 4
+        assert min(counts.values()) >= 1
+
+
+class TestReproduce:
+    def test_table1(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("mine")
+        run = call("reproduce", "table1", "--output", tmp_path, "--runs", 2)
+        assert run.exit_code == 0, run.output
+        names = {path.name for path in tmp_path.iterdir()}
+        assert names == {"notes.txt", "table1.json", "table1.csv", "table1.png"}
+        record = json.loads((tmp_path / "table1.json").read_text())
+        assert (record["name"], record["runs"], record["seed"]) == ("table1", 2, 0)
+        settings = [
+            (row["cohort"], row["method"], row["threshold"], row["best"]) for row in record["rows"]
+        ]
+        assert len(settings) == 2 * (15 + 15 + 5 + 5)
+        assert sum(best for *_, best in settings) == 8
+        assert "is a misprint: its own row implies 5455" in run.stdout
+        table = pd.read_csv(tmp_path / "table1.csv")
+        assert len(table) == len(settings)
+        assert {"error", "error_se", "error_paper", "error_z"} <= set(table.columns)
+        again = call("reproduce", "table1", "--output", tmp_path, "--runs", 2, "--json")
+        assert json.loads(again.stdout)["rows"] == record["rows"]
+
+    def test_foreign_files_are_not_replaced(self, tmp_path):
+        (tmp_path / "table2.json").write_text("{}")
+        run = call("reproduce", "table2", "--output", tmp_path, "--runs", 1)
+        assert run.exit_code == 2
+        assert "holds a 'table2.json' that is no result of gtx-bayes reproduce" in run.stderr
+        assert (tmp_path / "table2.json").read_text() == "{}"
+
+    def test_unknown_name(self, tmp_path):
+        run = call("reproduce", "table3", "--output", tmp_path / "out")
+        assert run.exit_code == 2
+        assert "table3" in run.stderr
+
+
+class TestPlan:
+    def test_writes_what_it_says(self, tmp_path):
+        run = call(
+            *("plan", "--target-error", 0.2, "--num-examples", 500, "--num-labelers", 4),
+            *("--runs", 3, "--output", tmp_path / "plan", "--json"),
+        )
+        assert run.exit_code == 0, run.output
+        record = json.loads(run.stdout)
+        assert record["reachable"]
+        assert record["best"] in record["rows"]
+        assert record["best"]["error"] <= 0.2
+        assert {path.name for path in (tmp_path / "plan").iterdir()} == {
+            "plan.json",
+            "plan.csv",
+            "plan.png",
+        }
+        assert np.isclose(record["prior"]["a"] / sum(record["prior"].values()), 0.75)
+
+    def test_out_of_reach(self):
+        run = call(
+            *("plan", "--target-error", 1e-6, "--num-examples", 50, "--num-labelers", 3),
+            *("--runs", 2, "--prior", "18,6"),
+        )
+        assert run.exit_code == 0
+        assert "No setting reaches it. The lowest error is" in " ".join(run.stdout.split())
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--target-error", 0.9], "the target error is out of range"),
+            (["--accuracy", "0.9"], "'0.9' is no pair of numbers"),
+            (["--accuracy", "0.9,0.6"], "no range of accuracies"),
+            (["--prior", "0,1"], "a and b must be above 0"),
+            (["--cost-per-label", 0], "the cost per label is out of range"),
+        ],
+    )
+    def test_bad_input(self, options, message):
+        run = call("plan", "--target-error", 0.1, "--num-examples", 10, *options)
+        assert run.exit_code == 2
+        assert message in run.stderr
