@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
+from gtx_bayes.labels import MISSING
+
 _TIE_ULPS = 8
 """Classes this close to the best, in units of rounding, are tied: sums in another order differ."""
 
@@ -44,10 +46,11 @@ def uncertainty(
 def prob_of_truth(
     class_probs: Float[Array, "*examples num_classes"], true_label: Int[Array, "*examples"]
 ) -> Float[Array, "*examples"]:
-    """Probability of the true class."""
+    """Probability of the true class; 0 where it is `MISSING`."""
     if class_probs.shape[-1] > _FEW_CLASSES:
         index = true_label[..., None].astype(jnp.int32)
-        return jnp.take_along_axis(class_probs, index, axis=-1)[..., 0]
+        found = jnp.take_along_axis(class_probs, jnp.maximum(index, 0), axis=-1)[..., 0]
+        return jnp.where(true_label == MISSING, 0.0, found)
     first, *columns = jnp.unstack(class_probs, axis=-1)
     found = jnp.where(true_label == 0, first, 0.0)
     for k, column in enumerate(columns, start=1):

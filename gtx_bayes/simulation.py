@@ -112,14 +112,27 @@ def simulate_crowd(
 def assess(
     key: Key[Array, ""],
     model: AbstractLabelerModel,
-    num_gold: int,
+    sizes: tuple[int, ...],
     *,
     class_balance: Float[Array, " num_classes"] | None = None,
 ) -> GoldCounts:
-    """How labelers fare who all answer the same `num_gold` gold examples (paper, sec. 2.2)."""
-    gold = simulate_crowd(key, model, num_gold, model.num_labelers, class_balance=class_balance)
-    num_correct = jnp.sum(gold.labels == gold.true_label, axis=1, dtype=jnp.int32)
-    return GoldCounts(num_correct, jnp.full(model.num_labelers, num_gold, jnp.int32))
+    """How labelers fare who all answer the same gold examples (paper, sec. 2.2).
+
+    Args:
+        key: random key.
+        model: the labelers.
+        sizes: numbers of gold examples; a larger assessment contains the smaller ones.
+        class_balance: probability of each class; even when absent.
+
+    Returns:
+        Counts of shape (number of sizes, number of labelers).
+    """
+    num_labelers = model.num_labelers
+    gold = simulate_crowd(key, model, max(sizes), num_labelers, class_balance=class_balance)
+    right = jnp.cumsum(gold.labels == gold.true_label, axis=1, dtype=jnp.int32)
+    right = jnp.concatenate([jnp.zeros((num_labelers, 1), jnp.int32), right], axis=1)
+    num_gold = jnp.asarray(sizes, jnp.int32)
+    return GoldCounts(right[:, num_gold].T, jnp.tile(num_gold[:, None], (1, num_labelers)))
 
 
 def uniform_cohort(

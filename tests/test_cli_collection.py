@@ -65,6 +65,28 @@ class TestNext:
         run = call("next", tables / "labels.csv")
         assert run.exit_code == 2
         assert "the table has no rows" in run.stderr
+        run = self.call(tables, "--tasks", tables / "tasks.csv", "--batch", 9, "--json")
+        assert sorted(row["task"] for row in json.loads(run.stdout)["examples"]) == list("abcd")
+        run = self.call(tables, "--tasks", tables / "tasks.csv", "--method", "best")
+        assert run.exit_code == 2
+
+    def test_gold_without_answers_is_a_note(self, tables):
+        ANSWERS.head(6).to_csv(tables / "labels.csv", index=False)
+        run = self.call(tables, "--tasks", tables / "tasks.csv", "--batch", 9, "--json")
+        assert run.exit_code == 0, run.output
+        record = json.loads(run.stdout)
+        assert sorted(row["task"] for row in record["examples"]) == list("abcd")
+        assert "no gold example has an answer yet" in record["warnings"][0]
+
+    def test_the_column_of_the_tasks(self, tables):
+        for name in ("labels", "tasks"):
+            table = pd.read_csv(tables / f"{name}.csv").rename(columns={"task": "img"})
+            table.to_csv(tables / f"{name}.csv", index=False)
+        run = self.call(
+            tables, "--tasks", tables / "tasks.csv", "--task-column", "img", "--batch", 9, "--json"
+        )
+        assert run.exit_code == 0, run.output
+        assert json.loads(run.stdout)["num_open"] == 4
 
     @pytest.mark.parametrize(
         ("options", "message"),

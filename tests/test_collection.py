@@ -95,7 +95,20 @@ def test_counted_in_a_stream_are_the_finished_at_every_budget(key):
         at_once = whole_run.collect(rule, path, budget)
         np.testing.assert_array_equal(at_once.counted, by_steps.counted)
         assert (np.diff(np.asarray(at_once.counted).astype(int)) <= 0).all()
-        assert budget > 9 or not at_once.counted.all()
+        assert budget > 4 or not at_once.counted.all()
+
+
+@pytest.mark.parametrize("policy", ["confidence-threshold", "uncertainty"])
+def test_the_engines_agree_on_queues_shorter_than_the_cap(policy, key):
+    queue = simulate_queue(key, OneCoin(jnp.array([0.6, 0.7, 0.75, 0.8]), 2), 5, max_labels=2)
+    method, rule = MajorityVote(2), POLICIES[policy](key, 5)
+    path = class_prob_path(method, queue)
+    for budget in (3, 20):
+        by_steps, _ = step_by_step.collect(rule, method, queue, budget)
+        at_once = whole_run.collect(rule, path, budget)
+        np.testing.assert_array_equal(at_once.num_labels, by_steps.num_labels)
+        np.testing.assert_array_equal(at_once.counted, by_steps.counted)
+    assert int(at_once.num_labels.max()) <= 2
 
 
 def by_heap(path, budget, max_labels):

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from gtx_bayes import Crowd, InputError, aggregate
 from gtx_bayes.collection import step_by_step
@@ -69,10 +70,44 @@ def test_the_cap_is_kept():
     assert (none.num_open, none.num_done) == (0, 4)
 
 
-def test_labelers_are_the_cap_where_none_is_given():
+def test_no_cap_where_none_is_given():
     found = next_labels(KEY, result(), batch=9)
-    assert found.max_labels == 3
-    assert tasks(found) == ["b", "c"]
+    assert found.max_labels is None
+    assert tasks(found) == ["b", "c", "a"]
+
+
+def test_gold_that_nobody_answered_is_not_named_either():
+    found = next_labels(KEY, result(), batch=9, tasks=TASKS, gold_tasks=["e", "zz"])
+    assert tasks(found) == ["d", "b", "c", "a"]
+    before = next_labels(KEY, None, batch=9, tasks=TASKS, gold_tasks=["g"], strategy="fixed")
+    assert tasks(before) == ["d", "c", "b", "a", "e"]
+    assert before.num_done == 1
+
+
+def test_assess_first_then_collect():
+    """Answers to gold alone, and tasks that nobody has answered: a note, no error."""
+    on_gold = result(answers=ANSWERS.tail(2).assign(label=["yes", "no"]))
+    found = next_labels(KEY, on_gold, batch=9, tasks=pd.DataFrame({"task": ["x", "y"]}))
+    assert sorted(tasks(found)) == ["x", "y"]
+    assert "none of the 2 tasks has an answer yet" in found.notes[0]
+
+
+def test_number_of_classes_before_the_first_answer():
+    found = next_labels(KEY, None, batch=1, tasks=TASKS, num_classes=4)
+    assert found.examples["confidence"][0] == pytest.approx(0.25)
+
+
+def test_random_is_fair_wherever_gold_and_labels_are():
+    """First choices over many keys, among tasks with many labels and few, gold in front."""
+    frame = pd.concat([ANSWERS.tail(2), ANSWERS.head(6)])
+    fit = aggregate(Crowd.from_frames(frame, GOLD), "majority-vote")
+    first = [
+        tasks(next_labels(jax.random.key(seed), fit, batch=1, strategy="random"))[0]
+        for seed in range(300)
+    ]
+    counts = pd.Series(first).value_counts()
+    assert set(counts.index) == {"a", "b", "c"}
+    assert scipy.stats.chisquare(counts).pvalue > 1e-6
 
 
 def test_risk_target_accepts_the_most_confident():
@@ -100,6 +135,7 @@ def test_ties_are_broken_by_lot_and_stay_when_tasks_are_added():
     assert other != order
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_collects_to_the_end_from_tables_alone(strategy):
     """Labels bought one by one as named: each call sees nothing but the tables, none is bought
@@ -129,6 +165,7 @@ def test_collects_to_the_end_from_tables_alone(strategy):
         assert set(bought.values()) == {2}
 
 
+@pytest.mark.end_to_end
 def test_buys_in_the_order_of_the_step_engine():
     """Majority votes, tasks in an order of lots known to both: the same purchases one by one."""
     queue = simulate_queue(KEY, OneCoin(jnp.full(3, 0.75), 2), 4)
@@ -165,7 +202,6 @@ def test_buys_in_the_order_of_the_step_engine():
         ({"risk": -0.1}, "the risk is -0.1"),
         ({"threshold": 0.9, "risk": 0.1}, "a threshold and a risk target"),
         ({"strategy": "fixed", "threshold": 0.9}, "gives every example the same number"),
-        ({"tasks": pd.DataFrame({"task": ["x", "y"]})}, "none of the 2 tasks has an answer"),
         ({"tasks": pd.DataFrame({"name": ["a"]})}, "no column holds the example"),
     ],
 )

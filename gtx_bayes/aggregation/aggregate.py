@@ -121,14 +121,19 @@ def aggregate(
             f"aggregate takes a Crowd, not a {type(crowd).__name__}: build one with "
             "Crowd.from_frames or read_crowd"
         )
-    if method not in METHODS:
-        raise InputError(
-            f"there is no method '{method}'.", mend=f"The methods are {', '.join(METHODS)}."
-        )
+    check_method(method)
     prior = None if class_prior is None else _check_prior(class_prior, crowd)
     fit = METHODS[method](crowd.labels, crowd.assessment, prior)
     class_probs = clamp_gold(fit.aggregator.class_probs(crowd.labels), crowd.assessment)
     return Aggregation(method, crowd, fit, class_probs, prior)
+
+
+def check_method(method: str) -> None:
+    """Raise `InputError` unless there is a method of that name."""
+    if method not in METHODS:
+        raise InputError(
+            f"there is no method '{method}'.", mend=f"The methods are {', '.join(METHODS)}."
+        )
 
 
 def clamp_gold(

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,9 @@ from gtx_bayes.cli.terminal import (
     reports_errors,
     stage,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SHOWN = 20
 
@@ -71,12 +74,14 @@ def next_(
         typer.Option(
             min=1,
             help="The most labels an example gets. "
-            "[default: 5 with confidence-threshold and fixed, else the number of workers]",
+            "[default: 5 with confidence-threshold and fixed, else no limit]",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write the batch as a table (.csv, .tsv, .jsonl)."),
+        typer.Option(
+            "--output", "-o", help="Write the batch as a table (.csv, .tsv, .jsonl, .parquet)."
+        ),
     ] = None,
     class_prior: ClassPriorOption = None,
     classes: ClassesOption = None,
@@ -98,21 +103,38 @@ def next_(
     """
     start = time.perf_counter()
     with stage(f"Reading {labels}"):
+        from gtx_bayes.aggregation.aggregate import check_method
+        from gtx_bayes.columns import EXAMPLE_COLUMNS, TRUTH_COLUMNS, read_columns
         from gtx_bayes.crowd import Crowd
         from gtx_bayes.io.readers import read_table
+
+        check_method(method)
+        columns = given(example=task_column, labeler=worker_column, label=label_column)
+        gold_columns = given(example=gold_task_column, label=gold_label_column)
 
         frame, labels_source = read_table(labels)
         gold_frame, gold_source = (None, None) if gold is None else read_table(gold)
         tasks_frame, tasks_source = (None, None) if tasks is None else read_table(tasks)
-        crowd = None
+        gold_tasks: frozenset[str] = frozenset()
+        if gold_frame is not None and gold_source is not None:
+            roles = {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS}
+            known = read_columns(gold_frame, roles, gold_columns, gold_source)
+            gold_tasks = frozenset(known["example"].keys)
+        crowd, notes = None, []
         if tasks_frame is None or len(frame):  # without an answer yet, the tasks alone decide
+            answered = read_columns(
+                frame, {"example": EXAMPLE_COLUMNS}, given(example=task_column), labels_source
+            )["example"]
+            if gold_frame is not None and not gold_tasks & set(answered.keys):
+                notes.append(f"{gold}: no gold example has an answer yet.")
+                gold_frame = None
             crowd = Crowd.from_frames(
                 frame,
                 gold_frame,
                 duplicates=duplicates.value,
                 classes=None if classes is None else classes.split(","),
-                columns=given(example=task_column, labeler=worker_column, label=label_column),
-                gold_columns=given(example=gold_task_column, label=gold_label_column),
+                columns=columns,
+                gold_columns=gold_columns,
                 labels_source=labels_source,
                 gold_source=gold_source,
             )
@@ -134,7 +156,10 @@ def next_(
             risk=risk,
             max_labels=max_labels,
             tasks=tasks_frame,
+            tasks_columns=_present(task_column, tasks_frame),
             tasks_source=tasks_source,
+            gold_tasks=gold_tasks,
+            num_classes=2 if classes is None else max(2, len(classes.split(","))),
         )
         if output is not None:
             from gtx_bayes.io.writers import write_table
@@ -144,7 +169,7 @@ def next_(
         {str(name): value for name, value in row.items()}
         for row in found.examples.to_dict("records")
     ]
-    notes = result.notes if result is not None else ()
+    notes = [*notes, *(result.notes if result is not None else ()), *found.notes]
     print_notes(notes)
     if as_json:
         print_json(
@@ -158,7 +183,7 @@ def next_(
                 "num_done": found.num_done,
                 "examples": rows,
                 "seconds": round(time.perf_counter() - start, 3),
-                "warnings": list(notes),
+                "warnings": notes,
             }
         )
         return
@@ -171,3 +196,10 @@ def next_(
     print(f"{found.num_open} examples want a label, {found.num_done} do not.")
     if output is not None:
         print(f"The batch is in {output}.")
+
+
+def _present(column: str | None, table: "pd.DataFrame | None") -> dict[str, str]:
+    """The column of the tasks that the user named, where TASKS has one of that name too."""
+    if column is None or table is None or column not in table.columns:
+        return {}
+    return {"example": column}

@@ -97,6 +97,8 @@ def plan(
             "reachable": found.best is not None,
             "best": found.best,
             "confirmed_error": found.confirmed,
+            "confirmed_reaches_target": found.confirmed is not None
+            and found.confirmed["mean"] <= target_error,
             "lowest_error": found.lowest,
             "interval_prob": study.INTERVAL_PROB,
             "seconds": round(time.perf_counter() - start, 3),
@@ -137,6 +139,8 @@ def plan(
             f"{best['cost']:.0f}, error {found.confirmed['mean']:.4f} ± "
             f"{found.confirmed['se']:.4f} on fresh simulations."
         )
+        if found.confirmed["mean"] > target_error:
+            print("The fresh simulations miss the target; more --runs choose better.")
     if output is not None:
         print(f"{', '.join(RESULT_FILES)} are in {output}.")
 

@@ -86,7 +86,12 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def print_json(record: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout."""
-    print(json.dumps(record, allow_nan=False, default=str))
+    print(json.dumps(record, allow_nan=False, default=_plain))
+
+
+def _plain(value: Any) -> object:
+    """A number or a name of another library as JSON has it."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:

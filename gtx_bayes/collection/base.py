@@ -18,7 +18,7 @@ class AbstractPolicy(abc.ABC):
 
     A frozen pytree dataclass. It buys one label at a time, of the example with the highest
     priority, and stops when nobody has any. Examples of equal priority go in the order of the
-    table: put the table in random order to break ties at random.
+    table; in a table in random order that is a lot drawn once for the run.
 
     Attributes:
         is_streaming: whether examples come one by one, each finished before the next is seen. An
@@ -55,8 +55,9 @@ def largest_first(
     """Larger values first; among equal ones, the example with the fewest labels.
 
     The order of non-negative float32 numbers is that of their bits. The lowest byte holds the
-    number of labels; of the value 16 bits after the leading one are kept, rounded, so that values
-    which differ by the order of a sum are equal.
+    number of labels, which counts up to 254; of the value 16 bits after the leading one are kept,
+    rounded, so that values which differ by the order of a sum are equal, unless they lie astride
+    one of the 65,536 boundaries between two powers of two.
     """
     bits = jax.lax.bitcast_convert_type(value.astype(jnp.float32), jnp.uint32)
     fewest = (_MOST_COUNTED + 1 - jnp.minimum(num_labels, _MOST_COUNTED)).astype(jnp.uint32)

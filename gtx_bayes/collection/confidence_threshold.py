@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike, UInt32
 from gtx_bayes import decisions
 from gtx_bayes.collection.base import AbstractPolicy, in_order
 
-_TOLERANCE_ULPS = 4
+TOLERANCE_ULPS = 4
 """A confidence this close to the threshold, in units of rounding at one, does not exceed it."""
 
 
@@ -46,5 +46,5 @@ def exceeds(
     class_probs: Float[Array, "*examples num_classes"], threshold: ScalarLike
 ) -> Bool[Array, "*examples"]:
     """Whether each example's confidence exceeds the threshold by more than rounding."""
-    tolerance = _TOLERANCE_ULPS * jnp.finfo(class_probs.dtype).eps
+    tolerance = TOLERANCE_ULPS * jnp.finfo(class_probs.dtype).eps
     return decisions.uncertainty(class_probs) < 1.0 - threshold - tolerance

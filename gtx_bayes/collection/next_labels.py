@@ -1,7 +1,6 @@
 """What to buy next for a real crowd, from its tables alone: a policy's next batch by name."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,14 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes import decisions
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.fixed import Fixed
-from gtx_bayes.collection.random_sampling import RandomSampling
 from gtx_bayes.collection.risk import threshold_for_risk
 from gtx_bayes.collection.step_by_step import next_examples
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
@@ -31,42 +29,21 @@ PAPER_MAX_LABELS = 5
 """The most labels of strategy 1 where none is given (sec. 3.3 and 4)."""
 
 
-class _Pool(NamedTuple):
-    """The examples on offer, in the order of the policy.
+_UNLIMITED = int(np.iinfo(np.int32).max)
 
-    Attributes:
-        class_probs: probability of each class.
-        num_labels: how many labels each has.
-        max_labels: the most an example gets.
-        threshold: the confidence from which on an example gets no more.
-        place: place of each example in the user's order.
-    """
-
-    class_probs: npt.NDArray[np.floating]
-    num_labels: npt.NDArray[np.int32]
-    max_labels: int
-    threshold: float
-    place: npt.NDArray[np.intp]
-
-
-def _random(key: Key[Array, ""], pool: _Pool) -> AbstractPolicy:
-    num_rings = min(pool.max_labels, int(pool.num_labels.max(initial=0)) + 1)
-    clocks = RandomSampling.draw(
-        key, pool.place.size, max_labels=max(num_rings, 1), threshold=pool.threshold
-    )
-    return RandomSampling(clocks.ring[:, pool.place], pool.max_labels, pool.threshold)
-
-
-STRATEGIES: dict[str, Callable[[Key[Array, ""], _Pool], AbstractPolicy]] = {
-    "uncertainty": lambda key, pool: UncertaintySampling(pool.max_labels, pool.threshold),
-    "confidence-threshold": lambda key, pool: ConfidenceThreshold(pool.threshold, pool.max_labels),
-    "random": _random,
-    "fixed": lambda key, pool: Fixed(pool.max_labels),
+STRATEGIES: dict[str, Callable[[float, int], AbstractPolicy]] = {
+    "uncertainty": lambda threshold, max_labels: UncertaintySampling(max_labels, threshold),
+    "confidence-threshold": lambda threshold, max_labels: ConfidenceThreshold(
+        threshold, max_labels
+    ),
+    "random": lambda threshold, max_labels: ConfidenceThreshold(threshold, max_labels),
+    "fixed": lambda threshold, max_labels: Fixed(max_labels),
 }
-"""Every strategy by name."""
+"""Policy of every strategy, given its threshold and cap.
 
-_BY_LOT = ("uncertainty",)
-"""Strategies whose ties are broken at random; streams go in the order of the table."""
+A random choice is the first example that wants a label, in an order of lots drawn anew whenever
+an example has got one.
+"""
 
 
 class NextLabels(NamedTuple):
@@ -76,18 +53,20 @@ class NextLabels(NamedTuple):
         examples: the batch, most valuable first: task, num_labels, label, confidence. Empty when
             every example has reached the stop rule.
         strategy: name of the strategy.
-        threshold: the confidence from which on examples get no more; None if none.
-        max_labels: the most labels an example gets.
+        threshold: examples more confident than this get no more; None if none.
+        max_labels: the most labels an example gets; None if there is no limit.
         num_open: examples that still want a label, those of the batch included.
         num_done: examples that do not, gold included.
+        notes: what a user should know about the tables.
     """
 
     examples: pd.DataFrame
     strategy: str
     threshold: float | None
-    max_labels: int
+    max_labels: int | None
     num_open: int
     num_done: int
+    notes: tuple[str, ...] = ()
 
 
 def next_labels(
@@ -100,7 +79,10 @@ def next_labels(
     risk: float | None = None,
     max_labels: int | None = None,
     tasks: pd.DataFrame | None = None,
+    tasks_columns: Mapping[str, str] | None = None,
     tasks_source: Source | None = None,
+    gold_tasks: Iterable[object] = (),
+    num_classes: int = 2,
 ) -> NextLabels:
     """The examples whose next label is worth most; gold examples never want one.
 
@@ -113,53 +95,56 @@ def next_labels(
         batch: how many different examples to name, one label for each.
         strategy: a name in `STRATEGIES`.
         threshold: stop rule: the confidence to exceed. For "confidence-threshold" .95 when
-            absent, none for the others, which then stop at `max_labels`.
+            absent, none for the others, which then go on to `max_labels`.
         risk: stop rule in place of a threshold: accept the most confident labels as long as the
             expected proportion of errors among them is at most this.
         max_labels: the most labels an example gets. When absent 5 for "confidence-threshold" and
-            "fixed", for the others the number of labelers seen.
+            "fixed", no limit for the others.
         tasks: every task there is, unlabelled ones included, in the order wanted; column `task`.
             When absent only tasks with an answer are known. Others are not offered.
+        tasks_columns: column of `tasks` for "example", where no alias fits.
         tasks_source: where `tasks` comes from, for messages.
+        gold_tasks: names of gold tasks besides those of `result`, where nobody has answered them.
+        num_classes: number of classes, where `result` does not tell.
 
     Raises:
         InputError: for an unknown strategy, options that do not go together, values out of range,
             or neither answers nor tasks.
     """
     _check(batch, strategy, threshold, risk, max_labels)
-    names, probs, counts, is_gold = _offered(result, tasks, tasks_source or Source("tasks"))
-    streams = strategy in ("confidence-threshold", "fixed")
-    num_labelers = 0 if result is None else result.crowd.labels.num_labelers
-    most = max_labels or (PAPER_MAX_LABELS if streams else max(num_labelers, 1))
+    offer = _offered(
+        result, tasks, tasks_columns or {}, tasks_source or Source("tasks"), gold_tasks, num_classes
+    )
+    if max_labels is None and strategy in ("confidence-threshold", "fixed"):
+        max_labels = PAPER_MAX_LABELS
     if threshold is None and risk is None and strategy == "confidence-threshold":
         threshold = PAPER_THRESHOLD
     if risk is not None:
-        threshold = float(threshold_for_risk(jnp.asarray(probs), risk, jnp.asarray(~is_gold)))
+        wanted = jnp.asarray(~offer.is_gold)
+        threshold = float(threshold_for_risk(jnp.asarray(offer.class_probs), risk, wanted))
 
-    key_order, key_policy = jax.random.split(key)
-    order = np.flatnonzero(~is_gold)
-    if strategy in _BY_LOT:
-        order = order[np.argsort(_lots(key_order, is_gold.size)[order], stable=True)]
-    limit = 1.0 if threshold is None else threshold
-    pool = _Pool(probs[order], counts[order], most, limit, order)
+    order = np.flatnonzero(~offer.is_gold)
+    if strategy in ("uncertainty", "random"):
+        redrawn = offer.num_labels if strategy == "random" else np.zeros_like(offer.num_labels)
+        order = order[np.argsort(_lots(key, redrawn)[order], stable=True)]
     chosen, num_open = np.zeros(0, np.intp), 0
     if order.size:
-        policy = STRATEGIES[strategy](key_policy, pool)
-        # All open examples in order; the batch is the head of them.
-        ranked = np.asarray(
-            next_examples(
-                policy, jnp.asarray(pool.class_probs), jnp.asarray(pool.num_labels), order.size
-            )
+        policy = STRATEGIES[strategy](
+            1.0 if threshold is None else threshold, max_labels or _UNLIMITED
         )
+        probs, counts = jnp.asarray(offer.class_probs[order]), jnp.asarray(offer.num_labels[order])
+        # All open examples in order; the batch is the head of them.
+        ranked = np.asarray(next_examples(policy, probs, counts, order.size))
         ranked = ranked[ranked != MISSING]
         chosen, num_open = order[ranked[:batch]], ranked.size
     return NextLabels(
-        _table(result, names, probs, counts, chosen),
+        _table(result, offer, chosen),
         strategy,
         threshold,
-        most,
+        max_labels,
         num_open,
-        is_gold.size - num_open,
+        offer.is_gold.size - num_open,
+        offer.notes,
     )
 
 
@@ -193,51 +178,77 @@ def _check(
             raise InputError(f"the {name} is {value}.", mend="Give a value from 0 to 1.")
 
 
+class _Offer(NamedTuple):
+    """The examples on offer, in the user's order.
+
+    Attributes:
+        names: their names.
+        class_probs: probability of each class.
+        num_labels: how many labels each has.
+        is_gold: whether its label is known, so that it wants none.
+        notes: what a user should know about the tables.
+    """
+
+    names: npt.NDArray[Any]
+    class_probs: npt.NDArray[np.floating]
+    num_labels: npt.NDArray[np.int32]
+    is_gold: npt.NDArray[np.bool_]
+    notes: tuple[str, ...] = ()
+
+
 def _offered(
-    result: Aggregation | None, tasks: pd.DataFrame | None, source: Source
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Names of the examples on offer, their class probabilities, counts, and which are gold."""
+    result: Aggregation | None,
+    tasks: pd.DataFrame | None,
+    columns: Mapping[str, str],
+    source: Source,
+    gold_tasks: Iterable[object],
+    num_classes: int,
+) -> _Offer:
     if tasks is None:
         if result is None:
             raise InputError(
                 "there are neither answers nor tasks.", mend="Give a table of all the tasks."
             )
         crowd = result.crowd
-        return (
+        return _Offer(
             crowd.example_names,
             np.asarray(result.class_probs),
             np.asarray(crowd.labels.labels_per_example()),
             np.asarray(crowd.assessment.is_gold),
         )
-    column = read_columns(tasks, {"example": EXAMPLE_COLUMNS}, {}, source)["example"]
+    column = read_columns(tasks, {"example": EXAMPLE_COLUMNS}, columns, source)["example"]
     first = np.flatnonzero(~pd.Series(column.keys).duplicated().to_numpy())
     names, keys = column.cells[first], column.keys[first]
+    is_gold = np.isin(keys.astype(str), np.array([str(name) for name in gold_tasks], str))
     if result is None:
-        uniform = np.full((names.size, 2), 0.5, np.float32)
-        return names, uniform, np.zeros(names.size, np.int32), np.zeros(names.size, bool)
+        uniform = np.full((names.size, num_classes), 1.0 / num_classes, np.float32)
+        return _Offer(names, uniform, np.zeros(names.size, np.int32), is_gold)
     crowd = result.crowd
     seen = as_names(str(name) for name in crowd.example_names)
     at = positions(seen, keys)
     known = at >= 0
+    notes: tuple[str, ...] = ()
     if not known.any():
-        raise InputError(
-            f"none of the {names.size} tasks has an answer (answered are '{seen[0]}', ...).",
-            where=source.name,
-            mend="Use the same names for the tasks in both tables.",
+        notes = (
+            f"{source.name}: none of the {names.size} tasks has an answer yet "
+            f"(answered is '{seen[0]}', for one).",
         )
-    blank = _without_answers(result)
-    return (
+    return _Offer(
         names,
-        np.where(known[:, None], np.asarray(result.class_probs)[at], blank),
+        np.where(known[:, None], np.asarray(result.class_probs)[at], _without_answers(result)),
         np.where(known, np.asarray(crowd.labels.labels_per_example())[at], 0).astype(np.int32),
-        known & np.asarray(crowd.assessment.is_gold)[at],
+        is_gold | (known & np.asarray(crowd.assessment.is_gold)[at]),
+        notes,
     )
 
 
-def _lots(key: Key[Array, ""], num_examples: int) -> npt.NDArray[np.float64]:
-    """A random number for each example, whatever the number of examples after it."""
-    keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(num_examples))
-    return np.asarray(jax.vmap(jax.random.uniform)(keys), np.float64)
+def _lots(key: Key[Array, ""], redrawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    """A random number for each example and number of redraws, whatever examples follow it."""
+
+    def lot(example: Int[Array, ""], count: Int[Array, ""]) -> Float[Array, ""]:
+        return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, example), count))
+
+    return np.asarray(jax.vmap(lot)(jnp.arange(redrawn.size), jnp.asarray(redrawn)), np.float64)
 
 
 def _without_answers(result: Aggregation) -> npt.NDArray[np.floating]:
@@ -248,23 +259,17 @@ def _without_answers(result: Aggregation) -> npt.NDArray[np.floating]:
     return np.full(num_classes, 1.0 / num_classes, np.asarray(result.class_probs).dtype)
 
 
-def _table(
-    result: Aggregation | None,
-    names: npt.NDArray[Any],
-    probs: npt.NDArray[np.floating],
-    counts: npt.NDArray[np.int32],
-    chosen: npt.NDArray[np.intp],
-) -> pd.DataFrame:
+def _table(result: Aggregation | None, offer: _Offer, chosen: npt.NDArray[np.intp]) -> pd.DataFrame:
+    probs, counts = offer.class_probs[chosen], offer.num_labels[chosen]
     label = np.full(chosen.size, None, object)
     if result is not None:
-        answered = counts[chosen] > 0
-        best = probs[chosen].argmax(axis=1)
-        label[answered] = result.crowd.class_names[best[answered]]
+        answered = counts > 0
+        label[answered] = result.crowd.class_names[probs.argmax(axis=1)[answered]]
     return pd.DataFrame(
         {
-            "task": names[chosen],
-            "num_labels": counts[chosen],
+            "task": offer.names[chosen],
+            "num_labels": counts,
             "label": pd.Series(label, dtype=object),  # None where there is none
-            "confidence": np.asarray(decisions.confidence(jnp.asarray(probs[chosen]))),
+            "confidence": np.asarray(decisions.confidence(jnp.asarray(probs))),
         }
     )

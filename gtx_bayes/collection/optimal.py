@@ -25,6 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
+from gtx_bayes.collection.confidence_threshold import TOLERANCE_ULPS
+
 MAX_LABELERS = 12
 """Above this the states no longer fit."""
 
@@ -141,7 +143,7 @@ def _stopping_curve(
     lattice: tuple[_Level, ...],
 ) -> tuple[Float[Array, " num_thresholds"], Float[Array, " num_thresholds"]]:
     joint = _joint(accuracy, lattice)
-    tolerance = 4 * jnp.finfo(joint[0].dtype).eps
+    tolerance = TOLERANCE_ULPS * jnp.finfo(joint[0].dtype).eps
 
     def run(threshold: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         def goes_on(_: _Value, here: Float[Array, "two size"], count: int) -> Bool[Array, " size"]:

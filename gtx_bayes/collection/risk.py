@@ -40,7 +40,8 @@ def threshold_for_risk(
 
     Returns:
         The threshold, half-way between the last confidence accepted and the first refused; 1 if
-        none can be accepted, 0 if all can.
+        none can be accepted, 0 if all can. As exceeding takes more than rounding (5e-7 in
+        float32), examples closer than that to the first refused are refused with it.
 
     References:
         The Bayesian false discovery rate of Newton et al. (2004), with labels for discoveries.
@@ -73,6 +74,8 @@ def streaming_threshold_for_risk(
 
     A stream needs its threshold before the examples are seen, so it is found on simulated ones:
     the lowest from which on the mean uncertainty of examples that exceed it meets the target.
+    That is the aggregator's own expectation: where the model breaks its assumptions (labelers who
+    err together), more errors are accepted. The simulated classes are even.
 
     Args:
         key: random key of the simulation.

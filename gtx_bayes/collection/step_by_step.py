@@ -4,7 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection.base import NEVER, AbstractPolicy
@@ -30,7 +30,10 @@ def next_examples(
         num_labels: how many labels that is.
         batch: how many examples to name.
     """
-    priority = policy.priority(class_probs, num_labels)
+    return _most_urgent(policy.priority(class_probs, num_labels), batch)
+
+
+def _most_urgent(priority: UInt32[Array, " num_examples"], batch: int) -> Int[Array, " batch"]:
     found = min(batch, priority.shape[0])
     if batch == 1:
         best = jnp.argmax(priority)[None]
@@ -48,9 +51,11 @@ def step(
     queue: AnswerQueue,
     num_labels: Int[Array, " num_examples"],
 ) -> tuple[Int[Array, " num_examples"], Int[Array, ""]]:
-    """Buy one label: numbers of labels in, and out with the example chosen, or `MISSING`."""
-    class_probs = aggregator.class_probs(queue.collected(num_labels))
-    example = next_examples(policy, class_probs, num_labels)[0]
+    """Buy one label: numbers of labels in, and out with the example chosen, or `MISSING`.
+
+    An example at the end of its queue gets no more, whatever the policy wants.
+    """
+    example = _most_urgent(_urgency(policy, aggregator, queue, num_labels), batch=1)[0]
     bought = jnp.arange(num_labels.shape[0]) == example
     return num_labels + bought, example
 
@@ -74,6 +79,16 @@ def collect(
     num_labels, order = jax.lax.scan(buy, start, length=budget)
     counted = jnp.ones_like(num_labels, bool)
     if policy.is_streaming:
-        class_probs = aggregator.class_probs(queue.collected(num_labels))
-        counted = policy.priority(class_probs, num_labels) == NEVER
+        counted = _urgency(policy, aggregator, queue, num_labels) == NEVER
     return Collection(num_labels, counted), order
+
+
+def _urgency(
+    policy: AbstractPolicy,
+    aggregator: AbstractAggregator,
+    queue: AnswerQueue,
+    num_labels: Int[Array, " num_examples"],
+) -> UInt32[Array, " num_examples"]:
+    class_probs = aggregator.class_probs(queue.collected(num_labels))
+    priority = policy.priority(class_probs, num_labels)
+    return jnp.where(num_labels < queue.max_labels, priority, jnp.uint32(NEVER))

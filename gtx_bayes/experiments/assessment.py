@@ -38,7 +38,7 @@ from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.simulation import AnswerQueue, simulate_crowd, simulate_queue, uniform_cohort
+from gtx_bayes.simulation import AnswerQueue, assess, simulate_queue, uniform_cohort
 
 NAME = "assessment"
 DEFAULT_RUNS = 100
@@ -116,15 +116,16 @@ def run(
     key_gold, key_answers = jax.random.split(key)
     counts = map_cohorts(partial(draw_gold, config=config), key_gold, runs)
     rows: list[Row] = []
+    settings = _settings(config)
+    one_run = partial(simulate_run, config=config)  # one object, so that it compiles once
     for at, cohort in enumerate(COHORTS):
         accuracy, num_correct = counts[cohort]
-        settings = _settings(config)
         estimates = np.stack(
             [_estimates(accuracy[r], num_correct[r], config, settings) for r in range(runs)]
         )
         keys = jax.random.split(jax.random.fold_in(key_answers, at), runs)
         found = map_runs(
-            partial(simulate_run, config=config),
+            one_run,
             keys,
             accuracy,
             estimates,
@@ -142,12 +143,7 @@ def draw_gold(
     """A cohort's true accuracies, and right answers to the first m gold examples for every m."""
     key_cohort, key_gold = jax.random.split(key)
     labelers = uniform_cohort(key_cohort, config.num_labelers, low, high)
-    most = max(config.gold_per_labeler)
-    gold = simulate_crowd(key_gold, labelers, most, config.num_labelers)
-    right = jnp.cumsum(gold.labels == gold.true_label, axis=1)
-    sizes = jnp.asarray(config.gold_per_labeler)
-    so_far = jnp.concatenate([jnp.zeros((config.num_labelers, 1), right.dtype), right], axis=1)
-    return labelers.accuracy, so_far[:, sizes].T
+    return labelers.accuracy, assess(key_gold, labelers, config.gold_per_labeler).num_correct
 
 
 def simulate_run(

@@ -70,8 +70,9 @@ def plot(study: Study) -> Figure:
         trials = study.points[study.points["method"] == method]
         step = -(-len(trials) // _MOST_POINTS)
         shown = trials.iloc[::step]
+        faint = float(np.clip(150 / len(shown), 0.12, 0.6))
         ax.scatter(
-            shown["labels_per_example"], 100 * shown["error"], s=4, color=colour, alpha=0.12, lw=0
+            shown["labels_per_example"], 100 * shown["error"], s=6, color=colour, alpha=faint, lw=0
         )
         rows = [row for row in study.rows if row["method"] == method]
         x = [row["labels_per_example"]["mean"] for row in rows]

@@ -53,7 +53,8 @@ def run(
 ) -> Study:
     """Simulate as for Table 2, with the same runs for the same key; keep every label's effect.
 
-    A row holds whole curves: lists `num_labels`, and `mean` and `se` of `error` and `mae`.
+    A row holds whole curves: lists `num_labels`, and `mean` and `se` of `error` and `mae`; for a
+    single run `se` is None.
     """
     config = config or Config()
     num_labels = np.arange(config.num_examples, config.budget + 1)
@@ -111,7 +112,8 @@ def plot(study: Study) -> Figure:
         x = np.asarray(row["num_labels"])
         for column, name in enumerate(["error", "mae"]):
             ax = axes[line, column]
-            mean, se = (100 * np.asarray(row[name][part], float) for part in ("mean", "se"))
+            mean = 100 * np.asarray(row[name]["mean"])
+            se = 100 * np.asarray(row[name]["se"] or np.zeros_like(mean))
             ax.fill_between(x, mean - se, mean + se, color=colour, alpha=0.2, linewidth=0)
             dash = METHOD_DASHES[methods.index(row["method"])]
             ax.plot(x, mean, color=colour, label=row["method"], linewidth=1.4, linestyle=dash)
@@ -126,14 +128,16 @@ def plot(study: Study) -> Figure:
     return figure_
 
 
-def _summary(values: Any) -> dict[str, list[float]]:
+def _summary(values: Any) -> dict[str, list[float] | None]:
     flat = np.asarray(values, np.float64)
-    se = flat.std(axis=0, ddof=1) / np.sqrt(len(flat)) if len(flat) > 1 else np.zeros(flat.shape[1])
-    return {"mean": flat.mean(axis=0).round(7).tolist(), "se": se.round(7).tolist()}
+    mean = flat.mean(axis=0).round(7).tolist()
+    if len(flat) < 2:
+        return {"mean": mean, "se": None}
+    return {"mean": mean, "se": (flat.std(axis=0, ddof=1) / len(flat) ** 0.5).round(7).tolist()}
 
 
 def _table(row: Row) -> pd.DataFrame:
     columns = {name: row[name] for name in ("cohort", "method", "num_labels")}
     for name in ("error", "mae"):
-        columns |= {name: row[name]["mean"], f"{name}_se": row[name]["se"]}
+        columns |= {name: row[name]["mean"], f"{name}_se": row[name]["se"] or np.nan}
     return pd.DataFrame(columns)

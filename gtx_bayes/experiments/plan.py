@@ -30,10 +30,12 @@ from gtx_bayes.experiments.study import Row, Study, figure
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.simulation import simulate_crowd, simulate_queue
+from gtx_bayes.simulation import assess, simulate_queue
 
 NAME = "plan"
 DEFAULT_RUNS = 100
+
+_MOST_LABELS = 12  # every cap lengthens compilation, and few plans need more
 
 INTERVAL_PROB = 0.95
 """Level of the credible intervals reported."""
@@ -46,7 +48,7 @@ class Config:
     Attributes:
         target_error: the error rate to reach.
         num_examples: N, the examples to label.
-        num_labelers: J.
+        num_labelers: J; up to 12 labels per example are tried.
         mean: mean accuracy of the cohort's Beta prior.
         concentration: how many answers that prior is worth.
         cost_per_gold: price of one gold answer, of one labeler to one gold example.
@@ -99,6 +101,11 @@ class Config:
                 raise InputError(f"the {name} is out of range.", mend=f"Give a number {wanted}.")
 
     @property
+    def most_labels(self) -> int:
+        """Caps from 1 to this are tried."""
+        return min(self.num_labelers, _MOST_LABELS)
+
+    @property
     def prior(self) -> CohortPrior:
         """The cohort's prior."""
         return CohortPrior(self.mean, self.concentration)
@@ -143,8 +150,8 @@ class Grid(NamedTuple):
         labels: labels per example.
     """
 
-    error: Float[Array, "num_gold num_thresholds num_labelers"]
-    labels: Float[Array, "num_gold num_thresholds num_labelers"]
+    error: Float[Array, "num_gold num_thresholds num_caps"]
+    labels: Float[Array, "num_gold num_thresholds num_caps"]
 
 
 def run(
@@ -155,12 +162,12 @@ def run(
     progress: Progress = silent,
 ) -> Plan:
     """Try every setting, and confirm the cheapest that reaches the target."""
-    key_search, key_confirm = jax.random.split(key)
-    counts, grid = map_runs(
-        partial(simulate_run, config=config),
-        jax.random.split(key_search, runs),
-        progress=lambda done, total: progress(done, 2 * total),
+    counts, both = map_runs(
+        partial(simulate_run, config=config), jax.random.split(key, 2 * runs), progress=progress
     )
+    grid = jax.tree.map(lambda part: part[:runs], both)
+    fresh = jax.tree.map(lambda part: part[runs:], both)
+    counts = counts[:runs]
     points = pd.concat(
         [_settings(at, counts[:, at], grid, config) for at in range(len(config.gold_per_labeler))],
         ignore_index=True,
@@ -178,15 +185,9 @@ def run(
     lowest = _setting(points.iloc[int(points["error"].argmin())])
     confirmed = None
     if best is not None:
-        only = dataclasses.replace(
-            config, gold_per_labeler=(best["gold_per_labeler"],), thresholds=(best["threshold"],)
-        )
-        _, again = map_runs(
-            partial(simulate_run, config=only),
-            jax.random.split(key_confirm, runs),
-            progress=lambda done, total: progress(total + done, 2 * total),
-        )
-        confirmed = figure(again.error[:, 0, 0, best["max_labels"] - 1])
+        at_gold = config.gold_per_labeler.index(best["gold_per_labeler"])
+        at_threshold = config.thresholds.index(best["threshold"])
+        confirmed = figure(fresh.error[:, at_gold, at_threshold, best["max_labels"] - 1])
     return Plan(best, confirmed, lowest, Study(NAME, runs, rows, points))
 
 
@@ -195,28 +196,24 @@ def simulate_run(
 ) -> tuple[Int[Array, "num_gold num_labelers"], Grid]:
     """One cohort: right gold answers for every m, and what every setting makes of its answers."""
     key_cohort, key_gold, key_queue = jax.random.split(key, 3)
-    prior, most = config.prior, max(config.gold_per_labeler)
+    prior = config.prior
     accuracy = jax.random.beta(key_cohort, prior.a, prior.b, (config.num_labelers,))
     labelers = OneCoin(accuracy, 2)
-    gold = simulate_crowd(key_gold, labelers, most, config.num_labelers)
-    right = jnp.cumsum(gold.labels == gold.true_label, axis=1)
-    right = jnp.concatenate([jnp.zeros((config.num_labelers, 1), right.dtype), right], axis=1)
-    counts = right[:, jnp.asarray(config.gold_per_labeler)].T
-    queue = jax.lax.optimization_barrier(simulate_queue(key_queue, labelers, config.num_simulated))
-    caps = jnp.arange(1, config.num_labelers + 1)
+    counts = assess(key_gold, labelers, config.gold_per_labeler)
+    queue = jax.lax.optimization_barrier(
+        simulate_queue(key_queue, labelers, config.num_simulated, max_labels=config.most_labels)
+    )
+    caps = jnp.arange(1, config.most_labels + 1)
 
     def with_gold(
-        each: tuple[Int[Array, " num_labelers"], Int[Array, ""]],
+        of_size: GoldCounts,
     ) -> Grid:
-        num_correct, num_gold = each
-        known = BetaPosterior.from_counts(
-            GoldCounts(num_correct, jnp.full(config.num_labelers, num_gold)), prior
-        )
+        known = BetaPosterior.from_counts(of_size, prior)
         path = whole_run.class_prob_path(Gtx(OneCoin(known.mean, 2)), queue)
         error = losses(path, queue.true_label).error
 
         def at_threshold(threshold: Float[Array, ""]) -> Grid:
-            wanted = whole_run.num_wanted(ConfidenceThreshold(threshold, config.num_labelers), path)
+            wanted = whole_run.num_wanted(ConfidenceThreshold(threshold, config.most_labels), path)
 
             def at_cap(cap: Int[Array, ""]) -> Grid:
                 bought = jnp.minimum(wanted, cap)
@@ -226,7 +223,7 @@ def simulate_run(
 
         return jax.lax.map(at_threshold, jnp.asarray(config.thresholds))
 
-    return counts, jax.lax.map(with_gold, (counts, jnp.asarray(config.gold_per_labeler)))
+    return counts.num_correct, jax.lax.map(with_gold, counts)
 
 
 def _settings(
@@ -238,7 +235,7 @@ def _settings(
     low, high = BetaPosterior.from_counts(counts, config.prior).credible_interval(INTERVAL_PROB)
     error, labels = np.asarray(grid.error[:, at]), np.asarray(grid.labels[:, at])
     threshold, cap = np.meshgrid(
-        config.thresholds, 1 + np.arange(config.num_labelers), indexing="ij"
+        config.thresholds, 1 + np.arange(config.most_labels), indexing="ij"
     )
     root = np.sqrt(len(error))
     of_labels = config.num_examples * config.cost_per_label
@@ -288,6 +285,8 @@ def plot(plan: Plan, config: Config) -> Figure:
         height = shown[at] if reached[at] else 0.0
         note = text if reached[at] else f"{text}\nnot\nreached"
         left.annotate(note, (at, height), ha="center", va="bottom", fontsize=7)
+    left.set_xlim(-0.7, len(rows) - 0.3)
+    left.set_ylim(0.0, 1.25 * np.nanmax(np.append(shown, 1e-9)))
     left.set_xticks(x, [str(row["gold_per_labeler"]) for row in rows])
     left.set_xlabel(f"gold answers per labeler (±: half the {INTERVAL_PROB:.0%} interval)")
     left.set_ylabel("cost")

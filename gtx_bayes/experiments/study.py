@@ -95,6 +95,8 @@ def outside(rows: Sequence[Mapping[str, Any]], limit: float = 3.0) -> list[str]:
         for name, cell in row.items():
             if not isinstance(cell, dict) or "paper" not in cell or cell.get("paper_misprint"):
                 continue
+            if cell["se"] is None:  # a single run says nothing
+                continue
             is_equal = cell["z"] is None and cell["mean"] == cell["paper"]
             if not is_equal and (cell["z"] is None or abs(cell["z"]) > limit):
                 found.append(f"{row['cohort']}, {row['method']}: {name}")

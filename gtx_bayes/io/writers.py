@@ -66,14 +66,16 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_files(directory: str | Path, names: Sequence[str], command: str) -> Iterator[Path]:
     """A place to write several files that take their names when the block ends without an error.
 
-    The directory may hold other files, which stay. Of an earlier result of the same names the
-    JSON file tells what wrote it, by its key "command".
+    Each is whole or absent; the JSON file comes last, so that it speaks for the others. The
+    directory may hold other files, which stay. Of an earlier result of the same names the JSON
+    file tells what wrote it, by its key "command".
 
     Raises:
         InputError: if there is no writing there, or a file of one of the names is something else.
     """
     directory = Path(directory).expanduser()
     try:
+        is_new = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
         present = [name for name in names if (directory / name).exists()]
         records = [name for name in names if name.endswith(".json")]
@@ -86,10 +88,16 @@ def whole_files(directory: str | Path, names: Sequence[str], command: str) -> It
         scratch = tempfile.TemporaryDirectory(dir=directory, prefix=".partial.")
     except OSError as error:
         raise _no_writing(directory, error) from error
-    with scratch:
-        yield Path(scratch.name)
-        for name in names:
-            (Path(scratch.name) / name).replace(directory / name)
+    try:
+        with scratch:
+            yield Path(scratch.name)
+            for name in sorted(names, key=lambda name: name.endswith(".json")):
+                (Path(scratch.name) / name).replace(directory / name)
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                directory.rmdir()  # if nothing came to stand there
+        raise
 
 
 class OutputDirectory:
