@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from gtx_bayes.experiments import table1
 from gtx_bayes.experiments.runs import Progress, silent
 from gtx_bayes.experiments.setting import AGGREGATORS, COHORT_TITLES, METHOD_COLOURS
-from gtx_bayes.experiments.study import Row, Study, figure
+from gtx_bayes.experiments.study import Row, Study
 
 NAME = "figure1"
 DEFAULT_RUNS = table1.DEFAULT_RUNS
@@ -36,21 +36,7 @@ def run(
     points = []
     for method in AGGREGATORS:
         scores = found[method]
-        constant = method in table1.ONE_LABEL_IS_CERTAIN
-        settings = config.settings(method)
-        for at, setting in enumerate(settings):
-            rows.append(
-                {
-                    "cohort": _COHORT,
-                    "method": method,
-                    "strategy": "fixed" if constant else "confidence-threshold",
-                    "threshold": None if constant else setting,
-                    "max_labels": int(setting) if constant else config.max_labels,
-                    "budget": config.budget,
-                    "labels_per_example": figure(scores.labels_per_example[:, at]),
-                    "error": figure(scores.error[:, at]),
-                }
-            )
+        rows += table1.rows_of(_COHORT, method, scores, config)
         points.append(
             pd.DataFrame(
                 {

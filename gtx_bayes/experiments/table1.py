@@ -170,7 +170,7 @@ def run(
         row
         for cohort, by_method in found.items()
         for method in AGGREGATORS
-        for row in _rows(cohort, method, by_method[method], config)
+        for row in rows_of(cohort, method, by_method[method], config)
     ]
     return Study(NAME, runs, rows)
 
@@ -216,7 +216,8 @@ def collect_all(
     return jax.vmap(collect)(jnp.asarray(config.settings(method)))
 
 
-def _rows(cohort: str, method: str, scores: Score, config: Config) -> list[Row]:
+def rows_of(cohort: str, method: str, scores: Score, config: Config) -> list[Row]:
+    """A row for every setting of a method, the paper's figures in those it prints."""
     printed = PRINTED[cohort, method] if config == Config() else None
     best = int(np.argmin(np.mean(scores.error, axis=0)))
     rows: list[Row] = []
