@@ -58,7 +58,11 @@ def small_case(key, aggregator, policy, num_examples=6, num_labelers=4):
     ("aggregator", "policy"),
     [
         *((aggregator, "uncertainty") for aggregator in AGGREGATORS),
-        *(("gtx", policy) for policy in POLICIES if policy != "uncertainty"),
+        *(
+            pytest.param("gtx", policy, marks=pytest.mark.end_to_end)
+            for policy in POLICIES
+            if policy != "uncertainty"
+        ),
         ("soft-vote", "confidence-threshold"),
         ("majority-vote", "random with a stop"),
     ],
@@ -246,15 +250,14 @@ class TestRisk:
 
     def test_pool_policy_meets_its_target(self, key):
         """The realised errors of what it accepts follow the binomial law at the target."""
-        key_cohort, key_queue = jax.random.split(key)
-        labelers = uniform_cohort(key_cohort, 6, 0.7, 0.9)
-        queue = simulate_queue(key_queue, labelers, 300)
+        labelers = OneCoin(jnp.linspace(0.7, 0.9, 6), 2)
+        queue = simulate_queue(key, labelers, 300)
         method = Gtx(labelers)
-        found, _ = step_by_step.collect(RiskTarget(0.05, 6), method, queue, 1000)
+        found, _ = step_by_step.collect(RiskTarget(0.05, 6), method, queue, 300 * 6)
         probs = method.class_probs(queue.collected(found.num_labels))
         accepted = np.asarray(exceeds(probs, threshold_for_risk(probs, 0.05)))
         wrong = np.asarray(probs.argmax(axis=1) != queue.true_label)[accepted].sum()
-        assert int(found.num_labels.sum()) < 1000
+        assert int(found.num_labels.sum()) < 300 * 6
         assert (np.asarray(found.num_labels)[~accepted] == 6).all()
         assert accepted.mean() > 0.8
         assert wrong <= scipy.stats.binom.ppf(1 - 1e-6, accepted.sum(), 0.05)
