@@ -14,7 +14,7 @@ AnyLabels = Labels | Int[Array, "num_labelers num_examples"]
 """Answers in long form, or the dense labeler-major table with `MISSING` where unanswered."""
 
 _BLOCK = 16  # labelers summed in one fused loop; more would only lengthen compilation
-_FEW_CLASSES = 8  # up to here the loop is unrolled over the classes too
+FEW_CLASSES = 8  # up to here the loop is unrolled over the classes too
 _INT32_CELLS = 2**31
 
 
@@ -68,7 +68,7 @@ def _dense_votes(
 ) -> Float[Array, "num_classes num_examples"]:
     """Labeler by labeler, every class at once: one fused pass over contiguous vectors."""
     num_labelers, num_examples = labels.shape
-    add_block = _add_block_unrolled if num_classes <= _FEW_CLASSES else _add_block
+    add_block = _add_block_unrolled if num_classes <= FEW_CLASSES else _add_block
     totals = jnp.zeros((num_classes, num_examples), weight.dtype)
     whole = num_labelers - num_labelers % _BLOCK
     if whole:
