@@ -1,5 +1,6 @@
 """Sphinx configuration: Markdown, notebooks run while building, formulas as MathML."""
 
+import os
 import shutil
 import sys
 from importlib.metadata import version as installed_version
@@ -19,7 +20,7 @@ nitpicky = False
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-nb_execution_mode = "force"
+nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "force")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True

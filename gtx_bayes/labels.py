@@ -1,4 +1,4 @@
-"""Validated arrays: the answers of labelers (`Labels`) and the gold labels (`Assessment`)."""
+"""Arrays of answers, in long form (`Labels`) and by place (`PaddedLabels`), and gold labels."""
 
 import dataclasses
 from typing import Any
@@ -137,6 +137,73 @@ class Labels:
         table = np.full((self.num_labelers, self.num_examples), MISSING, self.label.dtype)
         table[labeler, example] = np.asarray(self.label)[answered]
         return jnp.asarray(table)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class PaddedLabels:
+    """The answers of a crowd in the order in which each example got them.
+
+    The form for simulation, where every example has about as many: sums over its answers run
+    over contiguous vectors, one place after the other.
+
+    Attributes:
+        labeler: who gave the answer at each place, from the first; any, where there is none.
+        label: the answer, `MISSING` where there is none.
+        num_labelers: J.
+        num_classes: K.
+    """
+
+    labeler: Int[Array, "*runs num_places num_examples"]
+    label: Int[Array, "*runs num_places num_examples"]
+    num_labelers: int = dataclasses.field(metadata={"static": True})
+    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    @property
+    def num_places(self) -> int:
+        """The most answers that an example can have."""
+        return self.label.shape[-2]
+
+    @property
+    def num_examples(self) -> int:
+        """N."""
+        return self.label.shape[-1]
+
+    def first(self, num_labels: Int[Array, " num_examples"] | int) -> "PaddedLabels":
+        """Only so many of each example's answers."""
+        there = jnp.arange(self.num_places)[:, None] < num_labels
+        missing = jnp.asarray(MISSING, self.label.dtype)
+        return dataclasses.replace(self, label=jnp.where(there, self.label, missing))
+
+    def dense(self) -> Int[Array, "num_labelers num_examples"]:
+        """The labeler-major table of answers, `MISSING` where a labeler did not answer."""
+        table = jnp.full((self.num_labelers, self.num_examples), MISSING, self.label.dtype)
+        return table.at[self.labeler, jnp.arange(self.num_examples)].max(self.label)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prefixes:
+    """Every example once for each number of answers, from none to all of them.
+
+    As labels these are `(num_places + 1) * num_examples` examples, those without answers first.
+    All of them cost little more than the last: sums over the answers are kept on the way.
+
+    Attributes:
+        of: the answers.
+    """
+
+    of: PaddedLabels
+
+    @property
+    def num_labelers(self) -> int:
+        """J."""
+        return self.of.num_labelers
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.of.num_classes
 
 
 @jax.tree_util.register_dataclass

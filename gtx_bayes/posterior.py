@@ -1,7 +1,7 @@
 """The exact class posterior given a labeler model (Eq. 1 to 3), one example or a whole crowd.
 
 `class_posterior` is the definition, for one example. The `batch_` functions are the fast path for
-the one-coin model, on the long form (`Labels`) or the dense labeler-major table; `vmap` them over
+the one-coin model, on any form of the answers; `vmap` them over
 models for cohorts and over priors for prior draws. `Evidence` is the same as a state to which
 answers are added as they arrive.
 """
@@ -18,7 +18,7 @@ from gtx_bayes.labelers.base import AbstractLabelerModel
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.log_space import LogNumber, multiply, normalise
-from gtx_bayes.votes import AnyLabels, check_sizes, class_votes
+from gtx_bayes.votes import AnyLabels, check_sizes, class_votes, most_answers
 
 _SHORT_SUM = 16  # so few float32 weights sum to 1e-5 without `fine`, accuracies up to 0.99
 
@@ -60,7 +60,7 @@ def batch_class_posterior(
     """
     if model.num_classes == 2:
         log_odds = batch_log_odds(model, labels, class_prior)
-        return jax.nn.sigmoid(jnp.stack([-log_odds, log_odds], axis=1))
+        return jax.nn.sigmoid(jnp.stack([-log_odds, log_odds])).T
     log_prior = _log_prior(class_prior, model.num_classes).T
 
     def finish(votes: LogNumber) -> Float[Array, "num_examples num_classes"]:
@@ -236,4 +236,5 @@ def _by_certainty[T](model: OneCoin, labels: AnyLabels, finish: Callable[[LogNum
 
 
 def _rounds_little(labels: AnyLabels) -> bool:
-    return not isinstance(labels, Labels) and labels.shape[0] <= _SHORT_SUM
+    most = most_answers(labels)
+    return most is not None and most <= _SHORT_SUM

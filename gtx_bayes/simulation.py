@@ -9,6 +9,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from gtx_bayes.inference.gold_counts import GoldCounts
@@ -16,9 +17,9 @@ from gtx_bayes.labelers.base import AbstractLabelerModel
 from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import MISSING, label_dtype
+from gtx_bayes.labels import PaddedLabels, label_dtype
 
-_FEW_LABELERS = 24  # up to here orders are counted out; more labelers are sorted by lots
+_FEW_PLACES = 24  # queues up to here are counted out; for longer ones labelers are sorted by lots
 _WORD = 2**16  # digits drawn from one random word multiply to at most this: bias below 2**-16
 
 
@@ -30,27 +31,22 @@ class AnswerQueue:
     Whoever collects chooses the example, never the labeler, and gets the next answer in line.
 
     Attributes:
-        labels: answer of each labeler to each example, labeler-major; `MISSING` beyond the end of
-            the queue.
-        position: place of each labeler in the example's queue, from 0.
+        answers: by example and place in its queue.
         true_label: class of each example.
-        num_classes: K.
-        max_labels: how many answers wait for each example.
     """
 
-    labels: Int[Array, "*runs num_labelers num_examples"]
-    position: Int[Array, "*runs num_labelers num_examples"]
+    answers: PaddedLabels
     true_label: Int[Array, "*runs num_examples"]
-    num_classes: int = dataclasses.field(metadata={"static": True})
-    max_labels: int = dataclasses.field(metadata={"static": True})
 
-    def collected(
-        self, num_labels: Int[Array, " num_examples"] | int
-    ) -> Int[Array, "num_labelers num_examples"]:
-        """The dense table of answers once each example got its first `num_labels`."""
-        end = jnp.clip(num_labels, 0, self.labels.shape[-2]).astype(self.position.dtype)
-        missing = jnp.asarray(MISSING, self.labels.dtype)
-        return jnp.where(self.position < end, self.labels, missing)
+    @property
+    def max_labels(self) -> int:
+        """How many answers wait for each example."""
+        return self.answers.num_places
+
+    @property
+    def labels(self) -> Int[Array, "num_labelers num_examples"]:
+        """All answers as the labeler-major table, `MISSING` from who is not in the queue."""
+        return self.answers.dense()
 
 
 @partial(jax.jit, static_argnames=("num_examples", "max_labels"))
@@ -79,16 +75,14 @@ def simulate_queue(
     if not 0 <= max_labels <= num_labelers:
         raise ValueError(f"{num_labelers} labelers cannot give {max_labels} labels each")
     dtype = label_dtype(model.num_classes)
-    key_truth, key_order, key_right, key_rest = jax.random.split(key, 4)
+    key_truth, key_order, key_answer = jax.random.split(key, 3)
     true_label = _true_labels(key_truth, model.num_classes, num_examples, class_balance)
-    position = _queue_positions(key_order, num_labelers, num_examples)
-    # Only the answers that can be bought are drawn, one number for each place in the queue.
-    by_place = jax.random.uniform(key_right, (max(max_labels, 1), num_examples))
-    place = jnp.minimum(position, max(max_labels, 1) - 1)
-    uniform = jnp.take_along_axis(by_place, place.astype(jnp.int32), axis=0)
-    labels = model.answer(key_rest, uniform, true_label)
-    queued = jnp.where(position < max_labels, labels, MISSING).astype(dtype)
-    return AnswerQueue(queued, position, true_label.astype(dtype), model.num_classes, max_labels)
+    labeler = _queue(key_order, num_labelers, max_labels, num_examples)
+    # Computed once: a CPU would count out the order anew for every use.
+    true_label, labeler = jax.lax.optimization_barrier((true_label.astype(dtype), labeler))
+    label = model.answer(key_answer, labeler, true_label).astype(dtype)
+    answers = PaddedLabels(labeler, label, num_labelers, model.num_classes)
+    return AnswerQueue(answers, true_label)
 
 
 def simulate_crowd(
@@ -225,36 +219,46 @@ def _true_labels(
     return jax.random.categorical(key, jnp.log(class_balance), shape=(num_examples,))
 
 
-def _queue_positions(
-    key: Key[Array, ""], num_labelers: int, num_examples: int
-) -> Int[Array, "num_labelers num_examples"]:
-    """A random order of the labelers for each example: the place of each labeler in it.
+def _queue(
+    key: Key[Array, ""], num_labelers: int, num_places: int, num_examples: int
+) -> Int[Array, "num_places num_examples"]:
+    """Who comes to each example at each place: labelers in random order, each at most once.
 
-    Few labelers choose in turn: labeler j the d-th of the J - j places still free, d even (a
-    Lehmer code). Finding it takes j comparisons of bytes, far less than sorting lots.
+    In a short queue the next is the d-th of those who have not come, d even (a Lehmer code).
+    Finding who that is takes a comparison of bytes with each who has, kept in order.
     """
-    if num_labelers > _FEW_LABELERS:
+    if num_places > _FEW_PLACES:
         lots = jax.random.uniform(key, (num_labelers, num_examples))
-        return jnp.argsort(jnp.argsort(lots, axis=0), axis=0).astype(jnp.int32)
-    place: list[Int[Array, " num_examples"]] = []
-    digits = _digits(key, num_labelers, num_examples)
-    for j, digit in enumerate(digits):
-        free = digit
-        for earlier in reversed(digits[:j]):
-            free = free + (free >= earlier).astype(free.dtype)
-        place.append(free)
-    if not place:
-        return jnp.zeros((0, num_examples), jnp.int8)
-    return jnp.stack(place)
+        return jnp.argsort(lots, axis=0)[:num_places].astype(jnp.int32)
+    queue: list[Int[Array, " num_examples"]] = []
+    came: list[Int[Array, " num_examples"]] = []  # the same in ascending order
+    for digit in _digits(key, num_labelers, num_places, num_examples):
+        labeler = digit
+        for earlier in came:
+            labeler = labeler + (labeler >= earlier).astype(labeler.dtype)
+        queue.append(labeler)
+        came = _insert(labeler, came)
+    if not queue:
+        return jnp.zeros((0, num_examples), _index_dtype(num_labelers))
+    return jnp.stack(queue)
+
+
+def _insert(
+    value: Int[Array, " num_examples"], in_order: list[Int[Array, " num_examples"]]
+) -> list[Int[Array, " num_examples"]]:
+    longer = []
+    for other in in_order:
+        longer.append(jnp.minimum(value, other))
+        value = jnp.maximum(value, other)
+    return [*longer, value]
 
 
 def _digits(
-    key: Key[Array, ""], num_labelers: int, num_examples: int
+    key: Key[Array, ""], num_labelers: int, num_places: int, num_examples: int
 ) -> list[Int[Array, " num_examples"]]:
-    """For each labeler j an even number below J - j, several from each random word."""
-    bases = [num_labelers - j for j in range(num_labelers)]
+    """For each place n an even number below J - n, several from each random word."""
     words: list[list[int]] = [[]]
-    for base in bases:
+    for base in range(num_labelers, num_labelers - num_places, -1):
         if math.prod(words[-1]) * base > _WORD:
             words.append([])
         words[-1].append(base)
@@ -263,6 +267,10 @@ def _digits(
     for word, held in zip(random, words, strict=True):
         rest = word
         for base in held:
-            digits.append((rest % base).astype(jnp.int8))
+            digits.append((rest % base).astype(_index_dtype(num_labelers)))
             rest = rest // base
     return digits
+
+
+def _index_dtype(num_labelers: int) -> type[np.signedinteger]:
+    return np.int8 if num_labelers <= np.iinfo(np.int8).max else np.int32

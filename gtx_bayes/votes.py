@@ -1,17 +1,20 @@
 """Weighted votes: the one sum behind majority voting and the naive-Bayes posterior alike.
 
-Two kernels for the two forms of the data. Both add, for every example and class, the weights of
-the labelers who gave that class.
+A kernel for each form of the data. All add, for every example and class, the weights of the
+labelers who gave that class.
 """
+
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
+from gtx_bayes.lookup import look_up
 
-AnyLabels = Labels | Int[Array, "num_labelers num_examples"]
-"""Answers in long form, or the dense labeler-major table with `MISSING` where unanswered."""
+AnyLabels = Labels | PaddedLabels | Prefixes | Int[Array, "num_labelers num_examples"]
+"""Answers in long form, by place, or as the labeler-major table with `MISSING` where unanswered."""
 
 _BLOCK = 16  # labelers summed in one fused loop; more would only lengthen compilation
 FEW_CLASSES = 8  # up to here the loop is unrolled over the classes too
@@ -31,18 +34,61 @@ def class_votes(
     check_sizes(labels, weight.shape[0], num_classes)
     if isinstance(labels, Labels):
         return _long_votes(labels, weight, num_classes)
+    if isinstance(labels, PaddedLabels):
+        *_, votes = _running_votes(labels, weight, num_classes)
+        return jnp.stack(votes)
+    if isinstance(labels, Prefixes):
+        running = list(_running_votes(labels.of, weight, num_classes))
+        by_class = [votes[y] for y in range(num_classes) for votes in running]
+        return jax.lax.optimization_barrier(jnp.stack(by_class)).reshape(num_classes, -1)
     return _dense_votes(labels, weight, num_classes)
 
 
 def check_sizes(labels: AnyLabels, num_labelers: int, num_classes: int) -> None:
     """Raise `ValueError` unless the labels fit a model of so many labelers and classes."""
-    found = labels.num_labelers if isinstance(labels, Labels) else labels.shape[0]
+    found = num_answering(labels)
     if found != num_labelers:
         raise ValueError(f"the labels are of {found} labelers, the model of {num_labelers}")
-    if isinstance(labels, Labels) and labels.num_classes != num_classes:
+    if not isinstance(labels, jax.Array) and labels.num_classes != num_classes:
         raise ValueError(
             f"the labels are of {labels.num_classes} classes, the model of {num_classes}"
         )
+
+
+def sum_over_classes(
+    votes: Float[Array, "num_classes num_examples"],
+) -> Float[Array, " num_examples"]:
+    """Total of the classes, added one by one where they are few."""
+    return sum(votes[1:], votes[0]) if len(votes) <= FEW_CLASSES else jnp.sum(votes, axis=0)
+
+
+def num_answering(labels: AnyLabels) -> int:
+    """J, the number of labelers."""
+    return labels.shape[0] if isinstance(labels, jax.Array) else labels.num_labelers
+
+
+def most_answers(labels: AnyLabels) -> int | None:
+    """How many answers an example can have; None where the form does not tell."""
+    if isinstance(labels, Labels):
+        return None
+    if isinstance(labels, jax.Array):
+        return labels.shape[0]
+    return (labels.of if isinstance(labels, Prefixes) else labels).num_places
+
+
+def _running_votes(
+    labels: PaddedLabels, weight: Float[Array, " num_labelers"], num_classes: int
+) -> Iterator[list[Float[Array, " num_examples"]]]:
+    """The votes for each class, before the first answer and after the one at each place."""
+    # Without the barriers a CPU works out weights and votes anew for every sum they enter.
+    value = jax.lax.optimization_barrier(look_up(weight, labels.labeler))
+    by_class = [jnp.where(labels.label == y, value, 0.0) for y in range(num_classes)]
+    by_class = jax.lax.optimization_barrier(by_class)
+    totals = [jnp.zeros(labels.num_examples, weight.dtype)] * num_classes
+    yield totals
+    for place in range(labels.num_places):
+        totals = [total + votes[place] for total, votes in zip(totals, by_class, strict=True)]
+        yield totals
 
 
 def _long_votes(

@@ -24,7 +24,7 @@ from gtx_bayes.collection.risk import (
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.collection.whole_run import at_count, class_prob_path
 from gtx_bayes.labelers import OneCoin
-from gtx_bayes.labels import MISSING
+from gtx_bayes.labels import MISSING, PaddedLabels
 from gtx_bayes.simulation import AnswerQueue, simulate_queue, uniform_cohort
 
 AGGREGATORS = {
@@ -146,8 +146,8 @@ def test_uncertainty_sampling_against_a_heap(key):
 def test_uncertainty_sampling_worked_by_hand():
     """Votes of equal labelers: ties at one half first, the least labelled example before others."""
     table = jnp.array([[0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0]], jnp.int8)
-    position = jnp.tile(jnp.arange(4, dtype=jnp.int8)[:, None], (1, 3))
-    queue = AnswerQueue(table, position, jnp.zeros(3, jnp.int8), 2, 4)
+    labeler = jnp.tile(jnp.arange(4, dtype=jnp.int8)[:, None], (1, 3))
+    queue = AnswerQueue(PaddedLabels(labeler, table, 4, 2), jnp.zeros(3, jnp.int8))
     method = Gtx(OneCoin(jnp.full(4, 0.8), 2))
     _, order = step_by_step.collect(UncertaintySampling(4), method, queue, 12)
     # One label each, all at .2. Second labels: 0 agrees (.06); 1 does not (.5) and goes on to .2
@@ -158,9 +158,9 @@ def test_uncertainty_sampling_worked_by_hand():
 
 def test_stops_at_the_threshold_worked_by_hand():
     """Accuracies .9 and .8: agreement gives .973, a first answer .9 or .8, contradiction .69."""
-    table = jnp.array([[0, 1, 0], [0, 0, 0]], jnp.int8)
-    position = jnp.array([[0, 0, 1], [1, 1, 0]], jnp.int8)
-    queue = AnswerQueue(table, position, jnp.zeros(3, jnp.int8), 2, 2)
+    labeler = jnp.array([[0, 0, 1], [1, 1, 0]], jnp.int8)
+    label = jnp.array([[0, 1, 0], [0, 0, 0]], jnp.int8)
+    queue = AnswerQueue(PaddedLabels(labeler, label, 2, 2), jnp.zeros(3, jnp.int8))
     path = class_prob_path(Gtx(OneCoin(jnp.array([0.9, 0.8]), 2)), queue)
 
     def counts(threshold, budget=6):
@@ -254,7 +254,7 @@ class TestRisk:
         queue = simulate_queue(key, labelers, 300)
         method = Gtx(labelers)
         found, _ = step_by_step.collect(RiskTarget(0.05, 6), method, queue, 300 * 6)
-        probs = method.class_probs(queue.collected(found.num_labels))
+        probs = method.class_probs(queue.answers.first(found.num_labels))
         accepted = np.asarray(exceeds(probs, threshold_for_risk(probs, 0.05)))
         wrong = np.asarray(probs.argmax(axis=1) != queue.true_label)[accepted].sum()
         assert int(found.num_labels.sum()) < 300 * 6

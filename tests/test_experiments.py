@@ -1,3 +1,5 @@
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +81,8 @@ class TestFigures:
         assert alone["error"]["se"] is None
         assert outside([alone]) == []
 
-    def test_ratio_of_equal_runs_is_certain(self):
+    def test_ratio(self):
+        assert ratio([0.0, 1.0], [0.0, 0.0]) == {"mean": None, "se": None}
         got = ratio([1.0, 2.0, 4.0], [2.0, 4.0, 8.0])
         assert got["mean"] == pytest.approx(0.5)
         assert got["se"] == pytest.approx(0.0, abs=1e-12)
@@ -98,6 +101,20 @@ class TestRuns:
         np.testing.assert_allclose(got["draw"], jax.vmap(jax.random.uniform)(keys), rtol=1e-6)
         np.testing.assert_array_equal(got["twice"], 2 * np.arange(5.0))
         assert told[-1] == (5, 5)
+
+    def test_runs_that_fill_no_whole_number_of_calls(self, key):
+        """Several runs to a call on a CPU: each once and in its place, progress to the end."""
+        num_runs = 16 * 4 * (os.cpu_count() or 1) + 7
+        told = []
+        got = map_runs(
+            lambda _, x: x * x,
+            jax.random.split(key, num_runs),
+            jnp.arange(num_runs),
+            progress=lambda done, total: told.append((done, total)),
+        )
+        np.testing.assert_array_equal(got, np.arange(num_runs) ** 2)
+        assert told == sorted(told)
+        assert told[-1] == (num_runs, num_runs)
 
     def test_first_runs_do_not_depend_on_how_many_follow(self, key):
         def run(key, low, high):
@@ -195,7 +212,7 @@ def test_figure2_ends_where_table2_does(key):
 
 class TestAssessment:
     config = assessment.Config(
-        gold_per_labeler=(0, 2, 400), budget=300, num_examples=100, num_labelers=5
+        gold_per_labeler=(0, 2, 400), budget=1200, num_examples=400, num_labelers=5
     )
 
     def test_in_small(self, key):

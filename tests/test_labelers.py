@@ -93,11 +93,10 @@ def test_samples_follow_log_prob(name, key):
 def test_answers_of_many_examples_are_samples(name, key):
     """The batched draw that simulations use has the law of `sample`: by class, share right."""
     model, num_examples = MODELS[name], 20_000
-    key_uniform, key_rest = jax.random.split(key)
-    for true_label in range(model.num_classes):
+    everybody = jnp.tile(jnp.arange(model.num_labelers)[:, None], (1, num_examples))
+    for true_label, key_class in enumerate(jax.random.split(key, model.num_classes)):
         truth = jnp.full(num_examples, true_label)
-        uniform = jax.random.uniform(key_uniform, (model.num_labelers, num_examples))
-        labels = np.asarray(model.answer(key_rest, uniform, truth))
+        labels = np.asarray(model.answer(key_class, everybody, truth))
         assert labels.min() >= 0
         assert labels.max() < model.num_classes
         for j in range(model.num_labelers):
@@ -110,10 +109,9 @@ def test_answers_of_many_examples_are_samples(name, key):
 def test_errors_on_hard_examples_are_correlated(key):
     """Both wrong together more often than the product of their error rates, as the model says."""
     model, num_examples = MODELS["hard examples"], 40_000
-    key_uniform, key_rest = jax.random.split(key)
     truth = jnp.zeros(num_examples, jnp.int32)
-    uniform = jax.random.uniform(key_uniform, (2, num_examples))
-    both = int((model.answer(key_rest, uniform, truth) == 1).all(axis=0).sum())
+    both_labelers = jnp.tile(jnp.arange(2)[:, None], (1, num_examples))
+    both = int((model.answer(key, both_labelers, truth) == 1).all(axis=0).sum())
     share = 0.75 * 0.1 * 0.2 + 0.25 * 0.7 * 0.6
     low, high = scipy.stats.binom.interval(1 - 1e-6, num_examples, share)
     assert low <= both <= high

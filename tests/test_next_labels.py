@@ -155,8 +155,8 @@ def test_collects_to_the_end_from_tables_alone(strategy):
         if found.examples.empty:
             break
         i = int(found.examples["task"][0][1:])
-        j = int(np.flatnonzero(np.asarray(queue.position[:, i]) == bought[i])[0])
-        rows.append((f"t{i}", f"w{j}", int(queue.labels[j, i])))
+        place = (bought[i], i)
+        rows.append((f"t{i}", f"w{queue.answers.labeler[place]}", int(queue.answers.label[place])))
         bought[i] += 1
     assert found.num_open == 0
     assert found.num_done == 5
@@ -185,8 +185,11 @@ def test_buys_in_the_order_of_the_step_engine():
         found = next_labels(KEY, fit, batch=1, tasks=pd.DataFrame({"task": every}), max_labels=3)
         task = found.examples["task"][0]
         i = every.index(task)
-        j = int(np.flatnonzero(np.asarray(queue.position[:, i]) == bought[task])[0])
-        rows.append((task, f"w{j}", int(queue.labels[j, i])))
+        labeler, label = (
+            queue.answers.labeler[bought[task], i],
+            queue.answers.label[bought[task], i],
+        )
+        rows.append((task, f"w{labeler}", int(label)))
         bought[task] += 1
         got.append(task)
     assert got == expected

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from gtx_bayes import decisions
 from gtx_bayes.labelers import OneCoin
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
 from gtx_bayes.posterior import (
     batch_class_posterior,
     batch_log_evidence,
@@ -30,7 +30,7 @@ SHAPES = [(1, 1), (3, 4), (16, 3), (17, 3), (200, 2)]
 
 
 @st.composite
-def crowds(draw, low=0.02, high=0.98, shapes=tuple(SHAPES), classes=(2, 3, 5)):
+def crowds(draw, low=0.02, high=0.98, shapes=tuple(SHAPES), classes=(2, 4)):
     """A dense table of answers, accuracies exact in float32, the number of classes."""
     num_labelers, num_examples = draw(st.sampled_from(shapes))
     num_classes = draw(st.sampled_from(classes))
@@ -42,13 +42,20 @@ def crowds(draw, low=0.02, high=0.98, shapes=tuple(SHAPES), classes=(2, 3, 5)):
     return labels, accuracy, num_classes
 
 
+FORMS = ("dense", "long", "by place")
+
 defined_posterior = jax.jit(jax.vmap(class_posterior, (None, 1)))
 defined_log_prob = jax.jit(jax.vmap(OneCoin.log_prob, (None, 1)))
 
 
-def both_forms(labels, num_classes):
+def every_form(labels, num_classes):
     dense = jnp.asarray(labels)
-    return {"dense": dense, "long": Labels.from_dense(labels, num_classes=num_classes)}
+    labeler = jnp.tile(jnp.arange(dense.shape[0])[:, None], (1, dense.shape[1]))
+    return {
+        "dense": dense,
+        "long": Labels.from_dense(labels, num_classes=num_classes),
+        "by place": PaddedLabels(labeler, dense, dense.shape[0], num_classes),
+    }
 
 
 def model_of(accuracy, num_classes):
@@ -72,19 +79,40 @@ def test_definition_and_kernels_against_products(crowd):
     atol = 1e-5 if model.accuracy.dtype == jnp.float32 else 1e-12
     defined = defined_posterior(model, jnp.asarray(labels))
     np.testing.assert_allclose(defined, expected.astype(float), atol=atol)
-    for form in both_forms(labels, num_classes).values():
+    for form in every_form(labels, num_classes).values():
         got = batch_class_posterior(model, form)
         np.testing.assert_allclose(got, expected.astype(float), atol=atol)
 
 
-@pytest.mark.parametrize("form", ["dense", "long"])
+@given(crowds(shapes=((1, 3), (4, 5), (18, 3))), st.integers(0, 1000))
+def test_prefixes_are_the_first_answers(crowd, seed):
+    """Whatever the order in which each example got its answers, to the last bit."""
+    labels, accuracy, num_classes = crowd
+    num_labelers, num_examples = labels.shape
+    order = np.argsort(np.random.default_rng(seed).random(labels.shape), axis=0)
+    padded = PaddedLabels(
+        jnp.asarray(order),
+        jnp.asarray(np.take_along_axis(labels, order, axis=0)),
+        num_labelers,
+        num_classes,
+    )
+    np.testing.assert_array_equal(padded.dense(), labels)
+    model = model_of(accuracy, num_classes)
+    got = batch_class_posterior(model, Prefixes(padded))
+    got = got.reshape(num_labelers + 1, num_examples, num_classes)
+    for n, now in enumerate(got):
+        expected = batch_class_posterior(model, padded.first(n))
+        np.testing.assert_array_equal(now, expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("accuracy", [(0.99, 0.99), (0.97, 0.951), (0.9, 0.88)])
 def test_large_sums_that_cancel(form, accuracy):
     """100 answers for each class in turn: partial sums of hundreds of nats, then back to near 0."""
     alpha = np.repeat(np.float32(accuracy), 100)
     labels = np.repeat(np.int8([1, 0]), 100)[:, None]
     expected = reference.posterior(labels[:, 0], alpha, [0.5, 0.5]).astype(float)
-    got = batch_class_posterior(model_of(alpha, 2), both_forms(labels, 2)[form])
+    got = batch_class_posterior(model_of(alpha, 2), every_form(labels, 2)[form])
     np.testing.assert_allclose(got[0], expected, atol=1e-5)
 
 
@@ -96,7 +124,7 @@ def test_equal_evidence_is_a_tie_in_any_order():
     table = np.concatenate([np.zeros((20, 1), np.int8), np.ones((20, 1), np.int8)])
     for _ in range(50):
         rows = rng.permutation(40)
-        for form in both_forms(table[rows], 2).values():
+        for form in every_form(table[rows], 2).values():
             got = batch_class_posterior(model_of(both[rows], 2), form)
             assert int(decisions.num_tied(got)[0]) == 2
 
@@ -107,13 +135,13 @@ def test_order_of_labelers_and_examples_does_not_matter(crowd, random):
     rows, columns = list(range(labels.shape[0])), list(range(labels.shape[1]))
     random.shuffle(rows)
     random.shuffle(columns)
-    for form in ("dense", "long"):
+    for form in FORMS:
         got = batch_class_posterior(
-            model_of(accuracy, num_classes), both_forms(labels, num_classes)[form]
+            model_of(accuracy, num_classes), every_form(labels, num_classes)[form]
         )
         moved = batch_class_posterior(
             model_of(accuracy[rows], num_classes),
-            both_forms(labels[np.ix_(rows, columns)], num_classes)[form],
+            every_form(labels[np.ix_(rows, columns)], num_classes)[form],
         )
         np.testing.assert_allclose(moved, got[np.array(columns)], atol=2e-6)
 
@@ -125,9 +153,9 @@ def test_relabelling_classes_relabels_the_posterior(crowd, random):
     random.shuffle(new_name)
     renamed = np.where(labels == MISSING, MISSING, np.array(new_name, np.int8)[labels])
     model = model_of(accuracy, num_classes)
-    for form in ("dense", "long"):
-        got = batch_class_posterior(model, both_forms(labels, num_classes)[form])
-        other = batch_class_posterior(model, both_forms(renamed, num_classes)[form])
+    for form in FORMS:
+        got = batch_class_posterior(model, every_form(labels, num_classes)[form])
+        other = batch_class_posterior(model, every_form(renamed, num_classes)[form])
         np.testing.assert_allclose(other[:, np.array(new_name)], got, atol=2e-6)
 
 
@@ -145,7 +173,7 @@ def test_being_wrong_reliably_is_being_right(crowd):
 @given(crowds(low=0.0, high=1.0))
 def test_probabilities_sum_to_one(crowd):
     labels, accuracy, num_classes = crowd
-    for form in both_forms(labels, num_classes).values():
+    for form in every_form(labels, num_classes).values():
         got = np.asarray(batch_class_posterior(model_of(accuracy, num_classes), form))
         assert ((got >= 0) & (got <= 1)).all()
         np.testing.assert_allclose(got.sum(axis=1), 1, rtol=1e-6)
@@ -157,7 +185,7 @@ def test_log_prob_kernel_equals_the_definition(crowd):
     labels, accuracy, num_classes = crowd
     model = model_of(accuracy, num_classes)
     defined = defined_log_prob(model, jnp.asarray(labels))
-    for form in both_forms(labels, num_classes).values():
+    for form in every_form(labels, num_classes).values():
         np.testing.assert_allclose(batch_log_prob(model, form), defined, atol=1e-5, rtol=1e-6)
 
 
@@ -165,7 +193,7 @@ def test_missing_labels_leave_the_prior_and_no_evidence():
     model = OneCoin(jnp.array([0.9, 0.7]), num_classes=3)
     nothing = np.full((2, 5), MISSING, np.int8)
     prior = jnp.array([0.2, 0.3, 0.5])
-    for form in both_forms(nothing, 3).values():
+    for form in every_form(nothing, 3).values():
         np.testing.assert_array_equal(batch_log_prob(model, form), np.zeros((5, 3)))
         got = batch_class_posterior(model, form, prior)
         np.testing.assert_allclose(got, np.tile(prior, (5, 1)), rtol=1e-6)
@@ -190,7 +218,7 @@ def test_priors(num_classes):
     model = model_of(accuracy, num_classes)
     per_example = rng.dirichlet(np.ones(num_classes), 6)
     per_example[0] = np.eye(num_classes)[1]
-    for form in both_forms(labels, num_classes).values():
+    for form in every_form(labels, num_classes).values():
         expected = [
             reference.posterior(column, accuracy, prior)
             for column, prior in zip(labels.T, per_example, strict=True)
@@ -210,14 +238,14 @@ def test_priors(num_classes):
         )
 
 
-@pytest.mark.parametrize("form", ["dense", "long"])
+@pytest.mark.parametrize("form", FORMS)
 def test_log_evidence(form):
     """Log of the summed products; the probabilities of all answer patterns sum to one."""
     rng = np.random.default_rng(2)
     accuracy = rng.uniform(0.3, 0.9, 3).astype(np.float32)
     every = np.array(np.meshgrid(*[range(3)] * 3)).reshape(3, -1).astype(np.int8)
     prior = np.array([0.2, 0.3, 0.5])
-    got = batch_log_evidence(model_of(accuracy, 3), both_forms(every, 3)[form], jnp.asarray(prior))
+    got = batch_log_evidence(model_of(accuracy, 3), every_form(every, 3)[form], jnp.asarray(prior))
     expected = [np.log(reference.product_form(c, accuracy, prior).sum()) for c in every.T]
     np.testing.assert_allclose(got, np.array(expected, float), rtol=2e-6)
     np.testing.assert_allclose(np.exp(np.asarray(got, float)).sum(), 1.0, rtol=1e-5)
@@ -239,24 +267,24 @@ class TestCertainLabelers:
         prior = np.full(num_classes, 1 / num_classes)
         tiny = reference.REAL(1e-40)
         expected = [reference.posterior(c, accuracy, prior, certain=tiny) for c in labels.T]
-        for form in both_forms(labels, num_classes).values():
+        for form in every_form(labels, num_classes).values():
             got = batch_class_posterior(model, form)
             np.testing.assert_allclose(got, np.array(expected, float), atol=2e-6)
         defined = defined_posterior(model, jnp.asarray(labels))
         np.testing.assert_allclose(defined, np.array(expected, float), atol=2e-6)
 
-    @pytest.mark.parametrize("form", ["dense", "long"])
+    @pytest.mark.parametrize("form", FORMS)
     def test_contradiction_leaves_the_rest_to_decide(self, form, rtol):
         labels = np.int8([[1], [0], [1]])
         model = OneCoin(jnp.array([1.0, 1.0, 0.7]), num_classes=2)
-        got = batch_class_posterior(model, both_forms(labels, 2)[form])
+        got = batch_class_posterior(model, every_form(labels, 2)[form])
         np.testing.assert_allclose(got, [[0.3, 0.7]], rtol=rtol)
 
-    @pytest.mark.parametrize("form", ["dense", "long"])
+    @pytest.mark.parametrize("form", FORMS)
     def test_log_odds_are_infinite(self, form):
         model = OneCoin(jnp.array([1.0, 0.6]), num_classes=2)
         labels = np.int8([[1, 0, MISSING], [0, 0, 1]])
-        got = batch_log_odds(model, both_forms(labels, 2)[form])
+        got = batch_log_odds(model, every_form(labels, 2)[form])
         np.testing.assert_allclose(got, [np.inf, -np.inf, np.log(1.5)], rtol=1e-5)
 
     def test_evidence_of_a_contradiction_is_zero(self):
@@ -275,7 +303,7 @@ class TestCertainLabelers:
 @given(crowds(shapes=((3, 4), (17, 3)), classes=(2,)))
 def test_log_odds(crowd):
     labels, accuracy, _ = crowd
-    for form in both_forms(labels, 2).values():
+    for form in every_form(labels, 2).values():
         got = batch_log_odds(model_of(accuracy, 2), form)
         expected = [reference.posterior(c, accuracy, [0.5, 0.5]) for c in labels.T]
         expected = np.array([np.log(p[1] / p[0]) for p in expected], float)
@@ -360,7 +388,7 @@ class TestTransformations:
         accuracy = jnp.asarray(rng.uniform(0.5, 0.9, (4, 17)))
         prior = jnp.asarray(rng.dirichlet(np.ones(3), 4))
         labels = rng.integers(MISSING, 3, (17, 5))
-        for form in both_forms(labels, 3).values():
+        for form in every_form(labels, 3).values():
             many = jax.vmap(
                 lambda alpha, pi, form=form: batch_class_posterior(OneCoin(alpha, 3), form, pi)
             )(accuracy, prior)
@@ -379,7 +407,7 @@ class TestTransformations:
     def test_promotes_no_ranks(self):
         labels = np.random.default_rng(4).integers(MISSING, 3, (17, 5))
         with jax.numpy_rank_promotion("raise"):
-            for form in both_forms(labels, 3).values():
+            for form in every_form(labels, 3).values():
                 batch_log_evidence(OneCoin(jnp.full(17, 0.7), 3), form)
 
     @pytest.mark.gpu
@@ -388,7 +416,7 @@ class TestTransformations:
         for num_classes in (2, 5):
             labels = rng.integers(MISSING, num_classes, (40, 2000))
             accuracy = jnp.asarray(rng.uniform(0.3, 0.95, 40))
-            for form in both_forms(labels, num_classes).values():
+            for form in every_form(labels, num_classes).values():
                 here = batch_class_posterior(OneCoin(accuracy, num_classes), form)
                 cpu = jax.devices("cpu")[0]
                 there = batch_class_posterior(
@@ -402,6 +430,6 @@ def test_more_than_eight_classes_take_the_other_loop():
     labels = rng.integers(MISSING, 12, (18, 7))
     accuracy = rng.uniform(0.2, 0.9, 18).astype(np.float32)
     expected = [reference.posterior(c, accuracy, np.full(12, 1 / 12)) for c in labels.T]
-    for form in both_forms(labels, 12).values():
+    for form in every_form(labels, 12).values():
         got = batch_class_posterior(model_of(accuracy, 12), form)
         np.testing.assert_allclose(got, np.array(expected, float), atol=1e-5)

@@ -41,14 +41,14 @@ def test_labelers_are_asked_evenly_and_answer_as_told(key):
 def test_queues_are_permutations(num_labelers, key):
     queue = simulate_queue(key, OneCoin(jnp.full(num_labelers, 0.8), 2), 300)
     expected = np.tile(np.arange(num_labelers)[:, None], (1, 300))
-    np.testing.assert_array_equal(np.sort(queue.position, axis=0), expected)
-    np.testing.assert_array_equal(queue.collected(num_labelers), queue.labels)
+    np.testing.assert_array_equal(np.sort(queue.answers.labeler, axis=0), expected)
+    assert (np.asarray(queue.labels) != MISSING).all()
 
 
 def test_every_order_of_the_labelers_is_as_likely(key):
     num_examples = 24_000
     queue = simulate_queue(key, OneCoin(jnp.full(4, 0.8), 2), num_examples)
-    code = np.asarray(queue.position, int).T @ (4 ** np.arange(4))
+    code = np.asarray(queue.answers.labeler, int).T @ (4 ** np.arange(4))
     orders = [np.array(p) @ (4 ** np.arange(4)) for p in itertools.permutations(range(4))]
     counts = np.array([(code == order).sum() for order in orders])
     assert counts.sum() == num_examples
@@ -56,37 +56,42 @@ def test_every_order_of_the_labelers_is_as_likely(key):
 
 
 def test_places_in_long_queues_are_even(key):
-    """Ten labelers, whose orders take two random words, and thirty, whose orders are sorted."""
-    for num_labelers in (10, 30):
-        queue = simulate_queue(key, OneCoin(jnp.full(num_labelers, 0.8), 2), 6000)
-        for j in (0, num_labelers // 2, num_labelers - 1):
-            counts = np.bincount(np.asarray(queue.position[j], int), minlength=num_labelers)
+    """Ten labelers, whose orders take two random words; thirty, sorted; the first of a hundred."""
+    for num_labelers, num_places in ((10, 10), (30, 30), (100, 3)):
+        model = OneCoin(jnp.full(num_labelers, 0.8), 2)
+        queue = simulate_queue(key, model, 12_000, max_labels=num_places)
+        for place in (0, num_places // 2, num_places - 1):
+            labeler = np.asarray(queue.answers.labeler[place], int)
+            counts = np.bincount(labeler, minlength=num_labelers)
             assert scipy.stats.chisquare(counts).pvalue > 1e-6
 
 
 def test_answers_come_in_the_order_of_the_queue(key):
     queue = simulate_queue(key, OneCoin(jnp.full(6, 0.8), 2), 40, max_labels=4)
-    before = np.asarray(queue.collected(0))
+    before = np.asarray(queue.answers.first(0).dense())
     assert (before == MISSING).all()
     for n in range(1, 5):
-        now = np.asarray(queue.collected(n))
-        added = (now != MISSING) & (before == MISSING)
-        np.testing.assert_array_equal(added, np.asarray(queue.position) == n - 1)
+        now = np.asarray(queue.answers.first(n).dense())
+        labeler, example = np.nonzero((now != MISSING) & (before == MISSING))
+        place = np.asarray(queue.answers.labeler[n - 1])
+        np.testing.assert_array_equal(labeler[np.argsort(example)], place)
+        np.testing.assert_array_equal(now[place, np.arange(40)], queue.answers.label[n - 1])
         assert (now[before != MISSING] == before[before != MISSING]).all()
         before = now
-    np.testing.assert_array_equal(queue.collected(200), queue.labels)
+    np.testing.assert_array_equal(queue.answers.first(200).dense(), queue.labels)
     counts = jnp.arange(40) % 5
-    np.testing.assert_array_equal((queue.collected(counts) != MISSING).sum(axis=0), counts)
+    some = queue.answers.first(counts).dense()
+    np.testing.assert_array_equal((some != MISSING).sum(axis=0), counts)
 
 
 def test_who_is_right_does_not_depend_on_the_place(key):
     """Two independent draws: a labeler's accuracy is the same at every place in the queue."""
     queue = simulate_queue(key, OneCoin(jnp.array([0.6, 0.9, 0.75]), 2), 30_000)
-    right = np.asarray(queue.labels == queue.true_label)
+    right = np.asarray(queue.answers.label == queue.true_label)
     for j, accuracy in enumerate([0.6, 0.9, 0.75]):
         for place in range(3):
-            there = np.asarray(queue.position[j] == place)
-            assert within(right[j][there].sum(), there.sum(), accuracy)
+            there = np.asarray(queue.answers.labeler[place] == j)
+            assert within(right[place][there].sum(), there.sum(), accuracy)
 
 
 def test_class_balance(key):
@@ -168,7 +173,8 @@ def test_vmaps_over_runs(key):
         return simulate_queue(key_queue, uniform_cohort(key_cohort, 5, 0.6, 0.9), 10, max_labels=3)
 
     queues = jax.jit(jax.vmap(run))(jax.random.split(key, 4))
-    assert queues.labels.shape == (4, 5, 10)
-    assert not (queues.labels[0] == queues.labels[1]).all()
+    assert queues.answers.label.shape == (4, 3, 10)
+    assert not (queues.answers.label[0] == queues.answers.label[1]).all()
     one = run(jax.random.split(key, 4)[2])
-    np.testing.assert_array_equal(queues.labels[2], one.labels)
+    np.testing.assert_array_equal(queues.answers.label[2], one.answers.label)
+    np.testing.assert_array_equal(queues.answers.labeler[2], one.answers.labeler)

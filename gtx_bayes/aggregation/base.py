@@ -13,7 +13,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.votes import FEW_CLASSES, AnyLabels
+from gtx_bayes.votes import AnyLabels, sum_over_classes
 
 INTERVAL_PROB = 0.95
 """Level of the intervals in results."""
@@ -74,7 +74,7 @@ def vote_shares(
     """Votes over their sum, per example; uniform where nobody voted with any weight."""
     # Without the barrier a CPU counts the votes anew for every use of them.
     votes = jax.lax.optimization_barrier(votes)
-    total = sum(votes[1:], votes[0]) if len(votes) <= FEW_CLASSES else jnp.sum(votes, axis=0)
+    total = sum_over_classes(votes)
     shares = votes / jnp.where(total > 0, total, 1.0)
     return jnp.where(total > 0, shares, 1.0 / votes.shape[0]).T
 

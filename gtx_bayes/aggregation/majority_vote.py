@@ -14,7 +14,7 @@ from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.votes import AnyLabels, class_votes
+from gtx_bayes.votes import AnyLabels, class_votes, num_answering
 
 NAME: Final = "majority-vote"
 
@@ -32,8 +32,8 @@ class MajorityVote(AbstractAggregator):
 
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
         """Vote shares; uniform for an example without answers."""
-        num_labelers = labels.num_labelers if isinstance(labels, Labels) else labels.shape[0]
-        return vote_shares(class_votes(labels, jnp.ones(num_labelers), self.num_classes))
+        one_each = jnp.ones(num_answering(labels))
+        return vote_shares(class_votes(labels, one_each, self.num_classes))
 
 
 def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:

@@ -4,14 +4,13 @@ import dataclasses
 from typing import Final
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import AbstractAggregator, Fit, refuse_class_prior, vote_shares
 from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.votes import AnyLabels, class_votes
+from gtx_bayes.votes import AnyLabels, class_votes, sum_over_classes
 
 NAME: Final = "soft-vote"
 
@@ -37,7 +36,7 @@ class SoftVote(AbstractAggregator):
         to_others = (1.0 - self.accuracy) / (self.num_classes - 1)
         right = class_votes(labels, self.accuracy, self.num_classes)
         wrong = class_votes(labels, to_others, self.num_classes)
-        return vote_shares(right + (jnp.sum(wrong, axis=0, keepdims=True) - wrong))
+        return vote_shares(right + (sum_over_classes(wrong) - wrong))
 
 
 def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:

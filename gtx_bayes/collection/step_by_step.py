@@ -69,7 +69,7 @@ def collect(
     Returns:
         What was bought, and the example of each label in order; `MISSING` once none is wanted.
     """
-    start = jnp.zeros(queue.labels.shape[1], jnp.int32)
+    start = jnp.zeros(queue.answers.num_examples, jnp.int32)
 
     def buy(
         num_labels: Int[Array, " num_examples"], _: None
@@ -89,6 +89,6 @@ def _urgency(
     queue: AnswerQueue,
     num_labels: Int[Array, " num_examples"],
 ) -> UInt32[Array, " num_examples"]:
-    class_probs = aggregator.class_probs(queue.collected(num_labels))
+    class_probs = aggregator.class_probs(queue.answers.first(num_labels))
     priority = policy.priority(class_probs, num_labels)
     return jnp.where(num_labels < queue.max_labels, priority, jnp.uint32(NEVER))

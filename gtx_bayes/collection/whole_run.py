@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike, Shaped, UInt32
 
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection.base import NEVER, AbstractPolicy
-from gtx_bayes.labels import MISSING
+from gtx_bayes.labels import MISSING, Prefixes
 from gtx_bayes.simulation import AnswerQueue
 
 _BLOCK = 128
@@ -77,7 +77,7 @@ class Schedule(NamedTuple):
         least = _kth_largest(self.priority, budget)
         above = jnp.sum(self.priority > least, axis=0, dtype=jnp.int32)
         equal = jnp.sum((self.priority == least) & (least != NEVER), axis=0, dtype=jnp.int32)
-        return above + _take_in_order(equal, budget - jnp.sum(above))
+        return above + _serve_in_order(equal, budget - jnp.sum(above))
 
 
 @jax.jit
@@ -85,11 +85,10 @@ def class_prob_path(
     aggregator: AbstractAggregator, queue: AnswerQueue
 ) -> Float[Array, "num_steps_and_one num_examples num_classes"]:
     """Class probabilities of every example after each number of labels, from none to all."""
-    by_class = jnp.stack(
-        [aggregator.class_probs(queue.collected(n)).T for n in range(queue.max_labels + 1)]
-    )
+    class_probs = aggregator.class_probs(Prefixes(queue.answers))
+    by_class = class_probs.T.reshape(-1, queue.max_labels + 1, queue.answers.num_examples)
     # Kept class-major, so that examples run over contiguous vectors, and computed once.
-    return jnp.swapaxes(jax.lax.optimization_barrier(by_class), 1, 2)
+    return jnp.moveaxis(jax.lax.optimization_barrier(by_class), 0, 2)
 
 
 @jax.jit
@@ -118,9 +117,11 @@ def num_wanted(
     Raises:
         ValueError: for a policy whose priorities depend on other examples.
     """
-    count = jnp.zeros(path.shape[1], jnp.int32)
+    num_steps = path.shape[0] - 1
+    narrow = jnp.int8 if num_steps <= jnp.iinfo(jnp.int8).max else jnp.int32
+    count = jnp.zeros(path.shape[1], narrow)
     for lowest in _running_minimum(policy, path):
-        count = count + (lowest != NEVER)
+        count = count + (lowest != NEVER).astype(narrow)
     return count
 
 
@@ -133,8 +134,9 @@ def _running_minimum(
         )
     num_examples = path.shape[1]
     lowest = jnp.full(num_examples, jnp.uint32(2**32 - 1))
+    by_class = jnp.moveaxis(path, 2, 0)  # as it lies in memory
     for n in range(path.shape[0] - 1):
-        now = policy.priority(path[n], jnp.full(num_examples, n, jnp.int32))
+        now = policy.priority(by_class[:, n].T, jnp.full(num_examples, n, jnp.int32))
         lowest = jnp.minimum(lowest, now)
         yield lowest
 
@@ -156,9 +158,9 @@ def collect(
         ValueError: for any other policy.
     """
     if policy.is_streaming:
-        wanted = num_wanted(policy, path)
         # Without the barrier a CPU works it out anew for every use of the result.
-        bought = jax.lax.optimization_barrier(_take_in_order(wanted, budget))
+        wanted = jax.lax.optimization_barrier(num_wanted(policy, path))
+        bought = _serve_in_order(wanted, budget)
         return Collection(bought, bought == wanted)
     bought = schedule(policy, path).within(budget)
     return Collection(bought, jnp.ones_like(bought, bool))
@@ -190,7 +192,7 @@ def _kth_largest(
     return jax.lax.fori_loop(0, 32, settle, jnp.uint32(0))
 
 
-def _take_in_order(
+def _serve_in_order(
     wanted: Int[Array, " num_examples"], budget: ScalarLike
 ) -> Int[Array, " num_examples"]:
     """What each example gets if all are served in order until the budget is spent.
@@ -199,13 +201,21 @@ def _take_in_order(
     is: one over all examples is slow on a CPU.
     """
     num_examples = wanted.shape[0]
-    padded = jnp.pad(wanted, (0, _BLOCK - num_examples % _BLOCK))
-    total = jnp.sum(padded.reshape(-1, _BLOCK), axis=1)
+    size = min(_BLOCK, num_examples)
+    in_blocks = num_examples - num_examples % size
+    blocks = wanted[:in_blocks].reshape(-1, size)
+    total = jnp.sum(blocks, axis=1, dtype=jnp.int32)
+    rest = jnp.sum(wanted[in_blocks:], dtype=jnp.int32)
+    total = jnp.concatenate([total, rest[None]])
     left = budget - (jnp.cumsum(total) - total)
     block = jnp.argmax(total > left)  # the first that exceeds what is left; 0 if none does
-    spent = jnp.cumsum(jax.lax.dynamic_slice_in_dim(padded, block * _BLOCK, _BLOCK))
+    start = jnp.minimum(block * size, num_examples - size)
+    place = start + jnp.arange(size)
+    asked = jax.lax.dynamic_slice_in_dim(wanted, start, size)
+    spent = jnp.cumsum(jnp.where(place < block * size, 0, asked), dtype=jnp.int32)
     num_whole = jnp.sum(spent <= left[block])
     partly = left[block] - jnp.max(spent, initial=0, where=spent <= left[block])
-    cut = jnp.where(jnp.any(total > left), block * _BLOCK + num_whole, num_examples)
+    cut = jnp.where(jnp.any(total > left), start + num_whole, num_examples)
+    cut, partly = jax.lax.optimization_barrier((cut, partly.astype(wanted.dtype)))
     place = jnp.arange(num_examples)
     return jnp.where(place < cut, wanted, jnp.where(place == cut, partly, 0))

@@ -69,8 +69,13 @@ def figure(values: npt.ArrayLike, printed: Printed | None = None) -> dict[str, A
 
 
 def ratio(values: npt.ArrayLike, of: npt.ArrayLike) -> dict[str, float | None]:
-    """Ratio of two means over the same runs, and its standard error by the delta method."""
+    """Ratio of two means over the same runs, and its standard error by the delta method.
+
+    None where the second mean is zero.
+    """
     top, bottom = np.asarray(values, np.float64), np.asarray(of, np.float64)
+    if bottom.mean() == 0.0:
+        return {"mean": None, "se": None}
     mean = float(top.mean() / bottom.mean())
     if top.size < 2:
         return {"mean": mean, "se": None}

@@ -30,15 +30,14 @@ class AbstractLabelerModel(abc.ABC):
     def answer(
         self,
         key: Key[Array, ""],
-        uniform: Float[Array, "num_labelers num_examples"],
+        labeler: Int[Array, "num_places num_examples"],
         true_label: Int[Array, " num_examples"],
-    ) -> Int[Array, "num_labelers num_examples"]:
-        """One answer per labeler and example.
+    ) -> Int[Array, "num_places num_examples"]:
+        """Answers to every example, one from each labeler asked.
 
         Args:
-            key: decides what `uniform` does not.
-            uniform: independent even numbers in [0, 1), which decide who is right. Passing them
-                in lets a simulation draw only those it needs.
+            key: random key.
+            labeler: who is asked.
             true_label: class of each example.
         """
 
@@ -46,9 +45,8 @@ class AbstractLabelerModel(abc.ABC):
         self, key: Key[Array, ""], true_label: Int[Array, ""]
     ) -> Int[Array, " num_labelers"]:
         """One answer per labeler for an example whose class is `true_label`."""
-        key_right, key_rest = jax.random.split(key)
-        uniform = jax.random.uniform(key_right, (self.num_labelers, 1))
-        return self.answer(key_rest, uniform, true_label[None])[:, 0]
+        everybody = jnp.arange(self.num_labelers)[:, None]
+        return self.answer(key, everybody, true_label[None])[:, 0]
 
     def log_prob(self, labels: Int[Array, " num_labelers"]) -> Float[Array, " num_classes"]:
         r"""Log-likelihood of one example's labels under each true class, in nats.
@@ -63,15 +61,16 @@ class AbstractLabelerModel(abc.ABC):
 
 def right_or_other(
     key: Key[Array, ""],
-    uniform: Float[Array, "num_labelers num_examples"],
-    prob_right: Float[Array, "num_labelers one_or_num_examples"],
+    prob_right: Float[Array, "num_places num_examples"],
     true_label: Int[Array, " num_examples"],
     num_classes: int,
-) -> Int[Array, "num_labelers num_examples"]:
-    """The true class where `uniform` is below `prob_right`, else any other class alike."""
+) -> Int[Array, "num_places num_examples"]:
+    """The true class with probability `prob_right`, else any other class alike."""
+    key_right, key_other = jax.random.split(key)
     if num_classes == 2:
         other = 1 - true_label
     else:
-        offset = jax.random.randint(key, uniform.shape, 1, num_classes)
+        offset = jax.random.randint(key_other, prob_right.shape, 1, num_classes)
         other = (true_label + offset) % num_classes
-    return jnp.where(uniform < prob_right, true_label, other)
+    right = jax.random.uniform(key_right, prob_right.shape) < prob_right
+    return jnp.where(right, true_label, other)

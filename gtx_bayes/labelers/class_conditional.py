@@ -52,9 +52,9 @@ class ClassConditional(AbstractLabelerModel):
     def answer(
         self,
         key: Key[Array, ""],
-        uniform: Float[Array, "num_labelers num_examples"],
+        labeler: Int[Array, "num_places num_examples"],
         true_label: Int[Array, " num_examples"],
-    ) -> Int[Array, "num_labelers num_examples"]:
-        """One answer per labeler and example."""
-        prob_right = self.accuracy[:, true_label]
-        return right_or_other(key, uniform, prob_right, true_label, self.num_classes)
+    ) -> Int[Array, "num_places num_examples"]:
+        """Answers to every example, one from each labeler asked."""
+        prob_right = self.accuracy[labeler, true_label]
+        return right_or_other(key, prob_right, true_label, self.num_classes)

@@ -51,11 +51,11 @@ class HardExamples(AbstractLabelerModel):
     def answer(
         self,
         key: Key[Array, ""],
-        uniform: Float[Array, "num_labelers num_examples"],
+        labeler: Int[Array, "num_places num_examples"],
         true_label: Int[Array, " num_examples"],
-    ) -> Int[Array, "num_labelers num_examples"]:
-        """One answer per labeler and example."""
-        key_hard, key_wrong = jax.random.split(key)
+    ) -> Int[Array, "num_places num_examples"]:
+        """Answers to every example, one from each labeler asked."""
+        key_hard, key_answer = jax.random.split(key)
         is_hard = jax.random.bernoulli(key_hard, self.hard_share, true_label.shape)
-        prob_right = jnp.where(is_hard, self.hard_accuracy[:, None], self.accuracy[:, None])
-        return right_or_other(key_wrong, uniform, prob_right, true_label, self.num_classes)
+        prob_right = jnp.where(is_hard, self.hard_accuracy[labeler], self.accuracy[labeler])
+        return right_or_other(key_answer, prob_right, true_label, self.num_classes)

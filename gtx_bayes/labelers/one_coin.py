@@ -10,6 +10,7 @@ from gtx_bayes.labelers.accuracy import right_factor, wrong_factor
 from gtx_bayes.labelers.base import AbstractLabelerModel, right_or_other
 from gtx_bayes.labels import MISSING
 from gtx_bayes.log_space import LogNumber, divide
+from gtx_bayes.lookup import look_up
 
 
 @jax.tree_util.register_dataclass
@@ -72,8 +73,9 @@ class OneCoin(AbstractLabelerModel):
     def answer(
         self,
         key: Key[Array, ""],
-        uniform: Float[Array, "num_labelers num_examples"],
+        labeler: Int[Array, "num_places num_examples"],
         true_label: Int[Array, " num_examples"],
-    ) -> Int[Array, "num_labelers num_examples"]:
-        """One answer per labeler and example."""
-        return right_or_other(key, uniform, self.accuracy[:, None], true_label, self.num_classes)
+    ) -> Int[Array, "num_places num_examples"]:
+        """Answers to every example, one from each labeler asked."""
+        prob_right = look_up(self.accuracy, labeler)
+        return right_or_other(key, prob_right, true_label, self.num_classes)
