@@ -2,7 +2,7 @@
 
 The paper's section 3 knows the true accuracies and leaves the number of assessments open (its
 sec. 6). Here they are estimated from m gold answers per labeler: by their proportion right
-(Eq. 4), by the mean under a flat prior, and under the prior that `gtx-bayes` fits to the cohort.
+(Eq. 4), by the mean under a flat prior, and by that under a prior fitted to the cohort.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gtx_bayes.aggregation import gtx, gtx_bayes
+from gtx_bayes.aggregation import gtx
 from gtx_bayes.aggregation.gtx import Gtx
 from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.base import AbstractPolicy
@@ -44,6 +44,7 @@ NAME = "assessment"
 DEFAULT_RUNS = 100
 
 KNOWN = "known-accuracy"
+EMPIRICAL_BAYES = "empirical-bayes"
 
 
 def _plug_in(counts: GoldCounts) -> Float[Array, " num_labelers"]:
@@ -61,15 +62,15 @@ def _cohort_prior(counts: GoldCounts) -> Float[Array, " num_labelers"]:
 ESTIMATORS: dict[str, Callable[[GoldCounts], Float[Array, " num_labelers"]]] = {
     gtx.NAME: _plug_in,
     "beta": _flat_prior,
-    gtx_bayes.NAME: _cohort_prior,
+    EMPIRICAL_BAYES: _cohort_prior,
 }
-"""Accuracies from gold: the paper's Eq. 4, the mean under Beta(1, 1), and `gtx-bayes`."""
+"""Accuracies from gold: the paper's Eq. 4, the mean under Beta(1, 1), and empirical Bayes."""
 
 STYLES: dict[str, dict[str, Any]] = {
     KNOWN: {"color": "black", "linestyle": "--"},
     gtx.NAME: {"color": "#b03a2e", "marker": "s"},
     "beta": {"color": "#b9770e", "marker": "^"},
-    gtx_bayes.NAME: {"color": "#1f4e79", "marker": "o"},
+    EMPIRICAL_BAYES: {"color": "#1f4e79", "marker": "o"},
 }
 
 

@@ -90,7 +90,7 @@ def assessment(record, strategy):
     sizes = sorted({row["gold_per_labeler"] for row in record["rows"]} - {None})
     lines = []
     for cohort in COHORTS:
-        for method in ("gtx", "beta", "gtx-bayes"):
+        for method in ("gtx", "beta", "empirical-bayes"):
             cells = {
                 row["gold_per_labeler"]: row["error"]
                 for row in record["rows"]
