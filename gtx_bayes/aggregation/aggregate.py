@@ -1,7 +1,8 @@
 """From a crowd to a result: fit a method by name, score every example, keep gold as it is."""
 
 import dataclasses
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -55,19 +56,30 @@ class Aggregation:
     def examples(self, key: Key[Array, ""]) -> pd.DataFrame:
         """One row per example: hard label, confidence, counts, and every class's probability.
 
+        Methods with a joint posterior add the 95 % credible interval of the confidence.
+
         Args:
-            key: decides the hard label where classes tie; column `num_tied` shows where.
+            key: decides the hard label where classes tie (column `num_tied` shows where), and
+                the draws behind the intervals.
         """
+        key_ties, key_interval = jax.random.split(key)
         probs = np.asarray(self.class_probs)
         crowd = self.crowd
         columns: dict[str, Any] = {
             "task": crowd.example_names,
-            "label": crowd.class_names[np.asarray(decisions.hard_label(key, self.class_probs))],
+            "label": crowd.class_names[
+                np.asarray(decisions.hard_label(key_ties, self.class_probs))
+            ],
             "confidence": np.asarray(decisions.confidence(self.class_probs)),
             "num_labels": np.asarray(crowd.labels.labels_per_example()),
             "num_tied": np.asarray(decisions.num_tied(self.class_probs)),
             "is_gold": np.asarray(crowd.assessment.is_gold),
         }
+        if self.fit.joint is not None:
+            low, high = self.fit.joint.credible_interval(key_interval, crowd.labels)
+            is_gold = columns["is_gold"]
+            columns["confidence_low"] = np.where(is_gold, 1.0, low)
+            columns["confidence_high"] = np.where(is_gold, 1.0, high)
         for k, name in enumerate(crowd.class_names):
             columns[f"prob_{name}"] = probs[:, k]
         return pd.DataFrame(columns)
@@ -101,7 +113,11 @@ class Aggregation:
 
 
 def aggregate(
-    crowd: Crowd, method: str = DEFAULT_METHOD, *, class_prior: npt.ArrayLike | None = None
+    crowd: Crowd,
+    method: str = DEFAULT_METHOD,
+    *,
+    class_prior: npt.ArrayLike | None = None,
+    **options: Any,
 ) -> Aggregation:
     """Apply a method to a crowd.
 
@@ -109,11 +125,13 @@ def aggregate(
         crowd: the answers and the gold.
         method: a name in `METHODS`.
         class_prior: probability of each class, shape (num_classes,), or of each class of each
-            example, shape (num_examples, num_classes); uniform when absent.
+            example, shape (num_examples, num_classes). When absent uniform, but that "gtx-bayes"
+            learns it where that does better.
+        **options: more arguments of the method's `fit`: for "gtx-bayes" `model` and `dependence`.
 
     Raises:
-        InputError: for an unknown method, a method that needs gold without any, or a class prior
-            that is none.
+        InputError: for an unknown method, a method that needs gold without any, a class prior
+            that is none, or an option that the method does not have.
         TypeError: if `crowd` is something else.
     """
     if not isinstance(crowd, Crowd):
@@ -123,9 +141,20 @@ def aggregate(
         )
     check_method(method)
     prior = None if class_prior is None else _check_prior(class_prior, crowd)
-    fit = METHODS[method](crowd.labels, crowd.assessment, prior)
+    check_options(method, options)
+    fit = METHODS[method](crowd.labels, crowd.assessment, prior, **options)
+    if fit.joint is not None:
+        return Aggregation(method, crowd, fit, fit.joint.class_probs, fit.joint.class_prior)
     class_probs = clamp_gold(fit.aggregator.class_probs(crowd.labels), crowd.assessment)
     return Aggregation(method, crowd, fit, class_probs, prior)
+
+
+def check_options(method: str, options: Mapping[str, Any]) -> None:
+    """Raise `InputError` if the method's `fit` does not take these options."""
+    taken = inspect.signature(METHODS[method]).parameters
+    for name in options:
+        if name not in taken:
+            raise InputError(f"{method} has no {name}.", mend="Leave it out, or use gtx-bayes.")
 
 
 def check_method(method: str) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
+from gtx_bayes.inference.joint import JointPosterior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import AnyLabels, sum_over_classes
 
@@ -59,6 +60,9 @@ class Fit(NamedTuple):
         model: the labeler model behind it, or "votes".
         notes: what a user should know about the fit.
         posterior: posterior of the labelers' accuracies, for methods that have one.
+        joint: posterior of labels and labelers together, for methods that have one. Its class
+            probabilities are those of the examples fitted: each answer is judged without what it
+            says of its own labeler, which the aggregator cannot know of.
     """
 
     aggregator: AbstractAggregator
@@ -66,6 +70,7 @@ class Fit(NamedTuple):
     model: str
     notes: tuple[str, ...] = ()
     posterior: BetaPosterior | None = None
+    joint: JointPosterior | None = None
 
 
 def vote_shares(

@@ -1,45 +1,128 @@
-"""GTX with uncertain accuracies: a prior shared by the cohort, integrated out."""
+"""GTX with uncertain labelers who err together: gold and the crowd's own answers, jointly."""
 
+import dataclasses
 from typing import Final
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, ScalarLike
 
-from gtx_bayes.aggregation.base import INTERVAL_PROB, Fit, LabelerAccuracy
-from gtx_bayes.aggregation.gtx import Gtx
-from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
+from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator, Fit, LabelerAccuracy
+from gtx_bayes.errors import InputError
+from gtx_bayes.inference import joint
+from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.dependence import most_useful, tempered
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
+from gtx_bayes.inference.joint import JointPosterior
+from gtx_bayes.inference.priors import PRIORS
+from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.posterior import ClassPrior, batch_log_prob
+from gtx_bayes.votes import AnyLabels, answers_per_example
 
 NAME: Final = "gtx-bayes"
+AUTO: Final = "auto"
 
 
-def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:
-    """The posterior-mean rule under an empirical-Bayes prior.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GtxBayes(AbstractAggregator):
+    r"""The class posterior given labelers who err together.
 
-    Integrating Beta posteriors of the accuracies out of one example's class posterior gives Eq. 3
-    at their means, exactly, as long as nobody answered the example twice. A labeler without gold
-    has the cohort's prior, and so has everybody where there is no gold at all.
+    .. math:: P(Y_i = y \mid \mathcal{L}(i)) \propto
+        \pi_y \, P(\mathcal{L}(i) \mid Y_i = y)^{1 / (1 + (n_i - 1) \rho)}
+
+    Attributes:
+        model: the labelers at their posterior means.
+        class_prior: prior of each class, or of each class of each example.
+        rho: dependence; 0 is Eq. 3.
     """
+
+    model: OneCoin | ConfusionMatrix
+    class_prior: ClassPrior
+    rho: ScalarLike
+
+    def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
+        """The class posterior; the prior for an example without answers."""
+        evidence = batch_log_prob(self.model, labels)
+        return tempered(evidence, answers_per_example(labels), self.class_prior, self.rho)
+
+
+def fit(
+    labels: Labels,
+    assessment: Assessment,
+    class_prior: ClassPrior | None = None,
+    *,
+    model: str = AUTO,
+    dependence: float | None = None,
+) -> Fit:
+    """Labels, labelers and their dependence from gold and from the crowd's own answers.
+
+    Args:
+        labels: the answers.
+        assessment: the gold; none is needed.
+        class_prior: prior of each class; when absent uniform or learnt, whichever does better.
+        model: a name in `PRIORS`, or "auto" for the one that predicts hidden labels best.
+        dependence: rho, if it is not to be learnt; 0 for independence.
+
+    Raises:
+        InputError: for an unknown model, or a dependence outside [0, 1].
+    """
+    check_options(model, dependence)
+    models = tuple(PRIORS) if model == AUTO else (model,)
+    found = joint.fit(labels, assessment, class_prior, models=models, dependence=dependence)
     counts = gold_counts(labels, assessment)
-    prior = CohortPrior.fit(counts, labels.num_classes)
-    accuracy = BetaPosterior.from_counts(counts, prior)
-    notes: tuple[str, ...] = ()
-    if int(counts.num_gold.sum()) == 0:
-        notes = (
-            "Without gold every labeler has the same accuracy, "
-            f"{prior.mean:.3f} by the default prior"
-            + ("." if class_prior is not None else ": the labels are those of majority-vote."),
-            "Without gold the labelers' intervals are the default prior's, not knowledge of them.",
-        )
     return Fit(
-        Gtx(OneCoin(accuracy.mean, labels.num_classes), class_prior),
-        posterior_accuracy(accuracy, counts, labels.num_classes),
-        "one-coin",
-        notes,
-        accuracy,
+        GtxBayes(found.labelers, found.class_prior, found.dependence.mean),
+        posterior_accuracy(found.accuracy, counts, labels.num_classes),
+        found.model,
+        _notes(found, labels, assessment),
+        found.accuracy,
+        found,
     )
+
+
+def check_options(model: str, dependence: float | None) -> None:
+    """Raise `InputError` for a model there is not, or a dependence that is none."""
+    if model != AUTO and model not in PRIORS:
+        raise InputError(
+            f"there is no model '{model}'.", mend=f"The models are {AUTO}, {', '.join(PRIORS)}."
+        )
+    if dependence is not None and not 0.0 <= dependence <= 1.0:
+        raise InputError(
+            f"the dependence is {dependence:g}.", mend="Give a number from 0 (none) to 1."
+        )
+
+
+def _notes(found: JointPosterior, labels: Labels, assessment: Assessment) -> tuple[str, ...]:
+    notes = []
+    if found.why:
+        notes.append(f"Model {found.model}: {found.why}.")
+    rho = found.dependence.mean
+    if rho > 0:
+        low, high = found.dependence.credible_interval(INTERVAL_PROB)
+        limits = f" ({low:.2f} to {high:.2f})" if high > low else ""
+        notes.append(
+            f"Labelers err together, rho = {rho:.2f}{limits}: no number of answers to an example "
+            f"tells more than {1 / rho:.1f} independent ones, and after {most_useful(rho)} the "
+            "next adds less than a tenth of one."
+        )
+    if assessment.num_gold == 0:
+        notes.append(
+            "Without gold the labelers are known from their agreement alone, taken for better "
+            "than chance on average; rho is known from its prior, answers only raise it."
+        )
+    chance = 1.0 / labels.num_classes
+    if float(jnp.mean(found.accuracy.mean)) < chance:
+        notes.append(
+            "The labelers come out worse than chance on average: check that gold and answers "
+            "name the classes alike."
+        )
+    if not found.converged:
+        notes.append("The fit had not come to rest when it was stopped.")
+    return tuple(notes)
 
 
 def posterior_accuracy(

@@ -9,6 +9,7 @@ import typer
 from gtx_bayes.cli.tables import (
     ClassesOption,
     ClassPriorOption,
+    DependenceOption,
     DuplicateChoice,
     DuplicatesOption,
     GoldLabelColumnOption,
@@ -17,9 +18,11 @@ from gtx_bayes.cli.tables import (
     LabelColumnOption,
     LabelsArgument,
     MethodOption,
+    ModelOption,
     TaskColumnOption,
     WorkerColumnOption,
     given,
+    parse_options,
     parse_prior,
 )
 from gtx_bayes.cli.terminal import (
@@ -54,6 +57,8 @@ def aggregate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write results to.")],
     gold: GoldOption = None,
     method: MethodOption = "gtx-bayes",
+    model: ModelOption = "auto",
+    dependence: DependenceOption = "learned",
     class_prior: ClassPriorOption = None,
     classes: ClassesOption = None,
     duplicates: DuplicatesOption = DuplicateChoice.error,
@@ -95,7 +100,8 @@ def aggregate(
     with stage(f"Aggregating {crowd.labels.num_labels} answers by {method}"):
         from gtx_bayes.aggregation.aggregate import aggregate as apply
 
-        result = apply(crowd, method, class_prior=parse_prior(class_prior))
+        options = parse_options(model, dependence)
+        result = apply(crowd, method, class_prior=parse_prior(class_prior), **options)
         if draws and result.fit.posterior is None:
             raise InputError(
                 f"{method} has no posterior to draw from.",
@@ -145,10 +151,27 @@ def _summary(result: "Aggregation", *, seconds: float) -> dict[str, Any]:
         "num_gold": crowd.assessment.num_gold,
         "classes": [str(name) for name in crowd.class_names],
         "class_prior": _class_prior(result),
+        "dependence": _dependence(result),
         "labeler_interval": result.fit.labeler_accuracy.interval,
         "mean_confidence": float(confidence.mean()) if confidence.size else None,
         "seconds": round(seconds, 3),
         "warnings": list(result.notes),
+    }
+
+
+def _dependence(result: "Aggregation") -> dict[str, Any] | None:
+    """Posterior of rho, and how many answers to an example it leaves worth buying."""
+    if result.fit.joint is None:
+        return None
+    from gtx_bayes.inference.dependence import most_useful
+
+    found = result.fit.joint.dependence
+    low, high = found.credible_interval()
+    return {
+        "mean": found.mean,
+        "ci_low": low,
+        "ci_high": high,
+        "most_useful_labels": most_useful(found.mean),
     }
 
 
@@ -167,5 +190,6 @@ def _overview(summary: dict[str, Any]) -> dict[str, object]:
         "answers": summary["num_labels"],
         "classes": ", ".join(summary["classes"][:6]) + more,
         "mean confidence": summary["mean_confidence"],
+        "model": summary["model"],
         "seconds": f"{summary['seconds']:.1f}",
     }

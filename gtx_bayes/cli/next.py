@@ -9,6 +9,7 @@ import typer
 from gtx_bayes.cli.tables import (
     ClassesOption,
     ClassPriorOption,
+    DependenceOption,
     DuplicateChoice,
     DuplicatesOption,
     GoldLabelColumnOption,
@@ -17,9 +18,11 @@ from gtx_bayes.cli.tables import (
     LabelColumnOption,
     LabelsArgument,
     MethodOption,
+    ModelOption,
     TaskColumnOption,
     WorkerColumnOption,
     given,
+    parse_options,
     parse_prior,
 )
 from gtx_bayes.cli.terminal import (
@@ -51,6 +54,8 @@ def next_(
         str, typer.Option(help="uncertainty, confidence-threshold, random or fixed.")
     ] = "uncertainty",
     method: MethodOption = "gtx-bayes",
+    model: ModelOption = "auto",
+    dependence: DependenceOption = "learned",
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -146,7 +151,8 @@ def next_(
 
         result = None
         if crowd is not None:
-            result = aggregate(crowd, method, class_prior=parse_prior(class_prior))
+            options = parse_options(model, dependence)
+            result = aggregate(crowd, method, class_prior=parse_prior(class_prior), **options)
         found = next_labels(
             jax.random.key(seed),
             result,

@@ -31,11 +31,26 @@ MethodOption = Annotated[
         help="gtx-bayes, gtx (the paper), soft-vote, weighted-majority-vote or majority-vote."
     ),
 ]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="How labelers err, for gtx-bayes: one-coin, confusion, or auto, the one that predicts "
+        "hidden labels best."
+    ),
+]
+DependenceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="learned|none|RHO",
+        help="How far labelers err together, for gtx-bayes: learnt, none, or a number up to 1.",
+    ),
+]
 ClassPriorOption = Annotated[
     str | None,
     typer.Option(
         metavar="P1,P2,...",
-        help="Prior of each class, in the order of the prob_ columns. [default: uniform]",
+        help="Prior of each class, in the order of the prob_ columns. "
+        "[default: uniform, or learnt where gtx-bayes finds that better]",
     ),
 ]
 ClassesOption = Annotated[
@@ -64,6 +79,27 @@ GoldLabelColumnOption = Annotated[
 def given(**columns: str | None) -> dict[str, str]:
     """The columns the user named, by role."""
     return {role: name for role, name in columns.items() if name is not None}
+
+
+def parse_options(model: str, dependence: str) -> dict[str, object]:
+    """The options of a method that differ from its defaults.
+
+    Raises:
+        InputError: for a dependence that is neither a word known nor a number.
+    """
+    options: dict[str, object] = {} if model == "auto" else {"model": model}
+    if dependence == "none":
+        options["dependence"] = 0.0
+    elif dependence != "learned":
+        try:
+            options["dependence"] = float(dependence)
+        except ValueError as error:
+            raise InputError(
+                f"the dependence is '{dependence}'.",
+                where="--dependence",
+                mend="Say learned, none, or a number from 0 to 1.",
+            ) from error
+    return options
 
 
 def parse_prior(text: str | None) -> list[float] | None:

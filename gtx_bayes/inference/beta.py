@@ -47,6 +47,17 @@ class BetaPosterior:
         """
         return self.a / (self.a + self.b)
 
+    def widened(self, variance: Float[Array, " num_labelers"]) -> "BetaPosterior":
+        """The distributions of the same means with so much more variance.
+
+        At most that of an even chance of 0 and 1, short of which it stops.
+        """
+        mean = self.mean
+        most = mean * (1.0 - mean)
+        total = jnp.minimum(most / (self.a + self.b + 1.0) + variance, 0.9 * most)
+        concentration = most / total - 1.0
+        return BetaPosterior(mean * concentration, (1.0 - mean) * concentration)
+
     def credible_interval(
         self, prob: float = 0.95, kind: IntervalKind = "equal-tailed"
     ) -> Interval:

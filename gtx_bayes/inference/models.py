@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from jax.scipy.special import betaln
+from jax.scipy.special import betaln, digamma
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import constraints
 
@@ -36,6 +36,11 @@ class LogitBeta(dist.Distribution):  # type: ignore[misc]
         shape = jnp.broadcast_shapes(jnp.shape(a), jnp.shape(b))
         self.a, self.b = jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape)
         super().__init__(batch_shape=shape, validate_args=validate_args)
+
+    @property
+    def mean(self) -> Float[Array, "..."]:
+        """A difference of digamma functions."""
+        return digamma(self.a) - digamma(self.b)
 
     def sample(
         self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()

@@ -1,4 +1,4 @@
-"""How often the 95 % credible intervals of `gtx-bayes` hold the true accuracy.
+"""How often the 95 % credible intervals from gold alone hold the true accuracy.
 
     python -m tests.benchmarks.coverage [--cohorts 1000]
 

@@ -1,0 +1,242 @@
+"""Labels and labelers jointly: choose a model, fit it, learn the dependence, say how sure."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Float, Int, Key
+
+from gtx_bayes.inference import selection, variational
+from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.dependence import Dependence, tempered
+from gtx_bayes.inference.priors import PRIORS, AbstractCohortPrior, prob_of_answer
+from gtx_bayes.inference.selection import Candidate, Judgement
+from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
+from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.posterior import ClassPrior, batch_log_prob
+
+_MOST_JUDGED = 300_000  # answers that models are chosen by; more are thinned out by example
+
+
+class JointPosterior(NamedTuple):
+    """What gold and answers say of labels and labelers together.
+
+    Attributes:
+        class_probs: class posterior of each example, dependence and all; one at gold.
+        prior: prior of the labelers, learnt.
+        counts: expected counts of the labelers, given `class_probs`.
+        accuracy: posterior of each labeler's accuracy, the labels' uncertainty included.
+        class_prior: prior of the classes, given or learnt.
+        dependence: posterior of rho.
+        model: name of the labeler model.
+        why: why this model, in words; empty if it was asked for.
+        log_evidence_bound: lower bound on the log-probability of all answers, labelers
+            independent, in nats.
+        converged: whether the fit came to rest.
+    """
+
+    class_probs: Float[Array, "num_examples num_classes"]
+    prior: AbstractCohortPrior
+    counts: Float[Array, "num_labelers ..."]
+    accuracy: BetaPosterior
+    class_prior: ClassPrior
+    dependence: Dependence
+    model: str
+    why: str
+    log_evidence_bound: float
+    converged: bool
+
+    @property
+    def labelers(self) -> OneCoin | ConfusionMatrix:
+        """The labelers at their posterior means."""
+        return self.prior.posterior_mean(self.counts)
+
+    def credible_interval(
+        self, key: Key[Array, ""], labels: Labels, *, prob: float = 0.95, num_draws: int = 64
+    ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+        """Limits of the probability of each example's most probable class.
+
+        Equal-tailed, over draws of the labelers and of rho: how far the confidence would move if
+        both were known. Gold examples are not treated apart.
+        """
+        best = jnp.argmax(self.class_probs, axis=1)
+        key_rho, key_labelers = jax.random.split(key)
+        rho = jax.random.choice(
+            key_rho,
+            jnp.asarray(self.dependence.values, float),
+            (num_draws,),
+            p=jnp.asarray(self.dependence.probs, float),
+        )
+
+        keys = jax.random.split(key_labelers, num_draws)
+        drawn = np.stack(
+            [
+                np.asarray(
+                    _prob_drawn(
+                        one, value, self.prior, self.counts, labels, self.class_prior, best
+                    ),
+                    np.float32,
+                )
+                for one, value in zip(keys, rho, strict=True)
+            ]
+        )
+        low, high = np.quantile(drawn, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], axis=0)
+        return low, high
+
+
+@jax.jit
+def _prob_drawn(
+    key: Key[Array, ""],
+    rho: Float[Array, ""],
+    prior: AbstractCohortPrior,
+    counts: Float[Array, "num_labelers ..."],
+    labels: Labels,
+    class_prior: ClassPrior,
+    best: Int[Array, " num_examples"],
+) -> Float[Array, " num_examples"]:
+    """Probability of each example's class `best`, given labelers drawn from their posterior."""
+    evidence = batch_log_prob(prior.sample(key, counts), labels)
+    probs = tempered(evidence, labels.labels_per_example(), class_prior, rho)
+    return jnp.take_along_axis(probs, best[:, None], axis=1)[:, 0]
+
+
+def fit(
+    labels: Labels,
+    assessment: Assessment,
+    class_prior: ClassPrior | None = None,
+    *,
+    models: Sequence[str] = tuple(PRIORS),
+    dependence: float | None = None,
+) -> JointPosterior:
+    """Choose among models, fit the best, and learn the dependence.
+
+    Args:
+        labels: the answers.
+        assessment: the gold.
+        class_prior: prior of each class, or of each class of each example; when absent uniform or
+            learnt, whichever does better.
+        models: names in `PRIORS`, simple ones first; the only one is fitted unasked.
+        dependence: rho, if it is given instead of learnt; 0 for independence.
+    """
+    num_examples, num_labelers = labels.num_examples, labels.num_labelers
+    labels, assessment, class_prior = _in_standard_size(labels, assessment, class_prior)
+    candidates = _candidates(models, class_prior, labels.num_classes)
+    why, chosen = "", candidates[0]
+    found = None if dependence is None else Dependence.known(dependence)
+    if len(candidates) > 1 or found is None:
+        judged = _judge(labels, assessment, candidates)
+        best, why = selection.choose(judged)
+        chosen = best.candidate
+        found = found or best.dependence
+    assert found is not None
+    independent = variational.fit(labels, assessment, chosen.prior, chosen.class_prior)
+    num_labels = labels.labels_per_example()
+    class_probs = found.class_posterior(independent.evidence, num_labels, independent.class_prior)
+    class_probs = variational.clamp(class_probs, assessment)
+    counts = independent.prior.counts(labels, class_probs)
+    accuracy = _accuracy(labels, class_probs, independent.prior, counts)
+    proportions = independent.class_prior
+    return JointPosterior(
+        class_probs[:num_examples],
+        independent.prior,
+        counts[:num_labelers],
+        BetaPosterior(accuracy.a[:num_labelers], accuracy.b[:num_labelers]),
+        proportions if proportions.ndim == 1 else proportions[:num_examples],
+        found,
+        chosen.model,
+        why if len(candidates) > 1 else "",
+        independent.log_evidence_bound(),
+        independent.converged,
+    )
+
+
+def _in_standard_size(
+    labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
+) -> tuple[Labels, Assessment, ClassPrior | None]:
+    """The same tables with room to spare, so that growing ones are seldom compiled anew.
+
+    The room is examples and labelers without answers, and entries that are no answers.
+    """
+    num_labels = _standard_size(labels.num_labels, least=256) - labels.num_labels
+    num_examples = _standard_size(labels.num_examples, least=64) - labels.num_examples
+    padded = Labels(
+        jnp.pad(labels.example, (0, num_labels)),
+        jnp.pad(labels.labeler, (0, num_labels)),
+        jnp.pad(labels.label, (0, num_labels), constant_values=MISSING),
+        labels.num_examples + num_examples,
+        _standard_size(labels.num_labelers, least=16),
+        labels.num_classes,
+    )
+    truth = jnp.pad(assessment.true_label, (0, num_examples), constant_values=MISSING)
+    if class_prior is not None and class_prior.ndim == 2:
+        fill = 1.0 / labels.num_classes
+        class_prior = jnp.pad(class_prior, ((0, num_examples), (0, 0)), constant_values=fill)
+    return padded, Assessment(truth, labels.num_classes), class_prior
+
+
+def _standard_size(size: int, least: int) -> int:
+    """The next power of two, or three quarters of it."""
+    standard = least
+    while standard < size:
+        standard *= 2
+    return 3 * standard // 4 if least < size <= 3 * standard // 4 else standard
+
+
+def _candidates(
+    models: Sequence[str], class_prior: ClassPrior | None, num_classes: int
+) -> list[Candidate]:
+    if class_prior is not None:
+        return [Candidate(model, PRIORS[model](num_classes), class_prior) for model in models]
+    uniform = jnp.full(num_classes, 1.0 / num_classes)
+    return [
+        Candidate(model, PRIORS[model](num_classes), prior)
+        for model in models
+        for prior in (uniform, None)
+    ]
+
+
+def _judge(
+    labels: Labels, assessment: Assessment, candidates: Sequence[Candidate]
+) -> list[Judgement]:
+    some = _thinned(labels)
+    return [selection.judge(some, assessment, candidate) for candidate in candidates]
+
+
+def _thinned(labels: Labels) -> Labels:
+    """All answers of about as many examples as have `_MOST_JUDGED` between them, scattered."""
+    if labels.num_labels <= _MOST_JUDGED:
+        return labels
+    example = np.asarray(labels.example)
+    share = _MOST_JUDGED / labels.num_labels
+    kept = np.flatnonzero((example * 0.6180339887498949) % 1.0 < share)
+    return dataclasses.replace(
+        labels,
+        example=labels.example[kept],
+        labeler=labels.labeler[kept],
+        label=labels.label[kept],
+    )
+
+
+def _accuracy(
+    labels: Labels,
+    class_probs: Float[Array, "num_examples num_classes"],
+    prior: AbstractCohortPrior,
+    counts: Float[Array, "num_labelers ..."],
+) -> BetaPosterior:
+    r"""Posterior of accuracies, counts taken for uncertain.
+
+    To the variance given the expected counts comes that of the count of right answers,
+    :math:`\sum_a q_a (1 - q_a)` for answers right with probability :math:`q_a`, over the square
+    of their number with the prior's.
+    """
+    has_answers = (labels.labels_per_example() > 0)[:, None]
+    shares = jnp.sum(class_probs, axis=0, where=has_answers) + 1.0
+    given = prior.accuracy(counts, shares / shares.sum())
+    right = prob_of_answer(labels, class_probs)
+    uncertain = jnp.zeros(labels.num_labelers).at[labels.labeler].add(right * (1.0 - right))
+    return given.widened(uncertain / (given.a + given.b) ** 2)

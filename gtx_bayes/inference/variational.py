@@ -1,0 +1,189 @@
+r"""Collapsed variational inference: class posteriors and labelers jointly, by coordinate ascent.
+
+The labelers' parameters are integrated out; what remains is a distribution over labels that is
+taken to factorise over examples, :math:`q(Y) = \prod_i q_i(Y_i)`. Each factor is renewed given the
+expected counts of all others,
+
+.. math::
+    q_i(y) \propto \pi_y \prod_{j \in \mathcal{J}(i)}
+        \frac{\beta_{y l} + \bar n^{\neg i}_{j y l}}{\beta_{y} + \bar n^{\neg i}_{j y}},
+    \qquad l = y_i^j,
+
+the zeroth-order form of collapsed variational Bayes (Asuncion et al., 2009). For one example and
+known counts this is Eq. 3 at the posterior means, exactly; a labeler who answered one example
+only is judged there by the cohort, not by that answer.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, ScalarLike
+
+from gtx_bayes.inference.priors import AbstractCohortPrior
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.votes import class_votes
+
+MAX_STEPS = 100
+TOLERANCE = 1e-3
+_CHECK_EVERY = 4  # steps between looks at the change, which wait for the device
+
+
+class VariationalFit(NamedTuple):
+    """What was found, the examples taken for independent given their classes.
+
+    Attributes:
+        class_probs: class posterior of each example; one at the known label of gold.
+        evidence: log-probability of each example's answers under each class, up to what the
+            classes share, every answer judged without its own part of the counts.
+        class_prior: the prior of the classes that goes with it, given or learnt.
+        counts: expected counts of the labelers.
+        prior: the labelers' prior, its parameters learnt.
+        num_steps: how many passes over the answers were made.
+        converged: whether the last ones changed no probability by more than the tolerance.
+    """
+
+    class_probs: Float[Array, "num_examples num_classes"]
+    evidence: Float[Array, "num_examples num_classes"]
+    class_prior: ClassPrior
+    counts: Float[Array, "num_labelers ..."]
+    prior: AbstractCohortPrior
+    num_steps: int
+    converged: bool
+
+    def log_evidence_bound(self) -> float:
+        r"""Lower bound on the log-probability of all answers, given the priors, in nats.
+
+        .. math:: \sum_i \left(H(q_i) + \sum_y q_i(y) \log \pi_y\right) + \log \int \prod
+            p(\text{expected counts} \mid \theta) \, p(\theta) \, d\theta
+
+        The best mean-field bound for this distribution over labels.
+        """
+        probs = self.class_probs
+        own = jnp.sum(jax.scipy.special.xlogy(probs, self.class_prior))
+        entropy = -jnp.sum(jax.scipy.special.xlogy(probs, probs))
+        return float(own + entropy + self.prior.log_marginal(self.counts))
+
+
+class State(NamedTuple):
+    """What a step starts from.
+
+    Attributes:
+        class_probs: class posterior so far.
+        prior: the labelers' prior so far.
+    """
+
+    class_probs: Float[Array, "num_examples num_classes"]
+    prior: AbstractCohortPrior
+
+
+def fit(
+    labels: Labels,
+    assessment: Assessment,
+    prior: AbstractCohortPrior,
+    class_prior: ClassPrior | None = None,
+    *,
+    max_steps: int = MAX_STEPS,
+    tolerance: float = TOLERANCE,
+) -> VariationalFit:
+    """Class posteriors and labelers from gold and from the crowd's own answers.
+
+    Starts from the votes. Gold examples keep their known label and teach like the others.
+
+    Args:
+        labels: the answers.
+        assessment: the gold.
+        prior: prior of the labelers; its parameters are where their learning starts.
+        class_prior: prior of each class, or of each class of each example; when absent the
+            proportions of the classes are learnt, with a flat prior.
+        max_steps: the most passes over the answers.
+        tolerance: stop when no probability changes by more.
+    """
+    learns = class_prior is None
+    if class_prior is None:
+        class_prior = jnp.full(labels.num_classes, 1.0 / labels.num_classes)
+    state = start(labels, assessment, prior)
+    change, num_steps = np.inf, 0
+    while num_steps < max_steps and change > tolerance:
+        for _ in range(min(_CHECK_EVERY, max_steps - num_steps)):
+            state, largest = step(labels, assessment, state, class_prior, learns)
+            num_steps += 1
+        change = float(largest)
+    evidence, class_prior, counts = _describe(labels, state, class_prior, learns)
+    return VariationalFit(
+        state.class_probs,
+        evidence,
+        class_prior,
+        counts,
+        state.prior,
+        num_steps,
+        change <= tolerance,
+    )
+
+
+@jax.jit
+def start(labels: Labels, assessment: Assessment, prior: AbstractCohortPrior) -> State:
+    """Shares of votes, one more vote spread over all classes; gold as known."""
+    votes = class_votes(labels, jnp.ones(labels.num_labelers), labels.num_classes).T
+    votes = votes + 1.0 / labels.num_classes
+    return State(clamp(votes / votes.sum(axis=1, keepdims=True), assessment), prior)
+
+
+@jax.jit
+def step(
+    labels: Labels,
+    assessment: Assessment,
+    state: State,
+    class_prior: ClassPrior,
+    learns: ScalarLike,
+) -> tuple[State, Float[Array, ""]]:
+    """One pass over the answers: counts, prior, class posteriors; and the largest change.
+
+    Args:
+        labels: the answers.
+        assessment: the gold.
+        state: where to start from.
+        class_prior: prior of the classes.
+        learns: whether the proportions of the classes are learnt instead.
+    """
+    counts = state.prior.counts(labels, state.class_probs)
+    prior = state.prior.refit(counts)
+    evidence = prior.evidence(labels, state.class_probs, counts)
+    log_prior = jnp.log(_proportions(labels, state.class_probs, class_prior, learns))
+    class_probs = clamp(jax.nn.softmax(log_prior + evidence, axis=1), assessment)
+    return State(class_probs, prior), jnp.max(jnp.abs(class_probs - state.class_probs))
+
+
+@jax.jit
+def _describe(
+    labels: Labels, state: State, class_prior: ClassPrior, learns: ScalarLike
+) -> tuple[Array, Array, Array]:
+    counts = state.prior.counts(labels, state.class_probs)
+    evidence = state.prior.evidence(labels, state.class_probs, counts)
+    proportions = _proportions(labels, state.class_probs, class_prior, learns)
+    return evidence, proportions, counts
+
+
+def _proportions(
+    labels: Labels,
+    class_probs: Float[Array, "num_examples num_classes"],
+    class_prior: ClassPrior,
+    learns: ScalarLike,
+) -> ClassPrior:
+    """The prior given, or the posterior mean of the classes' proportions under a flat prior.
+
+    Of the examples that anybody answered.
+    """
+    has_answers = labels.labels_per_example() > 0
+    total = jnp.sum(class_probs, axis=0, where=has_answers[:, None]) + 1.0
+    return jnp.where(learns, total / total.sum(), class_prior)
+
+
+def clamp(
+    class_probs: Float[Array, "num_examples num_classes"], assessment: Assessment
+) -> Float[Array, "num_examples num_classes"]:
+    """Gold examples keep their known label, with probability one."""
+    known = jax.nn.one_hot(assessment.true_label, assessment.num_classes, dtype=class_probs.dtype)
+    return jnp.where((assessment.true_label != MISSING)[:, None], known, class_probs)

@@ -1,0 +1,368 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.special
+import scipy.stats
+
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.aggregation.gtx_bayes import GtxBayes
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.inference import dependence, joint, selection, variational
+from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.dependence import GRID, Dependence, most_useful
+from gtx_bayes.inference.priors import PRIORS, ConfusionPrior, OneCoinPrior
+from gtx_bayes.labelers import ConfusionMatrix, OneCoin
+from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels, Prefixes
+from gtx_bayes.posterior import batch_log_prob, effective_share
+from gtx_bayes.simulation import hard_examples_cohort, simulate_queue, uniform_cohort
+
+FLAT = jnp.array([0.5, 0.5])
+
+
+def simulated(key, labelers, num_examples, num_gold, max_labels=None):
+    queue = simulate_queue(key, labelers, num_examples, max_labels=max_labels)
+    labels = Labels.from_dense(queue.labels, num_classes=labelers.num_classes)
+    truth = np.asarray(queue.true_label)
+    known = np.where(np.arange(num_examples) < num_gold, truth, MISSING)
+    return labels, Assessment(jnp.asarray(known, jnp.int8), labelers.num_classes), truth
+
+
+def log_loss(class_probs, truth, open_):
+    of_truth = np.asarray(class_probs, np.float64)[np.arange(truth.size), truth][open_]
+    return -np.log(np.maximum(of_truth, 1e-15)).mean()
+
+
+class TestPriors:
+    def test_confusion_counts_by_hand(self):
+        """One labeler, answers 0 and 1 to examples that are class 1 with probability .3 and .8."""
+        labels = Labels.from_arrays([0, 1], [0, 0], [0, 1], num_classes=2)
+        probs = jnp.array([[0.7, 0.3], [0.2, 0.8]])
+        confusion = ConfusionPrior.default(2).counts(labels, probs)
+        np.testing.assert_allclose(confusion[0], [[0.7, 0.2], [0.3, 0.8]], rtol=1e-6)
+        one_coin = OneCoinPrior.default(2).counts(labels, probs)
+        np.testing.assert_allclose(one_coin[0], [1.5, 0.5], rtol=1e-6)
+
+    @pytest.mark.parametrize("name", PRIORS)
+    def test_padding_carries_no_evidence(self, name, key):
+        labels, assessment, _ = simulated(key, uniform_cohort(key, 4, 0.6, 0.9), 20, 5)
+        longer = dataclasses.replace(
+            labels,
+            example=jnp.pad(labels.example, (0, 7)),
+            labeler=jnp.pad(labels.labeler, (0, 7)),
+            label=jnp.pad(labels.label, (0, 7), constant_values=MISSING),
+        )
+        prior = PRIORS[name](2)
+        short, long = (variational.fit(x, assessment, prior) for x in (labels, longer))
+        np.testing.assert_allclose(long.class_probs, short.class_probs, atol=1e-5)
+        np.testing.assert_allclose(long.evidence, short.evidence, atol=1e-4)
+
+    def test_refit_finds_the_density_s_maximum(self, key):
+        """Against SciPy's optimum of the same density for counts that are known."""
+        accuracy = np.asarray(uniform_cohort(key, 40, 0.6, 0.9).accuracy)
+        right = np.random.default_rng(1).binomial(50, accuracy).astype(float)
+        counts = jnp.asarray(np.stack([right, 50 - right], axis=1), float)
+        prior = OneCoinPrior.default(2)
+        for _ in range(60):
+            prior = prior.refit(counts)
+
+        def negative(x):
+            m, k = scipy.special.expit(x[0]), np.exp(x[1])
+            a, b = m * k, (1 - m) * k
+            found = scipy.special.betaln(a + right, b + 50 - right) - scipy.special.betaln(a, b)
+            own = 6 * np.log(m) + 2 * np.log1p(-m) - (x[1] - np.log(15)) ** 2 / 2
+            return -(found.sum() + own)
+
+        best = scipy.optimize.minimize(negative, [1.0, 2.7], method="Nelder-Mead").x
+        got = [float(prior.logit_mean), float(prior.log_concentration)]
+        np.testing.assert_allclose(got, best, atol=0.02)
+
+    def test_accuracy_of_a_confusion_matrix(self):
+        """Mean and variance of a mixture of Beta variables, by simulation: within 5 s.e."""
+        prior = ConfusionPrior.default(2)
+        counts = jnp.array([[[8.0, 2.0], [1.0, 20.0]]])
+        weights = jnp.array([0.3, 0.7])
+        found = prior.accuracy(counts, weights)
+        rng = np.random.default_rng(0)
+        rows = np.asarray(prior.shape + counts[0], np.float64)
+        draws = sum(
+            w * rng.beta(rows[y, y], rows[y, 1 - y], 200_000)
+            for y, w in enumerate(np.asarray(weights))
+        )
+        law = scipy.stats.beta(float(found.a[0]), float(found.b[0]))
+        assert abs(law.mean() - draws.mean()) < 5 * draws.std() / np.sqrt(draws.size)
+        assert law.std() == pytest.approx(draws.std(), rel=0.02)
+
+
+class TestVariational:
+    @pytest.mark.parametrize("name", PRIORS)
+    def test_recovers_labels_and_labelers_without_gold(self, name, key):
+        """Ten labelers, all answer 400 examples: no worse than with accuracies known, up to
+        the binomial spread of the difference."""
+        key_cohort, key_answers = jax.random.split(key)
+        labelers = uniform_cohort(key_cohort, 10, 0.6, 0.9)
+        labels, assessment, truth = simulated(key_answers, labelers, 400, 0)
+        fit = variational.fit(labels, assessment, PRIORS[name](2), FLAT)
+        assert fit.converged
+        known = np.asarray(jax.nn.softmax(batch_log_prob(labelers, labels), axis=1))
+        wrong = np.asarray(fit.class_probs).argmax(axis=1) != truth
+        wrong_known = known.argmax(axis=1) != truth
+        different = (wrong != wrong_known).sum()
+        assert wrong.sum() - wrong_known.sum() <= scipy.stats.binom.ppf(1 - 1e-6, different, 0.5)
+        found = fit.prior.accuracy(fit.counts, FLAT)
+        z = (found.mean - labelers.accuracy) / jnp.sqrt(found.mean * (1 - found.mean) / 400)
+        assert float(jnp.abs(z).max()) < 6
+
+    def test_gold_is_kept_and_teaches(self, key):
+        """Adversaries: the crowd alone takes the majority's word, gold turns it round."""
+        labelers = OneCoin(jnp.array([0.15, 0.2, 0.1, 0.8]), 2)
+        labels, assessment, truth = simulated(key, labelers, 300, 60)
+        fit = variational.fit(labels, assessment, OneCoinPrior.default(2), FLAT)
+        np.testing.assert_array_equal(fit.class_probs[:60, 1], truth[:60])
+        assert (np.asarray(fit.class_probs).argmax(axis=1) == truth)[60:].mean() > 0.85
+        alone = Assessment.none(300, 2)
+        fooled = variational.fit(labels, alone, OneCoinPrior.default(2), FLAT)
+        assert (np.asarray(fooled.class_probs).argmax(axis=1) == truth).mean() < 0.15
+
+    @pytest.mark.parametrize("name", PRIORS)
+    @pytest.mark.parametrize("learns", [True, False], ids=["learnt", "given"])
+    def test_one_labeler_and_few_answers(self, name, learns):
+        labels = Labels.from_arrays([0, 2, 2], [0, 0, 0], [1, 0, 1], num_classes=3, num_examples=4)
+        none = Assessment.none(4, 3)
+        fit = variational.fit(labels, none, PRIORS[name](3), None if learns else jnp.ones(3) / 3)
+        probs = np.asarray(fit.class_probs)
+        assert np.isfinite(probs).all()
+        np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-5)
+        assert probs[0].argmax() == 1
+        assert np.isfinite(fit.log_evidence_bound())
+
+    def test_spammers_weigh_nothing(self, key):
+        labelers = OneCoin(jnp.array([0.9, 0.85, 0.9, 0.5, 0.5, 0.5]), 2)
+        labels, assessment, _ = simulated(key, labelers, 600, 0)
+        fit = variational.fit(labels, assessment, OneCoinPrior.default(2), FLAT)
+        mean = np.asarray(fit.prior.accuracy(fit.counts, FLAT).mean)
+        assert (np.abs(mean[3:] - 0.5) < 6 * np.sqrt(0.25 / 600)).all()
+
+    def test_bound_is_below_the_exact_evidence(self):
+        """Three examples, two labelers: all eight labelings summed, accuracies integrated."""
+        answers = np.array([[1, 0, 1], [1, 1, 0]])
+        labels = Labels.from_dense(answers, num_classes=2)
+        prior = OneCoinPrior.default(2)
+        fit = variational.fit(labels, Assessment.none(3, 2), prior, FLAT)
+        a, b = np.asarray(fit.prior.shape, np.float64)
+        total = -np.inf
+        for code in range(8):
+            truth = (code >> np.arange(3)) & 1
+            right = (answers == truth).sum(axis=1)
+            each = scipy.special.betaln(a + right, b + 3 - right) - scipy.special.betaln(a, b)
+            total = np.logaddexp(total, each.sum() + 3 * np.log(0.5))
+        assert total - 0.5 < fit.log_evidence_bound() < total + 1e-5
+
+
+class TestDependence:
+    def test_effective_share_by_hand(self):
+        """Four answers at rho .5 count as 4 / 2.5 = 1.6."""
+        got = effective_share(jnp.array([0, 1, 4]), 0.5)
+        np.testing.assert_allclose(got, [1.0, 1.0, 0.4])
+
+    def test_most_useful_by_hand(self):
+        """rho .5: the second answer adds 1/3, the third 1/6, the fourth 1/10, the fifth 1/15."""
+        assert most_useful(0.5) == 4
+        assert most_useful(0.5, least_worth=0.2) == 2
+        assert most_useful(1.0) == 1
+        assert most_useful(0.0) is None
+
+    def test_prior_alone(self):
+        """Logit-normal around a quarter: its median, and limits at 1.96 standard deviations."""
+        found = dependence.learn(np.zeros(GRID.size), np.zeros(GRID.size))
+        low, high = found.credible_interval()
+        expected = scipy.special.expit(scipy.special.logit(0.25) + 0.7 * np.array([-1.96, 1.96]))
+        np.testing.assert_allclose([low, high], expected, atol=0.03)
+
+    def test_answers_speak_against_low_values_only(self):
+        prior = dependence.learn(np.zeros(GRID.size), np.zeros(GRID.size))
+        peak = -1e4 * (GRID - 0.05) ** 2
+        assert dependence.learn(np.zeros(GRID.size), peak).mean > 0.9 * prior.mean
+        high = dependence.learn(np.zeros(GRID.size), -1e4 * (GRID - 0.6) ** 2)
+        assert high.credible_interval()[0] > 0.5
+        gold = dependence.learn(-1e4 * (GRID - 0.05) ** 2, np.zeros(GRID.size))
+        assert gold.mean == pytest.approx(0.05, abs=0.02)
+
+    def test_class_posterior_is_the_mixture(self):
+        evidence = jnp.array([[0.0, 3.0], [1.0, 0.0]])
+        num_labels = jnp.array([5, 1])
+        found = Dependence(np.array([0.0, 1.0]), np.array([0.25, 0.75]))
+        got = found.class_posterior(evidence, num_labels, FLAT)
+        expected = 0.25 * scipy.special.expit(3.0) + 0.75 * scipy.special.expit(3.0 / 5)
+        np.testing.assert_allclose(got[0, 1], expected, rtol=1e-5)
+        np.testing.assert_allclose(got[1, 0], scipy.special.expit(1.0), rtol=1e-5)
+
+    @pytest.mark.end_to_end
+    def test_is_learnt_from_gold(self, key):
+        """Independent labelers: near none. A fifth of the examples hard for all: far above, and
+        the log loss falls."""
+        key_cohort, key_a, key_b = jax.random.split(key, 3)
+        independent = uniform_cohort(key_cohort, 10, 0.6, 0.9)
+        labels, assessment, _ = simulated(key_a, independent, 800, 400)
+        found = joint.fit(labels, assessment, FLAT, models=("one-coin",))
+        assert found.dependence.mean < 0.1
+        together = hard_examples_cohort(
+            key_cohort, 10, 0.7, 0.95, hard_share=0.2, hard_accuracy=0.3
+        )
+        labels, assessment, truth = simulated(key_b, together, 800, 400)
+        found = joint.fit(labels, assessment, FLAT, models=("one-coin",))
+        assert found.dependence.mean > 0.2
+        open_ = ~np.asarray(assessment.is_gold)
+        alone = joint.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
+        assert log_loss(found.class_probs, truth, open_) < log_loss(alone.class_probs, truth, open_)
+
+    def test_none_is_the_independent_fit(self, key):
+        labels, assessment, _ = simulated(key, uniform_cohort(key, 5, 0.6, 0.9), 40, 8)
+        found = joint.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
+        alone = variational.fit(labels, assessment, OneCoinPrior.default(2), FLAT)
+        np.testing.assert_allclose(found.class_probs, alone.class_probs, atol=1e-3)
+        assert found.dependence.mean == 0.0
+
+
+@pytest.mark.end_to_end
+class TestSelection:
+    def test_parts_are_even_and_scattered(self):
+        parts = selection._parts(103, 10)
+        assert set(np.bincount(parts)) <= {10, 11}
+        assert (np.diff(parts) != 0).all()
+        assert all(set(parts[at : at + 30]) == set(range(10)) for at in range(73))
+
+    def test_finds_the_model_that_made_the_answers(self, key):
+        """Labelers biased towards class 0 alike: confusion. One coin each: one coin."""
+        biased = ConfusionMatrix(
+            jnp.tile(jnp.array([[0.95, 0.05], [0.45, 0.55]]), (8, 1, 1)).at[:3, 1].set(0.5), 2
+        )
+        labels, assessment, _ = simulated(key, biased, 400, 60)
+        assert joint.fit(labels, assessment, FLAT).model == "confusion"
+        labels, assessment, _ = simulated(key, uniform_cohort(key, 8, 0.55, 0.9), 400, 60)
+        found = joint.fit(labels, assessment, FLAT)
+        assert found.model == "one-coin"
+        assert found.why
+
+    def test_few_gold_labels_do_not_decide(self):
+        def judged(gold, answers):
+            candidate = selection.Candidate("any", OneCoinPrior.default(2), FLAT)
+            found = Dependence.known(0.2)
+            return selection.Judgement(candidate, np.array(gold), np.array(answers), found)
+
+        good, bad = judged([-0.1] * 11, [-0.5] * 100), judged([-2.0] * 11, [-0.3] * 100)
+        assert selection.choose([good, bad])[0] is bad
+        good, bad = judged([-0.1] * 40, [-0.5] * 100), judged([-2.0] * 40, [-0.3] * 100)
+        assert selection.choose([good, bad])[0] is good
+        alike = judged([-0.1] * 40, [-0.5] * 100)
+        assert selection.choose([alike, good])[0] is alike
+
+
+class TestConfusionPosterior:
+    def test_every_form_against_the_definition(self, key):
+        key_rows, key_order = jax.random.split(key)
+        rows = jax.random.dirichlet(key_rows, jnp.ones(3), (4, 3))
+        model = ConfusionMatrix(rows, 3)
+        table = np.random.default_rng(0).integers(-1, 3, (4, 7)).astype(np.int8)
+        expected = jax.vmap(model.log_prob, 1)(jnp.asarray(table))
+        order = np.argsort(np.asarray(jax.random.uniform(key_order, table.shape)), axis=0)
+        answers = jnp.asarray(np.take_along_axis(table, order, axis=0))
+        padded = PaddedLabels(jnp.asarray(order), answers, 4, 3)
+        for form in (jnp.asarray(table), Labels.from_dense(table, num_classes=3), padded):
+            np.testing.assert_allclose(batch_log_prob(model, form), expected, atol=1e-5)
+        prefixes = batch_log_prob(model, Prefixes(padded)).reshape(5, 7, 3)
+        for n in range(5):
+            np.testing.assert_allclose(
+                prefixes[n], batch_log_prob(model, padded.first(n)), atol=1e-5
+            )
+
+    def test_answers_per_example_in_every_form(self):
+        """rho acts by the number of answers, whichever form they are in."""
+        table = jnp.array([[1, -1], [1, 0], [0, -1]], jnp.int8)
+        labeler = jnp.tile(jnp.arange(3)[:, None], (1, 2))
+        method = GtxBayes(OneCoin(jnp.array([0.9, 0.8, 0.7]), 2), FLAT, 0.5)
+        padded = PaddedLabels(labeler, table, 3, 2)
+        dense = method.class_probs(table)
+        np.testing.assert_allclose(method.class_probs(padded), dense, rtol=1e-5)
+        last = method.class_probs(Prefixes(padded)).reshape(4, 2, 2)[3]
+        np.testing.assert_allclose(last, dense, rtol=1e-5)
+        by_hand = (np.log(9) + np.log(4) - np.log(7 / 3)) / 2
+        np.testing.assert_allclose(dense[0, 1], scipy.special.expit(by_hand), rtol=1e-5)
+
+
+@pytest.mark.end_to_end
+class TestIntervals:
+    def test_labelers_are_covered(self, key):
+        """95 % intervals of 60 labelers, well specified: at least what the binomial law allows."""
+        key_cohort, key_answers = jax.random.split(key)
+        labelers = uniform_cohort(key_cohort, 60, 0.6, 0.9)
+        labels, assessment, _ = simulated(key_answers, labelers, 1000, 50, max_labels=5)
+        found = joint.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
+        low, high = found.accuracy.credible_interval(0.95)
+        inside = (low <= np.asarray(labelers.accuracy)) & (np.asarray(labelers.accuracy) <= high)
+        assert inside.sum() >= scipy.stats.binom.ppf(1e-4, 60, 0.95)
+
+    def test_widened(self):
+        wide = BetaPosterior(jnp.array([8.0]), jnp.array([2.0])).widened(jnp.array([0.01]))
+        law = scipy.stats.beta(float(wide.a[0]), float(wide.b[0]))
+        assert law.mean() == pytest.approx(0.8, rel=1e-5)
+        assert law.var() == pytest.approx(0.16 / 11 + 0.01, rel=1e-4)
+
+    def test_of_an_example_s_confidence(self, key):
+        """The more the labelers have answered, the narrower; the confidence lies inside."""
+        key_cohort, key_answers, key_draws = jax.random.split(key, 3)
+        labelers = uniform_cohort(key_cohort, 6, 0.7, 0.9)
+        widths = []
+        for num_examples in (50, 3000):
+            labels, assessment, _ = simulated(key_answers, labelers, num_examples, 0, max_labels=3)
+            found = joint.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
+            low, high = found.credible_interval(key_draws, labels)
+            confidence = np.asarray(found.class_probs).max(axis=1)
+            assert ((low <= confidence + 0.03) & (confidence <= high + 0.03)).all()
+            widths.append((high - low).mean())
+        assert widths[1] < widths[0] / 3
+
+
+class TestOptions:
+    def frames(self, key):
+        labels, assessment, _ = simulated(key, uniform_cohort(key, 4, 0.6, 0.9), 12, 4)
+        return Crowd(
+            labels,
+            assessment,
+            np.array([f"t{i}" for i in range(12)], object),
+            np.array([f"w{j}" for j in range(4)], object),
+            np.array([0, 1], object),
+        )
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"model": "none"}, "there is no model 'none'"),
+            ({"dependence": 1.5}, "the dependence is 1.5"),
+        ],
+    )
+    def test_refused(self, options, message, key):
+        with pytest.raises(InputError, match=message):
+            aggregate(self.frames(key), "gtx-bayes", **options)
+
+    def test_others_have_no_options(self, key):
+        with pytest.raises(InputError, match="majority-vote has no dependence"):
+            aggregate(self.frames(key), "majority-vote", dependence=0.0)
+
+    def test_reported(self, key):
+        result = aggregate(self.frames(key), "gtx-bayes", model="confusion", dependence=0.3)
+        assert result.fit.model == "confusion"
+        assert any("rho = 0.30: no number" in note for note in result.notes)
+        table = result.examples(key)
+        assert (table["confidence_low"] <= table["confidence_high"]).all()
+        assert (table.loc[table["is_gold"], "confidence_low"] == 1).all()
+
+
+def test_tables_that_grow_are_seldom_compiled_anew():
+    sizes = {joint._standard_size(size, least=64) for size in range(1, 1001)}
+    assert sizes == {64, 96, 128, 192, 256, 384, 512, 768, 1024}
+    assert all(joint._standard_size(size, least=64) >= size for size in range(1, 1001))
