@@ -217,7 +217,7 @@ class TestAssessment:
 
     def test_in_small(self, key):
         study = assessment.run(key, self.config, runs=2)
-        assert len(study.rows) == 2 * 2 * (1 + 3 * 3)
+        assert len(study.rows) == 2 * 2 * (1 + 4 * 3)
         empty = [row for row in study.rows if row["error"]["mean"] is None]
         assert {(row["method"], row["gold_per_labeler"]) for row in empty} == {("gtx", 0)}
         known = [row for row in study.rows if row["method"] == assessment.KNOWN]

@@ -77,7 +77,7 @@ class Schedule(NamedTuple):
         least = _kth_largest(self.priority, budget)
         above = jnp.sum(self.priority > least, axis=0, dtype=jnp.int32)
         equal = jnp.sum((self.priority == least) & (least != NEVER), axis=0, dtype=jnp.int32)
-        return above + _serve_in_order(equal, budget - jnp.sum(above))
+        return above + serve_in_order(equal, budget - jnp.sum(above))
 
 
 @jax.jit
@@ -160,7 +160,7 @@ def collect(
     if policy.is_streaming:
         # Without the barrier a CPU works it out anew for every use of the result.
         wanted = jax.lax.optimization_barrier(num_wanted(policy, path))
-        bought = _serve_in_order(wanted, budget)
+        bought = serve_in_order(wanted, budget)
         return Collection(bought, bought == wanted)
     bought = schedule(policy, path).within(budget)
     return Collection(bought, jnp.ones_like(bought, bool))
@@ -192,7 +192,7 @@ def _kth_largest(
     return jax.lax.fori_loop(0, 32, settle, jnp.uint32(0))
 
 
-def _serve_in_order(
+def serve_in_order(
     wanted: Int[Array, " num_examples"], budget: ScalarLike
 ) -> Int[Array, " num_examples"]:
     """What each example gets if all are served in order until the budget is spent.

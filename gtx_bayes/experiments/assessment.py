@@ -3,6 +3,7 @@
 The paper's section 3 knows the true accuracies and leaves the number of assessments open (its
 sec. 6). Here they are estimated from m gold answers per labeler: by their proportion right
 (Eq. 4), by the mean under a flat prior, and by that under a prior fitted to the cohort.
+`gtx-bayes` goes on from there: the answers it buys teach it the accuracies too.
 """
 
 import dataclasses
@@ -18,9 +19,9 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gtx_bayes.aggregation import gtx
+from gtx_bayes.aggregation import gtx, gtx_bayes
 from gtx_bayes.aggregation.gtx import Gtx
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import learning, whole_run
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
@@ -70,7 +71,8 @@ STYLES: dict[str, dict[str, Any]] = {
     KNOWN: {"color": "black", "linestyle": "--"},
     gtx.NAME: {"color": "#b03a2e", "marker": "s"},
     "beta": {"color": "#b9770e", "marker": "^"},
-    EMPIRICAL_BAYES: {"color": "#1f4e79", "marker": "o"},
+    EMPIRICAL_BAYES: {"color": "#6c8ebf", "marker": "v"},
+    gtx_bayes.NAME: {"color": "#1f4e79", "marker": "o"},
 }
 
 
@@ -130,6 +132,7 @@ def run(
             keys,
             accuracy,
             estimates,
+            num_correct,
             progress=lambda done, total, at=at: progress(at * total + done, 2 * total),  # type: ignore[misc]
         )
         for strategy, scores in found.items():
@@ -151,9 +154,10 @@ def simulate_run(
     key: Key[Array, ""],
     accuracy: Float[Array, " num_labelers"],
     estimates: Float[Array, "num_settings num_labelers"],
+    num_correct: Int[Array, "num_sizes num_labelers"],
     config: Config,
 ) -> dict[str, Score]:
-    """Both strategies with the posterior at every estimate of the accuracies."""
+    """Both strategies with the posterior at every estimate of the accuracies, then learning."""
     key_threshold, key_uncertainty = jax.random.split(key)
     labelers = OneCoin(accuracy, 2)
     queues = {
@@ -162,13 +166,15 @@ def simulate_run(
         ),
         "uncertainty": simulate_queue(key_uncertainty, labelers, config.num_examples),
     }
-    return {
-        strategy: jax.lax.map(
-            partial(collect, queue=queue, policy=config.policy(strategy), budget=config.budget),
-            estimates,
-        )
-        for strategy, queue in queues.items()
-    }
+    num_gold = jnp.asarray(config.gold_per_labeler, jnp.int32)[:, None]
+    gold = GoldCounts(num_correct, jnp.broadcast_to(num_gold, num_correct.shape))
+    found = {}
+    for strategy, queue in queues.items():
+        how = {"queue": queue, "policy": config.policy(strategy), "budget": config.budget}
+        known = jax.lax.map(partial(collect, **how), estimates)
+        learnt = jax.lax.map(partial(collect_and_learn, **how), gold)
+        found[strategy] = jax.tree.map(lambda *each: jnp.concatenate(each), known, learnt)
+    return found
 
 
 def collect(
@@ -183,8 +189,18 @@ def collect(
     return score(bought, losses(path, queue.true_label), budget)
 
 
+def collect_and_learn(
+    gold: GoldCounts, queue: AnswerQueue, policy: AbstractPolicy, budget: int
+) -> Score:
+    """Spend the budget under accuracies learnt on the way; scored at those known in the end."""
+    found = learning.collect(policy, gold, queue, budget)
+    path = whole_run.class_prob_path(Gtx(OneCoin(found.accuracy, 2)), queue)
+    return score(found.bought, losses(path, queue.true_label), budget)
+
+
 def _settings(config: Config) -> list[tuple[str, int | None]]:
-    every = [(method, m) for method in ESTIMATORS for m in config.gold_per_labeler]
+    methods = (*ESTIMATORS, gtx_bayes.NAME)
+    every = [(method, m) for method in methods for m in config.gold_per_labeler]
     return [(KNOWN, None), *every]
 
 
@@ -194,6 +210,8 @@ def _estimates(
     """The accuracies that every setting works with; chance where there is no estimate."""
     found = [accuracy]
     for method, num_gold in settings[1:]:
+        if method not in ESTIMATORS:  # learns its own
+            continue
         right = num_correct[config.gold_per_labeler.index(num_gold)]
         counts = GoldCounts(jnp.asarray(right), jnp.full(right.shape, num_gold, jnp.int32))
         estimate = np.asarray(ESTIMATORS[method](counts))
