@@ -13,6 +13,8 @@ pytestmark = pytest.mark.end_to_end
 
 
 QUICK = ("bluebirds", "dog", "rte", "zencrowd_us")
+MISLED_ALONE = ("face", "fact_eval", "zencrowd_us")
+"""Sets on which the joint method without gold has worse labels than voting: docs/real_crowds.md."""
 
 
 @pytest.fixture(
@@ -40,7 +42,10 @@ def test_uncertain_accuracies_beat_plug_in(scores):
     assert table["gtx-bayes"] < table["gtx"]
 
 
-def test_without_gold_no_worse_than_voting(scores):
+def test_without_gold_no_worse_than_voting(scores, request):
+    if request.node.callspec.params["scores"] in MISLED_ALONE:
+        why = "labelers who favour a class look like a class that is common"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
     table = scores[0.0]["accuracy"]
     assert table["gtx-bayes"] >= table["majority-vote"] - 1e-6
 
