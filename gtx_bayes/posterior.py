@@ -136,10 +136,11 @@ def batch_log_prob(
 def _confusion_log_prob(
     log_confusion: Float[Array, "num_labelers num_classes num_classes"], labels: AnyLabels
 ) -> Float[Array, "num_examples num_classes"]:
+    check_sizes(labels, log_confusion.shape[0], log_confusion.shape[1])
+
     def of_answers(
         labeler: Int[Array, "*shape"], label: Int[Array, "*shape"]
     ) -> Float[Array, "*shape num_classes"]:
-        check_sizes(labels, log_confusion.shape[0], log_confusion.shape[1])
         found = jnp.swapaxes(log_confusion, 1, 2)[labeler, jnp.maximum(label, 0)]
         return jnp.where((label != MISSING)[..., None], found, 0.0)
 

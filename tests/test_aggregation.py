@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gtx_bayes.aggregation.aggregate import METHODS, aggregate, clamp_gold
+from gtx_bayes.aggregation.aggregate import METHODS, aggregate
 from gtx_bayes.aggregation.gtx import Gtx
 from gtx_bayes.aggregation.majority_vote import MajorityVote
 from gtx_bayes.aggregation.soft_vote import SoftVote
@@ -15,6 +15,7 @@ from gtx_bayes.aggregation.weighted_majority_vote import WeightedMajorityVote
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.gold_counts import gold_counts
+from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
@@ -245,5 +246,5 @@ class TestAggregate:
 
     def test_gold_keeps_its_label(self):
         gold = Assessment.from_arrays([1], [0], num_examples=2, num_classes=2)
-        got = clamp_gold(jnp.array([[0.2, 0.8], [0.1, 0.9]]), gold)
+        got = clamp(jnp.array([[0.2, 0.8], [0.1, 0.9]]), gold)
         np.testing.assert_allclose(got, [[0.2, 0.8], [1.0, 0.0]])

@@ -23,7 +23,7 @@ from gtx_bayes.aggregation import (
 from gtx_bayes.aggregation.base import Fit
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.labels import Assessment
+from gtx_bayes.inference.variational import clamp
 from gtx_bayes.posterior import ClassPrior
 
 METHODS: dict[str, Callable[..., Fit]] = {
@@ -145,7 +145,7 @@ def aggregate(
     fit = METHODS[method](crowd.labels, crowd.assessment, prior, **options)
     if fit.joint is not None:
         return Aggregation(method, crowd, fit, fit.joint.class_probs, fit.joint.class_prior)
-    class_probs = clamp_gold(fit.aggregator.class_probs(crowd.labels), crowd.assessment)
+    class_probs = clamp(fit.aggregator.class_probs(crowd.labels), crowd.assessment)
     return Aggregation(method, crowd, fit, class_probs, prior)
 
 
@@ -163,14 +163,6 @@ def check_method(method: str) -> None:
         raise InputError(
             f"there is no method '{method}'.", mend=f"The methods are {', '.join(METHODS)}."
         )
-
-
-def clamp_gold(
-    class_probs: Float[Array, "num_examples num_classes"], assessment: Assessment
-) -> Float[Array, "num_examples num_classes"]:
-    """Gold examples keep their known label, with probability one."""
-    known = jax.nn.one_hot(assessment.true_label, assessment.num_classes, dtype=class_probs.dtype)
-    return jnp.where(assessment.is_gold[:, None], known, class_probs)
 
 
 def _check_prior(class_prior: npt.ArrayLike, crowd: Crowd) -> ClassPrior:
