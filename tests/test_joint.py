@@ -293,6 +293,31 @@ class TestConfusionPosterior:
         by_hand = (np.log(9) + np.log(4) - np.log(7 / 3)) / 2
         np.testing.assert_allclose(dense[0, 1], scipy.special.expit(by_hand), rtol=1e-5)
 
+    def test_a_learnt_prior_is_tempered_with_the_answers_it_comes_from(self):
+        """rho then says how sure the labels are, not which; a prior that is given stays whole."""
+        model, prior = OneCoin(jnp.array([0.8, 0.8, 0.8]), 2), jnp.array([0.85, 0.15])
+        table = jnp.array([[1, -1], [1, -1], [1, -1]], jnp.int8)
+        log_odds = np.log(15 / 85) + 3 * np.log(4)
+        learnt = GtxBayes(model, prior, 1.0, prior_is_learnt=True).class_probs(table)[:, 1]
+        np.testing.assert_allclose(learnt[0], scipy.special.expit(log_odds / 3), rtol=1e-5)
+        np.testing.assert_allclose(learnt[1], 0.15, rtol=1e-5)
+        given = GtxBayes(model, prior, 1.0).class_probs(table)[0, 1]
+        np.testing.assert_allclose(
+            given, scipy.special.expit(np.log(15 / 85) + np.log(4)), rtol=1e-5
+        )
+
+    def test_no_example_tells_itself_how_common_its_class_is(self):
+        """Learnt proportions of two examples: each takes those of the other."""
+        labels = Labels.from_dense(jnp.array([[0, 1], [0, -1]], jnp.int8), num_classes=2)
+        none = Assessment(jnp.full(2, MISSING, jnp.int8), 2)
+        fit = variational.fit(labels, none, OneCoinPrior.default(2))
+        evidence = fit.prior.evidence(labels, fit.class_probs, fit.counts)
+        of_other = (fit.class_probs[::-1] + 1.0) / 3.0
+        np.testing.assert_allclose(fit.evidence, evidence + jnp.log(of_other), atol=1e-4)
+        np.testing.assert_allclose(
+            fit.proportions, (fit.class_probs.sum(axis=0) + 1.0) / 4.0, atol=1e-5
+        )
+
 
 @pytest.mark.end_to_end
 class TestIntervals:

@@ -34,20 +34,28 @@ class GtxBayes(AbstractAggregator):
     .. math:: P(Y_i = y \mid \mathcal{L}(i)) \propto
         \pi_y \, P(\mathcal{L}(i) \mid Y_i = y)^{1 / (1 + (n_i - 1) \rho)}
 
+    A prior :math:`\pi` learnt from the crowd's answers is raised to the same power.
+
     Attributes:
         model: the labelers at their posterior means.
         class_prior: prior of each class, or of each class of each example.
         rho: dependence; 0 is Eq. 3.
+        prior_is_learnt: whether the prior comes from the crowd's answers.
     """
 
     model: OneCoin | ConfusionMatrix
     class_prior: ClassPrior
     rho: ScalarLike
+    prior_is_learnt: bool = dataclasses.field(default=False, metadata={"static": True})
 
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
         """The class posterior; the prior for an example without answers."""
         evidence = batch_log_prob(self.model, labels)
-        return tempered(evidence, answers_per_example(labels), self.class_prior, self.rho)
+        class_prior = self.class_prior
+        if self.prior_is_learnt:
+            evidence = evidence + jnp.log(class_prior)
+            class_prior = jnp.ones(self.model.num_classes)
+        return tempered(evidence, answers_per_example(labels), class_prior, self.rho)
 
 
 def fit(
@@ -75,7 +83,9 @@ def fit(
     found = joint.fit(labels, assessment, class_prior, models=models, dependence=dependence)
     counts = gold_counts(labels, assessment)
     return Fit(
-        GtxBayes(found.labelers, found.class_prior, found.dependence.mean),
+        GtxBayes(
+            found.labelers, found.class_prior, found.dependence.mean, found.learns_class_prior
+        ),
         posterior_accuracy(found.accuracy, counts, labels.num_classes),
         found.model,
         _notes(found, labels, assessment),

@@ -32,6 +32,7 @@ class JointPosterior(NamedTuple):
         counts: expected counts of the labelers, given `class_probs`.
         accuracy: posterior of each labeler's accuracy, the labels' uncertainty included.
         class_prior: prior of the classes, given or learnt.
+        learns_class_prior: whether it is learnt.
         dependence: posterior of rho.
         model: name of the labeler model.
         why: why this model, in words; empty if it was asked for.
@@ -45,6 +46,7 @@ class JointPosterior(NamedTuple):
     counts: Float[Array, "num_labelers ..."]
     accuracy: BetaPosterior
     class_prior: ClassPrior
+    learns_class_prior: bool
     dependence: Dependence
     model: str
     why: str
@@ -65,6 +67,9 @@ class JointPosterior(NamedTuple):
         both were known. Gold examples are not treated apart.
         """
         best = jnp.argmax(self.class_probs, axis=1)
+        class_prior, learnt = self.class_prior, jnp.ones(labels.num_classes)
+        if self.learns_class_prior:
+            class_prior, learnt = learnt / labels.num_classes, class_prior
         key_rho, key_labelers = jax.random.split(key)
         rho = jax.random.choice(
             key_rho,
@@ -78,7 +83,7 @@ class JointPosterior(NamedTuple):
             [
                 np.asarray(
                     _prob_drawn(
-                        one, value, self.prior, self.counts, labels, self.class_prior, best
+                        one, value, self.prior, self.counts, labels, class_prior, learnt, best
                     ),
                     np.float32,
                 )
@@ -97,10 +102,11 @@ def _prob_drawn(
     counts: Float[Array, "num_labelers ..."],
     labels: Labels,
     class_prior: ClassPrior,
+    learnt: Float[Array, " num_classes"],
     best: Int[Array, " num_examples"],
 ) -> Float[Array, " num_examples"]:
     """Probability of each example's class `best`, given labelers drawn from their posterior."""
-    evidence = batch_log_prob(prior.sample(key, counts), labels)
+    evidence = batch_log_prob(prior.sample(key, counts), labels) + jnp.log(learnt)
     probs = tempered(evidence, labels.labels_per_example(), class_prior, rho)
     return jnp.take_along_axis(probs, best[:, None], axis=1)[:, 0]
 
@@ -140,13 +146,14 @@ def fit(
     class_probs = variational.clamp(class_probs, assessment)
     counts = independent.prior.counts(labels, class_probs)
     accuracy = _accuracy(labels, class_probs, independent.prior, counts)
-    proportions = independent.class_prior
+    proportions = independent.proportions
     return JointPosterior(
         class_probs[:num_examples],
         independent.prior,
         counts[:num_labelers],
         BetaPosterior(accuracy.a[:num_labelers], accuracy.b[:num_labelers]),
         proportions if proportions.ndim == 1 else proportions[:num_examples],
+        chosen.class_prior is None,
         found,
         chosen.model,
         why if len(candidates) > 1 else "",

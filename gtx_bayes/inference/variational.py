@@ -37,8 +37,11 @@ class VariationalFit(NamedTuple):
     Attributes:
         class_probs: class posterior of each example; one at the known label of gold.
         evidence: log-probability of each example's answers under each class, up to what the
-            classes share, every answer judged without its own part of the counts.
-        class_prior: the prior of the classes that goes with it, given or learnt.
+            classes share, every answer judged without its own part of the counts. Proportions of
+            the classes that are learnt come from the same answers and are part of it: those of
+            the other examples.
+        class_prior: the prior of the classes that goes with it: as given, or uniform.
+        proportions: the prior given, or the proportions learnt from all examples.
         counts: expected counts of the labelers.
         prior: the labelers' prior, its parameters learnt.
         num_steps: how many passes over the answers were made.
@@ -48,6 +51,7 @@ class VariationalFit(NamedTuple):
     class_probs: Float[Array, "num_examples num_classes"]
     evidence: Float[Array, "num_examples num_classes"]
     class_prior: ClassPrior
+    proportions: ClassPrior
     counts: Float[Array, "num_labelers ..."]
     prior: AbstractCohortPrior
     num_steps: int
@@ -62,7 +66,7 @@ class VariationalFit(NamedTuple):
         The best mean-field bound for this distribution over labels.
         """
         probs = self.class_probs
-        own = jnp.sum(jax.scipy.special.xlogy(probs, self.class_prior))
+        own = jnp.sum(jax.scipy.special.xlogy(probs, self.proportions))
         entropy = -jnp.sum(jax.scipy.special.xlogy(probs, probs))
         return float(own + entropy + self.prior.log_marginal(self.counts))
 
@@ -111,11 +115,12 @@ def fit(
             state, largest = step(labels, assessment, state, class_prior, learns)
             num_steps += 1
         change = float(largest)
-    evidence, class_prior, counts = _describe(labels, state, class_prior, learns)
+    counts, evidence, of_others, proportions = _describe(labels, state)
     return VariationalFit(
         state.class_probs,
-        evidence,
+        evidence + jnp.log(of_others) if learns else evidence,
         class_prior,
+        proportions if learns else class_prior,
         counts,
         state.prior,
         num_steps,
@@ -151,34 +156,31 @@ def step(
     counts = state.prior.counts(labels, state.class_probs)
     prior = state.prior.refit(counts)
     evidence = prior.evidence(labels, state.class_probs, counts)
-    log_prior = jnp.log(_proportions(labels, state.class_probs, class_prior, learns))
-    class_probs = clamp(jax.nn.softmax(log_prior + evidence, axis=1), assessment)
+    class_prior = jnp.where(learns, _proportions(labels, state.class_probs)[0], class_prior)
+    log_probs = jnp.log(class_prior) + evidence
+    class_probs = clamp(jax.nn.softmax(log_probs, axis=1), assessment)
     return State(class_probs, prior), jnp.max(jnp.abs(class_probs - state.class_probs))
 
 
 @jax.jit
-def _describe(
-    labels: Labels, state: State, class_prior: ClassPrior, learns: ScalarLike
-) -> tuple[Array, Array, Array]:
+def _describe(labels: Labels, state: State) -> tuple[Array, Array, Array, Array]:
     counts = state.prior.counts(labels, state.class_probs)
     evidence = state.prior.evidence(labels, state.class_probs, counts)
-    proportions = _proportions(labels, state.class_probs, class_prior, learns)
-    return evidence, proportions, counts
+    return counts, evidence, *_proportions(labels, state.class_probs)
 
 
 def _proportions(
-    labels: Labels,
-    class_probs: Float[Array, "num_examples num_classes"],
-    class_prior: ClassPrior,
-    learns: ScalarLike,
-) -> ClassPrior:
-    """The prior given, or the posterior mean of the classes' proportions under a flat prior.
+    labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
+) -> tuple[Float[Array, "num_examples num_classes"], Float[Array, " num_classes"]]:
+    """Posterior mean of the classes' proportions under a flat prior: of the others, and of all.
 
-    Of the examples that anybody answered.
+    Of the examples that anybody answered. As with labelers, no example tells itself how probable
+    its class is.
     """
-    has_answers = labels.labels_per_example() > 0
-    total = jnp.sum(class_probs, axis=0, where=has_answers[:, None]) + 1.0
-    return jnp.where(learns, total / total.sum(), class_prior)
+    own = jnp.where((labels.labels_per_example() > 0)[:, None], class_probs, 0.0)
+    total = own.sum(axis=0) + 1.0
+    of_others = jnp.maximum(total - own, 0.0)
+    return of_others / of_others.sum(axis=1, keepdims=True), total / total.sum()
 
 
 def clamp(
