@@ -24,12 +24,14 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from gtx_bayes.inference import variational
-from gtx_bayes.inference.em import batch_evidence
 from gtx_bayes.inference.nuts import Draws
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
+from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.posterior import ClassPrior, batch_log_prob
+from gtx_bayes.votes import class_votes
 
 
 class GibbsFit(NamedTuple):
@@ -132,15 +134,15 @@ def _sample_chains(
         if proportions is None:
             proportions = jax.random.dirichlet(key_proportions, 1.0 + one_hot.sum(axis=0))
             sites["class_prior"] = proportions
-        class_probs = batch_evidence(model, labels).class_posterior(proportions)
+        class_probs = jax.nn.softmax(jnp.log(proportions) + _evidence(model, labels), axis=1)
         class_probs = variational.clamp(class_probs, assessment)
-        hard_label = jax.random.categorical(key_classes, jnp.log(class_probs))
+        hard_label = _draw_classes(key_classes, class_probs)
         total_probs = state.total_probs + jnp.where(is_kept, class_probs, 0.0)
         return _State(hard_label, total_probs), (sites, log_density)
 
     def chain(key: Key[Array, ""]) -> tuple[dict[str, Array], Array, Array]:
         key_start, key_draws = jax.random.split(key)
-        start = jax.random.categorical(key_start, jnp.log(votes))
+        start = _draw_classes(key_start, votes)
         # One loop for both, since a draw takes seconds to compile.
         is_kept = jnp.arange(num_warmup + num_draws) >= num_warmup
         state, drawn = jax.lax.scan(
@@ -152,6 +154,34 @@ def _sample_chains(
         return sites, log_density, state.total_probs / num_draws
 
     return jax.vmap(chain)(keys)
+
+
+def _evidence(
+    model: OneCoin | ConfusionMatrix, labels: Labels
+) -> Float[Array, "num_examples num_classes"]:
+    """Log-probability of each example's answers under each class, up to what classes share.
+
+    Probabilities that round to zero count as the smallest number, so that certain labelers who
+    contradict each other cancel one for one.
+    """
+    if isinstance(model, OneCoin):
+        right, wrong = model.accuracy, (1.0 - model.accuracy) / (model.num_classes - 1)
+        weight = _floored_log(right) - _floored_log(wrong)
+        return class_votes(labels, weight, model.num_classes).T
+    floored = jnp.exp(_floored_log(model.confusion))
+    return batch_log_prob(ConfusionMatrix(floored, model.num_classes), labels)
+
+
+def _floored_log(probs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny))
+
+
+def _draw_classes(
+    key: Key[Array, ""], probs: Float[Array, "num_examples num_classes"]
+) -> Int[Array, " num_examples"]:
+    """A class for each example: one random number each, where Gumbel noise takes one per class."""
+    below = jnp.cumsum(probs[:, :-1], axis=1)
+    return jnp.sum(jax.random.uniform(key, (probs.shape[0], 1), probs.dtype) >= below, axis=1)
 
 
 def _parameters(model: AbstractLabelerModel) -> dict[str, Array]:

@@ -28,7 +28,7 @@ class Draws(NamedTuple):
 
 def run_nuts(
     key: Key[Array, ""],
-    model: Callable[..., None],
+    model: Callable[..., Any],
     *args: object,
     num_warmup: int = 1000,
     num_draws: int = 1000,
