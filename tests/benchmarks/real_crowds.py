@@ -1,23 +1,29 @@
-"""Every method on real crowds, without gold and with a tenth of it, scored on the rest.
+"""Every method, and crowd-kit's, on real crowds: without gold and with a tenth of it.
 
-    python -m tests.benchmarks.real_crowds DATA [--draws 10] [--output docs/real_crowds_table.md]
+    python -m tests.benchmarks.real_crowds DATA [--draws 10] [--peers PYTHON] [--work DIR]
+        [--output docs/real_crowds_table.md]
 
 DATA holds one folder per crowd, each with labels.csv (task, worker, label) and gold.csv (task,
-label). Gold is drawn at random with seeds 0, 1, ...; of contradictory answers the first counts.
+label). Gold is drawn at random with seeds 0, 1, ... and scores are on the rest; of contradictory
+answers the first counts. PYTHON is the interpreter of an environment with crowd-kit. What its
+methods found is kept in DIR: they can take an hour, and a second run does not repeat them.
 """
 
 import argparse
+import json
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pandas as pd
 
-from gtx_bayes.aggregation.aggregate import METHODS, aggregate
+from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, METHODS, aggregate
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.evaluation import as_record, evaluate, match_truth
+from gtx_bayes.evaluation import PROB_PREFIX, as_record, evaluate, match_truth
 from gtx_bayes.io import read_table
 
 SETS = (
@@ -35,77 +41,136 @@ SETS = (
     "wsd",
     "zencrowd_us",
 )
-SHOWN = ("accuracy", "log_loss", "ece")
+SHARE = 0.1
+SHOWN = {"accuracy": "accuracy", "log_loss": "log loss", "brier": "Brier", "ece": "ECE"}
+PEERS = ("MajorityVote", "Wawa", "OneCoinDawidSkene", "DawidSkene", "GLAD", "MACE")
+TAKES_GOLD = ("DawidSkene",)
 
 
 def evaluate_set(folder, *, gold_share, seed):
-    """One row per method that can run: its metrics on the gold it did not see."""
-    labels, _ = read_table(folder / "labels.csv")
-    truth, _ = read_table(folder / "gold.csv")
+    """One row per method that can run: its metrics on the gold it did not see, and its seconds."""
+    labels, truth = read_crowd(folder)
     seen = truth.sample(frac=gold_share, random_state=seed) if gold_share else None
     crowd = Crowd.from_frames(labels, seen, duplicates="first")
     rows = []
     for method in METHODS:
         try:
+            start = time.perf_counter()
             result = aggregate(crowd, method)
+            jax.block_until_ready(result.class_probs)
+            seconds = time.perf_counter() - start
         except InputError:  # no gold for a method that needs it
             continue
-        scored = match_truth(result.examples(jax.random.key(seed)), truth, seen)
-        if scored.notes:
-            raise SystemExit(f"{folder.name}: {scored.notes}")
-        rows.append({"method": method, **as_record(evaluate(scored))})
+        row = score(result.examples(jax.random.key(seed)), truth, seen)
+        rows.append({"method": method, "seconds": seconds, **row})
     return rows
+
+
+def read_crowd(folder):
+    return tuple(read_table(folder / name)[0] for name in ("labels.csv", "gold.csv"))
+
+
+def score(examples, truth, seen):
+    """Metrics on the gold that is not in `seen`; classes the results lack have probability 0."""
+    for name in truth["label"].astype(str).unique():
+        if PROB_PREFIX + name not in examples:
+            examples[PROB_PREFIX + name] = 0.0
+    return as_record(evaluate(match_truth(examples, truth, seen)))
+
+
+def evaluate_peers(folder, work, python, draws):
+    """The same rows for crowd-kit's methods, fitted in their own environment."""
+    labels, truth = read_crowd(folder)
+    work.mkdir(parents=True, exist_ok=True)
+    labels.drop_duplicates(["task", "worker"]).to_csv(work / "labels.csv", index=False)
+    for seed in range(draws):
+        path = work / f"gold_{seed}.csv"
+        truth.sample(frac=SHARE, random_state=seed).to_csv(path, index=False)
+    subprocess.run([python, Path(__file__).with_name("peers.py"), work], check=True)
+    seconds = json.loads((work / "seconds.json").read_text())
+    for method in PEERS:
+        yield {
+            **(where := {"method": f"crowd-kit {method}", "gold": 0.0, "seed": 0}),
+            "seconds": seconds[method],
+            **score(read_table(work / f"{method}.csv")[0], truth, None),
+        }
+        for seed in range(draws):
+            name = f"{method}_{seed}" if method in TAKES_GOLD else method
+            found, seen = (read_table(work / f"{n}.csv")[0] for n in (name, f"gold_{seed}"))
+            yield {
+                **where,
+                "gold": SHARE,
+                "seed": seed,
+                "seconds": seconds[name],
+                **score(found, truth, seen),
+            }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--peers", help="interpreter of an environment with crowd-kit")
+    parser.add_argument("--work", type=Path, default=Path("build/real_crowds"))
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     rows = []
     for name in SETS:
         start = time.perf_counter()
-        for share in (0.0, 0.1):
+        folder = options.data / name
+        for share in (0.0, SHARE):
             for seed in range(options.draws if share else 1):
-                rows += [
-                    {"set": name, "gold": share, "seed": seed, **row}
-                    for row in evaluate_set(options.data / name, gold_share=share, seed=seed)
-                ]
+                found = evaluate_set(folder, gold_share=share, seed=seed)
+                if not seed:  # the first call compiles
+                    cold = found
+                    found = evaluate_set(folder, gold_share=share, seed=seed)
+                rows += [{"set": name, "gold": share, "seed": seed, **row} for row in found]
+                if not seed and not share:
+                    print(f"{name}: first call {cold[-1]['seconds']:.1f} s", file=sys.stderr)
+        if options.peers:
+            peers = evaluate_peers(folder, options.work / name, options.peers, options.draws)
+            rows += [{"set": name, **row} for row in peers]
         jax.clear_caches()
         print(f"{name}: {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
     table = pd.DataFrame(rows)
-    text = "\n\n".join(_markdown(table[table["gold"] == share], share) for share in (0.0, 0.1))
+    options.work.mkdir(parents=True, exist_ok=True)
+    table.to_csv(options.work / "results.csv", index=False)
+    text = "\n\n".join(_markdown(table[table["gold"] == share], share) for share in (0.0, SHARE))
     if options.output:
         options.output.write_text(text + "\n")
     print(text)
 
 
 def _markdown(table, share):
-    """A table with one row per set and one column per method: accuracy / log loss / ECE."""
-    methods = [method for method in METHODS if method in set(table["method"])]
-    mean = table.groupby(["set", "method"])[list(SHOWN)].mean()
-    lines = [
-        f"**{share:.0%} gold** (accuracy / log loss / ECE)"
-        if share
-        else "**Without gold** (accuracy / log loss / ECE)",
-        "",
-        "| set | " + " | ".join(methods) + " |",
-        "|---|" + "---|" * len(methods),
-    ]
-    for name in SETS:
-        cells = [
-            "{accuracy:.3f} / {log_loss:.3f} / {ece:.2f}".format(**mean.loc[name, method])
-            for method in methods
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    overall = mean.groupby("method").mean()
-    cells = [
-        "{accuracy:.3f} / {log_loss:.3f} / {ece:.2f}".format(**overall.loc[method])
-        for method in methods
-    ]
-    lines.append("| **mean** | " + " | ".join(f"**{cell}**" for cell in cells) + " |")
+    """Means over the sets, then accuracy and log loss set by set; methods by their accuracy."""
+    by_set = table.groupby(["method", "set"]).mean(numeric_only=True)
+    mean = by_set.groupby("method").mean()
+    order = list(mean.sort_values("accuracy", ascending=False).index)
+    squares = by_set[[f"{metric}_se" for metric in SHOWN]] ** 2
+    error = np.sqrt(squares.groupby("method").sum()) / len(SETS)
+    seconds = by_set["seconds"].groupby("method").sum()
+    title = f"**{share:.0%} gold**" if share else "**Without gold**"
+    lines = [f"{title}, means over the sets", ""]
+    lines += _table_head("method", [*SHOWN.values(), "seconds, all sets"])
+    for method in order:
+        cells = [f"{mean.loc[method, m]:.3f} ± {error.loc[method, m + '_se']:.3f}" for m in SHOWN]
+        lines.append(_table_row(method, [*cells, f"{seconds[method]:.1f}"]))
+    short = [name.removeprefix("crowd-kit ") for name in order]
+    for metric in ("accuracy", "log_loss"):
+        lines += ["", *_table_head(SHOWN[metric], [*short, "s.e."])]
+        for name in SETS:
+            cells = [f"{by_set.loc[(method, name), metric]:.3f}" for method in order]
+            cells.append(f"{by_set.loc[(DEFAULT_METHOD, name), metric + '_se']:.3f}")
+            lines.append(_table_row(name, cells))
     return "\n".join(lines)
+
+
+def _table_head(first, columns):
+    return [_table_row(first, columns), "|---|" + "---|" * len(columns)]
+
+
+def _table_row(first, cells):
+    return f"| {first} | " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,193 @@
+"""Speed of joint inference against NumPy, crowd-kit and NUTS, in one run.
+
+    python -m tests.benchmarks.joint [--labels 1000000] [--peers PYTHON] [--output FILE]
+
+Prints one JSON object as `kernels` does. `ratio` is ours over theirs in speed, for samplers in
+effective samples per second. Compilation is not counted. PYTHON is the interpreter of an
+environment that holds crowd-kit.
+"""
+
+import argparse
+import functools
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import arviz as az
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.special
+from numpyro.infer import MCMC, NUTS, init_to_mean
+
+from gtx_bayes.inference import crowd_models, gibbs, variational
+from gtx_bayes.inference.beta import CohortPrior
+from gtx_bayes.inference.priors import OneCoinPrior
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from tests.benchmarks.kernels import fastest, machine, row
+
+NUM_STEPS = 10
+
+
+def simulate(num_labels, num_examples, num_labelers, rng):
+    """Two classes, answers right with accuracies U(.6, .95); and the arrays behind them."""
+    example = np.sort(rng.integers(0, num_examples, num_labels))
+    labeler = rng.integers(0, num_labelers, num_labels)
+    truth = rng.integers(0, 2, num_examples)
+    right = rng.random(num_labels) < rng.uniform(0.6, 0.95, num_labelers)[labeler]
+    label = np.where(right, truth[example], 1 - truth[example])
+    labels = Labels.from_arrays(
+        example,
+        labeler,
+        label,
+        num_classes=2,
+        num_examples=num_examples,
+        num_labelers=num_labelers,
+    )
+    none = Assessment(jnp.full(num_examples, MISSING, jnp.int8), 2)
+    return labels, none, (example, labeler, label)
+
+
+def numpy_pass(arrays, class_probs, shape, num_examples, num_labelers):
+    """The pass of `variational.step` but for the prior, which takes no time: counts, evidence."""
+    example, labeler, label = arrays
+    right = class_probs[example, label]
+    counts = np.bincount(labeler, right, num_labelers)
+    total = np.bincount(labeler, minlength=num_labelers)
+    others = counts[labeler] - right
+    wrong = total[labeler] - 1 - others
+    weight = np.log(shape[0] + others) - np.log(shape[1] + wrong)
+    odds = np.bincount(example, weight * (2 * label - 1), num_examples)
+    positive = scipy.special.expit(odds)
+    return np.stack([1 - positive, positive], axis=1)
+
+
+def variational_rows(num_labels, rng, peers):
+    num_examples, num_labelers = num_labels // 5, 1000
+    labels, none, arrays = simulate(num_labels, num_examples, num_labelers, rng)
+    size = f"{num_labels} labels, {num_examples} examples, {num_labelers} labelers"
+    uniform = jnp.full(2, 0.5)
+    prior = OneCoinPrior.default(2)
+    state = variational.start(labels, none, prior)
+    probs = np.asarray(state.class_probs, np.float64)
+    one_pass = functools.partial(variational.step, labels, none, state, uniform, False)
+    by_numpy = functools.partial(
+        numpy_pass,
+        arrays,
+        probs,
+        np.asarray(prior.refit(prior.counts(labels, state.class_probs)).shape),
+        num_examples,
+        num_labelers,
+    )
+    difference = np.abs(np.asarray(one_pass()[0].class_probs) - by_numpy()).max()
+    assert difference < 1e-4, difference
+    ours, theirs = fastest(one_pass, by_numpy)
+    yield row("variational pass, one coin", size, ours, "NumPy bincount", theirs / ours)
+    if peers:
+        fit = functools.partial(
+            variational.fit,
+            labels,
+            none,
+            prior,
+            uniform,
+            max_steps=NUM_STEPS,
+            tolerance=0.0,
+        )
+        ours = fastest(lambda: fit().class_probs, rounds=3)[0]
+        theirs, _ = crowd_kit_fit(peers, *arrays)
+        what = f"crowd-kit 1.4.2 OneCoinDawidSkene, {NUM_STEPS} iterations each"
+        yield row("variational fit, one coin", size, ours, what, theirs / ours)
+
+
+def crowd_kit_fit(python, example, labeler, label):
+    """Seconds and classes of crowd-kit on the same answers, in its own environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "answers.npz", task=example, worker=labeler, label=label)
+        code = (
+            "import sys, time, numpy, pandas\n"
+            "from crowdkit.aggregation import OneCoinDawidSkene\n"
+            "frame = pandas.DataFrame(dict(numpy.load(sys.argv[1])))\n"
+            "start = time.perf_counter()\n"
+            f"found = OneCoinDawidSkene(n_iter={NUM_STEPS}, tol=0.0).fit_predict(frame)\n"
+            "print(time.perf_counter() - start)\n"
+            "numpy.save(sys.argv[2], found.sort_index().to_numpy())\n"
+        )
+        run = subprocess.run(
+            [python, "-c", code, f"{folder}/answers.npz", f"{folder}/labels.npy"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return float(run.stdout), np.load(Path(folder) / "labels.npy")
+
+
+def sampler_rows(rng):
+    """Effective samples of the accuracies per second, the least over labelers; warm-up counts."""
+    num_examples, num_labelers, num_chains = 1000, 20, 4
+    labels, none, _ = simulate(5 * num_examples, num_examples, num_labelers, rng)
+    size = f"{labels.num_labels} labels, {num_examples} examples, {num_labelers} labelers"
+    prior, uniform = OneCoinPrior.default(2), jnp.full(2, 0.5)
+    cohort = CohortPrior(float(jax.nn.sigmoid(prior.logit_mean)), float(prior.shape.sum()))
+
+    def by_gibbs():
+        fit = gibbs.run_gibbs(jax.random.key(0), labels, none, prior, uniform)
+        return fit.draws.posterior["accuracy"]
+
+    model = functools.partial(
+        crowd_models.one_coin, labels, none, class_prior=uniform, cohort=cohort
+    )
+    nuts = MCMC(
+        NUTS(model, init_strategy=init_to_mean),
+        num_warmup=200,
+        num_samples=500,
+        num_chains=num_chains,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+
+    def by_nuts():
+        nuts.run(jax.random.key(1))
+        return np.asarray(nuts.get_samples(group_by_chain=True)["accuracy"])
+
+    (ours, seconds), (theirs, _) = (ess_per_second(run) for run in (by_gibbs, by_nuts))
+    np.testing.assert_allclose(ours.mean, theirs.mean, atol=0.02)
+    name = "Gibbs, one coin, 4 chains of 200 + 500 draws"
+    yield row(name, size, seconds, "NUTS, same model and draws", ours.ess / theirs.ess)
+
+
+class Sampled:
+    """Effective samples a second, the least, and the posterior means."""
+
+    def __init__(self, draws, seconds):
+        ess = az.ess(az.from_dict({"posterior": {"accuracy": draws}})).to_dataset()
+        self.ess = float(np.min(ess["accuracy"])) / seconds
+        self.mean = draws.mean(axis=(0, 1))
+
+
+def ess_per_second(run):
+    run()
+    start = time.perf_counter()
+    draws = np.asarray(run())
+    seconds = time.perf_counter() - start
+    return Sampled(draws, seconds), seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--labels", type=int, default=1_000_000)
+    parser.add_argument("--peers", help="interpreter of an environment with crowd-kit")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    results = [*variational_rows(options.labels, rng, options.peers), *sampler_rows(rng)]
+    text = json.dumps({"machine": machine(), "results": results}, indent=2)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
