@@ -11,7 +11,8 @@ Each model takes the answers, the gold and the prior of the classes, learnt unde
 prior (site "class_prior") when absent. It returns the logarithm of
 :math:`\pi_y P(\mathcal{L}(i) \mid Y_i = y, \theta)`, which samplers ignore and
 `mean_class_posterior` reads. The factor "answers" holds one log-likelihood per example, times
-`scale`: N / B if the answers are those of B examples drawn from N.
+`scale`: N / B if the answers are those of B examples drawn from N. A model of your own ends with
+`observe`, which does all that.
 
 Without gold the classes can swap names. With labelers at least as good as chance these swaps are
 improbable, but a chain that starts in one may stay: start at the prior's mean,
@@ -200,7 +201,7 @@ def one_coin(
     with numpyro.plate("labeler", labels.num_labelers):
         log_odds = numpyro.sample("log_odds", LogitBeta(a, b))
     numpyro.deterministic("accuracy", jax.nn.sigmoid(log_odds))
-    return _observe(one_coin_log_prob(labels, log_odds), assessment, class_prior, scale)
+    return observe(one_coin_log_prob(labels, log_odds), assessment, class_prior, scale)
 
 
 def class_conditional(
@@ -233,7 +234,7 @@ def class_conditional(
     with numpyro.plate("labeler", labels.num_labelers, dim=-2), classes:
         log_odds = numpyro.sample("log_odds", LogitBeta(a, b))
     numpyro.deterministic("accuracy", jax.nn.sigmoid(log_odds))
-    return _observe(class_conditional_log_prob(labels, log_odds), assessment, class_prior, scale)
+    return observe(class_conditional_log_prob(labels, log_odds), assessment, class_prior, scale)
 
 
 def confusion(
@@ -276,7 +277,7 @@ def confusion(
         )
     log_confusion = _in_order(log_simplex(log_ratios))
     numpyro.deterministic("confusion", jnp.exp(log_confusion))
-    return _observe(confusion_log_prob(labels, log_confusion), assessment, class_prior, scale)
+    return observe(confusion_log_prob(labels, log_confusion), assessment, class_prior, scale)
 
 
 def difficulty(
@@ -329,7 +330,7 @@ def difficulty(
     numpyro.deterministic("accuracy", jax.nn.sigmoid(log_odds))
     numpyro.deterministic("hard_accuracy", jax.nn.sigmoid(log_odds - shift))
     log_prob = difficulty_log_prob(labels, log_odds, shift, hard_share)
-    return _observe(log_prob, assessment, class_prior, scale)
+    return observe(log_prob, assessment, class_prior, scale)
 
 
 def communities(
@@ -381,7 +382,40 @@ def communities(
         membership = numpyro.sample("membership", dist.Dirichlet(num_communities * weights))
     mixed = jnp.einsum("jc,cyl->jyl", membership, of_community)
     numpyro.deterministic("confusion", mixed)
-    return _observe(confusion_log_prob(labels, jnp.log(mixed)), assessment, class_prior, scale)
+    return observe(confusion_log_prob(labels, jnp.log(mixed)), assessment, class_prior, scale)
+
+
+def observe(
+    log_prob: Float[Array, "num_examples num_classes"],
+    assessment: Assessment,
+    class_prior: Float[Array, " num_classes"] | None = None,
+    scale: ScalarLike = 1.0,
+) -> Float[Array, "num_examples num_classes"]:
+    r"""The end of every crowd model: the classes summed out into the factor "answers".
+
+    .. math::
+        \log \sum_y \pi_y \, P(\mathcal{L}(i) \mid Y_i = y, \theta)
+
+    for every example i, the term of the known class alone where it is gold.
+
+    Args:
+        log_prob: log-likelihood of every example's answers under each class.
+        assessment: the gold.
+        class_prior: probability of each class; learnt when absent, as site "class_prior".
+        scale: what each example counts.
+
+    Returns:
+        The terms of the sums, in logarithms; what the model returns.
+    """
+    if class_prior is None:
+        class_prior = numpyro.sample(
+            "class_prior", dist.Dirichlet(jnp.ones(assessment.num_classes))
+        )
+    known = assessment.true_label[:, None]
+    possible = (known == MISSING) | (known == jnp.arange(assessment.num_classes))
+    joint = jnp.where(possible, jnp.log(class_prior) + log_prob, -jnp.inf)
+    numpyro.factor("answers", scale * jax.nn.logsumexp(joint, axis=1))
+    return joint
 
 
 def mean_class_posterior(
@@ -429,24 +463,6 @@ def _learn_cohort(num_classes: int) -> tuple[Float[Array, "*classes"], Float[Arr
     )
     concentration = numpyro.deterministic("concentration", jnp.exp(log_concentration))
     return mean * concentration, (1.0 - mean) * concentration
-
-
-def _observe(
-    log_prob: Float[Array, "num_examples num_classes"],
-    assessment: Assessment,
-    class_prior: Float[Array, " num_classes"] | None,
-    scale: ScalarLike,
-) -> Float[Array, "num_examples num_classes"]:
-    """Sum the classes out into the factor "answers"; the terms of the sums, in logarithms."""
-    if class_prior is None:
-        class_prior = numpyro.sample(
-            "class_prior", dist.Dirichlet(jnp.ones(assessment.num_classes))
-        )
-    known = assessment.true_label[:, None]
-    possible = (known == MISSING) | (known == jnp.arange(assessment.num_classes))
-    joint = jnp.where(possible, jnp.log(class_prior) + log_prob, -jnp.inf)
-    numpyro.factor("answers", scale * jax.nn.logsumexp(joint, axis=1))
-    return joint
 
 
 def _sum_by_example(
