@@ -15,7 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
+from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
 from gtx_bayes.log_space import LogNumber, multiply, normalise
@@ -25,6 +27,9 @@ _SHORT_SUM = 16  # so few float32 weights sum to 1e-5 without `fine`, accuracies
 
 ClassPrior = Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]
 """One prior for all examples, or one per example; zero excludes a class for good."""
+
+AnyModel = OneCoin | ClassConditional | ConfusionMatrix | HardExamples
+"""The labeler models that `batch_log_prob` knows."""
 
 
 def effective_share(
@@ -124,13 +129,13 @@ def batch_log_evidence(
 
 
 @jax.jit
-def batch_log_prob(
-    model: OneCoin | ConfusionMatrix, labels: AnyLabels
-) -> Float[Array, "num_examples num_classes"]:
+def batch_log_prob(model: AnyModel, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
     """`model.log_prob` of every example: the log-likelihood under each class, in nats."""
-    if isinstance(model, ConfusionMatrix):
-        return _confusion_log_prob(jnp.log(model.confusion), labels)
-    return gather_evidence(model, labels).log_prob()
+    if isinstance(model, OneCoin):
+        return gather_evidence(model, labels).log_prob()
+    if isinstance(model, HardExamples):
+        return model.mix(*(batch_log_prob(each, labels) for each in (model.easy, model.hard)))
+    return _confusion_log_prob(jnp.log(model.confusion), labels)
 
 
 def _confusion_log_prob(

@@ -80,6 +80,24 @@ class TestAggregate:
         sizes = ("num_examples", "num_labelers", "num_classes", "num_labels", "num_gold")
         assert [summary[size] for size in sizes] == [4, 3, 2, 10, 1]
 
+    @pytest.mark.parametrize("model", ["class-conditional", "difficulty"])
+    def test_model(self, tables, model):
+        """In `aggregate`, and in `next`, which fits the same."""
+        options = ("--model", model, "--class-prior", "0.5,0.5", "--dependence", "none", "--json")
+        run = aggregate(tables, *options)
+        assert run.exit_code == 0, run.output
+        assert json.loads(run.stdout)["model"] == model
+        examples = pd.read_csv(tables / "out" / "examples.csv")
+        assert (examples["confidence_low"] <= examples["confidence_high"]).all()
+        assert examples["confidence_high"].between(0, 1).all()
+        labelers = pd.read_csv(tables / "out" / "labelers.csv")
+        assert (labelers["ci_low"] < labelers["accuracy"]).all()
+        assert (labelers["accuracy"] < labelers["ci_high"]).all()
+        run = call("next", tables / "labels.csv", "--gold", tables / "gold.csv", *options)
+        confidence = {row["task"]: row["confidence"] for row in json.loads(run.stdout)["examples"]}
+        expected = examples.set_index("task")["confidence"][list(confidence)]
+        np.testing.assert_allclose(list(confidence.values()), expected, rtol=1e-5)
+
     def test_json_is_all_there_is_on_stdout(self, tables):
         run = aggregate(tables, "--json", "--method", "gtx")
         record = json.loads(run.stdout)

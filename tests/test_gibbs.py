@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from gtx_bayes.inference import gibbs, variational
-from gtx_bayes.inference.priors import PRIORS, ConfusionPrior, OneCoinPrior
+from gtx_bayes.inference.priors import ConfusionPrior, DifficultyPrior, OneCoinPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from tests.exact import exact
 
@@ -109,7 +109,7 @@ def test_against_the_sum_over_all_labelings(key, case, gold):
         assert "class_prior" not in fit.draws.posterior
 
 
-@pytest.mark.parametrize("model", PRIORS)
+@pytest.mark.parametrize("model", FIXED)
 def test_log_density(key, model):
     """Of the answers and a labeling: one of the exact values, the mean as they are weighted."""
     prior, table = FIXED[model], crowd()
@@ -135,7 +135,7 @@ def test_gold_alone_is_the_conjugate_beta(key):
         assert scipy.stats.kstest(drawn, law.cdf).pvalue > 1e-6
 
 
-@pytest.mark.parametrize("model", PRIORS)
+@pytest.mark.parametrize("model", FIXED)
 def test_shapes_and_gold(key, model):
     fit = sample(key, crowd(), SOME_GOLD, FIXED[model])
     of_each = {"one-coin": (4,), "confusion": (4, 2, 2)}
@@ -151,7 +151,7 @@ NOBODY = np.full(6, MISSING)
 ALTERNATE = np.array([0, 1] * 3)
 
 
-@pytest.mark.parametrize("model", PRIORS)
+@pytest.mark.parametrize("model", FIXED)
 @pytest.mark.parametrize(
     "table",
     [
@@ -171,6 +171,11 @@ def test_nothing_is_nan(key, model, table):
         for values in (*fit.draws.posterior.values(), *fit.draws.sample_stats.values()):
             assert np.isfinite(values).all()
         np.testing.assert_allclose(fit.class_probs.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_hard_examples_are_refused(key):
+    with pytest.raises(ValueError, match="DifficultyPrior does not"):
+        sample(key, crowd(), NO_GOLD, DifficultyPrior.default(2))
 
 
 def test_compiles_once_per_shape(key):
@@ -211,7 +216,7 @@ def drawn_from(prior, seed, num_labelers=4, num_examples=8):
     return (rng.random((num_labelers, num_examples)) < rows[:, truth, 1]).astype(int)
 
 
-@pytest.mark.parametrize("model", PRIORS)
+@pytest.mark.parametrize("model", FIXED)
 def test_variational_inference_against_exact(model):
     """Where it has least to go by: four labelers, eight examples, drawn from the model.
 

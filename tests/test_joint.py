@@ -99,7 +99,7 @@ class TestPriors:
 
 
 class TestVariational:
-    @pytest.mark.parametrize("name", PRIORS)
+    @pytest.mark.parametrize("name", joint.AUTO_MODELS)
     def test_recovers_labels_and_labelers_without_gold(self, name, key):
         """Ten labelers, all answer 400 examples: no worse than with accuracies known, up to
         the binomial spread of the difference."""

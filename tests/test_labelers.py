@@ -9,8 +9,8 @@ import pytest
 import scipy.stats
 
 from gtx_bayes.labelers import ClassConditional, HardExamples, OneCoin
-from gtx_bayes.labels import MISSING
-from gtx_bayes.posterior import class_posterior
+from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
+from gtx_bayes.posterior import batch_log_prob, class_posterior
 
 MODELS = {
     "class-conditional": ClassConditional(jnp.array([[0.9, 0.6], [0.7, 0.8]]), 2),
@@ -63,6 +63,24 @@ def test_hard_examples_worked_by_hand(rtol):
 def test_no_answers_carry_no_evidence(name, rtol):
     got = MODELS[name].log_prob(jnp.array([MISSING, MISSING]))
     np.testing.assert_allclose(got, np.zeros(MODELS[name].num_classes), atol=rtol)
+
+
+@pytest.mark.parametrize(
+    "name", ["class-conditional, three classes", "hard examples, three classes"]
+)
+def test_batch_log_prob_against_the_definition(name):
+    """In every form of the answers."""
+    model = MODELS[name]
+    table = np.random.default_rng(0).integers(-1, 3, (2, 7)).astype(np.int8)
+    expected = jax.vmap(model.log_prob, 1)(jnp.asarray(table))
+    padded = PaddedLabels(jnp.tile(jnp.array([[1], [0]]), (1, 7)), jnp.asarray(table[::-1]), 2, 3)
+    for form in (jnp.asarray(table), Labels.from_dense(table, num_classes=3), padded):
+        np.testing.assert_allclose(batch_log_prob(model, form), expected, atol=1e-5)
+    prefixes = batch_log_prob(model, Prefixes(padded)).reshape(3, 7, 3)
+    first = jnp.asarray(np.where(np.arange(2)[:, None] == 1, table, MISSING))
+    np.testing.assert_allclose(prefixes[0], np.zeros((7, 3)), atol=1e-5)
+    np.testing.assert_allclose(prefixes[1], jax.vmap(model.log_prob, 1)(first), atol=1e-5)
+    np.testing.assert_allclose(prefixes[2], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)

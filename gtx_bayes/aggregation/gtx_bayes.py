@@ -14,12 +14,10 @@ from gtx_bayes.inference import joint
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import most_useful, tempered
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
-from gtx_bayes.inference.joint import JointPosterior
+from gtx_bayes.inference.joint import AUTO_MODELS, JointPosterior
 from gtx_bayes.inference.priors import PRIORS
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.posterior import ClassPrior, batch_log_prob
+from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
 from gtx_bayes.votes import AnyLabels, answers_per_example
 
 NAME: Final = "gtx-bayes"
@@ -43,7 +41,7 @@ class GtxBayes(AbstractAggregator):
         prior_is_learnt: whether the prior comes from the crowd's answers.
     """
 
-    model: OneCoin | ConfusionMatrix
+    model: AnyModel
     class_prior: ClassPrior
     rho: ScalarLike
     prior_is_learnt: bool = dataclasses.field(default=False, metadata={"static": True})
@@ -72,14 +70,15 @@ def fit(
         labels: the answers.
         assessment: the gold; none is needed.
         class_prior: prior of each class; when absent uniform or learnt, whichever does better.
-        model: a name in `PRIORS`, or "auto" for the one that predicts hidden labels best.
+        model: a name in `PRIORS`, or "auto" for the one of `AUTO_MODELS` that predicts hidden
+            labels best.
         dependence: rho, if it is not to be learnt; 0 for independence.
 
     Raises:
         InputError: for an unknown model, or a dependence outside [0, 1].
     """
     check_options(model, dependence)
-    models = tuple(PRIORS) if model == AUTO else (model,)
+    models = AUTO_MODELS if model == AUTO else (model,)
     found = joint.fit(labels, assessment, class_prior, models=models, dependence=dependence)
     counts = gold_counts(labels, assessment)
     return Fit(
@@ -122,8 +121,10 @@ def _notes(found: JointPosterior, labels: Labels, assessment: Assessment) -> tup
     if assessment.num_gold == 0:
         notes.append(
             "Without gold the labelers are known from their agreement alone, taken for better "
-            "than chance on average; rho is known from its prior, answers only raise it."
+            "than chance on average."
         )
+        if found.dependence.is_learnt:
+            notes.append("Without gold rho is known from its prior, and answers only raise it.")
     chance = 1.0 / labels.num_classes
     if float(jnp.mean(found.accuracy.mean)) < chance:
         notes.append(

@@ -34,8 +34,8 @@ MethodOption = Annotated[
 ModelOption = Annotated[
     str,
     typer.Option(
-        help="How labelers err, for gtx-bayes: one-coin, confusion, or auto, the one that predicts "
-        "hidden labels best."
+        help="How labelers err, for gtx-bayes: one-coin, class-conditional, confusion, difficulty, "
+        "or auto, that of one-coin and confusion that predicts hidden labels best."
     ),
 ]
 DependenceOption = Annotated[

@@ -39,7 +39,7 @@ class BetaPosterior:
         return cls(prior.a + num_correct, prior.b + num_wrong)
 
     @property
-    def mean(self) -> Float[Array, " num_labelers"]:
+    def mean(self) -> Float[Array, "*cohorts num_labelers"]:
         r"""Posterior mean, :math:`a / (a + b)`.
 
         Integrating the accuracies out of one example's posterior gives Eq. 3 at this value, as
@@ -114,15 +114,19 @@ class HyperPrior(NamedTuple):
     log_concentration_sd: float
 
     @classmethod
-    def for_classes(cls, num_classes: int) -> "HyperPrior":
+    def for_classes(cls, num_classes: int, skill: float = 0.5) -> "HyperPrior":
         """Labelers better than chance on average: mean half-way from chance to perfection.
 
         The mean is as uncertain as after eight answers, each of another labeler; the concentration
         is about 15 answers, between 2 and 110 at two standard deviations.
+
+        Args:
+            num_classes: K.
+            skill: where the mean lies between chance, 0, and perfection, 1.
         """
         if num_classes < 2:
             raise ValueError(f"num_classes is {num_classes}, not at least 2")
-        mean = (1.0 + 1.0 / num_classes) / 2.0
+        mean = skill + (1.0 - skill) / num_classes
         return cls(8.0 * mean, 8.0 * (1.0 - mean), float(np.log(15.0)), 1.0)
 
 

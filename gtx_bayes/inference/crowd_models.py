@@ -33,13 +33,12 @@ from numpyro.distributions import constraints
 
 from gtx_bayes.inference.beta import CohortPrior, HyperPrior
 from gtx_bayes.inference.models import LogitBeta
-from gtx_bayes.inference.priors import ConfusionPrior
+from gtx_bayes.inference.priors import HARD_SHARE, ConfusionPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
 
 CrowdModel = Callable[..., Float[Array, "num_examples num_classes"]]
 """A model of `labels` and `assessment`, and what else it takes by keyword."""
 
-_HARD_SHARE = (2.0, 18.0)  # Beta prior of the share of hard examples: a tenth, give or take 0.065
 _SHIFT_SCALE = 3.0  # of the half-normal prior of the shift, in log odds
 
 
@@ -323,7 +322,7 @@ def difficulty(
         crowd is never worse than chance.
     """
     a, b = _learn_cohort(labels.num_classes)
-    hard_share = numpyro.sample("hard_share", dist.Beta(*_HARD_SHARE))
+    hard_share = numpyro.sample("hard_share", dist.Beta(*HARD_SHARE))
     shift = numpyro.sample("shift", dist.HalfNormal(_SHIFT_SCALE))
     with numpyro.plate("labeler", labels.num_labelers):
         log_odds = numpyro.sample("log_odds", LogitBeta(a, b))

@@ -46,13 +46,18 @@ class Dependence(NamedTuple):
         return cls(np.array([rho]), np.ones(1))
 
     @property
+    def is_learnt(self) -> bool:
+        """Whether there is anything to be uncertain about."""
+        return self.values.size > 1
+
+    @property
     def mean(self) -> float:
         """Posterior mean."""
         return float(self.values @ self.probs)
 
     def credible_interval(self, prob: float = 0.95) -> tuple[float, float]:
         """Equal-tailed, between points of the grid."""
-        if self.values.size == 1:
+        if not self.is_learnt:
             return float(self.values[0]), float(self.values[0])
         above = np.cumsum(self.probs) - self.probs / 2.0
         low, high = np.interp([(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], above, self.values)

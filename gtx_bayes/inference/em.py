@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, ScalarLike
 
 from gtx_bayes.inference import variational
 from gtx_bayes.inference.priors import ConfusionPrior, OneCoinPrior
+from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -240,7 +241,7 @@ def step(
     return state, jnp.max(jnp.abs(found - class_probs), initial=0.0)
 
 
-def batch_evidence(model: OneCoin | ConfusionMatrix, labels: Labels) -> Evidence:
+def batch_evidence(model: OneCoin | ClassConditional | ConfusionMatrix, labels: Labels) -> Evidence:
     """What the answers say about every example, given the labelers."""
     if isinstance(model, OneCoin):
         return gather_evidence(model, labels)

@@ -27,7 +27,9 @@ from gtx_bayes.inference import variational
 from gtx_bayes.inference.nuts import Draws
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
+from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
@@ -91,7 +93,15 @@ def run_gibbs(
         num_warmup: warm-up draws per chain, not kept.
         num_draws: draws kept per chain.
         num_chains: number of chains, vectorised.
+
+    Raises:
+        ValueError: for a model of several kinds of examples, which these blocks do not draw.
     """
+    if prior.num_kinds > 1:
+        raise ValueError(
+            f"Gibbs sampling takes examples of a class for alike, {type(prior).__name__} does not: "
+            "use variational.fit"
+        )
     posterior, log_density, class_probs = _sample_chains(
         jax.random.split(key, num_chains),
         labels,
@@ -129,6 +139,7 @@ def _sample_chains(
         counts = prior.counts(labels, one_hot)
         log_density = prior.log_marginal(counts) + _log_prob_of_labels(one_hot, class_prior)
         model = prior.sample(key_labelers, counts)
+        assert not isinstance(model, HardExamples)
         sites = _parameters(model)
         proportions = class_prior
         if proportions is None:
@@ -157,7 +168,7 @@ def _sample_chains(
 
 
 def _evidence(
-    model: OneCoin | ConfusionMatrix, labels: Labels
+    model: OneCoin | ClassConditional | ConfusionMatrix, labels: Labels
 ) -> Float[Array, "num_examples num_classes"]:
     """Log-probability of each example's answers under each class, up to what classes share.
 

@@ -15,10 +15,11 @@ from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import Dependence, tempered
 from gtx_bayes.inference.priors import PRIORS, AbstractCohortPrior, prob_of_answer
 from gtx_bayes.inference.selection import Candidate, Judgement
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.posterior import ClassPrior, batch_log_prob
+from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
+
+AUTO_MODELS = ("one-coin", "confusion")
+"""Names of the models to choose from where none is asked for, simple ones first."""
 
 _MOST_JUDGED = 300_000  # answers that models are chosen by; more are thinned out by example
 
@@ -54,7 +55,7 @@ class JointPosterior(NamedTuple):
     converged: bool
 
     @property
-    def labelers(self) -> OneCoin | ConfusionMatrix:
+    def labelers(self) -> AnyModel:
         """The labelers at their posterior means."""
         return self.prior.posterior_mean(self.counts)
 
@@ -116,7 +117,7 @@ def fit(
     assessment: Assessment,
     class_prior: ClassPrior | None = None,
     *,
-    models: Sequence[str] = tuple(PRIORS),
+    models: Sequence[str] = AUTO_MODELS,
     dependence: float | None = None,
 ) -> JointPosterior:
     """Choose among models, fit the best, and learn the dependence.
@@ -144,7 +145,8 @@ def fit(
     num_labels = labels.labels_per_example()
     class_probs = found.class_posterior(independent.evidence, num_labels, independent.class_prior)
     class_probs = variational.clamp(class_probs, assessment)
-    counts = independent.prior.counts(labels, class_probs)
+    latent_probs = variational.latent_probs(class_probs, independent.kind_probs)
+    counts = independent.prior.counts(labels, latent_probs)
     accuracy = _accuracy(labels, class_probs, independent.prior, counts)
     proportions = independent.proportions
     return JointPosterior(

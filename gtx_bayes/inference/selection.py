@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, ScalarLike
 from gtx_bayes.inference import dependence, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.priors import AbstractCohortPrior
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
+from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import ClassPrior, effective_share
 
@@ -165,8 +165,9 @@ class _Hidden(NamedTuple):
     labels: Labels
     num_left: Int[Array, " num_examples"]
     weight: Float[Array, " num_labels"]
-    log_table: Float[Array, "num_labelers num_classes num_classes"]
+    log_table: Float[Array, "num_labelers num_latents num_classes"]
     evidence: Float[Array, "num_examples num_classes"]
+    kind_probs: Float[Array, "num_examples num_classes num_kinds"]
     class_prior: ClassPrior
 
     @property
@@ -201,25 +202,27 @@ def _without_answers(
     per_example = jnp.zeros(labels.num_examples).at[labels.example].add(asked)
     weight = jnp.where(asked, 1.0 / jnp.maximum(per_example[labels.example], 1.0), 0.0)
     log_table = jnp.log(_answer_probs(fit))
-    return _Hidden(labels, num_left, weight, log_table, fit.evidence, fit.class_prior)
+    return _Hidden(
+        labels, num_left, weight, log_table, fit.evidence, fit.kind_probs, fit.class_prior
+    )
 
 
 def _answer_probs(
     fit: variational.VariationalFit,
-) -> Float[Array, "num_labelers num_classes num_classes"]:
-    """Posterior mean of every labeler's confusion matrix."""
+) -> Float[Array, "num_labelers num_latents num_classes"]:
+    """Posterior mean probability of every labeler's answers, by latent class."""
     model = fit.prior.posterior_mean(fit.counts)
-    if isinstance(model, ConfusionMatrix):
-        return model.confusion
-    right = model.accuracy[:, None, None]
-    wrong = (1.0 - right) / (model.num_classes - 1)
-    return jnp.where(jnp.eye(model.num_classes, dtype=bool), right, wrong)
+    if isinstance(model, HardExamples):
+        by_kind = jnp.stack([model.easy.confusion, model.hard.confusion], axis=2)
+        return by_kind.reshape(model.num_labelers, -1, model.num_classes)
+    return model.confusion
 
 
 @jax.jit
 def _hidden_answers(hidden: _Hidden, rho: ScalarLike) -> Float[Array, " num_examples"]:
     labels = hidden.labels
     probs = dependence.tempered(hidden.evidence, hidden.num_left, hidden.class_prior, rho)
+    probs = variational.latent_probs(probs, hidden.kind_probs)
     log_answer = hidden.log_table[labels.labeler, :, jnp.maximum(labels.label, 0)]
     log_probs = jax.nn.logsumexp(jnp.log(probs)[labels.example] + log_answer, axis=1)
     weighted = jnp.where(hidden.weight > 0, hidden.weight * log_probs, 0.0)

@@ -36,6 +36,7 @@ class VariationalFit(NamedTuple):
 
     Attributes:
         class_probs: class posterior of each example; one at the known label of gold.
+        kind_probs: probability of each kind of example given each class.
         evidence: log-probability of each example's answers under each class, up to what the
             classes share, every answer judged without its own part of the counts. Proportions of
             the classes that are learnt come from the same answers and are part of it: those of
@@ -49,6 +50,7 @@ class VariationalFit(NamedTuple):
     """
 
     class_probs: Float[Array, "num_examples num_classes"]
+    kind_probs: Float[Array, "num_examples num_classes num_kinds"]
     evidence: Float[Array, "num_examples num_classes"]
     class_prior: ClassPrior
     proportions: ClassPrior
@@ -63,10 +65,11 @@ class VariationalFit(NamedTuple):
         .. math:: \sum_i \left(H(q_i) + \sum_y q_i(y) \log \pi_y\right) + \log \int \prod
             p(\text{expected counts} \mid \theta) \, p(\theta) \, d\theta
 
-        The best mean-field bound for this distribution over labels.
+        The best mean-field bound for this distribution over labels, and over kinds of examples
+        where there are several.
         """
-        probs = self.class_probs
-        own = jnp.sum(jax.scipy.special.xlogy(probs, self.proportions))
+        own = jnp.sum(jax.scipy.special.xlogy(self.class_probs, self.proportions))
+        probs = latent_probs(self.class_probs, self.kind_probs)
         entropy = -jnp.sum(jax.scipy.special.xlogy(probs, probs))
         return float(own + entropy + self.prior.log_marginal(self.counts))
 
@@ -76,10 +79,12 @@ class State(NamedTuple):
 
     Attributes:
         class_probs: class posterior so far.
+        kind_probs: probability of each kind of example given each class, so far.
         prior: the labelers' prior so far.
     """
 
     class_probs: Float[Array, "num_examples num_classes"]
+    kind_probs: Float[Array, "num_examples num_classes num_kinds"]
     prior: AbstractCohortPrior
 
 
@@ -115,9 +120,10 @@ def fit(
             state, largest = step(labels, assessment, state, class_prior, learns)
             num_steps += 1
         change = float(largest)
-    counts, evidence, of_others, proportions = _describe(labels, state)
+    counts, evidence, kind_probs, of_others, proportions = _describe(labels, state)
     return VariationalFit(
         state.class_probs,
+        kind_probs,
         evidence + jnp.log(of_others) if learns else evidence,
         class_prior,
         proportions if learns else class_prior,
@@ -133,7 +139,8 @@ def start(labels: Labels, assessment: Assessment, prior: AbstractCohortPrior) ->
     """Shares of votes, one more vote spread over all classes; gold as known."""
     votes = class_votes(labels, jnp.ones(labels.num_labelers), labels.num_classes).T
     votes = votes + 1.0 / labels.num_classes
-    return State(clamp(votes / votes.sum(axis=1, keepdims=True), assessment), prior)
+    shares = votes / votes.sum(axis=1, keepdims=True)
+    return State(clamp(shares, assessment), prior.start_kinds(shares), prior)
 
 
 @jax.jit
@@ -153,20 +160,46 @@ def step(
         class_prior: prior of the classes.
         learns: whether the proportions of the classes are learnt instead.
     """
-    counts = state.prior.counts(labels, state.class_probs)
+    probs = latent_probs(state.class_probs, state.kind_probs)
+    counts = state.prior.counts(labels, probs)
     prior = state.prior.refit(counts)
-    evidence = prior.evidence(labels, state.class_probs, counts)
+    evidence, kind_probs = _sum_out_kinds(prior, prior.evidence(labels, probs, counts))
     class_prior = jnp.where(learns, _proportions(labels, state.class_probs)[0], class_prior)
     log_probs = jnp.log(class_prior) + evidence
     class_probs = clamp(jax.nn.softmax(log_probs, axis=1), assessment)
-    return State(class_probs, prior), jnp.max(jnp.abs(class_probs - state.class_probs))
+    largest = jnp.max(jnp.abs(latent_probs(class_probs, kind_probs) - probs))
+    return State(class_probs, kind_probs, prior), largest
 
 
 @jax.jit
-def _describe(labels: Labels, state: State) -> tuple[Array, Array, Array, Array]:
-    counts = state.prior.counts(labels, state.class_probs)
-    evidence = state.prior.evidence(labels, state.class_probs, counts)
-    return counts, evidence, *_proportions(labels, state.class_probs)
+def _describe(labels: Labels, state: State) -> tuple[Array, Array, Array, Array, Array]:
+    probs = latent_probs(state.class_probs, state.kind_probs)
+    counts = state.prior.counts(labels, probs)
+    evidence = state.prior.evidence(labels, probs, counts)
+    by_class = _sum_out_kinds(state.prior, evidence)
+    return counts, *by_class, *_proportions(labels, state.class_probs)
+
+
+def latent_probs(
+    class_probs: Float[Array, "num_examples num_classes"],
+    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+) -> Float[Array, "num_examples num_latents"]:
+    """Probabilities of pairs of class and kind, in the order of `priors`."""
+    if kind_probs.shape[2] == 1:
+        return class_probs
+    return (class_probs[:, :, None] * kind_probs).reshape(class_probs.shape[0], -1)
+
+
+def _sum_out_kinds(
+    prior: AbstractCohortPrior, evidence: Float[Array, "num_examples num_latents"]
+) -> tuple[
+    Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes num_kinds"]
+]:
+    """Evidence for each class, and the kinds' probabilities given it."""
+    by_kind = evidence.reshape(evidence.shape[0], -1, prior.num_kinds)
+    if prior.num_kinds == 1:
+        return evidence, jnp.ones_like(by_kind)
+    return jax.nn.logsumexp(by_kind, axis=2), jax.nn.softmax(by_kind, axis=2)
 
 
 def _proportions(

@@ -38,6 +38,13 @@ class ClassConditional(AbstractLabelerModel):
         """Number of labelers."""
         return self.accuracy.shape[0]
 
+    @property
+    def confusion(self) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
+        """The same labelers' confusion matrices."""
+        right = self.accuracy[..., None]
+        wrong = (1.0 - right) / (self.num_classes - 1)
+        return jnp.where(jnp.eye(self.num_classes, dtype=bool), right, wrong)
+
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Probability of one example's labels under each true class: a product over labelers."""
         matches = labels[:, None] == jnp.arange(self.num_classes)[None, :]

@@ -40,13 +40,26 @@ class HardExamples(AbstractLabelerModel):
         """Number of labelers."""
         return self.accuracy.shape[0]
 
+    @property
+    def easy(self) -> OneCoin:
+        """The labelers on easy examples."""
+        return OneCoin(self.accuracy, self.num_classes)
+
+    @property
+    def hard(self) -> OneCoin:
+        """The labelers on hard examples."""
+        return OneCoin(self.hard_accuracy, self.num_classes)
+
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Probability of one example's labels under each true class, hardness summed out."""
-        easy = OneCoin(self.accuracy, self.num_classes).likelihood(labels).log()
-        hard = OneCoin(self.hard_accuracy, self.num_classes).likelihood(labels).log()
-        return LogNumber.from_log(
-            jnp.logaddexp(jnp.log1p(-self.hard_share) + easy, jnp.log(self.hard_share) + hard)
-        )
+        easy, hard = (each.likelihood(labels).log() for each in (self.easy, self.hard))
+        return LogNumber.from_log(self.mix(easy, hard))
+
+    def mix(
+        self, easy: Float[Array, "*shape"], hard: Float[Array, "*shape"]
+    ) -> Float[Array, "*shape"]:
+        """Log-probability of answers from those given an easy and given a hard example."""
+        return jnp.logaddexp(jnp.log1p(-self.hard_share) + easy, jnp.log(self.hard_share) + hard)
 
     def answer(
         self,

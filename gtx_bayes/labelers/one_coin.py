@@ -59,6 +59,13 @@ class OneCoin(AbstractLabelerModel):
         """
         return divide(self.right, self.wrong)
 
+    @property
+    def confusion(self) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
+        """The same labelers' confusion matrices."""
+        right = self.accuracy[..., None, None]
+        wrong = (1.0 - right) / (self.num_classes - 1)
+        return jnp.where(jnp.eye(self.num_classes, dtype=bool), right, wrong)
+
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Eq. 1 for one example: a product over the labelers who answered."""
         matches = labels[None, :] == jnp.arange(self.num_classes)[:, None]
