@@ -90,7 +90,7 @@ def assessment(record, strategy):
     sizes = sorted({row["gold_per_labeler"] for row in record["rows"]} - {None})
     lines = []
     for cohort in COHORTS:
-        for method in ("gtx", "beta", "empirical-bayes"):
+        for method in ("gtx", "beta", "empirical-bayes", "gtx-bayes"):
             cells = {
                 row["gold_per_labeler"]: row["error"]
                 for row in record["rows"]
@@ -104,7 +104,7 @@ def assessment(record, strategy):
             if (row["cohort"], row["strategy"], row["method"])
             == (cohort, strategy, "known-accuracy")
         )
-        lines[-3][-1] = percent(known["error"])
+        lines[-4][-1] = percent(known["error"])
     return table(["m", *map(str, sizes), "known"], lines)
 
 
