@@ -11,6 +11,7 @@ quotient of three. `zeros` counts factors of exactly
 zero, so that certain evidence for two classes cancels one for one instead of making 0/0.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _GRID = 512.0
+_FEW_CLASSES = 8  # up to here class by class: on a CPU reducing a short last axis is slow
 
 
 class LogNumber(NamedTuple):
@@ -70,3 +72,16 @@ def normalise(
     top = jnp.max(weight.coarse, axis=axis, keepdims=True, initial=-jnp.inf, where=alive)
     logits = jnp.where(alive, (weight.coarse - top) + (weight.fine + log_prior), -jnp.inf)
     return jax.nn.softmax(logits, axis=axis)
+
+
+def softmax_over_classes(
+    logits: Float[Array, "num_examples num_classes"],
+) -> Float[Array, "num_examples num_classes"]:
+    """`jax.nn.softmax` along the last axis, five times as fast on a CPU for a few classes."""
+    if logits.shape[1] > _FEW_CLASSES:
+        return jax.nn.softmax(logits, axis=1)
+    columns = [logits[:, y] for y in range(logits.shape[1])]
+    top = functools.reduce(jnp.maximum, columns)
+    weights = [jnp.exp(column - top) for column in columns]
+    total = functools.reduce(jnp.add, weights)
+    return jnp.stack([weight / total for weight in weights], axis=1)

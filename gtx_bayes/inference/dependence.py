@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float, Int, ScalarLike
 
+from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import effective_share
 
 PRIOR_CENTRE = 0.25
@@ -111,7 +112,7 @@ def tempered(
 ) -> Float[Array, "num_examples num_classes"]:
     """Class posteriors at one value of rho."""
     share = effective_share(num_labels, rho)
-    return jax.nn.softmax(jnp.log(class_prior) + share[:, None] * evidence, axis=1)
+    return softmax_over_classes(jnp.log(class_prior) + share[:, None] * evidence)
 
 
 def learn(

@@ -32,6 +32,7 @@ from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.votes import class_votes
 
@@ -145,7 +146,7 @@ def _sample_chains(
         if proportions is None:
             proportions = jax.random.dirichlet(key_proportions, 1.0 + one_hot.sum(axis=0))
             sites["class_prior"] = proportions
-        class_probs = jax.nn.softmax(jnp.log(proportions) + _evidence(model, labels), axis=1)
+        class_probs = softmax_over_classes(jnp.log(proportions) + _evidence(model, labels))
         class_probs = variational.clamp(class_probs, assessment)
         hard_label = _draw_classes(key_classes, class_probs)
         total_probs = state.total_probs + jnp.where(is_kept, class_probs, 0.0)

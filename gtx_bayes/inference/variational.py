@@ -18,17 +18,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, ScalarLike
+from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.votes import class_votes
+from gtx_bayes.votes import class_votes, sum_over_classes
 
 MAX_STEPS = 100
 TOLERANCE = 1e-3
-_CHECK_EVERY = 4  # steps between looks at the change, which wait for the device
 
 
 class VariationalFit(NamedTuple):
@@ -113,33 +112,61 @@ def fit(
     learns = class_prior is None
     if class_prior is None:
         class_prior = jnp.full(labels.num_classes, 1.0 / labels.num_classes)
-    state = start(labels, assessment, prior)
-    change, num_steps = np.inf, 0
-    while num_steps < max_steps and change > tolerance:
-        for _ in range(min(_CHECK_EVERY, max_steps - num_steps)):
-            state, largest = step(labels, assessment, state, class_prior, learns)
-            num_steps += 1
-        change = float(largest)
-    counts, evidence, kind_probs, of_others, proportions = _describe(labels, state)
+    state, num_steps, change = _climb(
+        labels, assessment, prior, class_prior, learns, max_steps, tolerance
+    )
+    counts, evidence, kind_probs = _describe(labels, state)
+    proportions = class_prior
+    if learns:
+        of_others, proportions = _proportions(labels, state.class_probs)
+        evidence = evidence + jnp.log(of_others)
     return VariationalFit(
         state.class_probs,
         kind_probs,
-        evidence + jnp.log(of_others) if learns else evidence,
+        evidence,
         class_prior,
-        proportions if learns else class_prior,
+        proportions,
         counts,
         state.prior,
-        num_steps,
-        change <= tolerance,
+        int(num_steps),
+        bool(change <= tolerance),
     )
+
+
+@jax.jit
+def _climb(
+    labels: Labels,
+    assessment: Assessment,
+    prior: AbstractCohortPrior,
+    class_prior: ClassPrior,
+    learns: ScalarLike,
+    max_steps: ScalarLike,
+    tolerance: ScalarLike,
+) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
+    """Steps until little changes; their number, and the last one's largest change."""
+
+    def goes_on(at: tuple[State, Int[Array, ""], Float[Array, ""]]) -> Bool[Array, ""]:
+        _, num_steps, change = at
+        return (num_steps < max_steps) & (change > tolerance)
+
+    def go_on(
+        at: tuple[State, Int[Array, ""], Float[Array, ""]],
+    ) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
+        state, num_steps, _ = at
+        state, change = step(labels, assessment, state, class_prior, learns)
+        return state, num_steps + 1, change
+
+    state = start(labels, assessment, prior)
+    far = jnp.full((), jnp.inf, state.class_probs.dtype)
+    return jax.lax.while_loop(goes_on, go_on, (state, jnp.zeros((), jnp.int32), far))
 
 
 @jax.jit
 def start(labels: Labels, assessment: Assessment, prior: AbstractCohortPrior) -> State:
     """Shares of votes, one more vote spread over all classes; gold as known."""
-    votes = class_votes(labels, jnp.ones(labels.num_labelers), labels.num_classes).T
+    votes = class_votes(labels, jnp.ones(labels.num_labelers), labels.num_classes)
     votes = votes + 1.0 / labels.num_classes
-    shares = votes / votes.sum(axis=1, keepdims=True)
+    shares = (votes / sum_over_classes(votes)).T
     return State(clamp(shares, assessment), prior.start_kinds(shares), prior)
 
 
@@ -164,20 +191,23 @@ def step(
     counts = state.prior.counts(labels, probs)
     prior = state.prior.refit(counts)
     evidence, kind_probs = _sum_out_kinds(prior, prior.evidence(labels, probs, counts))
-    class_prior = jnp.where(learns, _proportions(labels, state.class_probs)[0], class_prior)
+    class_prior = jax.lax.cond(
+        learns,
+        lambda: _proportions(labels, state.class_probs)[0],
+        lambda: jnp.broadcast_to(class_prior, state.class_probs.shape),
+    )
     log_probs = jnp.log(class_prior) + evidence
-    class_probs = clamp(jax.nn.softmax(log_probs, axis=1), assessment)
+    class_probs = clamp(softmax_over_classes(log_probs), assessment)
     largest = jnp.max(jnp.abs(latent_probs(class_probs, kind_probs) - probs))
     return State(class_probs, kind_probs, prior), largest
 
 
 @jax.jit
-def _describe(labels: Labels, state: State) -> tuple[Array, Array, Array, Array, Array]:
+def _describe(labels: Labels, state: State) -> tuple[Array, Array, Array]:
     probs = latent_probs(state.class_probs, state.kind_probs)
     counts = state.prior.counts(labels, probs)
     evidence = state.prior.evidence(labels, probs, counts)
-    by_class = _sum_out_kinds(state.prior, evidence)
-    return counts, *by_class, *_proportions(labels, state.class_probs)
+    return counts, *_sum_out_kinds(state.prior, evidence)
 
 
 def latent_probs(
@@ -202,6 +232,7 @@ def _sum_out_kinds(
     return jax.nn.logsumexp(by_kind, axis=2), jax.nn.softmax(by_kind, axis=2)
 
 
+@jax.jit
 def _proportions(
     labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
 ) -> tuple[Float[Array, "num_examples num_classes"], Float[Array, " num_classes"]]:
