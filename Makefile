@@ -46,7 +46,10 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# Twice: everything in float32, then all but whole programs in float64.
+# Twice: everything in float32, then all but whole programs in float64. Compiled programs are shared
+# between the workers, the notebooks' kernels and the commands that tests start.
+pytest: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
+pytest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1
 pytest: $(VENV)/.test
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 -m "not slow"
 	JAX_ENABLE_X64=1 $(BIN)/pytest -n 2 -m "not slow and not end_to_end"
@@ -72,6 +75,7 @@ docs: $(VENV)/.docs
 bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.kernels --peers .venv-peers/bin/python --output build/bench.json
 	$(BIN)/python -m tests.benchmarks.collection --growth --output build/bench_collection.json
+	$(BIN)/python -m tests.benchmarks.joint --peers .venv-peers/bin/python --output build/bench_joint.json
 
 paper: $(VENV)/.test
 	for name in table1 table2 figure1 figure2 assessment optimality; do \
@@ -81,9 +85,9 @@ paper: $(VENV)/.test
 	cp build/paper/*.png docs/images
 	$(BIN)/python -m tests.benchmarks.paper build/paper --output docs/reproducing_tables.md
 
-real-crowds: $(VENV)/.test
+real-crowds: $(VENV)/.test .venv-peers/.installed
 	@test -n "$(DATA)" || { echo "Say where the crowds are: make real-crowds DATA=FOLDER"; exit 1; }
-	$(BIN)/python -m tests.benchmarks.real_crowds $(DATA) --output docs/real_crowds_table.md
+	$(BIN)/python -m tests.benchmarks.real_crowds $(DATA) --peers .venv-peers/bin/python --output docs/real_crowds_table.md
 	$(BIN)/python -m tests.benchmarks.dependence $(DATA) --output docs/dependence_table.md
 
 clean:
