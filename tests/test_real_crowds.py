@@ -13,7 +13,7 @@ pytestmark = pytest.mark.end_to_end
 
 
 QUICK = ("bluebirds", "dog", "rte", "zencrowd_us")
-MISLED_ALONE = ("face", "fact_eval", "zencrowd_us")
+MISLED_ALONE = ("fact_eval", "zencrowd_us")
 """Sets on which the joint method without gold has worse labels than voting: docs/real_crowds.md."""
 
 
