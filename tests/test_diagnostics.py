@@ -54,6 +54,37 @@ class TestDataTree:
         assert set(tree["sample_stats"].data_vars) == {"diverging", "acceptance_rate"}
         assert tree["posterior"]["mean"].dims == ("chain", "draw")
 
+    def test_sites_by_what_they_are(self):
+        """Three labelers, two classes; an axis of the right length alone is no labeler's."""
+        shapes = {
+            "accuracy": (3, 2),
+            "class_prior": (2,),
+            "confusion": (3, 2, 2),
+            "hard_accuracy": (3,),
+            "membership": (3, 4),
+            "of_my_own": (3,),
+            "log_odds": (5,),
+        }
+        draws = Draws({name: np.ones((2, 5, *shape)) for name, shape in shapes.items()}, {})
+        posterior = to_datatree(draws, NAMES, class_names=["no", 1])["posterior"]
+        assert {name: posterior[name].dims[2:] for name in shapes} == {
+            "accuracy": ("labeler", "class"),
+            "class_prior": ("class",),
+            "confusion": ("labeler", "class", "answer"),
+            "hard_accuracy": ("labeler",),
+            "membership": ("labeler", "membership_dim_0"),
+            "of_my_own": ("of_my_own_dim_0",),
+            "log_odds": ("log_odds_dim_0",),
+        }
+        assert list(posterior["answer"].values) == ["no", "1"]
+
+    def test_classes_without_names(self):
+        """As many classes as labelers, which used to make the class prior a labeler's."""
+        sites = {"class_prior": np.ones((2, 5, 3)), "confusion": np.ones((2, 5, 3, 3, 3))}
+        posterior = to_datatree(Draws(sites, {}), NAMES)["posterior"]
+        assert posterior["class_prior"].dims[2:] == ("class_prior_dim_0",)
+        assert posterior["confusion"].dims[2:] == ("labeler", "confusion_dim_0", "confusion_dim_1")
+
 
 class TestConvergence:
     def test_independent_draws_pass(self, key):

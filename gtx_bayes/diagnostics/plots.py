@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 
 from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.diagnostics.predictive import Check, PredictiveChecks
 from gtx_bayes.metrics import ReliabilityCurve
 
 _INK = "#1f4e79"
@@ -155,6 +156,64 @@ def plot_comparison(table: pd.DataFrame, *, metric: str, ax: Axes | None = None)
     ax.set_xlabel(metric.replace("_", " "))
     _bare(ax)
     return ax
+
+
+def plot_predictive_checks(
+    checks: PredictiveChecks, *, axes: Sequence[Axes] | None = None
+) -> tuple[Axes, ...]:
+    """The crowd's answers against replicates of the model, one panel per statistic.
+
+    Args:
+        checks: what `predictive_checks` found.
+        axes: where to draw agreement per example, agreement per pair of labelers, and the classes'
+            shares of the answers.
+    """
+    if axes is None:
+        _, axes = plt.subplots(1, 3, figsize=(11.0, 3.4), layout="constrained")
+    per_example, per_pair, shares = axes
+    _plot_check(checks.agreement_per_example, per_example)
+    per_example.set_title(f"Agreement per example, {_z(checks.agreement_per_example)}", loc="left")
+    per_example.set_xlabel("variance over examples")
+    _plot_check(checks.agreement_per_pair, per_pair)
+    per_pair.set_title(f"Agreement per pair, {_z(checks.agreement_per_pair)}", loc="left")
+    per_pair.set_xlabel("mean square excess over pairs of labelers")
+    per_example.legend(frameon=False, fontsize=8)
+    _plot_shares(checks.class_shares, shares)
+    return per_example, per_pair, shares
+
+
+def _plot_check(check: Check, ax: Axes) -> None:
+    known = check.replicated[~np.isnan(check.replicated)]
+    ax.hist(known, bins=20, color=_FAINT, alpha=0.85, label="replicates")
+    colour = _INK if check.fits else _ALARM
+    if not np.isnan(check.observed):
+        ax.axvline(check.observed, color=colour, linewidth=2, label="observed")
+    ax.locator_params(axis="x", nbins=4)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    _bare(ax)
+
+
+def _plot_shares(checks: Sequence[Check], ax: Axes) -> None:
+    at = np.arange(len(checks))[::-1]
+    drawn = np.stack([check.replicated for check in checks])
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
+    ax.hlines(at, low, high, color=_FAINT, linewidth=6, label="replicates, 95 %")
+    colours = [_INK if check.fits else _ALARM for check in checks]
+    observed = [check.observed for check in checks]
+    ax.scatter(observed, at, color=colours, s=28, zorder=3, label="observed")
+    ax.set_yticks(at, [_short(check.statistic) for check in checks], fontsize=8)
+    ax.set_ylim(-0.8, len(checks) - 0.2)
+    ax.locator_params(axis="x", nbins=4)
+    ax.set_xlabel("share of the answers")
+    worst = max(checks, key=lambda check: abs(check.z))
+    ax.set_title(f"Answers per class, largest {_z(worst)}", loc="left")
+    ax.legend(frameon=False, fontsize=8)
+    _bare(ax)
+
+
+def _z(check: Check) -> str:
+    return "not defined" if np.isnan(check.z) else f"z = {check.z:.1f}"
 
 
 def save_result_plots(result: Aggregation, directory: Path) -> None:

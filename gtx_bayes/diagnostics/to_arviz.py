@@ -1,6 +1,6 @@
 """Posterior draws as ArviZ trees whose coordinates are the real names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import arviz as az
@@ -15,6 +15,16 @@ from gtx_bayes.inference.nuts import Draws
 
 _ARVIZ_NAMES = {"accept_prob": "acceptance_rate", "num_steps": "n_steps"}
 
+_DIMS = {
+    "accuracy": ("labeler", "class"),
+    "class_prior": ("class",),
+    "confusion": ("labeler", "class", "answer"),
+    "hard_accuracy": ("labeler",),
+    "log_odds": ("labeler", "class"),
+    "membership": ("labeler",),
+}
+"""What the axes of known sites stand for, after chains and draws, as many as a site has."""
+
 
 def draw_accuracy(
     key: Key[Array, ""], posterior: BetaPosterior, *, num_chains: int = 4, num_draws: int = 1000
@@ -24,13 +34,24 @@ def draw_accuracy(
     return Draws(posterior={"accuracy": np.asarray(draws)}, sample_stats={})
 
 
-def to_datatree(draws: Draws, labeler_names: Sequence[object] | npt.NDArray[Any]) -> xr.DataTree:
+def to_datatree(
+    draws: Draws,
+    labeler_names: Sequence[object] | npt.NDArray[Any],
+    *,
+    class_names: Sequence[object] | npt.NDArray[Any] | None = None,
+) -> xr.DataTree:
     """Draws of the labelers' parameters as an ArviZ tree.
 
+    Sites of the models here get the dimensions "labeler", "class" (the true one) and "answer": a
+    "confusion" of shape (num_chains, num_draws, num_labelers, num_classes, num_classes) all
+    three. Of other sites, and of axes that have another length than there are names, the
+    dimensions keep ArviZ's default names.
+
     Args:
-        draws: sites of shape (num_chains, num_draws) are scalars of the cohort; those of shape
-            (num_chains, num_draws, num_labelers) get the dimension "labeler".
-        labeler_names: names of the labelers, the coordinate of that dimension; kept as text.
+        draws: sites of shape (num_chains, num_draws, ...).
+        labeler_names: names of the labelers, the coordinate of "labeler"; kept as text.
+        class_names: names of the classes, likewise that of "class" and "answer"; when absent
+            these dimensions keep their default names.
 
     Returns:
         A tree with the group `posterior` and, for draws of a sampler, `sample_stats`.
@@ -40,12 +61,26 @@ def to_datatree(draws: Draws, labeler_names: Sequence[object] | npt.NDArray[Any]
         groups["sample_stats"] = {
             _ARVIZ_NAMES.get(name, name): values for name, values in draws.sample_stats.items()
         }
-    per_labeler = [name for name, values in draws.posterior.items() if values.ndim == 3]
-    return az.from_dict(
-        groups,
-        coords={"labeler": [str(name) for name in labeler_names]},
-        dims={name: ["labeler"] for name in per_labeler},
-    )
+    coords = {"labeler": [str(name) for name in labeler_names]}
+    if class_names is not None:
+        coords["class"] = coords["answer"] = [str(name) for name in class_names]
+    dims = {
+        name: _named_dims(_DIMS.get(name, ()), values.shape[2:], coords)
+        for name, values in draws.posterior.items()
+    }
+    return az.from_dict(groups, coords=coords, dims=dims)
+
+
+def _named_dims(
+    names: Sequence[str], shape: Sequence[int], coords: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Names of the leading axes, up to the first that has none or another length."""
+    dims = []
+    for name, size in zip(names, shape, strict=False):
+        if len(coords.get(name, ())) != size:
+            break
+        dims.append(name)
+    return dims
 
 
 def draw_labelers(

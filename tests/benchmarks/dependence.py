@@ -16,6 +16,7 @@ import numpy as np
 
 from gtx_bayes import metrics
 from gtx_bayes.crowd import Crowd
+from gtx_bayes.diagnostics.predictive import variance_of_agreement
 from gtx_bayes.inference import joint
 from gtx_bayes.io import read_table
 from gtx_bayes.labels import MISSING
@@ -69,15 +70,6 @@ def excess_agreement(key, labels, class_probs, labelers):
     replicated = [variance_of_agreement(labels, np.asarray(replicate(*pair))) for pair in keys]
     observed = variance_of_agreement(labels, np.asarray(labels.label))
     return (observed - np.mean(replicated)) / np.std(replicated, ddof=1)
-
-
-def variance_of_agreement(labels, label):
-    votes = np.zeros((labels.num_examples, labels.num_classes))
-    np.add.at(votes, (np.asarray(labels.example), label), 1)
-    total = votes.sum(axis=1)
-    votes, total = votes[total > 1], total[total > 1]
-    agreeing = (votes * (votes - 1)).sum(axis=1) / (total * (total - 1))
-    return agreeing.var()
 
 
 def classes_of(labels, gold):

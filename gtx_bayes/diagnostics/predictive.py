@@ -1,0 +1,412 @@
+r"""Does the model fit the crowd? Answers replicated from a fit against the answers there are.
+
+A replicate draws the labelers from their posterior, every example's class from its class
+posterior, and an answer for each pair of example and labeler that the table holds. What the fit
+misses, replicates lack: if labelers err together, agreement varies more from example to example
+than in answers drawn independently given the class.
+
+**What is tested** is the labeler model with independent answers: always the fit at
+:math:`\rho = 0`, whatever the dependence of the result. With the model "difficulty" hard examples
+are drawn anew, with their share in the cohort. The answers were used to fit, so p-values are
+conservative: those of a true model crowd around 1/2.
+
+**What is not tested** is the dependence :math:`\rho`. It tempers confidence and is no generative
+model of answers, so nothing can be replicated from it, and a check that fails at
+:math:`\rho = 0` does not say that the tempered confidence is wrong. What :math:`\rho` claims is
+calibration, of hidden gold and hidden answers: the log scores in `selection.judge`. Nor can any
+check here see what all labelers get wrong alike: their answers then agree, as with an easy example.
+
+References:
+    Gelman, Meng and Stern (1996), Posterior predictive assessment of model fitness via realized
+    discrepancies. Statistica Sinica 6.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+import scipy.sparse.linalg
+from jaxtyping import Array, Float, Int, Key
+
+from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.inference import joint
+from gtx_bayes.inference.joint import JointPosterior
+from gtx_bayes.inference.priors import AbstractCohortPrior
+from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.hard_examples import HardExamples
+from gtx_bayes.labels import MISSING, Labels
+
+MAX_Z = 3.0
+"""A statistic further than this from its replicates, in their standard deviations, is a misfit."""
+
+MIN_COMMON = 10
+"""Examples that two labelers must both have answered to be compared."""
+
+MAX_PAIRS_NAMED = 10
+"""How many pairs of labelers are named at most."""
+
+_MOST_PAIRED = 4_000_000  # pairs of answers compared; more are thinned out by example
+_MOST_PAIRS = 50_000  # pairs of labelers; of more those with most examples in common are taken
+
+
+class Check(NamedTuple):
+    """One statistic, in the answers and in their replicates. NaN where it is not defined.
+
+    Attributes:
+        statistic: what it measures.
+        observed: its value in the crowd's answers.
+        replicated: its value in every replicate.
+        only_more: whether only a larger value than the replicates' speaks against the model.
+    """
+
+    statistic: str
+    observed: float
+    replicated: npt.NDArray[np.float64]
+    only_more: bool = False
+
+    @property
+    def z(self) -> float:
+        """Distance from the replicates' mean in their standard deviations."""
+        distance, sd = self.observed - self.replicated.mean(), self.replicated.std(ddof=1)
+        if sd == 0.0 and not np.isnan(distance):
+            return float(np.sign(distance) * np.inf) if distance else 0.0
+        return float(distance / sd)
+
+    @property
+    def p(self) -> float:
+        """Two-sided posterior predictive p-value; 2 / (R + 1) beyond all R replicates."""
+        if np.isnan(self.observed):
+            return float("nan")
+        above = int(np.sum(self.replicated >= self.observed))
+        below = int(np.sum(self.replicated <= self.observed))
+        return min(1.0, 2.0 * (1 + min(above, below)) / (1 + self.replicated.size))
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing speaks against the model, be it for want of answers."""
+        return not (self.z if self.only_more else abs(self.z)) > MAX_Z
+
+    @property
+    def verdict(self) -> str:
+        """The same in words."""
+        if np.isnan(self.z):
+            return f"{self.statistic}: too few answers to tell"
+        figures = f"(z = {self.z:.1f}, p = {self.p:.2g})"
+        if self.fits:
+            as_much = "no more than" if self.only_more else "as"
+            return f"{self.statistic}: {as_much} in the model {figures}"
+        return f"{self.statistic}: {'more' if self.z > 0 else 'less'} than in the model {figures}"
+
+
+class LabelerPair(NamedTuple):
+    """Two labelers who agree more, or less, than the model has it.
+
+    Attributes:
+        labelers: their names.
+        num_common: how many examples they were compared on.
+        observed: share of those on which they agree.
+        expected: the same in the replicates, plus what each of both agrees more or less than
+            there with everybody.
+        z: difference in standard deviations of the replicates.
+        p: share of replicates in which any pair stands out as much: corrected for the number of
+            pairs.
+    """
+
+    labelers: tuple[str, str]
+    num_common: int
+    observed: float
+    expected: float
+    z: float
+    p: float
+
+
+class PredictiveChecks(NamedTuple):
+    """What the replicates say of a fit.
+
+    Attributes:
+        agreement_per_example: variance over examples of the share of agreeing pairs of answers,
+            examples with at least two answers.
+        agreement_per_pair: who agrees with whom: mean square over pairs of labelers of the
+            difference between the share of examples on which they agree and its expectation, both
+            labelers' agreement with everybody allowed for. Pairs with at least `MIN_COMMON`
+            examples in common, weighted by their number; not defined unless there are more pairs
+            than labelers. Only a large value is a misfit: the fit adapts to the answers, and
+            leaves less in them than in replicates, whose labelers are drawn.
+        class_shares: for every class the share of answers that name it.
+        pairs: the pairs of labelers that stand out most, at most `MAX_PAIRS_NAMED`.
+    """
+
+    agreement_per_example: Check
+    agreement_per_pair: Check
+    class_shares: tuple[Check, ...]
+    pairs: tuple[LabelerPair, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Verdicts of the checks that fail; empty when none does."""
+        checks = (self.agreement_per_example, self.agreement_per_pair, *self.class_shares)
+        return tuple(check.verdict for check in checks if not check.fits)
+
+    @property
+    def verdict(self) -> str:
+        """All of it in a sentence or two."""
+        if not self.problems:
+            return "Nothing in these checks speaks against the model."
+        return "The model does not fit. " + ". ".join(self.problems) + "."
+
+
+def predictive_checks(
+    key: Key[Array, ""], result: Aggregation, *, num_replicates: int = 100
+) -> PredictiveChecks:
+    """Posterior predictive checks of a result's labeler model, labelers independent.
+
+    A result with a dependence is fitted once more without. Where the examples hold more than four
+    million pairs of answers, pairs of labelers are compared on a random part of the examples; of
+    more than 50 000 pairs of labelers, those with most examples in common are.
+
+    Args:
+        key: random key.
+        result: of a method with a joint posterior.
+        num_replicates: R, at least 2.
+
+    Raises:
+        ValueError: if the method has no joint posterior, or for fewer than 2 replicates.
+    """
+    if result.fit.joint is None:
+        raise ValueError(f"{result.method} has no joint posterior to replicate answers from")
+    if num_replicates < 2:
+        raise ValueError(f"{num_replicates} replicates have no spread: draw at least 2")
+    key_examples, key_replicates = jax.random.split(key)
+    crowd = result.crowd
+    labels = _without_padding(crowd.labels)
+    found = _independent(result, result.fit.joint)
+    pairs = pairs_of_labelers(key_examples, labels)
+
+    answers = np.asarray(labels.label)
+    variances, agreeing, shares = [], [], []
+    for one in jax.random.split(key_replicates, num_replicates):
+        drawn = np.asarray(_replicate(one, labels, found.prior, found.counts, found.class_probs))
+        variances.append(variance_of_agreement(labels, drawn))
+        agreeing.append(pairs.share_agreeing(drawn))
+        shares.append(class_shares(labels, drawn))
+    overall, named = _compare_pairs(
+        pairs, pairs.share_agreeing(answers), np.stack(agreeing), crowd.labeler_names
+    )
+    return PredictiveChecks(
+        Check(
+            "variation of agreement from example to example",
+            variance_of_agreement(labels, answers),
+            np.array(variances),
+        ),
+        overall,
+        tuple(
+            Check(f"answers '{name}'", observed, replicated)
+            for name, observed, replicated in zip(
+                crowd.class_names, class_shares(labels, answers), np.stack(shares, 1), strict=True
+            )
+        ),
+        named,
+    )
+
+
+def variance_of_agreement(labels: Labels, answers: npt.NDArray[np.integer]) -> float:
+    r"""Variance over examples of the share of agreeing pairs of answers.
+
+    .. math:: \frac{\sum_y n_{iy} (n_{iy} - 1)}{n_i (n_i - 1)}, \qquad n_i \ge 2
+
+    Args:
+        labels: the examples answered, without padding.
+        answers: the answers, those of `labels` or others in their place.
+    """
+    cell = np.asarray(labels.example, np.int64) * labels.num_classes + answers
+    votes = np.bincount(cell, minlength=labels.num_examples * labels.num_classes)
+    by_example = votes.reshape(labels.num_examples, labels.num_classes)
+    by_example = by_example[by_example.sum(axis=1) > 1]
+    total = by_example.sum(axis=1)
+    if total.size == 0:
+        return float("nan")
+    agreeing = (by_example * (by_example - 1)).sum(axis=1)
+    return float(np.var(agreeing / (total * (total - 1))))
+
+
+def class_shares(labels: Labels, answers: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """Share of the answers that name each class; NaN without answers."""
+    counts = np.bincount(answers, minlength=labels.num_classes)
+    return counts / counts.sum() if answers.size else np.full(labels.num_classes, np.nan)
+
+
+class Pairs(NamedTuple):
+    """Pairs of answers to one example, by two labelers with enough examples in common.
+
+    Attributes:
+        first: position of one answer of each pair of answers.
+        second: position of the other.
+        pair: index of the pair of labelers they come from.
+        labelers: the two labelers of every pair, shape (num_pairs, 2).
+        num_common: how many pairs of answers each pair of labelers has.
+    """
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    pair: npt.NDArray[np.int64]
+    labelers: npt.NDArray[np.int64]
+    num_common: npt.NDArray[np.int64]
+
+    def share_agreeing(self, answers: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """For every pair of labelers the share of examples to which they give one answer."""
+        agrees = self.pair[answers[self.first] == answers[self.second]]
+        return np.bincount(agrees, minlength=self.num_common.size) / self.num_common
+
+    def without_labelers(self, excess: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        r"""What is left of :math:`d_{jk}` after the best :math:`u_j + u_k`, weighted least squares.
+
+        An accuracy that is drawn a little off moves all pairs of its labeler.
+        """
+        distinct, of_pair = np.unique(self.labelers, return_inverse=True)
+        of_pair = of_pair.reshape(self.labelers.shape)
+        pair = np.repeat(np.arange(self.num_common.size), 2)
+        shape = (self.num_common.size, distinct.size)
+        both = scipy.sparse.csr_array((np.ones(pair.size), (pair, of_pair.reshape(-1))), shape)
+        root = np.sqrt(self.num_common)
+        own = scipy.sparse.linalg.lsqr(both * root[:, None], excess * root, atol=1e-8, btol=1e-8)
+        return excess - both @ own[0]
+
+
+def pairs_of_labelers(
+    key: Key[Array, ""],
+    labels: Labels,
+    *,
+    min_common: int = MIN_COMMON,
+    most_paired: int = _MOST_PAIRED,
+    most_pairs: int = _MOST_PAIRS,
+) -> Pairs:
+    """The pairs of labelers with at least `min_common` examples in common.
+
+    Args:
+        key: decides which examples are left out where there are more than `most_paired` pairs of
+            answers: they are taken in random order until the next would pass it.
+        labels: the answers, without padding.
+        min_common: how many examples both must have answered.
+        most_paired: how many pairs of answers are looked at.
+        most_pairs: how many pairs of labelers, those with most examples in common first.
+    """
+    example, labeler = np.asarray(labels.example), np.asarray(labels.labeler, np.int64)
+    num_answers = np.bincount(example, minlength=labels.num_examples)
+    order = np.asarray(jax.random.permutation(key, labels.num_examples))
+    is_taken = np.zeros(labels.num_examples, bool)
+    so_far = np.cumsum((num_answers * (num_answers - 1) // 2)[order])
+    is_taken[order[so_far <= most_paired]] = True
+
+    # Each answer is paired with those that follow it in its example.
+    position = np.arange(example.size)
+    num_after = np.where(is_taken[example], np.cumsum(num_answers)[example] - 1 - position, 0)
+    first = np.repeat(position, num_after)
+    start = np.repeat(np.cumsum(num_after) - num_after, num_after)
+    second = first + 1 + np.arange(first.size) - start
+    one, other = labeler[first], labeler[second]
+    code = np.minimum(one, other) * labels.num_labelers + np.maximum(one, other)
+    distinct, pair, num_common = np.unique(code, return_inverse=True, return_counts=True)
+    both = np.stack(np.divmod(distinct, labels.num_labelers), axis=1)
+    kept = np.flatnonzero((num_common >= min_common) & (both[:, 0] != both[:, 1]))
+    kept = np.sort(kept[np.argsort(-num_common[kept], kind="stable")[:most_pairs]])
+    number = np.full(distinct.size, -1)
+    number[kept] = np.arange(kept.size)
+    of_kept = number[pair] >= 0
+    return Pairs(
+        first[of_kept], second[of_kept], number[pair[of_kept]], both[kept], num_common[kept]
+    )
+
+
+def _compare_pairs(
+    pairs: Pairs,
+    observed: npt.NDArray[np.float64],
+    replicated: npt.NDArray[np.float64],
+    names: npt.NDArray[np.object_],
+) -> tuple[Check, tuple[LabelerPair, ...]]:
+    """The statistic of all pairs, and the pairs that stand out most.
+
+    A replicate is compared with the mean of the others, as the answers are with that of all.
+    """
+    name = "excess agreement of pairs of labelers"
+    num_replicates, num_pairs = replicated.shape
+    if num_pairs <= np.unique(pairs.labelers).size:  # labelers' own terms could explain it all
+        return Check(name, float("nan"), np.full(num_replicates, np.nan), only_more=True), ()
+    mean = replicated.mean(axis=0)
+    of_others = num_replicates / (num_replicates - 1.0)
+    excess = pairs.without_labelers(observed - mean)
+    by_chance = np.stack([pairs.without_labelers(x) for x in (replicated - mean) * of_others])
+
+    # No less than if answers had differed once in all replicates.
+    least = 1.0 / (num_replicates * pairs.num_common**2.0)
+    sd = np.sqrt(np.maximum(by_chance.var(axis=0, ddof=1), least))
+    z, largest = excess / sd, np.max(np.abs(by_chance) / sd, axis=1)
+    shown = np.argsort(-np.abs(z), kind="stable")[:MAX_PAIRS_NAMED]
+    named = tuple(
+        LabelerPair(
+            (str(names[pairs.labelers[at, 0]]), str(names[pairs.labelers[at, 1]])),
+            int(pairs.num_common[at]),
+            float(observed[at]),
+            float(observed[at] - excess[at]),
+            float(z[at]),
+            float((1 + np.sum(largest >= abs(z[at]))) / (1 + num_replicates)),
+        )
+        for at in shown
+    )
+    weights = pairs.num_common / pairs.num_common.sum()
+    overall = Check(name, float(excess**2 @ weights), by_chance**2 @ weights, only_more=True)
+    return overall, named
+
+
+def _independent(result: Aggregation, found: JointPosterior) -> JointPosterior:
+    """The fit at rho = 0, class prior and model as found."""
+    if found.dependence.mean == 0.0:
+        return found
+    crowd = result.crowd
+    return joint.fit(
+        crowd.labels, crowd.assessment, found.class_prior, models=(found.model,), dependence=0.0
+    )
+
+
+def _without_padding(labels: Labels) -> Labels:
+    kept = np.flatnonzero(np.asarray(labels.label) != MISSING)
+    return dataclasses.replace(
+        labels,
+        example=labels.example[kept],
+        labeler=labels.labeler[kept],
+        label=labels.label[kept],
+    )
+
+
+@jax.jit
+def _replicate(
+    key: Key[Array, ""],
+    labels: Labels,
+    prior: AbstractCohortPrior,
+    counts: Float[Array, "num_labelers ..."],
+    class_probs: Float[Array, "num_examples num_classes"],
+) -> Int[Array, " num_labels"]:
+    """Other answers in the place of these."""
+    key_labelers, key_classes, key_answers = jax.random.split(key, 3)
+    true_label = jax.random.categorical(key_classes, jnp.log(class_probs))
+    return _answers(key_answers, prior.sample(key_labelers, counts), labels, true_label)
+
+
+def _answers(
+    key: Key[Array, ""],
+    model: AbstractLabelerModel,
+    labels: Labels,
+    true_label: Int[Array, " num_examples"],
+) -> Int[Array, " num_labels"]:
+    """One answer for each in the table: `answer` takes each of them for an example of its own."""
+    if isinstance(model, HardExamples):  # hard for all who answer the example
+        key_hard, key = jax.random.split(key)
+        key_easy, key_other = jax.random.split(key)
+        is_hard = jax.random.bernoulli(key_hard, model.hard_share, true_label.shape)
+        easy = _answers(key_easy, model.easy, labels, true_label)
+        hard = _answers(key_other, model.hard, labels, true_label)
+        return jnp.where(is_hard[labels.example], hard, easy)
+    return model.answer(key, labels.labeler[None], true_label[labels.example])[0]
