@@ -12,7 +12,7 @@ from tests.test_cli import call
 pytestmark = pytest.mark.end_to_end
 
 
-QUICK = ("bluebirds", "dog", "rte", "zencrowd_us")
+QUICK = ("bluebirds", "zencrowd_us")
 MISLED_ALONE = ("fact_eval", "zencrowd_us")
 """Sets on which the joint method without gold has worse labels than voting: docs/real_crowds.md."""
 
