@@ -14,7 +14,6 @@ import concurrent.futures
 import functools
 import heapq
 import itertools
-import json
 import math
 import os
 import random
@@ -33,7 +32,7 @@ from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.experiments import table1, table2
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.experiments.setting import COHORTS, Score, map_cohorts
-from tests.benchmarks.kernels import fastest, machine, row
+from tests.benchmarks.kernels import fastest, publish, row
 
 BATCH = 64  # runs at once on an accelerator
 NUMPY_RUNS = 20  # of each cohort: long enough to meet what else the machine does, as ours do
@@ -383,11 +382,7 @@ def main():
         *table2_rows(),
         *(growth_rows(options.growth_to) if options.growth else ()),
     ]
-    text = json.dumps({"machine": machine(), "results": results}, indent=2)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n")
-    print(text)
+    publish(results, options.output)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,6 @@ of them add to a fit. PYTHON is the interpreter of an environment that holds cro
 
 import argparse
 import functools
-import json
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
@@ -26,7 +23,7 @@ from gtx_bayes.inference import crowd_models, gibbs, variational
 from gtx_bayes.inference.beta import CohortPrior
 from gtx_bayes.inference.priors import OneCoinPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from tests.benchmarks.kernels import fastest, machine, row
+from tests.benchmarks.kernels import crowd_kit, fastest, publish, row
 
 NUM_STEPS = 10
 
@@ -92,31 +89,10 @@ def variational_rows(num_labels, rng, peers):
     ours = (long - short) / (2 * NUM_STEPS)
     yield row("variational pass, one coin", size, ours, "NumPy bincount", theirs / ours)
     if peers:
-        theirs, _ = crowd_kit_fit(peers, *arrays)
+        call = f"OneCoinDawidSkene(n_iter={NUM_STEPS}, tol=0.0).fit_predict_proba(frame)"
+        theirs, _ = crowd_kit(peers, *arrays, call)
         what = f"crowd-kit 1.4.2 OneCoinDawidSkene, {NUM_STEPS} iterations each"
         yield row("variational fit, one coin", size, short, what, theirs / short)
-
-
-def crowd_kit_fit(python, example, labeler, label):
-    """Seconds and classes of crowd-kit on the same answers, in its own environment."""
-    with tempfile.TemporaryDirectory() as folder:
-        np.savez(Path(folder) / "answers.npz", task=example, worker=labeler, label=label)
-        code = (
-            "import sys, time, numpy, pandas\n"
-            "from crowdkit.aggregation import OneCoinDawidSkene\n"
-            "frame = pandas.DataFrame(dict(numpy.load(sys.argv[1])))\n"
-            "start = time.perf_counter()\n"
-            f"found = OneCoinDawidSkene(n_iter={NUM_STEPS}, tol=0.0).fit_predict(frame)\n"
-            "print(time.perf_counter() - start)\n"
-            "numpy.save(sys.argv[2], found.sort_index().to_numpy())\n"
-        )
-        run = subprocess.run(
-            [python, "-c", code, f"{folder}/answers.npz", f"{folder}/labels.npy"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return float(run.stdout), np.load(Path(folder) / "labels.npy")
 
 
 def sampler_rows(rng):
@@ -178,11 +154,7 @@ def main():
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     results = [*variational_rows(options.labels, rng, options.peers), *sampler_rows(rng)]
-    text = json.dumps({"machine": machine(), "results": results}, indent=2)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n")
-    print(text)
+    publish(results, options.output)
 
 
 if __name__ == "__main__":

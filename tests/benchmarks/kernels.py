@@ -174,31 +174,32 @@ def long_rows(num_labels, rng, peers):
     yield row("majority vote", size, ours, "NumPy bincount", theirs / ours)
     if peers:
         ours = fastest(lambda: vote(labels), rounds=3)[0]
-        theirs, shares = crowd_kit_vote(peers, example, labeler, label)
+        call = "MajorityVote().fit_predict_proba(frame)"
+        theirs, shares = crowd_kit(peers, example, labeler, label, call)
         assert np.abs(np.asarray(vote(labels))[np.unique(example)] - shares).max() < 1e-6
         yield row("majority vote", size, ours, "crowd-kit 1.4.2 MajorityVote", theirs / ours)
 
 
-def crowd_kit_vote(python, example, labeler, label):
-    """Seconds and vote shares of crowd-kit on the same answers, in its own environment."""
+def crowd_kit(python, example, labeler, label, call):
+    """Seconds and result of a `call` on the data frame `frame`, in crowd-kit's own environment."""
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "answers.npz", task=example, worker=labeler, label=label)
         code = (
             "import sys, time, numpy, pandas\n"
-            "from crowdkit.aggregation import MajorityVote\n"
+            "from crowdkit.aggregation import MajorityVote, OneCoinDawidSkene\n"
             "frame = pandas.DataFrame(dict(numpy.load(sys.argv[1])))\n"
             "start = time.perf_counter()\n"
-            "shares = MajorityVote().fit_predict_proba(frame)\n"
+            f"probs = {call}\n"
             "print(time.perf_counter() - start)\n"
-            "numpy.save(sys.argv[2], shares.sort_index()[[0, 1]].to_numpy())\n"
+            "numpy.save(sys.argv[2], probs.sort_index()[[0, 1]].to_numpy())\n"
         )
         run = subprocess.run(
-            [python, "-c", code, f"{folder}/answers.npz", f"{folder}/shares.npy"],
+            [python, "-c", code, f"{folder}/answers.npz", f"{folder}/probs.npy"],
             capture_output=True,
             text=True,
             check=True,
         )
-        return float(run.stdout), np.load(Path(folder) / "shares.npy")
+        return float(run.stdout), np.load(Path(folder) / "probs.npy")
 
 
 def update_rows(num_examples, rng):
@@ -251,6 +252,15 @@ def machine():
     }
 
 
+def publish(results, output):
+    """Print the results with the machine's name, and write them to a file if one is given."""
+    text = json.dumps({"machine": machine(), "results": results}, indent=2)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text + "\n")
+    print(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--examples", type=int, default=10_000_000)
@@ -263,11 +273,7 @@ def main():
         *long_rows(options.examples, rng, options.peers),
         *update_rows(options.examples, rng),
     ]
-    text = json.dumps({"machine": machine(), "results": results}, indent=2)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text + "\n")
-    print(text)
+    publish(results, options.output)
 
 
 if __name__ == "__main__":
