@@ -120,6 +120,15 @@ class Labels:
         """How many answers each labeler gave."""
         return jnp.zeros(self.num_labelers, jnp.int32).at[self.labeler].add(self.label != MISSING)
 
+    def entries(self, kept: npt.NDArray[np.integer]) -> "Labels":
+        """Some of the entries, by position; examples and labelers keep their indices."""
+        return dataclasses.replace(
+            self,
+            example=self.example[kept],
+            labeler=self.labeler[kept],
+            label=self.label[kept],
+        )
+
     def dense(self) -> Int[Array, "num_labelers num_examples"]:
         """The labeler-major table of answers, `MISSING` where a labeler did not answer.
 

@@ -21,7 +21,6 @@ References:
     discrepancies. Statistica Sinica 6.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -372,13 +371,7 @@ def _independent(result: Aggregation, found: JointPosterior) -> JointPosterior:
 
 
 def _without_padding(labels: Labels) -> Labels:
-    kept = np.flatnonzero(np.asarray(labels.label) != MISSING)
-    return dataclasses.replace(
-        labels,
-        example=labels.example[kept],
-        labeler=labels.labeler[kept],
-        label=labels.label[kept],
-    )
+    return labels.entries(np.flatnonzero(np.asarray(labels.label) != MISSING))
 
 
 @jax.jit

@@ -178,14 +178,14 @@ def _evidence(
     """
     if isinstance(model, OneCoin):
         right, wrong = model.accuracy, (1.0 - model.accuracy) / (model.num_classes - 1)
-        weight = _floored_log(right) - _floored_log(wrong)
+        weight = jnp.log(_floored(right)) - jnp.log(_floored(wrong))
         return class_votes(labels, weight, model.num_classes).T
-    floored = jnp.exp(_floored_log(model.confusion))
-    return batch_log_prob(ConfusionMatrix(floored, model.num_classes), labels)
+    floored = ConfusionMatrix(_floored(model.confusion), model.num_classes)
+    return batch_log_prob(floored, labels)
 
 
-def _floored_log(probs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    return jnp.log(jnp.maximum(probs, jnp.finfo(probs.dtype).tiny))
+def _floored(probs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    return jnp.maximum(probs, jnp.finfo(probs.dtype).tiny)
 
 
 def _draw_classes(

@@ -1,6 +1,5 @@
 """Labels and labelers jointly: choose a model, fit it, learn the dependence, say how sure."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -223,12 +222,7 @@ def _thinned(labels: Labels) -> Labels:
     example = np.asarray(labels.example)
     share = _MOST_JUDGED / labels.num_labels
     kept = np.flatnonzero((example * 0.6180339887498949) % 1.0 < share)
-    return dataclasses.replace(
-        labels,
-        example=labels.example[kept],
-        labeler=labels.labeler[kept],
-        label=labels.label[kept],
-    )
+    return labels.entries(kept)
 
 
 def _accuracy(

@@ -20,6 +20,15 @@ def wrong_factor(accuracy: Float[Array, "*shape"], num_classes: int) -> LogNumbe
     return divide(LogNumber.from_log(log_any_wrong), LogNumber.from_log(choices))
 
 
+def wrong_alike(
+    accuracy: Float[Array, "*cohorts num_labelers one_or_num_classes"], num_classes: int
+) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
+    """Confusion matrices with accuracies on the diagonal, the rest of each row spread evenly."""
+    right = accuracy[..., None]
+    wrong = (1.0 - right) / (num_classes - 1)
+    return jnp.where(jnp.eye(num_classes, dtype=bool), right, wrong)
+
+
 def _safe_log(
     log: Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]],
     accuracy: Float[Array, "*shape"],

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from gtx_bayes.labelers.accuracy import right_factor, wrong_factor
+from gtx_bayes.labelers.accuracy import right_factor, wrong_alike, wrong_factor
 from gtx_bayes.labelers.base import AbstractLabelerModel, right_or_other
 from gtx_bayes.labels import MISSING
 from gtx_bayes.log_space import LogNumber
@@ -41,9 +41,7 @@ class ClassConditional(AbstractLabelerModel):
     @property
     def confusion(self) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
         """The same labelers' confusion matrices."""
-        right = self.accuracy[..., None]
-        wrong = (1.0 - right) / (self.num_classes - 1)
-        return jnp.where(jnp.eye(self.num_classes, dtype=bool), right, wrong)
+        return wrong_alike(self.accuracy, self.num_classes)
 
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Probability of one example's labels under each true class: a product over labelers."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from gtx_bayes.labelers.accuracy import right_factor, wrong_factor
+from gtx_bayes.labelers.accuracy import right_factor, wrong_alike, wrong_factor
 from gtx_bayes.labelers.base import AbstractLabelerModel, right_or_other
 from gtx_bayes.labels import MISSING
 from gtx_bayes.log_space import LogNumber, divide
@@ -62,9 +62,7 @@ class OneCoin(AbstractLabelerModel):
     @property
     def confusion(self) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
         """The same labelers' confusion matrices."""
-        right = self.accuracy[..., None, None]
-        wrong = (1.0 - right) / (self.num_classes - 1)
-        return jnp.where(jnp.eye(self.num_classes, dtype=bool), right, wrong)
+        return wrong_alike(self.accuracy[..., None], self.num_classes)
 
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Eq. 1 for one example: a product over the labelers who answered."""
