@@ -231,7 +231,7 @@ class TestDependence:
 @pytest.mark.end_to_end
 class TestSelection:
     def test_parts_are_even_and_scattered(self):
-        parts = selection._parts(103, 10)
+        parts = selection.scattered_parts(103, 10)
         assert set(np.bincount(parts)) <= {10, 11}
         assert (np.diff(parts) != 0).all()
         assert all(set(parts[at : at + 30]) == set(range(10)) for at in range(73))

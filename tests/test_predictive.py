@@ -17,11 +17,13 @@ from gtx_bayes.diagnostics.predictive import (
     Check,
     PredictiveChecks,
     class_shares,
+    matching_correlation,
     pairs_of_labelers,
     predictive_checks,
     variance_of_agreement,
 )
 from gtx_bayes.labelers.hard_examples import HardExamples
+from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.simulation import hard_examples_cohort, simulate_queue, uniform_cohort
 from tests.test_aggregation import FRAME, GOLD
@@ -139,10 +141,38 @@ class TestReplicates:
         """Certain labelers who are always wrong on hard examples: all agree, a third wrong."""
         model = HardExamples(jnp.ones(5), jnp.zeros(5), jnp.asarray(1 / 3), 2)
         labels = Labels.from_dense(np.zeros((5, 600), int), num_classes=2)
-        answers = predictive._answers(key, model, labels, jnp.zeros(600, int)).reshape(600, 5)
+        answers = predictive._answers(
+            key, model, labels, jnp.zeros(600, int), predictive.independent_answers
+        ).reshape(600, 5)
         assert (answers == answers[:, :1]).all()
         low, high = scipy.stats.binom.interval(1 - 1e-6, 600, 1 / 3)
         assert low <= int(answers[:, 0].sum()) <= high
+
+    @pytest.mark.parametrize("correlation", [0.0, 0.3, 1.0])
+    def test_correlated_answers(self, key, correlation):
+        """Two labelers, right with .7 each: both wrong with .09 + rho .21. Alike, if by one luck.
+
+        The wrong answers of three classes are even on the margin.
+        """
+        num_examples = 8000
+        model = OneCoin(jnp.array([0.7, 0.7]), 3)
+        labels = Labels.from_dense(np.zeros((2, num_examples), int), num_classes=3)
+        true_label = jnp.ones(num_examples, int)
+        answers = np.asarray(
+            predictive.correlated_answers(key, model, labels, true_label, correlation=correlation)
+        ).reshape(num_examples, 2)
+
+        def check(count, prob):
+            low, high = scipy.stats.binom.interval(1 - 1e-6, num_examples, prob)
+            assert low <= count <= high
+
+        check(np.sum(answers[:, 0] == 1), 0.7)
+        check(np.sum(answers[:, 1] == 2), 0.15)
+        wrong = answers != 1
+        both = 0.09 + correlation * 0.21
+        check(np.sum(wrong.all(axis=1)), both)
+        alike = correlation * 0.3 + (1 - correlation) * 0.09 / 2
+        check(np.sum(wrong.all(axis=1) & (answers[:, 0] == answers[:, 1])), alike)
 
     def test_padding_is_not_answered(self):
         padded = dataclasses.replace(
@@ -159,6 +189,11 @@ class TestErrors:
         result = aggregate(Crowd.from_frames(FRAME, GOLD), "gtx")
         with pytest.raises(ValueError, match="gtx has no joint posterior"):
             predictive_checks(key, result)
+
+    @pytest.mark.parametrize("correlation", [-0.1, 1.1])
+    def test_correlation_is_a_share(self, key, correlation):
+        with pytest.raises(ValueError, match="outside"):
+            predictive_checks(key, fitted(crowd_of([[0, 1], [0, 0]], 2)), correlation=correlation)
 
     def test_too_few_replicates(self, key):
         with pytest.raises(ValueError, match="at least 2"):
@@ -198,6 +233,27 @@ class TestCrowds:
         )
         knows = predictive_checks(key_checks, fitted(crowd, "difficulty"))
         assert knows.agreement_per_example.fits
+
+    def test_design_effect_repairs_agreement(self, key):
+        """Errors that correlate by a quarter: independence fails, a quarter passes and is found."""
+        key_cohort, key_answers, key_checks = jax.random.split(key, 3)
+        labels = Labels.from_dense(np.zeros((12, 600), int), num_classes=2)
+        answers = predictive.correlated_answers(
+            key_answers,
+            uniform_cohort(key_cohort, 12, 0.7, 0.9),
+            labels,
+            jnp.arange(600) % 2,
+            correlation=0.25,
+        )
+        dense = np.zeros((12, 600), int)
+        dense[np.asarray(labels.labeler), np.asarray(labels.example)] = np.asarray(answers)
+        result = fitted(crowd_of(dense, 2), dependence=0.4)
+        before = predictive_checks(key_checks, result)
+        assert before.agreement_per_example.z > MAX_Z
+        after = predictive_checks(key_checks, result, correlation=0.25)
+        assert after.agreement_per_example.fits
+        assert after.correlation == 0.25
+        assert 0.1 < matching_correlation(key_checks, result, num_replicates=3) < 0.4
 
     def test_copies_stand_out(self, key):
         key_cohort, key_answers, key_checks = jax.random.split(key, 3)

@@ -5,22 +5,30 @@ posterior, and an answer for each pair of example and labeler that the table hol
 misses, replicates lack: if labelers err together, agreement varies more from example to example
 than in answers drawn independently given the class.
 
-**What is tested** is the labeler model with independent answers: always the fit at
-:math:`\rho = 0`, whatever the dependence of the result. With the model "difficulty" hard examples
-are drawn anew, with their share in the cohort. The answers were used to fit, so p-values are
-conservative: those of a true model crowd around 1/2.
+**Before the design effect.** Unless told otherwise what is tested is the labeler model with
+independent answers, the fit at :math:`\rho = 0`, whatever the dependence of the result. With the
+model "difficulty" hard examples are drawn anew, with their share in the cohort. The answers were
+used to fit, so p-values are conservative: those of a true model crowd around 1/2.
 
-**What is not tested** is the dependence :math:`\rho`. It tempers confidence and is no generative
-model of answers, so nothing can be replicated from it, and a check that fails at
-:math:`\rho = 0` does not say that the tempered confidence is wrong. What :math:`\rho` claims is
-calibration, of hidden gold and hidden answers: the log scores in `selection.judge`. Nor can any
-check here see what all labelers get wrong alike: their answers then agree, as with an easy example.
+**After it.** :math:`\rho` tempers confidence and is in itself no law of answers. The design effect
+:math:`1 + (n - 1) \rho` is that of answers to an example whose errors correlate by :math:`\rho`
+(Kish, 1965), and this law can be replicated: in each pair of labelers both take the same luck with
+probability :math:`\rho` (`correlated_answers`). That confidence is honest at :math:`\rho` does not
+say that errors correlate as much: where few examples fool nearly everybody, confidence needs more
+tempering than the average correlation, which `matching_correlation` finds. What :math:`\rho`
+claims is calibration, and that is checked on hidden gold (`calibration.hold_out_gold`).
+
+**What no check here can see** is what all labelers get wrong alike: their answers then agree, as
+with an easy example.
 
 References:
     Gelman, Meng and Stern (1996), Posterior predictive assessment of model fitness via realized
     discrepancies. Statistica Sinica 6.
+    Kish (1965), Survey Sampling, sec. 5.4.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -29,15 +37,20 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 import scipy.sparse.linalg
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.inference import joint
+from gtx_bayes.inference.dependence import GRID
 from gtx_bayes.inference.joint import JointPosterior
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.class_conditional import ClassConditional
+from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.hard_examples import HardExamples
+from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.posterior import AnyModel
 
 MAX_Z = 3.0
 """A statistic further than this from its replicates, in their standard deviations, is a misfit."""
@@ -137,12 +150,14 @@ class PredictiveChecks(NamedTuple):
             leaves less in them than in replicates, whose labelers are drawn.
         class_shares: for every class the share of answers that name it.
         pairs: the pairs of labelers that stand out most, at most `MAX_PAIRS_NAMED`.
+        correlation: by how much errors on an example correlate in the replicates.
     """
 
     agreement_per_example: Check
     agreement_per_pair: Check
     class_shares: tuple[Check, ...]
     pairs: tuple[LabelerPair, ...]
+    correlation: float = 0.0
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -159,36 +174,46 @@ class PredictiveChecks(NamedTuple):
 
 
 def predictive_checks(
-    key: Key[Array, ""], result: Aggregation, *, num_replicates: int = 100
+    key: Key[Array, ""],
+    result: Aggregation,
+    *,
+    correlation: float = 0.0,
+    num_replicates: int = 100,
 ) -> PredictiveChecks:
-    """Posterior predictive checks of a result's labeler model, labelers independent.
+    """Posterior predictive checks of a result's labeler model.
 
-    A result with a dependence is fitted once more without. Where the examples hold more than four
-    million pairs of answers, pairs of labelers are compared on a random part of the examples; of
-    more than 50 000 pairs of labelers, those with most examples in common are.
+    Where the examples hold more than four million pairs of answers, pairs of labelers are
+    compared on a random part of the examples; of more than 50 000 pairs of labelers, those with
+    most examples in common are.
 
     Args:
         key: random key.
         result: of a method with a joint posterior.
+        correlation: of errors on an example in the replicates, in [0, 1]. At 0 labelers are
+            independent, and a result with a dependence is fitted once more without; otherwise
+            replicates come from the result as it is: give the mean of its dependence for the
+            check after the design effect.
         num_replicates: R, at least 2.
 
     Raises:
-        ValueError: if the method has no joint posterior, or for fewer than 2 replicates.
+        ValueError: if the method has no joint posterior, for fewer than 2 replicates, or a
+            correlation outside [0, 1].
     """
-    if result.fit.joint is None:
-        raise ValueError(f"{result.method} has no joint posterior to replicate answers from")
+    joint_posterior = _joint(result)
     if num_replicates < 2:
         raise ValueError(f"{num_replicates} replicates have no spread: draw at least 2")
+    if not 0.0 <= correlation <= 1.0:
+        raise ValueError(f"the correlation is {correlation:g}, outside [0, 1]")
     key_examples, key_replicates = jax.random.split(key)
     crowd = result.crowd
     labels = _without_padding(crowd.labels)
-    found = _independent(result, result.fit.joint)
+    found = _independent(result, joint_posterior) if correlation == 0.0 else joint_posterior
     pairs = pairs_of_labelers(key_examples, labels)
 
     answers = np.asarray(labels.label)
     variances, agreeing, shares = [], [], []
     for one in jax.random.split(key_replicates, num_replicates):
-        drawn = np.asarray(_replicate(one, labels, found.prior, found.counts, found.class_probs))
+        drawn = _draw_replicate(one, labels, found, correlation)
         variances.append(variance_of_agreement(labels, drawn))
         agreeing.append(pairs.share_agreeing(drawn))
         shares.append(class_shares(labels, drawn))
@@ -209,7 +234,35 @@ def predictive_checks(
             )
         ),
         named,
+        correlation,
     )
+
+
+def matching_correlation(
+    key: Key[Array, ""], result: Aggregation, *, num_replicates: int = 10
+) -> float:
+    """Correlation of errors on an example with which agreement varies most nearly as in the crowd.
+
+    One of 0 and the values at which rho is learnt (`dependence.GRID`); the same random numbers
+    for each.
+
+    Args:
+        key: random key.
+        result: of a method with a joint posterior.
+        num_replicates: replicates whose mean is compared.
+
+    Raises:
+        ValueError: if the method has no joint posterior.
+    """
+    found, labels = _joint(result), _without_padding(result.crowd.labels)
+    keys = jax.random.split(key, num_replicates)
+    observed = variance_of_agreement(labels, np.asarray(labels.label))
+
+    def distance(correlation: float) -> float:
+        drawn = [_draw_replicate(one, labels, found, correlation) for one in keys]
+        return abs(float(np.mean([variance_of_agreement(labels, d) for d in drawn])) - observed)
+
+    return min((0.0, *map(float, GRID)), key=distance)
 
 
 def variance_of_agreement(labels: Labels, answers: npt.NDArray[np.integer]) -> float:
@@ -374,6 +427,22 @@ def _without_padding(labels: Labels) -> Labels:
     return labels.entries(np.flatnonzero(np.asarray(labels.label) != MISSING))
 
 
+def _joint(result: Aggregation) -> JointPosterior:
+    if result.fit.joint is None:
+        raise ValueError(f"{result.method} has no joint posterior to replicate answers from")
+    return result.fit.joint
+
+
+def _draw_replicate(
+    key: Key[Array, ""], labels: Labels, found: JointPosterior, correlation: float
+) -> npt.NDArray[np.integer]:
+    """Other answers in the place of these."""
+    of_fit = labels, found.prior, found.counts, found.class_probs
+    if correlation == 0.0:
+        return np.asarray(_replicate(key, *of_fit, None))
+    return np.asarray(_replicate(key, *of_fit, correlation))
+
+
 @jax.jit
 def _replicate(
     key: Key[Array, ""],
@@ -381,25 +450,69 @@ def _replicate(
     prior: AbstractCohortPrior,
     counts: Float[Array, "num_labelers ..."],
     class_probs: Float[Array, "num_examples num_classes"],
+    correlation: ScalarLike | None,
 ) -> Int[Array, " num_labels"]:
-    """Other answers in the place of these."""
     key_labelers, key_classes, key_answers = jax.random.split(key, 3)
     true_label = jax.random.categorical(key_classes, jnp.log(class_probs))
-    return _answers(key_answers, prior.sample(key_labelers, counts), labels, true_label)
+    model = prior.sample(key_labelers, counts)
+    if correlation is None:
+        return _answers(key_answers, model, labels, true_label, independent_answers)
+    return _answers(
+        key_answers, model, labels, true_label, partial(correlated_answers, correlation=correlation)
+    )
 
 
 def _answers(
+    key: Key[Array, ""],
+    model: AnyModel,
+    labels: Labels,
+    true_label: Int[Array, " num_examples"],
+    draw: Callable[..., Int[Array, " num_labels"]],
+) -> Int[Array, " num_labels"]:
+    """One answer for each in the table."""
+    if isinstance(model, HardExamples):  # hard for all who answer the example
+        key_hard, key = jax.random.split(key)
+        key_easy, key_other = jax.random.split(key)
+        is_hard = jax.random.bernoulli(key_hard, model.hard_share, true_label.shape)
+        easy = draw(key_easy, model.easy, labels, true_label)
+        hard = draw(key_other, model.hard, labels, true_label)
+        return jnp.where(is_hard[labels.example], hard, easy)
+    return draw(key, model, labels, true_label)
+
+
+def independent_answers(
     key: Key[Array, ""],
     model: AbstractLabelerModel,
     labels: Labels,
     true_label: Int[Array, " num_examples"],
 ) -> Int[Array, " num_labels"]:
     """One answer for each in the table: `answer` takes each of them for an example of its own."""
-    if isinstance(model, HardExamples):  # hard for all who answer the example
-        key_hard, key = jax.random.split(key)
-        key_easy, key_other = jax.random.split(key)
-        is_hard = jax.random.bernoulli(key_hard, model.hard_share, true_label.shape)
-        easy = _answers(key_easy, model.easy, labels, true_label)
-        hard = _answers(key_other, model.hard, labels, true_label)
-        return jnp.where(is_hard[labels.example], hard, easy)
     return model.answer(key, labels.labeler[None], true_label[labels.example])[0]
+
+
+def correlated_answers(
+    key: Key[Array, ""],
+    model: OneCoin | ClassConditional | ConfusionMatrix,
+    labels: Labels,
+    true_label: Int[Array, " num_examples"],
+    *,
+    correlation: ScalarLike,
+) -> Int[Array, " num_labels"]:
+    r"""Answers whose errors on an example correlate, every labeler's own probabilities unchanged.
+
+    An example has a luck :math:`u_i`, even on [0, 1], and a labeler goes by it with probability
+    :math:`\sqrt\rho`, else by luck of its own. Luck below the labeler's accuracy gives the right
+    answer, and above it the wrong ones, in an order that the class decides: those who err by the
+    example's luck err alike. Between labelers of one accuracy errors correlate by :math:`\rho`.
+    """
+    key_example, key_own, key_shared = jax.random.split(key, 3)
+    num_classes = model.num_classes
+    true = true_label[labels.example]
+    right_first = (true[:, None] + jnp.arange(num_classes)) % num_classes
+    probs = model.confusion[labels.labeler[:, None], true[:, None], right_first]
+    shape, dtype = labels.labeler.shape, probs.dtype
+    of_example = jax.random.uniform(key_example, (labels.num_examples,), dtype)[labels.example]
+    is_shared = jax.random.bernoulli(key_shared, jnp.sqrt(correlation), shape)
+    luck = jnp.where(is_shared, of_example, jax.random.uniform(key_own, shape, dtype))
+    place = jnp.sum(luck[:, None] >= jnp.cumsum(probs[:, :-1], axis=1), axis=1)
+    return (true + place) % num_classes

@@ -128,7 +128,7 @@ def _gold_scores(
     gold = gold[answered]
     if gold.size < 2:
         return np.zeros((0, GRID.size))
-    parts = _parts(gold.size, min(NUM_PARTS, gold.size))
+    parts = scattered_parts(gold.size, min(NUM_PARTS, gold.size))
     scores = np.zeros((gold.size, GRID.size))
     for part in range(parts.max() + 1):
         hidden = truth.copy()
@@ -191,7 +191,7 @@ def _without_answers(
     label = np.asarray(labels.label)
     answers = np.flatnonzero(label != MISSING)
     is_hidden = np.zeros(label.size, bool)
-    is_hidden[answers] = _parts(answers.size, _PART_OF_ANSWERS) == part
+    is_hidden[answers] = scattered_parts(answers.size, _PART_OF_ANSWERS) == part
     kept = dataclasses.replace(
         labels, label=jnp.asarray(np.where(is_hidden, MISSING, label).astype(label.dtype))
     )
@@ -229,7 +229,7 @@ def _hidden_answers(hidden: _Hidden, rho: ScalarLike) -> Float[Array, " num_exam
     return jnp.zeros(labels.num_examples).at[labels.example].add(weighted)
 
 
-def _parts(size: int, num_parts: int) -> npt.NDArray[np.int64]:
+def scattered_parts(size: int, num_parts: int) -> npt.NDArray[np.int64]:
     """Parts of nearly equal size, scattered over the positions without any draw.
 
     Multiples of the golden ratio, fractions only: neighbours fall into different parts, and no

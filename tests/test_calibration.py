@@ -1,0 +1,171 @@
+"""Honest confidence: decomposition by hand, labels drawn from their probabilities, hidden gold."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from gtx_bayes import metrics
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.diagnostics.calibration import (
+    FEWEST_LABELS,
+    MIN_P,
+    HeldOut,
+    calibration,
+    decompose_brier,
+    hold_out_gold,
+)
+from gtx_bayes.labels import MISSING, Assessment
+from gtx_bayes.simulation import simulate_queue, uniform_cohort
+from tests.test_predictive import crowd_of
+
+
+def held_out(probs, truth):
+    probs = jnp.asarray(probs, float)
+    return HeldOut(probs, jnp.asarray(truth, jnp.int32), np.arange(len(probs)))
+
+
+def drawn(key, size, power=1.0, num_classes=3):
+    """Probabilities, and labels drawn from them raised to a power: 1 for honest confidence."""
+    key_probs, key_truth = jax.random.split(key)
+    log_probs = jax.nn.log_softmax(2.0 * jax.random.normal(key_probs, (size, num_classes)))
+    return held_out(jnp.exp(log_probs), jax.random.categorical(key_truth, power * log_probs))
+
+
+class TestDecomposition:
+    def test_by_hand(self):
+        """Class 1 said to have .2, .2, .8, .8 and true in 0, 1, 0, 1: half, whatever is said.
+
+        Per class: score (2 * .04 + 2 * .64) / 4 = .34; recalibrated and shares .25. Two classes.
+        """
+        one = np.array([0.2, 0.2, 0.8, 0.8])
+        found = decompose_brier(jnp.asarray(np.stack([1 - one, one], 1)), jnp.array([0, 1, 0, 1]))
+        np.testing.assert_allclose(found, [2 * 0.09, 0.0, 2 * 0.25], atol=1e-6)
+
+    def test_perfect_labels_have_nothing_but_discrimination(self):
+        truth = jnp.array([0, 1, 2, 1])
+        found = decompose_brier(jax.nn.one_hot(truth, 3), truth)
+        assert found.miscalibration == 0.0
+        assert found.brier == 0.0
+        share = np.array([0.25, 0.5, 0.25])
+        np.testing.assert_allclose(found.uncertainty, (share * (1 - share)).sum())
+
+    def test_order_reversed_is_all_miscalibration(self):
+        """The best non-decreasing function of a forecast that is upside down is a constant."""
+        one = np.array([0.9, 0.7, 0.3, 0.1])
+        found = decompose_brier(jnp.asarray(np.stack([1 - one, one], 1)), jnp.array([0, 0, 1, 1]))
+        assert found.discrimination == 0.0
+
+    def test_sums_to_the_brier_score(self, key):
+        probs, truth, _ = drawn(key, 200)
+        found = decompose_brier(probs, truth)
+        np.testing.assert_allclose(found.brier, metrics.brier(probs, truth).value, rtol=1e-4)
+        assert found.miscalibration >= 0.0
+        assert found.discrimination >= 0.0
+
+
+class TestCalibration:
+    def test_honest_confidence_is_seldom_blamed(self, key):
+        """Each p-value is below .1 in no more than a tenth of 20 crowds, by the binomial law."""
+        found = [calibration(one, drawn(two, 150)) for one, two in jax.random.split(key, (20, 2))]
+        most = scipy.stats.binom.ppf(1 - 1e-5, 20, 0.1)
+        for name in ("p_overconfident", "p_underconfident", "p_log_loss", "p_ece"):
+            assert sum(getattr(one, name) < 0.1 for one in found) <= most
+        assert any("speaks against confidence" in one.verdict for one in found)
+
+    def test_overconfidence_is_found(self, key):
+        """Labels are drawn from probabilities flattened to a third of the logits."""
+        found = calibration(key, drawn(key, 400, power=1 / 3))
+        assert found.p_overconfident < MIN_P
+        assert found.p_log_loss < MIN_P
+        assert found.p_underconfident > 0.5
+        assert found.ece_interval[0] > 0.0
+        assert found.metrics["log_loss"].value > found.promised_log_loss
+        assert found.verdict.startswith("Confidence is not honest. It promises too much")
+
+    def test_modesty_is_found(self, key):
+        found = calibration(key, drawn(key, 400, power=3.0))
+        assert found.p_underconfident < MIN_P
+        assert "too little" in found.verdict
+
+    def test_interval_of_the_calibration_error(self, key):
+        """Confidence .9, accuracy .75: the error is .15. Covered as .95 of intervals have it."""
+        probs = jnp.tile(jnp.array([0.9, 0.1]), (150, 1))
+        hits = 0
+        for one, two in jax.random.split(key, (40, 2)):
+            truth = jax.random.bernoulli(one, 0.25, (150,)).astype(jnp.int32)
+            low, high = calibration(two, held_out(probs, truth)).ece_interval
+            hits += low <= 0.15 <= high
+        assert hits >= scipy.stats.binom.ppf(1e-5, 40, 0.95)
+
+    def test_what_is_promised(self, key):
+        """All labels .8: accuracy .8 is promised, and the entropy as log loss."""
+        found = calibration(key, held_out(np.tile([0.8, 0.2], (500, 1)), np.zeros(500)))
+        np.testing.assert_allclose(found.mean_confidence, 0.8, rtol=1e-5)
+        entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.2))
+        sd = np.sqrt(0.16) * np.log(4) / np.sqrt(500 * 2000)
+        assert abs(found.promised_log_loss - entropy) < 5 * sd
+        assert found.num_examples == 500
+
+    def test_few_labels_say_nothing(self, key):
+        probs = np.tile([0.99, 0.01], (FEWEST_LABELS - 1, 1))
+        found = calibration(key, held_out(probs, np.ones(FEWEST_LABELS - 1)))
+        assert found.problems == ()
+        assert "cannot be checked" in found.verdict
+
+    def test_unknown_labels_are_left_out(self, key):
+        probs = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
+        assert calibration(key, held_out(probs, [0, MISSING, 1])).num_examples == 2
+        with pytest.raises(ValueError, match="no true label"):
+            calibration(key, held_out(probs, [MISSING] * 3))
+
+
+def simulated(key, num_gold):
+    key_cohort, key_answers = jax.random.split(key)
+    queue = simulate_queue(key_answers, uniform_cohort(key_cohort, 6, 0.6, 0.9), 60, max_labels=4)
+    truth = np.array(queue.true_label, np.int32)
+    truth[num_gold:] = MISSING
+    crowd = crowd_of(np.asarray(queue.labels), 2)
+    return dataclasses.replace(crowd, assessment=Assessment(jnp.asarray(truth), 2))
+
+
+@pytest.mark.end_to_end
+class TestHiddenGold:
+    @pytest.mark.parametrize("method", ["gtx-bayes", "gtx", "majority-vote"])
+    def test_no_example_is_told_its_own_label(self, key, method):
+        """Another true label for one gold example changes nothing that is said of its part."""
+        crowd = simulated(key, 12)
+        options = {"model": "one-coin", "dependence": 0.2} if method == "gtx-bayes" else {}
+        changed = np.array(crowd.assessment.true_label)
+        changed[0] = 1 - changed[0]
+        other = dataclasses.replace(crowd, assessment=Assessment(jnp.asarray(changed), 2))
+        found, again = (
+            hold_out_gold(aggregate(one, method, **options), num_parts=3) for one in (crowd, other)
+        )
+        np.testing.assert_array_equal(found.example, np.arange(12))
+        np.testing.assert_array_equal(found.true_label, crowd.assessment.true_label[:12])
+        assert (np.asarray(found.class_probs).max(axis=1) < 1.0).all() or method != "gtx-bayes"
+        same = (np.asarray(found.class_probs) == np.asarray(again.class_probs)).all(axis=1)
+        assert same[0]
+        assert same.all() == (method == "majority-vote")
+
+    def test_is_the_fit_without_the_part(self, key):
+        crowd = simulated(key, 2)
+        result = aggregate(crowd, model="one-coin", dependence=0.0, class_prior=[0.5, 0.5])
+        found = hold_out_gold(result)
+        for example in (0, 1):
+            truth = np.array(crowd.assessment.true_label)
+            truth[example] = MISSING
+            without = dataclasses.replace(crowd, assessment=Assessment(jnp.asarray(truth), 2))
+            fit = aggregate(without, model="one-coin", dependence=0.0, class_prior=[0.5, 0.5])
+            np.testing.assert_array_equal(found.class_probs[example], fit.class_probs[example])
+
+    def test_needs_gold_to_hide(self, key):
+        result = aggregate(simulated(key, 1), "majority-vote")
+        with pytest.raises(ValueError, match="give at least 2"):
+            hold_out_gold(result)
+        with pytest.raises(ValueError, match="at least 2 in turn"):
+            hold_out_gold(aggregate(simulated(key, 5), "majority-vote"), num_parts=1)
