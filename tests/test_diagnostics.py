@@ -4,15 +4,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from gtx_bayes import metrics
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.crowd import Crowd
-from gtx_bayes.diagnostics import plots
+from gtx_bayes.diagnostics import checks, plots
 from gtx_bayes.diagnostics.checks import (
     ConvergenceWarning,
     check_convergence,
     measure_convergence,
+    summarise,
 )
 from gtx_bayes.diagnostics.to_arviz import draw_accuracy, draw_labelers, to_datatree
 from gtx_bayes.inference.beta import BetaPosterior
@@ -122,6 +124,77 @@ class TestConvergence:
         )
         assert found.num_divergent == 3
         assert "3 transitions diverged" in found.problems[0]
+        assert found.verdict.startswith("The draws are not to be trusted yet: 3 transitions")
+
+    def test_errors_of_means_are_those_of_independent_draws(self, key):
+        """4000 independent draws know a mean to 1 / sqrt(4000) standard deviations."""
+        found = measure_convergence(to_datatree(draw_accuracy(key, POSTERIOR), NAMES))
+        assert 0.9 / np.sqrt(4000) < found.max_mcse < 1.2 / np.sqrt(4000)
+        assert "means known to 0.02 posterior standard deviations" in found.verdict
+        assert np.isnan(found.min_bfmi)
+        assert np.isnan(found.class_prob_range)
+
+    def test_energy_that_hardly_moves(self, key):
+        """A random walk of 1000 steps: its steps' variance is a small part of its own."""
+        draws = draw_accuracy(key, POSTERIOR)
+        steps = np.random.default_rng(0).normal(size=(4, 1000))
+        for energy, is_problem in ((steps, False), (np.cumsum(steps, axis=1), True)):
+            tree = to_datatree(draws._replace(sample_stats={"energy": energy}), NAMES)
+            found = measure_convergence(tree)
+            assert any("energy" in problem for problem in found.problems) == is_problem
+
+    def test_trajectories_that_were_cut_off(self, key):
+        num_steps = np.full((4, 1000), 7)
+        num_steps[0, :2] = 1023
+        draws = draw_accuracy(key, POSTERIOR)._replace(sample_stats={"num_steps": num_steps})
+        found = measure_convergence(to_datatree(draws, NAMES))
+        assert found.num_cut == 2
+        assert "2 trajectories were cut off" in found.problems[0]
+
+    def test_chains_that_label_otherwise(self, key):
+        tree = to_datatree(draw_accuracy(key, POSTERIOR), NAMES)
+        probs = np.full((4, 2, 2), 0.5)
+        probs[3, 1] = [0.9, 0.1]
+        tree["class_posterior"] = xr.Dataset(
+            {"class_probs": (("chain", "example", "class"), probs)}
+        )
+        found = measure_convergence(tree)
+        np.testing.assert_allclose(found.class_prob_range, 0.4)
+        assert "believe different labelers" in found.problems[0]
+
+    def test_functions_of_parameters_are_left_out(self, key, tmp_path):
+        """Of a tree in memory, and of one from a file, where one name is kept as a string."""
+        draws = draw_accuracy(key, POSTERIOR, num_draws=500)
+        stuck = np.tile(np.arange(4.0)[:, None], (1, 500))
+        draws = draws._replace(
+            posterior={**draws.posterior, "concentration": stuck}, deterministic=("concentration",)
+        )
+        tree = to_datatree(draws, NAMES)
+        tree.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+        for each in (tree, az.from_netcdf(tmp_path / "x.nc")):
+            assert measure_convergence(each).converged
+        assert not measure_convergence(
+            to_datatree(draws._replace(deterministic=()), NAMES)
+        ).converged
+
+
+class TestSummary:
+    def test_intervals_are_equal_tailed_at_the_level_asked_for(self, key):
+        tree = to_datatree(draw_accuracy(key, POSTERIOR, num_draws=500), NAMES)
+        table = summarise(tree, prob=0.9)
+        assert list(table.index) == [f"accuracy[{name}]" for name in NAMES]
+        draws = np.asarray(tree["posterior"]["accuracy"]).reshape(-1, 3)
+        np.testing.assert_allclose(table["eti90_lb"], np.quantile(draws, 0.05, axis=0), rtol=1e-2)
+
+    def test_large_variables_are_left_out_unless_named(self, monkeypatch):
+        monkeypatch.setattr(checks, "MAX_SUMMARISED", 3)
+        rng = np.random.default_rng(0)
+        sites = {"accuracy": rng.random((2, 20, 3)), "confusion": rng.random((2, 20, 3, 2, 2))}
+        tree = to_datatree(Draws(sites, {}), NAMES)
+        assert len(summarise(tree)) == 3
+        assert len(summarise(tree, ["confusion"])) == 12
+        with pytest.raises(ValueError, match="name those"):
+            summarise(to_datatree(Draws({"confusion": sites["confusion"]}, {}), NAMES))
 
 
 LABELERS = pd.DataFrame(

@@ -13,7 +13,13 @@ from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.nuts import Draws
 
-_ARVIZ_NAMES = {"accept_prob": "acceptance_rate", "num_steps": "n_steps"}
+_ARVIZ_NAMES = {"accept_prob": "acceptance_rate", "num_steps": "n_steps", "log_density": "lp"}
+
+CLASS_POSTERIOR = "class_posterior"
+"""Group of a tree that holds every example's class probabilities, chain by chain."""
+
+DETERMINISTIC = "deterministic"
+"""Attribute of the group `posterior`: names of the variables that are functions of others."""
 
 _DIMS = {
     "accuracy": ("labeler", "class"),
@@ -21,6 +27,7 @@ _DIMS = {
     "confusion": ("labeler", "class", "answer"),
     "hard_accuracy": ("labeler",),
     "log_odds": ("labeler", "class"),
+    "log_ratios": ("labeler", "class"),
     "membership": ("labeler",),
 }
 """What the axes of known sites stand for, after chains and draws, as many as a site has."""
@@ -54,7 +61,8 @@ def to_datatree(
             these dimensions keep their default names.
 
     Returns:
-        A tree with the group `posterior` and, for draws of a sampler, `sample_stats`.
+        A tree with the group `posterior` and, for draws of a sampler, `sample_stats`. The
+        attribute `DETERMINISTIC` of `posterior` names the functions of other sites.
     """
     groups = {"posterior": draws.posterior}
     if draws.sample_stats:
@@ -68,7 +76,9 @@ def to_datatree(
         name: _named_dims(_DIMS.get(name, ()), values.shape[2:], coords)
         for name, values in draws.posterior.items()
     }
-    return az.from_dict(groups, coords=coords, dims=dims)
+    tree = az.from_dict(groups, coords=coords, dims=dims)
+    tree["posterior"].attrs[DETERMINISTIC] = list(draws.deterministic)
+    return tree
 
 
 def _named_dims(

@@ -370,7 +370,7 @@ def communities(
         numpyro.plate("class", labels.num_classes, dim=-1),
     ):
         log_ratios = numpyro.sample(
-            "log_ratios",
+            "community_log_ratios",
             LogRatioDirichlet(_right_first(_better_than_chance(labels.num_classes))),
         )
     of_community = numpyro.deterministic(
@@ -451,6 +451,15 @@ def mean_class_posterior(
 
     none = jnp.zeros((labels.num_examples, labels.num_classes))
     return jax.lax.scan(add, none, draws)[0] / num_draws
+
+
+CROWD_MODELS: dict[str, CrowdModel] = {
+    "one-coin": one_coin,
+    "class-conditional": class_conditional,
+    "confusion": confusion,
+    "difficulty": difficulty,
+}
+"""The NumPyro model behind every name in `priors.PRIORS`."""
 
 
 def _learn_cohort(num_classes: int) -> tuple[Float[Array, "*classes"], Float[Array, "*classes"]]:

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Key
-from numpyro.infer import MCMC, NUTS
+from numpyro import handlers
+from numpyro.infer import MCMC, NUTS, init_to_uniform
 
 _STATISTICS = ("diverging", "energy", "num_steps", "accept_prob", "adapt_state.step_size")
 
@@ -17,13 +18,15 @@ class Draws(NamedTuple):
     """Posterior draws, plain arrays.
 
     Attributes:
-        posterior: draws of every sample site, each of shape (num_chains, num_draws, ...).
+        posterior: draws of every site, each of shape (num_chains, num_draws, ...).
         sample_stats: what the sampler says of every draw, (num_chains, num_draws); empty for
             draws that are independent by construction.
+        deterministic: names of the sites that are functions of others.
     """
 
     posterior: dict[str, npt.NDArray[Any]]
     sample_stats: dict[str, npt.NDArray[Any]]
+    deterministic: tuple[str, ...] = ()
 
 
 def run_nuts(
@@ -34,6 +37,7 @@ def run_nuts(
     num_draws: int = 1000,
     num_chains: int = 4,
     target_accept_prob: float = 0.9,
+    init_strategy: Callable[..., Any] = init_to_uniform,
     progress: bool = False,
 ) -> Draws:
     """Draw from the posterior of `model(*args)` by NUTS.
@@ -49,6 +53,7 @@ def run_nuts(
         num_draws: draws kept per chain.
         num_chains: number of chains.
         target_accept_prob: higher takes smaller steps.
+        init_strategy: where chains start, one of NumPyro's.
         progress: show a progress bar.
 
     Warns:
@@ -63,7 +68,7 @@ def run_nuts(
             stacklevel=2,
         )
     mcmc = MCMC(
-        NUTS(model, target_accept_prob=target_accept_prob),
+        NUTS(model, target_accept_prob=target_accept_prob, init_strategy=init_strategy),
         num_warmup=num_warmup,
         num_samples=num_draws,
         num_chains=num_chains,
@@ -74,7 +79,19 @@ def run_nuts(
     return Draws(
         posterior=_as_arrays(mcmc.get_samples(group_by_chain=True)),
         sample_stats=_as_arrays(mcmc.get_extra_fields(group_by_chain=True)),
+        deterministic=_deterministic(model, *args),
     )
+
+
+def _deterministic(model: Callable[..., Any], *args: object) -> tuple[str, ...]:
+    sites: dict[str, dict[str, Any]] = {}
+
+    def run() -> None:
+        traced = handlers.trace(handlers.seed(model, jax.random.key(0))).get_trace(*args)
+        sites.update(traced)
+
+    jax.eval_shape(run)  # names only: nothing is drawn
+    return tuple(name for name, site in sites.items() if site["type"] == "deterministic")
 
 
 def _as_arrays(sites: dict[str, Array]) -> dict[str, npt.NDArray[Any]]:
