@@ -4,12 +4,14 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.stats
 
 from gtx_bayes import metrics
 from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.diagnostics import plots
 from gtx_bayes.diagnostics.calibration import (
     FEWEST_LABELS,
     MIN_P,
@@ -85,6 +87,9 @@ class TestCalibration:
         assert found.ece_interval[0] > 0.0
         assert found.metrics["log_loss"].value > found.promised_log_loss
         assert found.verdict.startswith("Confidence is not honest. It promises too much")
+        ax = plots.plot_calibration(found)
+        assert f"by chance up to {found.ece_if_honest:.3f}" in ax.get_title(loc="left")
+        plt.close(ax.figure)
 
     def test_modesty_is_found(self, key):
         found = calibration(key, drawn(key, 400, power=3.0))

@@ -5,10 +5,12 @@ import dataclasses
 import arviz as az
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.diagnostics import plots
 from gtx_bayes.diagnostics.checks import measure_convergence
 from gtx_bayes.diagnostics.loo import LeaveOneOut, compare_models, leave_one_out
 from gtx_bayes.diagnostics.sampling import sample_posterior, with_log_likelihood
@@ -95,6 +97,11 @@ class TestVerdict:
         assert found.verdict.startswith("elpd -6.0 (se 1.0), -2.000 nats an example; Pareto k of 2")
         assert "'<b>'" in found.verdict
         np.testing.assert_array_equal(found.is_bad, [False, True, True])
+        np.testing.assert_array_equal(found.worst, [2, 1])
+        ax = plots.plot_pareto_k(found)
+        assert ax.get_title(loc="left") == "2 of 3 above 0.70"
+        assert {text.get_text() for text in ax.texts} == {"c", "<b>"}
+        plt.close(ax.figure)
         fine = found._replace(pareto_k=np.zeros(3))
         assert "trust it" in fine.verdict
 

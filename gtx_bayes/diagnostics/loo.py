@@ -53,14 +53,19 @@ class LeaveOneOut(NamedTuple):
         return ~(self.pareto_k <= self.good_k)
 
     @property
+    def worst(self) -> npt.NDArray[np.intp]:
+        """Those of them with the largest Pareto k, at most `MAX_NAMED`, the largest first."""
+        largest = np.argsort(-np.nan_to_num(self.pareto_k, nan=np.inf), kind="stable")
+        return largest[: min(MAX_NAMED, int(self.is_bad.sum()))]
+
+    @property
     def verdict(self) -> str:
         """The estimate and how far to trust it, in words."""
         mean = f"{self.elpd / self.pareto_k.size:.3f} nats an example"
         figures = f"elpd {self.elpd:.1f} (se {self.se:.1f}), {mean}"
         if not self.is_bad.any():
             return f"{figures}; every Pareto k is at most {self.good_k:.2f}: trust it."
-        worst = np.argsort(-self.pareto_k)[: min(MAX_NAMED, int(self.is_bad.sum()))]
-        names = ", ".join(f"'{self.example_names[at]}'" for at in worst)
+        names = ", ".join(f"'{self.example_names[at]}'" for at in self.worst)
         return (
             f"{figures}; Pareto k of {int(self.is_bad.sum())} of {self.pareto_k.size} examples is "
             f"above {self.good_k:.2f} (largest: {names}): they decide what is known of some "

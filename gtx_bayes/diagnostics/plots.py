@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 
 from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.diagnostics.calibration import Calibration
+from gtx_bayes.diagnostics.loo import LeaveOneOut
 from gtx_bayes.diagnostics.predictive import Check, PredictiveChecks
 from gtx_bayes.metrics import ReliabilityCurve
 
@@ -214,6 +216,53 @@ def _plot_shares(checks: Sequence[Check], ax: Axes) -> None:
 
 def _z(check: Check) -> str:
     return "not defined" if np.isnan(check.z) else f"z = {check.z:.1f}"
+
+
+def plot_calibration(found: Calibration, *, ax: Axes | None = None) -> Axes:
+    """Accuracy against confidence on held-out gold, the calibration error beside what is chance.
+
+    Args:
+        found: what `calibration` found.
+        ax: where to draw.
+    """
+    ax = plot_reliability(found.curve, ax=ax)
+    low, high = found.ece_interval
+    ax.set_title(
+        f"Calibration error {float(found.metrics['ece'].value):.3f} ({low:.3f} to {high:.3f}); "
+        f"by chance up to {found.ece_if_honest:.3f}",
+        loc="left",
+        fontsize=10,
+    )
+    return ax
+
+
+def plot_pareto_k(found: LeaveOneOut, *, ax: Axes | None = None) -> Axes:
+    """Pareto k of every example; those above the limit are coloured, the largest named.
+
+    Args:
+        found: what `leave_one_out` found.
+        ax: where to draw.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    k = found.pareto_k
+    colours = np.where(found.is_bad, _ALARM, _INK)
+    ax.scatter(np.arange(k.size), k, c=colours, s=12, alpha=0.7, linewidths=0)
+    ax.axhline(found.good_k, color=_FAINT, linestyle="--", linewidth=1)
+    for at in found.worst:
+        ax.annotate(
+            _short(str(found.example_names[at])),
+            (at, k[at]),
+            xytext=(4, 0),
+            textcoords="offset points",
+            fontsize=8,
+            color=_ALARM,
+        )
+    ax.set_xlabel("example")
+    ax.set_ylabel("Pareto k")
+    ax.set_title(f"{int(found.is_bad.sum())} of {k.size} above {found.good_k:.2f}", loc="left")
+    _bare(ax)
+    return ax
 
 
 def save_result_plots(result: Aggregation, directory: Path) -> None:
