@@ -181,9 +181,9 @@ def test_hard_examples_are_refused(key):
 def test_compiles_once_per_shape(key):
     key_first, key_second = jax.random.split(key)
     sample(key_first, crowd(1), NO_GOLD, one_coin())
-    compiled = gibbs._sample_chains._cache_size()
+    compiled = gibbs.sample_chains._cache_size()
     sample(key_second, crowd(2), SOME_GOLD, one_coin(0.6, 9.0))
-    assert gibbs._sample_chains._cache_size() == compiled > 0
+    assert gibbs.sample_chains._cache_size() == compiled > 0
 
 
 @jax.tree_util.register_dataclass

@@ -103,7 +103,7 @@ def run_gibbs(
             f"Gibbs sampling takes examples of a class for alike, {type(prior).__name__} does not: "
             "use variational.fit"
         )
-    posterior, log_density, class_probs = _sample_chains(
+    posterior, log_density, class_probs = sample_chains(
         jax.random.split(key, num_chains),
         labels,
         assessment,
@@ -120,7 +120,7 @@ def run_gibbs(
 
 
 @partial(jax.jit, static_argnames=("num_warmup", "num_draws"))
-def _sample_chains(
+def sample_chains(
     keys: Key[Array, " num_chains"],
     labels: Labels,
     assessment: Assessment,
@@ -128,7 +128,28 @@ def _sample_chains(
     class_prior: ClassPrior | None,
     num_warmup: int,
     num_draws: int,
-) -> tuple[dict[str, Array], Array, Array]:
+) -> tuple[
+    dict[str, Array],
+    Float[Array, "num_chains num_draws"],
+    Float[Array, "num_chains num_examples num_classes"],
+]:
+    """`run_gibbs` as a pure function of arrays, to map over crowds of one size.
+
+    A prior of several kinds of examples is not checked for here.
+
+    Args:
+        keys: random keys, one per chain.
+        labels: the answers.
+        assessment: the gold.
+        prior: prior of the labelers, its parameters fixed.
+        class_prior: as for `run_gibbs`.
+        num_warmup: warm-up draws per chain, not kept.
+        num_draws: draws kept per chain.
+
+    Returns:
+        Draws of the parameters by name, (num_chains, num_draws, ...) each; the log density of
+        every draw; and the class posteriors by chain.
+    """
     votes = variational.start(labels, assessment, prior).class_probs
 
     def draw(
