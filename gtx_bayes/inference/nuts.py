@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Key
+from jaxtyping import Array, Bool, Key
 from numpyro import handlers
-from numpyro.infer import MCMC, NUTS, init_to_uniform
+from numpyro.infer import MCMC, NUTS, init_to_median, init_to_uniform
 
 _STATISTICS = ("diverging", "energy", "num_steps", "accept_prob", "adapt_state.step_size")
 
@@ -92,6 +92,52 @@ def _deterministic(model: Callable[..., Any], *args: object) -> tuple[str, ...]:
 
     jax.eval_shape(run)  # names only: nothing is drawn
     return tuple(name for name, site in sites.items() if site["type"] == "deterministic")
+
+
+def sample_chain(
+    key: Key[Array, ""],
+    model: Callable[..., Any],
+    *args: object,
+    num_warmup: int,
+    num_draws: int,
+    thinning: int = 1,
+    target_accept_prob: float = 0.9,
+) -> tuple[dict[str, Array], Bool[Array, " num_draws"]]:
+    """One chain of `run_nuts` as a pure function of arrays: jit it, and map it over data sets.
+
+    The chain starts at the median of draws from the prior, where labelers are better than chance.
+
+    Args:
+        key: random key.
+        model: NumPyro model.
+        *args: its arguments, the data among them, which may be tracers.
+        num_warmup: warm-up draws, not kept; rounded up to whole lots of `thinning`.
+        num_draws: draws kept.
+        thinning: of so many draws one is kept.
+        target_accept_prob: higher takes smaller steps.
+
+    Returns:
+        Draws of every sample site and of what follows from them, (num_draws, ...) each; and
+        whether a transition since the draw before diverged.
+    """
+    kernel = NUTS(
+        model, target_accept_prob=target_accept_prob, init_strategy=init_to_median(num_samples=15)
+    )
+    state = kernel.init(key, num_warmup, model_args=args)
+
+    def step(state: Any, _: None) -> tuple[Any, Bool[Array, ""]]:
+        state = kernel.sample(state, args, {})
+        return state, state.diverging
+
+    def draw(state: Any, _: None) -> tuple[Any, tuple[Any, Bool[Array, ""]]]:
+        state, diverging = jax.lax.scan(step, state, None, thinning)
+        return state, (state.z, diverging.any())
+
+    # One loop for both, since a transition takes long to compile.
+    num_before = -(-num_warmup // thinning)
+    _, drawn = jax.lax.scan(draw, state, None, num_before + num_draws)
+    sites, diverging = jax.tree.map(lambda values: values[num_before:], drawn)
+    return jax.vmap(kernel.postprocess_fn(args, {}))(sites), diverging
 
 
 def _as_arrays(sites: dict[str, Array]) -> dict[str, npt.NDArray[Any]]:
