@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import scipy.stats
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 
@@ -14,6 +15,7 @@ from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.diagnostics.calibration import Calibration
 from gtx_bayes.diagnostics.loo import LeaveOneOut
 from gtx_bayes.diagnostics.predictive import Check, PredictiveChecks
+from gtx_bayes.diagnostics.sbc import Quantity, as_text, ecdf_band
 from gtx_bayes.metrics import ReliabilityCurve
 
 _INK = "#1f4e79"
@@ -261,8 +263,78 @@ def plot_pareto_k(found: LeaveOneOut, *, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("example")
     ax.set_ylabel("Pareto k")
     ax.set_title(f"{int(found.is_bad.sum())} of {k.size} above {found.good_k:.2f}", loc="left")
+
+
+def plot_rank_histogram(
+    quantity: Quantity, *, max_bins: int = 20, prob: float = 0.95, ax: Axes | None = None
+) -> Axes:
+    """Ranks of the truth among draws: even if the inference is right.
+
+    Args:
+        quantity: what `simulation_based_calibration` found of it.
+        max_bins: the most bins, all of which hold equally many of the L + 1 ranks.
+        prob: probability with which even ranks leave all bins inside the band, at least: each
+            has its binomial limits, with the chance of leaving them shared out among the bins.
+        ax: where to draw.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
+    num_values, num_simulations = quantity.num_draws + 1, quantity.ranks.size
+    num_bins = max(bins for bins in range(1, max_bins + 1) if num_values % bins == 0)
+    counts = np.bincount(quantity.ranks * num_bins // num_values, minlength=num_bins)
+    low, high = scipy.stats.binom.interval(
+        1.0 - (1.0 - prob) / num_bins, num_simulations, 1.0 / num_bins
+    )
+    outside = (counts < low) | (counts > high)
+    at = (np.arange(num_bins) + 0.5) / num_bins
+    ax.axhspan(low, high, color=_FAINT, alpha=0.35, linewidth=0)
+    ax.axhline(num_simulations / num_bins, color=_FAINT, linewidth=1)
+    ax.bar(at, counts, 0.85 / num_bins, color=np.where(outside, _ALARM, _INK), alpha=0.85)
+    _share_of_draws(ax)
+    ax.set_ylabel("simulations")
+    ax.set_title(_title(quantity), loc="left", fontsize=9)
     _bare(ax)
     return ax
+
+
+def plot_ecdf_difference(quantity: Quantity, *, prob: float = 0.95, ax: Axes | None = None) -> Axes:
+    """Cumulative share of the ranks less that of even ones, with a simultaneous band.
+
+    A hump and a dip are draws that are too narrow, a dip and a hump too wide ones, a single
+    hump draws that are too high. It shows slight departures that a histogram hides.
+
+    Args:
+        quantity: what `simulation_based_calibration` found of it.
+        prob: probability with which even ranks keep within the band everywhere, were this the
+            only quantity; the colour tells the verdict, which is corrected for their number.
+        ax: where to draw.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
+    num_draws, num_simulations = quantity.num_draws, quantity.ranks.size
+    share = np.arange(1, num_draws + 1) / (num_draws + 1)
+    counts = np.cumsum(np.bincount(quantity.ranks, minlength=num_draws + 1))[:-1]
+    low, high = ecdf_band(num_simulations, num_draws, prob)
+    least, most = (limit / num_simulations - share for limit in (low, high))
+    ax.fill_between(share, least, most, step="mid", color=_FAINT, alpha=0.35, linewidth=0)
+    ax.axhline(0.0, color=_FAINT, linewidth=1)
+    colour = _INK if quantity.fits else _ALARM
+    ax.step(share, counts / num_simulations - share, where="mid", color=colour, linewidth=1.6)
+    _share_of_draws(ax)
+    ax.set_ylabel("share of ranks, less even")
+    ax.set_title(_title(quantity), loc="left", fontsize=9)
+    _bare(ax)
+    return ax
+
+
+def _share_of_draws(ax: Axes) -> None:
+    ax.set_xlim(0.0, 1.0)
+    ax.set_xlabel("share of draws below the truth")
+
+
+def _title(quantity: Quantity) -> str:
+    verdict = "even" if quantity.fits else " and ".join(quantity.shape)
+    return f"{_short(quantity.name)}: {verdict}, corrected p {as_text(quantity.corrected_p)}"
 
 
 def save_result_plots(result: Aggregation, directory: Path) -> None:
