@@ -263,6 +263,8 @@ def plot_pareto_k(found: LeaveOneOut, *, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("example")
     ax.set_ylabel("Pareto k")
     ax.set_title(f"{int(found.is_bad.sum())} of {k.size} above {found.good_k:.2f}", loc="left")
+    _bare(ax)
+    return ax
 
 
 def plot_rank_histogram(
