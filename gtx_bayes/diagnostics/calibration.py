@@ -97,7 +97,7 @@ class Calibration(NamedTuple):
         ece_interval: bootstrap interval of the ECE at `INTERVAL_PROB`.
         ece_if_honest: the ECE that honest confidence stays below with that probability, as few
             labels as there are.
-        curve: accuracy by confidence, in ten bins of as many examples.
+        curve: accuracy by confidence, in bins of as many examples: at most ten, of 20 or more.
         brier: what the Brier score is made of.
         p_overconfident: probability of no more right labels, were confidence honest.
         p_underconfident: probability of no fewer.
@@ -224,7 +224,9 @@ def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:
         promised_log_loss=float(np.mean(honest.log_loss)),
         ece_interval=(low, high),
         ece_if_honest=float(np.quantile(honest.ece, INTERVAL_PROB)),
-        curve=metrics.reliability_curve(probs, truth, num_bins=10, binning="equal-mass"),
+        curve=metrics.reliability_curve(
+            probs, truth, num_bins=max(min(known.size // 20, 10), 1), binning="equal-mass"
+        ),
         brier=decompose_brier(probs, truth),
         p_overconfident=_p_at_least(-right, -honest.accuracy),
         p_underconfident=_p_at_least(right, honest.accuracy),
