@@ -73,8 +73,8 @@ def main():
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     lines = [
-        "| set | answers per example | model | $\\rho$ (95 %) | log loss | ECE | promised less right |"
-        " agreement per example, z | correlation that matches |",
+        "| set | answers per example | model | $\\rho$ (95 %) | log loss | ECE |"
+        " promised less right | agreement per example, z | correlation that matches |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     rows = [scores(options.data / name) for name in SETS]
