@@ -388,6 +388,6 @@ class TestOptions:
 
 
 def test_tables_that_grow_are_seldom_compiled_anew():
-    sizes = {joint._standard_size(size, least=64) for size in range(1, 1001)}
+    sizes = {joint.standard_size(size, least=64) for size in range(1, 1001)}
     assert sizes == {64, 96, 128, 192, 256, 384, 512, 768, 1024}
-    assert all(joint._standard_size(size, least=64) >= size for size in range(1, 1001))
+    assert all(joint.standard_size(size, least=64) >= size for size in range(1, 1001))

@@ -80,6 +80,11 @@ def fit(
     check_options(model, dependence)
     models = AUTO_MODELS if model == AUTO else (model,)
     found = joint.fit(labels, assessment, class_prior, models=models, dependence=dependence)
+    return report(found, labels, assessment)
+
+
+def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit:
+    """The joint posterior as a method that is fitted, with what a user should know of it."""
     counts = gold_counts(labels, assessment)
     return Fit(
         GtxBayes(

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+import scipy.special
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.log_space import softmax_over_classes
@@ -26,6 +27,9 @@ PRIOR_CENTRE = 0.25
 PRIOR_LOGIT_SD = 0.7
 
 _LOGITS = np.linspace(-5.0, 4.0, 46)
+_FLOOR = float(np.finfo(np.float64).eps)
+"""Probabilities below count as this in log scores, as in the metrics."""
+
 GRID = 1.0 / (1.0 + np.exp(-_LOGITS))
 """Values of rho at which its density is worked out, evenly spaced in the logit."""
 
@@ -63,6 +67,15 @@ class Dependence(NamedTuple):
         above = np.cumsum(self.probs) - self.probs / 2.0
         low, high = np.interp([(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], above, self.values)
         return float(low), float(high)
+
+    def with_gold(self, gold_log_score: npt.NDArray[np.float64]) -> "Dependence":
+        """After gold more, by its log-probability at each point; as it was if it was given."""
+        if not self.is_learnt:
+            return self
+        with np.errstate(divide="ignore"):  # far from all gold the density is zero already
+            log_density = np.log(self.probs) + gold_log_score
+        density = np.exp(log_density - log_density.max())
+        return Dependence(self.values, density / density.sum())
 
     def class_posterior(
         self,
@@ -113,6 +126,33 @@ def tempered(
     """Class posteriors at one value of rho."""
     share = effective_share(num_labels, rho)
     return softmax_over_classes(jnp.log(class_prior) + share[:, None] * evidence)
+
+
+def class_log_scores(
+    evidence: npt.NDArray[np.floating],
+    num_labels: npt.NDArray[np.integer],
+    class_prior: npt.NDArray[np.floating],
+    truth: npt.NDArray[np.integer],
+) -> npt.NDArray[np.float64]:
+    """Log-probability of true labels that a fit did not see, at every point of `GRID`.
+
+    Args:
+        evidence: log-probability of each example's answers under each class, as if independent.
+        num_labels: how many answers that is.
+        class_prior: of each class, or of each class of each example.
+        truth: the true classes.
+
+    Returns:
+        Shape (num_examples, grid), in nats.
+    """
+    log_prior, evidence = np.log(class_prior, dtype=np.float64), evidence.astype(np.float64)
+    scores = np.empty((truth.size, GRID.size))
+    for g, rho in enumerate(GRID):
+        share = np.asarray(effective_share(jnp.asarray(num_labels), rho))
+        log_probs = log_prior + share[:, None] * evidence
+        log_probs = log_probs - scipy.special.logsumexp(log_probs, axis=1, keepdims=True)
+        scores[:, g] = log_probs[np.arange(truth.size), truth]
+    return np.maximum(scores, np.log(_FLOOR))
 
 
 def learn(

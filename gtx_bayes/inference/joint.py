@@ -14,13 +14,32 @@ from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import Dependence, tempered
 from gtx_bayes.inference.priors import PRIORS, AbstractCohortPrior, prob_of_answer
 from gtx_bayes.inference.selection import Candidate, Judgement
+from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
 
 AUTO_MODELS = ("one-coin", "confusion")
 """Names of the models to choose from where none is asked for, simple ones first."""
 
+LEAST_LABELS, LEAST_EXAMPLES, _LEAST_LABELERS = 256, 64, 16
+"""The least standard sizes of tables."""
+
 _MOST_JUDGED = 300_000  # answers that models are chosen by; more are thinned out by example
+
+
+class PassedOn(NamedTuple):
+    """What the examples of a fit know of the labelers and of the classes.
+
+    The fit's evidence was computed with these, or with what differs from them by less than the
+    tolerance of `incremental`.
+
+    Attributes:
+        labelers: the labelers at their posterior means.
+        proportions: prior of the classes.
+    """
+
+    labelers: AnyModel
+    proportions: ClassPrior
 
 
 class JointPosterior(NamedTuple):
@@ -39,6 +58,8 @@ class JointPosterior(NamedTuple):
         log_evidence_bound: lower bound on the log-probability of all answers, labelers
             independent, in nats.
         converged: whether the fit came to rest.
+        independent: the fit behind it, answers taken for independent.
+        passed_on: what the examples of that fit were computed with.
     """
 
     class_probs: Float[Array, "num_examples num_classes"]
@@ -52,6 +73,8 @@ class JointPosterior(NamedTuple):
     why: str
     log_evidence_bound: float
     converged: bool
+    independent: VariationalFit
+    passed_on: PassedOn
 
     @property
     def labelers(self) -> AnyModel:
@@ -129,8 +152,8 @@ def fit(
         models: names in `PRIORS`, simple ones first; the only one is fitted unasked.
         dependence: rho, if it is given instead of learnt; 0 for independence.
     """
-    num_examples, num_labelers = labels.num_examples, labels.num_labelers
-    labels, assessment, class_prior = _in_standard_size(labels, assessment, class_prior)
+    size = labels
+    labels, assessment, class_prior = in_standard_size(labels, assessment, class_prior)
     candidates = _candidates(models, class_prior, labels.num_classes)
     why, chosen = "", candidates[0]
     found = None if dependence is None else Dependence.known(dependence)
@@ -141,53 +164,149 @@ def fit(
         found = found or best.dependence
     assert found is not None
     independent = variational.fit(labels, assessment, chosen.prior, chosen.class_prior)
-    num_labels = labels.labels_per_example()
-    class_probs = found.class_posterior(independent.evidence, num_labels, independent.class_prior)
-    class_probs = variational.clamp(class_probs, assessment)
-    latent_probs = variational.latent_probs(class_probs, independent.kind_probs)
-    counts = independent.prior.counts(labels, latent_probs)
-    accuracy = _accuracy(labels, class_probs, independent.prior, counts)
-    proportions = independent.proportions
-    return JointPosterior(
-        class_probs[:num_examples],
-        independent.prior,
-        counts[:num_labelers],
-        BetaPosterior(accuracy.a[:num_labelers], accuracy.b[:num_labelers]),
-        proportions if proportions.ndim == 1 else proportions[:num_examples],
-        chosen.class_prior is None,
+    return report(
+        labels,
+        assessment,
+        independent,
+        PassedOn(independent.prior.posterior_mean(independent.counts), independent.proportions),
         found,
-        chosen.model,
-        why if len(candidates) > 1 else "",
-        independent.log_evidence_bound(),
-        independent.converged,
+        model=chosen.model,
+        why=why if len(candidates) > 1 else "",
+        learns_class_prior=chosen.class_prior is None,
+        size=size,
     )
 
 
-def _in_standard_size(
-    labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
+def report(
+    labels: Labels,
+    assessment: Assessment,
+    independent: VariationalFit,
+    passed_on: PassedOn,
+    found: Dependence,
+    *,
+    model: str,
+    why: str,
+    learns_class_prior: bool,
+    size: Labels,
+) -> JointPosterior:
+    """What a fit says once the dependence is known: class posteriors tempered, and the labelers.
+
+    Args:
+        labels: the answers, in standard size as all that follows.
+        assessment: the gold.
+        independent: the fit, answers taken for independent.
+        passed_on: what its examples were computed with.
+        found: the dependence.
+        model: name of the labeler model.
+        why: why this model, in words.
+        learns_class_prior: whether the prior of the classes is learnt.
+        size: the answers without the room to spare.
+    """
+    num_labels = labels.labels_per_example()
+    class_probs = found.class_posterior(independent.evidence, num_labels, independent.class_prior)
+    class_probs, counts, accuracy = _describe(
+        labels, assessment, class_probs, independent.kind_probs, independent.prior
+    )
+    bound = independent.log_evidence_bound()
+
+    def of_examples[T](value: T) -> T:
+        return jax.tree.map(lambda array: _first(array, size.num_examples), value)
+
+    def of_labelers[T](value: T) -> T:
+        return jax.tree.map(
+            lambda array: _first(array, size.num_labelers) if jnp.ndim(array) else array, value
+        )
+
+    def of_classes(prior: Array) -> Array:
+        return prior if prior.ndim == 1 else of_examples(prior)
+
+    return JointPosterior(
+        of_examples(class_probs),
+        independent.prior,
+        of_labelers(counts),
+        of_labelers(accuracy),
+        of_classes(independent.proportions),
+        learns_class_prior,
+        found,
+        model,
+        why,
+        bound,
+        independent.converged,
+        independent._replace(
+            class_probs=of_examples(independent.class_probs),
+            kind_probs=of_examples(independent.kind_probs),
+            evidence=of_examples(independent.evidence),
+            class_prior=of_classes(independent.class_prior),
+            proportions=of_classes(independent.proportions),
+            counts=of_labelers(independent.counts),
+        ),
+        PassedOn(of_labelers(passed_on.labelers), of_classes(passed_on.proportions)),
+    )
+
+
+@jax.jit
+def _describe(
+    labels: Labels,
+    assessment: Assessment,
+    class_probs: Float[Array, "num_examples num_classes"],
+    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+    prior: AbstractCohortPrior,
+) -> tuple[Array, Array, BetaPosterior]:
+    """Class posteriors with the gold, and the labelers given them: counts and accuracies."""
+    class_probs = variational.clamp(class_probs, assessment)
+    counts = prior.counts(labels, variational.latent_probs(class_probs, kind_probs))
+    return class_probs, counts, _accuracy(labels, class_probs, prior, counts)
+
+
+def _first(array: Array, size: int) -> Array:
+    """The first entries, without compiling a program for every size as slices of JAX do."""
+    return jax.device_put(np.asarray(array)[:size])
+
+
+def in_standard_size(
+    labels: Labels, assessment: Assessment, class_prior: Float[Array, "..."] | None
 ) -> tuple[Labels, Assessment, ClassPrior | None]:
     """The same tables with room to spare, so that growing ones are seldom compiled anew.
 
     The room is examples and labelers without answers, and entries that are no answers.
     """
-    num_labels = _standard_size(labels.num_labels, least=256) - labels.num_labels
-    num_examples = _standard_size(labels.num_examples, least=64) - labels.num_examples
-    padded = Labels(
-        jnp.pad(labels.example, (0, num_labels)),
-        jnp.pad(labels.labeler, (0, num_labels)),
-        jnp.pad(labels.label, (0, num_labels), constant_values=MISSING),
+    return padded(
+        labels,
+        assessment,
+        class_prior,
+        num_labels=standard_size(labels.num_labels, LEAST_LABELS),
+        num_examples=standard_size(labels.num_examples, LEAST_EXAMPLES),
+    )
+
+
+def padded(
+    labels: Labels,
+    assessment: Assessment,
+    class_prior: Float[Array, "..."] | None,
+    *,
+    num_labels: int,
+    num_examples: int,
+) -> tuple[Labels, Assessment, ClassPrior | None]:
+    """The same tables with so many entries and examples, and labelers in standard size."""
+    num_labels, num_examples = num_labels - labels.num_labels, num_examples - labels.num_examples
+    # By NumPy, which does not compile a program for every size.
+    longer = Labels(
+        jnp.asarray(np.pad(labels.example, (0, num_labels))),
+        jnp.asarray(np.pad(labels.labeler, (0, num_labels))),
+        jnp.asarray(np.pad(labels.label, (0, num_labels), constant_values=MISSING)),
         labels.num_examples + num_examples,
-        _standard_size(labels.num_labelers, least=16),
+        standard_size(labels.num_labelers, _LEAST_LABELERS),
         labels.num_classes,
     )
-    truth = jnp.pad(assessment.true_label, (0, num_examples), constant_values=MISSING)
+    truth = np.pad(assessment.true_label, (0, num_examples), constant_values=MISSING)
     if class_prior is not None and class_prior.ndim == 2:
+        room = ((0, num_examples), (0, 0))
         fill = 1.0 / labels.num_classes
-        class_prior = jnp.pad(class_prior, ((0, num_examples), (0, 0)), constant_values=fill)
-    return padded, Assessment(truth, labels.num_classes), class_prior
+        class_prior = jnp.asarray(np.pad(class_prior, room, constant_values=fill))
+    return longer, Assessment(jnp.asarray(truth), labels.num_classes), class_prior
 
 
-def _standard_size(size: int, least: int) -> int:
+def standard_size(size: int, least: int) -> int:
     """The next power of two, or three quarters of it."""
     standard = least
     while standard < size:

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import scipy.special
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.inference import dependence, variational
@@ -21,13 +20,11 @@ from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.posterior import ClassPrior, effective_share
+from gtx_bayes.posterior import ClassPrior
 
 NUM_PARTS = 4
 _PART_OF_ANSWERS = 10  # a tenth of the answers is hidden at a time
 _FEWEST_DECIDING = 30  # labels that a standard error is trusted with
-_FLOOR = float(np.finfo(np.float64).eps)
-"""Probabilities below count as this in log scores, as in the metrics."""
 
 
 class Candidate(NamedTuple):
@@ -124,8 +121,8 @@ def _gold_scores(
     """Log-probability of every hidden gold label at every rho, shape (num_gold, grid)."""
     truth = np.asarray(assessment.true_label)
     gold = np.flatnonzero(truth != MISSING)
-    answered = np.asarray(labels.labels_per_example())[gold] > 0
-    gold = gold[answered]
+    num_labels = np.asarray(labels.labels_per_example())
+    gold = gold[num_labels[gold] > 0]
     if gold.size < 2:
         return np.zeros((0, GRID.size))
     parts = scattered_parts(gold.size, min(NUM_PARTS, gold.size))
@@ -135,28 +132,15 @@ def _gold_scores(
         hidden[gold[parts == part]] = MISSING
         seen = Assessment(jnp.asarray(hidden), assessment.num_classes)
         fit = variational.fit(labels, seen, candidate.prior, candidate.class_prior)
-        every = _class_log_scores(fit, labels, gold, truth[gold])
-        scores[parts == part] = every[parts == part]
+        mine = gold[parts == part]
+        class_prior = np.asarray(fit.class_prior)
+        scores[parts == part] = dependence.class_log_scores(
+            np.asarray(fit.evidence)[mine],
+            num_labels[mine],
+            class_prior if class_prior.ndim == 1 else class_prior[mine],
+            truth[mine],
+        )
     return scores
-
-
-def _class_log_scores(
-    fit: variational.VariationalFit,
-    labels: Labels,
-    at: npt.NDArray[np.intp],
-    truth: npt.NDArray[np.integer],
-) -> npt.NDArray[np.float64]:
-    num_labels = labels.labels_per_example()[at]
-    log_prior = np.log(np.asarray(fit.class_prior, np.float64))
-    log_prior = log_prior if log_prior.ndim == 1 else log_prior[at]
-    evidence = np.asarray(fit.evidence, np.float64)[at]
-    scores = np.empty((at.size, GRID.size))
-    for g, rho in enumerate(GRID):
-        share = np.asarray(effective_share(num_labels, rho))
-        log_probs = log_prior + share[:, None] * evidence
-        log_probs = log_probs - scipy.special.logsumexp(log_probs, axis=1, keepdims=True)
-        scores[:, g] = log_probs[np.arange(at.size), truth]
-    return np.maximum(scores, np.log(_FLOOR))
 
 
 class _Hidden(NamedTuple):

@@ -87,6 +87,25 @@ class State(NamedTuple):
     prior: AbstractCohortPrior
 
 
+class Outside(NamedTuple):
+    """The examples that a table leaves out, where it holds a part of a crowd's.
+
+    Attributes:
+        counts: expected counts of the labelers on them.
+        class_total: expected number of those of each class that somebody answered.
+    """
+
+    counts: Float[Array, "num_labelers ..."]
+    class_total: Float[Array, " num_classes"]
+
+    @classmethod
+    def nothing(cls, labels: Labels, state: State) -> "Outside":
+        """What it is where the table holds all examples."""
+        probs = jax.eval_shape(latent_probs, state.class_probs, state.kind_probs)
+        counts = jax.eval_shape(state.prior.counts, labels, probs)
+        return cls(jnp.zeros(counts.shape, counts.dtype), jnp.zeros(labels.num_classes))
+
+
 def fit(
     labels: Labels,
     assessment: Assessment,
@@ -109,16 +128,44 @@ def fit(
         max_steps: the most passes over the answers.
         tolerance: stop when no probability changes by more.
     """
+    state = start(labels, assessment, prior)
+    return climb(labels, assessment, state, class_prior, max_steps=max_steps, tolerance=tolerance)
+
+
+def climb(
+    labels: Labels,
+    assessment: Assessment,
+    state: State,
+    class_prior: ClassPrior | None = None,
+    outside: Outside | None = None,
+    *,
+    max_steps: int = MAX_STEPS,
+    tolerance: float = TOLERANCE,
+) -> VariationalFit:
+    """Steps from a state until little changes, as in `fit`.
+
+    Args:
+        labels: the answers: all there are, or all those to some examples.
+        assessment: the gold.
+        state: where to start from.
+        class_prior: prior of the classes; when absent their proportions are learnt.
+        outside: the crowd's other examples, held as they are; None if there are no others. The
+            counts of the result are those of all.
+        max_steps: the most passes over the answers.
+        tolerance: stop when no probability changes by more.
+    """
     learns = class_prior is None
     if class_prior is None:
         class_prior = jnp.full(labels.num_classes, 1.0 / labels.num_classes)
+    if outside is None:
+        outside = Outside.nothing(labels, state)
     state, num_steps, change = _climb(
-        labels, assessment, prior, class_prior, learns, max_steps, tolerance
+        labels, assessment, state, class_prior, learns, outside, max_steps, tolerance
     )
-    counts, evidence, kind_probs = _describe(labels, state)
+    counts, evidence, kind_probs = _describe(labels, state, outside)
     proportions = class_prior
     if learns:
-        of_others, proportions = _proportions(labels, state.class_probs)
+        of_others, proportions = _proportions(labels, state.class_probs, outside)
         evidence = evidence + jnp.log(of_others)
     return VariationalFit(
         state.class_probs,
@@ -137,9 +184,10 @@ def fit(
 def _climb(
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractCohortPrior,
+    state: State,
     class_prior: ClassPrior,
     learns: ScalarLike,
+    outside: Outside,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
 ) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
@@ -153,10 +201,9 @@ def _climb(
         at: tuple[State, Int[Array, ""], Float[Array, ""]],
     ) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
         state, num_steps, _ = at
-        state, change = step(labels, assessment, state, class_prior, learns)
+        state, change = step(labels, assessment, state, class_prior, learns, outside)
         return state, num_steps + 1, change
 
-    state = start(labels, assessment, prior)
     far = jnp.full((), jnp.inf, state.class_probs.dtype)
     return jax.lax.while_loop(goes_on, go_on, (state, jnp.zeros((), jnp.int32), far))
 
@@ -177,6 +224,7 @@ def step(
     state: State,
     class_prior: ClassPrior,
     learns: ScalarLike,
+    outside: Outside | None = None,
 ) -> tuple[State, Float[Array, ""]]:
     """One pass over the answers: counts, prior, class posteriors; and the largest change.
 
@@ -186,14 +234,17 @@ def step(
         state: where to start from.
         class_prior: prior of the classes.
         learns: whether the proportions of the classes are learnt instead.
+        outside: the examples that are not in the table; None if there are none.
     """
+    if outside is None:
+        outside = Outside.nothing(labels, state)
     probs = latent_probs(state.class_probs, state.kind_probs)
-    counts = state.prior.counts(labels, probs)
+    counts = outside.counts + state.prior.counts(labels, probs)
     prior = state.prior.refit(counts)
     evidence, kind_probs = _sum_out_kinds(prior, prior.evidence(labels, probs, counts))
     class_prior = jax.lax.cond(
         learns,
-        lambda: _proportions(labels, state.class_probs)[0],
+        lambda: _proportions(labels, state.class_probs, outside)[0],
         lambda: jnp.broadcast_to(class_prior, state.class_probs.shape),
     )
     log_probs = jnp.log(class_prior) + evidence
@@ -203,9 +254,9 @@ def step(
 
 
 @jax.jit
-def _describe(labels: Labels, state: State) -> tuple[Array, Array, Array]:
+def _describe(labels: Labels, state: State, outside: Outside) -> tuple[Array, Array, Array]:
     probs = latent_probs(state.class_probs, state.kind_probs)
-    counts = state.prior.counts(labels, probs)
+    counts = outside.counts + state.prior.counts(labels, probs)
     evidence = state.prior.evidence(labels, probs, counts)
     return counts, *_sum_out_kinds(state.prior, evidence)
 
@@ -234,7 +285,9 @@ def _sum_out_kinds(
 
 @jax.jit
 def _proportions(
-    labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
+    labels: Labels,
+    class_probs: Float[Array, "num_examples num_classes"],
+    outside: Outside,
 ) -> tuple[Float[Array, "num_examples num_classes"], Float[Array, " num_classes"]]:
     """Posterior mean of the classes' proportions under a flat prior: of the others, and of all.
 
@@ -242,7 +295,7 @@ def _proportions(
     its class is.
     """
     own = jnp.where((labels.labels_per_example() > 0)[:, None], class_probs, 0.0)
-    total = own.sum(axis=0) + 1.0
+    total = outside.class_total + own.sum(axis=0) + 1.0
     of_others = jnp.maximum(total - own, 0.0)
     return of_others / of_others.sum(axis=1, keepdims=True), total / total.sum()
 
