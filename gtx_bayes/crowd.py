@@ -80,34 +80,17 @@ class Crowd:
         Raises:
             InputError: for anything wrong in a table, with the row and the mend.
         """
-        if duplicates not in get_args(Duplicates):
-            raise InputError(
-                f"duplicates is '{duplicates}'.", mend=f"Choose one of {get_args(Duplicates)}."
-            )
-        labels_source = labels_source or Source("labels")
-        gold_source = gold_source or Source("gold")
-        answers = read_columns(
-            labels,
-            {"example": EXAMPLE_COLUMNS, "labeler": LABELER_COLUMNS, "label": LABEL_COLUMNS},
-            columns or {},
-            labels_source,
-        )
-        truths = None
-        if gold is not None:
-            truths = read_columns(
-                gold,
-                {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS},
-                gold_columns or {},
-                gold_source,
-            )
+        check_duplicates(duplicates)
+        answers = read_answers(labels, columns, labels_source)
+        truths = None if gold is None else read_truths(gold, gold_columns, gold_source)
         notes: list[str] = []
         class_keys, class_names = _find_classes(answers["label"], truths, classes, notes)
         check_num_classes(len(class_keys))
 
-        example, example_first = _number(answers["example"].keys)
-        labeler, labeler_first = _number(answers["labeler"].keys)
+        example, example_first = number_names(answers["example"].keys)
+        labeler, labeler_first = number_names(answers["labeler"].keys)
         label = positions(class_keys, answers["label"].keys)
-        kept = _drop_duplicates(answers, example, labeler, label, duplicates, notes)
+        kept = drop_duplicates(answers, example, labeler, label, duplicates, notes)
         numbered = Labels.from_arrays(
             example[kept],
             labeler[kept],
@@ -145,7 +128,31 @@ class Crowd:
         return answers, gold
 
 
-def _number(keys: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def check_duplicates(duplicates: str) -> None:
+    """Raise `InputError` unless this says which of contradictory answers count."""
+    if duplicates not in get_args(Duplicates):
+        raise InputError(
+            f"duplicates is '{duplicates}'.", mend=f"Choose one of {get_args(Duplicates)}."
+        )
+
+
+def read_answers(
+    labels: pd.DataFrame, columns: Mapping[str, str] | None, source: Source | None
+) -> dict[str, Column]:
+    """The columns of a table of answers: "example", "labeler" and "label"."""
+    roles = {"example": EXAMPLE_COLUMNS, "labeler": LABELER_COLUMNS, "label": LABEL_COLUMNS}
+    return read_columns(labels, roles, columns or {}, source or Source("labels"))
+
+
+def read_truths(
+    gold: pd.DataFrame, columns: Mapping[str, str] | None, source: Source | None
+) -> dict[str, Column]:
+    """The columns of a table of gold: "example" and "label"."""
+    roles = {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS}
+    return read_columns(gold, roles, columns or {}, source or Source("gold"))
+
+
+def number_names(keys: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Index of every key in order of first appearance, and where each key appears first."""
     codes, uniques = pd.factorize(keys)
     first = np.full(len(uniques), len(codes), np.int64)
@@ -192,7 +199,7 @@ def _find_classes(
 
 
 def _first_values(column: Column) -> dict[str, object]:
-    _, first = _number(column.keys)
+    _, first = number_names(column.keys)
     return dict(zip(column.keys[first], column.cells[first], strict=True))
 
 
@@ -207,7 +214,7 @@ def _check_gold_classes(
         )
     if not set(gold) & set(used):
         raise InputError(
-            f"no gold label ({_some(gold)}) is ever given by a labeler ({_some(used)}).",
+            f"no gold label ({some_names(gold)}) is ever given by a labeler ({some_names(used)}).",
             where=truth.source.name,
             mend="Use the same names for the classes in both tables.",
         )
@@ -228,7 +235,7 @@ def _in_order(keys: list[str]) -> list[str]:
         return sorted(keys)
 
 
-def _drop_duplicates(
+def drop_duplicates(
     answers: dict[str, Column],
     example: npt.NDArray[np.int64],
     labeler: npt.NDArray[np.int64],
@@ -281,15 +288,15 @@ def _assess(
     unlabelled = example.keys[kept][~labelled]
     if not labelled.any():
         raise InputError(
-            f"no gold example ({_some(unlabelled)}) was labelled by anyone "
-            f"(labelled are {_some(example_keys)}).",
+            f"no gold example ({some_names(unlabelled)}) was labelled by anyone "
+            f"(labelled are {some_names(example_keys)}).",
             where=example.source.name,
             mend="Use the same names for the examples in both tables.",
         )
     if unlabelled.size:
         notes.append(
             f"{example.source.name}: {unlabelled.size} gold example(s) that nobody labelled are "
-            f"left out: {_some(unlabelled)}."
+            f"left out: {some_names(unlabelled)}."
         )
     return Assessment.from_arrays(
         index[labelled],
@@ -299,6 +306,7 @@ def _assess(
     )
 
 
-def _some(names: Any) -> str:
+def some_names(names: Any) -> str:
+    """The first of the names, for a message."""
     shown = [f"'{name}'" for name in list(names)[:3]]
     return ", ".join(shown) + (", ..." if len(names) > 3 else "")

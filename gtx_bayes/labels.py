@@ -129,6 +129,27 @@ class Labels:
             label=self.label[kept],
         )
 
+    def of_examples(self, at: npt.NDArray[np.integer]) -> "Labels":
+        """All answers to some examples, which are numbered in the order given.
+
+        Takes time in proportion to these answers. An index past the last example stands for one
+        without answers.
+        """
+        example = np.asarray(self.example)
+        at = at.astype(example.dtype)  # else every example would be converted
+        first = np.searchsorted(example, at, side="left")
+        count = np.searchsorted(example, at, side="right") - first
+        to_place = first - (np.cumsum(count) - count)
+        kept = np.arange(count.sum()) + np.repeat(to_place, count)
+        return dataclasses.replace(
+            self,
+            # jnp.asarray would compile a program for every size.
+            example=jax.device_put(np.repeat(np.arange(at.size, dtype=np.int32), count)),
+            labeler=jax.device_put(np.asarray(self.labeler)[kept]),
+            label=jax.device_put(np.asarray(self.label)[kept]),
+            num_examples=at.size,
+        )
+
     def dense(self) -> Int[Array, "num_labelers num_examples"]:
         """The labeler-major table of answers, `MISSING` where a labeler did not answer.
 

@@ -1,0 +1,259 @@
+"""More answers and gold for a crowd there is: matched to it by name, checked once."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gtx_bayes.columns import Column, Names, Source, distinct_examples, numbered_classes
+from gtx_bayes.crowd import (
+    Crowd,
+    Duplicates,
+    check_duplicates,
+    drop_duplicates,
+    number_names,
+    read_answers,
+    read_truths,
+    some_names,
+)
+from gtx_bayes.errors import InputError
+from gtx_bayes.labels import MISSING, Assessment, Labels
+
+Indices = npt.NDArray[np.int64]
+
+
+class Growth(NamedTuple):
+    """A crowd with more answers or gold than before.
+
+    Attributes:
+        crowd: the whole crowd; what was there keeps its index, what is new follows. Its notes are
+            those on the new tables.
+        changed: examples whose answers are not those they were, in ascending order.
+        new_gold: examples that are gold and were not, likewise.
+        num_new_labels: how many answers came in.
+    """
+
+    crowd: Crowd
+    changed: Indices
+    new_gold: Indices
+    num_new_labels: int
+
+
+class _Answers(NamedTuple):
+    """Answers by index, one entry each."""
+
+    example: Indices
+    labeler: Indices
+    label: Indices
+
+    def entries(self, kept: npt.NDArray[np.generic]) -> "_Answers":
+        """Some of them, by position or by a mask."""
+        return _Answers(self.example[kept], self.labeler[kept], self.label[kept])
+
+    def pair(self, num_labelers: int) -> Indices:
+        """A number for each pair of example and labeler."""
+        return self.example * num_labelers + self.labeler
+
+
+def grow_crowd(
+    crowd: Crowd,
+    labels: pd.DataFrame | None = None,
+    gold: pd.DataFrame | None = None,
+    *,
+    duplicates: Duplicates = "error",
+    columns: Mapping[str, str] | None = None,
+    gold_columns: Mapping[str, str] | None = None,
+    labels_source: Source | None = None,
+    gold_source: Source | None = None,
+) -> Growth:
+    """Add what tables hold that the crowd does not.
+
+    Tables may repeat what the crowd has: the whole of a growing export does as well as its new
+    rows. Answers that are there already, of the same labeler to the same example, are skipped.
+
+    Args:
+        crowd: what there is.
+        labels: one row per answer, as in `Crowd.from_frames`; none when absent.
+        gold: one row per gold example, likewise.
+        duplicates: what to do where a labeler answered one example differently, in the table or
+            in the crowd: refuse, keep the first (the crowd's) or the last (the table's), or let
+            all count.
+        columns: column of `labels` for "example", "labeler" or "label", where no alias fits.
+        gold_columns: column of `gold` for "example" or "label", likewise.
+        labels_source: where `labels` comes from, for messages.
+        gold_source: where `gold` comes from, for messages.
+
+    Raises:
+        InputError: for anything wrong in a table, a class that the crowd does not have, and gold
+            that contradicts the crowd's.
+    """
+    check_duplicates(duplicates)
+    notes: list[str] = []
+    grown, changed, num_new = crowd, np.zeros(0, np.int64), 0
+    if labels is not None:
+        answers = read_answers(labels, columns, labels_source)
+        grown, changed, num_new = _with_answers(crowd, answers, duplicates, notes)
+    assessment = _extended(crowd.assessment, grown.labels.num_examples)
+    new_gold = np.zeros(0, np.int64)
+    if gold is not None:
+        truths = read_truths(gold, gold_columns, gold_source)
+        assessment, new_gold = _with_gold(grown, assessment, truths, notes)
+    grown = dataclasses.replace(grown, assessment=assessment, notes=tuple(notes))
+    return Growth(grown, changed, new_gold, num_new)
+
+
+def _with_answers(
+    crowd: Crowd, columns: dict[str, Column], duplicates: Duplicates, notes: list[str]
+) -> tuple[Crowd, Indices, int]:
+    """The crowd with the answers it lacks, the examples they change, and how many they are."""
+    example, example_names = _indexed(crowd.example_names, columns["example"])
+    labeler, labeler_names = _indexed(crowd.labeler_names, columns["labeler"])
+    label = _class_index(crowd, columns["label"])
+    kept = drop_duplicates(columns, example, labeler, label, duplicates, notes)
+    table = _Answers(example[kept], labeler[kept], label[kept])
+    before = crowd.labels
+    old = [np.asarray(part) for part in (before.example, before.labeler, before.label)]
+    is_mentioned = np.zeros(len(example_names), bool)
+    is_mentioned[table.example] = True
+    rows = np.flatnonzero(is_mentioned[old[0]])
+    mentioned = _Answers(*(part[rows].astype(np.int64) for part in old))
+    is_new, is_replaced = _compare(
+        columns, kept, table, mentioned, crowd, len(labeler_names), duplicates, notes
+    )
+    new, gone = table.entries(is_new), rows[is_replaced]
+    changed = np.union1d(new.example, mentioned.example[is_replaced])
+    new = new.entries(np.argsort(new.example, kind="stable"))
+    left = [np.delete(part, gone) if gone.size else part for part in old]
+    at = np.searchsorted(left[0], new.example.astype(left[0].dtype), side="right")
+    all_examples, all_labelers, all_labels = (
+        jax.device_put(np.insert(part, at, more.astype(part.dtype)))
+        for part, more in zip(left, new, strict=True)
+    )
+    labels = Labels(
+        all_examples,
+        all_labelers,
+        all_labels,
+        num_examples=len(example_names),
+        num_labelers=len(labeler_names),
+        num_classes=before.num_classes,
+    )
+    grown = dataclasses.replace(
+        crowd, labels=labels, example_names=example_names, labeler_names=labeler_names
+    )
+    return grown, changed, new.example.size
+
+
+def _indexed(names: Names, column: Column) -> tuple[Indices, Names]:
+    """Index of each cell among the names, and the names with the column's new ones after them."""
+    codes, first = number_names(column.keys)
+    found = _find(names, column.keys[first])
+    is_new = found < 0
+    found[is_new] = len(names) + np.arange(is_new.sum())
+    return found[codes], np.concatenate([names, column.cells[first[is_new]]])
+
+
+def _find(names: Names, keys: Names) -> Indices:
+    """Index of each key among the names, -1 where it is not there; no key twice."""
+    wanted = {key: at for at, key in enumerate(keys)}
+    found = np.full(len(keys), -1, np.int64)
+    for index, name in enumerate(names):
+        at = wanted.get(str(name))
+        if at is not None:
+            found[at] = index
+    return found
+
+
+def _class_index(crowd: Crowd, column: Column) -> npt.NDArray[np.int64]:
+    keys = [str(name) for name in crowd.class_names]
+    index, unknown = numbered_classes(column, keys)
+    if unknown:
+        raise InputError(
+            f"label '{unknown[0]}' is none of the classes {keys} of the fit.",
+            where=column.first(unknown[0]),
+            mend="Mend the label, or fit all answers anew: a fit cannot grow by a class.",
+        )
+    return index.astype(np.int64)
+
+
+def _compare(
+    columns: dict[str, Column],
+    kept: npt.NDArray[np.intp],
+    table: _Answers,
+    old: _Answers,
+    crowd: Crowd,
+    num_labelers: int,
+    duplicates: Duplicates,
+    notes: list[str],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which answers of the table are new, and which of the old ones they replace."""
+    num_classes = crowd.labels.num_classes
+    pair, old_pair = table.pair(num_labelers), old.pair(num_labelers)
+    triple, old_triple = pair * num_classes + table.label, old_pair * num_classes + old.label
+    # With repeats that all count, the third of a kind is new where the crowd has two.
+    distinct, times = np.unique(old_triple, return_counts=True)
+    at = np.searchsorted(distinct, triple)
+    has = np.append(times, 0)[np.where(np.append(distinct, -1)[at] == triple, at, times.size)]
+    is_there = pd.Series(triple).groupby(triple).cumcount().to_numpy() < has
+    if is_there.any():
+        notes.append(f"{is_there.sum()} answers that the fit has already are skipped.")
+    contradicts = ~is_there & np.isin(pair, old_pair)
+    if duplicates == "all" or not contradicts.any():
+        return ~is_there, np.zeros(old_pair.size, bool)
+    number = f"{len(np.unique(pair[contradicts]))} pair(s) of labeler and example"
+    if duplicates == "first":
+        notes.append(f"New answers contradict the fit's in {number}; the fit's count.")
+        return ~is_there & ~contradicts, np.zeros(old_pair.size, bool)
+    if duplicates == "last":
+        notes.append(f"New answers contradict the fit's in {number}; the new ones count.")
+        return ~is_there, np.isin(old_pair, pair[contradicts])
+    row = int(np.flatnonzero(contradicts)[0])
+    there = int(old.label[old_pair == pair[row]][0])
+    place = int(kept[row])
+    raise InputError(
+        f"'{columns['labeler'].keys[place]}' answers '{columns['example'].keys[place]}' with "
+        f"'{columns['label'].keys[place]}' here and with '{crowd.class_names[there]}' in the fit.",
+        where=columns["label"].source.row(place),
+        mend=f"Say which count ({number}): --duplicates first, last or all.",
+    )
+
+
+def _extended(assessment: Assessment, num_examples: int) -> Assessment:
+    known = np.asarray(assessment.true_label)
+    room = num_examples - known.size
+    return Assessment(
+        jax.device_put(np.pad(known, (0, room), constant_values=MISSING)), assessment.num_classes
+    )
+
+
+def _with_gold(
+    crowd: Crowd, assessment: Assessment, columns: dict[str, Column], notes: list[str]
+) -> tuple[Assessment, Indices]:
+    """The gold with that of a table, and which examples it is new for."""
+    example, truth = columns["example"], columns["label"]
+    kept = distinct_examples(example, truth)
+    label = _class_index(crowd, truth)[kept]
+    index = _find(crowd.example_names, example.keys[kept])
+    unlabelled = example.keys[kept][index < 0]
+    if unlabelled.size:
+        notes.append(
+            f"{example.source.name}: {unlabelled.size} gold example(s) that nobody labelled are "
+            f"left out: {some_names(unlabelled)}."
+        )
+    kept, label, index = kept[index >= 0], label[index >= 0], index[index >= 0]
+    known = np.array(assessment.true_label)
+    contradicts = np.flatnonzero((known[index] != MISSING) & (known[index] != label))
+    if contradicts.size:
+        at = int(contradicts[0])
+        raise InputError(
+            f"example '{example.keys[kept[at]]}' is '{truth.keys[kept[at]]}' here and was "
+            f"'{crowd.class_names[known[index[at]]]}' in the fit.",
+            where=example.source.row(int(kept[at])),
+            mend="Mend the row, or fit all answers anew: a fit cannot unlearn gold.",
+        )
+    new_gold = index[known[index] == MISSING]
+    known[index] = label
+    return Assessment(jax.device_put(known), assessment.num_classes), np.sort(new_gold)
