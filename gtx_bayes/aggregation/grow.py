@@ -1,0 +1,120 @@
+"""A result that grows: new answers and gold added to a fit, at a cost that grows with them."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from gtx_bayes.aggregation import gtx_bayes
+from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.columns import Source
+from gtx_bayes.crowd import Duplicates
+from gtx_bayes.errors import InputError
+from gtx_bayes.growth import grow_crowd
+from gtx_bayes.inference import incremental
+from gtx_bayes.inference.joint import JointPosterior
+
+
+class Grown(NamedTuple):
+    """A result that has grown, and by what.
+
+    Attributes:
+        result: the result for the whole crowd.
+        num_new_labels: answers that came in.
+        num_new_examples: examples that had no answer before.
+        num_new_labelers: labelers who had given none.
+        num_new_gold: examples that are gold and were not.
+        num_recomputed: class posteriors that were computed for it, repeats included.
+    """
+
+    result: Aggregation
+    num_new_labels: int
+    num_new_examples: int
+    num_new_labelers: int
+    num_new_gold: int
+    num_recomputed: int
+
+
+def grow(
+    result: Aggregation,
+    labels: pd.DataFrame | None = None,
+    gold: pd.DataFrame | None = None,
+    *,
+    duplicates: Duplicates = "error",
+    columns: Mapping[str, str] | None = None,
+    gold_columns: Mapping[str, str] | None = None,
+    labels_source: Source | None = None,
+    gold_source: Source | None = None,
+) -> Grown:
+    """Learn from new answers and new gold what a fit of "gtx-bayes" does not know yet.
+
+    The labeler model, and whether the classes' proportions are learnt, stay as they were chosen;
+    rho learns from the new gold alone. Fit anew to choose again. See `inference.incremental`.
+
+    Args:
+        result: the fit so far, which stays as it is.
+        labels: one row per answer. May repeat what the fit knows, which is skipped: pass the new
+            rows, or the whole table each time.
+        gold: one row per gold example, likewise.
+        duplicates: see `growth.grow_crowd`, as for the other arguments.
+        columns: columns of `labels` by role, where no alias fits.
+        gold_columns: columns of `gold` by role.
+        labels_source: where `labels` comes from, for messages.
+        gold_source: where `gold` comes from, for messages.
+
+    Raises:
+        InputError: for a result of another method, for anything wrong in a table, for classes
+            that the fit does not have, for gold that contradicts its gold, and for new examples
+            where the class prior was given example by example.
+    """
+    found = joint_of(result)
+    crowd = result.crowd
+    growth = grow_crowd(
+        crowd,
+        labels,
+        gold,
+        duplicates=duplicates,
+        columns=columns,
+        gold_columns=gold_columns,
+        labels_source=labels_source,
+        gold_source=gold_source,
+    )
+    grown = growth.crowd
+    num_new_examples = grown.labels.num_examples - crowd.labels.num_examples
+    if found.independent.class_prior.ndim == 2 and num_new_examples:
+        raise InputError(
+            "the class prior was given example by example, and new examples have none.",
+            mend="Fit all answers anew, with a prior for each example.",
+        )
+    update = incremental.update(
+        found, crowd.labels, grown.labels, grown.assessment, growth.changed, growth.new_gold
+    )
+    fit = gtx_bayes.report(update.joint, grown.labels, grown.assessment)
+    if found.why:
+        note = "The model is the one chosen when the fit was fresh; fit anew to choose again."
+        fit = fit._replace(notes=(*fit.notes, note))
+    whole = Aggregation(
+        result.method, grown, fit, update.joint.class_probs, update.joint.class_prior
+    )
+    return Grown(
+        whole,
+        growth.num_new_labels,
+        num_new_examples,
+        grown.labels.num_labelers - crowd.labels.num_labelers,
+        growth.new_gold.size,
+        update.num_recomputed,
+    )
+
+
+def joint_of(result: Aggregation) -> JointPosterior:
+    """The joint posterior of a result.
+
+    Raises:
+        InputError: for a method that has none.
+    """
+    if result.fit.joint is None:
+        raise InputError(
+            f"a result of {result.method} cannot grow.",
+            mend=f"Use {gtx_bayes.NAME}; other methods are quick to apply anew.",
+        )
+    return result.fit.joint

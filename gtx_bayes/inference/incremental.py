@@ -1,0 +1,429 @@
+r"""A fit that grows: new answers and new gold are learnt where they matter, and the rest is held.
+
+The steps are those of `variational`, by blocks of examples. A block is solved with the class
+posteriors of all other examples held, whose part of the labelers' expected counts stays,
+
+.. math::
+    \bar n_j = \bar n_j^{\text{before}} - \sum_{i \in B} \bar n_{ij}^{\text{before}}
+        + \sum_{i \in B} \bar n_{ij}.
+
+The first block holds the examples with new answers or new gold. The labelers who moved by it pass
+the news on: the next block holds the examples that they answered, and so on until nobody moved. A
+labeler's movement is counted from the parameters that all of these examples were last computed
+with, not from the last update, so that many small updates do not add up to a large error unseen.
+On the scale :math:`2 \sqrt{\theta}`, where the sampling error of a probability :math:`\theta` is
+the same everywhere, no parameter stays off by more than twice the tolerance.
+
+Gold is scored before it is learnt from, and its score multiplies the density of rho (the
+prequential likelihood of Dawid, 1984). The labeler model stays the one that was chosen, and what
+the answers say of rho is what they said then.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Bool, Float
+
+from gtx_bayes.inference import dependence, joint, variational
+from gtx_bayes.inference.joint import (
+    LEAST_EXAMPLES,
+    LEAST_LABELS,
+    JointPosterior,
+    PassedOn,
+    in_standard_size,
+    padded,
+    standard_size,
+)
+from gtx_bayes.inference.priors import AbstractCohortPrior
+from gtx_bayes.inference.variational import Outside, State, VariationalFit
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.posterior import AnyModel, ClassPrior
+
+TOLERANCE = 0.01
+"""How far a labeler may move, on the scale of twice the root of a probability, unnoticed."""
+
+MAX_ROUNDS = 30
+_GROWTH = 4  # from one size of blocks to the next
+
+Indices = npt.NDArray[np.integer]
+
+
+class Update(NamedTuple):
+    """A fit that has grown.
+
+    Attributes:
+        joint: the fit.
+        num_recomputed: how many class posteriors were computed for it, an example counting as
+            often as it was in a block.
+    """
+
+    joint: JointPosterior
+    num_recomputed: int
+
+
+class _Whole(NamedTuple):
+    """The fit of the whole crowd between two blocks, in standard size, on the host.
+
+    Attributes:
+        class_probs: class posterior of each example.
+        kind_probs: probability of each kind of example given each class.
+        evidence: log-probability of each example's answers under each class.
+        num_labels: number of each example's answers that the above know of.
+        class_total: expected number of answered examples of each class.
+        counts: expected counts of the labelers.
+        prior: the labelers' prior.
+        num_steps: passes made so far.
+        converged: whether every block came to rest.
+    """
+
+    class_probs: npt.NDArray[np.floating]
+    kind_probs: npt.NDArray[np.floating]
+    evidence: npt.NDArray[np.floating]
+    num_labels: npt.NDArray[np.integer]
+    class_total: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.floating]
+    prior: AbstractCohortPrior
+    num_steps: int
+    converged: bool
+
+
+class _Classes(NamedTuple):
+    """What is believed of the classes.
+
+    Attributes:
+        prior: prior of each class, or of each class of each example; uniform where it is learnt.
+        is_learnt: whether proportions are learnt.
+    """
+
+    prior: ClassPrior
+    is_learnt: bool
+
+    def of_examples(self, at: Indices) -> ClassPrior | None:
+        """The prior of a block; None where it is learnt."""
+        if self.is_learnt:
+            return None
+        return self.prior if self.prior.ndim == 1 else jax.device_put(np.asarray(self.prior)[at])
+
+    def proportions(self, whole: _Whole) -> ClassPrior:
+        """The prior given, or the proportions learnt."""
+        if not self.is_learnt:
+            return self.prior
+        total = whole.class_total + 1.0
+        return jnp.asarray(total / total.sum(), float)
+
+
+def update(
+    old: JointPosterior,
+    before: Labels,
+    labels: Labels,
+    assessment: Assessment,
+    changed: Indices,
+    new_gold: Indices,
+    *,
+    tolerance: float = TOLERANCE,
+) -> Update:
+    """Learn from new answers and new gold.
+
+    Args:
+        old: the fit so far.
+        before: the answers it was made from.
+        labels: all answers now. Examples and labelers keep their indices, new ones follow.
+        assessment: all gold now.
+        changed: examples whose answers are not those they were, in ascending order.
+        new_gold: examples that are gold and were not, likewise.
+        tolerance: how far a labeler may move before the examples it answered are computed anew.
+
+    Raises:
+        ValueError: if there are new examples, and the prior of the classes was given example by
+            example.
+    """
+    given = old.independent.class_prior
+    if given.ndim == 2 and labels.num_examples > before.num_examples:
+        raise ValueError("new examples have no class prior, which was given example by example")
+    in_size, gold, class_prior = in_standard_size(labels, assessment, given)
+    assert class_prior is not None
+    classes = _Classes(class_prior, old.learns_class_prior)
+    whole = _with_room(old, before, in_size)
+    passed_on = PassedOn(
+        _rows_replaced(_labelers(whole), old.passed_on.labelers), old.passed_on.proportions
+    )
+
+    known = np.asarray(gold.true_label)
+    seen = known.copy()
+    seen[new_gold] = MISSING
+    whole = _solve(whole, classes, before, labels, seen, changed)
+    num_recomputed = changed.size
+    found, block = old.dependence, changed
+    if new_gold.size:
+        if found.is_learnt:
+            found = found.with_gold(_log_score(whole, classes, known, new_gold))
+        block = np.union1d(changed, new_gold)
+        whole = _solve(whole, classes, labels, labels, known, block)
+        num_recomputed += block.size
+
+    for _ in range(MAX_ROUNDS):
+        now = PassedOn(_labelers(whole), classes.proportions(whole))
+        stale, passed_on = _pass_on(labels, passed_on, now, tolerance)
+        block = np.setdiff1d(stale, block, assume_unique=True)
+        if not block.size:
+            break
+        whole = _solve(whole, classes, labels, labels, known, block)
+        num_recomputed += block.size
+    else:
+        whole = whole._replace(converged=False)
+    joint_now = joint.report(
+        in_size,
+        gold,
+        _as_fit(whole, classes, labels.num_examples),
+        passed_on,
+        found,
+        model=old.model,
+        why=old.why,
+        learns_class_prior=old.learns_class_prior,
+        size=labels,
+    )
+    return Update(joint_now, num_recomputed)
+
+
+def _with_room(old: JointPosterior, before: Labels, in_size: Labels) -> _Whole:
+    """The fit so far, in the size to come."""
+    fit = old.independent
+    examples = in_size.num_examples - before.num_examples
+    labelers = in_size.num_labelers - before.num_labelers
+    kinds = np.pad(fit.kind_probs, ((0, examples), (0, 0), (0, 0)))
+    kinds[before.num_examples :, :, 0] = 1.0
+    counts = np.asarray(fit.counts)
+    num_labels = np.bincount(
+        np.asarray(before.example)[np.asarray(before.label) != MISSING],
+        minlength=in_size.num_examples,
+    )
+    return _Whole(
+        np.pad(fit.class_probs, ((0, examples), (0, 0)), constant_values=1.0 / in_size.num_classes),
+        kinds,
+        np.pad(fit.evidence, ((0, examples), (0, 0))),
+        num_labels,
+        _total(np.asarray(fit.class_probs), num_labels[: before.num_examples]),
+        np.pad(counts, ((0, labelers), *((0, 0) for _ in counts.shape[1:]))),
+        fit.prior,
+        fit.num_steps,
+        fit.converged,
+    )
+
+
+def _solve(
+    whole: _Whole,
+    classes: _Classes,
+    before: Labels,
+    labels: Labels,
+    known: npt.NDArray[np.integer],
+    block: Indices,
+) -> _Whole:
+    """Class posteriors of some examples, all others held.
+
+    Args:
+        whole: the fit so far.
+        classes: what is believed of the classes.
+        before: the answers that `whole` knows of.
+        labels: the answers now.
+        known: true label of each example, `MISSING` where it is not known.
+        block: the examples.
+    """
+    if not block.size:
+        return whole
+    num_labelers = whole.counts.shape[0]
+    gold = Assessment(jax.device_put(known[block]), labels.num_classes)
+    was, now = (_of_block(table, block, num_labelers) for table in (before, labels))
+    most = (standard_size(labels.num_labels, LEAST_LABELS), whole.class_probs.shape[0])
+    num_labels, num_examples = _block_size(max(was.num_labels, now.num_labels), block.size, most)
+    was, _, _ = padded(was, gold, None, num_labels=num_labels, num_examples=num_examples)
+    now, gold, class_prior = padded(
+        now, gold, classes.of_examples(block), num_labels=num_labels, num_examples=num_examples
+    )
+    room = now.num_examples - block.size
+    class_probs = jnp.asarray(np.pad(whole.class_probs[block], ((0, room), (0, 0))))
+    kind_probs = jnp.asarray(np.pad(whole.kind_probs[block], ((0, room), (0, 0), (0, 0))))
+    own = np.asarray(_counts(whole.prior, was, class_probs, kind_probs))
+    is_answered = whole.num_labels[block] > 0
+    others_total = whole.class_total - _total(whole.class_probs[block], whole.num_labels[block])
+    outside = Outside(
+        jnp.asarray(np.maximum(whole.counts - own, 0.0)),  # zero but for rounding, if all are own
+        jnp.asarray(np.maximum(others_total, 0.0), float),
+    )
+    start = _start(
+        now, gold, whole.prior, class_probs, kind_probs, jnp.asarray(np.pad(is_answered, (0, room)))
+    )
+    fit = variational.climb(now, gold, start, class_prior, outside)
+
+    num_labels_now = now.labels_per_example()
+    own_probs = np.asarray(fit.class_probs)[: block.size]
+
+    def put[T: np.generic](old: npt.NDArray[T], new: Array) -> npt.NDArray[T]:
+        renewed = old.copy()
+        renewed[block] = np.asarray(new)[: block.size]
+        return renewed
+
+    return _Whole(
+        put(whole.class_probs, fit.class_probs),
+        put(whole.kind_probs, fit.kind_probs),
+        put(whole.evidence, fit.evidence),
+        put(whole.num_labels, num_labels_now),
+        others_total + _total(own_probs, np.asarray(num_labels_now)[: block.size]),
+        np.asarray(fit.counts),
+        fit.prior,
+        whole.num_steps + fit.num_steps,
+        whole.converged and fit.converged,
+    )
+
+
+def _total(
+    class_probs: npt.NDArray[np.floating], num_labels: npt.NDArray[np.integer]
+) -> npt.NDArray[np.float64]:
+    """Expected number of answered examples of each class."""
+    is_answered = (num_labels > 0).astype(class_probs.dtype)
+    return np.asarray(is_answered @ class_probs, np.float64)
+
+
+def _of_block(labels: Labels, block: Indices, num_labelers: int) -> Labels:
+    return dataclasses.replace(labels.of_examples(block), num_labelers=num_labelers)
+
+
+def _block_size(num_labels: int, num_examples: int, most: tuple[int, int]) -> tuple[int, int]:
+    """Numbers of answers and examples that a block is padded to, of few, compiled for once.
+
+    Args:
+        num_labels: how many answers it has.
+        num_examples: how many examples.
+        most: the numbers that the whole crowd is padded to.
+    """
+    times = 1
+    while num_labels > times * LEAST_LABELS or num_examples > times * LEAST_EXAMPLES:
+        times *= _GROWTH
+    return min(times * LEAST_LABELS, most[0]), min(times * LEAST_EXAMPLES, most[1])
+
+
+@jax.jit
+def _counts(
+    prior: AbstractCohortPrior,
+    labels: Labels,
+    class_probs: Float[Array, "num_examples num_classes"],
+    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+) -> Float[Array, "num_labelers ..."]:
+    return prior.counts(labels, variational.latent_probs(class_probs, kind_probs))
+
+
+@jax.jit
+def _start(
+    labels: Labels,
+    assessment: Assessment,
+    prior: AbstractCohortPrior,
+    class_probs: Float[Array, "num_examples num_classes"],
+    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+    is_answered: Bool[Array, " num_examples"],
+) -> State:
+    """Where the fit stands; for examples that are new to it the votes."""
+    by_votes = variational.start(labels, assessment, prior)
+    class_probs = jnp.where(is_answered[:, None], class_probs, by_votes.class_probs)
+    kind_probs = jnp.where(is_answered[:, None, None], kind_probs, by_votes.kind_probs)
+    return State(variational.clamp(class_probs, assessment), kind_probs, prior)
+
+
+def _log_score(
+    whole: _Whole, classes: _Classes, known: npt.NDArray[np.integer], gold: Indices
+) -> npt.NDArray[np.float64]:
+    """Log-probability of gold that the fit has not seen, at every rho."""
+    gold = gold[whole.num_labels[gold] > 0]
+    prior = np.asarray(classes.prior)
+    scores = dependence.class_log_scores(
+        whole.evidence[gold],
+        whole.num_labels[gold],
+        prior if prior.ndim == 1 else prior[gold],
+        known[gold],
+    )
+    return np.asarray(scores.sum(axis=0))
+
+
+def _labelers(whole: _Whole) -> AnyModel:
+    return _posterior_mean(whole.prior, jnp.asarray(whole.counts))
+
+
+@jax.jit
+def _posterior_mean(
+    prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
+) -> AnyModel:
+    return prior.posterior_mean(counts)
+
+
+def _pass_on(
+    labels: Labels, then: PassedOn, now: PassedOn, tolerance: float
+) -> tuple[Indices, PassedOn]:
+    """The examples that have to hear of a movement, and what all examples know once they have.
+
+    Where something moved that all examples share, the classes' proportions or the share of hard
+    examples, all have to.
+    """
+    movements = [
+        _movement(*pair)
+        for pair in zip(jax.tree.leaves(now.labelers), jax.tree.leaves(then.labelers), strict=True)
+    ]
+    shared = [found for found in movements if found.ndim == 0]
+    if now.proportions.ndim == 1:
+        shared.append(_movement(now.proportions, then.proportions))
+    if any(found.max() > tolerance for found in shared):
+        return np.arange(labels.num_examples), now
+    by_labeler = [
+        found.reshape(found.shape[0], -1).max(axis=1) for found in movements if found.ndim
+    ]
+    moved = np.max(by_labeler, axis=0) > tolerance
+    is_told = moved[np.asarray(labels.labeler)] & (np.asarray(labels.label) != MISSING)
+    stale = np.zeros(labels.num_examples, bool)
+    stale[np.asarray(labels.example)[is_told]] = True
+
+    def known(new: Array, old: Array) -> Array:
+        if not new.ndim:
+            return old
+        is_row = moved.reshape(-1, *(1 for _ in new.shape[1:]))
+        return jnp.asarray(np.where(is_row, new, old))
+
+    labelers = jax.tree.map(known, now.labelers, then.labelers)
+    return np.flatnonzero(stale), PassedOn(labelers, then.proportions)
+
+
+def _movement(new: Array, old: Array) -> npt.NDArray[np.float64]:
+    r"""Distance of probabilities on the scale :math:`2 \sqrt{\theta}`, or of their complements."""
+    to, start = np.asarray(new, np.float64), np.asarray(old, np.float64)
+    of_probs = np.abs(np.sqrt(to) - np.sqrt(start))
+    of_complements = np.abs(np.sqrt(1.0 - to) - np.sqrt(1.0 - start))
+    return np.asarray(2.0 * np.maximum(of_probs, of_complements))
+
+
+def _rows_replaced(model: AnyModel, first: AnyModel) -> AnyModel:
+    """The model, with the first labelers as they are in another."""
+
+    def replace(rows: Array, first: Array) -> Array:
+        if not rows.ndim:
+            return first
+        return jnp.asarray(np.concatenate([first, np.asarray(rows)[first.shape[0] :]]))
+
+    return jax.tree.map(replace, model, first)
+
+
+def _as_fit(whole: _Whole, classes: _Classes, num_examples: int) -> VariationalFit:
+    proportions = classes.proportions(whole)
+    class_probs = whole.class_probs.copy()
+    if proportions.ndim == 1:  # the room to spare is examples without answers
+        class_probs[num_examples:] = proportions
+    return VariationalFit(
+        jnp.asarray(class_probs),
+        jnp.asarray(whole.kind_probs),
+        jnp.asarray(whole.evidence),
+        classes.prior,
+        proportions,
+        jnp.asarray(whole.counts),
+        whole.prior,
+        whole.num_steps,
+        whole.converged,
+    )
