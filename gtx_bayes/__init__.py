@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from gtx_bayes.aggregation.aggregate import METHODS as METHODS
     from gtx_bayes.aggregation.aggregate import Aggregation as Aggregation
     from gtx_bayes.aggregation.aggregate import aggregate as aggregate
+    from gtx_bayes.aggregation.grow import grow as grow
     from gtx_bayes.aggregation.gtx import Gtx as Gtx
     from gtx_bayes.aggregation.majority_vote import MajorityVote as MajorityVote
     from gtx_bayes.aggregation.soft_vote import SoftVote as SoftVote
+    from gtx_bayes.aggregation.state import read_state as read_state
+    from gtx_bayes.aggregation.state import write_state as write_state
     from gtx_bayes.aggregation.weighted_majority_vote import (
         WeightedMajorityVote as WeightedMajorityVote,
     )
@@ -69,15 +72,18 @@ _HOME = {
     "evaluate": "evaluation",
     "gather_evidence": "posterior",
     "gold_counts": "inference.gold_counts",
+    "grow": "aggregation.grow",
     "hard_label": "decisions",
     "match_truth": "evaluation",
     "next_labels": "collection.next_labels",
     "no_evidence": "posterior",
     "read_crowd": "io.readers",
+    "read_state": "aggregation.state",
     "simulate_crowd": "simulation",
     "simulate_queue": "simulation",
     "uncertainty": "decisions",
     "update": "posterior",
+    "write_state": "aggregation.state",
 }
 
 __all__ = list(_HOME)

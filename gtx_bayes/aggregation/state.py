@@ -1,0 +1,297 @@
+"""A result of "gtx-bayes" as one file, to be read and continued in another process."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array
+
+from gtx_bayes.aggregation import gtx_bayes
+from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.grow import joint_of
+from gtx_bayes.columns import Names, as_names
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.dependence import GRID, Dependence
+from gtx_bayes.inference.joint import JointPosterior, PassedOn
+from gtx_bayes.inference.priors import PRIORS
+from gtx_bayes.inference.variational import VariationalFit
+from gtx_bayes.io.archives import Archive, read_archive, write_archive
+from gtx_bayes.labels import Assessment, Labels
+
+KIND = "state of a gtx-bayes fit"
+VERSION = 1
+
+_SUM_TOLERANCE = 1e-3  # by how much probabilities may miss one: float32 has six digits
+_PROBS = (
+    "class_probs",
+    "class_prior",
+    "dependence.probs",
+    "independent.class_probs",
+    "independent.kind_probs",
+    "independent.class_prior",
+    "independent.proportions",
+    "passed_on.proportions",
+)
+
+
+def write_state(result: Aggregation, path: str | Path) -> None:
+    """Write a result, with all that is needed to continue it; the file appears whole or not.
+
+    Names of examples, labelers and classes that are neither text nor numbers are kept as text.
+
+    Args:
+        result: a result of "gtx-bayes".
+        path: where to; the format is NumPy's npz whatever the name.
+
+    Raises:
+        InputError: for a result of another method, or if there is no writing there.
+    """
+    crowd, leaves = result.crowd, _leaves(joint_of(result))
+    is_gold = np.flatnonzero(np.asarray(crowd.assessment.is_gold))
+    arrays = {
+        "labels.example": crowd.labels.example,
+        "labels.labeler": crowd.labels.labeler,
+        "labels.label": crowd.labels.label,
+        "gold.example": is_gold,
+        "gold.label": np.asarray(crowd.assessment.true_label)[is_gold],
+        **{name: leaf for name, leaf in leaves.items() if hasattr(leaf, "shape")},
+    }
+    record = {
+        "examples": _plain_names(crowd.example_names),
+        "labelers": _plain_names(crowd.labeler_names),
+        "classes": _plain_names(crowd.class_names),
+        "notes": crowd.notes,
+        "fit_notes": result.fit.notes,
+        "values": {name: leaf for name, leaf in leaves.items() if not hasattr(leaf, "shape")},
+    }
+    write_archive(
+        path, KIND, VERSION, record, {name: np.asarray(array) for name, array in arrays.items()}
+    )
+
+
+def read_state(path: str | Path) -> Aggregation:
+    """Read a result that `write_state` wrote.
+
+    Raises:
+        InputError: if the file is absent, damaged, of another kind or version, or if what it
+            holds does not fit together.
+    """
+    archive = read_archive(path, KIND, VERSION)
+    try:
+        crowd = _crowd(archive)
+        joint = _joint(archive, crowd.labels)
+        notes = archive.record["fit_notes"]
+    except InputError as error:
+        raise _damaged(path, error.what) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path, f"something is missing or of another type, {error}.") from error
+    fit = gtx_bayes.report(joint, crowd.labels, crowd.assessment)
+    return Aggregation(
+        gtx_bayes.NAME,
+        crowd,
+        fit._replace(notes=tuple(notes)),
+        joint.class_probs,
+        joint.class_prior,
+    )
+
+
+def check_options(
+    result: Aggregation,
+    *,
+    where: str,
+    model: str = gtx_bayes.AUTO,
+    dependence: float | None = None,
+    class_prior: Sequence[float] | None = None,
+    classes: Sequence[str] | None = None,
+) -> None:
+    """Raise `InputError` if a kept result was not made with these options.
+
+    Args:
+        result: what was kept.
+        where: its file, for the message.
+        model: the labeler model asked for; any, if "auto".
+        dependence: rho asked for; any, if None.
+        class_prior: prior of the classes asked for; any, if None.
+        classes: the classes asked for; any, if None.
+    """
+    found = joint_of(result)
+    class_names = [str(name) for name in result.crowd.class_names]
+    prior = None if found.learns_class_prior else np.asarray(found.independent.class_prior)
+    rho = "learnt" if found.dependence.is_learnt else f"{found.dependence.mean:g}"
+    is_same = {
+        f"model {model}, not {found.model}": model in (gtx_bayes.AUTO, found.model),
+        f"dependence {dependence}, not {rho}": dependence is None
+        or (not found.dependence.is_learnt and dependence == found.dependence.mean),
+        f"class prior {class_prior}, not {'learnt' if prior is None else prior.tolist()}": (
+            class_prior is None
+            or (
+                prior is not None
+                and prior.shape == (len(class_prior),)
+                and np.allclose(prior, class_prior, atol=1e-6)
+            )
+        ),
+        f"classes {classes}, not {class_names}": classes is None
+        or [name.strip() for name in classes] == class_names,
+    }
+    for what, holds in is_same.items():
+        if not holds:
+            raise InputError(
+                f"asked for is {what} as in the state.",
+                where=where,
+                mend="Leave the option out, or fit all answers anew into another state.",
+            )
+
+
+def _damaged(path: str | Path, what: str) -> InputError:
+    return InputError(
+        f"the {KIND} does not fit together: {what}",
+        where=str(path),
+        mend="Take a copy of it, or fit all answers anew.",
+    )
+
+
+def _leaves(joint: Any) -> dict[str, Any]:
+    """Arrays and values of a joint posterior by the path to them."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(joint)
+    return {jax.tree_util.keystr(path).removeprefix("."): leaf for path, leaf in flat}
+
+
+def _plain_names(names: Names) -> list[object]:
+    return [name if isinstance(name, (str, int, float)) else str(name) for name in names]
+
+
+def _crowd(archive: Archive) -> Crowd:
+    names = {role: _names(archive, role) for role in ("examples", "labelers", "classes")}
+    num_examples, num_labelers, num_classes = (len(found) for found in names.values())
+    example = archive.arrays["labels.example"]
+    if example.ndim == 1 and np.any(example[1:] < example[:-1]):
+        raise InputError("the answers are not in order.")
+    labels = Labels.from_arrays(
+        example,
+        archive.arrays["labels.labeler"],
+        archive.arrays["labels.label"],
+        num_classes=num_classes,
+        num_examples=num_examples,
+        num_labelers=num_labelers,
+    )
+    assessment = Assessment.from_arrays(
+        archive.arrays["gold.example"],
+        archive.arrays["gold.label"],
+        num_examples=num_examples,
+        num_classes=num_classes,
+    )
+    return Crowd(
+        labels,
+        assessment,
+        example_names=names["examples"],
+        labeler_names=names["labelers"],
+        class_names=names["classes"],
+        notes=tuple(archive.record["notes"]),
+    )
+
+
+def _names(archive: Archive, role: str) -> Names:
+    names = archive.record[role]
+    if not isinstance(names, list) or not all(isinstance(n, (str, int, float)) for n in names):
+        raise InputError(f"the names of the {role} are no list of names.")
+    if len({str(name) for name in names}) < len(names):
+        raise InputError(f"two of the {role} have one name.")
+    return as_names(names)
+
+
+def _joint(archive: Archive, labels: Labels) -> JointPosterior:
+    """The joint posterior, every array of the size that the labels and the model ask for."""
+    values = archive.record["values"]
+    if values["model"] not in PRIORS:
+        raise InputError(f"there is no model '{values['model']}'.")
+    prior_size = archive.arrays["class_prior"].shape
+    if prior_size not in ((labels.num_classes,), (labels.num_examples, labels.num_classes)):
+        raise InputError(f"'class_prior' has shape {prior_size}.")
+    grid_size = archive.arrays["dependence.values"].shape
+    pattern = _pattern(values["model"], labels, prior_size, grid_size)
+    found: dict[str, Any] = {}
+    for name, expected in _leaves(pattern).items():
+        if isinstance(expected, jax.Array):
+            found[name] = _array(archive, name, expected.shape)
+        elif type(values[name]) is not type(expected):
+            raise InputError(f"'{name}' is {values[name]!r}.")
+        else:
+            found[name] = values[name]
+    _check_dependence(found["dependence.values"])
+    for name, value in found.items():
+        is_array = isinstance(value, np.ndarray)
+        if is_array and not name.startswith("dependence."):  # which is float64 throughout
+            found[name] = jnp.asarray(value, float)
+    _, tree = jax.tree_util.tree_flatten(pattern)
+    return jax.tree_util.tree_unflatten(tree, list(found.values()))
+
+
+def _pattern(
+    model: str, labels: Labels, prior_size: tuple[int, ...], grid_size: tuple[int, ...]
+) -> JointPosterior:
+    """A joint posterior of the right sizes, with any values."""
+
+    def size(*shape: int) -> Array:
+        return jax.device_put(np.zeros(shape, jnp.zeros(()).dtype))
+
+    num_examples, num_labelers = labels.num_examples, labels.num_labelers
+    num_classes = labels.num_classes
+    prior = PRIORS[model](num_classes)
+    latent_probs = size(num_examples, num_classes * prior.num_kinds)
+    counts = size(*jax.eval_shape(prior.counts, labels, latent_probs).shape)
+    independent = VariationalFit(
+        class_probs=size(num_examples, num_classes),
+        kind_probs=size(num_examples, num_classes, prior.num_kinds),
+        evidence=size(num_examples, num_classes),
+        class_prior=size(*prior_size),
+        proportions=size(*prior_size),
+        counts=counts,
+        prior=prior,
+        num_steps=0,
+        converged=True,
+    )
+    return JointPosterior(
+        class_probs=size(num_examples, num_classes),
+        prior=prior,
+        counts=counts,
+        accuracy=BetaPosterior(size(num_labelers), size(num_labelers)),
+        class_prior=size(*prior_size),
+        learns_class_prior=False,
+        dependence=Dependence(*(cast(Any, size(*grid_size)) for _ in Dependence._fields)),
+        model=model,
+        why="",
+        log_evidence_bound=0.0,
+        converged=True,
+        independent=independent,
+        passed_on=PassedOn(prior.posterior_mean(counts), size(*prior_size)),
+    )
+
+
+def _array(archive: Archive, name: str, shape: tuple[int, ...]) -> npt.NDArray[np.floating]:
+    array = archive.arrays[name]
+    if array.shape != shape:
+        raise InputError(f"'{name}' has shape {array.shape}, not {shape}.")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"'{name}' holds {array.dtype} values.")
+    if not np.isfinite(array).all():
+        raise InputError(f"'{name}' holds values that are no numbers.")
+    is_prob = name in _PROBS or name.startswith("passed_on.")
+    if is_prob and ((array < 0) | (array > 1 + _SUM_TOLERANCE)).any():
+        raise InputError(f"'{name}' holds values that are no probabilities.")
+    if name in _PROBS and (np.abs(array.sum(axis=-1) - 1.0) > _SUM_TOLERANCE).any():
+        raise InputError(f"'{name}' holds probabilities that do not sum to one.")
+    if "counts" in name and array.size and array.min() < -_SUM_TOLERANCE * max(array.max(), 1.0):
+        raise InputError(f"'{name}' holds counts below zero.")
+    return array
+
+
+def _check_dependence(values: npt.NDArray[np.floating]) -> None:
+    is_grid = values.shape == GRID.shape and np.allclose(values, GRID)
+    if not is_grid and not (values.size == 1 and 0.0 <= values[0] <= 1.0):
+        raise InputError("'dependence.values' is neither one number up to 1 nor the grid.")
