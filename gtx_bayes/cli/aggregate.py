@@ -1,6 +1,8 @@
 """`gtx-bayes aggregate`: tables in; labels, confidences and labelers out."""
 
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,6 +64,14 @@ def aggregate(
     class_prior: ClassPriorOption = None,
     classes: ClassesOption = None,
     duplicates: DuplicatesOption = DuplicateChoice.error,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep the gtx-bayes fit in this file. Where it exists, continue from it and learn "
+            "from what is new in LABELS and GOLD.",
+        ),
+    ] = None,
     draws: Annotated[
         int,
         typer.Option(min=0, help="Write posterior.nc with 4 chains of this many posterior draws."),
@@ -86,37 +96,113 @@ def aggregate(
     from gtx_bayes.io.writers import OutputDirectory, write_summary
 
     directory = OutputDirectory(output, COMMAND, RESULT_FILES)
-    with stage(f"Reading {labels}"):
-        from gtx_bayes.io.readers import read_crowd
+    if state is not None:
+        state = state.expanduser()
+        _check_state(state, directory.target, method)
+    wanted_classes = None if classes is None else classes.split(",")
+    options, prior = parse_options(model, dependence), parse_prior(class_prior)
+    tables: dict[str, Any] = {
+        "duplicates": duplicates.value,
+        "columns": given(example=task_column, labeler=worker_column, label=label_column),
+        "gold_columns": given(example=gold_task_column, label=gold_label_column),
+    }
+    is_resumed = state is not None and state.exists()
+    if state is not None and is_resumed:
+        with stage(f"Reading {state}"):
+            from gtx_bayes.aggregation.state import check_options, read_state
 
-        crowd = read_crowd(
-            labels,
-            gold,
-            duplicates=duplicates.value,
-            classes=None if classes is None else classes.split(","),
-            columns=given(example=task_column, labeler=worker_column, label=label_column),
-            gold_columns=given(example=gold_task_column, label=gold_label_column),
-        )
-    with stage(f"Aggregating {crowd.labels.num_labels} answers by {method}"):
-        from gtx_bayes.aggregation.aggregate import aggregate as apply
-
-        options = parse_options(model, dependence)
-        result = apply(crowd, method, class_prior=parse_prior(class_prior), **options)
-        if draws and result.fit.posterior is None:
-            raise InputError(
-                f"{method} has no posterior to draw from.",
-                where="--draws",
-                mend="Leave it out, or use gtx-bayes.",
+            kept = read_state(state)
+            check_options(
+                kept, where=str(state), classes=wanted_classes, class_prior=prior, **options
             )
-    with stage(f"Writing {output}"), directory:
+        with stage(f"Learning from what is new in {labels}"):
+            result, new = _grow(kept, labels, gold, tables)
+    else:
+        with stage(f"Reading {labels}"):
+            from gtx_bayes.io.readers import read_crowd
+
+            crowd = read_crowd(labels, gold, classes=wanted_classes, **tables)
+        with stage(f"Aggregating {crowd.labels.num_labels} answers by {method}"):
+            from gtx_bayes.aggregation.aggregate import aggregate as apply
+
+            result = apply(crowd, method, class_prior=prior, **options)
+            new = _all_new(result)
+    if draws and result.fit.posterior is None:
+        raise InputError(
+            f"{method} has no posterior to draw from.",
+            where="--draws",
+            mend="Leave it out, or use gtx-bayes.",
+        )
+    # Left in turn: the directory takes its place first, the state last of all.
+    with stage(f"Writing {output}"), _state_to_come(result, state), directory:
         _write(result, directory.path, seed=seed, draws=draws, plots=plots)
         summary = _summary(result, seconds=time.perf_counter() - start)
+        if state is not None:
+            summary |= {"state": str(state), "resumed": is_resumed, **new}
         write_summary(summary, directory.path)
     print_notes(summary["warnings"])
     if as_json:
         print_json({**summary, "output": str(output)})
         return
     print_record(f"{method} → {output}", _overview(summary))
+
+
+def _check_state(state: Path, output: Path, method: str) -> None:
+    """Raise `InputError` for a state that this command could not keep."""
+    from gtx_bayes.aggregation.gtx_bayes import NAME
+
+    if method != NAME:
+        raise InputError(
+            f"{method} has no state to keep.", where="--state", mend=f"Leave it out, or use {NAME}."
+        )
+    if state.resolve().is_relative_to(output):
+        raise InputError(
+            f"{state} lies in the directory of results, which is replaced.",
+            where="--state",
+            mend="Name a file elsewhere.",
+        )
+
+
+def _grow(
+    kept: "Aggregation", labels: Path, gold: Path | None, tables: dict[str, Any]
+) -> tuple["Aggregation", dict[str, int]]:
+    """The result with what is new in the tables, and how much that is."""
+    from gtx_bayes.aggregation.grow import grow
+    from gtx_bayes.io.readers import read_table
+
+    frame, labels_source = read_table(labels)
+    gold_frame, gold_source = (None, None) if gold is None else read_table(gold)
+    grown = grow(
+        kept, frame, gold_frame, labels_source=labels_source, gold_source=gold_source, **tables
+    )
+    new = {name: value for name, value in grown._asdict().items() if name.startswith("num_")}
+    return grown.result, new
+
+
+def _all_new(result: "Aggregation") -> dict[str, int]:
+    """How much is new in a fresh fit, in the words of `_grow`."""
+    labels = result.crowd.labels
+    return {
+        "num_new_labels": labels.num_labels,
+        "num_new_examples": labels.num_examples,
+        "num_new_labelers": labels.num_labelers,
+        "num_new_gold": result.crowd.assessment.num_gold,
+        "num_recomputed": labels.num_examples,
+    }
+
+
+@contextlib.contextmanager
+def _state_to_come(result: "Aggregation", state: Path | None) -> Iterator[None]:
+    """Write the state at once, and let it take its name when the block ends without an error."""
+    if state is None:
+        yield
+        return
+    from gtx_bayes.aggregation.state import write_state
+    from gtx_bayes.io.writers import whole_file
+
+    with whole_file(state) as partial:
+        write_state(result, partial)
+        yield
 
 
 def _write(result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool) -> None:

@@ -2,7 +2,7 @@
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -81,13 +81,13 @@ def given(**columns: str | None) -> dict[str, str]:
     return {role: name for role, name in columns.items() if name is not None}
 
 
-def parse_options(model: str, dependence: str) -> dict[str, object]:
+def parse_options(model: str, dependence: str) -> dict[str, Any]:
     """The options of a method that differ from its defaults.
 
     Raises:
         InputError: for a dependence that is neither a word known nor a number.
     """
-    options: dict[str, object] = {} if model == "auto" else {"model": model}
+    options: dict[str, Any] = {} if model == "auto" else {"model": model}
     if dependence == "none":
         options["dependence"] = 0.0
     elif dependence != "learned":
