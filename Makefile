@@ -76,6 +76,7 @@ bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.kernels --peers .venv-peers/bin/python --output build/bench.json
 	$(BIN)/python -m tests.benchmarks.collection --growth --output build/bench_collection.json
 	$(BIN)/python -m tests.benchmarks.joint --peers .venv-peers/bin/python --output build/bench_joint.json
+	$(BIN)/python -m tests.benchmarks.state --output build/bench_state.json
 
 paper: $(VENV)/.test
 	for name in table1 table2 figure1 figure2 assessment optimality; do \
