@@ -260,6 +260,7 @@ class TestSelection:
         assert selection.choose([good, bad])[0] is good
         alike = judged([-0.1] * 40, [-0.5] * 100)
         assert selection.choose([alike, good])[0] is alike
+        assert selection.choose([judged([], [])])[1].startswith("no other")
 
 
 class TestConfusionPosterior:

@@ -89,7 +89,7 @@ def choose(judgements: Sequence[Judgement]) -> tuple[Judgement, str]:
     chosen = by_answers[0]
     if len(by_gold) == 1 < len(judgements):
         why = f"it predicts hidden gold best, {_mean(chosen.gold_log_scores)} nats a label"
-    elif len(by_answers) == 1:
+    elif len(by_answers) == 1 < len(by_gold):
         why = f"it predicts hidden answers best, {_mean(chosen.answer_log_scores)} nats an answer"
     else:
         why = "no other predicts hidden gold and answers better by a standard error"
