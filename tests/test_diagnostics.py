@@ -17,7 +17,9 @@ from gtx_bayes.diagnostics.checks import (
     summarise,
 )
 from gtx_bayes.diagnostics.to_arviz import draw_accuracy, draw_labelers, to_datatree
+from gtx_bayes.inference import dependence
 from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.dependence import GRID
 from gtx_bayes.inference.nuts import Draws
 from tests.test_aggregation import FRAME, GOLD
 
@@ -247,6 +249,25 @@ class TestPlots:
         assert "half above 0.900" in ax.get_title(loc="left")
         empty = plots.plot_confidence(np.zeros(0), num_classes=2)
         assert empty.get_title(loc="left") == "Confidence of 0 examples"
+
+    def test_counts_in_whole_bars(self):
+        ax = plots.plot_counts(np.array([2, 2, 5]), of="answers per example", by="examples")
+        assert [bar.get_height() for bar in ax.patches] == [0, 0, 2, 0, 0, 1]
+        assert [round(bar.get_x() + bar.get_width() / 2) for bar in ax.patches] == list(range(6))
+        assert ax.get_title(loc="left") == "Answers per example, median 2"
+        many = plots.plot_counts(np.arange(1000), of="answers", by="labelers")
+        assert len(many.patches) <= 30
+        assert sum(bar.get_height() for bar in many.patches) == 1000
+
+    def test_dependence(self):
+        """The density covers an area of one; a value given is a line alone."""
+        found = dependence.learn(np.zeros(GRID.size), np.zeros(GRID.size))
+        density = plots.plot_dependence(found).get_lines()[0]
+        area = np.trapezoid(density.get_ydata(), density.get_xdata())
+        assert area == pytest.approx(1.0, abs=0.01)
+        given = plots.plot_dependence(dependence.Dependence.known(0.3))
+        assert len(given.get_lines()) == 1
+        assert "0.30, given" in given.get_title(loc="left")
 
     def test_result_plots(self, tmp_path):
         plots.save_result_plots(aggregate(Crowd.from_frames(FRAME, GOLD)), tmp_path)

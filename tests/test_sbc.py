@@ -267,7 +267,7 @@ class TestNormalMean:
 
     def test_plots(self, found):
         """What the histogram counts, and the colours that tell."""
-        ink, alarm = (plt.matplotlib.colors.to_hex(c) for c in (plots._INK, plots._ALARM))
+        ink, alarm = (plt.matplotlib.colors.to_hex(c) for c in (plots.INK, plots.ALARM))
         for name, colour in (("right", ink), ("too narrow", alarm)):
             quantity = found.named(name)
             _, (left, other) = plt.subplots(1, 2)

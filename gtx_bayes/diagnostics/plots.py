@@ -16,11 +16,14 @@ from gtx_bayes.diagnostics.calibration import Calibration
 from gtx_bayes.diagnostics.loo import LeaveOneOut
 from gtx_bayes.diagnostics.predictive import Check, PredictiveChecks
 from gtx_bayes.diagnostics.sbc import Quantity, as_text, ecdf_band
+from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.metrics import ReliabilityCurve
 
-_INK = "#1f4e79"
-_ALARM = "#b03a2e"
-_FAINT = "#9aa5b1"
+INK = "#1f4e79"
+ALARM = "#b03a2e"
+FAINT = "#9aa5b1"
+MUTED = "#5b6770"
+"""The colours that mean something, so that a page can put its own in their place."""
 
 
 def plot_labeler_forest(
@@ -48,13 +51,13 @@ def plot_labeler_forest(
         height = 1.4 + 0.22 * max(len(shown), 3)
         _, ax = plt.subplots(figsize=(6.4, height), layout="constrained")
     at = np.arange(len(shown))
-    colour = np.where(shown["ci_high"] < chance, _ALARM, _INK)
+    colour = np.where(shown["ci_high"] < chance, ALARM, INK)
     ax.hlines(at, shown["ci_low"], shown["ci_high"], color=colour, linewidth=2, alpha=0.55)
     ax.scatter(shown["accuracy"], at, color=colour, s=22, zorder=3)
     if truth is not None:
         ax.scatter(shown["truth"], at, marker="x", color="black", s=28, zorder=4, label="truth")
         ax.legend(frameon=False, fontsize=8, loc="lower left")
-    ax.axvline(chance, color=_FAINT, linestyle="--", linewidth=1)
+    ax.axvline(chance, color=FAINT, linestyle="--", linewidth=1)
     ax.annotate(
         "chance",
         (chance, 0.0),
@@ -62,7 +65,7 @@ def plot_labeler_forest(
         xytext=(-3, 3),
         textcoords="offset points",
         ha="right",
-        color="#5b6770",
+        color=MUTED,
         fontsize=8,
     )
     ax.set_yticks(at, [_short(str(name)) for name in shown["worker"]], fontsize=8)
@@ -88,9 +91,9 @@ def plot_reliability(
     if ax is None:
         _, ax = plt.subplots(figsize=(5.2, 4.8), layout="constrained")
     named = curves if isinstance(curves, dict) else {"": curves}
-    ax.plot([0, 1], [0, 1], color=_FAINT, linestyle="--", linewidth=1)
+    ax.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1)
     lowest = 1.0
-    colours = [_INK, _ALARM, "#2e7d4f", "#b9770e", "#6c3483"]
+    colours = [INK, ALARM, "#2e7d4f", "#b9770e", "#6c3483"]
     for (name, curve), colour in zip(named.items(), _cycled(colours, len(named)), strict=True):
         filled = np.asarray(curve.num_examples) > 0
         x = np.asarray(curve.confidence)[filled]
@@ -132,12 +135,59 @@ def plot_confidence(
     if ax is None:
         _, ax = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
     values = np.asarray(confidence)
-    ax.hist(values, bins=np.linspace(1.0 / num_classes, 1.0, 31).tolist(), color=_INK, alpha=0.85)
+    ax.hist(values, bins=np.linspace(1.0 / num_classes, 1.0, 31).tolist(), color=INK, alpha=0.85)
     ax.set_xlim(1.0 / num_classes, 1.0)
     ax.set_xlabel("confidence")
     ax.set_ylabel("examples")
     median = f", half above {np.median(values):.3f}" if values.size else ""
     ax.set_title(f"Confidence of {values.size} examples{median}", loc="left")
+    _bare(ax)
+    return ax
+
+
+def plot_counts(
+    counts: npt.NDArray[np.integer], *, of: str, by: str, ax: Axes | None = None
+) -> Axes:
+    """How many examples, or labelers, have how many answers.
+
+    Args:
+        counts: the number of answers of each.
+        of: what the counts are of, such as "answers per example".
+        by: what has them, such as "examples".
+        ax: where to draw.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    most = int(counts.max(initial=1))
+    step = -(-(most + 1) // 30)  # bars of whole numbers, thirty at most
+    ax.hist(counts, bins=(np.arange(0, most + step + 1, step) - 0.5).tolist(), color=INK)
+    ax.set_xlim(left=-0.5)
+    ax.locator_params(integer=True, nbins=6)
+    ax.set_xlabel(of)
+    ax.set_ylabel(by)
+    median = f", median {np.median(counts):g}" if counts.size else ""
+    ax.set_title(f"{of[:1].upper()}{of[1:]}{median}", loc="left")
+    _bare(ax)
+    return ax
+
+
+def plot_dependence(dependence: Dependence, *, ax: Axes | None = None) -> Axes:
+    """Posterior density of the dependence rho, with its mean; a line where it was given."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    if dependence.is_learnt:
+        density = dependence.probs / np.gradient(dependence.values)
+        ax.fill_between(dependence.values, density, color=FAINT, alpha=0.6, linewidth=0)
+        ax.plot(dependence.values, density, color=INK, linewidth=1.2)
+    ax.axvline(dependence.mean, color=INK, linestyle="--", linewidth=1)
+    ax.set_xlim(0.0, 1.0)
+    ax.set_ylim(bottom=0.0)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("dependence \N{GREEK SMALL LETTER RHO}: 0 independent, 1 copies")
+    low, high = dependence.credible_interval()
+    limits = f", 95 %: {low:.2f} to {high:.2f}" if dependence.is_learnt else ", given"
+    ax.set_title(f"\N{GREEK SMALL LETTER RHO} = {dependence.mean:.2f}{limits}", loc="left")
     _bare(ax)
     return ax
 
@@ -153,9 +203,7 @@ def plot_comparison(table: pd.DataFrame, *, metric: str, ax: Axes | None = None)
     if ax is None:
         _, ax = plt.subplots(figsize=(6.0, 0.9 + 0.45 * len(table)), layout="constrained")
     at = np.arange(len(table))[::-1]
-    ax.barh(
-        at, table[metric], xerr=2 * table[f"{metric}_se"], color=_INK, ecolor=_FAINT, height=0.6
-    )
+    ax.barh(at, table[metric], xerr=2 * table[f"{metric}_se"], color=INK, ecolor=FAINT, height=0.6)
     ax.set_yticks(at, list(table["method"]))
     ax.set_xlabel(metric.replace("_", " "))
     _bare(ax)
@@ -188,8 +236,8 @@ def plot_predictive_checks(
 
 def _plot_check(check: Check, ax: Axes) -> None:
     known = check.replicated[~np.isnan(check.replicated)]
-    ax.hist(known, bins=20, color=_FAINT, alpha=0.85, label="replicates")
-    colour = _INK if check.fits else _ALARM
+    ax.hist(known, bins=20, color=FAINT, alpha=0.85, label="replicates")
+    colour = INK if check.fits else ALARM
     if not np.isnan(check.observed):
         ax.axvline(check.observed, color=colour, linewidth=2, label="observed")
     ax.locator_params(axis="x", nbins=4)
@@ -202,8 +250,8 @@ def _plot_shares(checks: Sequence[Check], ax: Axes) -> None:
     at = np.arange(len(checks))[::-1]
     drawn = np.stack([check.replicated for check in checks])
     low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
-    ax.hlines(at, low, high, color=_FAINT, linewidth=6, label="replicates, 95 %")
-    colours = [_INK if check.fits else _ALARM for check in checks]
+    ax.hlines(at, low, high, color=FAINT, linewidth=6, label="replicates, 95 %")
+    colours = [INK if check.fits else ALARM for check in checks]
     observed = [check.observed for check in checks]
     ax.scatter(observed, at, color=colours, s=28, zorder=3, label="observed")
     ax.set_yticks(at, [_short(check.statistic) for check in checks], fontsize=8)
@@ -248,9 +296,9 @@ def plot_pareto_k(found: LeaveOneOut, *, ax: Axes | None = None) -> Axes:
     if ax is None:
         _, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     k = found.pareto_k
-    colours = np.where(found.is_bad, _ALARM, _INK)
+    colours = np.where(found.is_bad, ALARM, INK)
     ax.scatter(np.arange(k.size), k, c=colours, s=12, alpha=0.7, linewidths=0)
-    ax.axhline(found.good_k, color=_FAINT, linestyle="--", linewidth=1)
+    ax.axhline(found.good_k, color=FAINT, linestyle="--", linewidth=1)
     for at in found.worst:
         ax.annotate(
             _short(str(found.example_names[at])),
@@ -258,7 +306,7 @@ def plot_pareto_k(found: LeaveOneOut, *, ax: Axes | None = None) -> Axes:
             xytext=(4, 0),
             textcoords="offset points",
             fontsize=8,
-            color=_ALARM,
+            color=ALARM,
         )
     ax.set_xlabel("example")
     ax.set_ylabel("Pareto k")
@@ -289,9 +337,9 @@ def plot_rank_histogram(
     )
     outside = (counts < low) | (counts > high)
     at = (np.arange(num_bins) + 0.5) / num_bins
-    ax.axhspan(low, high, color=_FAINT, alpha=0.35, linewidth=0)
-    ax.axhline(num_simulations / num_bins, color=_FAINT, linewidth=1)
-    ax.bar(at, counts, 0.85 / num_bins, color=np.where(outside, _ALARM, _INK), alpha=0.85)
+    ax.axhspan(low, high, color=FAINT, alpha=0.35, linewidth=0)
+    ax.axhline(num_simulations / num_bins, color=FAINT, linewidth=1)
+    ax.bar(at, counts, 0.85 / num_bins, color=np.where(outside, ALARM, INK), alpha=0.85)
     _share_of_draws(ax)
     ax.set_ylabel("simulations")
     ax.set_title(_title(quantity), loc="left", fontsize=9)
@@ -318,9 +366,9 @@ def plot_ecdf_difference(quantity: Quantity, *, prob: float = 0.95, ax: Axes | N
     counts = np.cumsum(np.bincount(quantity.ranks, minlength=num_draws + 1))[:-1]
     low, high = ecdf_band(num_simulations, num_draws, prob)
     least, most = (limit / num_simulations - share for limit in (low, high))
-    ax.fill_between(share, least, most, step="mid", color=_FAINT, alpha=0.35, linewidth=0)
-    ax.axhline(0.0, color=_FAINT, linewidth=1)
-    colour = _INK if quantity.fits else _ALARM
+    ax.fill_between(share, least, most, step="mid", color=FAINT, alpha=0.35, linewidth=0)
+    ax.axhline(0.0, color=FAINT, linewidth=1)
+    colour = INK if quantity.fits else ALARM
     ax.step(share, counts / num_simulations - share, where="mid", color=colour, linewidth=1.6)
     _share_of_draws(ax)
     ax.set_ylabel("share of ranks, less even")
