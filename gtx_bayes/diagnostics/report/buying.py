@@ -1,0 +1,202 @@
+"""Which examples are uncertain, and what the next answers would bring."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Float, Key
+
+from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.collection.next_labels import next_labels
+from gtx_bayes.columns import positions
+from gtx_bayes.diagnostics.report.labelers import confusion_of
+from gtx_bayes.diagnostics.report.outcome import num_independent
+from gtx_bayes.diagnostics.report.wording import amount, counted, shown
+from gtx_bayes.inference.dependence import most_useful
+
+BATCH = 12
+"""How many examples are named as the next to buy answers for."""
+
+_MOST_PROBS = 3
+_MOST_ASKED = 200  # labelers that the next answer may come from: the busiest
+_LITTLE = 0.25  # of what an expert would mend: a crowd that can mend less is not worth asking
+
+
+class UncertainExample(NamedTuple):
+    """An example whose label is in doubt.
+
+    Attributes:
+        name: its name.
+        probs: its most probable classes with their probabilities.
+        num_answers: how many answers it has.
+        gain: by how much one more answer lowers the probability that its label is wrong; NaN for
+            methods that cannot say.
+        most_gain: by how much any number of further answers can.
+    """
+
+    name: str
+    probs: tuple[tuple[str, float], ...]
+    num_answers: int
+    gain: float
+    most_gain: float
+
+    @property
+    def prob_wrong(self) -> float:
+        """Probability that its label is wrong."""
+        return 1.0 - self.probs[0][1]
+
+
+class Buying(NamedTuple):
+    """What to buy next.
+
+    Attributes:
+        batch: the examples whose next answer is worth most.
+        num_open: how many examples are not gold.
+        expected_wrong: how many of their labels are expected to be wrong.
+        most_useful: after so many answers to an example the next adds less than a tenth of one;
+            None without limit.
+        num_beyond: how many open examples have as many.
+    """
+
+    batch: tuple[UncertainExample, ...]
+    num_open: int
+    expected_wrong: float
+    most_useful: int | None
+    num_beyond: int
+
+    @property
+    def wrong_in_batch(self) -> float:
+        """How many labels of the batch are expected to be wrong: what an expert would mend."""
+        return sum(example.prob_wrong for example in self.batch)
+
+    @property
+    def gain(self) -> float:
+        """How many wrong labels fewer one more answer for each of the batch would leave."""
+        return sum(example.gain for example in self.batch)
+
+    @property
+    def most_gain(self) -> float:
+        """The same of any number of answers."""
+        return sum(example.most_gain for example in self.batch)
+
+    @property
+    def is_worth_little(self) -> bool:
+        """Whether no number of answers of this crowd would mend much of the batch."""
+        return self.most_gain < _LITTLE * self.wrong_in_batch
+
+    @property
+    def verdict(self) -> str:
+        """All of it in a sentence or two."""
+        if not self.batch:
+            return "Nothing is left to label."
+        most = (
+            f"The {counted(len(self.batch), 'most uncertain example')}"
+            if len(self.batch) > 1
+            else "The most uncertain example"
+        )
+        held = f"{most} of {self.num_open:,} " + (
+            f"{'hold' if len(self.batch) > 1 else 'holds'} {amount(self.wrong_in_batch)} of the "
+            f"{amount(self.expected_wrong)} wrong labels that are expected"
+        )
+        if np.isnan(self.gain):
+            return f"{held}."
+        bought = (
+            f"{held}. Another answer of this crowd for each would mend {amount(self.gain)} of "
+            f"them, any number of answers at most {amount(self.most_gain)}"
+        )
+        return f"{bought}: ask an expert instead." if self.is_worth_little else f"{bought}."
+
+
+def plan_buying(key: Key[Array, ""], result: Aggregation) -> Buying:
+    """The next batch, and what it would bring.
+
+    Args:
+        key: random key of the lots that break ties.
+        result: any method's.
+    """
+    crowd = result.crowd
+    found = next_labels(key, result, batch=BATCH).examples
+    at = positions(crowd.example_names, found["task"].to_numpy())
+    is_open = ~np.asarray(crowd.assessment.is_gold)
+    num_answers = np.asarray(crowd.labels.labels_per_example())
+    probs = np.asarray(result.class_probs, np.float64)
+    cap = None if result.fit.joint is None else most_useful(result.fit.joint.dependence.mean)
+    return Buying(
+        batch=tuple(
+            UncertainExample(
+                name=shown(crowd.example_names[example]),
+                probs=_most_probable(crowd.class_names, probs[example]),
+                num_answers=int(num_answers[example]),
+                gain=float(gain),
+                most_gain=float(most_gain),
+            )
+            for example, gain, most_gain in zip(at, *_gains(result, at), strict=True)
+        ),
+        num_open=int(is_open.sum()),
+        expected_wrong=float(np.sum(1.0 - result.open_confidence())),
+        most_useful=cap,
+        num_beyond=0 if cap is None else int(np.sum(is_open & (num_answers >= cap))),
+    )
+
+
+def _most_probable(
+    names: npt.NDArray[np.object_], probs: npt.NDArray[np.float64]
+) -> tuple[tuple[str, float], ...]:
+    best = np.argsort(-probs, kind="stable")[:_MOST_PROBS]
+    return tuple((shown(names[k], 30), float(probs[k])) for k in best)
+
+
+def _gains(
+    result: Aggregation, at: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What one more answer, and any number of them, bring to each of these examples.
+
+    Answers come from the crowd's labelers, who answer as often as they did, and count as the part
+    of independent ones that the dependence leaves them. NaN for methods that cannot say.
+    """
+    joint = result.fit.joint
+    if joint is None:
+        return np.full(at.size, np.nan), np.full(at.size, np.nan)
+    labels = result.crowd.labels
+    num_answers = np.asarray(labels.labels_per_labeler())
+    asked = np.argsort(-num_answers, kind="stable")[:_MOST_ASKED]
+    share = num_answers[asked] / num_answers[asked].sum()
+    confusion = confusion_of(joint.labelers)[asked]
+    rho = joint.dependence.mean
+
+    def mended(example: int, worth: float) -> float:
+        each = value_of_answer(joint.class_probs[example], confusion, worth)
+        return float(np.asarray(each) @ share)
+
+    num_there = np.asarray(labels.labels_per_example())[at]
+    one, every = [], []
+    for example, there in zip(at.tolist(), num_there.tolist(), strict=True):
+        now = num_independent(there, rho)
+        one.append(mended(example, num_independent(there + 1, rho) - now))
+        wrong = 1.0 - float(joint.class_probs[example].max())
+        every.append(wrong if rho == 0.0 else mended(example, 1.0 / rho - now))
+    return np.array(one), np.array(every)
+
+
+def value_of_answer(
+    class_probs: Float[Array, " num_classes"],
+    confusion: Float[Array, "num_labelers num_classes num_classes"],
+    worth: float,
+) -> Float[Array, " num_labelers"]:
+    r"""By how much an answer lowers the probability that the best label is wrong.
+
+    .. math:: \sum_l \max_y p_y \theta_{jyl} - \max_y p_y
+
+    for each labeler j, rows of :math:`\theta_j` raised to the power of `worth` and normalised: an
+    answer worth half an independent one is that of a labeler half as informative, in log odds.
+
+    Args:
+        class_probs: probability of each class.
+        confusion: how the labelers answer.
+        worth: how many independent answers the answer is worth.
+    """
+    likelihood = confusion**worth
+    likelihood = likelihood / likelihood.sum(axis=-1, keepdims=True)
+    best = (class_probs[:, None] * likelihood).max(axis=-2).sum(axis=-1)
+    return jnp.maximum(best - class_probs.max(), 0.0)

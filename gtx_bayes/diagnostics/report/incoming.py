@@ -1,0 +1,114 @@
+"""What came in: the size of a crowd, and what is thin in it."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.diagnostics.report.wording import counted, quoted, visible
+from gtx_bayes.labels import MISSING
+
+FEW_ANSWERS = 5
+"""A labeler with fewer is known from the cohort rather than from answers."""
+
+_MOST_NAMED = 10
+
+
+class Incoming(NamedTuple):
+    """The tables of a crowd, counted.
+
+    Attributes:
+        num_answers: number of answers.
+        num_examples: number of examples.
+        num_labelers: number of labelers.
+        num_classes: number of classes.
+        num_gold: number of gold labels.
+        answers_per_example: how many answers each example has.
+        answers_per_labeler: how many answers each labeler gave.
+        notes: what was noticed when the tables were read.
+        problems: what is thin, in words; empty when nothing is.
+    """
+
+    num_answers: int
+    num_examples: int
+    num_labelers: int
+    num_classes: int
+    num_gold: int
+    answers_per_example: npt.NDArray[np.integer]
+    answers_per_labeler: npt.NDArray[np.integer]
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def spread(self) -> str:
+        """How the answers are spread over examples and labelers, in a sentence."""
+        return (
+            f"An example has {_range(self.answers_per_example)} answers, a labeler gave "
+            f"{_range(self.answers_per_labeler)}."
+        )
+
+    @property
+    def verdict(self) -> str:
+        """All of it in a sentence or two."""
+        known = f"the true class of {self.num_gold:,}" if self.num_gold else "no true class"
+        sizes = (
+            f"{counted(self.num_labelers, 'labeler')} gave {counted(self.num_answers, 'answer')} "
+            f"to {counted(self.num_examples, 'example')}; {known} is known."
+        )
+        if not self.problems:
+            return f"{sizes} Nothing in the tables is thin."
+        return f"{sizes} The tables are thin in {counted(len(self.problems), 'respect')}."
+
+
+def _range(counts: npt.NDArray[np.integer]) -> str:
+    low, high = counts.min(initial=counts.max(initial=0)), counts.max(initial=0)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}, the median {np.median(counts):,g}"
+
+
+def count_incoming(crowd: Crowd) -> Incoming:
+    """Count a crowd, and say what is thin in it."""
+    labels = crowd.labels
+    per_example = np.asarray(labels.labels_per_example())
+    per_labeler = np.asarray(labels.labels_per_labeler())
+    num_gold = crowd.assessment.num_gold
+    return Incoming(
+        num_answers=int(per_labeler.sum()),
+        num_examples=labels.num_examples,
+        num_labelers=labels.num_labelers,
+        num_classes=labels.num_classes,
+        num_gold=num_gold,
+        answers_per_example=per_example,
+        answers_per_labeler=per_labeler,
+        notes=tuple(visible(note) for note in crowd.notes),
+        problems=tuple(_problems(crowd, per_example, per_labeler)),
+    )
+
+
+def _problems(
+    crowd: Crowd, per_example: npt.NDArray[np.integer], per_labeler: npt.NDArray[np.integer]
+) -> list[str]:
+    problems = []
+    few = int(np.sum(per_labeler < FEW_ANSWERS))
+    if few:
+        problems.append(
+            f"{counted(few, 'labeler')} gave fewer than {FEW_ANSWERS} answers: what is said of "
+            "them is mostly what is true of the others."
+        )
+    alone = int(np.sum(per_example == 1))
+    if alone:
+        problems.append(
+            f"{counted(alone, 'example has', 'examples have')} a single answer, which nothing "
+            "confirms."
+        )
+    without = int(np.sum(per_example == 0))
+    if without:
+        problems.append(f"{counted(without, 'example has', 'examples have')} no answer at all.")
+    answers = np.asarray(crowd.labels.label)
+    votes = np.bincount(answers[answers != MISSING], minlength=crowd.labels.num_classes)
+    never = np.flatnonzero(votes == 0)
+    if never.size:
+        named = ", ".join(quoted(crowd.class_names[k]) for k in never[:_MOST_NAMED])
+        more = f" and {never.size - _MOST_NAMED} more" if never.size > _MOST_NAMED else ""
+        problems.append(f"Nobody ever answered {named}{more}.")
+    return problems

@@ -1,0 +1,83 @@
+"""The page: what a report says, put into HTML that needs nothing but itself."""
+
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+from jaxtyping import Array, Key
+
+from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.diagnostics.report import trust
+from gtx_bayes.diagnostics.report.content import Content, examine
+from gtx_bayes.diagnostics.report.figures import draw_all
+from gtx_bayes.diagnostics.report.wording import amount, counted, percent, visible
+
+PAGE = "report.html"
+EXAMPLES = "examples.csv"
+LABELERS = "labelers.csv"
+
+_TEMPLATE = "page.html.jinja"
+
+
+class Origin(NamedTuple):
+    """Where a result comes from, for the page's title and foot.
+
+    Attributes:
+        name: what the crowd is called.
+        options: what was asked for, by name; of files the names without their folders.
+        started: `time.perf_counter()` when the work began.
+    """
+
+    name: str
+    options: Mapping[str, str]
+    started: float
+
+
+def write_report(
+    key: Key[Array, ""], result: Aggregation, path: str | Path, *, origin: Origin | None = None
+) -> Content:
+    """Write `report.html`, and beside it the tables it names: `examples.csv`, `labelers.csv`.
+
+    Args:
+        key: random key.
+        result: of any method; see `content.examine` for what it costs.
+        path: an existing directory.
+        origin: where the result comes from, for the page's title and foot.
+
+    Returns:
+        What the page says.
+    """
+    path = Path(path)
+    origin = origin or Origin("A crowd", {}, time.perf_counter())
+    content = examine(key, result)
+    content.examples.to_csv(path / EXAMPLES, index=False)
+    content.labelers.table.to_csv(path / LABELERS, index=False)
+    (path / PAGE).write_text(render(content, origin), encoding="utf-8")
+    return content
+
+
+def render(content: Content, origin: Origin) -> str:
+    """The page."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "amount": amount, "visible": visible}
+    figures = draw_all(content)
+    return environment.get_template(_TEMPLATE).render(
+        **content._asdict(),
+        figures=figures,
+        origin=origin,
+        counted=counted,
+        check_words=trust.in_words,
+        examples_file=EXAMPLES,
+        labelers_file=LABELERS,
+        version=version("gtx_bayes"),
+        seconds=time.perf_counter() - origin.started,
+    )
