@@ -136,7 +136,7 @@ def aggregate(
     # Left in turn: the directory takes its place first, the state last of all.
     with stage(f"Writing {output}"), _state_to_come(result, state), directory:
         _write(result, directory.path, seed=seed, draws=draws, plots=plots)
-        summary = _summary(result, seconds=time.perf_counter() - start)
+        summary = summarise(result, COMMAND, seconds=time.perf_counter() - start)
         if state is not None:
             summary |= {"state": str(state), "resumed": is_resumed, **new}
         write_summary(summary, directory.path)
@@ -223,11 +223,12 @@ def _write(result: "Aggregation", path: Path, *, seed: int, draws: int, plots: b
         save_result_plots(result, path)
 
 
-def _summary(result: "Aggregation", *, seconds: float) -> dict[str, Any]:
+def summarise(result: "Aggregation", command: str, *, seconds: float) -> dict[str, Any]:
+    """What a summary.json says of a result, whichever command wrote it."""
     crowd = result.crowd
     confidence = result.open_confidence()
     return {
-        "command": COMMAND,
+        "command": command,
         "method": result.method,
         "model": result.fit.model,
         "num_examples": crowd.labels.num_examples,

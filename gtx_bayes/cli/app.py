@@ -6,6 +6,7 @@ import typer
 
 from gtx_bayes.cli.aggregate import aggregate
 from gtx_bayes.cli.demo import demo
+from gtx_bayes.cli.diagnose import diagnose
 from gtx_bayes.cli.evaluate import evaluate
 from gtx_bayes.cli.next import next_
 from gtx_bayes.cli.plan import plan
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: Rich's own takes twice as long to import as all else
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, aggregate, evaluate):
+for command in (demo, aggregate, diagnose, evaluate):
     app.command()(command)
 app.command("next")(next_)
 app.command()(plan)
