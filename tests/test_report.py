@@ -275,6 +275,16 @@ class TestValueOfAnswer:
         found = value_of_answer(jnp.array([0.5, 0.5]), coin, 0.5)
         np.testing.assert_allclose(found, [2 / 3 - 1 / 2], rtol=1e-5)
 
+    def test_answers_past_the_cap_are_left_to_experts(self, key):
+        """At rho = 1/2 the fourth answer adds 1/10 of one, the fifth less: a cap of four."""
+        crowd = voted([(2, 2)] * 3 + [(3, 0)] * 20)
+        result = aggregate(crowd, model="one-coin", class_prior=[0.5, 0.5], dependence=0.5)
+        found = plan_buying(key, result)
+        assert (found.most_useful, found.num_beyond) == (4, 3)
+        even, *_, sure = found.batch
+        assert (even.num_answers, sure.num_answers) == (4, 3)
+        assert even.most_gain == even.gain
+
     def test_worthless(self):
         nothing = jnp.array([[[0.6, 0.4], [0.6, 0.4]]])
         found = value_of_answer(jnp.array([0.5, 0.5]), nothing, 1.0)
@@ -309,6 +319,8 @@ class TestLight:
         assert trust.light == "amber"
         assert "only a gap of 17 points or more" in trust.reasons[0].words
         assert [wanted.num_gold for wanted in trust.wanted_gold] == [89, 356]
+        actions = examine(key, by_majority(voted([(2, 1)] * 150, [0, 0, 1] * 10 + [0, 1]))).actions
+        assert "an expert label about 57 more examples" in actions[0].words
 
     @pytest.mark.parametrize("truth", [(), [0], [0, 0, 1] * 9])
     def test_never_green_without_gold(self, key, truth):

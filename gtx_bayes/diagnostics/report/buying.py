@@ -20,7 +20,7 @@ BATCH = 12
 
 _MOST_PROBS = 3
 _MOST_ASKED = 200  # labelers that the next answer may come from: the busiest
-_LITTLE = 0.25  # of what an expert would mend: a crowd that can mend less is not worth asking
+_LITTLE = 0.25  # of what an expert would mend: a crowd that mends less is not worth asking
 
 
 class UncertainExample(NamedTuple):
@@ -32,7 +32,7 @@ class UncertainExample(NamedTuple):
         num_answers: how many answers it has.
         gain: by how much one more answer lowers the probability that its label is wrong; NaN for
             methods that cannot say.
-        most_gain: by how much any number of further answers can.
+        most_gain: by how much as many more as are worth buying do, one at the least.
     """
 
     name: str
@@ -77,12 +77,12 @@ class Buying(NamedTuple):
 
     @property
     def most_gain(self) -> float:
-        """The same of any number of answers."""
+        """The same of as many answers as are worth buying."""
         return sum(example.most_gain for example in self.batch)
 
     @property
     def is_worth_little(self) -> bool:
-        """Whether no number of answers of this crowd would mend much of the batch."""
+        """Whether the answers of this crowd that are worth buying mend little of the batch."""
         return self.most_gain < _LITTLE * self.wrong_in_batch
 
     @property
@@ -102,10 +102,12 @@ class Buying(NamedTuple):
         if np.isnan(self.gain):
             return f"{held}."
         bought = (
-            f"{held}. Another answer of this crowd for each would mend {amount(self.gain)} of "
-            f"them, any number of answers at most {amount(self.most_gain)}"
+            f"{held}. Another answer of this crowd for each would mend {amount(self.gain)} of them"
         )
-        return f"{bought}: ask an expert instead." if self.is_worth_little else f"{bought}."
+        if self.is_worth_little:
+            return f"{bought}: ask an expert instead."
+        upto = "all of them" if self.most_useful is None else f"up to {self.most_useful} for each"
+        return f"{bought}, {upto} {amount(self.most_gain)}."
 
 
 def plan_buying(key: Key[Array, ""], result: Aggregation) -> Buying:
@@ -150,10 +152,11 @@ def _most_probable(
 def _gains(
     result: Aggregation, at: npt.NDArray[np.intp]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """What one more answer, and any number of them, bring to each of these examples.
+    """What one more answer, and all that are worth buying, bring to each of these examples.
 
     Answers come from the crowd's labelers, who answer as often as they did, and count as the part
-    of independent ones that the dependence leaves them. NaN for methods that cannot say.
+    of independent ones that the dependence leaves them. Without dependence all are worth buying,
+    and leave no doubt. NaN for methods that cannot say.
     """
     joint = result.fit.joint
     if joint is None:
@@ -170,13 +173,16 @@ def _gains(
         return float(np.asarray(each) @ share)
 
     num_there = np.asarray(labels.labels_per_example())[at]
-    one, every = [], []
+    cap = most_useful(rho)
+    one, most = [], []
     for example, there in zip(at.tolist(), num_there.tolist(), strict=True):
         now = num_independent(there, rho)
         one.append(mended(example, num_independent(there + 1, rho) - now))
-        wrong = 1.0 - float(joint.class_probs[example].max())
-        every.append(wrong if rho == 0.0 else mended(example, 1.0 / rho - now))
-    return np.array(one), np.array(every)
+        if cap is None:
+            most.append(1.0 - float(joint.class_probs[example].max()))
+        else:
+            most.append(mended(example, num_independent(max(cap, there + 1), rho) - now))
+    return np.array(one), np.array(most)
 
 
 def value_of_answer(

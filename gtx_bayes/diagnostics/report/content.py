@@ -92,12 +92,12 @@ def _actions(outcome: Outcome, trust: Trust, labelers: Labelers, buying: Buying)
                 "trust",
             )
         )
-    if trust.calibration is None:
-        wanted = max(trust.wanted_gold[0].num_gold - trust.num_gold, 1)
+    wanted = trust.wanted_gold[0].num_gold - trust.num_gold
+    if wanted > 0:
         actions.append(
             Action(
                 f"Have an expert label about {counted(wanted, 'more example')}, drawn at random: "
-                "without gold nobody can say whether confidence is honest.",
+                "without more gold nobody can say whether confidence is honest.",
                 "trust",
             )
         )

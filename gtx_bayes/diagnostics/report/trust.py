@@ -153,7 +153,7 @@ def judge_trust(key: Key[Array, ""], result: Aggregation, checks: PredictiveChec
         reasons=tuple(reasons),
         num_gold=num_gold,
         calibration=found,
-        wanted_gold=_wanted_gold(result),
+        wanted_gold=_wanted_gold(result, found),
         checks=checks,
         is_tempered=is_tempered,
         converged=converged,
@@ -275,9 +275,10 @@ def _contradictions(result: Aggregation, held_out: HeldOut) -> _Contradictions:
     return _Contradictions(rows, against.size, num_unanimous, float(probs.sum(where=is_ruled_out)))
 
 
-def _wanted_gold(result: Aggregation) -> tuple[WantedGold, ...]:
+def _wanted_gold(result: Aggregation, found: Calibration | None) -> tuple[WantedGold, ...]:
     confidence = result.open_confidence()
     promised = float(confidence.mean()) if confidence.size else 0.5
+    promised = promised if found is None else found.mean_confidence
     return tuple(WantedGold(gap, _gold_to_show(gap, promised)) for gap in GAPS)
 
 
@@ -291,4 +292,5 @@ def _gold_to_show(gap: float, promised: float) -> int:
 
 def in_words(checks: PredictiveChecks) -> tuple[str, ...]:
     """The verdicts of the checks that fail, or the one that none does."""
-    return tuple(f"{visible(problem)}." for problem in checks.problems) or (checks.verdict,)
+    problems = (visible(problem) for problem in checks.problems)
+    return tuple(f"{text[:1].upper()}{text[1:]}." for text in problems) or (checks.verdict,)
