@@ -110,6 +110,7 @@ def plot_reliability(
     edge = np.floor(max(lowest - 0.03, 0.0) * 10) / 10
     ax.set_xlim(edge, 1.02)
     ax.set_ylim(edge, 1.02)
+    ax.locator_params(nbins=6)
     ax.set_xlabel("confidence")
     ax.set_ylabel("accuracy")
     ax.set_title("Reliability (larger dots: more examples)", loc="left")
