@@ -105,6 +105,7 @@ class TestNext:
         assert message in run.stderr
         assert not (tables / "next.doc").exists()
 
+    @pytest.mark.slow
     def test_collects_a_real_crowd(self, data_folder, tmp_path):
         """bluebirds replayed: from tables alone, in batches, no task beyond the cap, to the end."""
         folder = data_folder / "crowd" / "bluebirds"

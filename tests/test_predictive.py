@@ -202,6 +202,7 @@ class TestErrors:
 
 @pytest.mark.end_to_end
 class TestCrowds:
+    @pytest.mark.slow
     def test_crowds_of_the_model_pass(self, key):
         """P-values of a true model are conservative: below 0.1 no more often than in a tenth."""
         p = []
@@ -270,6 +271,7 @@ class TestCrowds:
         assert not checks.agreement_per_pair.fits
         assert len(checks.pairs) == predictive.MAX_PAIRS_NAMED
 
+    @pytest.mark.slow
     def test_biased_answers_show_in_class_shares(self, key):
         """One coin cannot have a class named twice as often as its prior allows for."""
         rng = np.random.default_rng(5)

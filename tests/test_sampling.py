@@ -183,6 +183,7 @@ class TestGibbs:
 
 
 @pytest.mark.end_to_end
+@pytest.mark.slow
 def test_nuts_and_gibbs_see_the_same_labels(key):
     """Means of class posteriors within five of their errors, chains taken for independent.
 
