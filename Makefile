@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types pytest test-slow test-gpu format docs bench real-crowds paper clean
+.PHONY: help demo test lint types pytest test-slow test-gpu format docs bench real-crowds paper sbc clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -15,6 +15,7 @@ help:
 	@echo "make docs         build the documentation into build/docs"
 	@echo "make bench        measure speed, JSON into build/bench.json"
 	@echo "make paper        repeat the paper's simulations: build/paper, and the tables of the docs"
+	@echo "make sbc          is the inference right? simulations of every model and method, tables of the docs"
 	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
 
 $(BIN)/python:
@@ -85,6 +86,11 @@ paper: $(VENV)/.test
 	$(BIN)/gtx-bayes plan --target-error 0.05 --num-examples 10000 --output build/paper
 	cp build/paper/*.png docs/images
 	$(BIN)/python -m tests.benchmarks.paper build/paper --output docs/reproducing_tables.md
+
+sbc: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
+sbc: $(VENV)/.test
+	$(BIN)/python -m tests.benchmarks.sbc --output docs/sbc_table.md --plot docs/images/sbc.png
+	$(BIN)/python -m tests.benchmarks.coverage --output docs/coverage_table.md
 
 real-crowds: $(VENV)/.test .venv-peers/.installed
 	@test -n "$(DATA)" || { echo "Say where the crowds are: make real-crowds DATA=FOLDER"; exit 1; }

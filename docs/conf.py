@@ -15,7 +15,14 @@ copyright = "2026, the gtx_bayes maintainers"
 release = version = installed_version("gtx_bayes")
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
-exclude_patterns = ["_ext", "dependence_table.md", "real_crowds_table.md", "reproducing_tables.md"]
+exclude_patterns = [
+    "_ext",
+    "coverage_table.md",
+    "dependence_table.md",
+    "real_crowds_table.md",
+    "reproducing_tables.md",
+    "sbc_table.md",
+]
 nitpicky = False
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]

@@ -1,23 +1,265 @@
-"""How often the 95 % credible intervals from gold alone hold the true accuracy.
+"""How often 90 % credible intervals hold the truth: of labelers' accuracies and of examples.
 
-    python -m tests.benchmarks.coverage [--cohorts 1000]
+    python -m tests.benchmarks.coverage [--scale 1.0] [--output docs/coverage_table.md]
 
-Cohorts of J labelers answer n gold examples each; intervals as in `labelers.csv`, which take the
-cohort's fitted prior for certain. Prints a Markdown table with the share of intervals that cover.
+Crowds of ten labelers and 120 examples of two classes, five answers each, a quarter of the
+examples gold. Prints Markdown tables: labelers and examples by crowd and fit, and labelers by
+the size of the cohort where gold is all there is.
 """
 
 import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gtx_bayes import metrics
+from gtx_bayes.experiments.runs import map_runs
+from gtx_bayes.inference import gibbs, joint
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior, HyperPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
+from gtx_bayes.inference.priors import OneCoinPrior
+from gtx_bayes.labelers.class_conditional import ClassConditional
+from gtx_bayes.labelers.hard_examples import HardExamples
+from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.posterior import batch_log_prob
+from gtx_bayes.simulation import (
+    adversarial_cohort,
+    class_conditional_cohort,
+    hard_examples_cohort,
+    uniform_cohort,
+)
+
+PROB = 0.9
+NUM_LABELERS, NUM_EXAMPLES, PER_EXAMPLE, GOLD_EVERY = 10, 120, 5, 4
+HALF = np.array([0.5, 0.5])
+GIBBS_DRAWS = 400
+WITH_EXAMPLES = 50  # crowds whose examples' intervals are drawn, a slow thing
+
+
+class Crowd(NamedTuple):
+    """One simulated crowd, for the inference and against it.
+
+    Attributes:
+        labels: the answers.
+        gold: a quarter of the true labels.
+        true_label: all of them.
+        accuracy: of each labeler, the classes being even.
+        probs: class posteriors at the true labelers.
+    """
+
+    labels: Labels
+    gold: Assessment
+    true_label: Any
+    accuracy: Any
+    probs: Any
+
+
+def hyperprior_cohort(key):
+    key_mean, key_concentration, key_labelers = jax.random.split(key, 3)
+    hyper = HyperPrior.for_classes(2)
+    mean = jax.random.beta(key_mean, hyper.mean_a, hyper.mean_b)
+    noise = hyper.log_concentration_sd * jax.random.normal(key_concentration)
+    concentration = jnp.exp(hyper.log_concentration + noise)
+    shape = mean * concentration, (1.0 - mean) * concentration
+    return OneCoin(jax.random.beta(key_labelers, *shape, (NUM_LABELERS,)), 2)
+
+
+def prior_cohort(key):
+    return OneCoinPrior.default(2).sample(key, jnp.zeros((NUM_LABELERS, 2)))
+
+
+def by_class(key):
+    return class_conditional_cohort(
+        key, NUM_LABELERS, jnp.array([0.75, 0.5]), jnp.array([0.95, 0.75])
+    )
+
+
+def hard_examples(key):
+    return hard_examples_cohort(key, NUM_LABELERS, 0.7, 0.95, hard_share=0.2, hard_accuracy=0.4)
+
+
+class Setting(NamedTuple):
+    """What is true of a row.
+
+    Attributes:
+        name: in words.
+        cohort: the labelers from a key.
+        num_copying: so many labelers give the first one's answer four times out of five.
+        num_crowds: at full size.
+    """
+
+    name: str
+    cohort: Callable[..., Any]
+    num_copying: int = 0
+    num_crowds: int = 100
+
+
+SETTINGS = (
+    Setting("cohort from the hyperprior", hyperprior_cohort, num_crowds=200),
+    Setting("cohort from the default prior", prior_cohort, num_crowds=200),
+    Setting("U(.6, .9)", lambda key: uniform_cohort(key, NUM_LABELERS, 0.6, 0.9)),
+    Setting("**wrong**: a fifth of the examples hard, accuracy .4", hard_examples),
+    Setting("**wrong**: accuracies differ by class", by_class),
+    Setting(
+        "**wrong**: three of U(.6, .9) copy a fourth",
+        lambda key: uniform_cohort(key, NUM_LABELERS, 0.6, 0.9),
+        num_copying=3,
+    ),
+    Setting(
+        "**wrong**: U(.6, .9), adversaries with probability .2",
+        lambda key: adversarial_cohort(key, NUM_LABELERS, 0.6, 0.9, 0.2),
+    ),
+)
+
+
+def draw_crowd(setting, key):
+    """Answers from everybody, copied where they are, of which five an example are kept."""
+    key_cohort, key_truth, key_answers, key_copies, key_kept = jax.random.split(key, 5)
+    labelers = setting.cohort(key_cohort)
+    true_label = jax.random.randint(key_truth, (NUM_EXAMPLES,), 0, 2)
+    everybody = jnp.tile(jnp.arange(NUM_LABELERS)[:, None], (1, NUM_EXAMPLES))
+    answers = labelers.answer(key_answers, everybody, true_label)
+    accuracy = mean_accuracy(labelers)
+    is_copied = jax.random.bernoulli(key_copies, 0.8, answers.shape)
+    copies = (jnp.arange(NUM_LABELERS) > 0) & (jnp.arange(NUM_LABELERS) <= setting.num_copying)
+    answers = jnp.where(copies[:, None] & is_copied, answers[0], answers)
+    accuracy = jnp.where(copies, 0.8 * accuracy[0] + 0.2 * accuracy, accuracy)
+    lots = jax.random.uniform(key_kept, answers.shape)
+    labeler = jnp.argsort(lots, axis=0)[:PER_EXAMPLE]
+    labels = Labels(
+        jnp.repeat(jnp.arange(NUM_EXAMPLES, dtype=jnp.int32), PER_EXAMPLE),
+        labeler.T.reshape(-1).astype(jnp.int32),
+        jnp.take_along_axis(answers, labeler, axis=0).T.reshape(-1).astype(jnp.int8),
+        NUM_EXAMPLES,
+        NUM_LABELERS,
+        2,
+    )
+    is_gold = jnp.arange(NUM_EXAMPLES) % GOLD_EVERY == 0
+    gold = Assessment(jnp.where(is_gold, true_label, MISSING).astype(jnp.int8), 2)
+    probs = jax.nn.softmax(batch_log_prob(labelers, labels), axis=1)
+    return Crowd(labels, gold, true_label, accuracy, probs)
+
+
+def mean_accuracy(labelers):
+    if isinstance(labelers, HardExamples):
+        h = labelers.hard_share
+        return (1.0 - h) * labelers.accuracy + h * labelers.hard_accuracy
+    return (
+        labelers.accuracy.mean(axis=1)
+        if isinstance(labelers, ClassConditional)
+        else (labelers.accuracy)
+    )
+
+
+def fit_gibbs(setting, key):
+    """A crowd, and limits of its accuracies by Gibbs sampling under the default prior."""
+    key_crowd, key_chain = jax.random.split(key)
+    crowd = draw_crowd(setting, key_crowd)
+    sites, _, probs = gibbs.sample_chains(
+        key_chain[None],
+        crowd.labels,
+        crowd.gold,
+        OneCoinPrior.default(2),
+        jnp.asarray(HALF, float),
+        100,
+        GIBBS_DRAWS,
+    )
+    limits = jnp.quantile(sites["accuracy"][0], jnp.array([0.5 - PROB / 2, 0.5 + PROB / 2]), axis=0)
+    return crowd, limits, probs[0]
+
+
+class Found(NamedTuple):
+    """What a fit says of a crowd.
+
+    Attributes:
+        low: lower limits of the accuracies.
+        high: upper limits.
+        class_probs: class posteriors.
+        example_low: lower limits of the probability of each example's most probable class; None
+            where they were not drawn.
+        example_high: upper limits.
+    """
+
+    low: Any
+    high: Any
+    class_probs: Any
+    example_low: Any = None
+    example_high: Any = None
+
+
+def fit_joint(crowd, dependence, draws_examples):
+    found = joint.fit(
+        crowd.labels,
+        crowd.gold,
+        jnp.asarray(HALF, float),
+        models=("one-coin",),
+        dependence=dependence,
+    )
+    limits = found.accuracy.credible_interval(PROB)
+    if not draws_examples:
+        return Found(*limits, found.class_probs)
+    of_examples = found.credible_interval(jax.random.key(0), crowd.labels, prob=PROB)
+    return Found(*limits, found.class_probs, *of_examples)
+
+
+def measure(setting, scale):
+    """Every fit of every crowd of a setting: the crowds, and what was found, by fit."""
+    keys = jax.random.split(jax.random.key(0), max(4, round(setting.num_crowds * scale)))
+    stacked, limits, probs = map_runs(lambda key: fit_gibbs(setting, key), keys)
+    crowds = [jax.tree.map(lambda part, i=i: part[i], stacked) for i in range(len(keys))]
+    found = {
+        "Gibbs": [Found(*pair, each) for pair, each in zip(limits, probs, strict=True)],
+        "joint, $\\rho = 0$": [
+            fit_joint(crowd, 0.0, at < WITH_EXAMPLES) for at, crowd in enumerate(crowds)
+        ],
+        "joint, $\\rho$ learnt": [
+            fit_joint(crowd, None, at < WITH_EXAMPLES) for at, crowd in enumerate(crowds)
+        ],
+    }
+    return crowds, found
+
+
+def describe(setting, crowds, found):
+    """Figures of one fit, means over crowds with their standard errors."""
+    inside, width, off, over, brier, of_examples = [], [], [], [], [], []
+    for crowd, fit in zip(crowds, found, strict=True):
+        inside.append(np.mean((fit.low <= crowd.accuracy) & (crowd.accuracy <= fit.high)))
+        width.append(np.mean(fit.high - fit.low))
+        off.append(np.mean((fit.low + fit.high) / 2 - crowd.accuracy))
+        is_open = np.arange(NUM_EXAMPLES) % GOLD_EVERY != 0
+        probs = np.asarray(fit.class_probs)[is_open]
+        truth = np.asarray(crowd.true_label)[is_open]
+        over.append(np.mean(probs.max(axis=1)) - np.mean(probs.argmax(axis=1) == truth))
+        brier.append(float(metrics.brier(jnp.asarray(probs), jnp.asarray(truth)).value))
+        if fit.example_low is not None and not setting.num_copying:
+            best = np.asarray(fit.class_probs).argmax(axis=1)
+            at_truth = np.asarray(crowd.probs)[np.arange(NUM_EXAMPLES), best]
+            held = (fit.example_low <= at_truth) & (at_truth <= fit.example_high)
+            of_examples.append(held[is_open].mean())
+    cells = [percent(inside), f"{np.mean(width):.2f}", signed(off), signed(over)]
+    return [*cells, f"{np.mean(brier):.3f}", percent(of_examples) if of_examples else ""]
+
+
+def percent(values):
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{100 * np.mean(values):.1f} ± {100 * error:.1f} %"
+
+
+def signed(values):
+    return f"{np.mean(values):+.3f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.3f}"
+
 
 SIZES = [(3, 5), (10, 0), (10, 5), (10, 20), (50, 5), (200, 5)]
 
 
-def hyperprior_cohort(rng, num_labelers):
+def numpy_hyperprior_cohort(rng, num_labelers):
     hyper = HyperPrior.for_classes(2)
     mean = rng.beta(hyper.mean_a, hyper.mean_b)
     concentration = np.exp(rng.normal(hyper.log_concentration, hyper.log_concentration_sd))
@@ -27,32 +269,56 @@ def hyperprior_cohort(rng, num_labelers):
 COHORTS = {
     "U(.6, .9)": lambda rng, size: rng.uniform(0.6, 0.9, size),
     "U(.8, 1)": lambda rng, size: rng.uniform(0.8, 1.0, size),
-    "the hyperprior itself": hyperprior_cohort,
+    "the hyperprior itself": numpy_hyperprior_cohort,
 }
 
 
-def coverage(rng, draw, num_labelers, num_gold, num_cohorts):
+def gold_alone(rng, draw, num_labelers, num_gold, num_cohorts):
+    """Share of intervals that cover where labelers are known by gold, the prior fitted to it."""
     hits = []
     for _ in range(num_cohorts):
         accuracy = draw(rng, num_labelers)
         right = rng.binomial(num_gold, accuracy)
         counts = GoldCounts(jnp.asarray(right), jnp.full(num_labelers, num_gold))
         posterior = BetaPosterior.from_counts(counts, CohortPrior.fit(counts, 2))
-        low, high = posterior.credible_interval(0.95)
+        low, high = posterior.credible_interval(PROB)
         hits.append(((low <= accuracy) & (accuracy <= high)).mean())
-    return np.mean(hits)
+    return percent(hits)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cohorts", type=int, default=1000)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of crowds")
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    print("| accuracies from | " + " | ".join(f"J = {j}, n = {n}" for j, n in SIZES) + " |")
-    print("|---|" + "---|" * len(SIZES))
+    lines = [
+        "| crowd | fit | labelers | accuracy inside | width | middle, off | confidence, off |"
+        " Brier | examples inside |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for setting in SETTINGS:
+        start = time.perf_counter()
+        crowds, found = measure(setting, options.scale)
+        for fit, each in found.items():
+            cells = [setting.name, fit, str(len(crowds) * NUM_LABELERS)]
+            lines.append("| " + " | ".join(cells + describe(setting, crowds, each)) + " |")
+            print(lines[-1], file=sys.stderr)
+        print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    lines += [
+        "",
+        "Labelers known by gold alone, J labelers with n gold answers each:",
+        "",
+        "| accuracies from | " + " | ".join(f"J = {j}, n = {n}" for j, n in SIZES) + " |",
+        "|---|" + "---|" * len(SIZES),
+    ]
     for name, draw in COHORTS.items():
-        rng = np.random.default_rng(0)
-        cells = [f"{coverage(rng, draw, j, n, options.cohorts):.3f}" for j, n in SIZES]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+        rng, num_cohorts = np.random.default_rng(0), max(10, round(500 * options.scale))
+        cells = [gold_alone(rng, draw, j, n, num_cohorts) for j, n in SIZES]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    text = "\n".join(lines)
+    if options.output:
+        options.output.write_text(text + "\n")
+    print(text)
 
 
 if __name__ == "__main__":
