@@ -235,6 +235,32 @@ class TestNormalMean:
         assert thin.is_thin_enough
         assert thin.corrected_p > RARE
 
+    def test_rounding_does_not_tell_equal_values_apart(self, key):
+        """A draw that equals the truth ties with it in every quantity; the other's is larger."""
+
+        def simulate(key):
+            values = jax.random.normal(key, (51,))
+            return {"mean": values[0]}, (values[1:], values[0])
+
+        def sums(parameters, given):
+            return {"sum": jnp.sum(jnp.exp(given[0] - parameters["mean"]))}
+
+        def infer(key, given):
+            return {"mean": jnp.stack([given[1], jnp.array(-9.0)])}
+
+        found = simulation_based_calibration(
+            key,
+            simulate,
+            infer,
+            num_simulations=200,
+            quantities=sums,
+            map_keys=map_runs,
+        )
+        ranks = np.bincount(found.named("sum").ranks, minlength=3)
+        low, high = scipy.stats.binom.interval(1 - RARE, 200, 0.5)
+        assert ranks[2] == 0
+        assert low <= ranks[0] <= high
+
     def test_refusals(self, key):
         few = {"num_simulations": 4, "map_keys": sbc.one_by_one}
         with pytest.raises(ValueError, match="draws no right"):

@@ -332,20 +332,22 @@ def _simulate_once(
     missing = sorted(set(truth) - set(draws))
     if missing:
         raise ValueError(f"the inference draws no {', '.join(missing)}")
-    draws = {name: draws[name] for name in truth}
-    further = quantities(truth, data)
-    truth = {**truth, **further}
-    draws = {**draws, **jax.vmap(lambda one: quantities(one, data))(draws)}
-    ranked = {}
-    for one, name in zip(jax.random.split(key_ties, len(truth)), truth, strict=True):
-        of_truth, of_draws = jnp.asarray(truth[name]), jnp.asarray(draws[name])
-        if of_draws.shape[1:] != of_truth.shape or of_draws.shape[0] < 2:
+    truth = {name: jnp.asarray(value) for name, value in truth.items()}
+    draws = {name: jnp.asarray(draws[name]) for name in truth}
+    for name, value in truth.items():
+        if draws[name].shape[1:] != value.shape or draws[name].shape[0] < 2:
             raise ValueError(
-                f"draws of {name} have shape {of_draws.shape}: not two or more, each of the "
-                f"truth's shape {of_truth.shape}"
+                f"draws of {name} have shape {draws[name].shape}: not two or more, each of the "
+                f"truth's shape {value.shape}"
             )
-        ranked[name] = _rank(one, of_truth, of_draws)
-    return ranked
+    # By one program for the truth and the draws: rounding must not tell equal values apart.
+    together = {name: jnp.concatenate([truth[name][None], draws[name]]) for name in truth}
+    together |= jax.vmap(lambda one: quantities(one, data))(together)
+    keys = jax.random.split(key_ties, len(together))
+    return {
+        name: _rank(one, values[0], values[1:])
+        for (name, values), one in zip(together.items(), keys, strict=True)
+    }
 
 
 @jax.jit

@@ -738,10 +738,10 @@ def measure(case, scale):
 def run(case, key, num_simulations):
     return sbc.simulation_based_calibration(
         key,
-        case.simulate,
+        jax.jit(case.simulate),  # else the loop of Python goes step by step
         case.infer,
         num_simulations=num_simulations,
-        quantities=case.quantities,
+        quantities=jax.jit(case.quantities),
         map_keys=case.map_keys,
     )
 
