@@ -190,7 +190,7 @@ class TestNormalMean:
         assert not found.fits
         assert found.verdict.startswith("The inference is not right. " + found.worst.name)
         assert len(found.problems) == 5
-        fine = sbc.Calibration((found.named("right"),))
+        fine = sbc.InferenceChecks((found.named("right"),))
         assert fine.fits
         assert fine.verdict == "Nothing in these ranks speaks against the inference."
         table = found.table().set_index("quantity")

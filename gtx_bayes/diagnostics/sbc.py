@@ -185,7 +185,7 @@ _MENDS = {
 }
 
 
-class Calibration(NamedTuple):
+class InferenceChecks(NamedTuple):
     """What the simulations say of an inference.
 
     Attributes:
@@ -262,7 +262,7 @@ def simulation_based_calibration(
     num_simulations: int,
     quantities: Callable[[Parameters, Any], Parameters] = nothing_else,
     map_keys: Callable[..., Any] = one_by_one,
-) -> Calibration:
+) -> InferenceChecks:
     """Rank true parameters among draws from their posterior, in many simulations.
 
     Args:
@@ -291,7 +291,7 @@ def simulation_based_calibration(
             raise ValueError(f"{name} is NaN in {bad} of {num_simulations} simulations")
     entries = [entry for name in sorted(found) for entry in _entries(name, found[name])]
     p = [uniformity_p(part.rank, int(part.num_draws[0])) for _, part in entries]
-    return Calibration(
+    return InferenceChecks(
         tuple(
             Quantity(
                 name,
