@@ -1,0 +1,477 @@
+"""Weights of the network: pretrained ones from the hub or from files, fine-tuned ones kept.
+
+Everything is in safetensors files, which hold numbers and names and nothing that could run. Two
+namings are understood, found by what is in a file: that of transformers, in which fine-tuned
+models are kept too, and that of lukemelas/EfficientNet-PyTorch.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
+from jaxtyping import Array, Key
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from gtx_bayes.errors import InputError
+from gtx_bayes.finetune.efficientnet import (
+    EfficientNet,
+    EfficientNetConfig,
+    Stage,
+    from_tensors,
+    initial_tensors,
+    tensor_shapes,
+    to_tensors,
+)
+from gtx_bayes.io.writers import whole_file
+
+_Tensor = npt.NDArray[np.float32]
+
+# From the HTTP library under the hub's client, which lets it through when a transfer breaks.
+_HTTP_ERROR = cast("type[Exception]", HfHubHTTPError.__bases__[0])
+
+_RECORD = "gtx_bayes"  # key of our entry in a file's metadata
+_HEAD = "classifier"
+_LISTED = 12  # names that a message lists at most
+_COUNTER = "num_batches_tracked"  # PyTorch's norms count their steps; nothing depends on it
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A file of weights on the Hugging Face hub.
+
+    Attributes:
+        repository: owner and name.
+        revision: commit, branch or reference.
+        filename: path in the repository.
+        sha256: checksum of the file: what holds it fast, whatever becomes of the revision.
+    """
+
+    repository: str
+    revision: str
+    filename: str
+    sha256: str
+
+    @property
+    def url(self) -> str:
+        """Where a browser gets it."""
+        revision = self.revision.replace("/", "%2F")
+        return f"https://huggingface.co/{self.repository}/resolve/{revision}/{self.filename}"
+
+
+IMAGENET_B0: Final = Published(
+    "google/efficientnet-b0",
+    "refs/pr/1",
+    "model.safetensors",
+    "bfa5d25d4b4fd41d518ac422ea2d1b4bb89951a70a5b887962b9a94bd585cf3c",
+)
+"""EfficientNet-b0 trained on ImageNet by its authors.
+
+The main branch has had only a pickle, which can run code when read; the hub's converter offers the
+same tensors as safetensors in pull request 1.
+"""
+
+
+class Backbone(NamedTuple):
+    """A network on its way to be fine-tuned.
+
+    Attributes:
+        network: pretrained, but for what was drawn.
+        drawn: paths of the tensors that were drawn at random: the classifier's, and those missing.
+    """
+
+    network: EfficientNet
+    drawn: tuple[str, ...]
+
+
+class FineTuned(NamedTuple):
+    """A network with the names of its classes.
+
+    Attributes:
+        network: what `EfficientNet` says.
+        class_names: name of each class, in the order of the logits.
+    """
+
+    network: EfficientNet
+    class_names: tuple[str | int | float, ...]
+
+
+def download(
+    published: Published = IMAGENET_B0,
+    *,
+    cache: str | Path | None = None,
+    endpoint: str | None = None,
+) -> Path:
+    """The file of published weights, fetched from the hub unless it was before.
+
+    Args:
+        published: which.
+        cache: folder of downloads; the hub's own (`HF_HOME`) when absent.
+        endpoint: address of a mirror; the hub's own (`HF_ENDPOINT`) when absent.
+
+    Raises:
+        InputError: if it cannot be had, or is not what was published.
+    """
+    by_hand = (
+        f"Get {published.url} where there is a network, put it anywhere on this machine, and give "
+        "its path instead: `--weights FILE`, or `load_backbone(key, config, [FILE])`."
+    )
+    try:
+        path = Path(
+            hf_hub_download(
+                published.repository,
+                published.filename,
+                revision=published.revision,
+                cache_dir=cache,
+                endpoint=endpoint,
+            )
+        )
+        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, _HTTP_ERROR) as error:
+        raise InputError(
+            f"the pretrained weights could not be downloaded ({error.__cause__ or error}).",
+            where=f"{published.repository}/{published.filename}",
+            mend=by_hand,
+        ) from error
+    if checksum != published.sha256:
+        raise InputError(
+            f"its sha256 is {checksum}, not the {published.sha256} that was published.",
+            where=str(path),
+            mend=f"Delete it and try again. {by_hand}",
+        )
+    return path
+
+
+def load_backbone(
+    key: Key[Array, ""],
+    config: EfficientNetConfig,
+    files: Sequence[str | Path],
+    *,
+    allow_missing: bool = False,
+) -> Backbone:
+    """A pretrained network under a new classifier, whatever classifier the files hold.
+
+    Args:
+        key: random key of what is drawn.
+        config: the network wanted; its size must be that of the weights.
+        files: safetensors files that have the tensors between them, each once, in either naming.
+        allow_missing: draw at random what the files lack, rather than refuse them.
+
+    Raises:
+        InputError: for files that cannot be read, do not fit the network, or lack tensors of it.
+    """
+    initial = initial_tensors(key, config)
+    wanted = [path for path in initial if not _is_head(path)]
+    found = _read_all(config, files, wanted)
+    if not allow_missing:
+        _refuse_missing(found, wanted, files)
+    drawn = tuple(path for path in initial if path not in found)
+    return Backbone(from_tensors(config, initial | found), drawn)
+
+
+def load_network(config: EfficientNetConfig, files: Sequence[str | Path]) -> EfficientNet:
+    """A network with all its weights from files, its classifier too.
+
+    Args:
+        config: the network; its size and number of classes must be those of the weights.
+        files: as `load_backbone` takes them.
+
+    Raises:
+        InputError: for files that cannot be read, do not fit the network, or lack tensors of it.
+    """
+    wanted = list(tensor_shapes(config))
+    found = _read_all(config, files, wanted)
+    _refuse_missing(found, wanted, files)
+    return from_tensors(config, found)
+
+
+def save(
+    network: EfficientNet,
+    path: str | Path,
+    class_names: Sequence[str | int | float] | npt.NDArray[Any],
+) -> None:
+    """Write a network with its config and the names of its classes; a whole file or none.
+
+    Tensors have the names and layout of transformers.
+
+    Raises:
+        InputError: if there is no writing there.
+        ValueError: if there is not one name for each class.
+    """
+    config = network.config
+    _check_names(class_names, config)
+    plain = [name.item() if isinstance(name, np.generic) else name for name in class_names]
+    record = {"config": dataclasses.asdict(config), "class_names": plain}
+    names = _names(config, _TRANSFORMERS)
+    tensors = {
+        names[at]: np.ascontiguousarray(_to_file(at, tensor))
+        for at, tensor in to_tensors(network).items()
+    }
+    metadata = {"format": "pt", _RECORD: json.dumps(record)}  # "pt": laid out as PyTorch does
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata)
+
+
+def load(path: str | Path) -> FineTuned:
+    """A network that `save` wrote, in eval mode.
+
+    Raises:
+        InputError: if it is another file, or broken.
+    """
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+    if _RECORD not in metadata:
+        raise InputError(
+            "this is no model saved by gtx_bayes: it does not say what network it is.",
+            where=str(path),
+            mend="Pretrained weights are read by `load_backbone`.",
+        )
+    try:
+        record = json.loads(metadata[_RECORD])
+        config = _config_of(record["config"])
+        class_names = tuple(record["class_names"])
+        _check_names(class_names, config)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"its record of the network is not understood ({error}).",
+            where=str(path),
+            mend="Save it anew with this version of gtx_bayes.",
+        ) from error
+    return FineTuned(load_network(config, [path]), class_names)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Naming:
+    """How a library calls the layers.
+
+    Attributes:
+        outer: layers outside the blocks.
+        block: what comes before a block's layers, with a place for its number.
+        inner: layers of a block.
+    """
+
+    outer: Mapping[str, str]
+    block: str
+    inner: Mapping[str, str]
+
+    def layer(self, path: str) -> str:
+        """Name of the layer that we call by this path."""
+        if not path.startswith("blocks."):
+            return self.outer[path]
+        _, number, inner = path.split(".")
+        return self.block.format(number) + self.inner[inner]
+
+
+_TRANSFORMERS = _Naming(
+    {
+        "stem": "efficientnet.embeddings.convolution",
+        "stem_norm": "efficientnet.embeddings.batchnorm",
+        "top": "efficientnet.encoder.top_conv",
+        "top_norm": "efficientnet.encoder.top_bn",
+        _HEAD: "classifier",
+    },
+    "efficientnet.encoder.blocks.{}.",
+    {
+        "expand": "expansion.expand_conv",
+        "expand_norm": "expansion.expand_bn",
+        "depthwise": "depthwise_conv.depthwise_conv",
+        "depthwise_norm": "depthwise_conv.depthwise_norm",
+        "squeeze": "squeeze_excite.reduce",
+        "excite": "squeeze_excite.expand",
+        "project": "projection.project_conv",
+        "project_norm": "projection.project_bn",
+    },
+)
+
+_LUKEMELAS = _Naming(
+    {
+        "stem": "_conv_stem",
+        "stem_norm": "_bn0",
+        "top": "_conv_head",
+        "top_norm": "_bn1",
+        _HEAD: "_fc",
+    },
+    "_blocks.{}.",
+    {
+        "expand": "_expand_conv",
+        "expand_norm": "_bn0",
+        "depthwise": "_depthwise_conv",
+        "depthwise_norm": "_bn1",
+        "squeeze": "_se_reduce",
+        "excite": "_se_expand",
+        "project": "_project_conv",
+        "project_norm": "_bn2",
+    },
+)
+
+_FIELDS = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+def _names(config: EfficientNetConfig, naming: _Naming) -> dict[str, str]:
+    """What a library calls each of our tensors."""
+    names = {}
+    for path in tensor_shapes(config):
+        layer, field = path.rsplit(".", 1)
+        names[path] = f"{naming.layer(layer)}.{_FIELDS[field]}"
+    return names
+
+
+def _is_head(path: str) -> bool:
+    return path.startswith(f"{_HEAD}.")
+
+
+def _file_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape in a file, where convolutions are (out, in, rows, columns)."""
+    if len(shape) == 4:
+        return (shape[3], shape[2], *shape[:2])
+    if len(shape) == 3:
+        return (shape[2], 1, *shape[:2])
+    if len(shape) == 2:
+        return shape[::-1] if _is_head(path) else (*shape[::-1], 1, 1)
+    return shape
+
+
+def _to_file(path: str, tensor: _Tensor) -> _Tensor:
+    """A tensor in the layout of files: output channels first."""
+    moved = tensor.transpose(3, 2, 0, 1) if tensor.ndim == 4 else np.moveaxis(tensor, -1, 0)
+    return moved.reshape(_file_shape(path, tensor.shape))
+
+
+def _from_file(tensor: _Tensor, shape: tuple[int, ...]) -> _Tensor:
+    """A tensor from the layout of files in the shape that is ours."""
+    if len(shape) == 4:
+        return tensor.transpose(2, 3, 1, 0)
+    return np.moveaxis(tensor.reshape(shape[-1], *shape[:-1]), 0, -1)
+
+
+def _read_all(
+    config: EfficientNetConfig, files: Sequence[str | Path], wanted: Collection[str]
+) -> dict[str, _Tensor]:
+    """The wanted tensors that files have; none may be in two."""
+    found: dict[str, _Tensor] = {}
+    for file in files:
+        for path, tensor in _read(config, file, wanted):
+            if path in found:
+                raise InputError(
+                    f"it holds the tensor '{path}' of another of the files.",
+                    where=str(file),
+                    mend="Leave one of them out.",
+                )
+            found[path] = tensor
+    return found
+
+
+def _read(
+    config: EfficientNetConfig, path: str | Path, wanted: Collection[str]
+) -> Iterator[tuple[str, _Tensor]]:
+    """The wanted tensors of one file, each checked, by our path."""
+    with _opened(path) as file:
+        held = [name for name in file.keys() if not name.endswith(_COUNTER)]  # noqa: SIM118
+        ours = _ours(config, path, held)
+        shapes = tensor_shapes(config)
+        for name in held:
+            at = ours[name]
+            if at in wanted:
+                tensor = _checked(file, path, name, _file_shape(at, shapes[at]))
+                yield at, _from_file(tensor, shapes[at])
+
+
+def _ours(config: EfficientNetConfig, path: str | Path, held: Sequence[str]) -> dict[str, str]:
+    """Our path of each name in a file, by the naming that fits."""
+    namings = [_names(config, naming) for naming in (_TRANSFORMERS, _LUKEMELAS)]
+    names = max(namings, key=lambda names: len(set(names.values()) & set(held)))
+    ours = {name: at for at, name in names.items()}
+    foreign = [name for name in held if name not in ours]
+    if not held or len(foreign) == len(held):
+        raise InputError(
+            "it holds no tensor of an EfficientNet under a name that is known here.",
+            where=str(path),
+            mend=f"Names are as in transformers ('{namings[0]['stem.kernel']}') or in "
+            f"EfficientNet-PyTorch ('{namings[1]['stem.kernel']}').",
+        )
+    if foreign:
+        raise InputError(
+            f"it holds '{foreign[0]}', which the network does not have.",
+            where=str(path),
+            mend="Ask for a network of the size that the file was made for.",
+        )
+    return ours
+
+
+def _checked(file: Any, path: str | Path, name: str, shape: tuple[int, ...]) -> _Tensor:
+    """A tensor of a file in float32, if it has the shape and only numbers."""
+    held = tuple(file.get_slice(name).get_shape())
+    if held != shape:
+        raise InputError(
+            f"its tensor '{name}' has shape {held}, the network {shape}.",
+            where=str(path),
+            mend="Ask for a network of the size and number of classes that the file was made for.",
+        )
+    tensor = np.asarray(file.get_tensor(name), np.float32)
+    if not np.isfinite(tensor).all():
+        raise InputError(
+            f"its tensor '{name}' holds values that are not finite.",
+            where=str(path),
+            mend="Get the file anew.",
+        )
+    return tensor
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """A safetensors file open for reading."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            yield file
+    except SafetensorError as error:
+        raise InputError(
+            f"this is no safetensors file, or not all of it ({error}).",
+            where=str(path),
+            mend="Get it anew; pickles (.bin, .pt, .pth) can run code and are not read.",
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot read it: {error.strerror or error}.",
+            where=str(path),
+            mend="Name a safetensors file.",
+        ) from error
+
+
+def _refuse_missing(
+    found: Collection[str], wanted: Sequence[str], files: Sequence[str | Path]
+) -> None:
+    missing = [path for path in wanted if path not in found]
+    if missing:
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        raise InputError(
+            f"tensors are missing: {', '.join(missing[:_LISTED])}{more}.",
+            where=", ".join(str(file) for file in files),
+            mend="Give the other files that have them too, or allow them to be drawn at random "
+            "(`allow_missing`).",
+        )
+
+
+def _check_names(
+    class_names: Collection[object] | npt.NDArray[Any], config: EfficientNetConfig
+) -> None:
+    if len(class_names) != config.num_classes:
+        raise ValueError(f"{len(class_names)} names for {config.num_classes} classes")
+
+
+def _config_of(record: dict[str, Any]) -> EfficientNetConfig:
+    stages = tuple(Stage(*stage) for stage in record["stages"])
+    return EfficientNetConfig(**{**record, "stages": stages})
