@@ -42,8 +42,13 @@ def test_imports_point_down():
     assert not upward
 
 
-def test_arviz_and_numpyro_stay_in_their_rooms():
-    allowed = {"arviz": "diagnostics", "numpyro": "inference"}
+def test_finetuning_knows_labels_and_metrics_but_no_aggregation():
+    seen = {target for room, target in imports() if room == "finetune"}
+    assert seen <= {"finetune", "metrics", "decisions", "io", "labels", "errors"}
+
+
+def test_libraries_stay_in_their_rooms():
+    allowed = {"arviz": "diagnostics", "numpyro": "inference", "flax": "finetune"}
     for path in (ROOT / "gtx_bayes").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         for library, room in allowed.items():
