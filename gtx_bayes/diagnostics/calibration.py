@@ -185,8 +185,7 @@ def _as_fitted(result: Aggregation) -> tuple[npt.ArrayLike | None, dict[str, Any
         return result.class_prior, {}
     assert result.method == gtx_bayes.NAME, "the only method with a joint posterior"
     dependence = None if found.dependence.is_learnt else found.dependence.mean
-    prior = None if found.learns_class_prior else np.asarray(found.class_prior)
-    return prior, {"model": found.model, "dependence": dependence}
+    return found.given_class_prior, {"model": found.model, "dependence": dependence}
 
 
 def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:

@@ -438,9 +438,7 @@ def _draw_replicate(
 ) -> npt.NDArray[np.integer]:
     """Other answers in the place of these."""
     of_fit = labels, found.prior, found.counts, found.class_probs
-    if correlation == 0.0:
-        return np.asarray(_replicate(key, *of_fit, None))
-    return np.asarray(_replicate(key, *of_fit, correlation))
+    return np.asarray(_replicate(key, *of_fit, correlation or None))
 
 
 @jax.jit

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Key
@@ -82,10 +81,12 @@ def with_log_likelihood(tree: xr.DataTree, result: Aggregation) -> xr.DataTree:
     found, crowd = _joint(result), result.crowd
     sites = {str(name): np.asarray(site) for name, site in tree["posterior"].to_dataset().items()}
     if tree.attrs["method"] == "nuts":
-        bound = crowd_model(found.model, _given_prior(found))
+        bound = crowd_model(found.model, found.given_class_prior)
         values = pointwise.of_crowd_model(bound, crowd.labels, crowd.assessment, sites)
     else:
-        values = pointwise.of_labelers(crowd.labels, crowd.assessment, sites, _given_prior(found))
+        values = pointwise.of_labelers(
+            crowd.labels, crowd.assessment, sites, found.given_class_prior
+        )
     posterior = tree["posterior"]
     longer = tree.copy()
     longer[LOG_LIKELIHOOD] = xr.Dataset(
@@ -105,21 +106,17 @@ def _joint(result: Aggregation) -> JointPosterior:
     return result.fit.joint
 
 
-def _given_prior(found: JointPosterior) -> Any:
-    return None if found.learns_class_prior else jnp.asarray(found.class_prior)
-
-
 def _by_gibbs(
     key: Key[Array, ""], result: Aggregation, found: JointPosterior, **options: Any
 ) -> GibbsFit:
     labels, assessment = result.crowd.labels, result.crowd.assessment
-    return run_gibbs(key, labels, assessment, found.prior, _given_prior(found), **options)
+    return run_gibbs(key, labels, assessment, found.prior, found.given_class_prior, **options)
 
 
 def _by_nuts(
     key: Key[Array, ""], result: Aggregation, found: JointPosterior, **options: Any
 ) -> NutsFit:
-    class_prior = _given_prior(found)
+    class_prior = found.given_class_prior
     if class_prior is not None and class_prior.ndim == 2:
         raise ValueError('"nuts" takes one class prior for all examples: use "gibbs"')
     labels, assessment = result.crowd.labels, result.crowd.assessment

@@ -77,6 +77,11 @@ class JointPosterior(NamedTuple):
     passed_on: PassedOn
 
     @property
+    def given_class_prior(self) -> ClassPrior | None:
+        """The prior of the classes if it was given; None if it is learnt."""
+        return None if self.learns_class_prior else self.class_prior
+
+    @property
     def labelers(self) -> AnyModel:
         """The labelers at their posterior means."""
         return self.prior.posterior_mean(self.counts)
