@@ -116,6 +116,42 @@ def brier(
     return _mean(jnp.sum((class_probs - indicator) ** 2, axis=1), _counted(true_label, where))
 
 
+def auroc(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+) -> Estimate:
+    """Area under the curve of true against false positives; for many classes one against the rest.
+
+    The proportion of pairs of an example of the class and one that is not in which the first has
+    the higher probability of it, equal ones counting a half; the mean over the classes that have
+    both. NaN if none has.
+
+    References:
+        DeLong, DeLong and Clarke-Pearson (1988), Biometrics 44, for the standard error, here of
+        the mean over classes: every example moves the areas of all classes at once.
+    """
+    where = _counted(true_label, where)
+    member = true_label[:, None] == jnp.arange(class_probs.shape[1])
+    area, influence = jax.vmap(_area, in_axes=(1, 1, None))(class_probs, member, where)
+    present = ~jnp.isnan(area)
+    moved = jnp.mean(influence, axis=0, where=present[:, None])
+    return Estimate(jnp.mean(area, where=present), jnp.sqrt(jnp.sum(moved**2)))
+
+
+def confusion_counts(
+    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    where: Bool[Array, " num_examples"] | None = None,
+) -> Float[Array, "num_classes num_classes"]:
+    """Number of examples of each true class (rows) by hard label; ties share their example."""
+    tied = decisions.tied_classes(class_probs).astype(class_probs.dtype)
+    said = tied / decisions.num_tied(class_probs)[:, None]
+    member = true_label[:, None] == jnp.arange(class_probs.shape[1])
+    member &= _counted(true_label, where)[:, None]
+    return member.T.astype(said.dtype) @ said
+
+
 class ReliabilityCurve(NamedTuple):
     """How often labels of like confidence are right.
 
@@ -197,6 +233,34 @@ def _counted(
 ) -> Bool[Array, " num_examples"]:
     known = true_label != MISSING
     return known if where is None else known & where
+
+
+def _area(
+    score: Float[Array, " num_examples"],
+    member: Bool[Array, " num_examples"],
+    where: Bool[Array, " num_examples"],
+) -> tuple[Float[Array, ""], Float[Array, " num_examples"]]:
+    """Area under a curve, and by how much each example moves it."""
+    inside, outside = member & where, ~member & where
+    beaten = _share_below(score, outside)  # of the others, for an example of the class
+    beating = 1.0 - _share_below(score, inside)  # of the class, for one that is not of it
+    area = jnp.mean(beaten, where=inside)
+
+    def moves(won: Float[Array, " num_examples"], among: Bool[Array, " num_examples"]) -> Array:
+        count = jnp.sum(among)
+        return jnp.where(among, (won - area) / jnp.sqrt(count * (count - 1.0)), 0.0)
+
+    return area, moves(beaten, inside) + moves(beating, outside)
+
+
+def _share_below(
+    score: Float[Array, " num_examples"], among: Bool[Array, " num_examples"]
+) -> Float[Array, " num_examples"]:
+    """Share of the examples `among` with a lower score, equal ones counting a half."""
+    ordered = jnp.sort(jnp.where(among, score, jnp.inf))
+    below = jnp.searchsorted(ordered, score, side="left")
+    upto = jnp.searchsorted(ordered, score, side="right")
+    return (below + upto) / (2.0 * jnp.sum(among))
 
 
 def _mean(values: Float[Array, " num_examples"], where: Bool[Array, " num_examples"]) -> Estimate:

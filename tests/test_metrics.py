@@ -52,7 +52,7 @@ def test_a_certain_error_costs_the_floor():
     assert float(metrics.log_loss(probs, truth, floor=0.0).value) == np.inf
 
 
-@pytest.mark.parametrize("name", ["accuracy", "log_loss", "brier", "balanced_error"])
+@pytest.mark.parametrize("name", ["accuracy", "log_loss", "brier", "balanced_error", "auroc"])
 def test_where_equals_leaving_out(name):
     metric = getattr(metrics, name)
     where = jnp.array([True, False, True, True])
@@ -162,3 +162,43 @@ def test_vmaps_over_runs():
     )
     one = metrics.expected_calibration_error(probs, truth)
     np.testing.assert_allclose(many.value, np.full(2, one.value), rtol=1e-5)
+
+
+def test_auroc_by_pairs(key):
+    """Against all pairs counted one by one, with ties; and DeLong's variance from placements."""
+    score = np.asarray(jax.random.randint(key, (60,), 0, 12)) / 11
+    truth = np.asarray(jax.random.bernoulli(jax.random.fold_in(key, 1), 0.3, (60,))).astype(int)
+    probs = jnp.stack([1 - jnp.asarray(score), jnp.asarray(score)], axis=1)
+    got = metrics.auroc(probs, jnp.asarray(truth))
+    inside, outside = score[truth == 1], score[truth == 0]
+    wins = (inside[:, None] > outside) + 0.5 * np.isclose(inside[:, None], outside)
+    assert float(got.value) == approx(wins.mean())
+    parts = [wins.mean(axis=at).var(ddof=1) / wins.shape[1 - at] for at in (0, 1)]
+    assert float(got.se) == approx(np.sqrt(sum(parts)))
+
+
+def test_auroc_is_the_mean_over_classes_one_against_the_rest(key):
+    key_probs, key_truth = jax.random.split(key)
+    probs = jax.random.dirichlet(key_probs, jnp.ones(3), (40,))
+    truth = jax.random.randint(key_truth, (40,), 0, 3)
+    singly = [
+        metrics.auroc(jnp.stack([1 - probs[:, k], probs[:, k]], axis=1), (truth == k).astype(int))
+        for k in range(3)
+    ]
+    got = metrics.auroc(probs, truth).value
+    assert float(got) == approx(float(np.mean([one.value for one in singly])))
+    missing = metrics.auroc(probs, jnp.where(truth == 2, MISSING, truth)).value
+    known = np.asarray(truth != 2)
+    assert float(missing) == approx(float(metrics.auroc(probs[known], truth[known]).value))
+
+
+def test_auroc_of_one_class_is_unknown():
+    assert np.isnan(float(metrics.auroc(PROBS, jnp.ones(4, int)).value))
+
+
+def test_confusion_counts_by_hand():
+    """True 1 said 1; 0 said 1; 0 said 0; 1 tied."""
+    np.testing.assert_allclose(metrics.confusion_counts(PROBS, TRUTH), [[1, 1], [0.5, 1.5]])
+    np.testing.assert_allclose(
+        metrics.confusion_counts(PROBS, TRUTH.at[0].set(MISSING)), [[1, 1], [0.5, 0.5]]
+    )
