@@ -1,0 +1,212 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from gtx_bayes.finetune.adamw import AdamW
+from gtx_bayes.finetune.batches import batch_of, epoch_order, steps_per_epoch
+from gtx_bayes.finetune.efficientnet import initial_network, standardise
+from gtx_bayes.finetune.head import Head, cached_features, train_head
+from gtx_bayes.finetune.predictions import (
+    class_probs,
+    fit_temperature,
+    network_logits,
+    score,
+)
+from gtx_bayes.finetune.targets import (
+    cross_entropy,
+    hard_targets,
+    known_targets,
+    only,
+    soft_targets,
+    weighted_targets,
+)
+from gtx_bayes.labels import MISSING
+from tests.networks import TINY
+
+PROBS = jnp.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])
+
+
+def test_targets_by_hand():
+    np.testing.assert_allclose(hard_targets(PROBS).probs, [[1, 0], [0.5, 0.5], [0, 1]])
+    np.testing.assert_array_equal(soft_targets(PROBS).probs, PROBS)
+    np.testing.assert_allclose(weighted_targets(PROBS).weight, [0.8, 0.0, 0.6], atol=1e-6)
+    known = known_targets(jnp.array([1, MISSING, 0]), 2)
+    np.testing.assert_array_equal(known.weight, [1, 0, 1])
+    np.testing.assert_array_equal(known.probs[jnp.array([0, 2])], [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(only(known, jnp.array([False, True, True])).weight, [0, 0, 1])
+
+
+def test_cross_entropy_by_hand():
+    """Weights 0.8, 0, 0.6 have a mean of 0.7 over the images that count."""
+    logits = jnp.log(jnp.array([[0.7, 0.3], [0.4, 0.6]]))
+    got = cross_entropy(logits, weighted_targets(PROBS), jnp.array([0, 2]))
+    expected = -(0.8 * np.log(0.7) + 0.6 * np.log(0.6)) / 0.7 / 2
+    assert float(got) == pytest.approx(expected, rel=1e-5)
+
+
+def test_soft_targets_are_the_expected_loss():
+    logits, images = jnp.log(PROBS[::-1]), jnp.arange(3)
+    by_class = [
+        [
+            cross_entropy(logits[i : i + 1], known_targets(jnp.array([y]), 2), images[:1])
+            for y in (0, 1)
+        ]
+        for i in range(3)
+    ]
+    expected = np.mean(np.sum(np.asarray(PROBS) * np.asarray(by_class), axis=1))
+    assert float(cross_entropy(logits, soft_targets(PROBS), images)) == pytest.approx(
+        float(expected), rel=1e-5
+    )
+
+
+def test_an_epoch_sees_every_image_with_a_weight(key):
+    weight = jnp.array([0.0, 1.0, 0.2, 0.0, 1.0, 1.0, 3.0])
+    num_steps = int(steps_per_epoch(weight, 2))
+    assert num_steps == 3
+    order = epoch_order(key, weight)
+    seen = np.concatenate([batch_of(order, weight, at, 2) for at in range(num_steps)])
+    assert set(seen) == {1, 2, 4, 5, 6}
+    other = epoch_order(jax.random.fold_in(key, 1), weight)
+    assert set(np.asarray(other)[:5]) == set(np.asarray(order)[:5])
+    assert list(other) != list(order)
+
+
+def test_rate_climbs_then_falls_and_is_never_zero():
+    rates = np.array([AdamW(0.5, warmup=0.2).rate(at, 10) for at in range(10)])
+    assert np.argmax(rates) == 2
+    assert (np.diff(rates[:3]) > 0).all()
+    assert (np.diff(rates[2:]) < 0).all()
+    assert rates[0] == pytest.approx(0.5 * 0.05 / 0.2)
+    assert rates[-1] == pytest.approx(0.5 * (0.5 + 0.5 * np.cos(np.pi * 0.75 / 0.8)), rel=1e-5)
+    flat = AdamW(0.5, warmup=0.0).rate(0, 10)
+    assert float(flat) == pytest.approx(0.5 * (0.5 + 0.5 * np.cos(np.pi * 0.05)))
+
+
+def test_a_step_moves_by_the_rate_and_decays_matrices_alone():
+    """Adam's first direction is the gradient's sign; a share of zero stands still."""
+    rule = AdamW(0.1, weight_decay=0.5, warmup=0.0, clip_norm=1e9)
+    weights = {"kernel": jnp.full((1, 2), 2.0), "bias": jnp.ones(2), "still": jnp.ones(2)}
+    gradient = {
+        "kernel": jnp.array([[3.0, -1.0]]),
+        "bias": jnp.array([1.0, -4.0]),
+        "still": jnp.ones(2),
+    }
+    share = {"kernel": 1.0, "bias": 0.5, "still": 0.0}
+    moved, _ = rule.step(gradient, rule.start(weights), weights, at=0, num_steps=1, share=share)
+    rate = 0.1 * 0.5  # the middle of the cosine
+    np.testing.assert_allclose(
+        moved["kernel"], [[2 - rate * 2, 2 - rate * 0]], rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(moved["bias"], [1 - rate / 2, 1 + rate / 2], rtol=1e-4)
+    np.testing.assert_array_equal(moved["still"], [1, 1])
+
+
+def _clouds(key, num_images=200):
+    """Two clouds whose centres are 2 standard deviations apart along the first of 5 features."""
+    key_class, key_noise = jax.random.split(key)
+    label = jax.random.bernoulli(key_class, 0.5, (num_images,)).astype(int)
+    features = jax.random.normal(key_noise, (num_images, 5)) * 3.0 + 10.0
+    return features.at[:, 0].add(6.0 * label), label
+
+
+def test_a_head_reaches_the_least_error_possible(key):
+    """Phi(-1) = 15.9 %: the binomial range for 4,000 fresh images, plus what 400 leave open.
+
+    A linear rule learnt from n images of p features at a distance of D standard deviations errs
+    phi(D / 2) (p - 1) (1 + D^2 / 4) / (n D) = 0.24 % more on average, in proportion to a
+    chi-square of p - 1 degrees, which stays within eight times its mean: 2 %.
+    """
+    features, label = _clouds(jax.random.fold_in(key, 0), 400)
+    head = train_head(key, features, known_targets(label, 2))
+    fresh, truth = _clouds(jax.random.fold_in(key, 1), 4000)
+    wrong = int((np.argmax(head.logits(fresh), axis=1) != truth).sum())
+    low, high = scipy.stats.binom.interval(1 - 1e-6, 4000, scipy.stats.norm.cdf(-1.0))
+    assert low <= wrong <= high + 4000 * 0.02
+
+
+def test_images_without_a_weight_teach_nothing(key):
+    features, label = _clouds(key)
+    counted = jnp.arange(200) < 150
+    targets = only(known_targets(label, 2), counted)
+    lied = only(known_targets(jnp.where(counted, label, 1 - label), 2), counted)
+    for got, expected in zip(
+        train_head(key, features, lied), train_head(key, features, targets), strict=True
+    ):
+        np.testing.assert_array_equal(got, expected)
+    nothing = train_head(key, features, only(targets, jnp.zeros(200, bool)))
+    np.testing.assert_array_equal(nothing.logits(features), jnp.zeros((200, 2)))
+
+
+def test_one_program_for_all_budgets(key):
+    features, label = _clouds(key)
+    train = jax.jit(chex.assert_max_traces(train_head.__wrapped__, n=1), static_argnames="config")
+    for used in (10, 50, 200):
+        train(key, features, only(known_targets(label, 2), jnp.arange(200) < used))
+
+
+def test_head_takes_features_as_they_are(key):
+    """Scaling is folded in: other units, the same probabilities; a constant feature is let be."""
+    features, label = _clouds(key)
+    features = features.at[:, 4].set(7.0)
+    targets = known_targets(label, 2)
+    plain = train_head(key, features, targets).logits(features)
+    scaled = train_head(key, features * 8.0, targets).logits(features * 8.0)
+    np.testing.assert_allclose(plain, scaled, rtol=1e-3, atol=1e-3)
+    assert np.isfinite(plain).all()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return initial_network(jax.random.key(5), TINY)
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(2).integers(0, 256, (5, 16, 16, 3), np.uint8)
+
+
+@pytest.mark.end_to_end
+def test_batches_agree_with_all_at_once(network, pixels):
+    features = cached_features(network, pixels, batch_size=2)
+    np.testing.assert_allclose(
+        features, network.features(standardise(pixels)), rtol=1e-4, atol=1e-5
+    )
+    logits = network_logits(network, pixels, batch_size=2)
+    head = Head(network.classifier.kernel[...], network.classifier.bias[...])
+    np.testing.assert_allclose(logits, head.logits(jnp.asarray(features)), rtol=1e-4, atol=1e-5)
+
+
+def test_temperature_is_found(key):
+    """Labels drawn at the temperature 3; its standard error follows from the curvature."""
+    key_logits, key_label = jax.random.split(key)
+    honest = 2.0 * jax.random.normal(key_logits, (4000, 3))
+    truth = np.asarray(jax.random.categorical(key_label, honest))
+    got = fit_temperature(np.asarray(3.0 * honest), truth)
+    probs = np.asarray(jax.nn.softmax(honest, axis=1), np.float64)
+    values = np.asarray(honest, np.float64)
+    spread = (probs * values**2).sum(axis=1) - (probs * values).sum(axis=1) ** 2
+    se = 1.0 / np.sqrt(spread.sum())  # of log T: Fisher's information is the variance of the logit
+    assert abs(np.log(got / 3.0)) < 5 * se + 0.5 * np.log(3.0) * se**2 * 2
+    np.testing.assert_allclose(
+        class_probs(np.asarray(3.0 * honest), 3.0), probs, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_few_images_do_not_make_certain():
+    logits = np.array([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])
+    assert fit_temperature(logits, np.array([0, 1, 0])) > 0.1
+    assert fit_temperature(logits[:0], np.array([], int)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_scores_by_hand():
+    probs = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.8, 0.2]])
+    found = score(probs, np.array([0, 0, 1, MISSING]))
+    assert found.num_examples == 3
+    assert found.error == pytest.approx(1 / 3)
+    assert found.balanced_error == pytest.approx(0.25)
+    assert found.auroc == pytest.approx(1.0)
+    assert found.log_loss == pytest.approx(-np.log([0.9, 0.4, 0.7]).mean(), rel=1e-5)
+    assert found.ece == pytest.approx((0.1 + 0.6 + 0.3) / 3, rel=1e-5)
