@@ -1,7 +1,7 @@
 """The columns of a user's table that play a role, found by name and checked for gaps."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class Column:
         name: its name.
         cells: the values as given, text without surrounding blanks.
         keys: the values as text, equal for a name held as text in one table and as a number in
-            another.
+            another; the empty text for an empty cell, where those are allowed.
         source: the table.
     """
 
@@ -63,6 +63,23 @@ class Column:
         Raises:
             InputError: for a cell that is empty, or is neither text nor a number.
         """
+        found = cls.read_with_gaps(frame, name, source)
+        gap = np.flatnonzero(found.keys == "")
+        if gap.size:
+            raise InputError(
+                f"column '{name}' has no value.",
+                where=source.row(int(gap[0])),
+                mend=f"Fill it in or delete the row ({gap.size} such row(s)).",
+            )
+        return found
+
+    @classmethod
+    def read_with_gaps(cls, frame: pd.DataFrame, name: str, source: Source) -> "Column":
+        """The column of that name, in which cells may be empty.
+
+        Raises:
+            InputError: for a cell that is neither text nor a number.
+        """
         column = frame[name]
         if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
             keys = column.fillna("").str.strip().to_numpy(dtype=object)
@@ -73,37 +90,32 @@ class Column:
         else:
             cells = as_names(_plain_cell(cell) for cell in column)
             keys = as_names("" if cell is None else str(cell) for cell in cells)
-        found = cls(name, cells, keys, source)
-        found._check()
-        return found
+        return cls(name, cells, _checked_keys(name, keys, source), source)
 
     def first(self, key: object) -> str:
         """The place of the first row with this key."""
         return self.source.row(int(np.flatnonzero(self.keys == key)[0]))
 
-    def _check(self) -> None:
-        try:
-            keys = pd.Series(self.keys, dtype="str")
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"column '{self.name}' holds half a character, {error.object!r}.",
-                where=self.source.name,
-                mend="Write the table again as UTF-8.",
-            ) from error
-        gap = np.flatnonzero(keys.isin(_MISSING_TEXT).to_numpy())
-        if gap.size:
-            raise InputError(
-                f"column '{self.name}' has no value.",
-                where=self.source.row(int(gap[0])),
-                mend=f"Fill it in or delete the row ({gap.size} such row(s)).",
-            )
-        unusable = np.flatnonzero(keys.str.contains("\0", regex=False).to_numpy())
-        if unusable.size:
-            raise InputError(
-                f"column '{self.name}' holds a NUL character.",
-                where=self.source.row(int(unusable[0])),
-                mend="Remove it; the file may be damaged.",
-            )
+
+def _checked_keys(name: str, keys: Names, source: Source) -> Names:
+    """The keys, empty where the text says that there is none."""
+    try:
+        text = pd.Series(keys, dtype="str")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"column '{name}' holds half a character, {error.object!r}.",
+            where=source.name,
+            mend="Write the table again as UTF-8.",
+        ) from error
+    unusable = np.flatnonzero(text.str.contains("\0", regex=False).to_numpy())
+    if unusable.size:
+        raise InputError(
+            f"column '{name}' holds a NUL character.",
+            where=source.row(int(unusable[0])),
+            mend="Remove it; the file may be damaged.",
+        )
+    is_gap = text.isin(_MISSING_TEXT).to_numpy()
+    return np.where(is_gap, "", keys) if is_gap.any() else keys
 
 
 def _plain_cell(cell: object) -> object:
@@ -126,6 +138,9 @@ def read_columns(
     aliases: Mapping[str, tuple[str, ...]],
     given: Mapping[str, str],
     source: Source,
+    *,
+    optional: Collection[str] = (),
+    with_gaps: Collection[str] = (),
 ) -> dict[str, Column]:
     """The columns that play each role.
 
@@ -134,10 +149,37 @@ def read_columns(
         aliases: roles, and the column names that fit each.
         given: column names the user gave for roles.
         source: where the table comes from.
+        optional: roles that need no column; such a role is left out where none fits.
+        with_gaps: roles whose cells may be empty.
 
     Raises:
         InputError: if the table is empty, a role has no column or more than one, a column has two
             roles, or a cell is empty or no scalar.
+    """
+    if frame.empty:
+        raise InputError(
+            "the table has no rows.", where=source.name, mend="Give at least one row of data."
+        )
+    found = find_columns(frame.columns, aliases, given, source, optional=optional)
+    _check_scalars(frame[list(found.values())], source)
+    return {
+        role: (Column.read_with_gaps if role in with_gaps else Column.read)(frame, name, source)
+        for role, name in found.items()
+    }
+
+
+def find_columns(
+    columns: Collection[Any],
+    aliases: Mapping[str, tuple[str, ...]],
+    given: Mapping[str, str],
+    source: Source,
+    *,
+    optional: Collection[str] = (),
+) -> dict[str, str]:
+    """Names of the columns that play each role; see `read_columns`.
+
+    Raises:
+        InputError: if a role has no column or more than one, or a column has two roles.
     """
     unknown = set(given) - set(aliases)
     if unknown:
@@ -146,13 +188,10 @@ def read_columns(
             where=source.name,
             mend=f"The roles are {sorted(aliases)}.",
         )
-    if frame.empty:
-        raise InputError(
-            "the table has no rows.", where=source.name, mend="Give at least one row of data."
-        )
     found = {
-        role: _find_column(frame, role, names, given.get(role), source)
+        role: _find_column(columns, role, names, given.get(role), source)
         for role, names in aliases.items()
+        if role not in optional or role in given or _fitting(columns, names)
     }
     for role, name in found.items():
         others = [other for other in found if found[other] == name and other != role]
@@ -162,8 +201,7 @@ def read_columns(
                 where=source.name,
                 mend="Name another column for one of them.",
             )
-    _check_scalars(frame[list(found.values())], source)
-    return {role: Column.read(frame, name, source) for role, name in found.items()}
+    return found
 
 
 def _check_scalars(frame: pd.DataFrame, source: Source) -> None:
@@ -242,13 +280,18 @@ def as_names(values: Iterable[object]) -> Names:
     return array
 
 
+def _fitting(columns: Collection[Any], aliases: tuple[str, ...]) -> list[Any]:
+    """The columns whose names are aliases."""
+    return [column for column in columns if str(column).strip().lower() in aliases]
+
+
 def _find_column(
-    frame: pd.DataFrame, role: str, aliases: tuple[str, ...], given: str | None, source: Source
+    columns: Collection[Any], role: str, aliases: tuple[str, ...], given: str | None, source: Source
 ) -> str:
     """The column that plays `role`: the one given, or the one whose name is an alias."""
-    shown = ", ".join(f"'{column}'" for column in frame.columns)
+    shown = ", ".join(f"'{column}'" for column in columns)
     if given is not None:
-        named = [column for column in frame.columns if column == given]
+        named = [column for column in columns if column == given]
         if len(named) == 1:
             return given
         raise InputError(
@@ -256,7 +299,7 @@ def _find_column(
             where=source.name,
             mend=f"The columns are {shown}.",
         )
-    found = [column for column in frame.columns if str(column).strip().lower() in aliases]
+    found = _fitting(columns, aliases)
     if len(found) == 1:
         return str(found[0])
     if found:

@@ -193,8 +193,8 @@ def _find_classes(
             where=answers.source.name,
             mend="Name all the classes there are, if others are possible.",
         )
-    _note_alike(list(used), notes)
-    keys = _in_order(list(names))
+    note_alike(list(used), notes)
+    keys = in_order(list(names))
     return keys, as_names(names[key] for key in keys)
 
 
@@ -220,7 +220,8 @@ def _check_gold_classes(
         )
 
 
-def _note_alike(keys: list[str], notes: list[str]) -> None:
+def note_alike(keys: list[str], notes: list[str]) -> None:
+    """Note the classes that differ by their spelling alone."""
     by_plain: dict[str, str] = {}
     for key in keys:
         other = by_plain.setdefault(plain_spelling(key), key)
@@ -228,7 +229,8 @@ def _note_alike(keys: list[str], notes: list[str]) -> None:
             notes.append(f"'{other}' and '{key}' are taken for different classes.")
 
 
-def _in_order(keys: list[str]) -> list[str]:
+def in_order(keys: list[str]) -> list[str]:
+    """Keys of classes in numeric order if all are numbers, else alphabetic."""
     try:
         return sorted(keys, key=float)
     except ValueError:
