@@ -9,7 +9,7 @@ from gtx_bayes.errors import InputError
 
 _ABSENT = [
     name
-    for name in ("flax", "optax", "safetensors", "huggingface_hub")
+    for name in ("flax", "optax", "safetensors", "huggingface_hub", "PIL")
     if importlib.util.find_spec(name) is None
 ]
 if _ABSENT:
