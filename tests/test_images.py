@@ -262,16 +262,16 @@ class TestFolder:
         tiles = data_folder / "images" / "magnetic_tile"
         rows = (tiles / "labels.csv").read_text().splitlines()
         few = tmp_path / "labels.csv"
-        few.write_text("\n".join([rows[0], *rows[1:1200:200]]))
+        few.write_text("\n".join([rows[0], *rows[1::220]]))
         images = read_folder(tiles / "img", few, size=64)
-        assert images.pixels.shape == (6, 64, 64, 3)
-        assert list(images.names) == [row.split(",")[0] for row in rows[1:1200:200]]
+        assert images.pixels.shape == (7, 64, 64, 3)
+        assert list(images.names) == [row.split(",")[0] for row in rows[1::220]]
         assert [str(images.class_names[at]) for at in images.true_label] == [
-            row.split(",")[1] for row in rows[1:1200:200]
+            row.split(",")[1] for row in rows[1::220]
         ]
         assert set(images.split) == {"train", "test"}
         assert images.pixels.std(axis=(1, 2, 3)).min() > 1
-        assert images.notes == (f"{tiles / 'img'}: 1338 image(s) not in the table are left out.",)
+        assert images.notes == (f"{tiles / 'img'}: 1337 image(s) not in the table are left out.",)
 
 
 def features(names):
