@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from flax import nnx
-from jaxtyping import Array, Float, Key, UInt8
+from jaxtyping import Array, Float, Key, Real
 
 CHANNEL_MEAN = (0.485, 0.456, 0.406)
 """Mean of ImageNet's red, green and blue, values in [0, 1]."""
@@ -186,9 +186,13 @@ class EfficientNetConfig:
 
 
 def standardise(
-    images: UInt8[Array | np.ndarray, "*batch height width 3"],
+    images: Real[Array | np.ndarray, "*batch height width 3"],
 ) -> Float[Array, "*batch height width 3"]:
-    """RGB images as weights trained on ImageNet expect them: centred, in standard deviations."""
+    """RGB images as weights trained on ImageNet expect them: centred, in standard deviations.
+
+    Args:
+        images: values from 0 to 255, whole numbers or not.
+    """
     mean, sd = np.asarray(CHANNEL_MEAN, np.float32), np.asarray(CHANNEL_SD, np.float32)
     return (jnp.asarray(images).astype(jnp.float32) / 255 - mean) / sd
 
