@@ -56,7 +56,7 @@ class AdamW:
             share = jax.tree.map(lambda _: 1.0, weights)
 
         def move(weight: Array, towards: Array, part: ScalarLike) -> Array:
-            return weight - rate * part * towards
+            return weight - (rate * part).astype(weight.dtype) * towards
 
         return jax.tree.map(move, weights, direction, share), state
 

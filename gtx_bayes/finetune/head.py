@@ -13,7 +13,7 @@ from gtx_bayes.finetune.adamw import AdamW
 from gtx_bayes.finetune.batches import batch_of, epoch_order, steps_per_epoch
 from gtx_bayes.finetune.efficientnet import EfficientNet
 from gtx_bayes.finetune.predictions import map_batches
-from gtx_bayes.finetune.targets import Targets, cross_entropy
+from gtx_bayes.finetune.targets import Targets, cross_entropy, normalised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +81,7 @@ def train_head(
         targets: what to train towards.
         config: how.
     """
+    targets = normalised(targets)
     mean, sd = features.mean(axis=0), features.std(axis=0)
     scale = jnp.where(sd > 0, 1.0 / jnp.where(sd > 0, sd, 1.0), 0.0)
     scaled = (features - mean) * scale
@@ -92,7 +93,8 @@ def train_head(
     )
 
     def loss(head: Head, images: Int[Array, " batch"]) -> Float[Array, ""]:
-        return cross_entropy(head.logits(scaled[images]), targets, images)
+        batch = jax.tree.map(lambda part: part[images], targets)
+        return cross_entropy(head.logits(scaled[images]), batch)
 
     def epoch(number: Array, state: tuple[Head, Any]) -> tuple[Head, Any]:
         order = epoch_order(jax.random.fold_in(key, number), targets.weight)

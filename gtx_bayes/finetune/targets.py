@@ -60,22 +60,19 @@ def only(targets: Targets, counted: Bool[Array, " num_images"]) -> Targets:
     return targets._replace(weight=jnp.where(counted, targets.weight, 0.0))
 
 
-def cross_entropy(
-    logits: Float[Array, "batch num_classes"], targets: Targets, images: Int[Array, " batch"]
-) -> Float[Array, ""]:
-    r"""Mean over a batch of :math:`-w_i \sum_y p_{i,y} \log q_{i,y}`, in nats.
+def normalised(targets: Targets) -> Targets:
+    """The same targets, weights divided by their mean over the images that have one.
 
-    Weights are divided by their mean over all images that have one, so that their unit says
-    nothing, and a batch of images little known moves the network little.
-
-    Args:
-        logits: of the batch.
-        targets: of all images.
-        images: which of them are the batch.
+    So their unit says nothing, and a batch of images little known moves the network little.
     """
-    weight = targets.weight[images] / jnp.mean(targets.weight, where=targets.weight > 0)
+    mean = jnp.mean(targets.weight, where=targets.weight > 0)
+    return targets._replace(weight=jnp.where(targets.weight > 0, targets.weight / mean, 0.0))
+
+
+def cross_entropy(logits: Float[Array, "num_images num_classes"], targets: Targets) -> Array:
+    r"""Mean over the images of :math:`-w_i \sum_y p_{i,y} \log q_{i,y}`, in nats."""
     log_probs = jax.nn.log_softmax(logits, axis=1)
-    return -jnp.mean(weight * jnp.sum(targets.probs[images] * log_probs, axis=1))
+    return -jnp.mean(targets.weight * jnp.sum(targets.probs * log_probs, axis=1))
 
 
 TARGETS: dict[str, Callable[[Float[Array, "num_images num_classes"]], Targets]] = {

@@ -1,0 +1,103 @@
+"""A training put down on disk and taken up again, to the last bit."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from gtx_bayes.errors import InputError
+from gtx_bayes.io.writers import whole_file
+
+_RECORD = "gtx_bayes_checkpoint"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Where a training is put down, and how often.
+
+    Attributes:
+        path: the file, in safetensors; it is replaced whole each time.
+        seconds: the least time between two writings; the end of an epoch is written in any case.
+    """
+
+    path: Path
+    seconds: float = 60.0
+
+
+class Found(NamedTuple):
+    """What a checkpoint held.
+
+    Attributes:
+        state: arrays in the structure asked for.
+        record: what was said with them.
+    """
+
+    state: Any
+    record: dict[str, Any]
+
+
+def fingerprint(parts: Iterable[object]) -> str:
+    """Checksum of everything that determines a training: arrays by their bytes, others as text."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        else:
+            digest.update(repr(part).encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def write_checkpoint(path: Path, state: PyTree, record: dict[str, Any]) -> None:
+    """Write arrays and what belongs to them; a whole file or none.
+
+    Raises:
+        InputError: if there is no writing there.
+    """
+    leaves = jax.device_get(jax.tree.leaves(state))
+    tensors = {str(at): np.asarray(leaf, order="C") for at, leaf in enumerate(leaves)}
+    with whole_file(path) as partial:
+        save_file(tensors, partial, {_RECORD: json.dumps(record)})
+
+
+def read_checkpoint(path: Path, like: PyTree, wanted: str) -> Found | None:
+    """What a checkpoint holds; None where there is no file.
+
+    Args:
+        path: the file.
+        like: arrays of the structure and shapes that it must have.
+        wanted: fingerprint of the training that is to go on.
+
+    Raises:
+        InputError: if the file is broken, no checkpoint, or that of another training.
+    """
+    if not path.exists():
+        return None
+    leaves, structure = jax.tree.flatten(like)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            record = json.loads((file.metadata() or {}).get(_RECORD, "{}"))
+            if record.get("fingerprint") != wanted:
+                raise InputError(
+                    "it is no checkpoint of this training: images, labels, network, settings or "
+                    "seed differ.",
+                    where=str(path),
+                    mend="Delete it to start anew, or name another file.",
+                )
+            read = [file.get_tensor(str(at)) for at in range(len(leaves))]
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"this checkpoint cannot be read ({error}).",
+            where=str(path),
+            mend="Delete it; training then starts anew.",
+        ) from error
+    return Found(jax.tree.unflatten(structure, jax.device_put(read)), record)

@@ -1,0 +1,264 @@
+"""Fine-tuning of a whole network: one compiled step, whatever is trained on and however long."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike, UInt8
+
+from gtx_bayes.finetune.adamw import AdamW
+from gtx_bayes.finetune.augment import Augmentation, augment
+from gtx_bayes.finetune.batches import batch_of, epoch_order, steps_per_epoch
+from gtx_bayes.finetune.checkpoint import (
+    Checkpoint,
+    fingerprint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from gtx_bayes.finetune.efficientnet import EfficientNet, standardise, to_tensors
+from gtx_bayes.finetune.predictions import class_probs, network_logits, score
+from gtx_bayes.finetune.targets import Targets, cross_entropy, normalised
+
+Progress = Callable[[int, int], object]
+"""Told how many steps of how many are done."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How a network is fine-tuned.
+
+    Attributes:
+        num_epochs: how often every image is seen; the paper's 3.
+        batch_size: images of a step.
+        optimiser: how weights move.
+        layer_decay: each block learns at this times the rate of the one above it, the classifier
+            at the full rate: what was learnt first, and from far more images, moves least.
+        average: where given, the network returned is a running average of those of all steps,
+            this the share that it keeps at each step.
+        augmentation: what is done to images before the network sees them.
+    """
+
+    num_epochs: int = 3
+    batch_size: int = 16
+    optimiser: AdamW = dataclasses.field(default_factory=AdamW)
+    layer_decay: float = 0.9
+    average: float | None = None
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+
+
+class Watched(NamedTuple):
+    """Images looked at after every epoch, and never trained on.
+
+    Attributes:
+        pixels: RGB images.
+        true_label: their classes.
+    """
+
+    pixels: UInt8[np.ndarray, "num_images height width 3"]
+    true_label: Int[np.ndarray, " num_images"]
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """How a training went.
+
+    Attributes:
+        loss: of each step, before it, on its own batch.
+        watched: after each epoch the scores on the images watched, by name; empty without any.
+    """
+
+    loss: tuple[float, ...] = ()
+    watched: tuple[dict[str, float], ...] = ()
+
+
+class Trained(NamedTuple):
+    """A fine-tuned network.
+
+    Attributes:
+        network: in eval mode.
+        history: how it went.
+    """
+
+    network: EfficientNet
+    history: History
+
+
+class _State(NamedTuple):
+    """What one step needs from the one before."""
+
+    weights: PyTree
+    statistics: PyTree
+    moments: PyTree
+    average: PyTree
+
+
+def _silent(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def train(
+    key: Key[Array, ""],
+    network: EfficientNet,
+    pixels: UInt8[np.ndarray, "num_images height width 3"],
+    targets: Targets,
+    config: TrainingConfig | None = None,
+    *,
+    watched: Watched | None = None,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress = _silent,
+) -> Trained:
+    """A network fine-tuned on the images that have a weight; the one given stays as it was.
+
+    The same arguments give the same network on one device, also if the training was killed in
+    between and went on from its checkpoint.
+
+    Args:
+        key: random key of the order of the images, of augmentation, dropout and stochastic depth.
+        network: where to start.
+        pixels: RGB images, those without a weight among them.
+        targets: what to train towards.
+        config: how.
+        watched: images to score after every epoch.
+        checkpoint: where to put the training down; if there is a file, it goes on from there.
+        progress: told the number of steps done after each.
+
+    Raises:
+        InputError: if the checkpoint is broken or that of another training.
+        ValueError: if no image has a weight.
+    """
+    config = config or TrainingConfig()
+    targets = normalised(targets)
+    on_host = jax.device_get(targets)
+    per_epoch = int(steps_per_epoch(targets.weight, config.batch_size))
+    if per_epoch == 0:
+        raise ValueError("no image has a weight: there is nothing to train on")
+    num_steps = config.num_epochs * per_epoch
+    key_order, key_step = jax.random.split(key)
+    graph, state = _start(network, config)
+    each_step = dataclasses.replace(config, num_epochs=0)  # its program serves any number
+    done, history, mark = 0, History(), ""
+    if checkpoint is not None:
+        parts = (jax.random.key_data(key), network.config, config, *to_tensors(network).values())
+        given = () if watched is None else watched
+        mark = fingerprint([*map(_host, parts), pixels, *on_host, *given])
+        found = read_checkpoint(checkpoint.path, state, mark)
+        if found is not None:
+            state, done = found.state, len(found.record["loss"])
+            history = History(tuple(found.record["loss"]), tuple(found.record["watched"]))
+    losses: list[Any] = list(history.loss)
+    scores = list(history.watched)
+    written = time.monotonic()
+    for at in range(done, num_steps):
+        epoch, place = divmod(at, per_epoch)
+        if at == done or place == 0:
+            order = epoch_order(jax.random.fold_in(key_order, epoch), targets.weight)
+        images = np.asarray(batch_of(order, targets.weight, place, config.batch_size))
+        batch = Targets(on_host.probs[images], on_host.weight[images])
+        key_now = jax.random.fold_in(key_step, at)
+        state, loss = _step(graph, each_step, state, key_now, pixels[images], batch, at, num_steps)
+        losses.append(loss)
+        if at > done:  # not the last: the device works at it while the next batch is made
+            losses[-2] = float(losses[-2])
+        is_end = place == per_epoch - 1
+        if is_end and watched is not None:
+            scores.append(_watch(_network(graph, state), watched))
+        if checkpoint is not None and (is_end or time.monotonic() - written > checkpoint.seconds):
+            loss_so_far = [float(loss) for loss in losses]
+            record = {"fingerprint": mark, "loss": loss_so_far, "watched": scores}
+            write_checkpoint(checkpoint.path, state, record)
+            written = time.monotonic()
+        progress(at + 1, num_steps)
+    return Trained(_network(graph, state), History(tuple(map(float, losses)), tuple(scores)))
+
+
+def _host(part: object) -> object:
+    return np.asarray(part) if isinstance(part, jax.Array) else part
+
+
+def _start(
+    network: EfficientNet, config: TrainingConfig
+) -> tuple[nnx.GraphDef[EfficientNet], _State]:
+    """The network as structure and numbers, and an optimiser that has not moved."""
+    graph, *states = nnx.split(network, nnx.Param, nnx.BatchStat)
+    # Of their own: steps reuse the memory of what they are given.
+    weights, statistics = jax.tree.map(jnp.copy, states)
+    average = () if config.average is None else jax.tree.map(jnp.copy, (weights, statistics))
+    return graph, _State(weights, statistics, config.optimiser.start(weights), average)
+
+
+def _network(graph: nnx.GraphDef[EfficientNet], state: _State) -> EfficientNet:
+    """The network of a state, in eval mode, with numbers of its own."""
+    kept: Any = state.average or (state.weights, state.statistics)
+    weights, statistics = jax.tree.map(jnp.copy, kept)
+    network: EfficientNet = nnx.merge(graph, weights, statistics)
+    network.set_attributes(deterministic=True, use_running_average=True)
+    return network
+
+
+@partial(jax.jit, static_argnames=("graph", "config"), donate_argnames="state")
+def _step(
+    graph: nnx.GraphDef[EfficientNet],
+    config: TrainingConfig,
+    state: _State,
+    key: Key[Array, ""],
+    pixels: UInt8[Array, "batch height width 3"],
+    targets: Targets,
+    at: ScalarLike,
+    num_steps: ScalarLike,
+) -> tuple[_State, Float[Array, ""]]:
+    """One step: the state after it, and the loss before."""
+    key_augment, key_network = jax.random.split(key)
+    images = standardise(augment(key_augment, pixels, config.augmentation))
+
+    def loss(weights: PyTree) -> tuple[Float[Array, ""], PyTree]:
+        network: EfficientNet = nnx.merge(graph, weights, state.statistics, copy=True)
+        network.set_attributes(deterministic=False, use_running_average=False)
+        value = cross_entropy(network(images, key_network), targets)
+        return value, nnx.state(network, nnx.BatchStat)
+
+    (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
+    weights, moments = config.optimiser.step(
+        gradient,
+        state.moments,
+        state.weights,
+        at=at,
+        num_steps=num_steps,
+        share=_shares(state.weights, config.layer_decay),
+    )
+    average = ()
+    if config.average is not None:
+        keep = config.average
+
+        def blend(old: Array, new: Array) -> Array:
+            return keep * old + (1 - keep) * new
+
+        average = jax.tree.map(blend, state.average, (weights, statistics))
+    return _State(weights, statistics, moments, average), value
+
+
+def _shares(weights: PyTree, layer_decay: float) -> PyTree:
+    """Share of the learning rate for every weight, by how far its layer is from the classifier."""
+    flat = nnx.to_flat_state(weights)
+    num_blocks = 1 + max(int(str(path[1])) for path, _ in flat if path[0] == "blocks")
+
+    def depth(path: tuple[Any, ...]) -> int:
+        if path[0] == "blocks":
+            return 1 + num_blocks - int(str(path[1]))
+        if path[0].startswith("stem"):
+            return 2 + num_blocks
+        return 0 if path[0] == "classifier" else 1
+
+    return nnx.from_flat_state(
+        [(path, variable.replace(layer_decay ** depth(path))) for path, variable in flat]
+    )
+
+
+def _watch(network: EfficientNet, watched: Watched) -> dict[str, float]:
+    """Scores of a network on images it does not train on."""
+    return score(class_probs(network_logits(network, watched.pixels)), watched.true_label)._asdict()
