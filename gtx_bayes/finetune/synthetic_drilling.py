@@ -26,10 +26,10 @@ CLASS_NAMES: Final = ("NO", "YES")
 FRAMES_PER_VIDEO: Final = 10
 """Consecutive images that show one scene in one light: a group."""
 
-_STRETCH = 3.0  # frames, on average, until the operator does something else
+_STRETCH = 1.5  # frames, on average, until the operator does something else
 _FINER = 3  # scenes are drawn at so many times the resolution and made smaller
 _NUM_FINGERS = 3
-_LEAST_GAP, _LARGEST_GAP = 0.01, 0.125
+_LEAST_GAP, _LARGEST_GAP = 0.02, 0.15
 _TABLE = 0.74  # height of the table's top; the image is one high and one wide, y pointing down
 _GUIDE_RIGHT = 0.34
 
@@ -41,8 +41,7 @@ class Pose(NamedTuple):
     """What the operator does in a frame.
 
     Attributes:
-        gap: distance from the guide to the block, as a share of the image's width; zero if they
-            touch.
+        gap: distance from the guide to the block in coordinates of the scene; zero if they touch.
         thumb_holds: whether the thumb lies on the block.
         fingers_hold: for each of the other fingers whether it lies on the block.
         lift: how far those are from it that do not.
@@ -87,10 +86,9 @@ def render(key: Key[Array, ""], num_images: int, *, size: int = 96) -> ImageSet:
     """Images with their true labels, a group to each video of `FRAMES_PER_VIDEO` frames.
 
     Half of the images, on average, show the block held right. Of the others most fail in one of
-    the three respects: a gap, no thumb, no other finger. Gaps and lifted fingers are between a
-    hundredth and an eighth of the image's width, small ones as frequent as large ones on the
-    scale of logarithms, so that some are a pixel and cannot be told. More images are the same
-    images and others after them.
+    the three respects: a gap, no thumb, no other finger. Gaps are between 2 and 19 pixels at the
+    default size, small ones as frequent as large ones on the scale of logarithms, so that some are
+    hard to see. More images are the same images and others after them.
 
     Args:
         key: random key, which alone determines the images of a size.
@@ -173,13 +171,13 @@ def _drawn_scene(rng: np.random.Generator) -> _Scene:
         grain=rng.uniform(0.1, 0.9, 4),
         column_left=rng.uniform(0.68, 0.8),
         shelf=rng.uniform(0.1, 0.45),
-        turn=rng.normal(0, 0.03),
-        zoom=rng.uniform(1.1, 1.35),
-        centre=np.array((0.5, 0.57)) + rng.uniform(-0.04, 0.04, 2),
+        turn=rng.normal(0, 0.015),
+        zoom=rng.uniform(1.2, 1.3),
+        centre=np.array((0.5, 0.57)) + rng.uniform(-0.02, 0.02, 2),
         light=rng.uniform(0.7, 1.15) * (1 + rng.normal(0, 0.05, 3)),
         slope=rng.uniform(-0.25, 0.25, 2),
         blur=rng.uniform(0.0, 0.006),
-        noise=rng.uniform(2, 9),
+        noise=rng.uniform(2, 7),
     )
 
 
