@@ -20,6 +20,7 @@ from gtx_bayes.finetune.efficientnet import (
     grouped_convolution,
     initial_network,
     initial_tensors,
+    product,
     shifted_slices,
     standardise,
     tensor_shapes,
@@ -122,6 +123,41 @@ def test_depthwise_convolution(convolve, height, width, size, stride):
     wanted = convolved_by_loops(images, kernel, stride)
     roundings = size**2 * float(jnp.finfo(jnp.float32).eps)
     np.testing.assert_allclose(got, wanted, atol=roundings * np.abs(images).max() * size**2)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("height", "width", "size", "stride"),
+    [(8, 8, 3, 1), (7, 9, 3, 2), (9, 6, 5, 2), (6, 7, 5, 1), (2, 2, 5, 2), (1, 1, 3, 2)],
+)
+def test_depthwise_derivatives(height, width, size, stride):
+    """By images and kernel, against those that JAX knows of its own convolution."""
+    random = np.random.default_rng(1)
+    images = jnp.asarray(random.standard_normal((6, height, width, 3)), jnp.float32)
+    kernel = jnp.asarray(random.standard_normal((size, size, 3)), jnp.float32)
+
+    def slopes(convolve):
+        out, pull = jax.vjp(lambda x, k: convolve(x, k, stride), images, kernel)
+        slope = np.random.default_rng(2).standard_normal(out.shape)
+        return pull(jnp.asarray(slope, out.dtype))
+
+    for got, wanted in zip(slopes(shifted_slices), slopes(grouped_convolution), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-6 * images.size)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("narrow", "wide"), [(3, 5), (5, 3)])
+def test_product_derivatives(narrow, wide):
+    random = np.random.default_rng(1)
+    images = jnp.asarray(random.standard_normal((2, 3, 2, narrow)), jnp.float32)
+    matrix = jnp.asarray(random.standard_normal((narrow, wide)), jnp.float32)
+    out, pull = jax.vjp(product, images, matrix)
+    np.testing.assert_allclose(out, images @ matrix, rtol=1e-5, atol=1e-5)
+    slope = jnp.asarray(random.standard_normal(out.shape), jnp.float32)
+    by_images, by_matrix = pull(slope)
+    np.testing.assert_allclose(by_images, slope @ matrix.T, rtol=1e-5, atol=1e-5)
+    wanted = np.einsum("bhwi,bhwo->io", images, slope)
+    np.testing.assert_allclose(by_matrix, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.kernel
