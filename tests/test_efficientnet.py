@@ -11,17 +11,20 @@ import pytest
 import scipy.stats
 from flax import nnx
 
+from gtx_bayes.finetune.convolutions import (
+    depthwise_convolution,
+    grouped_convolution,
+    product,
+    shifted_slices,
+    swish,
+)
 from gtx_bayes.finetune.efficientnet import (
     CHANNEL_MEAN,
     CHANNEL_SD,
     EfficientNetConfig,
-    depthwise_convolution,
     from_tensors,
-    grouped_convolution,
     initial_network,
     initial_tensors,
-    product,
-    shifted_slices,
     standardise,
     tensor_shapes,
     to_tensors,
@@ -158,6 +161,13 @@ def test_product_derivatives(narrow, wide):
     np.testing.assert_allclose(by_images, slope @ matrix.T, rtol=1e-5, atol=1e-5)
     wanted = np.einsum("bhwi,bhwo->io", images, slope)
     np.testing.assert_allclose(by_matrix, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.kernel
+def test_swish_derivative():
+    values = jnp.linspace(-30.0, 30.0, 61)
+    got = jax.vmap(jax.grad(swish))(values)
+    np.testing.assert_allclose(got, jax.vmap(jax.grad(jax.nn.swish))(values), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.kernel
