@@ -70,19 +70,32 @@ def simulate_queue(
     Raises:
         ValueError: if there are fewer labelers than answers wanted per example.
     """
-    num_labelers = model.num_labelers
-    max_labels = num_labelers if max_labels is None else max_labels
-    if not 0 <= max_labels <= num_labelers:
-        raise ValueError(f"{num_labelers} labelers cannot give {max_labels} labels each")
-    dtype = label_dtype(model.num_classes)
     key_truth, key_order, key_answer = jax.random.split(key, 3)
     true_label = _true_labels(key_truth, model.num_classes, num_examples, class_balance)
-    labeler = _queue(key_order, num_labelers, max_labels, num_examples)
-    # Computed once: a CPU would count out the order anew for every use.
-    true_label, labeler = jax.lax.optimization_barrier((true_label.astype(dtype), labeler))
-    label = model.answer(key_answer, labeler, true_label).astype(dtype)
-    answers = PaddedLabels(labeler, label, num_labelers, model.num_classes)
-    return AnswerQueue(answers, true_label)
+    return _queue_of_answers(key_order, key_answer, model, true_label, max_labels)
+
+
+@partial(jax.jit, static_argnames="max_labels")
+def simulate_answers(
+    key: Key[Array, ""],
+    model: AbstractLabelerModel,
+    true_label: Int[Array, " num_examples"],
+    *,
+    max_labels: int | None = None,
+) -> AnswerQueue:
+    """The answers that labelers would give to examples with these true labels, in random order.
+
+    Args:
+        key: random key.
+        model: the labelers.
+        true_label: class of each example; none may be `MISSING`.
+        max_labels: length of each queue, each labeler coming at most once; all when absent.
+
+    Raises:
+        ValueError: if there are fewer labelers than answers wanted per example.
+    """
+    key_order, key_answer = jax.random.split(key)
+    return _queue_of_answers(key_order, key_answer, model, true_label, max_labels)
 
 
 def simulate_crowd(
@@ -206,6 +219,26 @@ def hard_examples_cohort(
     easy = uniform_cohort(key, num_labelers, low, high).accuracy
     hard = jnp.full(num_labelers, jnp.asarray(hard_accuracy, float))
     return HardExamples(easy, hard, jnp.asarray(hard_share, float), num_classes)
+
+
+def _queue_of_answers(
+    key_order: Key[Array, ""],
+    key_answer: Key[Array, ""],
+    model: AbstractLabelerModel,
+    true_label: Int[Array, " num_examples"],
+    max_labels: int | None,
+) -> AnswerQueue:
+    num_labelers = model.num_labelers
+    max_labels = num_labelers if max_labels is None else max_labels
+    if not 0 <= max_labels <= num_labelers:
+        raise ValueError(f"{num_labelers} labelers cannot give {max_labels} labels each")
+    dtype = label_dtype(model.num_classes)
+    labeler = _queue(key_order, num_labelers, max_labels, true_label.shape[0])
+    # Computed once: a CPU would count out the order anew for every use.
+    true_label, labeler = jax.lax.optimization_barrier((true_label.astype(dtype), labeler))
+    label = model.answer(key_answer, labeler, true_label).astype(dtype)
+    answers = PaddedLabels(labeler, label, num_labelers, model.num_classes)
+    return AnswerQueue(answers, true_label)
 
 
 def _true_labels(

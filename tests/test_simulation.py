@@ -9,7 +9,13 @@ import scipy.stats
 from gtx_bayes import simulation
 from gtx_bayes.labelers import ClassConditional, OneCoin
 from gtx_bayes.labels import MISSING
-from gtx_bayes.simulation import assess, simulate_crowd, simulate_queue, uniform_cohort
+from gtx_bayes.simulation import (
+    assess,
+    simulate_answers,
+    simulate_crowd,
+    simulate_queue,
+    uniform_cohort,
+)
 
 
 def within(count, total, share):
@@ -92,6 +98,25 @@ def test_who_is_right_does_not_depend_on_the_place(key):
         for place in range(3):
             there = np.asarray(queue.answers.labeler[place] == j)
             assert within(right[place][there].sum(), there.sum(), accuracy)
+
+
+def test_answers_to_true_labels_that_are_given(key):
+    """Accuracies hold within each class, though one class is rare; the truth comes back."""
+    truth = jnp.where(jnp.arange(20_000) % 10 == 0, 1, 0)
+    queue = simulate_answers(key, OneCoin(jnp.array([0.6, 0.9, 1.0]), 2), truth, max_labels=2)
+    np.testing.assert_array_equal(queue.true_label, truth)
+    answers = np.asarray(queue.labels)
+    np.testing.assert_array_equal((answers != MISSING).sum(axis=0), np.full(20_000, 2))
+    for y in (0, 1):
+        mine = answers[:, np.asarray(truth) == y]
+        asked = (mine != MISSING).sum(axis=1)
+        assert within(asked, mine.shape[1], 2 / 3)
+        right = (mine == y).sum(axis=1)
+        assert within(right[0], asked[0], 0.6)
+        assert within(right[1], asked[1], 0.9)
+        assert right[2] == asked[2]
+    with pytest.raises(ValueError, match="3 labelers cannot give 4"):
+        simulate_answers(key, OneCoin(jnp.full(3, 0.8), 2), truth, max_labels=4)
 
 
 def test_class_balance(key):

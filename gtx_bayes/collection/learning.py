@@ -55,7 +55,9 @@ class _State(NamedTuple):
         return BetaPosterior(*(self.prior.shape + self.counts).T).mean
 
 
-def collect(policy: AbstractPolicy, gold: GoldCounts, queue: AnswerQueue, budget: int) -> Learnt:
+def collect(
+    policy: AbstractPolicy, gold: GoldCounts, queue: AnswerQueue, budget: int | Int[Array, ""]
+) -> Learnt:
     """Spend a budget under accuracies that are learnt on the way.
 
     A stream is learnt from after 50 examples, 100, 200 and so on; other policies ten times in the
@@ -65,7 +67,8 @@ def collect(policy: AbstractPolicy, gold: GoldCounts, queue: AnswerQueue, budget
         policy: one whose priorities depend on an example's own labels alone.
         gold: how the labelers fared on gold, before.
         queue: the answers to be bought.
-        budget: B.
+        budget: B; a number known to Python unless the policy is a stream's, whose rounds do not
+            depend on it.
     """
     right = jnp.asarray(gold.num_correct, float)
     from_gold = jnp.stack([right, jnp.asarray(gold.num_gold, float) - right], axis=1)
@@ -100,11 +103,11 @@ def collect(policy: AbstractPolicy, gold: GoldCounts, queue: AnswerQueue, budget
     return Learnt(Collection(state.num_labels, counted), state.accuracy)
 
 
-def _ends(policy: AbstractPolicy, num_examples: int, budget: int) -> list[int]:
+def _ends(policy: AbstractPolicy, num_examples: int, budget: int | Int[Array, ""]) -> list[int]:
     """Where each round ends: a number of examples in a stream, else a number of labels."""
     if not policy.is_streaming:
-        first = min(num_examples, budget)
-        return [int(end) for end in np.linspace(first, budget, NUM_ROUNDS)]
+        last = int(budget)
+        return [int(end) for end in np.linspace(min(num_examples, last), last, NUM_ROUNDS)]
     ends = [min(_FIRST_ROUND, num_examples)]
     while ends[-1] < num_examples:
         ends.append(min(2 * ends[-1], num_examples))
@@ -112,7 +115,11 @@ def _ends(policy: AbstractPolicy, num_examples: int, budget: int) -> list[int]:
 
 
 def _buy_in_stream(
-    policy: AbstractPolicy, state: _State, queue: AnswerQueue, end: Int[Array, ""], budget: int
+    policy: AbstractPolicy,
+    state: _State,
+    queue: AnswerQueue,
+    end: Int[Array, ""],
+    budget: int | Int[Array, ""],
 ) -> Int[Array, " num_examples"]:
     """Examples not yet begun, up to `end`, each until the policy is content."""
     model = OneCoin(state.accuracy, queue.answers.num_classes)
@@ -123,7 +130,11 @@ def _buy_in_stream(
 
 
 def _buy_most_urgent(
-    policy: AbstractPolicy, state: _State, queue: AnswerQueue, end: Int[Array, ""], budget: int
+    policy: AbstractPolicy,
+    state: _State,
+    queue: AnswerQueue,
+    end: Int[Array, ""],
+    budget: int | Int[Array, ""],
 ) -> Int[Array, " num_examples"]:
     """The labels that make up `end`, those bought before among them."""
     model = OneCoin(state.accuracy, queue.answers.num_classes)
