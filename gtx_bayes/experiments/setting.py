@@ -35,15 +35,15 @@ METHOD_COLOURS = ("#9aa5b1", "#b9770e", "#2e7d4f", "#1f4e79")
 METHOD_DASHES: tuple[Any, ...] = ("--", (0, (1, 1.5)), "-", "-")
 """One per method, for plots; the first two often coincide."""
 
-AGGREGATORS: dict[str, Callable[[Float[Array, " num_labelers"]], AbstractAggregator]] = {
-    majority_vote.NAME: lambda accuracy: majority_vote.MajorityVote(2),
-    weighted_majority_vote.NAME: lambda accuracy: weighted_majority_vote.WeightedMajorityVote(
-        accuracy, 2
+AGGREGATORS: dict[str, Callable[..., AbstractAggregator]] = {
+    majority_vote.NAME: lambda accuracy, classes=2: majority_vote.MajorityVote(classes),
+    weighted_majority_vote.NAME: lambda accuracy, classes=2: (
+        weighted_majority_vote.WeightedMajorityVote(accuracy, classes)
     ),
-    soft_vote.NAME: lambda accuracy: soft_vote.SoftVote(accuracy, 2),
-    gtx.NAME: lambda accuracy: gtx.Gtx(OneCoin(accuracy, 2)),
+    soft_vote.NAME: lambda accuracy, classes=2: soft_vote.SoftVote(accuracy, classes),
+    gtx.NAME: lambda accuracy, classes=2: gtx.Gtx(OneCoin(accuracy, classes)),
 }
-"""The paper's methods, given the labelers' accuracies (sec. 3.1)."""
+"""The paper's methods, given the labelers' accuracies (sec. 3.1) and, if not two, the classes."""
 
 
 class Losses(NamedTuple):

@@ -1,0 +1,105 @@
+"""A log of trainings, a line each, that outlives an interrupt: what is done is not done again."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gtx_bayes.errors import InputError
+
+Record = dict[str, Any]
+"""A training: its setting, and what came out."""
+
+
+class Setting(NamedTuple):
+    """Which training.
+
+    Attributes:
+        cohort: of the labelers.
+        method: how their answers became targets.
+        budget: B.
+        seed: which labelers and answers.
+        repetition: which training on the same labels.
+    """
+
+    cohort: str
+    method: str
+    budget: int
+    seed: int
+    repetition: int
+
+
+class Kept(NamedTuple):
+    """What a log holds.
+
+    Attributes:
+        records: by setting.
+        notes: what a user should know of the file.
+    """
+
+    records: dict[Setting, Record]
+    notes: tuple[str, ...]
+
+
+def recover(path: Path, configuration: str) -> Kept:
+    """The trainings in a log, none if there is no such file.
+
+    A last line without an end was being written when the program stopped. It is cut off, and that
+    training is done again.
+
+    Args:
+        path: the log.
+        configuration: fingerprint of everything that the results depend on.
+
+    Raises:
+        InputError: if a line is of another configuration or of another program.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Kept({}, ())
+    whole, _, torn = content.rpartition(b"\n")
+    records = {}
+    for number, line in enumerate(whole.splitlines(), start=1):
+        record = _parsed(line, f"{path}, line {number}")
+        if record.pop("configuration") != configuration:
+            raise InputError(
+                "it is of another configuration: other images, weights, seed or options.",
+                where=f"{path}, line {number}",
+                mend="Go on with the same options, name another directory, or remove the file.",
+            )
+        records[_setting(record)] = record
+    if not torn:
+        return Kept(records, ())
+    with path.open("r+b") as file:
+        file.truncate(len(content) - len(torn))
+    return Kept(records, (f"{path.name}: the last line was torn; that training was done again.",))
+
+
+def append(path: Path, configuration: str, record: Mapping[str, Any]) -> None:
+    """Add a training; when this returns, the line is on the disk."""
+    line = json.dumps({"configuration": configuration, **record}, allow_nan=False)
+    with path.open("ab") as file:
+        file.write(line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _parsed(line: bytes, where: str) -> Record:
+    try:
+        record = json.loads(line)
+        known = isinstance(record, dict) and {"configuration", *Setting._fields} <= record.keys()
+    except ValueError:
+        known = False
+    if not known:
+        raise InputError(
+            "this is no line of a log of trainings.",
+            where=where,
+            mend="Name another directory, or remove the file.",
+        )
+    return record
+
+
+def _setting(record: Mapping[str, Any]) -> Setting:
+    return Setting(*(record[field] for field in Setting._fields))
