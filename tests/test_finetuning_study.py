@@ -1,18 +1,28 @@
 """The paper's section 4 in small: labels under budgets, the log of trainings, rank tests."""
 
+import dataclasses
 import itertools
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from matplotlib import pyplot as plt
 
 from gtx_bayes import InputError
-from gtx_bayes.experiments import training_log
+from gtx_bayes.experiments import figure4, figure5, finetuning, training_log
 from gtx_bayes.experiments.imputed_labels import LABELINGS, Labeling, assess_on, impute
 from gtx_bayes.experiments.rank_tests import dunn, friedman
 from gtx_bayes.experiments.training_log import Setting
+from gtx_bayes.experiments.trainings import FullFineTuning, HeadOnly
+from gtx_bayes.finetune.efficientnet import EfficientNetConfig, Stage, initial_network
+from gtx_bayes.finetune.head import HeadConfig, train_head
+from gtx_bayes.finetune.images import ImageSet
+from gtx_bayes.finetune.split import Split
+from gtx_bayes.finetune.targets import known_targets
+from gtx_bayes.finetune.train import TrainingConfig, _step
 from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING
 
@@ -133,3 +143,165 @@ class TestRankTests:
     def test_where_all_is_one_tie_nothing_is_known(self):
         assert np.isnan(friedman(np.full((3, 4), 0.5)).p_value)
         assert np.isnan(dunn(np.full((3, 4), 0.5)).p_value).all()
+
+
+def image_set(num_images=60):
+    """Noise, a little brighter where the class is 1; every third image is of it."""
+    rng = np.random.default_rng(1)
+    truth = (np.arange(num_images) % 3 == 0).astype(np.int32)
+    noise = rng.integers(0, 200, (num_images, 8, 8, 3))
+    return ImageSet(
+        (noise + 40 * truth[:, None, None, None]).astype(np.uint8),
+        np.arange(num_images).astype(str),
+        truth,
+        np.array(["no", "yes"]),
+        np.arange(num_images),
+    )
+
+
+IMAGES = image_set()
+SMALL = finetuning.Config(
+    dataclasses.replace(LABELING, budgets=(20, 60)),
+    HeadOnly(HeadConfig(num_epochs=2)),
+    num_seeds=2,
+    num_repetitions=1,
+    assessment=0.2,
+    evaluation=0.2,
+)
+
+
+@pytest.fixture(scope="module")
+def network():
+    config = EfficientNetConfig(2, width=0.25, dropout=0.0, stages=(Stage(3, 1, 32, 1, 1),))
+    return initial_network(jax.random.key(5), config)
+
+
+def untimed(log):
+    """The lines of a log without the seconds."""
+    lines = log.read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return tmp_path_factory.mktemp("study") / "whole.jsonl"
+
+
+@pytest.fixture(scope="module")
+def study(log, network):
+    programs = train_head._cache_size()
+    found = finetuning.run(jax.random.key(7), SMALL, IMAGES, network, log=log)
+    assert train_head._cache_size() == programs + 1  # whatever the budget and the method
+    return found
+
+
+class TestStudy:
+    def test_every_training_has_a_line(self, study, log):
+        assert len(study.points) == SMALL.num_trainings == 2 * 6 * 2 * 2
+        assert len(untimed(log)) == SMALL.num_trainings
+        assert (study.points["labels_spent"] <= study.points["budget"]).all()
+        votes = study.points.query("method == 'majority-vote'")
+        np.testing.assert_array_equal(votes["num_training_images"], votes["budget"] // 5)
+
+    def test_hard_and_soft_targets_are_of_the_same_labels(self, study):
+        of_labels = ["num_training_images", "labels_spent", "noise_rate", "expected_noise_rate"]
+        hard, soft = (
+            study.points[study.points["method"] == method].reset_index(drop=True)
+            for method in ("gtx-bayes", finetuning.SOFT)
+        )
+        assert hard[of_labels].equals(soft[of_labels])
+        assert not hard["log_loss"].equals(soft["log_loss"])
+
+    def test_rows_are_means_and_errors_over_seeds(self, study):
+        row = next(row for row in study.rows if row["method"] == "soft-vote")
+        mine = study.points.query("cohort == 'accurate' and method == 'soft-vote' and budget == 20")
+        low, high = mine["ece"]
+        assert row["ece"]["mean"] == pytest.approx((low + high) / 2)
+        assert row["ece"]["se"] == pytest.approx(abs(low - high) / 2)
+        assert len(study.rows) == 2 * 6 * 2
+
+    @pytest.mark.parametrize("done", [0, 17])
+    def test_a_stopped_run_goes_on_where_it_was(self, done, study, log, network, tmp_path):
+        """The lines left are those of the run that was not stopped; the torn one is made anew."""
+        lines = log.read_bytes().splitlines(keepends=True)
+        stopped = tmp_path / "stopped.jsonl"
+        stopped.write_bytes(b"".join(lines[:done]) + lines[done][:40])
+        again = finetuning.run(jax.random.key(7), SMALL, IMAGES, network, log=stopped)
+        assert stopped.read_bytes().splitlines(keepends=True)[:done] == lines[:done]
+        assert untimed(stopped) == untimed(log)
+        assert again.rows == study.rows
+        assert "torn" in " ".join(again.notes)
+
+    @pytest.mark.parametrize("other", ["key", "config", "images", "network"])
+    def test_the_log_of_another_run_is_refused(self, other, study, log, network):
+        given = [jax.random.key(7), SMALL, IMAGES, network]
+        given[["key", "config", "images", "network"].index(other)] = {
+            "key": jax.random.key(8),
+            "config": dataclasses.replace(SMALL, num_repetitions=2),
+            "images": dataclasses.replace(IMAGES, true_label=1 - IMAGES.true_label),
+            "network": initial_network(jax.random.key(6), network.config),
+        }[other]
+        with pytest.raises(InputError, match="another configuration"):
+            finetuning.run(*given, log=log)
+
+    def test_significance(self, study):
+        """By SciPy and by hand from the table of trainings."""
+        found = finetuning.significance(study)
+        assert [row["test"] for row in found] == 2 * (["friedman"] * 2 + ["dunn"] * 6)
+        first, means, pair = found[:3]
+        assert (first["num_blocks"], means["num_blocks"]) == (4, 4)
+        mine = study.points[study.points["cohort"] == "accurate"]
+        by_method = [
+            mine.loc[mine["method"] == method, "balanced_error"] for method in LABELINGS[:4]
+        ]
+        expected = scipy.stats.friedmanchisquare(*by_method)
+        assert first["p_value"] == pytest.approx(expected.pvalue) == means["p_value"]
+        assert first["paper_p_value"] == 2.5e-9
+        assert pair["pair"] == ["gtx", "soft-vote"]
+        difference = by_method[3].mean() - by_method[2].mean()
+        assert pair["difference"]["mean"] == pytest.approx(difference)
+        assert all(row["p_value_holm"] >= row["p_value"] for row in found if "pair" in row)
+        printed = {tuple(row["pair"]): row["paper_p_value"] for row in found[2:8]}
+        assert printed["gtx", "majority-vote"] == 0.043
+
+    def test_plots(self, study):
+        plt.close(figure4.plot(study))
+        plt.close(figure5.plot(study))
+
+
+def test_full_fine_tuning_starts_anew_each_time(network):
+    """Two trainings with one key agree, another number of images compiles nothing, the network
+    given stays as it was."""
+    before = finetuning.fingerprint(jax.random.key(0), SMALL, IMAGES, network)
+    split = Split(np.arange(40), np.arange(40, 50), np.arange(50, 60))
+    training = FullFineTuning(TrainingConfig(num_epochs=1, batch_size=4))
+    trainer = training.prepare(network, IMAGES, split)
+    label = np.where(np.arange(40) < 12, IMAGES.true_label[:40], MISSING)
+    few = known_targets(jnp.asarray(label), 2)
+    first = trainer(jax.random.key(1), few)
+    assert first.evaluation.shape == first.assessment.shape == (10, 2)
+    programs = _step._cache_size()
+    more = trainer(jax.random.key(1), few._replace(weight=jnp.ones(40)))
+    again = trainer(jax.random.key(1), few)
+    assert _step._cache_size() == programs
+    np.testing.assert_array_equal(again.evaluation, first.evaluation)
+    assert not np.array_equal(more.evaluation, first.evaluation)
+    assert finetuning.fingerprint(jax.random.key(0), SMALL, IMAGES, network) == before
+
+
+class TestRefusals:
+    def test_images_without_a_class(self, key, network):
+        label = IMAGES.true_label.copy()
+        label[4] = MISSING
+        with pytest.raises(InputError, match=r"1 of 60 images have no class.*leave the others out"):
+            finetuning.run(key, SMALL, dataclasses.replace(IMAGES, true_label=label), network)
+
+    def test_a_budget_that_may_finish_no_image(self, key, network):
+        config = dataclasses.replace(SMALL, labeling=Labeling(budgets=(4,)))
+        with pytest.raises(ValueError, match="a budget of 4"):
+            finetuning.run(key, config, IMAGES, network)
+
+    def test_a_network_of_other_classes(self, key, network):
+        images = dataclasses.replace(IMAGES, class_names=np.array(["a", "b", "c"]))
+        with pytest.raises(ValueError, match="a network of 2 classes for 3"):
+            finetuning.run(key, SMALL, images, network)

@@ -144,7 +144,7 @@ def impute(
 
     found = jax.lax.map(lambda of: jax.lax.map(impute_one, of), spent)
     return {
-        method: jax.tree.map(lambda part, at=at: part[at], found)  # type: ignore[misc]
+        method: jax.tree.map(lambda part, at=at: part[at], found)
         for at, method in enumerate(LABELINGS)
     }
 

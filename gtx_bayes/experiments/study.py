@@ -35,12 +35,14 @@ class Study:
         runs: number of simulated runs behind every figure.
         rows: one per setting.
         points: values of single runs or curves, for plots and tables; may be empty.
+        notes: what a reader of the figures should know of this run.
     """
 
     name: str
     runs: int
     rows: list[Row]
     points: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
+    notes: tuple[str, ...] = ()
 
     def to_frame(self) -> pd.DataFrame:
         """One line per row; a figure f becomes columns f, f_se and, where printed, f_paper, f_z."""
