@@ -7,16 +7,21 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
+import typer
 from matplotlib import pyplot as plt
 
 from gtx_bayes import InputError
-from gtx_bayes.experiments import figure4, figure5, finetuning, training_log
+from gtx_bayes.cli import finetuning as cli_finetuning
+from gtx_bayes.cli.terminal import reports_errors
+from gtx_bayes.experiments import figure4, figure5, finetuning, taught_start, training_log
 from gtx_bayes.experiments.imputed_labels import LABELINGS, Labeling, assess_on, impute
 from gtx_bayes.experiments.rank_tests import dunn, friedman
 from gtx_bayes.experiments.training_log import Setting
 from gtx_bayes.experiments.trainings import FullFineTuning, HeadOnly
+from gtx_bayes.finetune import synthetic_drilling
 from gtx_bayes.finetune.efficientnet import EfficientNetConfig, Stage, initial_network
 from gtx_bayes.finetune.head import HeadConfig, train_head
 from gtx_bayes.finetune.images import ImageSet
@@ -25,6 +30,7 @@ from gtx_bayes.finetune.targets import known_targets
 from gtx_bayes.finetune.train import TrainingConfig, _step
 from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING
+from tests.test_cli import call
 
 LABELING = Labeling(budgets=(20, 33, 500), num_labelers=6)
 POOL = np.arange(40) % 3 // 2  # a third of the images are of class 1
@@ -305,3 +311,74 @@ class TestRefusals:
         images = dataclasses.replace(IMAGES, class_names=np.array(["a", "b", "c"]))
         with pytest.raises(ValueError, match="a network of 2 classes for 3"):
             finetuning.run(key, SMALL, images, network)
+
+
+@pytest.mark.end_to_end
+class TestCommand:
+    def test_figures_from_one_interrupted_run(self, network, monkeypatch, tmp_path):
+        """In small: the images, the network and the settings of the other tests."""
+        monkeypatch.setattr(synthetic_drilling, "render", lambda key, num_images, size: IMAGES)
+        monkeypatch.setattr(taught_start, "taught_network", lambda key: network)
+        monkeypatch.setattr(finetuning.Config, "quick", lambda training: SMALL)
+
+        def stop(done, total):
+            if done == 3:
+                raise KeyboardInterrupt
+
+        log = tmp_path / "finetuning.jsonl"
+        options = cli_finetuning.Options(True, None, None, (), False)
+        with pytest.raises(KeyboardInterrupt, match=r"are in .*jsonl, and the same command goes"):
+            cli_finetuning.run(options, 0, 2, log, stop)
+        begun = log.read_bytes()
+        assert begun.count(b"\n") == 3
+
+        words = ("--quick", "--runs", 2, "--output", tmp_path)
+        run = call("reproduce", "figure4", *words)
+        assert run.exit_code == 0, run.output
+        assert "first taught on 600 other drawn images" in run.stdout
+        whole = log.read_bytes()
+        assert whole.startswith(begun)
+        record = json.loads((tmp_path / "figure4.json").read_text())
+        assert (record["name"], record["runs"], len(record["rows"])) == ("figure4", 2, 24)
+        assert len(record["tests"]) == 2 * (2 + 6)
+        assert record["notes"][0] == "Images: synthetic-drilling."
+
+        run = call("reproduce", "figure5", *words, "--json")
+        assert run.exit_code == 0, run.output
+        assert json.loads(run.stdout)["rows"] == record["rows"]
+        assert log.read_bytes() == whole  # nothing was trained again
+        assert len(pd.read_csv(tmp_path / "figure5.csv")) == SMALL.num_trainings
+        assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".jsonl", ".csv", ".png"}
+
+        run = call("reproduce", "figure4", *words, "--seed", 1)
+        assert run.exit_code == 2
+        assert "another configuration" in run.stderr
+        assert log.read_bytes() == whole
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (("table1", "--quick"), "table1 takes no --quick"),
+            (("table2", "--weights", "w"), "table2 takes no --weights"),
+            (("figure4", "--table", "t.csv"), "--table says what is known of the images of a fol"),
+            (("figure5", "--images", "nowhere"), "'nowhere' is no folder, no Parquet file"),
+            (("figure4", "--quick", "--allow-missing"), "--allow-missing is about files of weigh"),
+        ],
+    )
+    def test_refusals(self, words, message, tmp_path):
+        run = call("reproduce", *words, "--output", tmp_path / "out")
+        assert run.exit_code == 2
+        assert message in run.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_says_what_is_left(capsys):
+    @reports_errors
+    def command(message):
+        raise KeyboardInterrupt(*message)
+
+    for message, told in (((), "nothing was written."), (("half is in x",), "half is in x.")):
+        with pytest.raises(typer.Exit) as stop:
+            command(message)
+        assert stop.value.exit_code == 130
+        assert capsys.readouterr().err == f"Error: interrupted; {told}\n"

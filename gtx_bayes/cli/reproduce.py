@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gtx_bayes.cli.finetuning import Options
 from gtx_bayes.cli.terminal import (
     DebugOption,
     JsonOption,
@@ -20,6 +21,12 @@ from gtx_bayes.cli.terminal import (
 )
 
 COMMAND = "gtx-bayes reproduce"
+LOG = "finetuning.jsonl"
+
+_SHOWN = (
+    *("error", "mae", "num_examples", "ratio", "error_over_known"),
+    *("num_training_images", "noise_rate", "balanced_error", "ece"),
+)
 
 
 class StudyName(enum.StrEnum):
@@ -29,8 +36,14 @@ class StudyName(enum.StrEnum):
     table2 = "table2"
     figure1 = "figure1"
     figure2 = "figure2"
+    figure4 = "figure4"
+    figure5 = "figure5"
     assessment = "assessment"
     optimality = "optimality"
+
+
+TRAINED = (StudyName.figure4, StudyName.figure5)
+"""Two views of one study, in which networks are trained."""
 
 
 @reports_errors
@@ -42,55 +55,102 @@ def reproduce(
         typer.Option(
             min=1,
             help="Simulated runs. [default: as in the paper, 100 for table1 and figure1, 10 for "
-            "table2 and figure2; 100 for assessment, 20 for optimality]",
+            "table2 and figure2, 5 for figure4 and figure5; 100 for assessment, 20 for optimality]",
         ),
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="figure4, figure5: fewer budgets and trainings, 3 runs."),
+    ] = False,
+    images: Annotated[
+        str | None,
+        typer.Option(
+            help="figure4, figure5: a folder of images, a Parquet file, 'paper' for the paper's "
+            "from the hub, or 'synthetic-drilling'. [default: synthetic-drilling]"
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="figure4, figure5: table of the images of a folder, with their classes."),
+    ] = None,
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="figure4, figure5: file of pretrained weights of EfficientNet-b0; repeat it for "
+            "several. [default: fetched from the hub]"
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing", help="figure4, figure5: draw what the weights lack at random."
+        ),
+    ] = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Repeat the paper's simulations and put every figure beside the printed one.
+    """Repeat the paper's studies and put every figure beside the printed one.
 
     Writes NAME.json (every figure with mean, standard error, the paper's figure and the z-score
-    of the difference), NAME.csv and NAME.png; other files in the directory stay.
+    of the difference), NAME.csv and NAME.png; other files in the directory stay. Trainings of
+    figure4 and figure5 are kept in finetuning.jsonl as they end; the same command goes on after
+    an interrupt, and the other figure needs no training of its own.
     """
     start = time.perf_counter()
     from gtx_bayes.io.writers import whole_files, write_summary
 
+    options = Options(quick, images, table, tuple(weights or ()), allow_missing)
+    if name not in TRAINED:
+        options.refuse(name.value)
     files = [f"{name.value}.{ending}" for ending in ("json", "csv", "png")]
     with whole_files(output, files, COMMAND) as partial:
         with stage(f"Starting {name.value}"):
             import jax
 
             module: Any = importlib.import_module(f"gtx_bayes.experiments.{name.value}")
-        runs = runs or module.DEFAULT_RUNS
-        with progress(f"Simulating {name.value}") as tell:
-            study = module.run(jax.random.key(seed), runs=runs, progress=tell)
-        record = {
+        if name in TRAINED:
+            from gtx_bayes.cli import finetuning
+
+            with progress("Training") as tell:
+                study = finetuning.run(options, seed, runs, output / LOG, tell)
+        else:
+            with progress(f"Simulating {name.value}") as tell:
+                runs = runs or module.DEFAULT_RUNS
+                study = module.run(jax.random.key(seed), runs=runs, progress=tell)
+        record: dict[str, Any] = {
             "command": COMMAND,
-            "name": study.name,
-            "runs": runs,
+            "name": name.value,
+            "runs": study.runs,
             "seed": seed,
             "outside": _outside(study.rows),
             "seconds": round(time.perf_counter() - start, 3),
             "rows": study.rows,
         }
+        if name in TRAINED:
+            record |= {"notes": list(study.notes), "tests": finetuning.significance(study)}
         with stage("Writing"):
             write_summary(record, partial, files[0])
-            table = study.points if name is StudyName.figure2 else study.to_frame()
-            table.to_csv(partial / files[1], index=False)
+            of_points = name in (StudyName.figure2, StudyName.figure5)
+            (study.points if of_points else study.to_frame()).to_csv(
+                partial / files[1], index=False
+            )
             module.plot(study).savefig(partial / files[2], dpi=150)
     if as_json:
         print_json(record)
         return
     for cohort, rows in _overview(study.rows).items():
-        print_table(f"{name.value}, {runs} runs, {cohort} labelers", rows)
+        print_table(f"{name.value}, {study.runs} runs, {cohort} labelers", rows)
+    for cohort, rows in _tests_overview(record.get("tests", [])).items():
+        print_table(f"Balanced error, {cohort} labelers: p-values", rows)
     if any("paper" in cell for row in study.rows for cell in _cells(row).values()):
         print("In brackets: what the paper prints.")
     for place in record["outside"]:
         print(f"More than 3 combined standard errors from the paper: {place}")
     for row in study.rows:
         _print_misprint(row)
+    for note in study.notes:
+        print(note)
     print(f"{', '.join(files)} are in {output}.")
 
 
@@ -111,14 +171,35 @@ def _overview(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, object]]]:
         line: dict[str, object] = {"method": row["method"]}
         if len({other["strategy"] for other in rows} - {"fixed"}) > 1:
             line["strategy"] = row["strategy"]
-        for key, title in (("threshold", "threshold"), ("gold_per_labeler", "gold")):
+        for key, title in (
+            ("budget", "budget"),
+            ("threshold", "threshold"),
+            ("gold_per_labeler", "gold"),
+        ):
             if len({other.get(key) for other in rows}) > 1:
                 line[title] = "-" if row[key] is None else f"{row[key]:g}"
-        for key in ("error", "mae", "num_examples", "ratio", "error_over_known"):
+        for key in _SHOWN:
             if key in cells:
                 line[key] = _cell_text(cells[key])
         shown.setdefault(row["cohort"].replace("_", " "), []).append(line)
     return shown
+
+
+def _tests_overview(tests: list[dict[str, Any]]) -> dict[str, list[dict[str, object]]]:
+    """By cohort, a line for each test."""
+    shown: dict[str, list[dict[str, object]]] = {}
+    for row in tests:
+        of = " - ".join(row["pair"]) if "pair" in row else f"{row['num_blocks']} {row['blocks']}"
+        line: dict[str, object] = {"test": row["test"], "of": of}
+        line["difference, %"] = _cell_text(_percent(row["difference"])) if "pair" in row else "-"
+        for key, title in (("p_value", "p"), ("p_value_holm", "Holm"), ("paper_p_value", "paper")):
+            line[title] = "-" if row.get(key) is None else f"{row[key]:.2g}"
+        shown.setdefault(row["cohort"].replace("_", " "), []).append(line)
+    return shown
+
+
+def _percent(cell: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value is None else 100 * value for name, value in cell.items()}
 
 
 def _cell_text(cell: dict[str, Any]) -> str:

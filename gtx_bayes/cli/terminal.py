@@ -30,8 +30,8 @@ def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except InputError as error:
             _end(str(error), BAD_INPUT, kwargs)
-        except KeyboardInterrupt:
-            _end("interrupted; nothing was written.", INTERRUPTED, kwargs)
+        except KeyboardInterrupt as stop:
+            _end(f"interrupted; {str(stop) or 'nothing was written'}.", INTERRUPTED, kwargs)
         except OSError as error:
             _end(f"{error.filename or 'file system'}: {error.strerror}.", OUR_FAULT, kwargs)
         except Exception as error:

@@ -28,12 +28,12 @@ def plot(study: Study) -> Figure:
                 _plot_line(ax, study, cohort, method, name, scale)
             ax.set_ylabel(label)
             ax.spines[["top", "right"]].set_visible(False)
-            ax.set_ylim(bottom=0)
+        axes[line, 0].set_ylim(bottom=0)
         axes[line, 0].set_title(COHORT_TITLES[cohort], loc="left", fontsize=10)
     budgets = sorted({row["budget"] for row in study.rows})
     for ax in axes[1]:
         ax.set_xscale("log")
-        ax.set_xticks(budgets, [f"{budget:,}" for budget in budgets], fontsize=8)
+        ax.set_xticks(budgets, [_short(budget) for budget in budgets], fontsize=8)
         ax.minorticks_off()
         ax.set_xlabel("budget, labels")
     figure_.legend(
@@ -59,8 +59,13 @@ def _plot_line(ax: Axes, study: Study, cohort: str, method: str, name: str, scal
         budget,
         mean,
         color=look.colour,
+        linestyle=look.dashes,
         marker=look.marker,
         markersize=4.5,
         linewidth=1.4,
         label=method,
     )
+
+
+def _short(budget: int) -> str:
+    return f"{budget / 1000:g}k" if budget >= 1000 else f"{budget}"

@@ -35,7 +35,9 @@ def plot(study: Study) -> Figure:
         ax.set_title(COHORT_TITLES[cohort], loc="left", fontsize=10)
         ax.set_ylabel("balanced error, %")
         ax.spines[["top", "right"]].set_visible(False)
-        ax.set_ylim(bottom=0)
+        for between in np.arange(1, len(budgets)) - 0.5:
+            ax.axvline(between, color="#dddddd", linewidth=0.8, zorder=0)
+        ax.set_xlim(-0.5, len(budgets) - 0.5)
     axes[1].set_xlabel("budget, labels")
     figure_.legend(
         *axes[0].get_legend_handles_labels(),

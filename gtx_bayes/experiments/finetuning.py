@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ from gtx_bayes.experiments import training_log
 from gtx_bayes.experiments.imputed_labels import Imputed, Labeling, impute
 from gtx_bayes.experiments.rank_tests import dunn, friedman
 from gtx_bayes.experiments.runs import Progress, silent
-from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, METHOD_COLOURS
+from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, METHOD_COLOURS, METHOD_DASHES
 from gtx_bayes.experiments.study import Row, Study, figure
 from gtx_bayes.experiments.table1 import ONE_LABEL_IS_CERTAIN
 from gtx_bayes.experiments.training_log import Record, Setting
@@ -69,21 +69,23 @@ class Method(NamedTuple):
         targets: what it trains towards.
         colour: in plots.
         marker: in plots.
+        dashes: in plots; several methods often coincide.
     """
 
     labeling: str
     targets: Callable[[Imputed, int], Targets]
     colour: str
     marker: str
+    dashes: Any
 
 
 METHODS: dict[str, Method] = {
     **{
-        name: Method(name, hard, colour, marker)
-        for name, colour, marker in zip(AGGREGATORS, METHOD_COLOURS, "sD^o", strict=True)
+        name: Method(name, hard, *look)
+        for name, *look in zip(AGGREGATORS, METHOD_COLOURS, "sD^o", METHOD_DASHES, strict=True)
     },
-    gtx_bayes.NAME: Method(gtx_bayes.NAME, hard, "#56b4e9", "v"),
-    SOFT: Method(gtx_bayes.NAME, soft, "#cc79a7", "P"),
+    gtx_bayes.NAME: Method(gtx_bayes.NAME, hard, "#56b4e9", "v", "-"),
+    SOFT: Method(gtx_bayes.NAME, soft, "#cc79a7", "P", (0, (3, 2))),
 }
 """The paper's four, and two of ours: `gtx-bayes` sees five gold answers of each labeler."""
 
@@ -121,9 +123,9 @@ class Config:
 
     @classmethod
     def quick(cls, training: AbstractTraining | None = None) -> "Config":
-        """Three seeds, five budgets, two trainings each; a head alone, unless told otherwise."""
+        """Three seeds, five budgets, one training each; a head alone, unless told otherwise."""
         labeling = Labeling(budgets=(250, 500, 1000, 2000, 4000))
-        return cls(labeling, training or HeadOnly(), num_seeds=3, num_repetitions=2)
+        return cls(labeling, training or HeadOnly(), num_seeds=3, num_repetitions=1)
 
     @property
     def num_trainings(self) -> int:
