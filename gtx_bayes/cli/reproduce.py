@@ -113,7 +113,7 @@ def reproduce(
             from gtx_bayes.cli import finetuning
 
             with progress("Training") as tell:
-                study = finetuning.run(options, seed, runs, output / LOG, tell)
+                study = finetuning.run(options, seed, runs, output.expanduser() / LOG, tell)
         else:
             with progress(f"Simulating {name.value}") as tell:
                 runs = runs or module.DEFAULT_RUNS
