@@ -225,6 +225,19 @@ class TestStudy:
         assert row["ece"]["mean"] == pytest.approx((low + high) / 2)
         assert row["ece"]["se"] == pytest.approx(abs(low - high) / 2)
         assert len(study.rows) == 2 * 6 * 2
+        last = study.rows[-1]
+        assert (last["cohort"], last["method"]) == ("less_accurate", finetuning.SOFT)
+        at = f"cohort == 'less_accurate' and method == '{finetuning.SOFT}' and budget == 60"
+        mine = study.points.query(at)
+        assert last["noise_rate"]["mean"] == pytest.approx(mine["noise_rate"].mean())
+
+    def test_a_training_without_a_score_leaves_none(self, study):
+        """One of the two seeds: not the mean of the other."""
+        points = study.points.copy()
+        points.loc[0, "auroc"] = np.nan
+        rows = finetuning._rows(SMALL, points)
+        assert rows[0]["auroc"] == {"mean": None, "se": None}
+        assert rows[1]["auroc"] == study.rows[1]["auroc"]
 
     @pytest.mark.parametrize("done", [0, 17])
     def test_a_stopped_run_goes_on_where_it_was(self, done, study, log, network, tmp_path):
@@ -342,6 +355,7 @@ class TestCommand:
         assert (record["name"], record["runs"], len(record["rows"])) == ("figure4", 2, 24)
         assert len(record["tests"]) == 2 * (2 + 6)
         assert record["notes"][0] == "Images: synthetic-drilling."
+        assert any("Budgets: 20, 60;" in note for note in record["notes"])
 
         run = call("reproduce", "figure5", *words, "--json")
         assert run.exit_code == 0, run.output

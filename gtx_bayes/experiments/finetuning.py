@@ -61,6 +61,24 @@ def soft(imputed: Imputed, num_classes: int) -> Targets:
     return only(soft_targets(imputed.class_probs), imputed.hard_label != MISSING)
 
 
+_COUNTS = ("num_training_images", "labels_spent")
+
+FIGURES = (
+    *_COUNTS,
+    "noise_rate",
+    "expected_noise_rate",
+    "expected_noise_rate_gtx",
+    "balanced_error",
+    "error",
+    "ece",
+    "ece_tempered",
+    "auroc",
+    "log_loss",
+    "log_loss_tempered",
+)
+"""What the rows of the study hold, by cohort, method and budget."""
+
+
 class Method(NamedTuple):
     """A column of the study.
 
@@ -179,7 +197,8 @@ def run(
                 training_log.append(log, configuration, done[setting])
         records.append(done[setting])
         progress(at + 1, config.num_trainings)
-    points = pd.DataFrame(records).astype(dict.fromkeys(FIGURES, float))
+    points = pd.DataFrame(records)
+    points = points.astype({name: float for name in FIGURES if name not in _COUNTS})
     notes = (*images.notes, *torn, *_notes(config, images, split, points))
     return Study(NAME, config.num_seeds, _rows(config, points), points, notes)
 
@@ -319,6 +338,8 @@ def _notes(config: Config, images: ImageSet, split: Split, points: pd.DataFrame)
     notes = [
         "{} images to be labelled, {} that assess the labelers, {} withheld.".format(*sizes),
         config.training.described(),
+        f"Budgets: {', '.join(f'{b:,}' for b in config.labeling.budgets)}; the paper names the "
+        "range, 250 to 4,000.",
     ]
     if config.num_seeds < Config.num_seeds or config.num_repetitions < Config.num_repetitions:
         notes.append(
@@ -333,30 +354,15 @@ def _notes(config: Config, images: ImageSet, split: Split, points: pd.DataFrame)
     return tuple(notes)
 
 
-FIGURES = (
-    "num_training_images",
-    "labels_spent",
-    "noise_rate",
-    "expected_noise_rate",
-    "expected_noise_rate_gtx",
-    "balanced_error",
-    "error",
-    "ece",
-    "ece_tempered",
-    "auroc",
-    "log_loss",
-    "log_loss_tempered",
-)
-"""What the rows of the study hold, by cohort, method and budget."""
-
-
 def _rows(config: Config, points: pd.DataFrame) -> list[Row]:
-    """Means over seeds of the means over repetitions."""
-    setting = ["cohort", "method", "budget"]
-    by_seed = points.groupby([*setting, "seed"])[list(FIGURES)].mean()
-    by_setting = dict(iter(by_seed.groupby(setting)))
+    """Means over seeds of the means over repetitions; a training without a score leaves none."""
+    budgets = config.labeling.budgets
+    axes = (config.num_seeds, len(COHORTS), len(METHODS), len(budgets), config.num_repetitions)
+    trainings = points[list(FIGURES)].to_numpy(float).reshape(*axes, len(FIGURES))  # `settings`
+    by_seed = np.moveaxis(trainings.mean(axis=4), 0, -1).reshape(-1, len(FIGURES), axes[0])
     rows: list[Row] = []
-    for cohort, method, budget in itertools.product(COHORTS, METHODS, config.labeling.budgets):
+    each = itertools.product(COHORTS, METHODS, budgets)
+    for (cohort, method, budget), figures in zip(each, by_seed, strict=True):
         constant = METHODS[method].labeling in ONE_LABEL_IS_CERTAIN
         row: Row = {
             "cohort": cohort,
@@ -366,8 +372,7 @@ def _rows(config: Config, points: pd.DataFrame) -> list[Row]:
             "max_labels": config.labeling.max_labels,
             "budget": budget,
         }
-        for name in FIGURES:
-            values = by_setting[cohort, method, budget][name].to_numpy(float)
+        for name, values in zip(FIGURES, figures, strict=True):
             known = bool(np.isfinite(values).all())
             row[name] = figure(values) if known else {"mean": None, "se": None}
         rows.append(row)
