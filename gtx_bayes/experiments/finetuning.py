@@ -141,8 +141,8 @@ class Config:
 
     @classmethod
     def quick(cls, training: AbstractTraining | None = None) -> "Config":
-        """Three seeds, five budgets, one training each; a head alone, unless told otherwise."""
-        labeling = Labeling(budgets=(250, 500, 1000, 2000, 4000))
+        """Three seeds, four budgets, one training each; a head alone, unless told otherwise."""
+        labeling = Labeling(budgets=(250, 500, 1000, 4000))
         return cls(labeling, training or HeadOnly(), num_seeds=3, num_repetitions=1)
 
     @property

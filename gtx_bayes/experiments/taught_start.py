@@ -1,9 +1,9 @@
 """A small network to start from, for drawn images and where no pretrained weights are at hand.
 
-The paper starts from weights of ImageNet. A network that has learnt nothing learns nothing of the
-few images of a small budget either, and features of such a network say nothing about drawn scenes.
-This one was shown some other scenes first, with true labels: what ImageNet cannot give, namely the
-very question, in exchange for what it gives, images by the million.
+The paper starts from weights of ImageNet. A network that has learnt nothing hardly learns from the
+few images of a small budget. This one was shown some other scenes first, with true labels: what
+ImageNet cannot give, namely the very question, in exchange for what it gives, images by the
+million.
 """
 
 import jax
@@ -64,7 +64,7 @@ DESCRIBED = (
 
 
 def taught_network(key: Key[Array, ""]) -> EfficientNet:
-    """The network after it was shown scenes of its own: half a minute on two cores."""
+    """The network after it was shown scenes of its own: a quarter of a minute on two cores."""
     key_images, key_network, key_training = jax.random.split(key, 3)
     images = render(key_images, NUM_SHOWN, size=SIZE)
     network = initial_network(key_network, NETWORK)
