@@ -23,10 +23,14 @@ from gtx_bayes.cli.terminal import (
 COMMAND = "gtx-bayes reproduce"
 LOG = "finetuning.jsonl"
 
-_SHOWN = (
-    *("error", "mae", "num_examples", "ratio", "error_over_known"),
-    *("num_training_images", "noise_rate", "balanced_error", "ece"),
-)
+_SETTINGS = {"budget": "budget", "threshold": "threshold", "gold_per_labeler": "gold"}
+_SIMULATED = ("error", "mae", "num_examples", "ratio", "error_over_known")
+_TRAINED = {
+    "num_training_images": "images",
+    "noise_rate": "noise",
+    "balanced_error": "balanced error",
+    "ece": "ece",
+}
 
 
 class StudyName(enum.StrEnum):
@@ -171,16 +175,15 @@ def _overview(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, object]]]:
         line: dict[str, object] = {"method": row["method"]}
         if len({other["strategy"] for other in rows} - {"fixed"}) > 1:
             line["strategy"] = row["strategy"]
-        for key, title in (
-            ("budget", "budget"),
-            ("threshold", "threshold"),
-            ("gold_per_labeler", "gold"),
-        ):
-            if len({other.get(key) for other in rows}) > 1:
+        is_trained = "balanced_error" in cells
+        for key, title in _SETTINGS.items():
+            told_by_method = is_trained and key == "threshold"
+            if len({other.get(key) for other in rows}) > 1 and not told_by_method:
                 line[title] = "-" if row[key] is None else f"{row[key]:g}"
-        for key in _SHOWN:
+        figures = _TRAINED if is_trained else dict(zip(_SIMULATED, _SIMULATED, strict=True))
+        for key, title in figures.items():
             if key in cells:
-                line[key] = _cell_text(cells[key])
+                line[title] = _cell_text(cells[key])
         shown.setdefault(row["cohort"].replace("_", " "), []).append(line)
     return shown
 

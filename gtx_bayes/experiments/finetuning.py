@@ -343,7 +343,7 @@ def _notes(config: Config, images: ImageSet, split: Split, points: pd.DataFrame)
     ]
     if config.num_seeds < Config.num_seeds or config.num_repetitions < Config.num_repetitions:
         notes.append(
-            f"{config.num_seeds} seeds and {config.num_repetitions} trainings on each labelling; "
+            f"Seeds: {config.num_seeds}, trainings on each labelling: {config.num_repetitions}; "
             f"the paper has {Config.num_seeds} and {Config.num_repetitions}."
         )
     unspent = points[points["num_training_images"] == sizes[0]]
