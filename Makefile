@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
 	@echo "make test         lint, types and tests"
-	@echo "make test-slow    the tests that take minutes"
+	@echo "make test-slow    the tests that take minutes, and properties on many more examples"
 	@echo "make test-gpu     the tests that need an accelerator"
 	@echo "make lint format  check or mend the layout of the code"
 	@echo "make docs         build the documentation into build/docs"
@@ -57,6 +57,8 @@ pytest: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "not slow and not end_to_end" --hypothesis-profile=thorough \
+		tests/test_posterior.py tests/test_em.py tests/test_split.py
 
 test-gpu: $(VENV)/.test
 	$(BIN)/pytest -m "gpu or kernel"

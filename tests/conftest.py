@@ -11,9 +11,10 @@ import pytest
 mpl.use("agg")
 numpyro.set_host_device_count(4)  # one per chain: before JAX looks for devices
 
-hypothesis.settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, max_examples=60, print_blob=True
-)
+for name, max_examples in {"repeatable": 20, "thorough": 300}.items():
+    hypothesis.settings.register_profile(
+        name, derandomize=True, deadline=None, max_examples=max_examples, print_blob=True
+    )
 hypothesis.settings.load_profile("repeatable")
 
 

@@ -80,7 +80,9 @@ class TestAggregate:
         sizes = ("num_examples", "num_labelers", "num_classes", "num_labels", "num_gold")
         assert [summary[size] for size in sizes] == [4, 3, 2, 10, 1]
 
-    @pytest.mark.parametrize("model", ["class-conditional", "difficulty"])
+    @pytest.mark.parametrize(
+        "model", ["class-conditional", pytest.param("difficulty", marks=pytest.mark.slow)]
+    )
     def test_model(self, tables, model):
         """In `aggregate`, and in `next`, which fits the same."""
         options = ("--model", model, "--class-prior", "0.5,0.5", "--dependence", "none", "--json")

@@ -136,7 +136,13 @@ def test_ties_are_broken_by_lot_and_stay_when_tasks_are_added():
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        name if name == "uncertainty" else pytest.param(name, marks=pytest.mark.slow)
+        for name in STRATEGIES
+    ],
+)
 def test_collects_to_the_end_from_tables_alone(strategy):
     """Labels bought one by one as named: each call sees nothing but the tables, none is bought
     beyond the cap, and the end comes when all have reached it or are confident."""

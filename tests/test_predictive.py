@@ -235,6 +235,7 @@ class TestCrowds:
         knows = predictive_checks(key_checks, fitted(crowd, "difficulty"))
         assert knows.agreement_per_example.fits
 
+    @pytest.mark.slow
     def test_design_effect_repairs_agreement(self, key):
         """Errors that correlate by a quarter: independence fails, a quarter passes and is found."""
         key_cohort, key_answers, key_checks = jax.random.split(key, 3)

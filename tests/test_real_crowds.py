@@ -12,7 +12,7 @@ from tests.test_cli import call
 pytestmark = pytest.mark.end_to_end
 
 
-QUICK = ("bluebirds", "zencrowd_us")
+QUICK = ("bluebirds",)
 MISLED_ALONE = ("fact_eval", "zencrowd_us")
 """Sets on which the joint method without gold has worse labels than voting: docs/real_crowds.md."""
 

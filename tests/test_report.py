@@ -406,6 +406,7 @@ class TestPage:
         assert content.outcome.worth.num_answers == 4
         assert content.outcome.worth.num_independent < 4
 
+    @pytest.mark.slow
     def test_large_crowds_make_no_large_page(self, key):
         rng = np.random.default_rng(0)
         example = np.repeat(np.arange(5000), 3)
@@ -446,6 +447,7 @@ class TestPage:
         content = examine(key, by_majority(voted(votes, truth, num_classes)))
         check_page(render(content, Origin("odd", {}, 0.0)))
 
+    @pytest.mark.slow
     def test_one_labeler_jointly(self, key):
         crowd = Crowd.from_frames(
             pd.DataFrame({"task": ["a", "b"], "worker": ["u", "u"], "label": ["no", "yes"]})

@@ -108,6 +108,7 @@ class TestVerdict:
 
 @pytest.mark.end_to_end
 class TestGibbs:
+    @pytest.mark.slow
     def test_loo_of_gold_against_the_exact_one(self, key):
         """All gold: each answer left out is a Beta-binomial prediction from the labeler's others.
 

@@ -384,7 +384,7 @@ def test_gibbs(key, compile_fast):
         assert "too low" in wrong.shape
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
 def test_one_chain_of_nuts(key, compile_fast):
     """`sample_chain` on gold alone: Beta posteriors known in closed form."""
     cohort = CohortPrior(0.75, 8.0)
@@ -417,7 +417,7 @@ def test_one_chain_of_nuts(key, compile_fast):
         assert abs(z) < scipy.stats.t.isf(RARE / 4, 99)
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
 def test_coverage_of_the_joint_fit(key):
     """Of 30 cohorts from the hyperprior, labelers independent and known to be: 90 % intervals.
 

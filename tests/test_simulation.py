@@ -61,6 +61,7 @@ def test_every_order_of_the_labelers_is_as_likely(key):
     assert scipy.stats.chisquare(counts).pvalue > 1e-6
 
 
+@pytest.mark.slow
 def test_places_in_long_queues_are_even(key):
     """Ten labelers, whose orders take two random words; thirty, sorted; the first of a hundred."""
     for num_labelers, num_places in ((10, 10), (30, 30), (100, 3)):
