@@ -8,12 +8,13 @@ import scipy.stats
 from gtx_bayes.finetune.adamw import AdamW
 from gtx_bayes.finetune.batches import batch_of, epoch_order, steps_per_epoch
 from gtx_bayes.finetune.efficientnet import initial_network, standardise
-from gtx_bayes.finetune.head import Head, cached_features, train_head
+from gtx_bayes.finetune.head import Head, cached_features, train_head, with_head
 from gtx_bayes.finetune.predictions import (
     class_probs,
     fit_temperature,
     network_logits,
     score,
+    temperature_towards,
 )
 from gtx_bayes.finetune.targets import (
     cross_entropy,
@@ -176,6 +177,13 @@ def test_batches_agree_with_all_at_once(network, pixels):
     logits = network_logits(network, pixels, batch_size=2)
     head = Head(network.classifier.kernel[...], network.classifier.bias[...])
     np.testing.assert_allclose(logits, head.logits(jnp.asarray(features)), rtol=1e-4, atol=1e-5)
+    other = Head(head.kernel[:, ::-1], 1.0 - head.bias)
+    np.testing.assert_allclose(
+        network_logits(with_head(network, other), pixels, batch_size=2),
+        other.logits(jnp.asarray(features)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 
 def test_temperature_is_found(key):
@@ -192,6 +200,15 @@ def test_temperature_is_found(key):
     np.testing.assert_allclose(
         class_probs(np.asarray(3.0 * honest), 3.0), probs, rtol=1e-4, atol=1e-6
     )
+
+
+def test_temperature_towards_probabilities(key):
+    """The expected loss is least at 3; the prior's slope there is log 3, its pull that by se^2."""
+    honest = np.asarray(2.0 * jax.random.normal(key, (400, 3)), np.float64)
+    probs = class_probs(honest)
+    spread = (probs * honest**2).sum(axis=1) - (probs * honest).sum(axis=1) ** 2
+    got = temperature_towards(3.0 * honest, probs)
+    assert 0 < np.log(3.0 / got) < 2 * np.log(3.0) / spread.sum()
 
 
 def test_few_images_do_not_make_certain():

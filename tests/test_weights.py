@@ -196,8 +196,9 @@ def test_counters_of_steps_are_passed_over(file, key):
 def test_saved_models_come_back(key, tmp_path, given, kept):
     network = initial_network(key, dataclasses.replace(TINY, compute_dtype="bfloat16"))
     path = tmp_path / "new" / "model.safetensors"
-    save(network, path, given)
+    save(network, path, given, temperature=1.7)
     loaded = load(path)
+    assert loaded.temperature == 1.7
     assert loaded.class_names == tuple(kept)
     assert loaded.network.config == network.config
     assert loaded.network.stem_norm.use_running_average
@@ -211,6 +212,26 @@ def test_saved_models_come_back(key, tmp_path, given, kept):
 def test_a_name_for_each_class(key, tmp_path):
     with pytest.raises(ValueError, match="2 names for 10 classes"):
         save(initial_network(key, TINY), tmp_path / "model", ["a", "b"])
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.inf, np.nan])
+def test_temperatures_are_positive(key, tmp_path, temperature):
+    with pytest.raises(ValueError, match="the temperature is"):
+        save(initial_network(key, TINY), tmp_path / "model", range(10), temperature=temperature)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("temperature", [0, "warm", None, [1.0]])
+def test_records_with_a_broken_temperature(key, tmp_path, temperature):
+    path = tmp_path / "model"
+    save(initial_network(key, TINY), path, range(10))
+    with safe_open(path, "numpy") as file:
+        record = json.loads(file.metadata()["gtx_bayes"])
+    save_file(
+        load_file(path), path, {"gtx_bayes": json.dumps(record | {"temperature": temperature})}
+    )
+    with pytest.raises(InputError, match="record of the network is not understood"):
+        load(path)
 
 
 def test_models_of_others_are_no_saved_models(file):

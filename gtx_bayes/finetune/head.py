@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from gtx_bayes.finetune.adamw import AdamW
 from gtx_bayes.finetune.batches import batch_of, epoch_order, steps_per_epoch
-from gtx_bayes.finetune.efficientnet import EfficientNet
+from gtx_bayes.finetune.efficientnet import EfficientNet, from_tensors, to_tensors
 from gtx_bayes.finetune.predictions import map_batches
 from gtx_bayes.finetune.targets import Targets, cross_entropy, normalised
 
@@ -111,3 +111,9 @@ def train_head(
     head, _ = jax.lax.fori_loop(0, config.num_epochs, epoch, (start, config.optimiser.start(start)))
     kernel = head.kernel * scale[:, None]
     return Head(kernel, head.bias - mean @ kernel)
+
+
+def with_head(network: EfficientNet, head: Head) -> EfficientNet:
+    """The network with this head in place of its own classifier."""
+    own = {"classifier.kernel": np.asarray(head.kernel), "classifier.bias": np.asarray(head.bias)}
+    return from_tensors(network.config, to_tensors(network) | own)

@@ -88,13 +88,27 @@ def fit_temperature(
         Guo et al. (2017), On calibration of modern neural networks, sec. 4.2.
     """
     known = np.asarray(true_label) != MISSING
-    values = np.asarray(logits, np.float64)[known]
     truth = np.asarray(true_label)[known]
+    return temperature_towards(np.asarray(logits)[known], np.eye(np.shape(logits)[1])[truth])
+
+
+def temperature_towards(
+    logits: Float[np.ndarray, "num_images num_classes"],
+    class_probs: Float[np.ndarray, "num_images num_classes"],
+) -> float:
+    """As `fit_temperature`, where the classes are known up to probabilities.
+
+    The loss is the one expected under these: if they are honest the temperature is too.
+
+    Args:
+        logits: of images not trained on.
+        class_probs: probability of each class of each image.
+    """
+    values, weight = np.asarray(logits, np.float64), np.asarray(class_probs, np.float64)
 
     def minus_log_posterior(log_temperature: float) -> float:
-        scaled = values / np.exp(log_temperature)
-        log_probs = scipy.special.log_softmax(scaled, axis=1)[np.arange(len(truth)), truth]
-        return float(0.5 * (log_temperature / _PRIOR_SD) ** 2 - log_probs.sum())
+        log_probs = scipy.special.log_softmax(values / np.exp(log_temperature), axis=1)
+        return float(0.5 * (log_temperature / _PRIOR_SD) ** 2 - (weight * log_probs).sum())
 
     found = scipy.optimize.minimize_scalar(
         minus_log_posterior, bounds=(-_WIDEST, _WIDEST), method="bounded"

@@ -93,15 +93,18 @@ class Backbone(NamedTuple):
 
 
 class FineTuned(NamedTuple):
-    """A network with the names of its classes.
+    """A network with all that is needed to use it.
 
     Attributes:
-        network: what `EfficientNet` says.
+        network: what `EfficientNet` says; its `config.resolution` is the side of the images it
+            was trained on.
         class_names: name of each class, in the order of the logits.
+        temperature: what the logits are divided by before they become probabilities.
     """
 
     network: EfficientNet
     class_names: tuple[str | int | float, ...]
+    temperature: float = 1.0
 
 
 def download(
@@ -197,19 +200,32 @@ def save(
     network: EfficientNet,
     path: str | Path,
     class_names: Sequence[str | int | float] | npt.NDArray[Any],
+    *,
+    temperature: float = 1.0,
 ) -> None:
     """Write a network with its config and the names of its classes; a whole file or none.
 
     Tensors have the names and layout of transformers.
 
+    Args:
+        network: what to write.
+        path: the file.
+        class_names: name of each class, in the order of the logits.
+        temperature: what the logits are to be divided by.
+
     Raises:
         InputError: if there is no writing there.
-        ValueError: if there is not one name for each class.
+        ValueError: if there is not one name for each class, or the temperature is not positive.
     """
     config = network.config
     _check_names(class_names, config)
+    _check_temperature(temperature)
     plain = [name.item() if isinstance(name, np.generic) else name for name in class_names]
-    record = {"config": dataclasses.asdict(config), "class_names": plain}
+    record = {
+        "config": dataclasses.asdict(config),
+        "class_names": plain,
+        "temperature": temperature,
+    }
     names = _names(config, _TRANSFORMERS)
     tensors = {
         names[at]: np.ascontiguousarray(_to_file(at, tensor))
@@ -239,13 +255,15 @@ def load(path: str | Path) -> FineTuned:
         config = _config_of(record["config"])
         class_names = tuple(record["class_names"])
         _check_names(class_names, config)
+        temperature = float(record["temperature"])
+        _check_temperature(temperature)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"its record of the network is not understood ({error}).",
             where=str(path),
             mend="Save it anew with this version of gtx_bayes.",
         ) from error
-    return FineTuned(load_network(config, [path]), class_names)
+    return FineTuned(load_network(config, [path]), class_names, temperature)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -470,6 +488,11 @@ def _check_names(
 ) -> None:
     if len(class_names) != config.num_classes:
         raise ValueError(f"{len(class_names)} names for {config.num_classes} classes")
+
+
+def _check_temperature(temperature: float) -> None:
+    if not 0.0 < temperature < np.inf:
+        raise ValueError(f"the temperature is {temperature}")
 
 
 def _config_of(record: dict[str, Any]) -> EfficientNetConfig:
