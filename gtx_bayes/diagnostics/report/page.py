@@ -6,14 +6,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 from jaxtyping import Array, Key
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.diagnostics.report import trust
 from gtx_bayes.diagnostics.report.content import Content, examine
 from gtx_bayes.diagnostics.report.figures import draw_all
-from gtx_bayes.diagnostics.report.wording import amount, counted, percent, visible
+from gtx_bayes.diagnostics.report.template import page_template
+from gtx_bayes.diagnostics.report.wording import counted
 
 PAGE = "report.html"
 EXAMPLES = "examples.csv"
@@ -61,16 +61,8 @@ def write_report(
 
 def render(content: Content, origin: Origin) -> str:
     """The page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__, ""),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "amount": amount, "visible": visible}
     figures = draw_all(content)
-    return environment.get_template(_TEMPLATE).render(
+    return page_template(__package__, _TEMPLATE).render(
         **content._asdict(),
         figures=figures,
         origin=origin,
