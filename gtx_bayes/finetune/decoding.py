@@ -65,6 +65,28 @@ def decode(files: Sequence[Path | bytes], size: int) -> Decoded:
     return Decoded(pixels, kept, dict(sorted(broken.items())))
 
 
+def resized(
+    pixels: UInt8[np.ndarray, "num_images side side 3"], size: int
+) -> UInt8[np.ndarray, "num_images size size 3"]:
+    """Square images brought to another size."""
+    shape = (size, size)
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BICUBIC))
+            for image in pixels
+        ]
+    )
+
+
+def as_jpeg(pixels: UInt8[np.ndarray, "height width 3"], side: int) -> bytes:
+    """A small picture of an image: a JPEG file no larger than a square of this side."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
 def _square(file: Path | bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, "r", _FORMATS) as image:
         if min(image.size) < LEAST_SIDE:

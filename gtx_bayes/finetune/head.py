@@ -113,6 +113,13 @@ def train_head(
     return Head(kernel, head.bias - mean @ kernel)
 
 
+def own_head(network: EfficientNet) -> Head:
+    """The network's own classifier."""
+    bias = network.classifier.bias
+    assert bias is not None, "classifiers have a bias"
+    return Head(network.classifier.kernel[...], bias[...])
+
+
 def with_head(network: EfficientNet, head: Head) -> EfficientNet:
     """The network with this head in place of its own classifier."""
     own = {"classifier.kernel": np.asarray(head.kernel), "classifier.bias": np.asarray(head.bias)}

@@ -19,7 +19,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 from jaxtyping import Array, Key
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as to_bytes
 
 from gtx_bayes.errors import InputError
 from gtx_bayes.finetune.efficientnet import (
@@ -233,7 +233,7 @@ def save(
     }
     metadata = {"format": "pt", _RECORD: json.dumps(record)}  # "pt": laid out as PyTorch does
     with whole_file(path) as partial:
-        save_file(tensors, partial, metadata)
+        partial.write_bytes(to_bytes(tensors, metadata))  # save_file would hide it from others
 
 
 def load(path: str | Path) -> FineTuned:

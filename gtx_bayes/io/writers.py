@@ -32,15 +32,19 @@ def write_table(frame: pd.DataFrame, path: str | Path) -> None:
         InputError: for an ending that names no known format.
     """
     path = Path(path)
-    write = _WRITERS.get(path.suffix.lower())
-    if write is None:
+    check_ending(path)
+    with whole_file(path) as partial:
+        _WRITERS[path.suffix.lower()](frame, partial)
+
+
+def check_ending(path: Path) -> None:
+    """Raise `InputError` unless the ending names a format that tables are written in."""
+    if path.suffix.lower() not in _WRITERS:
         raise InputError(
             f"the ending '{path.suffix}' names no known format.",
             where=str(path),
             mend=f"Use one of {', '.join(_WRITERS)}.",
         )
-    with whole_file(path) as partial:
-        write(frame, partial)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,296 @@
+"""Fine-tuning on what a crowd said: training, temperature, scores, and the labels disputed."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array, Bool, Float, Key
+
+from gtx_bayes import decisions, metrics
+from gtx_bayes.classifier.imputed import Imputed
+from gtx_bayes.classifier.opinion import Opinion, believed, form_opinion
+from gtx_bayes.classifier.parts import Parts
+from gtx_bayes.columns import Names
+from gtx_bayes.errors import InputError
+from gtx_bayes.evaluation import METRICS
+from gtx_bayes.finetune.checkpoint import Checkpoint
+from gtx_bayes.finetune.efficientnet import EfficientNet
+from gtx_bayes.finetune.head import HeadConfig, cached_features, own_head, train_head, with_head
+from gtx_bayes.finetune.images import ImageSet
+from gtx_bayes.finetune.predictions import class_probs, fit_temperature
+from gtx_bayes.finetune.targets import TARGETS, Targets, only
+from gtx_bayes.finetune.train import History, Progress, TrainingConfig, Watched, train
+from gtx_bayes.finetune.weights import FineTuned
+from gtx_bayes.metrics import Estimate
+
+SCORES = {
+    **{name: METRICS[name] for name in ("accuracy", "balanced_error", "log_loss", "brier", "ece")},
+    "auroc": metrics.auroc,
+}
+"""What a classifier is scored by, by name."""
+
+
+class Judged(NamedTuple):
+    """Scores of a classifier on images that it was not trained on.
+
+    Attributes:
+        plain: scores of its probabilities at temperature 1, by name.
+        tempered: at its own temperature.
+        class_probs: its probabilities at temperature 1.
+        class_probs_tempered: at its own.
+        true_label: the classes.
+    """
+
+    plain: dict[str, Estimate]
+    tempered: dict[str, Estimate]
+    class_probs: Float[np.ndarray, "num_images num_classes"]
+    class_probs_tempered: Float[np.ndarray, "num_images num_classes"]
+    true_label: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FineTuning:
+    """A classifier fine-tuned on imputed labels.
+
+    Attributes:
+        images: all of them.
+        imputed: the labels.
+        parts: what became of each image.
+        targets: name of what was trained towards.
+        config: how; a `HeadConfig` if only the last layer was trained.
+        model: the network with its classes and its temperature, 1 where no gold was held out.
+        history: how the training went; empty for a head.
+        logits: of every image.
+        opinion: of images in `judged`, by heads that were not told their labels.
+        judged: positions of the images that have a label and do not evaluate.
+        imputed_label: class of each task; of tied classes one at random.
+    """
+
+    images: ImageSet
+    imputed: Imputed
+    parts: Parts
+    targets: str
+    config: TrainingConfig | HeadConfig
+    model: FineTuned
+    history: History
+    logits: Float[np.ndarray, "num_images num_classes"]
+    opinion: Opinion
+    judged: np.ndarray
+    imputed_label: np.ndarray
+
+    @property
+    def is_head_only(self) -> bool:
+        """Whether all but the last layer stayed as it was."""
+        return isinstance(self.config, HeadConfig)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about images, labels and their match."""
+        unchecked = (
+            () if self.parts.assesses.any() else ("The confidence of the model was not checked.",)
+        )
+        return (*self.images.notes, *self.imputed.notes, *self.parts.notes, *unchecked)
+
+    def scores(self) -> dict[str, Judged]:
+        """Scores by the part they were measured on: "assessment", "evaluation", where it has any.
+
+        The temperature was found on the assessment, by one number.
+        """
+        parts = {"assessment": self.parts.assesses, "evaluation": self.parts.evaluates}
+        return {name: self._judged(part) for name, part in parts.items() if part.any()}
+
+    def _judged(self, part: Bool[np.ndarray, " num_images"]) -> Judged:
+        truth = self.parts.true_label[part]
+        plain = class_probs(self.logits[part])
+        tempered = class_probs(self.logits[part], self.model.temperature)
+        return Judged(_scored(plain, truth), _scored(tempered, truth), plain, tempered, truth)
+
+    def predictions(self) -> pd.DataFrame:
+        """One row per image: what the model says of it, and what it was told.
+
+        Of images trained on it repeats in part what it was told; see `disputes`.
+        """
+        probs = class_probs(self.logits, self.model.temperature)
+        at = self.parts.task
+        table = predictions_table(self.images.names, self.model.class_names, probs)
+        told = {
+            "imputed_label": _named(self.imputed.class_names, self.imputed_label, at),
+            "imputed_confidence": np.where(at >= 0, self.imputed.class_probs.max(axis=1)[at], None),
+            "num_labels": np.where(at >= 0, self.imputed.num_labels[at], 0),
+            "part": self.parts.names(),
+            "is_trained_on": self.parts.trains,
+        }
+        return pd.concat([table, pd.DataFrame(told)], axis=1)
+
+    def disputes(self) -> pd.DataFrame:
+        """One row per image with a label, by how probably the label is wrong, most so first.
+
+        `doubt` is believed of the image and the answers together (`opinion.believed`); known
+        labels are never wrong. Ties go by the log odds that the image alone gives against the
+        label. `model_label`, `model_confidence` and the columns `prob_<class>` are the opinion:
+        of heads that were not told the label.
+        """
+        task = self.parts.task[self.judged]
+        label, rows = self.imputed_label[task], np.arange(task.size)
+        opinion = self.opinion.class_probs
+        both = believed(opinion, self.imputed.class_probs[task], self.imputed.class_prior[task])
+        both[rows, label] = 0.0
+        doubt = both.sum(axis=1)
+        against = np.log1p(-opinion[rows, label]) - np.log(opinion[rows, label])
+        names = self.imputed.class_names
+        table = pd.DataFrame(
+            {
+                "task": self.imputed.names[task],
+                "label": names[label],
+                "confidence": self.imputed.class_probs[task, label],
+                "model_label": names[opinion.argmax(axis=1)],
+                "model_confidence": opinion.max(axis=1),
+                "doubt": doubt,
+                "num_labels": self.imputed.num_labels[task],
+                "is_known": self.imputed.is_known[task],
+                **{f"prob_{name}": opinion[:, k] for k, name in enumerate(names)},
+            },
+            index=self.judged,
+        )
+        return table.iloc[np.lexsort((-against, -doubt))]
+
+
+def fine_tune(
+    key: Key[Array, ""],
+    network: EfficientNet,
+    images: ImageSet,
+    imputed: Imputed,
+    parts: Parts,
+    config: TrainingConfig | HeadConfig | None = None,
+    *,
+    targets: str | None = None,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress = lambda done, total: None,
+) -> FineTuning:
+    """A network fine-tuned on imputed labels, with all that is worth knowing of it.
+
+    Args:
+        key: random key.
+        network: pretrained, with a classifier for the classes imputed.
+        images: all of them.
+        imputed: the labels.
+        parts: what is to become of each image, as `part_images` says.
+        config: how to train; a `HeadConfig` trains the last layer and leaves the others.
+        targets: a name in `gtx_bayes.finetune.targets.TARGETS`; the labels' own when absent.
+        checkpoint: where to put a training of the whole network down, and to take it up from.
+        progress: told the number of steps done of a training of the whole network.
+
+    Raises:
+        InputError: for unknown targets, images all of one group, a checkpoint of another
+            training, or one of a head, which takes seconds.
+    """
+    config = config or TrainingConfig()
+    targets = targets or imputed.default_targets()
+    if targets not in TARGETS:
+        raise InputError(
+            f"there are no targets '{targets}'.", mend=f"The targets are {', '.join(TARGETS)}."
+        )
+    judged = np.flatnonzero((parts.task >= 0) & ~parts.evaluates)
+    if np.unique(images.group[judged]).size < 2:
+        raise InputError(
+            "all images with a label are of one group: none can be judged without it.",
+            mend="Leave the groups out, or give images of more than one.",
+        )
+    key_ties, key_train, key_opinion = jax.random.split(key, 3)
+    label = np.asarray(decisions.hard_label(key_ties, jnp.asarray(imputed.class_probs)))
+    towards = TARGETS[targets](jnp.asarray(imputed.class_probs[parts.task], float))
+    towards = only(towards, jnp.asarray(parts.trains))
+    history = History()
+    if isinstance(config, HeadConfig):
+        if checkpoint is not None:
+            raise InputError(
+                "a last layer alone is trained in seconds and is not put down.",
+                where=str(checkpoint.path),
+                mend="Leave the checkpoint out.",
+            )
+        features = cached_features(network, images.pixels)
+        head = train_head(key_train, features[parts.trains], _taken(towards, parts.trains), config)
+        network = with_head(network, head)
+    else:
+        watched = None
+        if parts.assesses.any():
+            watched = Watched(images.pixels[parts.assesses], parts.true_label[parts.assesses])
+        network, history = train(
+            key_train,
+            network,
+            images.pixels[parts.trains],
+            _taken(towards, parts.trains),
+            config,
+            watched=watched,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        features = cached_features(network, images.pixels)
+    logits = np.asarray(own_head(network).logits(jnp.asarray(features)))
+    temperature = 1.0
+    if parts.assesses.any():
+        temperature = fit_temperature(logits[parts.assesses], parts.true_label[parts.assesses])
+    opinion = form_opinion(
+        key_opinion,
+        features[judged],
+        _taken(towards, judged),
+        imputed.class_probs[parts.task[judged]],
+        images.group[judged],
+        config if isinstance(config, HeadConfig) else HeadConfig(),
+    )
+    names = tuple(_plain(name) for name in imputed.class_names)
+    return FineTuning(
+        images=images,
+        imputed=imputed,
+        parts=parts,
+        targets=targets,
+        config=config,
+        model=FineTuned(network, names, temperature),
+        history=history,
+        logits=logits,
+        opinion=opinion,
+        judged=judged,
+        imputed_label=label,
+    )
+
+
+def predictions_table(
+    names: Names,
+    class_names: Any,
+    probs: Float[np.ndarray, "num_images num_classes"],
+) -> pd.DataFrame:
+    """One row per image: task, label, confidence and prob_<class> of every class."""
+    classes = np.asarray(class_names, object)
+    return pd.DataFrame(
+        {
+            "task": names,
+            "label": classes[probs.argmax(axis=1)],
+            "confidence": probs.max(axis=1),
+            **{f"prob_{name}": probs[:, k] for k, name in enumerate(classes)},
+        }
+    )
+
+
+def _scored(
+    probs: Float[np.ndarray, "num_images num_classes"], truth: np.ndarray
+) -> dict[str, Estimate]:
+    return {
+        name: score(jnp.asarray(probs, float), jnp.asarray(truth)) for name, score in SCORES.items()
+    }
+
+
+def _taken(targets: Targets, index: Any) -> Targets:
+    return Targets(*(part[index] for part in targets))
+
+
+def _named(names: Names, label: np.ndarray, at: np.ndarray) -> Names:
+    """Name of the label at each position, None where there is none."""
+    return np.array([names[label[task]] if task >= 0 else None for task in at], object)
+
+
+def _plain(name: Any) -> str | int | float:
+    """A class name as a file keeps it."""
+    return name.item() if isinstance(name, np.generic) else name

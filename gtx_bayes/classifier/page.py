@@ -1,0 +1,166 @@
+"""The page of a fine-tuning: what was trained on what, how good it is, which labels it disputes."""
+
+import base64
+import time
+from importlib.metadata import version
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from gtx_bayes.classifier.figures import draw_all
+from gtx_bayes.classifier.fine_tune import FineTuning, Judged
+from gtx_bayes.classifier.imputed import KNOWN
+from gtx_bayes.classifier.parts import LEAST_GOLD, WANTED_GOLD
+from gtx_bayes.diagnostics.report.page import Origin
+from gtx_bayes.diagnostics.report.template import page_template
+from gtx_bayes.diagnostics.report.wording import counted, shown
+from gtx_bayes.finetune.decoding import as_jpeg
+from gtx_bayes.metrics import confusion_counts
+
+PREDICTIONS = "predictions.csv"
+DISAGREEMENTS = "disagreements.csv"
+
+_MOST_SHOWN = 24
+_MOST_CLASSES = 12
+_SIDE = 160  # pixels of a small picture
+
+SCORE_WORDS = {
+    "accuracy": "accuracy",
+    "balanced_error": "balanced error",
+    "log_loss": "log loss, nats",
+    "brier": "Brier score",
+    "ece": "calibration error (ECE)",
+    "auroc": "area under the ROC curve",
+}
+PART_WORDS = {
+    "training": "trained on",
+    "assessment": "gold held out: sets the temperature, draws the curves",
+    "evaluation": "judges and nothing else",
+    "unused": "not used",
+}
+TARGET_WORDS = {
+    "hard": "the most probable class counts as the truth",
+    "soft": "the class probabilities themselves",
+    "weighted": "the most probable class, the more it is known the more it counts",
+}
+
+
+class Disputed(NamedTuple):
+    """An image whose label the model disputes, for the page.
+
+    Attributes:
+        name: of the task.
+        picture: a small JPEG as a data URI.
+        label: the imputed label.
+        confidence: what the crowd thinks of it.
+        num_labels: answers it rests on; None where the label was given.
+        model_label: what heads that were not told it say.
+        model_confidence: how sure they are.
+        doubt: how probably the label is wrong, the image and the answers together.
+    """
+
+    name: str
+    picture: str
+    label: str
+    confidence: float
+    num_labels: int | None
+    model_label: str
+    model_confidence: float
+    doubt: float
+
+
+class Confusion(NamedTuple):
+    """True classes against those predicted.
+
+    Attributes:
+        names: of the classes.
+        counts: images by true class (rows) and class predicted.
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+def render(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> str:
+    """The page, in HTML that needs nothing but itself.
+
+    Args:
+        tuning: what it is about.
+        disputes: as `FineTuning.disputes` has them.
+        origin: where images and labels come from, for the page's title and foot.
+    """
+    scores = tuning.scores()
+    differing = disputes[disputes["label"] != disputes["model_label"]]
+    imputed, parts = tuning.imputed, tuning.parts
+    trained = parts.task[parts.trains]
+    part_names = parts.names()
+    return page_template(__package__, "page.html.jinja").render(
+        tuning=tuning,
+        scores=scores,
+        figures=draw_all(tuning, scores),
+        confusion={part: _confusion(tuning, judged) for part, judged in scores.items()},
+        disputed=_disputed(tuning, differing.head(_MOST_SHOWN)),
+        num_differing=len(differing),
+        num_overruled=int((disputes["doubt"] > 0.5).sum()),
+        num_judged=len(disputes),
+        num_wrong=float(disputes["doubt"].sum()),
+        num_parts={name: int((part_names == name).sum()) for name in PART_WORDS},
+        classes=_classes(tuning),
+        mean_confidence=float(imputed.class_probs[trained].max(axis=1).mean()),
+        num_answers=int(imputed.num_labels[trained].sum()),
+        is_known=imputed.method == KNOWN,
+        least_gold=LEAST_GOLD,
+        wanted_gold=WANTED_GOLD,
+        part_words=PART_WORDS,
+        score_words=SCORE_WORDS,
+        target_words=TARGET_WORDS[tuning.targets],
+        counted=counted,
+        origin=origin,
+        predictions_file=PREDICTIONS,
+        disagreements_file=DISAGREEMENTS,
+        version=version("gtx_bayes"),
+        seconds=time.perf_counter() - origin.started,
+    )
+
+
+def _classes(tuning: FineTuning) -> list[tuple[str, int, int]]:
+    """Name of every class, and how many images of it train and how many judge."""
+    parts = tuning.parts
+    taught = tuning.imputed_label[parts.task[parts.trains]]
+    judging = parts.true_label[parts.assesses | parts.evaluates]
+    return [
+        (shown(name), int((taught == k).sum()), int((judging == k).sum()))
+        for k, name in enumerate(tuning.imputed.class_names)
+    ]
+
+
+def _confusion(tuning: FineTuning, judged: Judged) -> Confusion | None:
+    """None where there are too many classes for a table."""
+    names = tuple(shown(name) for name in tuning.model.class_names)
+    if len(names) > _MOST_CLASSES:
+        return None
+    counts = confusion_counts(
+        jnp.asarray(judged.class_probs, float), jnp.asarray(judged.true_label)
+    )
+    return Confusion(names, tuple(map(tuple, np.rint(np.asarray(counts)).astype(int).tolist())))
+
+
+def _disputed(tuning: FineTuning, table: pd.DataFrame) -> list[Disputed]:
+    disputed = []
+    for at, row in zip(table.index, table.to_dict("records"), strict=True):
+        jpeg = as_jpeg(tuning.images.pixels[at], _SIDE)
+        disputed.append(
+            Disputed(
+                name=shown(row["task"]),
+                picture=f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}",
+                label=shown(row["label"]),
+                confidence=row["confidence"],
+                num_labels=None if row["is_known"] else row["num_labels"],
+                model_label=shown(row["model_label"]),
+                model_confidence=row["model_confidence"],
+                doubt=row["doubt"],
+            )
+        )
+    return disputed
