@@ -15,6 +15,9 @@ LABELER_COLUMNS = ("worker", "labeler", "rater", "annotator")
 LABEL_COLUMNS = ("label", "rating")
 TRUTH_COLUMNS = ("label", "true_label", "rating", "truth", "gold")
 
+PROB_PREFIX = "prob_"
+"""What the name of a column of class probabilities begins with."""
+
 Names = npt.NDArray[Any]
 """Names as the user gave them, text or numbers, by index."""
 
@@ -217,6 +220,36 @@ def _check_scalars(frame: pd.DataFrame, source: Source) -> None:
                 where=source.row(int(bad[0])),
                 mend="Give text or numbers.",
             )
+
+
+def read_class_probs(
+    frame: pd.DataFrame, source: Source
+) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Keys of the classes and their probabilities in each row, from columns called prob_<class>.
+
+    Raises:
+        InputError: if there are no two such columns, or a row is no distribution.
+    """
+    columns = [column for column in frame.columns if str(column).startswith(PROB_PREFIX)]
+    if len(columns) < 2:
+        raise InputError(
+            f"no two columns are called {PROB_PREFIX}<class>.",
+            where=source.name,
+            mend="Give the examples table that aggregate wrote, or one column per class.",
+        )
+    probs = np.stack(
+        [pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64) for column in columns],
+        axis=1,
+    )
+    bad = np.flatnonzero(~((probs >= 0.0) & (probs <= 1.0)).all(axis=1))
+    bad = bad if bad.size else np.flatnonzero(np.abs(probs.sum(axis=1) - 1.0) > 1e-3)
+    if bad.size:
+        raise InputError(
+            f"the probabilities {probs[bad[0]].tolist()} are no distribution.",
+            where=source.row(int(bad[0])),
+            mend="Give numbers in [0, 1] that sum to 1.",
+        )
+    return [str(column).removeprefix(PROB_PREFIX).strip() for column in columns], probs
 
 
 def numbered_classes(

@@ -17,12 +17,11 @@ from gtx_bayes.columns import (
     distinct_examples,
     numbered_classes,
     positions,
+    read_class_probs,
     read_columns,
 )
 from gtx_bayes.errors import InputError
 from gtx_bayes.metrics import Estimate
-
-PROB_PREFIX = "prob_"
 
 METRICS = {
     "accuracy": metrics.accuracy,
@@ -76,7 +75,7 @@ def match_truth(
     """
     examples_source = examples_source or Source("examples")
     names = read_columns(examples, {"example": EXAMPLE_COLUMNS}, {}, examples_source)["example"]
-    classes, probs = _read_probs(examples, examples_source)
+    classes, probs = read_class_probs(examples, examples_source)
     truths = read_columns(
         truth,
         {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS},
@@ -134,31 +133,3 @@ def as_record(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
         record[name] = plain(estimate.value)
         record[f"{name}_se"] = plain(estimate.se)
     return record
-
-
-def _read_probs(
-    examples: pd.DataFrame, source: Source
-) -> tuple[list[str], npt.NDArray[np.float64]]:
-    columns = [column for column in examples.columns if str(column).startswith(PROB_PREFIX)]
-    if len(columns) < 2:
-        raise InputError(
-            f"no two columns are called {PROB_PREFIX}<class>.",
-            where=source.name,
-            mend="Give the examples table that aggregate wrote, or one column per class.",
-        )
-    probs = np.stack(
-        [
-            pd.to_numeric(examples[column], errors="coerce").to_numpy(np.float64)
-            for column in columns
-        ],
-        axis=1,
-    )
-    bad = np.flatnonzero(~((probs >= 0.0) & (probs <= 1.0)).all(axis=1))
-    bad = bad if bad.size else np.flatnonzero(np.abs(probs.sum(axis=1) - 1.0) > 1e-3)
-    if bad.size:
-        raise InputError(
-            f"the probabilities {probs[bad[0]].tolist()} are no distribution.",
-            where=source.row(int(bad[0])),
-            mend="Give numbers in [0, 1] that sum to 1.",
-        )
-    return [str(column).removeprefix(PROB_PREFIX).strip() for column in columns], probs

@@ -56,10 +56,11 @@ class Parts(NamedTuple):
     evaluates: Bool[np.ndarray, " num_images"]
     notes: tuple[str, ...] = ()
 
-    def names(self) -> npt.NDArray[np.str_]:
+    def names(self) -> Names:
         """Part of each image: "training", "assessment", "evaluation" or "unused"."""
         conditions = [self.trains, self.assesses, self.evaluates]
-        return np.select(conditions, ["training", "assessment", "evaluation"], "unused")
+        named = np.select(conditions, ["training", "assessment", "evaluation"], "unused")
+        return as_names(named.tolist())
 
 
 def part_images(

@@ -35,9 +35,13 @@ from gtx_bayes.cli.terminal import (
     reports_errors,
     stage,
 )
+from gtx_bayes.errors import InputError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import pandas as pd
+
+    from gtx_bayes.crowd import Crowd
 
 _SHOWN = 20
 
@@ -80,6 +84,14 @@ def next_(
             min=1,
             help="The most labels an example gets. "
             "[default: 5 with confidence-threshold and fixed, else no limit]",
+        ),
+    ] = None,
+    second_opinion: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Class probabilities from elsewhere, such as disagreements.csv of finetune, to "
+            "be weighed in with the answers: task, prob_<class>.",
         ),
     ] = None,
     output: Annotated[
@@ -126,6 +138,12 @@ def next_(
             known = read_columns(gold_frame, roles, gold_columns, gold_source)
             gold_tasks = frozenset(known["example"].keys)
         crowd, notes = None, []
+        if second_opinion is not None and not len(frame):
+            raise InputError(
+                "there is no answer yet to weigh a second opinion with.",
+                where="--second-opinion",
+                mend="Leave it out until there are answers.",
+            )
         if tasks_frame is None or len(frame):  # without an answer yet, the tasks alone decide
             answered = read_columns(
                 frame, {"example": EXAMPLE_COLUMNS}, given(example=task_column), labels_source
@@ -152,7 +170,8 @@ def next_(
         result = None
         if crowd is not None:
             options = parse_options(model, dependence)
-            result = aggregate(crowd, method, class_prior=parse_prior(class_prior), **options)
+            prior = _prior(crowd, class_prior, second_opinion)
+            result = aggregate(crowd, method, class_prior=prior, **options)
         found = next_labels(
             jax.random.key(seed),
             result,
@@ -202,6 +221,23 @@ def next_(
     print(f"{found.num_open} examples want a label, {found.num_done} do not.")
     if output is not None:
         print(f"The batch is in {output}.")
+
+
+def _prior(crowd: "Crowd", class_prior: str | None, opinion: Path | None) -> "npt.ArrayLike | None":
+    """The class prior: one for all examples, or one for each from a second opinion."""
+    if opinion is None:
+        return parse_prior(class_prior)
+    if class_prior is not None:
+        raise InputError(
+            "there are a class prior and a second opinion, which holds one already.",
+            where="--class-prior",
+            mend="Give one of the two.",
+        )
+    from gtx_bayes.aggregation.second_opinion import second_opinion
+    from gtx_bayes.io.readers import read_table
+
+    table, source = read_table(opinion)
+    return second_opinion(crowd, table, source=source)
 
 
 def _present(column: str | None, table: "pd.DataFrame | None") -> dict[str, str]:

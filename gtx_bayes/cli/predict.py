@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gtx_bayes.cli.finetune import BrokenChoice, BrokenOption, TableOption
 from gtx_bayes.cli.terminal import (
     DebugOption,
     JsonOption,
@@ -16,6 +15,7 @@ from gtx_bayes.cli.terminal import (
     reports_errors,
     stage,
 )
+from gtx_bayes.cli.training import BrokenChoice, BrokenOption, TableOption
 
 if TYPE_CHECKING:
     from gtx_bayes.evaluation import Scored
