@@ -55,8 +55,9 @@ def _plot_loss(history: History, figure: Figure) -> None:
 def _plot_watched(history: History, figure: Figure) -> None:
     epoch = np.arange(1, len(history.watched) + 1)
     for ax, (name, words) in zip(figure.subplots(1, 2), _BY_EPOCH.items(), strict=True):
-        ax.plot(epoch, [scores[name] for scores in history.watched], color=plots.INK, marker="o")
-        ax.set_ylim(bottom=0.0)
+        values = [scores[name] for scores in history.watched]
+        ax.plot(epoch, values, color=plots.INK, marker="o", markersize=3)
+        ax.set_ylim(0.0, 1.1 * max(*values, 0.1))
         ax.locator_params(axis="x", integer=True, nbins=6)
         ax.set_xlabel("epoch")
         ax.set_title(words[:1].upper() + words[1:], loc="left")

@@ -110,6 +110,7 @@ def render(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> str:
         classes=_classes(tuning),
         mean_confidence=float(imputed.class_probs[trained].max(axis=1).mean()),
         num_answers=int(imputed.num_labels[trained].sum()),
+        is_grouped=np.unique(tuning.images.group).size < tuning.images.num_images,
         is_known=imputed.method == KNOWN,
         least_gold=LEAST_GOLD,
         wanted_gold=WANTED_GOLD,
