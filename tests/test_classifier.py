@@ -402,7 +402,7 @@ def test_a_whole_network(network, parted, tmp_path):
     write_result(tuned, tmp_path, Origin("images", {}, 0.0))
     assert len(pd.read_csv(tmp_path / "epochs.csv")) == 2
     assert len(pd.read_csv(tmp_path / "training.csv")) == 8
-    with pytest.raises(InputError, match="no checkpoint of this training"):
+    with pytest.raises(InputError, match=r"checkpoint: it is no checkpoint of this"):
         fine_tune(jax.random.key(1), network, images, imputed, parts, config, checkpoint=checkpoint)
 
 

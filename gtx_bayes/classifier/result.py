@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gtx_bayes.classifier.fine_tune import FineTuning
+from gtx_bayes.classifier.imputed import KNOWN
 from gtx_bayes.classifier.page import DISAGREEMENTS, PREDICTIONS, render
 from gtx_bayes.diagnostics.report.page import PAGE, Origin
 from gtx_bayes.evaluation import as_record
@@ -43,6 +44,7 @@ def write_result(tuning: FineTuning, path: Path, origin: Origin) -> dict[str, An
 def _summary(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> dict[str, Any]:
     parts, imputed = tuning.parts, tuning.imputed
     trained = parts.task[parts.trains]
+    is_known = imputed.method == KNOWN
     return {
         "method": imputed.method,
         "targets": tuning.targets,
@@ -66,8 +68,8 @@ def _summary(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> dict
             for part, judged in tuning.scores().items()
         },
         "num_disputed": int((disputes["label"] != disputes["model_label"]).sum()),
-        "num_overruled": int((disputes["doubt"] > 0.5).sum()),
-        "expected_wrong": float(disputes["doubt"].sum()),
+        "num_overruled": None if is_known else int((disputes["doubt"] > 0.5).sum()),
+        "expected_wrong": None if is_known else float(disputes["doubt"].sum()),
         "opinion_temperature": tuning.opinion.temperature,
         "seconds": round(time.perf_counter() - origin.started, 3),
         "warnings": list(tuning.notes),

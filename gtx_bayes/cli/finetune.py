@@ -320,7 +320,8 @@ def _overview(summary: dict[str, Any]) -> dict[str, object]:
         "labels": f"{summary['method']}, targets {summary['targets']}",
         **scores,
         "temperature": summary["temperature"],
-        "labels disputed": f"{summary['num_disputed']}, {summary['num_overruled']} overruled",
+        "labels disputed": summary["num_disputed"],
+        "labels overruled": summary["num_overruled"],
         "wrong labels expected": summary["expected_wrong"],
         "seconds": f"{summary['seconds']:.1f}",
     }

@@ -94,6 +94,8 @@ def read_checkpoint(path: Path, like: PyTree, wanted: str) -> Found | None:
                     mend="Delete it to start anew, or name another file.",
                 )
             read = [file.get_tensor(str(at)) for at in range(len(leaves))]
+    except InputError:  # a ValueError too, and clear already
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"this checkpoint cannot be read ({error}).",
