@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,10 @@ class TrainingConfig:
         optimiser: how weights move.
         layer_decay: each block learns at this times the rate of the one above it, the classifier
             at the full rate: what was learnt first, and from far more images, moves least.
+        statistics: what the norms go by while training: "batch", of which they learn new running
+            statistics, or "kept", those that the network came with. Few and small batches of
+            images alike say less about the images to come than ImageNet did; but weights without
+            statistics to match need new ones.
         average: where given, the network returned is a running average of those of all steps,
             this the share that it keeps at each step.
         augmentation: what is done to images before the network sees them.
@@ -48,6 +52,7 @@ class TrainingConfig:
     batch_size: int = 16
     optimiser: AdamW = dataclasses.field(default_factory=AdamW)
     layer_decay: float = 0.9
+    statistics: Literal["batch", "kept"] = "batch"
     average: float | None = None
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
 
@@ -218,7 +223,7 @@ def _step(
 
     def loss(weights: PyTree) -> tuple[Float[Array, ""], PyTree]:
         network: EfficientNet = nnx.merge(graph, weights, state.statistics, copy=True)
-        network.set_attributes(deterministic=False, use_running_average=False)
+        network.set_attributes(deterministic=False, use_running_average=config.statistics == "kept")
         value = cross_entropy(network(images, key_network), targets)
         return value, nnx.state(network, nnx.BatchStat)
 
