@@ -13,7 +13,7 @@ help:
 	@echo "make test-gpu     the tests that need an accelerator"
 	@echo "make lint format  check or mend the layout of the code"
 	@echo "make docs         build the documentation into build/docs"
-	@echo "make bench        measure speed, JSON into build/bench.json"
+	@echo "make bench        measure speed, JSON into build/bench.json (TORCH=python with torch and transformers: training too)"
 	@echo "make paper        repeat the paper's simulations: build/paper, and the tables of the docs"
 	@echo "make sbc          is the inference right? simulations of every model and method, tables of the docs"
 	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
@@ -80,6 +80,7 @@ bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.collection --growth --output build/bench_collection.json
 	$(BIN)/python -m tests.benchmarks.joint --peers .venv-peers/bin/python --output build/bench_joint.json
 	$(BIN)/python -m tests.benchmarks.state --output build/bench_state.json
+	$(if $(TORCH),$(BIN)/python -m tests.benchmarks.training --torch $(TORCH) --output build/bench_training.json)
 
 paper: $(VENV)/.test
 	for name in table1 table2 figure1 figure2 assessment optimality; do \
