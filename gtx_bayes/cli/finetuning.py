@@ -1,4 +1,4 @@
-"""What `gtx-bayes reproduce figure4` and `figure5` start from: images, a network, settings."""
+"""What studies of `gtx-bayes reproduce` that train start from: images, a network, settings."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gtx_bayes.errors import InputError
 
 if TYPE_CHECKING:
+    from gtx_bayes.experiments.features import AbstractFeatures
     from gtx_bayes.experiments.finetuning import Config
     from gtx_bayes.experiments.study import Study
     from gtx_bayes.finetune.efficientnet import EfficientNet
@@ -22,7 +23,7 @@ NUM_DRAWN = 1050
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The options of the command that only these figures take.
+    """The options of the command that only studies with trainings take.
 
     Attributes:
         quick: the small version.
@@ -44,8 +45,24 @@ class Options:
             if getattr(self, field.name):
                 raise InputError(
                     f"{study} takes no --{field.name.replace('_', '-')}.",
-                    mend="Leave it out; it belongs to figure4 and figure5.",
+                    mend="Leave it out; it belongs to studies that train.",
                 )
+
+    def refuse_for_features(self, study: str) -> None:
+        """Raise `InputError` if a study of heads was given options that it does not take."""
+        if self.images is None:
+            self.refuse(study)
+        dataclasses.replace(self, images=None, table=None, weights=(), allow_missing=False).refuse(
+            study
+        )
+
+    def check_weights(self) -> None:
+        """Raise `InputError` for what is said of weights that there are not."""
+        if self.allow_missing and not self.weights:
+            raise InputError(
+                "--allow-missing is about files of weights, and there are none.",
+                mend="Give them by --weights, or leave it out.",
+            )
 
     @property
     def is_drawn(self) -> bool:
@@ -65,11 +82,7 @@ def run(
 
     from gtx_bayes.experiments import finetuning
 
-    if options.allow_missing and not options.weights:
-        raise InputError(
-            "--allow-missing is about files of weights, and there are none.",
-            mend="Give them by --weights, or leave it out.",
-        )
+    options.check_weights()
     key_images, key_network, key_study = jax.random.split(jax.random.key(seed), 3)
     images = _images(key_images, options)
     network, told = _network(key_network, options, images)
@@ -82,6 +95,31 @@ def run(
         ) from stop
     source = f"Images: {DRAWN if options.is_drawn else options.images}."
     return dataclasses.replace(study, notes=(source, told, *study.notes))
+
+
+def features(options: Options, seed: int) -> "AbstractFeatures | None":
+    """Frozen features of the images named; None where none are.
+
+    Raises:
+        InputError: for anything wrong with what the options name.
+    """
+    if options.images is None:
+        return None
+    options.check_weights()
+    import jax
+
+    from gtx_bayes.experiments import features, finetuning
+    from gtx_bayes.finetune.head import cached_features
+
+    key_images, key_network, key_split = jax.random.split(jax.random.key(seed), 3)
+    # Drawn images without weights: as quick as the figures, on the small network.
+    options = dataclasses.replace(options, quick=options.is_drawn and not options.weights)
+    images = _images(key_images, options)
+    network, told = _network(key_network, options, images)
+    split = finetuning.split_for(key_split, finetuning.Config(), images)
+    found = cached_features(network, images.pixels)
+    name = f"{options.images}. {told}"
+    return features.FrozenFeatures(found, images.true_label, split, images.num_classes, name)
 
 
 def significance(study: "Study") -> list[dict[str, Any]]:

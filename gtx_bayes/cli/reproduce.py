@@ -44,10 +44,15 @@ class StudyName(enum.StrEnum):
     figure5 = "figure5"
     assessment = "assessment"
     optimality = "optimality"
+    noise_surface = "noise_surface"
+    efficiency = "efficiency"
 
 
 TRAINED = (StudyName.figure4, StudyName.figure5)
 """Two views of one study, in which networks are trained."""
+
+OF_FEATURES = (StudyName.noise_surface, StudyName.efficiency)
+"""Studies of heads on features: drawn ones, or of images."""
 
 
 @reports_errors
@@ -59,7 +64,8 @@ def reproduce(
         typer.Option(
             min=1,
             help="Simulated runs. [default: as in the paper, 100 for table1 and figure1, 10 for "
-            "table2 and figure2, 5 for figure4 and figure5; 100 for assessment, 20 for optimality]",
+            "table2 and figure2, 5 for figure4 and figure5; 100 for assessment, 20 for optimality, "
+            "12 for noise_surface, 10 for efficiency]",
         ),
     ] = None,
     quick: Annotated[
@@ -69,26 +75,25 @@ def reproduce(
     images: Annotated[
         str | None,
         typer.Option(
-            help="figure4, figure5: a folder of images, a Parquet file, 'paper' for the paper's "
-            "from the hub, or 'synthetic-drilling'. [default: synthetic-drilling]"
+            help="figure4, figure5, noise_surface, efficiency: a folder of images, a Parquet file, "
+            "'paper' for the paper's from the hub, or 'synthetic-drilling'. [default: "
+            "synthetic-drilling; for the last two features drawn without images]"
         ),
     ] = None,
     table: Annotated[
         Path | None,
-        typer.Option(help="figure4, figure5: table of the images of a folder, with their classes."),
+        typer.Option(help="With --images: table of the images of a folder, with their classes."),
     ] = None,
     weights: Annotated[
         list[Path] | None,
         typer.Option(
-            help="figure4, figure5: file of pretrained weights of EfficientNet-b0; repeat it for "
+            help="With --images: file of pretrained weights of EfficientNet-b0; repeat it for "
             "several. [default: fetched from the hub]"
         ),
     ] = None,
     allow_missing: Annotated[
         bool,
-        typer.Option(
-            "--allow-missing", help="figure4, figure5: draw what the weights lack at random."
-        ),
+        typer.Option("--allow-missing", help="With --weights: draw what they lack at random."),
     ] = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -105,7 +110,9 @@ def reproduce(
     from gtx_bayes.io.writers import whole_files, write_summary
 
     options = Options(quick, images, table, tuple(weights or ()), allow_missing)
-    if name not in TRAINED:
+    if name in OF_FEATURES:
+        options.refuse_for_features(name.value)
+    elif name not in TRAINED:
         options.refuse(name.value)
     files = [f"{name.value}.{ending}" for ending in ("json", "csv", "png")]
     with whole_files(output, files, COMMAND) as partial:
@@ -118,6 +125,14 @@ def reproduce(
 
             with progress("Training") as tell:
                 study = finetuning.run(options, seed, runs, output.expanduser() / LOG, tell)
+        elif name in OF_FEATURES:
+            from gtx_bayes.cli import finetuning
+
+            with stage("Looking at images"):
+                source = finetuning.features(options, seed)
+            with progress("Training") as tell:
+                runs = runs or module.DEFAULT_RUNS
+                study = module.run(jax.random.key(seed), runs=runs, progress=tell, source=source)
         else:
             with progress(f"Simulating {name.value}") as tell:
                 runs = runs or module.DEFAULT_RUNS
@@ -133,6 +148,8 @@ def reproduce(
         }
         if name in TRAINED:
             record |= {"notes": list(study.notes), "tests": finetuning.significance(study)}
+        if name in OF_FEATURES:
+            record |= {"notes": list(study.notes), "findings": module.findings(study)}
         with stage("Writing"):
             write_summary(record, partial, files[0])
             of_points = name in (StudyName.figure2, StudyName.figure5)
@@ -143,8 +160,12 @@ def reproduce(
     if as_json:
         print_json(record)
         return
-    for cohort, rows in _overview(study.rows).items():
-        print_table(f"{name.value}, {study.runs} runs, {cohort} labelers", rows)
+    if name in OF_FEATURES:
+        for title, found in record["findings"].items():
+            print_table(title.capitalize(), found)
+    else:
+        for cohort, rows in _overview(study.rows).items():
+            print_table(f"{name.value}, {study.runs} runs, {cohort} labelers", rows)
     for cohort, rows in _tests_overview(record.get("tests", [])).items():
         print_table(f"Balanced error, {cohort} labelers: p-values", rows)
     if any("paper" in cell for row in study.rows for cell in _cells(row).values()):

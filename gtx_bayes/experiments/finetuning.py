@@ -181,7 +181,7 @@ def run(
     """
     _check(config, images, network)
     key_split, key_labels, key_training = jax.random.split(key, 3)
-    split = _split(key_split, config, images)
+    split = split_for(key_split, config, images)
     configuration = fingerprint(key, config, images, network)
     done, torn = ({}, ()) if log is None else training_log.recover(log, configuration)
     labels = lru_cache(maxsize=1)(partial(_labels, key_labels, config, images, split))
@@ -313,7 +313,8 @@ def _scores(
     return {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
-def _split(key: Key[Array, ""], config: Config, images: ImageSet) -> Split:
+def split_for(key: Key[Array, ""], config: Config, images: ImageSet) -> Split:
+    """Images that are labelled, that assess and that are withheld, as they say or at random."""
     if images.split is not None:
         return given_split(key, images, assessment=config.assessment)
     return split_images(key, images, assessment=config.assessment, evaluation=config.evaluation)

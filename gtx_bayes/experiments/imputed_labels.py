@@ -70,6 +70,7 @@ class Imputed(NamedTuple):
         expected_noise_rate: mean uncertainty of the hard labels, as the method has it.
         expected_noise_rate_gtx: mean probability that the hard labels are wrong, by the posterior
             of `gtx` on the same answers: the exact one at the accuracies of the assessment.
+        gtx_probs: that posterior, of each image.
     """
 
     hard_label: Int[Array, "num_budgets num_images"]
@@ -79,6 +80,7 @@ class Imputed(NamedTuple):
     noise_rate: Float[Array, " num_budgets"]
     expected_noise_rate: Float[Array, " num_budgets"]
     expected_noise_rate_gtx: Float[Array, " num_budgets"]
+    gtx_probs: Float[Array, "num_budgets num_images num_classes"]
 
 
 class _Spent(NamedTuple):
@@ -179,7 +181,8 @@ def _imputed(
     counted = bought.counted
     label = decisions.hard_label(key_ties, class_probs)
     is_wrong = (label != queue.true_label).astype(class_probs.dtype)
-    by_gtx = 1.0 - decisions.prob_of_truth(_at_count(gtx_path, bought), label)
+    gtx_probs = _at_count(gtx_path, bought)
+    by_gtx = 1.0 - decisions.prob_of_truth(gtx_probs, label)
     place = jnp.argsort(order)
     return Imputed(
         jnp.where(counted, label, MISSING)[place],
@@ -189,6 +192,7 @@ def _imputed(
         jnp.mean(is_wrong, where=counted),
         jnp.mean(decisions.uncertainty(class_probs), where=counted),
         jnp.mean(by_gtx, where=counted),
+        gtx_probs[place],
     )
 
 

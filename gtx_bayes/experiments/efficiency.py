@@ -1,0 +1,493 @@
+"""When does fine-tuning benefit from labels bought efficiently? The paper leaves it open (sec. 6).
+
+A pool is labelled under a budget in many ways, and on each labelling a linear head is trained on
+features of the images. Before the training `finetune.effective_number` says what each labelling is
+worth, from its number of images and the posterior of `gtx`; the study asks how often that tells
+which of two labellings trains the better head.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.optimize
+import scipy.stats
+from jaxtyping import Array, Float, Int, Key, ScalarLike
+from matplotlib.figure import Figure
+
+from gtx_bayes.aggregation import gtx, gtx_bayes, majority_vote, soft_vote, weighted_majority_vote
+from gtx_bayes.experiments.features import AbstractFeatures, DrawnFeatures, Features
+from gtx_bayes.experiments.finetuning import SOFT, hard, soft
+from gtx_bayes.experiments.imputed_labels import Imputed, Labeling, impute
+from gtx_bayes.experiments.noise_surface import trained_error
+from gtx_bayes.experiments.runs import Progress, silent
+from gtx_bayes.experiments.study import Row, Study, figure
+from gtx_bayes.finetune.effective_number import (
+    EXPONENT,
+    SLOPE,
+    num_trained_on,
+    share_of_signal,
+)
+from gtx_bayes.finetune.head import HeadConfig
+from gtx_bayes.finetune.targets import Targets
+
+NAME = "efficiency"
+DEFAULT_RUNS = 10
+
+EARLY_THRESHOLD = 0.8
+"""A threshold below the paper's .95: more images, more errors."""
+
+
+class Candidate(NamedTuple):
+    """A way to label a pool.
+
+    Attributes:
+        labeling: which of the labelings of `imputed_labels` it is.
+        targets: what is trained towards.
+        max_labels: kappa.
+        threshold: tau, of the methods that have one.
+    """
+
+    labeling: str
+    targets: Callable[[Imputed, int], Targets] = hard
+    max_labels: int = 5
+    threshold: float = 0.95
+
+
+CANDIDATES: dict[str, Candidate] = {
+    majority_vote.NAME: Candidate(majority_vote.NAME),
+    weighted_majority_vote.NAME: Candidate(weighted_majority_vote.NAME),
+    soft_vote.NAME: Candidate(soft_vote.NAME),
+    gtx.NAME: Candidate(gtx.NAME),
+    gtx_bayes.NAME: Candidate(gtx_bayes.NAME),
+    SOFT: Candidate(gtx_bayes.NAME, soft),
+    f"{gtx.NAME}-early": Candidate(gtx.NAME, threshold=EARLY_THRESHOLD),
+    f"{majority_vote.NAME}-of-3": Candidate(majority_vote.NAME, max_labels=3),
+    "one-label": Candidate(majority_vote.NAME, max_labels=1),
+    "one-label-soft": Candidate(gtx.NAME, soft, max_labels=1),
+}
+"""The paper's four, `gtx-bayes` hard and soft, a lower threshold, and fewer labels per image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is tried.
+
+    Attributes:
+        cohorts: limits of the uniform distributions of accuracies.
+        pools: numbers of images to label.
+        labels_per_image: budgets, in labels per image of the pool.
+        candidates: names in `CANDIDATES`.
+        num_labelers: J.
+        gold_per_labeler: gold answers of each labeler that `gtx-bayes` sees.
+        head: how heads are trained.
+    """
+
+    cohorts: tuple[tuple[float, float], ...] = (
+        (0.55, 0.75),
+        (0.6, 0.9),
+        (0.7, 0.9),
+        (0.8, 1.0),
+        (0.9, 1.0),
+    )
+    pools: tuple[int, ...] = (300, 800)
+    labels_per_image: tuple[float, ...] = (0.3, 0.6, 1.2, 2.4, 4.8)
+    candidates: tuple[str, ...] = tuple(CANDIDATES)
+    num_labelers: int = 10
+    gold_per_labeler: int = 5
+    head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
+
+    def budgets(self, num_pool: int) -> tuple[int, ...]:
+        """Budgets for a pool of so many images."""
+        return tuple(round(each * num_pool) for each in self.labels_per_image)
+
+    def labeling(self, candidate: Candidate, num_pool: int) -> Labeling:
+        """How labels are collected."""
+        return Labeling(
+            self.budgets(num_pool),
+            self.num_labelers,
+            candidate.max_labels,
+            candidate.threshold,
+            self.gold_per_labeler,
+        )
+
+
+class Trained(NamedTuple):
+    """Labellings of one pool, and what was learnt from them.
+
+    Attributes:
+        num_images: N.
+        noise_rate: share of wrong hard labels.
+        expected_noise_rate: what the posterior of `gtx` expects of it.
+        share_of_signal: q, by that posterior.
+        balanced_error: of the head, on the images withheld.
+    """
+
+    num_images: Int[Array, "num_candidates num_budgets"]
+    noise_rate: Float[Array, "num_candidates num_budgets"]
+    expected_noise_rate: Float[Array, "num_candidates num_budgets"]
+    share_of_signal: Float[Array, "num_candidates num_budgets"]
+    balanced_error: Float[Array, "num_candidates num_budgets"]
+
+
+FIGURES = tuple(name for name in Trained._fields if name != "share_of_signal")
+"""Figures of a row, beside the effective number."""
+
+SETTING = ["cohort", "num_pool", "budget"]
+"""Columns that name a setting, in which candidates are compared."""
+
+
+def run(
+    key: Key[Array, ""],
+    config: Config | None = None,
+    *,
+    runs: int = DEFAULT_RUNS,
+    progress: Progress = silent,
+    source: AbstractFeatures | None = None,
+) -> Study:
+    """Label, train and score in every setting.
+
+    In a run all candidates and budgets meet the same images, labelers and order of images, and all
+    trainings have the same key; those of equal kappa meet the same answers.
+
+    Args:
+        key: random key.
+        config: the settings.
+        runs: pools, cohorts and labellings drawn in each setting.
+        progress: told the number of labelled pools.
+        source: of the features; drawn ones when absent. Pools larger than it has are left out.
+
+    Returns:
+        Rows with means over runs by setting and candidate; a line in `points` for each training.
+        `judge`, `calibrate` and `reliability` take it from there.
+
+    Raises:
+        ValueError: if no pool is small enough.
+    """
+    config, source = config or Config(), source or DrawnFeatures()
+    pools = [size for size in config.pools if source.most is None or size <= source.most]
+    if not pools:
+        raise ValueError(f"no pool of {config.pools} is within {source.most} images")
+    each = list(itertools.product(pools, range(len(config.cohorts)), range(runs)))
+    tables = []
+    for done, (num_pool, cohort, at) in enumerate(each):
+        key_here = key
+        for number in (num_pool, cohort, at):
+            key_here = jax.random.fold_in(key_here, number)
+        key_draw, key_run = jax.random.split(key_here)
+        found = label_and_train(
+            key_run,
+            *config.cohorts[cohort],
+            source.draw(key_draw, num_pool),
+            config,
+            num_classes=source.num_classes,
+        )
+        tables.append(_table(jax.device_get(found), config, num_pool, cohort, at))
+        progress(done + 1, len(each))
+    points = pd.concat(tables, ignore_index=True)
+    notes = (
+        source.described(),
+        "Labelers and their answers are simulated, with even errors.",
+        f"Heads on fixed features are trained, for {config.head.num_epochs} epochs.",
+    )
+    return Study(NAME, runs, _rows(points, config), points, notes)
+
+
+@partial(jax.jit, static_argnames=("config", "num_classes"))
+def label_and_train(
+    key: Key[Array, ""],
+    low: ScalarLike,
+    high: ScalarLike,
+    features: Features,
+    config: Config,
+    *,
+    num_classes: int,
+) -> Trained:
+    """One pool, labelled by one new cohort in every way and for every budget, and a head on each.
+
+    Args:
+        key: random key.
+        low: lower end of the uniform distribution of the labelers' accuracies.
+        high: its upper end.
+        features: of the images.
+        config: the settings.
+        num_classes: K.
+    """
+    key_labels, key_training = jax.random.split(key)
+    num_pool = features.pool_label.shape[0]
+    labelings: dict[Labeling, dict[str, Imputed]] = {}
+    chosen = []
+    for name in config.candidates:
+        candidate = CANDIDATES[name]
+        labeling = config.labeling(candidate, num_pool)
+        if labeling not in labelings:
+            labelings[labeling] = impute(
+                key_labels,
+                low,
+                high,
+                features.pool_label,
+                features.gold_label,
+                labeling,
+                num_classes=num_classes,
+            )
+        imputed = labelings[labeling][candidate.labeling]
+        targets = jax.vmap(lambda one, make=candidate.targets: make(one, num_classes))(imputed)
+        chosen.append((imputed, targets))
+    imputed, targets = jax.tree.map(lambda *parts: jnp.stack(parts), *chosen)
+
+    def train_one(one: tuple[Imputed, Targets]) -> Trained:
+        imputed, targets = one
+        return Trained(
+            num_trained_on(targets).astype(jnp.int32),
+            imputed.noise_rate,
+            imputed.expected_noise_rate_gtx,
+            share_of_signal(targets, imputed.gtx_probs),
+            trained_error(key_training, features, targets, config.head),
+        )
+
+    return jax.lax.map(lambda of: jax.lax.map(train_one, of), (imputed, targets))
+
+
+def effective_number(points: pd.DataFrame, exponent: float = EXPONENT) -> "pd.Series[float]":
+    """What `finetune.effective_number` says of every labelling."""
+    return points["num_images"] * points["share_of_signal"] ** exponent
+
+
+def compare(points: pd.DataFrame, exponent: float = EXPONENT) -> pd.DataFrame:
+    """A line for each pair of candidates in each setting and run.
+
+    Columns beside the setting: `first` and `second`, `difference` in balanced error, first less
+    second, and by how much the first is ahead, on a scale where zero says nothing: `rule`, of the
+    logarithms of effective numbers; `images`, of those of N; `noise`, of the expected noise rates;
+    `gtx`, whether it is `gtx` itself.
+    """
+    by = [*SETTING, "run"]
+    points = points.assign(number=effective_number(points, exponent))
+    wide = points.pivot_table(
+        ["number", "num_images", "expected_noise_rate", "balanced_error"], by, "method"
+    )
+    names = [name for name in CANDIDATES if name in set(points["method"])]
+    tables = []
+    for first, second in itertools.combinations(names, 2):
+        mine, other = (wide.xs(name, axis=1, level=1) for name in (first, second))
+        ahead = {
+            "rule": _log_ratio(mine["number"], other["number"]),
+            "images": _log_ratio(mine["num_images"], other["num_images"]),
+            "noise": other["expected_noise_rate"] - mine["expected_noise_rate"],
+            "gtx": float(first == gtx.NAME) - float(second == gtx.NAME),
+        }
+        difference = mine["balanced_error"] - other["balanced_error"]
+        pair = pd.DataFrame({"difference": difference, **ahead}).assign(first=first, second=second)
+        tables.append(pair.reset_index())
+    return pd.concat(tables, ignore_index=True)
+
+
+def _log_ratio(first: "pd.Series[float]", second: "pd.Series[float]") -> "pd.Series[float]":
+    """Zero where both are: neither teaches anything."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(first.to_numpy(float)), np.log(second.to_numpy(float))
+    is_equal = logs[0] == logs[1]
+    return pd.Series(
+        np.where(is_equal, 0.0, logs[0]) - np.where(is_equal, 0.0, logs[1]), first.index
+    )
+
+
+RULES = ("rule", "gtx", "images", "noise")
+"""Predictors of the better labelling, columns of `compare`."""
+
+LEVEL = 0.05
+"""A pair is decided where a t-test of its runs rejects equal mean errors at this level."""
+
+
+def judge(study: Study, exponent: float = EXPONENT) -> list[Row]:
+    """How often each rule names the labelling with the lower mean balanced error.
+
+    A trial is a pair of candidates in a setting, all its runs taken together. Pairs whose labels
+    never differed in effect are no trials. A rule that has no opinion is half right. The interval
+    takes trials for independent; those of one setting share labels, and `setting_se` is the
+    standard error from one setting to the next.
+
+    Returns:
+        Rows by `pairs` ("all", or those with `gtx` in them), `decided` (whether only pairs whose
+        difference exceeds its noise count) and `rule`.
+    """
+    pairs = compare(study.points, exponent)
+    by = [*SETTING, "first", "second"]
+    grouped = pairs.groupby(by, sort=False)
+    mean = grouped[["difference", *RULES]].mean().reset_index()
+    spread = grouped["difference"].std(ddof=1).to_numpy() / np.sqrt(study.runs)
+    limit = scipy.stats.t.ppf(1.0 - LEVEL / 2, study.runs - 1) if study.runs > 1 else np.inf
+    mean = mean.assign(decided=np.abs(mean["difference"]) > limit * spread)
+    trials = mean[mean["difference"] != 0.0]
+    rows: list[Row] = []
+    for scope, only_decided, rule in itertools.product(("all", gtx.NAME), (True, False), RULES):
+        if rule == "gtx" and scope == "all":
+            continue  # says nothing of most
+        mine = trials[trials["decided"]] if only_decided else trials
+        if scope == gtx.NAME:
+            mine = mine[mine["gtx"] != 0.0]
+        right = 0.5 * (1.0 - np.sign(mine[rule]) * np.sign(mine["difference"]))
+        rows.append(
+            {"pairs": scope, "decided": only_decided, "rule": rule} | _share(right, mine[SETTING])
+        )
+    return rows
+
+
+def _share(right: "pd.Series[float]", setting: pd.DataFrame) -> Row:
+    """Share of ones, with Wilson's 95 % confidence interval and its error between settings."""
+    count = len(right)
+    if count == 0:
+        return {"num_pairs": 0, "right": None, "ci_low": None, "ci_high": None, "setting_se": None}
+    share = float(right.mean())
+    interval = scipy.stats.binomtest(round(float(right.sum())), count).proportion_ci(
+        0.95, method="wilson"
+    )
+    left = (right - share).groupby([setting[name] for name in SETTING]).sum()
+    return {
+        "num_pairs": count,
+        "right": share,
+        "ci_low": float(interval.low),
+        "ci_high": float(interval.high),
+        "setting_se": float(np.sqrt(np.sum(left**2)) / count),
+    }
+
+
+def fit_slope(pairs: pd.DataFrame) -> float:
+    """The slope of `finetune.effective_number.prob_better` that makes these pairs most likely.
+
+    Args:
+        pairs: as `compare` returns them; those of equal errors do not count.
+    """
+    ahead, is_better = _outcomes(pairs)
+    signed = np.where(is_better, ahead, -ahead)
+    found = scipy.optimize.minimize_scalar(
+        lambda log_slope: float(np.logaddexp(0.0, -np.exp(log_slope) * signed).sum()),
+        bounds=(-5.0, 5.0),
+        method="bounded",
+    )
+    return float(np.exp(found.x))
+
+
+_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+def reliability(pairs: pd.DataFrame, slope: float = SLOPE) -> list[Row]:
+    """Of pairs of trainings: how often the likelier one is the better one, by how likely it was.
+
+    Args:
+        pairs: as `compare` returns them; those of equal errors do not count.
+        slope: of `prob_better`.
+    """
+    ahead, is_better = _outcomes(pairs)
+    stated = 1.0 / (1.0 + np.exp(-slope * np.abs(ahead)))
+    right = np.where(ahead == 0, 0.5, (ahead > 0) == is_better)
+    place = np.clip(np.searchsorted(_EDGES, stated, side="right") - 1, 0, len(_EDGES) - 2)
+    rows: list[Row] = []
+    for at, (low, high) in enumerate(itertools.pairwise(_EDGES)):
+        mine = place == at
+        if mine.any():
+            rows.append(
+                {
+                    "from": low,
+                    "to": high,
+                    "num_pairs": int(mine.sum()),
+                    "stated": float(stated[mine].mean()),
+                    "right": float(right[mine].mean()),
+                }
+            )
+    return rows
+
+
+def _outcomes(
+    pairs: pd.DataFrame,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """By how much the first is ahead, and whether it is better; pairs that differ."""
+    differ = pairs[pairs["difference"] != 0.0]
+    return differ["rule"].to_numpy(float), differ["difference"].to_numpy(float) < 0.0
+
+
+def _table(found: Trained, config: Config, num_pool: int, cohort: int, at: int) -> pd.DataFrame:
+    low, high = config.cohorts[cohort]
+    each = list(itertools.product(config.candidates, config.budgets(num_pool)))
+    columns: dict[str, Any] = {
+        "cohort": f"U({low:g}, {high:g})",
+        "num_pool": num_pool,
+        "budget": [budget for _, budget in each],
+        "method": [name for name, _ in each],
+        "run": at,
+    }
+    return pd.DataFrame(columns | {k: part.ravel() for k, part in found._asdict().items()})
+
+
+def _rows(points: pd.DataFrame, config: Config) -> list[Row]:
+    points = points.assign(effective_number=effective_number(points))
+    rows: list[Row] = []
+    for names, mine in points.groupby([*SETTING, "method"], sort=False):
+        candidate = CANDIDATES[str(names[-1])]
+        row: Row = dict(zip([*SETTING, "method"], names, strict=True))
+        row |= {"threshold": candidate.threshold, "max_labels": candidate.max_labels}
+        row |= {name: figure(mine[name]) for name in (*FIGURES, "effective_number")}
+        rows.append(row)
+    return rows
+
+
+def findings(study: Study) -> dict[str, list[Row]]:
+    """How often the rules are right, whether the stated probability is, and what fits this run."""
+    pairs = compare(study.points)
+    return {
+        "which labelling trains better": judge(study),
+        "pairs of trainings": reliability(pairs),
+        "slope": [{"slope": SLOPE, "best here": fit_slope(pairs)}],
+    }
+
+
+def plot(study: Study) -> Figure:
+    """Error against images, against effective numbers, and the stated probability."""
+    frame = study.to_frame()
+    figure_, axes = plt.subplots(1, 3, figsize=(13.0, 4.2), layout="constrained")
+    left, middle, right = axes
+    names = [name for name in CANDIDATES if name in set(frame["method"])]
+    colours = plt.get_cmap("tab10")(np.arange(len(names)))
+    for name, colour in zip(names, colours, strict=True):
+        mine = frame[frame["method"] == name]
+        for ax, column in ((left, "num_images"), (middle, "effective_number")):
+            ax.plot(
+                mine[column],
+                100 * mine["balanced_error"],
+                "o",
+                color=colour,
+                markersize=3.5,
+                alpha=0.8,
+                label=name,
+            )
+    for ax, label in ((left, "images with a label"), (middle, "effective number")):
+        ax.set_xscale("log")
+        ax.set_xlim(left=1.0)
+        ax.set_xlabel(label)
+        ax.set_ylabel("balanced error, %")
+    left.legend(frameon=False, fontsize=7)
+    rows = reliability(compare(study.points))
+    right.plot([0.5, 1.0], [0.5, 1.0], color="#9aa5b1", linewidth=1)
+    right.plot([r["stated"] for r in rows], [r["right"] for r in rows], "o-", color="#1f4e79")
+    for row in rows:
+        right.annotate(
+            f"{row['num_pairs']:,}",
+            (row["stated"], row["right"]),
+            textcoords="offset points",
+            xytext=(0, -12),
+            ha="center",
+            fontsize=7,
+        )
+    right.set_xlabel("stated probability of the likelier")
+    right.set_ylabel("share in which it is better")
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure_
