@@ -81,16 +81,19 @@ def test_images_without_weight_say_nothing(rtol):
 
 
 @pytest.mark.parametrize("make", [hard_targets, soft_targets, weighted_targets])
-def test_neither_the_unit_of_weights_nor_the_names_of_classes_matter(make, key):
-    posterior = jax.random.dirichlet(key, jnp.ones(4), (30,))
+def test_neither_the_unit_of_weights_nor_the_names_of_classes_matter(make):
+    posterior = jnp.asarray(np.random.default_rng(1).dirichlet(np.ones(4), 30), float)
     targets = make(posterior)
     q = float(share_of_signal(targets, posterior))
     assert 0.0 < q < 1.0
     turned = Targets(targets.probs[:, ::-1], 7.0 * targets.weight)
     assert float(share_of_signal(turned, posterior[:, ::-1])) == pytest.approx(q, rel=1e-5)
-    assert float(
-        share_of_signal(known_targets(jnp.arange(30) % 4, 4), jnp.eye(4)[jnp.arange(30) % 4])
-    ) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_labels_without_error_are_worth_their_number(rtol):
+    label = jnp.arange(30) % 4
+    found = effective_number(known_targets(label, 4), jax.nn.one_hot(label, 4))
+    assert float(found) == pytest.approx(30.0, rel=rtol)
 
 
 @pytest.mark.parametrize("make", [hard_targets, soft_targets, weighted_targets])
@@ -129,7 +132,7 @@ def test_probability_by_hand(rtol):
     assert float(prob_better(1.0, 0.0)) == 1.0
 
 
-def test_compiles_once(key):
+def test_compiles_once():
     counted = jax.jit(chex.assert_max_traces(effective_number, n=1))
     for few in (1, 2, 3):
         targets = only(soft_targets(POSTERIOR), jnp.arange(3) < few)

@@ -112,8 +112,6 @@ def features(options: Options, seed: int) -> "AbstractFeatures | None":
     from gtx_bayes.finetune.head import cached_features
 
     key_images, key_network, key_split = jax.random.split(jax.random.key(seed), 3)
-    # Drawn images without weights: as quick as the figures, on the small network.
-    options = dataclasses.replace(options, quick=options.is_drawn and not options.weights)
     images = _images(key_images, options)
     network, told = _network(key_network, options, images)
     split = finetuning.split_for(key_split, finetuning.Config(), images)

@@ -215,7 +215,9 @@ def _least_squares(
     exponent: float | None,
 ) -> tuple[float, LearningCurve]:
     """Exponent and curve; where the exponent is known, of the curve alone."""
-    start = [np.log(error.min()), np.log(np.median(size)), 0.0]  # logarithms: nothing below zero
+    guessing = 1.0 - 1.0 / num_classes
+    # On logarithms, so that nothing falls below zero.
+    start = [np.log(min(error.min(), 0.9 * guessing)), np.log(np.median(size)), 0.0]
     if exponent is None:
         start.append(EXPONENT)
 
@@ -228,7 +230,10 @@ def _least_squares(
         gamma, curve = unpack(values)
         return error - curve.error(size * share**gamma, num_classes)
 
-    return unpack(scipy.optimize.least_squares(left, start).x)
+    # Wide enough to matter only where errors hardly depend on the labels.
+    low, high = [-12.0, -2.0, -3.0, 0.0], [np.log(guessing), 14.0, 2.0, 20.0]
+    limits = (low[: len(start)], high[: len(start)])
+    return unpack(scipy.optimize.least_squares(left, start, bounds=limits).x)
 
 
 def findings(study: Study) -> dict[str, list[Row]]:
