@@ -15,6 +15,7 @@ from gtx_bayes.experiments.efficiency import compare, fit_slope, judge, reliabil
 from gtx_bayes.experiments.features import DrawnFeatures, FrozenFeatures
 from gtx_bayes.experiments.noise_surface import LearningCurve
 from gtx_bayes.experiments.study import Study
+from gtx_bayes.finetune.effective_number import EXPONENT
 from gtx_bayes.finetune.head import HeadConfig
 from gtx_bayes.finetune.split import Split
 from tests.test_cli import call
@@ -97,9 +98,8 @@ class TestNoiseSurface:
         assert frame[60, 0.0] == pytest.approx(mine.mean())
         again = noise_surface.run(key, config, runs=1, source=SMALL)
         pd.testing.assert_frame_equal(again.points, found.points.query("run == 0"))
-        assert [row["exponent"] for row in noise_surface.findings(found)["one effective number"]][
-            1:
-        ] == [3.0, 2.0]
+        rows = noise_surface.findings(found)["one effective number"]
+        assert [row["exponent"] for row in rows][1:] == [EXPONENT, 2.0]
         plt.close(noise_surface.plot(found))
 
 
@@ -238,7 +238,7 @@ class TestStudy:
         row = next(r for r in study.rows if (r["method"], r["budget"]) == ("gtx", 360))
         mine = study.points.query("method == 'gtx' and budget == 360")
         assert row["balanced_error"]["mean"] == pytest.approx(mine["balanced_error"].mean())
-        number = (mine["num_images"] * mine["share_of_signal"] ** 3).mean()
+        number = (mine["num_images"] * mine["share_of_signal"] ** EXPONENT).mean()
         assert row["effective_number"]["mean"] == pytest.approx(number)
         assert (row["threshold"], row["max_labels"]) == (0.95, 5)
 

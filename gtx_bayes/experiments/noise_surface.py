@@ -17,6 +17,7 @@ import pandas as pd
 import scipy.optimize
 from jaxtyping import Array, Float, Int, Key
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from gtx_bayes import metrics
 from gtx_bayes.experiments.features import AbstractFeatures, DrawnFeatures, Features
@@ -276,5 +277,6 @@ def plot(study: Study) -> Figure:
     left.legend(title="wrong labels", frameon=False, fontsize=8)
     for ax in (left, right):
         ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.spines[["top", "right"]].set_visible(False)
     return figure_
