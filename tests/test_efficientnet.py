@@ -253,7 +253,7 @@ def test_what_is_kept_is_what_transformers_gives(expected):
 
 @pytest.mark.end_to_end
 def test_real_weights_give_the_reference_outputs(data_folder, key):
-    """Pooled outputs of each layer on two photographs, computed by another implementation."""
+    """On two photographs, by another implementation: each layer pooled, one before pooling."""
     folder = data_folder / "weights"
     config = EfficientNetConfig(2)
     files = [
@@ -266,14 +266,17 @@ def test_real_weights_give_the_reference_outputs(data_folder, key):
     def pooled(network, images):
         stages = network.stages(images)
         excited = network.blocks[15].excited(stages[15]).mean(axis=(1, 2))
-        return [stage.mean(axis=(1, 2)) for stage in stages], excited, network.features(images)
+        means = [stage.mean(axis=(1, 2)) for stage in stages]
+        return means, excited, network.features(images), stages[15]
 
     with np.load(folder / "reference_forward.npz") as file:
         reference = dict(file)
-    stages, excited, features = pooled(network, standardise(reference["images_uint8_nhwc"]))
+    images = standardise(reference["images_uint8_nhwc"])
+    stages, excited, features, whole = pooled(network, images)
     names = ["stem", *(f"block{at}" for at in range(15)), "approx.block15"]
     found = {f"{name}.gap": stage for name, stage in zip(names, stages, strict=True)}
     found |= {"block15.se.gap": excited, "approx.head.gap": features}
+    found["block14.full_nchw"] = whole.transpose(0, 3, 1, 2)
     for name, value in found.items():
         wanted = reference[name]
         np.testing.assert_allclose(value, wanted, rtol=0, atol=1e-4 * wanted.std(), err_msg=name)
