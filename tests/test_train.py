@@ -162,6 +162,21 @@ def test_layers_far_from_the_classifier_move_less(network, images):
     assert largest("blocks.0.project.kernel") == pytest.approx(rate * 0.5**4, rel=1e-2)
 
 
+@pytest.mark.end_to_end
+def test_statistics_are_learnt_or_kept(network, images, trained):
+    pixels, label = images
+    config = dataclasses.replace(CONFIG, num_epochs=1, statistics="kept")
+    kept = train(jax.random.key(0), network, pixels, _targets(label, 30), config).network
+    before, after, learnt = (to_tensors(each) for each in (network, kept, trained.network))
+    statistics = [name for name in before if name.endswith((".mean", ".var"))]
+    assert statistics
+    for name in statistics:
+        # An average of equal numbers rounds.
+        np.testing.assert_allclose(after[name], before[name], rtol=1e-6)
+        assert not np.allclose(learnt[name], before[name], rtol=1e-3)
+    assert not np.array_equal(after["stem.kernel"], before["stem.kernel"])
+
+
 def test_nothing_to_train_on(network, images):
     pixels, label = images
     with pytest.raises(ValueError, match="no image has a weight"):
