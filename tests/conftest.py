@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -16,6 +17,10 @@ for name, max_examples in {"repeatable": 20, "thorough": 300}.items():
         name, derandomize=True, deadline=None, max_examples=max_examples, print_blob=True
     )
 hypothesis.settings.load_profile("repeatable")
+
+
+MAPPINGS = Path("/proc/self/maps")
+MANY_MAPPINGS = 30_000  # Linux allows a process 65,530; each compiled program takes some twenty
 
 
 @pytest.fixture
@@ -37,6 +42,13 @@ def data_folder():
     if not folder.is_dir():
         pytest.skip("no real data: set GTX_BAYES_TEST_DATA")
     return folder
+
+
+def pytest_runtest_teardown():
+    """Let compiled programs go before their mappings of memory run out: then XLA crashes."""
+    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MANY_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 def pytest_collection_modifyitems(items):
