@@ -147,17 +147,18 @@ def train(
     key_order, key_step = jax.random.split(key)
     graph, state = _start(network, config)
     each_step = dataclasses.replace(config, num_epochs=0)  # its program serves any number
-    done, history, mark = 0, History(), ""
+    losses: list[Any] = []
+    scores: list[dict[str, float]] = []
+    mark = ""
     if checkpoint is not None:
         parts = (jax.random.key_data(key), network.config, config, *to_tensors(network).values())
         given = () if watched is None else watched
         mark = fingerprint([*map(_host, parts), pixels, *on_host, *given])
         found = read_checkpoint(checkpoint.path, state, mark)
         if found is not None:
-            state, done = found.state, len(found.record["loss"])
-            history = History(tuple(found.record["loss"]), tuple(found.record["watched"]))
-    losses: list[Any] = list(history.loss)
-    scores = list(history.watched)
+            state = found.state
+            losses, scores = found.record["loss"], found.record["watched"]
+    done = len(losses)
     written = time.monotonic()
     for at in range(done, num_steps):
         epoch, place = divmod(at, per_epoch)
