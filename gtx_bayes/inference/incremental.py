@@ -39,7 +39,7 @@ from gtx_bayes.inference.joint import (
     standard_size,
 )
 from gtx_bayes.inference.priors import AbstractCohortPrior
-from gtx_bayes.inference.variational import Outside, State, VariationalFit
+from gtx_bayes.inference.variational import State, Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior
 
@@ -249,7 +249,7 @@ def _solve(
     own = np.asarray(_counts(whole.prior, was, class_probs, kind_probs))
     is_answered = whole.num_labels[block] > 0
     others_total = whole.class_total - _total(whole.class_probs[block], whole.num_labels[block])
-    outside = Outside(
+    outside = Totals(
         jnp.asarray(np.maximum(whole.counts - own, 0.0)),  # zero but for rounding, if all are own
         jnp.asarray(np.maximum(others_total, 0.0), float),
     )

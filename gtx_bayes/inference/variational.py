@@ -87,8 +87,8 @@ class State(NamedTuple):
     prior: AbstractCohortPrior
 
 
-class Outside(NamedTuple):
-    """The examples that a table leaves out, where it holds a part of a crowd's.
+class Totals(NamedTuple):
+    """What examples add up to, all of a crowd or some: all that one of them knows of the others.
 
     Attributes:
         counts: expected counts of the labelers on them.
@@ -99,11 +99,22 @@ class Outside(NamedTuple):
     class_total: Float[Array, " num_classes"]
 
     @classmethod
-    def nothing(cls, labels: Labels, state: State) -> "Outside":
-        """What it is where the table holds all examples."""
+    def nothing(cls, labels: Labels, state: State) -> "Totals":
+        """Those of no example."""
         probs = jax.eval_shape(latent_probs, state.class_probs, state.kind_probs)
         counts = jax.eval_shape(state.prior.counts, labels, probs)
         return cls(jnp.zeros(counts.shape, counts.dtype), jnp.zeros(labels.num_classes))
+
+    @classmethod
+    def of(cls, labels: Labels, state: State) -> "Totals":
+        """Those of the examples in a table."""
+        probs = latent_probs(state.class_probs, state.kind_probs)
+        own = _of_answered(labels, state.class_probs)
+        return cls(state.prior.counts(labels, probs), own.sum(axis=0))
+
+    def plus(self, others: "Totals") -> "Totals":
+        """Those of both."""
+        return Totals(self.counts + others.counts, self.class_total + others.class_total)
 
 
 def fit(
@@ -137,7 +148,7 @@ def climb(
     assessment: Assessment,
     state: State,
     class_prior: ClassPrior | None = None,
-    outside: Outside | None = None,
+    outside: Totals | None = None,
     *,
     max_steps: int = MAX_STEPS,
     tolerance: float = TOLERANCE,
@@ -158,14 +169,14 @@ def climb(
     if class_prior is None:
         class_prior = jnp.full(labels.num_classes, 1.0 / labels.num_classes)
     if outside is None:
-        outside = Outside.nothing(labels, state)
+        outside = Totals.nothing(labels, state)
     state, num_steps, change = _climb(
         labels, assessment, state, class_prior, learns, outside, max_steps, tolerance
     )
-    counts, evidence, kind_probs = _describe(labels, state, outside)
+    totals, evidence, kind_probs = _describe(labels, state, outside)
     proportions = class_prior
     if learns:
-        of_others, proportions = _proportions(labels, state.class_probs, outside)
+        of_others, proportions = _proportions(labels, state.class_probs, totals.class_total)
         evidence = evidence + jnp.log(of_others)
     return VariationalFit(
         state.class_probs,
@@ -173,7 +184,7 @@ def climb(
         evidence,
         class_prior,
         proportions,
-        counts,
+        totals.counts,
         state.prior,
         int(num_steps),
         bool(change <= tolerance),
@@ -187,7 +198,7 @@ def _climb(
     state: State,
     class_prior: ClassPrior,
     learns: ScalarLike,
-    outside: Outside,
+    outside: Totals,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
 ) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
@@ -224,7 +235,7 @@ def step(
     state: State,
     class_prior: ClassPrior,
     learns: ScalarLike,
-    outside: Outside | None = None,
+    outside: Totals | None = None,
 ) -> tuple[State, Float[Array, ""]]:
     """One pass over the answers: counts, prior, class posteriors; and the largest change.
 
@@ -236,29 +247,59 @@ def step(
         learns: whether the proportions of the classes are learnt instead.
         outside: the examples that are not in the table; None if there are none.
     """
-    if outside is None:
-        outside = Outside.nothing(labels, state)
+    totals = Totals.of(labels, state)
+    if outside is not None:
+        totals = totals.plus(outside)
+    state = state._replace(prior=state.prior.refit(totals.counts))
+    return renew(labels, assessment, state, totals, class_prior, learns)
+
+
+@jax.jit
+def renew(
+    labels: Labels,
+    assessment: Assessment,
+    state: State,
+    totals: Totals,
+    class_prior: ClassPrior,
+    learns: ScalarLike,
+) -> tuple[State, Float[Array, ""]]:
+    """Class posteriors given all that examples add up to; and the largest change.
+
+    Args:
+        labels: the answers: all there are, or all those to some examples.
+        assessment: the gold.
+        state: where to start from, its prior the one for these totals.
+        totals: of all examples, as they are in the state.
+        class_prior: prior of the classes.
+        learns: whether the proportions of the classes are learnt instead.
+    """
     probs = latent_probs(state.class_probs, state.kind_probs)
-    counts = outside.counts + state.prior.counts(labels, probs)
-    prior = state.prior.refit(counts)
-    evidence, kind_probs = _sum_out_kinds(prior, prior.evidence(labels, probs, counts))
+    evidence, kind_probs = evidence_of(labels, state, totals)
     class_prior = jax.lax.cond(
         learns,
-        lambda: _proportions(labels, state.class_probs, outside)[0],
+        lambda: _proportions(labels, state.class_probs, totals.class_total)[0],
         lambda: jnp.broadcast_to(class_prior, state.class_probs.shape),
     )
     log_probs = jnp.log(class_prior) + evidence
     class_probs = clamp(softmax_over_classes(log_probs), assessment)
     largest = jnp.max(jnp.abs(latent_probs(class_probs, kind_probs) - probs))
-    return State(class_probs, kind_probs, prior), largest
+    return State(class_probs, kind_probs, state.prior), largest
 
 
 @jax.jit
-def _describe(labels: Labels, state: State, outside: Outside) -> tuple[Array, Array, Array]:
+def _describe(labels: Labels, state: State, outside: Totals) -> tuple[Totals, Array, Array]:
+    totals = Totals.of(labels, state).plus(outside)
+    return totals, *evidence_of(labels, state, totals)
+
+
+def evidence_of(
+    labels: Labels, state: State, totals: Totals
+) -> tuple[
+    Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes num_kinds"]
+]:
+    """Log-probability of each example's answers under each class, and the kinds given it."""
     probs = latent_probs(state.class_probs, state.kind_probs)
-    counts = outside.counts + state.prior.counts(labels, probs)
-    evidence = state.prior.evidence(labels, probs, counts)
-    return counts, *_sum_out_kinds(state.prior, evidence)
+    return _sum_out_kinds(state.prior, state.prior.evidence(labels, probs, totals.counts))
 
 
 def latent_probs(
@@ -287,17 +328,23 @@ def _sum_out_kinds(
 def _proportions(
     labels: Labels,
     class_probs: Float[Array, "num_examples num_classes"],
-    outside: Outside,
+    class_total: Float[Array, " num_classes"],
 ) -> tuple[Float[Array, "num_examples num_classes"], Float[Array, " num_classes"]]:
     """Posterior mean of the classes' proportions under a flat prior: of the others, and of all.
 
     Of the examples that anybody answered. As with labelers, no example tells itself how probable
     its class is.
     """
-    own = jnp.where((labels.labels_per_example() > 0)[:, None], class_probs, 0.0)
-    total = outside.class_total + own.sum(axis=0) + 1.0
-    of_others = jnp.maximum(total - own, 0.0)
+    total = class_total + 1.0
+    of_others = jnp.maximum(total - _of_answered(labels, class_probs), 0.0)
     return of_others / of_others.sum(axis=1, keepdims=True), total / total.sum()
+
+
+def _of_answered(
+    labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
+) -> Float[Array, "num_examples num_classes"]:
+    """The probabilities, zero for examples that nobody answered."""
+    return jnp.where((labels.labels_per_example() > 0)[:, None], class_probs, 0.0)
 
 
 def clamp(
