@@ -32,13 +32,17 @@ class Source:
     Attributes:
         name: file name, or a word for a table in memory.
         first_row: number of the first row of data as the user counts: 2 under a header line.
+        rows: the place of each row in words, where the table is a digest of a longer one.
     """
 
     name: str
     first_row: int = 0
+    rows: tuple[str, ...] = ()
 
     def row(self, position: int) -> str:
         """The place of a row, for a message."""
+        if self.rows:
+            return self.rows[position]
         return f"{self.name}, row {position + self.first_row}"
 
 
@@ -91,8 +95,18 @@ class Column:
             cells = column.to_numpy(dtype=object)
             keys = column.astype(str).to_numpy(dtype=object)
         else:
-            cells = as_names(_plain_cell(cell) for cell in column)
-            keys = as_names("" if cell is None else str(cell) for cell in cells)
+            return cls.of_cells(column, name, source)
+        return cls(name, cells, _checked_keys(name, keys, source), source)
+
+    @classmethod
+    def of_cells(cls, given: Iterable[object], name: str, source: Source) -> "Column":
+        """A column of any cells, which may be empty.
+
+        Raises:
+            InputError: for text that is none.
+        """
+        cells = as_names(_plain_cell(cell) for cell in given)
+        keys = as_names("" if cell is None else str(cell) for cell in cells)
         return cls(name, cells, _checked_keys(name, keys, source), source)
 
     def first(self, key: object) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +84,7 @@ class Crowd:
         answers = read_answers(labels, columns, labels_source)
         truths = None if gold is None else read_truths(gold, gold_columns, gold_source)
         notes: list[str] = []
-        class_keys, class_names = _find_classes(answers["label"], truths, classes, notes)
+        class_keys, class_names = find_classes(answers["label"], truths, classes, notes)
         check_num_classes(len(class_keys))
 
         example, example_first = number_names(answers["example"].keys)
@@ -160,13 +160,24 @@ def number_names(keys: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDA
     return codes.astype(np.int64), first
 
 
-def _find_classes(
+def find_classes(
     answers: Column,
     truths: dict[str, Column] | None,
     classes: Sequence[object] | None,
     notes: list[str],
 ) -> tuple[list[str], Names]:
-    """Keys and names of the classes, in order."""
+    """Keys and names of the classes, in order.
+
+    Args:
+        answers: the column of answers.
+        truths: the columns of the gold.
+        classes: every class there is, if the user named them.
+        notes: what the user should know is added to it.
+
+    Raises:
+        InputError: for an answer that is none of the classes named, gold that shares no class with
+            the answers, and a crowd without choice.
+    """
     used = _first_values(answers)
     gold = _first_values(truths["label"]) if truths else {}
     if classes is not None:
@@ -237,6 +248,59 @@ def in_order(keys: list[str]) -> list[str]:
         return sorted(keys)
 
 
+class Repeats(NamedTuple):
+    """Answers of a labeler to an example beyond the first.
+
+    Attributes:
+        kept: positions of the answers to keep.
+        num_repeats: how many there are.
+        contradicting: positions of those that differ from the first.
+        num_pairs: how many pairs of labeler and example those belong to.
+    """
+
+    kept: npt.NDArray[np.intp]
+    num_repeats: int
+    contradicting: npt.NDArray[np.intp]
+    num_pairs: int
+
+
+def find_repeats(
+    example: npt.NDArray[np.integer],
+    labeler: npt.NDArray[np.integer],
+    label: npt.NDArray[np.integer],
+    duplicates: Duplicates,
+) -> Repeats:
+    """Which answers repeat another, and which to keep; contradictions are not refused here."""
+    rows = pd.DataFrame({"example": example, "labeler": labeler, "label": label})
+    pair = ["example", "labeler"]
+    again = rows.duplicated(pair).to_numpy()
+    if not again.any():
+        return Repeats(np.arange(len(rows)), 0, np.zeros(0, np.intp), 0)
+    first_label = rows.groupby(pair, sort=False)["label"].transform("first").to_numpy()
+    contradicting = np.flatnonzero(first_label != label)
+    num_pairs = len(rows.iloc[contradicting].drop_duplicates(pair))
+    kept = np.arange(len(rows))
+    if duplicates != "all":
+        keep: Literal["first", "last"] = "last" if duplicates == "last" else "first"
+        kept = np.flatnonzero(~rows.duplicated(pair, keep=keep).to_numpy())
+    return Repeats(kept, int(again.sum()), contradicting, num_pairs)
+
+
+def note_repeats(
+    num_repeats: int, num_dropped: int, num_pairs: int, duplicates: Duplicates, notes: list[str]
+) -> None:
+    """Note what became of repeated answers."""
+    if not num_repeats:
+        return
+    if duplicates == "all":
+        notes.append(f"{num_repeats} repeated answers of a labeler to an example all count.")
+        return
+    keep = "last" if duplicates == "last" else "first"
+    note = f"{num_dropped} repeated answers of a labeler to an example were dropped"
+    contradiction = f"; in {num_pairs} pair(s) they contradict, and the {keep} counts"
+    notes.append(note + (contradiction if num_pairs else "") + ".")
+
+
 def drop_duplicates(
     answers: dict[str, Column],
     example: npt.NDArray[np.int64],
@@ -246,16 +310,9 @@ def drop_duplicates(
     notes: list[str],
 ) -> npt.NDArray[np.intp]:
     """Positions of the answers to keep."""
-    rows = pd.DataFrame({"example": example, "labeler": labeler, "label": label})
-    pair = ["example", "labeler"]
-    again = rows.duplicated(pair).to_numpy()
-    if not again.any():
-        return np.arange(len(rows))
-    first_label = rows.groupby(pair, sort=False)["label"].transform("first").to_numpy()
-    contradicts = np.flatnonzero(first_label != label)
-    pairs = len(rows.iloc[contradicts].drop_duplicates(pair))
-    if duplicates == "error" and contradicts.size:
-        at = int(contradicts[0])
+    found = find_repeats(example, labeler, label, duplicates)
+    if duplicates == "error" and found.contradicting.size:
+        at = int(found.contradicting[0])
         before = int(np.flatnonzero((example == example[at]) & (labeler == labeler[at]))[0])
         source = answers["label"].source
         raise InputError(
@@ -263,17 +320,12 @@ def drop_duplicates(
             f"'{answers['label'].keys[before]}' in row {before + source.first_row} and with "
             f"'{answers['label'].keys[at]}' here.",
             where=source.row(at),
-            mend=f"Say which count ({pairs} such pair(s)): --duplicates first, last or all.",
+            mend=f"Say which count ({found.num_pairs} such pair(s)): "
+            "--duplicates first, last or all.",
         )
-    if duplicates == "all":
-        notes.append(f"{int(again.sum())} repeated answers of a labeler to an example all count.")
-        return np.arange(len(rows))
-    keep: Literal["first", "last"] = "last" if duplicates == "last" else "first"
-    kept = np.flatnonzero(~rows.duplicated(pair, keep=keep).to_numpy())
-    note = f"{len(rows) - kept.size} repeated answers of a labeler to an example were dropped"
-    contradiction = f"; in {pairs} pair(s) they contradict, and the {keep} counts"
-    notes.append(note + (contradiction if pairs else "") + ".")
-    return kept
+    num_dropped = example.size - found.kept.size
+    note_repeats(found.num_repeats, num_dropped, found.num_pairs, duplicates, notes)
+    return found.kept
 
 
 def _assess(

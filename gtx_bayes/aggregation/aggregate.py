@@ -20,7 +20,8 @@ from gtx_bayes.aggregation import (
     soft_vote,
     weighted_majority_vote,
 )
-from gtx_bayes.aggregation.base import Fit
+from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
+from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.variational import clamp
@@ -86,19 +87,8 @@ class Aggregation:
 
     def labelers(self) -> pd.DataFrame:
         """One row per labeler: accuracy with its interval, and the counts behind it."""
-        found = self.fit.labeler_accuracy
-        return pd.DataFrame(
-            {
-                "worker": self.crowd.labeler_names,
-                "accuracy": found.accuracy,
-                "ci_low": found.ci_low,
-                "ci_high": found.ci_high,
-                "num_gold": np.asarray(found.counts.num_gold),
-                "num_correct": np.asarray(found.counts.num_correct),
-                "num_labels": np.asarray(self.crowd.labels.labels_per_labeler()),
-                "prob_worse_than_chance": found.prob_worse_than_chance,
-            }
-        )
+        num_labels = np.asarray(self.crowd.labels.labels_per_labeler())
+        return labeler_table(self.crowd.labeler_names, self.fit.labeler_accuracy, num_labels)
 
     def open_confidence(self) -> npt.NDArray[np.floating]:
         """Confidence of the examples that are not gold."""
@@ -110,6 +100,30 @@ class Aggregation:
     def notes(self) -> tuple[str, ...]:
         """What a user should know about the tables and the fit."""
         return (*self.crowd.notes, *self.fit.notes)
+
+
+def labeler_table(
+    names: Names, found: LabelerAccuracy, num_labels: npt.NDArray[np.integer]
+) -> pd.DataFrame:
+    """What a fit says of every labeler, one row each.
+
+    Args:
+        names: of the labelers.
+        found: their accuracies.
+        num_labels: how many answers each gave.
+    """
+    return pd.DataFrame(
+        {
+            "worker": names,
+            "accuracy": found.accuracy,
+            "ci_low": found.ci_low,
+            "ci_high": found.ci_high,
+            "num_gold": np.asarray(found.counts.num_gold),
+            "num_correct": np.asarray(found.counts.num_correct),
+            "num_labels": num_labels,
+            "prob_worse_than_chance": found.prob_worse_than_chance,
+        }
+    )
 
 
 def aggregate(
@@ -140,7 +154,9 @@ def aggregate(
             "Crowd.from_frames or read_crowd"
         )
     check_method(method)
-    prior = None if class_prior is None else _check_prior(class_prior, crowd)
+    prior = None
+    if class_prior is not None:
+        prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
     check_options(method, options)
     fit = METHODS[method](crowd.labels, crowd.assessment, prior, **options)
     if fit.joint is not None:
@@ -165,14 +181,21 @@ def check_method(method: str) -> None:
         )
 
 
-def _check_prior(class_prior: npt.ArrayLike, crowd: Crowd) -> ClassPrior:
+def check_class_prior(
+    class_prior: npt.ArrayLike, class_names: Names, num_examples: int
+) -> ClassPrior:
+    """A prior of the classes, for all examples or for each.
+
+    Raises:
+        InputError: for anything that is no distribution over these classes.
+    """
     prior = np.asarray(class_prior, np.float64)
-    num_examples, num_classes = crowd.labels.num_examples, crowd.labels.num_classes
+    num_classes = len(class_names)
     if prior.shape not in ((num_classes,), (num_examples, num_classes)):
         raise InputError(
             f"the class prior has shape {prior.shape}.",
             mend=f"Give {num_classes} probabilities, in the order "
-            f"{[str(name) for name in crowd.class_names]}, for all examples or for each.",
+            f"{[str(name) for name in class_names]}, for all examples or for each.",
         )
     if not np.isfinite(prior).all() or (prior < 0).any():
         raise InputError(

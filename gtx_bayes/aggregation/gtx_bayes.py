@@ -14,7 +14,7 @@ from gtx_bayes.inference import joint
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import most_useful, tempered
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
-from gtx_bayes.inference.joint import AUTO_MODELS, JointPosterior
+from gtx_bayes.inference.joint import AUTO_MODELS, Choice, JointPosterior
 from gtx_bayes.inference.priors import PRIORS
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
@@ -92,7 +92,13 @@ def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit
         ),
         posterior_accuracy(found.accuracy, counts, labels.num_classes),
         found.model,
-        _notes(found, labels, assessment),
+        notes(
+            found.choice,
+            found.accuracy,
+            num_gold=assessment.num_gold,
+            num_classes=labels.num_classes,
+            converged=found.converged,
+        ),
         found.accuracy,
         found,
     )
@@ -110,35 +116,50 @@ def check_options(model: str, dependence: float | None) -> None:
         )
 
 
-def _notes(found: JointPosterior, labels: Labels, assessment: Assessment) -> tuple[str, ...]:
-    notes = []
+def notes(
+    found: Choice,
+    posterior: BetaPosterior,
+    *,
+    num_gold: int,
+    num_classes: int,
+    converged: bool,
+) -> tuple[str, ...]:
+    """What a user should know of a joint fit.
+
+    Args:
+        found: the model and the dependence.
+        posterior: posterior of the labelers' accuracies.
+        num_gold: number of gold examples.
+        num_classes: K.
+        converged: whether the fit came to rest.
+    """
+    told = []
     if found.why:
-        notes.append(f"Model {found.model}: {found.why}.")
+        told.append(f"Model {found.candidate.model}: {found.why}.")
     rho = found.dependence.mean
     if rho > 0:
         low, high = found.dependence.credible_interval(INTERVAL_PROB)
         limits = f" ({low:.2f} to {high:.2f})" if high > low else ""
-        notes.append(
+        told.append(
             f"Labelers err together, rho = {rho:.2f}{limits}: no number of answers to an example "
             f"tells more than {1 / rho:.1f} independent ones, and after {most_useful(rho)} the "
             "next adds less than a tenth of one."
         )
-    if assessment.num_gold == 0:
-        notes.append(
+    if num_gold == 0:
+        told.append(
             "Without gold the labelers are known from their agreement alone, taken for better "
             "than chance on average."
         )
         if found.dependence.is_learnt:
-            notes.append("Without gold rho is known from its prior, and answers only raise it.")
-    chance = 1.0 / labels.num_classes
-    if float(jnp.mean(found.accuracy.mean)) < chance:
-        notes.append(
+            told.append("Without gold rho is known from its prior, and answers only raise it.")
+    if float(jnp.mean(posterior.mean)) < 1.0 / num_classes:
+        told.append(
             "The labelers come out worse than chance on average: check that gold and answers "
             "name the classes alike."
         )
-    if not found.converged:
-        notes.append("The fit had not come to rest when it was stopped.")
-    return tuple(notes)
+    if not converged:
+        told.append("The fit had not come to rest when it was stopped.")
+    return tuple(told)
 
 
 def posterior_accuracy(

@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gtx_bayes.cli.streaming import (
+    CoordinatorOption,
+    NumProcessesOption,
+    Processes,
+    ProcessIdOption,
+    ResumeOption,
+    StreamOption,
+    WorkOption,
+    is_streamed,
+    stream,
+)
 from gtx_bayes.cli.tables import (
     ClassesOption,
     ClassPriorOption,
@@ -41,10 +52,12 @@ from gtx_bayes.errors import InputError
 
 if TYPE_CHECKING:
     from gtx_bayes.aggregation.aggregate import Aggregation
+    from gtx_bayes.inference.dependence import Dependence
 
 COMMAND = "gtx-bayes aggregate"
 RESULT_FILES = (
     "examples.csv",
+    "examples.parquet",
     "labelers.csv",
     "summary.json",
     "posterior.nc",
@@ -82,6 +95,12 @@ def aggregate(
     label_column: LabelColumnOption = None,
     gold_task_column: GoldTaskColumnOption = None,
     gold_label_column: GoldLabelColumnOption = None,
+    streamed: StreamOption = None,
+    work: WorkOption = None,
+    resume: ResumeOption = False,
+    coordinator: CoordinatorOption = None,
+    num_processes: NumProcessesOption = None,
+    process_id: ProcessIdOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -91,10 +110,35 @@ def aggregate(
     Writes examples.csv, labelers.csv and summary.json to the output directory, which appears
     whole or not at all and replaces an earlier result. Columns called example or item,
     labeler, rater or annotator, and rating are recognised; others need the column options.
+    LABELS that do not fit into memory are streamed: a Parquet file, or a folder of them, gone
+    through part by part; the examples are then a folder of Parquet files, examples.parquet.
     """
     start = time.perf_counter()
     from gtx_bayes.io.writers import OutputDirectory, write_summary
 
+    labels = labels.expanduser()
+    processes = Processes(coordinator, num_processes, process_id)
+    needs_streaming = work is not None or resume or coordinator is not None
+    if is_streamed(labels, streamed, needs_streaming=needs_streaming):
+        _refuse_in_memory_options(state, draws, plots=plots)
+        from gtx_bayes.streaming.aggregate import Request
+
+        request = Request(
+            labels=labels,
+            gold=gold,
+            method=method,
+            options=parse_options(model, dependence),
+            class_prior=parse_prior(class_prior),
+            classes=None if classes is None else classes.split(","),
+            duplicates=duplicates.value,
+            columns=given(example=task_column, labeler=worker_column, label=label_column),
+            gold_columns=given(example=gold_task_column, label=gold_label_column),
+            seed=seed,
+        )
+        summary = stream(request, output, work, processes, resume=resume)
+        if summary is not None:
+            _tell(summary, method, output, as_json=as_json)
+        return
     directory = OutputDirectory(output, COMMAND, RESULT_FILES)
     if state is not None:
         state = state.expanduser()
@@ -140,11 +184,27 @@ def aggregate(
         if state is not None:
             summary |= {"state": str(state), "resumed": is_resumed, **new}
         write_summary(summary, directory.path)
+    _tell(summary, method, output, as_json=as_json)
+
+
+def _tell(summary: dict[str, Any], method: str, output: Path, *, as_json: bool) -> None:
+    """Say what was found."""
     print_notes(summary["warnings"])
     if as_json:
         print_json({**summary, "output": str(output)})
         return
     print_record(f"{method} → {output}", _overview(summary))
+
+
+def _refuse_in_memory_options(state: Path | None, draws: int, *, plots: bool) -> None:
+    """Raise `InputError` for what needs the whole table in memory."""
+    for name, is_wanted in (("--state", state), ("--draws", draws), ("--plots", plots)):
+        if is_wanted:
+            raise InputError(
+                "a streamed table is never in memory as a whole, which this needs.",
+                where=name,
+                mend="Leave it out, or say --in-memory.",
+            )
 
 
 def _check_state(state: Path, output: Path, method: str) -> None:
@@ -250,9 +310,13 @@ def _dependence(result: "Aggregation") -> dict[str, Any] | None:
     """Posterior of rho, and how many answers to an example it leaves worth buying."""
     if result.fit.joint is None:
         return None
+    return dependence_record(result.fit.joint.dependence)
+
+
+def dependence_record(found: "Dependence") -> dict[str, Any]:
+    """Posterior of rho as a summary has it."""
     from gtx_bayes.inference.dependence import most_useful
 
-    found = result.fit.joint.dependence
     low, high = found.credible_interval()
     return {
         "mean": found.mean,

@@ -78,6 +78,50 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextlib.contextmanager
+def stages(*, is_shown: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show on stderr how far each stage of long work is; yields what to tell.
+
+    On a terminal as bars, of which the finished ones stay; elsewhere as a line when a stage ends.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not is_shown or not console.is_terminal:
+        yield _told_in_lines if is_shown else _told_nobody
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total or None)
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield tell
+
+
+def _told_in_lines(what: str, done: int, total: int) -> None:
+    if done == total:
+        print(f"{what}: done.", file=sys.stderr)
+
+
+def _told_nobody(what: str, done: int, total: int) -> None:
+    pass
+
+
 def print_notes(notes: Sequence[str]) -> None:
     """Print warnings, on stderr."""
     for note in notes:

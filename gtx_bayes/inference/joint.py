@@ -24,7 +24,8 @@ AUTO_MODELS = ("one-coin", "confusion")
 LEAST_LABELS, LEAST_EXAMPLES, _LEAST_LABELERS = 256, 64, 16
 """The least standard sizes of tables."""
 
-_MOST_JUDGED = 300_000  # answers that models are chosen by; more are thinned out by example
+MOST_JUDGED = 300_000
+"""Answers that models are chosen by; more are thinned out by example."""
 
 
 class PassedOn(NamedTuple):
@@ -40,6 +41,20 @@ class PassedOn(NamedTuple):
 
     labelers: AnyModel
     proportions: ClassPrior
+
+
+class Choice(NamedTuple):
+    """What is fitted to a crowd.
+
+    Attributes:
+        candidate: the model.
+        dependence: posterior of rho, or the value given.
+        why: why this model, in words; empty if it was asked for.
+    """
+
+    candidate: Candidate
+    dependence: Dependence
+    why: str
 
 
 class JointPosterior(NamedTuple):
@@ -75,6 +90,12 @@ class JointPosterior(NamedTuple):
     converged: bool
     independent: VariationalFit
     passed_on: PassedOn
+
+    @property
+    def choice(self) -> Choice:
+        """What was fitted."""
+        candidate = Candidate(self.model, self.prior, self.given_class_prior)
+        return Choice(candidate, self.dependence, self.why)
 
     @property
     def given_class_prior(self) -> ClassPrior | None:
@@ -159,27 +180,37 @@ def fit(
     """
     size = labels
     labels, assessment, class_prior = in_standard_size(labels, assessment, class_prior)
-    candidates = _candidates(models, class_prior, labels.num_classes)
-    why, chosen = "", candidates[0]
-    found = None if dependence is None else Dependence.known(dependence)
-    if len(candidates) > 1 or found is None:
-        judged = _judge(labels, assessment, candidates)
-        best, why = selection.choose(judged)
-        chosen = best.candidate
-        found = found or best.dependence
-    assert found is not None
+    found = choose(labels, assessment, class_prior, models=models, dependence=dependence)
+    chosen = found.candidate
     independent = variational.fit(labels, assessment, chosen.prior, chosen.class_prior)
     return report(
         labels,
         assessment,
         independent,
         PassedOn(independent.prior.posterior_mean(independent.counts), independent.proportions),
-        found,
+        found.dependence,
         model=chosen.model,
-        why=why if len(candidates) > 1 else "",
+        why=found.why,
         learns_class_prior=chosen.class_prior is None,
         size=size,
     )
+
+
+def choose(
+    labels: Labels,
+    assessment: Assessment,
+    class_prior: ClassPrior | None,
+    *,
+    models: Sequence[str],
+    dependence: float | None,
+) -> Choice:
+    """The best of the models, and the dependence; arguments as for `fit`, in standard size."""
+    candidates = _candidates(models, class_prior, labels.num_classes)
+    known = None if dependence is None else Dependence.known(dependence)
+    if len(candidates) == 1 and known is not None:
+        return Choice(candidates[0], known, "")
+    best, why = selection.choose(_judge(labels, assessment, candidates))
+    return Choice(best.candidate, known or best.dependence, why if len(candidates) > 1 else "")
 
 
 def report(
@@ -335,18 +366,47 @@ def _candidates(
 def _judge(
     labels: Labels, assessment: Assessment, candidates: Sequence[Candidate]
 ) -> list[Judgement]:
-    some = _thinned(labels)
+    some = _thinned(labels, assessment)
     return [selection.judge(some, assessment, candidate) for candidate in candidates]
 
 
-def _thinned(labels: Labels) -> Labels:
-    """All answers of about as many examples as have `_MOST_JUDGED` between them, scattered."""
-    if labels.num_labels <= _MOST_JUDGED:
+def _thinned(labels: Labels, assessment: Assessment) -> Labels:
+    """All answers of about as many examples as have `MOST_JUDGED` between them, scattered."""
+    if labels.num_labels <= MOST_JUDGED:
         return labels
     example = np.asarray(labels.example)
-    share = _MOST_JUDGED / labels.num_labels
-    kept = np.flatnonzero((example * 0.6180339887498949) % 1.0 < share)
-    return labels.entries(kept)
+    is_gold = np.asarray(assessment.is_gold)[example]
+    share = judged_share(int(np.count_nonzero(is_gold)), labels.num_labels)
+    return labels.entries(np.flatnonzero(is_judged(example, is_gold, share)))
+
+
+class JudgedShare(NamedTuple):
+    """How many of the answers models are chosen by, gold first: there may be little of it.
+
+    Attributes:
+        of_gold: share of those to gold examples.
+        of_others: share of the others.
+    """
+
+    of_gold: float
+    of_others: float
+
+
+def judged_share(num_to_gold: int, num_labels: int) -> JudgedShare:
+    """Gold takes up to half of the room, where there is not room for all."""
+    if num_labels <= MOST_JUDGED:
+        return JudgedShare(1.0, 1.0)
+    of_gold = min(1.0, MOST_JUDGED / 2 / max(num_to_gold, 1))
+    room = MOST_JUDGED - of_gold * num_to_gold
+    return JudgedShare(of_gold, min(1.0, room / max(num_labels - num_to_gold, 1)))
+
+
+def is_judged(
+    example: npt.NDArray[np.integer], is_gold: npt.NDArray[np.bool_], share: JudgedShare
+) -> npt.NDArray[np.bool_]:
+    """Which examples models are chosen by: multiples of the golden ratio, without any draw."""
+    lot = (example * 0.6180339887498949) % 1.0
+    return np.asarray(lot < np.where(is_gold, share.of_gold, share.of_others))
 
 
 def _accuracy(
@@ -355,15 +415,35 @@ def _accuracy(
     prior: AbstractCohortPrior,
     counts: Float[Array, "num_labelers ..."],
 ) -> BetaPosterior:
-    r"""Posterior of accuracies, counts taken for uncertain.
+    class_total = variational.of_answered(labels, class_probs).sum(axis=0)
+    return accuracy(prior, counts, class_total, uncertain_answers(labels, class_probs))
 
-    To the variance given the expected counts comes that of the count of right answers,
-    :math:`\sum_a q_a (1 - q_a)` for answers right with probability :math:`q_a`, over the square
-    of their number with the prior's.
-    """
-    has_answers = (labels.labels_per_example() > 0)[:, None]
-    shares = jnp.sum(class_probs, axis=0, where=has_answers) + 1.0
-    given = prior.accuracy(counts, shares / shares.sum())
+
+def uncertain_answers(
+    labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
+) -> Float[Array, " num_labelers"]:
+    r"""Variance of each labeler's number of right answers, :math:`\sum_a q_a (1 - q_a)`."""
     right = prob_of_answer(labels, class_probs)
-    uncertain = jnp.zeros(labels.num_labelers).at[labels.labeler].add(right * (1.0 - right))
+    return jnp.zeros(labels.num_labelers).at[labels.labeler].add(right * (1.0 - right))
+
+
+def accuracy(
+    prior: AbstractCohortPrior,
+    counts: Float[Array, "num_labelers ..."],
+    class_total: Float[Array, " num_classes"],
+    uncertain: Float[Array, " num_labelers"],
+) -> BetaPosterior:
+    """Posterior of accuracies, counts taken for uncertain.
+
+    To the variance given the expected counts comes that of the count of right answers, over the
+    square of their number with the prior's.
+
+    Args:
+        prior: prior of the labelers.
+        counts: expected counts of the labelers.
+        class_total: expected number of answered examples of each class.
+        uncertain: see `uncertain_answers`.
+    """
+    shares = class_total + 1.0
+    given = prior.accuracy(counts, shares / shares.sum())
     return given.widened(uncertain / (given.a + given.b) ** 2)

@@ -109,7 +109,7 @@ class Totals(NamedTuple):
     def of(cls, labels: Labels, state: State) -> "Totals":
         """Those of the examples in a table."""
         probs = latent_probs(state.class_probs, state.kind_probs)
-        own = _of_answered(labels, state.class_probs)
+        own = of_answered(labels, state.class_probs)
         return cls(state.prior.counts(labels, probs), own.sum(axis=0))
 
     def plus(self, others: "Totals") -> "Totals":
@@ -176,7 +176,7 @@ def climb(
     totals, evidence, kind_probs = _describe(labels, state, outside)
     proportions = class_prior
     if learns:
-        of_others, proportions = _proportions(labels, state.class_probs, totals.class_total)
+        of_others, proportions = proportions_of(labels, state.class_probs, totals.class_total)
         evidence = evidence + jnp.log(of_others)
     return VariationalFit(
         state.class_probs,
@@ -277,7 +277,7 @@ def renew(
     evidence, kind_probs = evidence_of(labels, state, totals)
     class_prior = jax.lax.cond(
         learns,
-        lambda: _proportions(labels, state.class_probs, totals.class_total)[0],
+        lambda: proportions_of(labels, state.class_probs, totals.class_total)[0],
         lambda: jnp.broadcast_to(class_prior, state.class_probs.shape),
     )
     log_probs = jnp.log(class_prior) + evidence
@@ -325,7 +325,7 @@ def _sum_out_kinds(
 
 
 @jax.jit
-def _proportions(
+def proportions_of(
     labels: Labels,
     class_probs: Float[Array, "num_examples num_classes"],
     class_total: Float[Array, " num_classes"],
@@ -336,11 +336,11 @@ def _proportions(
     its class is.
     """
     total = class_total + 1.0
-    of_others = jnp.maximum(total - _of_answered(labels, class_probs), 0.0)
+    of_others = jnp.maximum(total - of_answered(labels, class_probs), 0.0)
     return of_others / of_others.sum(axis=1, keepdims=True), total / total.sum()
 
 
-def _of_answered(
+def of_answered(
     labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
 ) -> Float[Array, "num_examples num_classes"]:
     """The probabilities, zero for examples that nobody answered."""

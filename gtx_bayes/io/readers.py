@@ -186,11 +186,22 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"the file is no readable Parquet: {str(error).splitlines()[0]}.",
-            where=str(path),
-            mend="Write it again; it may be cut short.",
-        ) from error
+        raise unreadable_parquet(path, error) from error
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet by its ending."""
+    return path.suffix.lower() in _PARQUET
+
+
+def unreadable_parquet(path: Path, error: Exception) -> InputError:
+    """What to say of a file that Arrow cannot read."""
+    first_line = str(error).partition("\n")[0]
+    return InputError(
+        f"the file is no readable Parquet: {first_line}.",
+        where=str(path),
+        mend="Write it again; it may be cut short.",
+    )
 
 
 def _not_text(path: Path, error: UnicodeDecodeError) -> InputError:

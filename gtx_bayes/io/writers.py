@@ -187,7 +187,7 @@ def _check_replaceable(target: Path, command: str, result_files: tuple[str, ...]
     foreign = [
         entry.name
         for entry in entries
-        if entry.name not in result_files or entry.is_symlink() or not entry.is_file()
+        if entry.name not in result_files or not _is_result_file(entry)
     ]
     if entries and not foreign and not _is_result(target, command):
         foreign = [entries[0].name]
@@ -197,6 +197,16 @@ def _check_replaceable(target: Path, command: str, result_files: tuple[str, ...]
             where=str(target),
             mend="Name a new or empty directory.",
         )
+
+
+def _is_result_file(entry: Path) -> bool:
+    """Whether this is a file, or a table that is a folder of files."""
+    if entry.is_symlink():
+        return False
+    if not entry.is_dir():
+        return entry.is_file()
+    inside = list(entry.iterdir())
+    return all(one.suffix == entry.suffix and one.is_file() for one in inside)
 
 
 def _is_result(target: Path, command: str) -> bool:

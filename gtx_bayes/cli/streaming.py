@@ -1,0 +1,290 @@
+"""`gtx-bayes aggregate` for tables larger than memory: part by part, by one process or many."""
+
+import contextlib
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from gtx_bayes.cli.terminal import stages
+from gtx_bayes.errors import InputError
+
+if TYPE_CHECKING:
+    from gtx_bayes.streaming.aggregate import Outcome, Request
+    from gtx_bayes.streaming.team import AbstractTeam
+
+MANY_ROWS = 5_000_000
+"""Parquet files of more rows are streamed unless asked for otherwise."""
+
+StreamOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--stream/--in-memory",
+        help="Whether to go through LABELS part by part, its size bounded by the disk and not by "
+        f"memory. [default: for a folder, and for Parquet of more than {MANY_ROWS:,} rows]",
+    ),
+]
+WorkOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where a streamed run keeps its work until it is done. [default: OUTPUT.work]",
+    ),
+]
+ResumeOption = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on where a streamed run with the same options stopped."),
+]
+CoordinatorOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT|auto",
+        envvar="GTX_BAYES_COORDINATOR",
+        help="Stream with several processes: address of the first, the same for all; auto under "
+        "Slurm or Open MPI.",
+    ),
+]
+NumProcessesOption = Annotated[
+    int | None, typer.Option(min=1, envvar="GTX_BAYES_NUM_PROCESSES", help="How many processes.")
+]
+ProcessIdOption = Annotated[
+    int | None,
+    typer.Option(min=0, envvar="GTX_BAYES_PROCESS_ID", help="Number of this process, from 0."),
+]
+
+
+class Processes(NamedTuple):
+    """The processes of a run as the user names them.
+
+    Attributes:
+        coordinator: address of the first; "auto" to ask the cluster; None for one process.
+        num_processes: how many there are.
+        process_id: number of this one.
+    """
+
+    coordinator: str | None
+    num_processes: int | None
+    process_id: int | None
+
+    def check(self) -> None:
+        """Raise `InputError` unless all or none is told."""
+        numbers = (self.num_processes, self.process_id)
+        is_asked = self.coordinator in (None, "auto")
+        if any((number is None) != is_asked for number in numbers):
+            raise InputError(
+                "the processes are told by half.",
+                where="--coordinator",
+                mend="Give --coordinator HOST:PORT with --num-processes and --process-id, or "
+                "--coordinator auto without.",
+            )
+        if not is_asked and (self.process_id or 0) >= (self.num_processes or 1):
+            raise InputError(
+                f"there is no process {self.process_id} of {self.num_processes}.",
+                where="--process-id",
+                mend="Number the processes from 0.",
+            )
+
+
+def is_streamed(labels: Path, wanted: bool | None, *, needs_streaming: bool) -> bool:
+    """Whether to stream a table.
+
+    Args:
+        labels: the table.
+        wanted: what the user said of it.
+        needs_streaming: whether there are options that only streaming has.
+
+    Raises:
+        InputError: for what cannot be streamed.
+    """
+    from gtx_bayes.io.readers import is_parquet
+
+    can_be = labels.is_dir() or is_parquet(labels)
+    if (wanted or needs_streaming) and not can_be:
+        raise InputError(
+            "only Parquet is streamed.",
+            where=str(labels),
+            mend="Write the table as Parquet: a file, or a folder of files.",
+        )
+    if wanted is False and needs_streaming:
+        raise InputError(
+            "--work, --resume and --coordinator are for streaming.",
+            where="--in-memory",
+            mend="Leave one or the other out.",
+        )
+    if wanted is not None or needs_streaming or labels.is_dir() or not can_be:
+        return bool(wanted) or (wanted is None and (needs_streaming or labels.is_dir()))
+    return _num_rows(labels) > MANY_ROWS
+
+
+def stream(
+    request: "Request", output: Path, work: Path | None, processes: Processes, *, resume: bool
+) -> dict[str, Any] | None:
+    """Aggregate a table part by part into a directory of results.
+
+    Args:
+        request: what is to be computed.
+        output: the directory.
+        work: where to keep the work; beside `output` when absent.
+        processes: who takes part.
+        resume: whether to go on where an earlier run stopped.
+
+    Returns:
+        The summary; None in all processes but the first.
+    """
+    start = time.perf_counter()
+    from gtx_bayes.streaming.team import LostProcessError
+
+    request.check()
+    processes.check()
+    target = output.expanduser().resolve()
+    place = (work or target.with_name(f"{target.name}.work")).expanduser().resolve()
+    if place.is_relative_to(target) or target.is_relative_to(place):
+        raise InputError(
+            "work and results cannot lie in each other.",
+            where="--work",
+            mend="Name a directory elsewhere.",
+        )
+    with _stdout_kept_clean(), _team(processes) as team:
+        try:
+            return _stream(request, output, place, team, resume=resume, start=start)
+        except LostProcessError as error:
+            print(f"Error: {error}", file=sys.stderr, flush=True)
+            os._exit(1)  # an orderly end would wait for the process that is gone
+
+
+def _stream(
+    request: "Request",
+    output: Path,
+    place: Path,
+    team: "AbstractTeam",
+    *,
+    resume: bool,
+    start: float,
+) -> dict[str, Any] | None:
+    import jax
+
+    from gtx_bayes.cli.aggregate import COMMAND, RESULT_FILES
+    from gtx_bayes.io.writers import OutputDirectory, write_summary
+    from gtx_bayes.streaming.aggregate import LABELERS, aggregate_table
+    from gtx_bayes.streaming.crew import Crew
+    from gtx_bayes.streaming.results import EXAMPLES
+    from gtx_bayes.streaming.team import Watch
+    from gtx_bayes.streaming.work import WorkDirectory
+
+    is_first = team.rank == 0
+    with contextlib.ExitStack() as stack:
+        problem = None
+        directory = work = None
+        try:
+            if is_first:
+                directory = OutputDirectory(output, COMMAND, RESULT_FILES)
+                work = WorkDirectory.begun(place, request.identity(), resume=resume)
+        except InputError as error:
+            problem = error
+        team.meet(problem)
+        work = work or WorkDirectory.begun(place, request.identity(), resume=True)
+        tell = stack.enter_context(stages(is_shown=is_first))
+        stack.enter_context(Watch(team, place))
+        if directory is not None:
+            stack.enter_context(directory)
+        path = Path(team.gather(None if directory is None else str(directory.path))[0])
+        crew = Crew(team, jax.local_devices(), tell)
+        found = aggregate_table(request, work, crew, path / EXAMPLES)
+        summary = None
+        if is_first:
+            found.labelers.to_csv(path / LABELERS, index=False)
+            seconds = time.perf_counter() - start
+            summary = _summary(request, found, COMMAND, team.size, seconds)
+            write_summary(summary, path)
+    if is_first:
+        shutil.rmtree(place)
+    team.meet()
+    return summary
+
+
+def _summary(
+    request: "Request", found: "Outcome", command: str, num_processes: int, seconds: float
+) -> dict[str, Any]:
+    """The keys of every summary.json of results, and some of streaming."""
+    from gtx_bayes.cli.aggregate import dependence_record
+
+    table, names = found.table, [str(name) for name in found.class_names]
+    uniform = [1.0 / len(names)] * len(names)
+    prior = uniform if found.class_prior is None else found.class_prior.tolist()
+    return {
+        "command": command,
+        "method": request.method,
+        "model": found.model,
+        "num_examples": table.num_examples,
+        "num_labelers": table.num_labelers,
+        "num_classes": table.num_classes,
+        "num_labels": table.num_labels,
+        "num_gold": table.num_gold,
+        "classes": names,
+        "class_prior": dict(zip(names, prior, strict=True)),
+        "dependence": None if found.dependence is None else dependence_record(found.dependence),
+        "labeler_interval": found.interval,
+        "mean_confidence": found.mean_confidence,
+        "seconds": round(seconds, 3),
+        "seconds_by_stage": found.seconds,
+        "num_passes": found.num_passes,
+        "num_parts": table.num_parts,
+        "num_processes": num_processes,
+        "peak_memory_bytes": _peak_memory(),
+        "warnings": list(found.notes),
+    }
+
+
+def _peak_memory() -> int | None:
+    """The most memory that this process had, where the system tells."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _num_rows(labels: Path) -> int:
+    """Rows of a Parquet file; 0 for one that cannot be read, which the reader says more of."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return int(pq.read_metadata(labels).num_rows)
+    except (pa.ArrowException, OSError):
+        return 0
+
+
+@contextlib.contextmanager
+def _team(processes: Processes) -> Iterator["AbstractTeam"]:
+    from gtx_bayes.streaming.team import Alone, Together
+
+    if processes.coordinator is None:
+        yield Alone()
+        return
+    yield Together.joined(*_addressed(processes))
+
+
+def _addressed(processes: Processes) -> tuple[str | None, int | None, int | None]:
+    address = None if processes.coordinator == "auto" else processes.coordinator
+    return address, processes.num_processes, processes.process_id
+
+
+@contextlib.contextmanager
+def _stdout_kept_clean() -> Iterator[None]:
+    """Send to stderr what libraries print: stdout is for results."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,0 +1,468 @@
+"""From a Parquet table to a directory of results, stage by stage; what is done stays done."""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gtx_bayes.aggregation import gtx_bayes
+from gtx_bayes.aggregation.aggregate import (
+    METHODS,
+    check_class_prior,
+    check_method,
+    check_options,
+    labeler_table,
+)
+from gtx_bayes.aggregation.base import LabelerAccuracy
+from gtx_bayes.columns import Column, Names, Source, as_names, distinct_examples, positions
+from gtx_bayes.crowd import (
+    Duplicates,
+    check_duplicates,
+    find_classes,
+    note_repeats,
+    read_truths,
+    some_names,
+)
+from gtx_bayes.errors import InputError
+from gtx_bayes.inference import joint
+from gtx_bayes.inference.dependence import Dependence
+from gtx_bayes.inference.gold_counts import gold_counts
+from gtx_bayes.inference.joint import AUTO_MODELS, Choice
+from gtx_bayes.inference.priors import PRIORS
+from gtx_bayes.inference.selection import Candidate
+from gtx_bayes.io.readers import read_table
+from gtx_bayes.labels import check_num_classes
+from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.streaming import survey
+from gtx_bayes.streaming.crew import Crew
+from gtx_bayes.streaming.fit import StreamedFit
+from gtx_bayes.streaming.parts import Gold, Numbering, PartedTable, is_sorted, sizes_of, sort_part
+from gtx_bayes.streaming.results import JointScorer, RuleScorer, Sums, write_examples
+from gtx_bayes.streaming.scatter import (
+    MOST_PER_PART,
+    Vocabulary,
+    is_scattered,
+    number_of_parts,
+    record_of,
+    remove_scattered,
+    scatter,
+)
+from gtx_bayes.streaming.table import ParquetTable
+from gtx_bayes.streaming.totals import from_whole
+from gtx_bayes.streaming.work import WorkDirectory
+
+LABELERS = "labelers.csv"
+
+_NUMBERING, _SORTED, _SURVEYED, _CHOICE = (
+    f"{name}.json" for name in ("numbering", "sorted", "surveyed", "choice")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be computed, and from what.
+
+    Attributes:
+        labels: the table of answers: a Parquet file, or a folder of them.
+        gold: the table of gold labels, of any format.
+        method: name of the method.
+        options: more arguments of the method's `fit`.
+        class_prior: prior of each class.
+        classes: every class there is.
+        duplicates: which answers count where a labeler contradicts itself.
+        columns: columns of `labels` by role, where no alias fits.
+        gold_columns: columns of `gold` by role.
+        seed: decides the hard label where classes tie.
+        most_per_part: about how many answers are held at a time.
+    """
+
+    labels: Path
+    gold: Path | None = None
+    method: str = gtx_bayes.NAME
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    class_prior: Sequence[float] | None = None
+    classes: Sequence[str] | None = None
+    duplicates: Duplicates = "error"
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    gold_columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    most_per_part: int = MOST_PER_PART
+
+    def check(self) -> None:
+        """Raise `InputError` for options that no table could go with."""
+        check_method(self.method)
+        check_options(self.method, self.options)
+        check_duplicates(self.duplicates)
+        if self.method == gtx_bayes.NAME:
+            gtx_bayes.check_options(
+                self.options.get("model", gtx_bayes.AUTO), self.options.get("dependence")
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must have in common with the one that began, by name."""
+        record = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("labels", "gold")
+        }
+        return {**record, "labels": _fingerprint(self.labels), "gold": _fingerprint(self.gold)}
+
+
+class Outcome(NamedTuple):
+    """What a run says besides the examples, which are on the disk.
+
+    Attributes:
+        table: the table in parts.
+        class_names: name of every class.
+        labelers: one row per labeler, as `Aggregation.labelers`.
+        model: name of the labeler model, or "votes".
+        class_prior: prior of the classes, given or learnt; None stands for a uniform one.
+        dependence: posterior of rho, for methods that have one.
+        interval: which kind of interval the labelers have, in words.
+        mean_confidence: of the examples that are not gold; None if all are.
+        num_passes: how many passes over the answers the fit took.
+        notes: what a user should know of the tables and the fit.
+        seconds: how long each stage took, by name.
+    """
+
+    table: PartedTable
+    class_names: Names
+    labelers: pd.DataFrame
+    model: str
+    class_prior: npt.NDArray[np.floating] | None
+    dependence: Dependence | None
+    interval: str
+    mean_confidence: float | None
+    num_passes: int
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+class _Numbered(NamedTuple):
+    """The names in a table, and what is to be said of them.
+
+    Attributes:
+        labelers: name of every labeler.
+        class_keys: every class as text.
+        class_names: every class as given.
+        notes: what a user should know.
+    """
+
+    labelers: list[Any]
+    class_keys: list[str]
+    class_names: list[Any]
+    notes: list[str]
+
+
+class _Clock:
+    """How long the stages take."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """The time since the last call went into this stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples: Path) -> Outcome:
+    """Aggregate a table, and write its examples.
+
+    All processes of a team call this together, with directories that they share.
+
+    Args:
+        request: what is to be computed.
+        work: what is done so far.
+        crew: who does it.
+        examples: folder to write the examples to, which must not exist.
+
+    Raises:
+        InputError: for anything wrong with the tables, with the place and the mend.
+    """
+    clock = _Clock()
+    request.check()
+    source = ParquetTable.open(request.labels, request.columns)
+    num_parts = number_of_parts(source.num_rows, request.most_per_part)
+    if not work.has(_SORTED):
+        _scatter(source, num_parts, work, crew)
+        clock.lap("read")
+        _sort(request, source, num_parts, work, crew)
+        clock.lap("sort")
+    numbered = _Numbered(**work.read(_NUMBERING))
+    sizes = tuple(sizes_of(part, work) for part in range(num_parts))
+    table = PartedTable(work, sizes, len(numbered.labelers), len(numbered.class_keys))
+    notes = [*numbered.notes, *_table_notes(table, request)]
+    if not work.has(_SURVEYED):
+        survey.take_survey(table, crew)
+        _once(work, _SURVEYED, True, crew)
+        clock.lap("survey")
+    class_names = as_names(numbered.class_names)
+    prior = None
+    if request.class_prior is not None:
+        prior = check_class_prior(request.class_prior, class_names, -1)
+    finish = _finish_jointly if request.method == gtx_bayes.NAME else _finish_by_rule
+    return finish(request, table, numbered, prior, notes, crew, examples, clock)
+
+
+def _scatter(source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Crew) -> None:
+    numbers = [n for n in range(len(source.pieces)) if not is_scattered(n, work)]
+    crew.do(
+        "Reading",
+        numbers,
+        lambda number: source.pieces[number].num_rows,
+        lambda number, _: scatter(source, source.pieces[number], number, num_parts, work),
+    )
+
+
+def _sort(
+    request: Request, source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Crew
+) -> None:
+    labelers, classes = Vocabulary(), Vocabulary()
+    labeler_codes, class_codes, chunks = [], [], []
+    for number in range(len(source.pieces)):
+        record = record_of(number, work)
+        labeler_codes.append(labelers.merge(record["labeler"]))
+        class_codes.append(classes.merge(record["label"]))
+        chunks.append(int(record["chunks"]))
+    truths = None
+    if request.gold is not None:
+        frame, gold_source = read_table(request.gold)
+        truths = read_truths(frame, request.gold_columns, gold_source)
+    notes: list[str] = []
+    place = Source(str(request.labels), rows=tuple(classes.rows))
+    answers = Column(
+        source.columns["label"], as_names(classes.cells), as_names(classes.keys), place
+    )
+    class_keys, class_names = find_classes(answers, truths, request.classes, notes)
+    check_num_classes(len(class_keys))
+    to_class = positions(class_keys, as_names(classes.keys)).astype(np.int32)
+    numbering = Numbering(
+        labeler_codes,
+        [to_class[codes] for codes in class_codes],
+        as_names(labelers.cells),
+        class_names,
+        chunks,
+    )
+    gold = None if truths is None else _gold(truths, class_keys, source, num_parts)
+    crew.do(
+        "Sorting",
+        [part for part in range(num_parts) if not is_sorted(part, work)],
+        lambda _: source.num_rows // num_parts,
+        lambda part, _: sort_part(part, source, numbering, gold, request.duplicates, work),
+    )
+    if truths is not None and not any(sizes_of(p, work).num_gold for p in range(num_parts)):
+        raise InputError(
+            f"no gold example ({some_names(truths['example'].keys)}) was labelled by anyone.",
+            where=truths["example"].source.name,
+            mend="Use the same names for the examples in both tables.",
+        )
+    if truths is not None:
+        num_named = len(np.unique(truths["example"].keys.astype(str)))
+        num_found = sum(sizes_of(part, work).num_gold for part in range(num_parts))
+        if num_named > num_found:
+            unlabelled = [n for part in range(num_parts) for n in sizes_of(part, work).unlabelled]
+            notes.append(
+                f"{truths['example'].source.name}: {num_named - num_found} gold example(s) that "
+                f"nobody labelled are left out: {some_names(unlabelled)}."
+            )
+    found = _Numbered(labelers.cells, class_keys, list(class_names), notes)
+    _once(work, _NUMBERING, found._asdict(), crew)
+    _once(work, _SORTED, True, crew)
+    if crew.team.rank == 0:
+        remove_scattered(work)
+
+
+def _gold(
+    truths: dict[str, Column], class_keys: list[str], source: ParquetTable, num_parts: int
+) -> Gold:
+    kept = distinct_examples(truths["example"], truths["label"])
+    true_label = positions(class_keys, truths["label"].keys[kept])
+    names = truths["example"].keys[kept]
+    return Gold.of_names(names, true_label, source.example_type, num_parts)
+
+
+def _table_notes(table: PartedTable, request: Request) -> list[str]:
+    notes: list[str] = []
+    repeats, dropped, pairs = (
+        sum(getattr(size, name) for size in table.sizes)
+        for name in ("num_repeats", "num_dropped", "num_pairs")
+    )
+    note_repeats(repeats, dropped, pairs, request.duplicates, notes)
+    return notes
+
+
+def _finish_jointly(
+    request: Request,
+    table: PartedTable,
+    numbered: _Numbered,
+    prior: ClassPrior | None,
+    notes: list[str],
+    crew: Crew,
+    examples: Path,
+    clock: _Clock,
+) -> Outcome:
+    choice = _choose(request, table, prior, crew)
+    clock.lap("choose")
+    fit = StreamedFit(table, choice)
+    done = fit.run(crew)
+    clock.lap("fit")
+    key = jax.random.key(request.seed)
+    class_names = as_names(numbered.class_names)
+    sums = write_examples(key, table, class_names, JointScorer(fit, done), crew, examples)
+    clock.lap("write")
+    found = joint.accuracy(
+        done.prior,
+        *(
+            jnp.asarray(from_whole(values), float)
+            for values in (sums.counts, sums.class_total, sums.uncertain)
+        ),
+    )
+    found = jax.tree.map(lambda values: values[: table.num_labelers], found)
+    gold = survey.gold_of(table)
+    counts = gold_counts(gold.labels, gold.assessment)
+    proportions = from_whole(done.totals.class_total) + 1.0
+    given = None if choice.candidate.class_prior is None else np.asarray(fit.class_prior)
+    told = gtx_bayes.notes(
+        choice,
+        found,
+        num_gold=table.num_gold,
+        num_classes=table.num_classes,
+        converged=done.converged,
+    )
+    return _outcome(
+        table,
+        numbered,
+        gtx_bayes.posterior_accuracy(found, counts, table.num_classes),
+        sums,
+        model=choice.candidate.model,
+        class_prior=proportions / proportions.sum() if given is None else given,
+        dependence=choice.dependence,
+        num_passes=done.number,
+        notes=(*notes, *told),
+        seconds=clock.seconds,
+    )
+
+
+def _finish_by_rule(
+    request: Request,
+    table: PartedTable,
+    numbered: _Numbered,
+    prior: ClassPrior | None,
+    notes: list[str],
+    crew: Crew,
+    examples: Path,
+    clock: _Clock,
+) -> Outcome:
+    gold = survey.gold_of(table)
+    fit = METHODS[request.method](gold.labels, gold.assessment, prior, **request.options)
+    spare = table.room_for_labelers - table.num_labelers
+    padded = jax.tree.map(
+        lambda values: (
+            jnp.pad(values, (0, spare), mode="edge")
+            if values.shape == (table.num_labelers,)
+            else values
+        ),
+        fit.aggregator,
+    )
+    key = jax.random.key(request.seed)
+    class_names = as_names(numbered.class_names)
+    sums = write_examples(key, table, class_names, RuleScorer(padded), crew, examples)
+    clock.lap("write")
+    return _outcome(
+        table,
+        numbered,
+        fit.labeler_accuracy,
+        sums,
+        model=fit.model,
+        class_prior=None if prior is None else np.asarray(prior),
+        dependence=None,
+        num_passes=0,
+        notes=(*notes, *fit.notes),
+        seconds=clock.seconds,
+    )
+
+
+def _outcome(
+    table: PartedTable,
+    numbered: _Numbered,
+    accuracy: LabelerAccuracy,
+    sums: Sums,
+    **rest: Any,
+) -> Outcome:
+    num_open = table.num_examples - table.num_gold
+    confidence = float(from_whole(sums.confidence))
+    num_labels = from_whole(sums.answers)[: table.num_labelers].astype(np.int64)
+    return Outcome(
+        table=table,
+        class_names=as_names(numbered.class_names),
+        labelers=labeler_table(as_names(numbered.labelers), accuracy, num_labels),
+        interval=accuracy.interval,
+        mean_confidence=confidence / num_open if num_open else None,
+        **rest,
+    )
+
+
+def _choose(request: Request, table: PartedTable, prior: ClassPrior | None, crew: Crew) -> Choice:
+    """The model, chosen once for all processes."""
+    work, rank = table.work, crew.team.rank
+    if not work.has(_CHOICE):
+        crew.tell("Choosing a model", 0, 0)
+        record = None
+        if rank == 0:
+            model = request.options.get("model", gtx_bayes.AUTO)
+            some = survey.some_of(table)
+            labels, assessment, prior = joint.in_standard_size(*some, prior)
+            found = joint.choose(
+                labels,
+                assessment,
+                prior,
+                models=AUTO_MODELS if model == gtx_bayes.AUTO else (model,),
+                dependence=request.options.get("dependence"),
+            )
+            record = {
+                "model": found.candidate.model,
+                "learns": found.candidate.class_prior is None,
+                "rho": list(map(float, found.dependence[0])),
+                "probs": list(map(float, found.dependence[1])),
+                "why": found.why,
+            }
+        _once(work, _CHOICE, record, crew)
+    kept = work.read(_CHOICE)
+    uniform = jnp.full(table.num_classes, 1.0 / table.num_classes)
+    given = uniform if prior is None else prior
+    candidate = Candidate(
+        kept["model"],
+        PRIORS[kept["model"]](table.num_classes),
+        None if kept["learns"] else given,
+    )
+    dependence = Dependence(np.array(kept["rho"]), np.array(kept["probs"]))
+    return Choice(candidate, dependence, kept["why"])
+
+
+def _once(work: WorkDirectory, name: str, record: object, crew: Crew) -> None:
+    """Let one process keep a record, and the others wait for it."""
+    if crew.team.rank == 0:
+        work.write(name, record)
+    crew.team.meet()
+
+
+def _fingerprint(path: Path | None) -> list[list[Any]]:
+    """Names, sizes and times of the files of a table."""
+    if path is None:
+        return []
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [
+        [str(file.relative_to(path.parent)), status.st_size, status.st_mtime_ns]
+        for file in files
+        if file.is_file() and (status := file.stat())
+    ]

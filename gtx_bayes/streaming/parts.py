@@ -1,0 +1,340 @@
+"""Second pass: a part of the table as arrays of numbers, sorted by example."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gtx_bayes.columns import Names
+from gtx_bayes.crowd import Duplicates, find_repeats
+from gtx_bayes.errors import InputError
+from gtx_bayes.io.writers import whole_file
+from gtx_bayes.labels import MISSING, Assessment, Labels, label_dtype
+from gtx_bayes.streaming.hashing import hash_names, part_of
+from gtx_bayes.streaming.scatter import scattered
+from gtx_bayes.streaming.table import ParquetTable
+from gtx_bayes.streaming.work import WorkDirectory
+
+_LEAST_LABELS, _LEAST_EXAMPLES, _LEAST_LABELERS = 256, 64, 16
+_STEPS_PER_OCTAVE = 8  # of the sizes that parts are padded to: an eighth is lost at most
+_SHOWN = 3  # names in a message
+_FOLDER = "parts"
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbering:
+    """What the numbers of labelers and classes mean, once the whole table was read.
+
+    Attributes:
+        labeler_codes: for every piece, the number of each of its labelers.
+        class_codes: the same of classes.
+        labeler_names: name of every labeler.
+        class_names: name of every class.
+        chunks: number of chunks of every piece.
+    """
+
+    labeler_codes: Sequence[npt.NDArray[np.int32]]
+    class_codes: Sequence[npt.NDArray[np.int32]]
+    labeler_names: npt.NDArray[Any]
+    class_names: npt.NDArray[Any]
+    chunks: Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Gold:
+    """Known labels by name.
+
+    Attributes:
+        example: names of the examples, of the type that the table has.
+        true_label: class of each.
+        part: the part of the table that each belongs to.
+    """
+
+    example: pa.Array
+    true_label: npt.NDArray[np.intp]
+    part: npt.NDArray[np.uint16]
+
+    @classmethod
+    def of_names(
+        cls,
+        example: Names,
+        true_label: npt.NDArray[np.intp],
+        example_type: pa.DataType,
+        num_parts: int,
+    ) -> "Gold":
+        """Gold as read from a table; names that cannot be the table's are left out."""
+        is_possible = np.ones(len(true_label), bool)
+        names: list[Any] = list(example)
+        if pa.types.is_integer(example_type):
+            numbers = [_as_integer(key) for key in names]
+            is_possible = np.array([number is not None for number in numbers], bool)
+            names = [number for number in numbers if number is not None]
+        found = pa.array(names, example_type)
+        part = part_of(hash_names(found), num_parts)
+        return cls(found, true_label[is_possible], part)
+
+    def of_part(self, part: int) -> tuple[pa.Array, npt.NDArray[np.intp]]:
+        """Names and classes of the gold that belongs to a part."""
+        mine = np.flatnonzero(self.part == part)
+        return self.example.take(pa.array(mine)), self.true_label[mine]
+
+
+class Sizes(NamedTuple):
+    """What a part holds, and what was mended in it.
+
+    Attributes:
+        num_labels: answers.
+        num_examples: examples.
+        num_gold: gold examples.
+        num_repeats: answers of a labeler to an example beyond the first.
+        num_dropped: how many of those were left out.
+        num_pairs: pairs of labeler and example that contradict themselves.
+        unlabelled: names of the first gold examples that nobody labelled.
+    """
+
+    num_labels: int
+    num_examples: int
+    num_gold: int
+    num_repeats: int
+    num_dropped: int
+    num_pairs: int
+    unlabelled: list[str]
+
+
+class Part(NamedTuple):
+    """All answers to some examples.
+
+    Attributes:
+        labels: the answers, with room to spare: see `standard_size`.
+        assessment: the gold.
+        num_examples: how many examples there are without the room.
+        num_labels: how many answers.
+    """
+
+    labels: Labels
+    assessment: Assessment
+    num_examples: int
+    num_labels: int
+
+
+def sort_part(
+    part: int,
+    table: ParquetTable,
+    numbering: Numbering,
+    gold: Gold | None,
+    duplicates: Duplicates,
+    work: WorkDirectory,
+) -> None:
+    """Bring a part's answers together from all pieces, number its examples, and keep it.
+
+    Raises:
+        InputError: if a labeler contradicts itself, and nothing was said of what counts then.
+    """
+    found = [
+        (piece, rows)
+        for piece, chunks in enumerate(numbering.chunks)
+        for rows in scattered(piece, chunks, part, work)
+    ]
+    names = pa.chunked_array([rows.example for _, rows in found], table.example_type)
+    encoded = names.dictionary_encode().combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], encoded.type)
+    example = encoded.indices.to_numpy().astype(np.int32)
+    num_classes = numbering.class_names.size
+    labeler = _renumbered([(numbering.labeler_codes[p], rows.labeler) for p, rows in found])
+    label = _renumbered([(numbering.class_codes[p], rows.label) for p, rows in found])
+    label = label.astype(label_dtype(num_classes))
+
+    order = stable_order(example)
+    example, labeler, label = example[order], labeler[order], label[order]
+    num_repeats = num_dropped = num_pairs = 0
+    if _has_repeats(example, labeler, numbering.labeler_names.size):
+        repeats = find_repeats(example, labeler, label, duplicates)
+        if duplicates == "error" and repeats.contradicting.size:
+            at = int(repeats.contradicting[0])
+            raise _contradiction(
+                table,
+                str(encoded.dictionary[int(example[at])].as_py()),
+                str(numbering.labeler_names[labeler[at]]),
+            )
+        num_repeats, num_pairs = repeats.num_repeats, repeats.num_pairs
+        num_dropped = example.size - repeats.kept.size
+        example, labeler, label = (column[repeats.kept] for column in (example, labeler, label))
+    truth = np.full(len(encoded.dictionary), MISSING, label.dtype)
+    unlabelled: list[str] = []
+    if gold is not None:
+        gold_names, gold_classes = gold.of_part(part)
+        at = pc.index_in(encoded.dictionary, value_set=gold_names)
+        is_gold = at.is_valid().to_numpy(zero_copy_only=False)
+        truth[is_gold] = gold_classes[at.drop_null().to_numpy()]
+        is_known = pc.is_in(gold_names, value_set=encoded.dictionary)
+        unlabelled = [
+            str(name) for name in gold_names.filter(pc.invert(is_known))[:_SHOWN].to_pylist()
+        ]
+
+    with whole_file(_names(work, part)) as partial:
+        _write_names(encoded.dictionary, partial)
+    work.write_arrays(_arrays(part), example=example, labeler=labeler, label=label, truth=truth)
+    num_gold = int(np.count_nonzero(truth != MISSING))
+    sizes = Sizes(
+        example.size, truth.size, num_gold, num_repeats, num_dropped, num_pairs, unlabelled
+    )
+    work.write(_record(part), sizes._asdict())
+
+
+def is_sorted(part: int, work: WorkDirectory) -> bool:
+    """Whether a part is there."""
+    return work.has(_record(part))
+
+
+def sizes_of(part: int, work: WorkDirectory) -> Sizes:
+    """What a part holds."""
+    return Sizes(**work.read(_record(part)))
+
+
+def names_of(part: int, work: WorkDirectory) -> pa.Array:
+    """Names of a part's examples."""
+    with pa.memory_map(str(_names(work, part))) as source:
+        return pa.ipc.open_file(source).get_batch(0).column(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class PartedTable:
+    """A table in parts.
+
+    Attributes:
+        work: where the parts are kept.
+        sizes: what each of them holds.
+        num_labelers: J.
+        num_classes: K.
+    """
+
+    work: WorkDirectory
+    sizes: tuple[Sizes, ...]
+    num_labelers: int
+    num_classes: int
+
+    @property
+    def num_parts(self) -> int:
+        """How many parts there are."""
+        return len(self.sizes)
+
+    @property
+    def num_labels(self) -> int:
+        """How many answers there are in all."""
+        return sum(size.num_labels for size in self.sizes)
+
+    @property
+    def num_examples(self) -> int:
+        """N."""
+        return sum(size.num_examples for size in self.sizes)
+
+    @property
+    def num_gold(self) -> int:
+        """How many of the examples are gold."""
+        return sum(size.num_gold for size in self.sizes)
+
+    @property
+    def room_for_labelers(self) -> int:
+        """The number of labelers in standard size."""
+        return standard_size(self.num_labelers, _LEAST_LABELERS)
+
+    def read(self, part: int, device: jax.Device) -> Part:
+        """A part on a device, in standard size."""
+        kept = read_rows(part, self.work)
+        num_labels, num_examples = kept["example"].size, kept["truth"].size
+        room = standard_size(num_labels, _LEAST_LABELS) - num_labels
+        spare = standard_size(num_examples, _LEAST_EXAMPLES) - num_examples
+        padded = {
+            "example": np.pad(kept["example"], (0, room)),
+            "labeler": np.pad(kept["labeler"], (0, room)),
+            "label": np.pad(kept["label"], (0, room), constant_values=MISSING),
+            "truth": np.pad(kept["truth"], (0, spare), constant_values=MISSING),
+        }
+        there = jax.device_put(padded, device)
+        labels = Labels(
+            there["example"],
+            there["labeler"],
+            there["label"],
+            num_examples + spare,
+            self.room_for_labelers,
+            self.num_classes,
+        )
+        return Part(labels, Assessment(there["truth"], self.num_classes), num_examples, num_labels)
+
+
+def read_rows(part: int, work: WorkDirectory) -> dict[str, npt.NDArray[Any]]:
+    """A part's answers, sorted by example, and the true label of each example."""
+    return work.read_arrays(_arrays(part))
+
+
+def standard_size(size: int, least: int) -> int:
+    """The next of a few sizes, eight from one power of two to the next."""
+    octave = least
+    while 2 * octave <= size:
+        octave *= 2
+    step = max(octave // _STEPS_PER_OCTAVE, 1)
+    return max(least, -(-size // step) * step)
+
+
+def stable_order(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+    """Like a stable `argsort`, for numbers from 0: half by half, which NumPy sorts by digits."""
+    order = np.argsort((codes & 0xFFFF).astype(np.uint16), kind="stable")
+    if codes.max(initial=0) > 0xFFFF:
+        order = order[np.argsort((codes >> 16).astype(np.uint16)[order], kind="stable")]
+    return order
+
+
+def _renumbered(
+    columns: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]],
+) -> npt.NDArray[np.int32]:
+    return np.concatenate([codes[column] for codes, column in columns])
+
+
+def _has_repeats(
+    example: npt.NDArray[np.int32], labeler: npt.NDArray[np.int32], num_labelers: int
+) -> bool:
+    pair = np.sort(example.astype(np.int64) * num_labelers + labeler)
+    return bool((pair[1:] == pair[:-1]).any())
+
+
+def _contradiction(table: ParquetTable, example: str, labeler: str) -> InputError:
+    rows = table.rows_of(example=example, labeler=labeler)
+    return InputError(
+        f"'{labeler}' answered '{example}' in different ways, also in {'; '.join(rows[:-1][:3])}.",
+        where=rows[-1],
+        mend="Say which count: --duplicates first, last or all.",
+    )
+
+
+def _as_integer(key: str) -> int | None:
+    """The number that this is the usual spelling of."""
+    try:
+        number = int(key)
+    except ValueError:
+        return None
+    return number if str(number) == key and -(2**63) <= number < 2**63 else None
+
+
+def _write_names(names: pa.Array, path: Path) -> None:
+    batch = pa.record_batch([names], names=["example"])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def _record(part: int) -> str:
+    return f"{_FOLDER}/part-{part:05d}.json"
+
+
+def _arrays(part: int) -> str:
+    return f"{_FOLDER}/part-{part:05d}.npz"
+
+
+def _names(work: WorkDirectory, part: int) -> Path:
+    return work.path / _FOLDER / f"part-{part:05d}.arrow"

@@ -1,0 +1,219 @@
+"""First pass: read the table once, number labelers and classes, and scatter answers by example."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from gtx_bayes.columns import Column, Source, as_names
+from gtx_bayes.errors import InputError
+from gtx_bayes.io.writers import whole_file
+from gtx_bayes.streaming.hashing import hash_names, part_of
+from gtx_bayes.streaming.table import Batch, ParquetTable, Piece
+from gtx_bayes.streaming.work import WorkDirectory
+
+MOST_PER_PART = 2**20
+"""About how many answers a part of the table may hold; one example's are never divided."""
+
+_MOST_PARTS = 2**14
+_FOLDER = "scattered"
+
+
+class Vocabulary:
+    """Names of labelers or classes, numbered in the order of their first appearance.
+
+    Attributes:
+        cells: the names as given, text without surrounding blanks.
+        rows: the place where each appeared first.
+    """
+
+    def __init__(self) -> None:
+        self._code_of: dict[str, int] = {}
+        self.cells: list[Any] = []
+        self.rows: list[str] = []
+
+    @property
+    def keys(self) -> list[str]:
+        """The names as text."""
+        return list(self._code_of)
+
+    def add(self, key: str, cell: Any, row: str) -> int:
+        """The number of a name, which may be new."""
+        code = self._code_of.setdefault(key, len(self._code_of))
+        if code == len(self.cells):
+            self.cells.append(cell)
+            self.rows.append(row)
+        return code
+
+    def codes(self, cells: pa.DictionaryArray, name: str, source: Source) -> npt.NDArray[np.int32]:
+        """Numbers of a column's names.
+
+        Raises:
+            InputError: for a name that is empty.
+        """
+        indices = cells.indices.to_numpy().astype(np.int32)
+        used, first = np.unique(indices, return_index=True)
+        column = _as_column(cells.dictionary, name, source)
+        codes = np.full(len(cells.dictionary), -1, np.int32)
+        order = np.argsort(first)
+        for at, row in zip(used[order], first[order], strict=True):
+            key = column.keys[at]
+            if key == "":
+                gaps = int(np.count_nonzero(indices == at))
+                raise InputError(
+                    f"column '{name}' has no value.",
+                    where=source.row(int(row)),
+                    mend=f"Fill it in or delete the row ({gaps} such row(s) among the next "
+                    f"{len(indices)}).",
+                )
+            codes[at] = self.add(key, column.cells[at], source.row(int(row)))
+        return codes[indices]
+
+    def record(self) -> dict[str, list[Any]]:
+        """Everything, as plain texts and numbers."""
+        return {"keys": self.keys, "cells": self.cells, "rows": self.rows}
+
+    def merge(self, record: dict[str, list[Any]]) -> npt.NDArray[np.int32]:
+        """Add another's names, after a `record` of it; the numbers that they have here."""
+        rows = zip(record["keys"], record["cells"], record["rows"], strict=True)
+        return np.array([self.add(*row) for row in rows], np.int32)
+
+
+class Scattered(NamedTuple):
+    """The answers of a piece that belong to one part of the table, in the order of rows.
+
+    Attributes:
+        example: names of the examples.
+        labeler: numbers of the labelers among the piece's own.
+        label: numbers of the classes, likewise.
+    """
+
+    example: pa.Array
+    labeler: npt.NDArray[np.int32]
+    label: npt.NDArray[np.int32]
+
+
+def number_of_parts(num_rows: int, most_per_part: int = MOST_PER_PART) -> int:
+    """How many parts a table is divided into: a power of two."""
+    num_parts = 1
+    while num_rows > num_parts * most_per_part and num_parts < _MOST_PARTS:
+        num_parts *= 2
+    return num_parts
+
+
+def scatter(
+    table: ParquetTable,
+    piece: Piece,
+    number: int,
+    num_parts: int,
+    work: WorkDirectory,
+) -> None:
+    """Read a piece of the table, and keep its answers by part.
+
+    Args:
+        table: the table.
+        piece: the piece.
+        number: its number.
+        num_parts: how many parts there are.
+        work: where to keep them.
+
+    Raises:
+        InputError: for anything wrong with the rows.
+    """
+    vocabularies = {"labeler": Vocabulary(), "label": Vocabulary()}
+    chunks = 0
+    for batch in table.batches(piece):
+        _keep(batch, table, piece, num_parts, vocabularies, _chunk(work, number, chunks))
+        chunks += 1
+    names = {role: vocabulary.record() for role, vocabulary in vocabularies.items()}
+    work.write(_record(number), {"chunks": chunks, **names})
+
+
+def is_scattered(number: int, work: WorkDirectory) -> bool:
+    """Whether a piece has been read."""
+    return work.has(_record(number))
+
+
+def record_of(number: int, work: WorkDirectory) -> dict[str, Any]:
+    """What was found in a piece: its number of chunks, its labelers and its classes."""
+    found: dict[str, Any] = work.read(_record(number))
+    return found
+
+
+def scattered(number: int, chunks: int, part: int, work: WorkDirectory) -> Iterator[Scattered]:
+    """What a piece holds of one part."""
+    for chunk in range(chunks):
+        offsets, batch = _open_chunk(_chunk(work, number, chunk))
+        rows = batch.slice(offsets[part], offsets[part + 1] - offsets[part])
+        example, labeler, label = rows.columns
+        yield Scattered(example, labeler.to_numpy(), label.to_numpy())
+
+
+def remove_scattered(work: WorkDirectory) -> None:
+    """Let go of what the first pass kept."""
+    _open_chunk.cache_clear()
+    work.remove(_FOLDER)
+
+
+def _keep(
+    batch: Batch,
+    table: ParquetTable,
+    piece: Piece,
+    num_parts: int,
+    vocabularies: dict[str, Vocabulary],
+    path: Path,
+) -> None:
+    source = Source(piece.file, batch.first_row)
+    codes = {
+        role: vocabulary.codes(getattr(batch, role), table.columns[role], source)
+        for role, vocabulary in vocabularies.items()
+    }
+    part = part_of(hash_names(batch.example), num_parts)
+    order = np.argsort(part, kind="stable")
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=num_parts))])
+    example = batch.example if num_parts == 1 else batch.example.take(pa.array(order))
+    rows = pa.record_batch(
+        [example, pa.array(codes["labeler"][order]), pa.array(codes["label"][order])],
+        names=["example", "labeler", "label"],
+    )
+    rows = rows.replace_schema_metadata({"offsets": offsets.astype(np.int64).tobytes()})
+    with (
+        whole_file(path) as partial,
+        pa.OSFile(str(partial), "wb") as sink,
+        pa.ipc.new_file(sink, rows.schema) as writer,
+    ):
+        writer.write_batch(rows)
+
+
+@functools.lru_cache(maxsize=512)
+def _open_chunk(path: Path) -> tuple[npt.NDArray[np.int64], pa.RecordBatch]:
+    """A chunk, its columns left on the disk."""
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    offsets = np.frombuffer(reader.schema.metadata[b"offsets"], np.int64)
+    return offsets, reader.get_batch(0)
+
+
+def _as_column(names: pa.Array, name: str, source: Source) -> Column:
+    """Distinct names as texts and as they were given."""
+    try:
+        return Column.of_cells(as_names(names.to_pylist()), name, source)
+    except InputError as error:  # its row counts the distinct names
+        raise InputError(error.what, where=source.name, mend=error.mend) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"column '{name}' holds text that is not UTF-8.",
+            where=source.name,
+            mend="Write the table again as UTF-8.",
+        ) from error
+
+
+def _record(number: int) -> str:
+    return f"{_FOLDER}/piece-{number:06d}.json"
+
+
+def _chunk(work: WorkDirectory, number: int, chunk: int) -> Path:
+    return work.path / _FOLDER / f"piece-{number:06d}-{chunk:04d}.arrow"

@@ -1,0 +1,301 @@
+"""A Parquet table of answers, one file or a folder of them, read piece by piece."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gtx_bayes.columns import (
+    EXAMPLE_COLUMNS,
+    LABEL_COLUMNS,
+    LABELER_COLUMNS,
+    Source,
+    find_columns,
+)
+from gtx_bayes.errors import InputError
+from gtx_bayes.io.readers import is_parquet, unreadable_parquet
+from gtx_bayes.streaming.hashing import text_buffers
+
+MOST_ROWS = 2**20
+"""The most rows that are held at a time while a table is read."""
+
+_ROLES = {"example": EXAMPLE_COLUMNS, "labeler": LABELER_COLUMNS, "label": LABEL_COLUMNS}
+_GAPS = pa.array(["", "nan", "NaN", "<NA>"], pa.large_string())
+_LONGEST_GAP = 4
+
+
+class Piece(NamedTuple):
+    """A few row groups of a file: what is read, or read again, at a time.
+
+    Attributes:
+        file: path of the file.
+        row_groups: which of its row groups.
+        first_row: number of the first of its rows, counted from 1.
+        num_rows: how many there are.
+    """
+
+    file: str
+    row_groups: tuple[int, ...]
+    first_row: int
+    num_rows: int
+
+
+class Batch(NamedTuple):
+    """Some rows of a piece.
+
+    Attributes:
+        example: names of the examples, `large_string` without surrounding blanks or `int64`.
+        labeler: names of the labelers, encoded by a dictionary.
+        label: names of the classes answered, likewise.
+        first_row: number of the first row in its file, counted from 1.
+    """
+
+    example: pa.Array
+    labeler: pa.DictionaryArray
+    label: pa.DictionaryArray
+    first_row: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ParquetTable:
+    """Where the answers are, and how they are read.
+
+    Attributes:
+        path: the file or the folder.
+        pieces: what there is to read, in the order of the files' names.
+        columns: name of the column of each role.
+        example_type: type of the examples' names, `large_string` or `int64`.
+    """
+
+    path: Path
+    pieces: tuple[Piece, ...]
+    columns: dict[str, str]
+    example_type: pa.DataType
+
+    @classmethod
+    def open(cls, path: Path, columns: Mapping[str, str]) -> "ParquetTable":
+        """Look at what the files say of themselves.
+
+        Args:
+            path: a file, or a folder whose Parquet files hold one table.
+            columns: name of the column of a role, where no alias fits.
+
+        Raises:
+            InputError: if there is no file, one cannot be read, or they differ in their columns.
+        """
+        files = _files(path)
+        first: dict[str, pa.DataType] = {}
+        found: dict[str, str] = {}
+        pieces: list[Piece] = []
+        for file in files:
+            try:
+                parquet = pq.ParquetFile(file)
+                schema, metadata = parquet.schema_arrow, parquet.metadata
+            except (pa.ArrowException, OSError) as error:
+                raise unreadable_parquet(file, error) from error
+            names = find_columns(schema.names, _ROLES, columns, Source(str(file), 1))
+            types = {role: _plain_type(schema.field(name).type) for role, name in names.items()}
+            _check_types(types, names, file)
+            if not first:
+                first, found = types, names
+            for role, name in found.items():
+                if names != found or types[role] != first[role]:
+                    raise InputError(
+                        f"column '{name}' of {files[0].name} holds {first[role]}, column "
+                        f"'{names[role]}' here {types[role]}.",
+                        where=str(file),
+                        mend="Give all files of a table the same columns, of the same types.",
+                    )
+            pieces.extend(_pieces(file, metadata))
+        if not pieces:
+            raise InputError(
+                "the table has no rows.", where=str(path), mend="Give at least one row of data."
+            )
+        is_text = first["example"] == pa.large_string()
+        return cls(path, tuple(pieces), found, pa.large_string() if is_text else pa.int64())
+
+    @property
+    def num_rows(self) -> int:
+        """How many answers there are."""
+        return sum(piece.num_rows for piece in self.pieces)
+
+    def batches(self, piece: Piece) -> Iterator[Batch]:
+        """The rows of a piece, at most `MOST_ROWS` at a time.
+
+        Raises:
+            InputError: if the file is damaged, or a cell is empty or no name.
+        """
+        at = {role: self.columns[role] for role in ("labeler", "label")}
+        row = piece.first_row
+        try:
+            # Names of few labelers and classes come as a dictionary: half the time.
+            parquet = pq.ParquetFile(piece.file, read_dictionary=list(at.values()))
+            batches = parquet.iter_batches(
+                MOST_ROWS, list(piece.row_groups), list(self.columns.values())
+            )
+            for batch in batches:
+                cells = {role: batch.column(name) for role, name in self.columns.items()}
+                places = {role: Source(piece.file, row) for role in cells}
+                yield Batch(
+                    _example_names(cells["example"], self.columns["example"], places["example"]),
+                    _encoded(cells["labeler"], at["labeler"], places["labeler"]),
+                    _encoded(cells["label"], at["label"], places["label"]),
+                    row,
+                )
+                row += len(batch)
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable_parquet(Path(piece.file), error) from error
+
+    def rows_of(self, **wanted: str) -> list[str]:
+        """The places of the rows with these names, by role: a search, for messages."""
+        return [
+            f"{piece.file}, row {batch.first_row + int(at)}"
+            for piece in self.pieces
+            for batch in self.batches(piece)
+            for at in np.flatnonzero(_matches(batch, wanted))
+        ]
+
+
+def _matches(batch: Batch, wanted: Mapping[str, str]) -> np.ndarray:
+    is_match = np.ones(len(batch.example), bool)
+    for role, name in wanted.items():
+        cells = getattr(batch, role)
+        if isinstance(cells, pa.DictionaryArray):
+            cells = cells.dictionary_decode()
+        text = pc.utf8_trim_whitespace(cells.cast(pa.large_string()))
+        is_match &= pc.equal(text, name).to_numpy(zero_copy_only=False)
+    return is_match
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        if not path.is_dir():
+            return [path]
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if is_parquet(file)
+            and file.is_file()
+            and not any(part[0] in "._" for part in file.relative_to(path).parts)
+        )
+    except OSError as error:
+        raise InputError(
+            f"the folder cannot be read: {error.strerror}.",
+            where=str(path),
+            mend="Give a folder you may read.",
+        ) from error
+    if not files:
+        raise InputError(
+            "the folder holds no Parquet file.",
+            where=str(path),
+            mend="Give a folder of files called *.parquet.",
+        )
+    return files
+
+
+def _pieces(file: Path, metadata: pq.FileMetaData) -> Iterator[Piece]:
+    """Row groups, small ones together."""
+    groups: list[int] = []
+    row, num_rows = 1, 0
+    for group in range(metadata.num_row_groups):
+        more = metadata.row_group(group).num_rows
+        if groups and num_rows + more > MOST_ROWS:
+            yield Piece(str(file), tuple(groups), row, num_rows)
+            row, num_rows, groups = row + num_rows, 0, []
+        groups.append(group)
+        num_rows += more
+    if num_rows:
+        yield Piece(str(file), tuple(groups), row, num_rows)
+
+
+def _plain_type(given: pa.DataType) -> pa.DataType:
+    """The type of the values, however they are encoded."""
+    if pa.types.is_dictionary(given):
+        given = given.value_type
+    is_text = pa.types.is_string(given) or pa.types.is_large_string(given)
+    is_text = is_text or pa.types.is_string_view(given)
+    return pa.large_string() if is_text else given
+
+
+def _check_types(types: Mapping[str, pa.DataType], names: Mapping[str, str], file: Path) -> None:
+    for role, given in types.items():
+        is_number = pa.types.is_integer(given) or pa.types.is_floating(given)
+        is_number = is_number or (pa.types.is_boolean(given) and role != "example")
+        if not is_number and given != pa.large_string():
+            raise InputError(
+                f"column '{names[role]}' holds {given}, neither text nor numbers.",
+                where=str(file),
+                mend="Write names as text or numbers.",
+            )
+
+
+def _example_names(cells: pa.Array, name: str, place: Source) -> pa.Array:
+    """Names of examples as text or whole numbers."""
+    if isinstance(cells, pa.DictionaryArray):
+        cells = cells.dictionary_decode()
+    _refuse_gaps(cells.is_null().to_numpy(zero_copy_only=False), name, place)
+    if _plain_type(cells.type) == pa.large_string():
+        return _trimmed(cells.cast(pa.large_string()), name, place)
+    if pa.types.is_floating(cells.type):
+        _refuse_gaps(np.isnan(cells.to_numpy()), name, place)
+    try:
+        return cells.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"column '{name}' holds a number that is no whole one of 64 bits: {error}.",
+            where=place.name,
+            mend="Name the examples by text or by whole numbers.",
+        ) from error
+
+
+def _encoded(cells: pa.Array, name: str, place: Source) -> pa.DictionaryArray:
+    """Names of labelers or classes, encoded by a dictionary."""
+    if not isinstance(cells, pa.DictionaryArray):
+        cells = cells.dictionary_encode()
+    _refuse_gaps(cells.is_null().to_numpy(zero_copy_only=False), name, place)
+    return cells
+
+
+def _trimmed(names: pa.Array, name: str, place: Source) -> pa.Array:
+    """Texts without surrounding blanks; none of them empty."""
+    try:
+        names.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"column '{name}' holds text that is not UTF-8.",
+            where=place.name,
+            mend="Write the table again as UTF-8.",
+        ) from error
+    offsets, text = text_buffers(names)
+    length = np.diff(offsets)
+    if text.size and (text == 0).any():
+        at = int(np.searchsorted(offsets, np.flatnonzero(text == 0)[0], side="right")) - 1
+        raise InputError(
+            f"column '{name}' holds a NUL character.",
+            where=place.row(at),
+            mend="Remove it; the file may be damaged.",
+        )
+    _refuse_gaps(length == 0, name, place)
+    ends = np.concatenate([text[offsets[:-1]], text[offsets[1:] - 1]])
+    if ((ends <= ord(" ")) | (ends >= 0x80)).any():  # blanks beyond ASCII have high bytes
+        names = pc.utf8_trim_whitespace(names)
+        length = np.diff(text_buffers(names)[0])
+    if length.min(initial=_LONGEST_GAP + 1) <= _LONGEST_GAP:
+        _refuse_gaps(pc.is_in(names, _GAPS).to_numpy(zero_copy_only=False), name, place)
+    return names
+
+
+def _refuse_gaps(is_gap: np.ndarray, name: str, place: Source) -> None:
+    gaps = np.flatnonzero(is_gap)
+    if gaps.size:
+        raise InputError(
+            f"column '{name}' has no value.",
+            where=place.row(int(gaps[0])),
+            mend=f"Fill it in or delete the row ({gaps.size} such row(s) among the next "
+            f"{len(is_gap)}).",
+        )
