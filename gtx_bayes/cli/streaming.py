@@ -201,9 +201,9 @@ def _stream(
             seconds = time.perf_counter() - start
             summary = _summary(request, found, COMMAND, team.size, seconds)
             write_summary(summary, path)
+    team.meet()  # somebody may still be reading
     if is_first:
         shutil.rmtree(place)
-    team.meet()
     return summary
 
 

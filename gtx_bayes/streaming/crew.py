@@ -74,7 +74,9 @@ class Crew(NamedTuple):
         shapes = self.team.gather([list(values.shape) for values in found[0]] if found else None)
         shape_of = next(shape for shape in shapes if shape is not None)
         return tuple(
-            self.team.total(sum((each[at] for each in found), np.zeros(shape, np.int64)))
+            self.team.total(
+                np.asarray(sum((each[at] for each in found), np.zeros(shape, np.int64)))
+            )
             for at, shape in enumerate(shape_of)
         )
 

@@ -23,6 +23,7 @@ from gtx_bayes.streaming.work import WorkDirectory
 
 _LEAST_LABELS, _LEAST_EXAMPLES, _LEAST_LABELERS = 256, 64, 16
 _STEPS_PER_OCTAVE = 8  # of the sizes that parts are padded to: an eighth is lost at most
+_OUTSIZED = 1.5  # times the mean size: padding all parts to the largest would cost too much
 _SHOWN = 3  # names in a message
 _FOLDER = "parts"
 
@@ -249,8 +250,8 @@ class PartedTable:
         """A part on a device, in standard size."""
         kept = read_rows(part, self.work)
         num_labels, num_examples = kept["example"].size, kept["truth"].size
-        room = standard_size(num_labels, _LEAST_LABELS) - num_labels
-        spare = standard_size(num_examples, _LEAST_EXAMPLES) - num_examples
+        room = self._room([size.num_labels for size in self.sizes], part, _LEAST_LABELS)
+        spare = self._room([size.num_examples for size in self.sizes], part, _LEAST_EXAMPLES)
         padded = {
             "example": np.pad(kept["example"], (0, room)),
             "labeler": np.pad(kept["labeler"], (0, room)),
@@ -267,6 +268,16 @@ class PartedTable:
             self.num_classes,
         )
         return Part(labels, Assessment(there["truth"], self.num_classes), num_examples, num_labels)
+
+    def _room(self, sizes: Sequence[int], part: int, least: int) -> int:
+        """What to add to a part's size, so that all but outsized parts are of one size.
+
+        Each size is a program to compile.
+        """
+        usual = _OUTSIZED * sum(sizes) / len(sizes)
+        common = standard_size(max((size for size in sizes if size <= usual), default=0), least)
+        own = sizes[part]
+        return (common if own <= common else standard_size(own, least)) - own
 
 
 def read_rows(part: int, work: WorkDirectory) -> dict[str, npt.NDArray[Any]]:

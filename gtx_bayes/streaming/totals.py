@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import ArrayLike, Float
 
 from gtx_bayes.inference.variational import Totals
 
@@ -15,14 +14,14 @@ _SCALE = 2.0**20
 Whole = npt.NDArray[np.int64]
 
 
-def as_whole(values: Float[ArrayLike, "*shape"]) -> Whole:
+def as_whole(values: npt.ArrayLike) -> Whole:
     """The nearest multiples of a millionth, as whole numbers of these."""
-    return np.rint(np.asarray(values, np.float64) * _SCALE).astype(np.int64)
+    return np.asarray(np.rint(np.asarray(values, np.float64) * _SCALE), np.int64)
 
 
 def from_whole(values: Whole) -> npt.NDArray[np.float64]:
     """The numbers that whole numbers stand for."""
-    return values / _SCALE
+    return np.asarray(values / _SCALE)
 
 
 class WholeTotals(NamedTuple):

@@ -1,0 +1,625 @@
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import hypothesis
+import jax
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import strategies as st
+
+from gtx_bayes.aggregation.aggregate import METHODS, aggregate
+from gtx_bayes.cli.streaming import Processes, stream
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.decisions import num_tied
+from gtx_bayes.errors import InputError
+from gtx_bayes.streaming.aggregate import Request
+from gtx_bayes.streaming.crew import Crew
+from gtx_bayes.streaming.hashing import hash_names, part_of
+from gtx_bayes.streaming.parts import stable_order, standard_size
+from gtx_bayes.streaming.scatter import number_of_parts
+from gtx_bayes.streaming.table import ParquetTable
+from gtx_bayes.streaming.totals import as_whole, from_whole
+
+ALONE = Processes(None, None, None)
+NUM_EXAMPLES, NUM_LABELERS, CLASSES = 600, 40, ["cat", "dog", "fox"]
+
+
+def crowd_tables(seed=0):
+    """Answers of 40 labelers to 600 examples, seven each, in scattered order; and gold."""
+    rng = np.random.default_rng(seed)
+    accuracy = rng.beta(8, 3, NUM_LABELERS)
+    truth = rng.integers(0, 3, NUM_EXAMPLES)
+    example = np.repeat(np.arange(NUM_EXAMPLES), 7)
+    labeler = np.concatenate(
+        [rng.choice(NUM_LABELERS, 7, replace=False) for _ in range(NUM_EXAMPLES)]
+    )
+    is_right = rng.random(example.size) < accuracy[labeler]
+    label = np.where(
+        is_right, truth[example], (truth[example] + rng.integers(1, 3, example.size)) % 3
+    )
+    rows = rng.permutation(example.size)
+    answers = pd.DataFrame(
+        {
+            "task": [f"image {i}" for i in example[rows]],
+            "worker": [f"w{j}" for j in labeler[rows]],
+            "label": [CLASSES[k] for k in label[rows]],
+        }
+    )
+    gold = pd.DataFrame(
+        {"task": [f"image {i}" for i in range(30)], "label": [CLASSES[k] for k in truth[:30]]}
+    )
+    return answers, gold
+
+
+def write_folder(folder, answers, *, num_files=3, rows_per_group=400):
+    """The answers as a folder of Parquet files with several row groups each."""
+    folder.mkdir()
+    for number, rows in enumerate(np.array_split(np.arange(len(answers)), num_files)):
+        table = pa.Table.from_pandas(answers.iloc[rows], preserve_index=False)
+        pq.write_table(table, folder / f"{number}.parquet", row_group_size=rows_per_group)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """The answers and the gold, as frames and as files."""
+    place = tmp_path_factory.mktemp("tables")
+    answers, gold = crowd_tables()
+    write_folder(place / "answers", answers)
+    gold.to_csv(place / "gold.csv", index=False)
+    return answers, gold, place
+
+
+def request(place, **options):
+    """A request for the tables, four parts."""
+    given = {
+        "labels": place / "answers",
+        "gold": place / "gold.csv",
+        "options": {"model": "one-coin", "dependence": 0.1},
+        "class_prior": [1 / 3] * 3,
+        "most_per_part": 1_100,
+    }
+    return Request(**(given | options))
+
+
+def run(wanted, output, *, resume=False):
+    """The result of a streamed run: examples by name, labelers, summary."""
+    summary = stream(wanted, output, None, ALONE, resume=resume)
+    assert summary is not None
+    return read_result(output), summary
+
+
+def read_result(output):
+    examples = pd.read_parquet(output / "examples.parquet")
+    return examples, pd.read_csv(output / "labelers.csv")
+
+
+def in_memory(answers, gold, method, duplicates="error", **options):
+    """The same tables; without the intervals of confidences, which take long to compile."""
+    crowd = Crowd.from_frames(answers, gold, duplicates=duplicates)
+    result = aggregate(crowd, method, **options)
+    probs = np.asarray(result.class_probs)
+    examples = {
+        "task": crowd.example_names,
+        "label": crowd.class_names[probs.argmax(axis=1)],
+        "confidence": probs.max(axis=1),
+        "num_labels": np.asarray(crowd.labels.labels_per_example()),
+        "num_tied": np.asarray(num_tied(result.class_probs)),
+        "is_gold": np.asarray(crowd.assessment.is_gold),
+        **{f"prob_{name}": probs[:, k] for k, name in enumerate(crowd.class_names)},
+    }
+    return pd.DataFrame(examples), result.labelers()
+
+
+def assert_same(found, expected, *, atol=2e-5):
+    """The same labels, counts, probabilities and labelers, whatever the order of examples."""
+    examples, labelers = found
+    wanted, wanted_labelers = expected
+    assert len(examples) == len(wanted)
+    both = wanted.merge(examples, on="task", suffixes=("", "_found"), validate="1:1")
+    assert len(both) == len(wanted)
+    settled = both[both["num_tied"] == 1]
+    assert (settled["label"] == settled["label_found"]).all()
+    for name in ("num_labels", "num_tied", "is_gold"):
+        assert (both[name] == both[f"{name}_found"]).all()
+    for name in [name for name in wanted if name.startswith("prob_")] + ["confidence"]:
+        np.testing.assert_allclose(both[f"{name}_found"], both[name], atol=atol)
+    assert list(labelers["worker"]) == list(wanted_labelers["worker"])
+    for name in wanted_labelers.columns[1:]:
+        np.testing.assert_allclose(labelers[name], wanted_labelers[name], atol=atol)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_streams_to_what_it_says_in_memory(tables, tmp_path, method):
+    answers, gold, place = tables
+    is_joint = method == "gtx-bayes"
+    options = {"model": "one-coin", "dependence": 0.1} if is_joint else {}
+    prior = [1 / 3] * 3 if is_joint else None
+    found, summary = run(
+        request(place, method=method, options=options, class_prior=prior), tmp_path / "out"
+    )
+    expected = in_memory(answers, gold, method, class_prior=prior, **options)
+    assert_same(found, expected)
+    assert summary["num_labels"] == len(answers)
+    assert summary["num_parts"] == 4
+    assert not (tmp_path / "out.work").exists()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "confusion",
+        pytest.param("class-conditional", marks=pytest.mark.slow),
+        pytest.param("difficulty", marks=pytest.mark.slow),
+    ],
+)
+def test_every_model_streams_to_what_it_says_in_memory(tables, tmp_path, model):
+    answers, gold, place = tables
+    options = {"model": model, "dependence": 0.0}
+    found, _ = run(request(place, options=options), tmp_path / "out")
+    expected = in_memory(answers, gold, "gtx-bayes", class_prior=[1 / 3] * 3, **options)
+    assert_same(found, expected, atol=2e-4)
+
+
+def test_learnt_proportions_dependence_and_model(tables, tmp_path):
+    """What is chosen by hidden labels: close, since other labels are hidden."""
+    answers, gold, place = tables
+    found, summary = run(request(place, options={}, class_prior=None), tmp_path / "out")
+    expected = aggregate(Crowd.from_frames(answers, gold))
+    assert summary["model"] == expected.fit.model
+    low, high = (summary["dependence"][end] for end in ("ci_low", "ci_high"))
+    assert low <= expected.fit.joint.dependence.mean <= high
+    best = np.asarray(expected.class_probs).argmax(axis=1)
+    wanted = pd.Series(expected.crowd.class_names[best], expected.crowd.example_names)
+    assert (found[0].set_index("task")["label"].reindex(wanted.index) == wanted).mean() > 0.99
+
+
+@pytest.mark.parametrize("form", ["int64", "dictionary", "large_string", "float64", "blanks"])
+def test_names_of_any_kind(tables, tmp_path, form):
+    answers, gold, _ = tables
+    numbers = answers["task"].str.removeprefix("image ").astype(int)
+    gold = gold.assign(task=gold["task"].str.removeprefix("image "))
+    column = {
+        "int64": pa.array(numbers, pa.int64()),
+        "float64": pa.array(numbers.astype(float)),
+        "dictionary": pa.array(numbers.astype(str)).dictionary_encode(),
+        "large_string": pa.array(numbers.astype(str), pa.large_string()),
+        "blanks": pa.array([f" {number} " for number in numbers]),
+    }[form]
+    table = pa.table({"item": column, "rater": answers["worker"], "rating": answers["label"]})
+    pq.write_table(table, tmp_path / "answers.parquet")
+    gold.to_csv(tmp_path / "gold.csv", index=False)
+    wanted = request(tmp_path, labels=tmp_path / "answers.parquet", method="gtx", options={})
+    examples, _ = run(wanted, tmp_path / "out")[0]
+    plain = answers.assign(task=numbers.astype(str))
+    expected, _ = in_memory(plain, gold, "gtx", class_prior=[1 / 3] * 3)
+    both = expected.merge(examples.assign(task=examples["task"].astype(str)), on="task")
+    assert len(both) == NUM_EXAMPLES
+    np.testing.assert_allclose(both["prob_cat_x"], both["prob_cat_y"], atol=2e-5)
+    assert examples["task"].dtype == (np.int64 if form in ("int64", "float64") else "str")
+
+
+@pytest.mark.parametrize("duplicates", ["first", "last", "all"])
+def test_repeated_answers(tables, tmp_path, duplicates):
+    answers, gold, place = tables
+    again = answers.iloc[:50].copy()
+    again.loc[again.index[:20], "label"] = "fox"
+    longer = pd.concat([answers, again], ignore_index=True)
+    write_folder(tmp_path / "answers", longer)
+    wanted = request(
+        place, labels=tmp_path / "answers", method="soft-vote", options={}, class_prior=None
+    )
+    with pytest.raises(InputError, match=r"answered '.*' in different ways.*--duplicates"):
+        run(wanted, tmp_path / "out")
+    wanted = dataclasses.replace(wanted, duplicates=duplicates)
+    found, summary = run(wanted, tmp_path / "out")
+    assert_same(found, in_memory(longer, gold, "soft-vote", duplicates))
+    crowd = Crowd.from_frames(longer, gold, duplicates=duplicates)
+    assert next(note for note in crowd.notes if "repeated" in note) in summary["warnings"]
+
+
+class Stopped(BaseException):
+    """Stands for whatever ends a process."""
+
+
+def stop_at(monkeypatch, moment):
+    """Let a run end when it tells its progress for that many times; moments that were told."""
+    told = []
+
+    def tell(stage, done, total):
+        told.append((stage, done, total))
+        if len(told) - 1 == moment:
+            raise Stopped
+
+    real = Crew.__new__
+
+    def crew(cls, team, devices, _):
+        return real(cls, team, devices, tell)
+
+    monkeypatch.setattr(Crew, "__new__", crew)
+    return told
+
+
+def test_a_run_stopped_anywhere_resumes_to_the_last_digit(tables, tmp_path, monkeypatch):
+    _, _, place = tables
+    wanted = request(place)
+    whole, _ = run(wanted, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        told = stop_at(patch, None)
+        run(wanted, tmp_path / "told")
+    moments = len(told)
+    assert moments > 40
+    for moment in range(0, moments, 4):
+        output = tmp_path / f"out{moment}"
+        with monkeypatch.context() as patch:
+            stop_at(patch, moment)
+            with pytest.raises(Stopped):
+                run(wanted, output)
+        assert not output.exists()
+        resumed, _ = run(wanted, output, resume=True)
+        for one, other in zip(resumed, whole, strict=True):
+            pd.testing.assert_frame_equal(one, other, check_exact=True)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_is_done_is_not_done_again(tables, tmp_path, monkeypatch):
+    _, _, place = tables
+    wanted = request(place)
+    with monkeypatch.context() as patch:
+        told = stop_at(patch, None)
+        run(wanted, tmp_path / "told")
+    third_pass = next(at for at, (stage, *_) in enumerate(told) if stage.startswith("Pass 3"))
+    with monkeypatch.context() as patch:
+        stop_at(patch, third_pass)
+        with pytest.raises(Stopped):
+            run(wanted, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        again = stop_at(patch, None)
+        run(wanted, tmp_path / "out", resume=True)
+    assert again[0][0].startswith("Pass 3")
+
+
+def test_progress_is_true(tables, tmp_path, monkeypatch):
+    """Every stage ends at its total, which is all rows, and never goes back."""
+    answers, _, place = tables
+    told = stop_at(monkeypatch, None)
+    run(request(place), tmp_path / "out")
+    stages = dict.fromkeys(stage for stage, *_ in told)
+    for stage in stages:
+        mine = [(done, total) for name, done, total in told if name == stage]
+        assert [done for done, _ in mine] == sorted(done for done, _ in mine)
+        assert mine[-1][0] == mine[-1][1]
+        if stage not in ("Choosing a model", "Sorting"):
+            assert mine[-1][1] == len(answers)
+
+
+def test_resuming_something_else_is_refused(tables, tmp_path, monkeypatch):
+    _, _, place = tables
+    with monkeypatch.context() as patch:
+        stop_at(patch, 20)
+        with pytest.raises(Stopped):
+            run(request(place), tmp_path / "out")
+    with pytest.raises(InputError, match="another seed"):
+        run(request(place, seed=1), tmp_path / "out", resume=True)
+    run(request(place, seed=1), tmp_path / "out")  # without --resume it begins anew
+
+
+def test_foreign_directories_are_left_alone(tables, tmp_path):
+    _, _, place = tables
+    foreign = tmp_path / "out.work"
+    foreign.mkdir()
+    (foreign / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="no work of gtx-bayes"):
+        run(request(place), tmp_path / "out")
+    assert (foreign / "thesis.tex").read_text() == "precious"
+    with pytest.raises(InputError, match="in each other"):
+        stream(request(place), tmp_path / "out", tmp_path / "out" / "work", ALONE, resume=False)
+
+
+def broken(kind, folder, answers):
+    """A folder with one thing wrong in its second file; what the message must name."""
+    write_folder(folder, answers)
+    second = folder / "1.parquet"
+    table = pq.read_table(second)
+    if kind == "cut short":
+        second.write_bytes(second.read_bytes()[:-500])
+        return "no readable Parquet"
+    if kind == "damaged":
+        raw = bytearray(second.read_bytes())
+        raw[200:2000] = os.urandom(1800)
+        second.write_bytes(raw)
+        return "1.parquet"
+    if kind == "not Parquet":
+        second.write_text("task,worker,label\n")
+        return "no readable Parquet"
+    if kind == "numbers turn to text":
+        first = answers.assign(label=1)
+        pq.write_table(pa.Table.from_pandas(first, preserve_index=False), folder / "0.parquet")
+        return "holds int64.*here large_string"
+    if kind == "column missing":
+        pq.write_table(table.drop_columns(["worker"]), second)
+        return "no column holds the labeler"
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    columns["task" if "example" in kind else "label"][700] = {
+        "an empty example": "",
+        "no example": None,
+        "no label": None,
+        "a blank label": "  ",
+        "NUL in example": "a\0b",
+    }[kind]
+    pq.write_table(pa.table(columns), second)
+    return "NUL" if "NUL" in kind else "row 701: column '(task|label)' has no value"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cut short",
+        "damaged",
+        "not Parquet",
+        "numbers turn to text",
+        "column missing",
+        "an empty example",
+        "no example",
+        "no label",
+        "a blank label",
+        "NUL in example",
+    ],
+)
+def test_broken_files_are_named(tables, tmp_path, kind):
+    answers, _, place = tables
+    message = broken(kind, tmp_path / "answers", answers)
+    with pytest.raises(InputError, match=message) as caught:
+        run(request(place, labels=tmp_path / "answers"), tmp_path / "out")
+    assert "1.parquet" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_empty_folders_and_tables(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no Parquet file"):
+        ParquetTable.open(tmp_path / "empty", {})
+    nothing = pa.table({"task": pa.array([], pa.string()), "worker": [], "label": []})
+    pq.write_table(nothing.cast(pa.schema([(n, pa.string()) for n in nothing.column_names])),
+                   tmp_path / "empty" / "0.parquet")  # fmt: skip
+    with pytest.raises(InputError, match="no rows"):
+        ParquetTable.open(tmp_path / "empty", {})
+
+
+def test_gold_that_nobody_labelled(tables, tmp_path):
+    _, gold, place = tables
+    more = pd.concat([gold, pd.DataFrame({"task": ["elsewhere"], "label": ["cat"]})])
+    more.to_csv(tmp_path / "gold.csv", index=False)
+    _, summary = run(
+        request(place, gold=tmp_path / "gold.csv", method="gtx", options={}), tmp_path / "out"
+    )
+    assert any("1 gold example(s) that nobody labelled" in note for note in summary["warnings"])
+    gold.assign(task="nowhere").iloc[:1].to_csv(tmp_path / "gold.csv", index=False)
+    with pytest.raises(InputError, match="labelled by anyone"):
+        run(request(place, gold=tmp_path / "gold.csv"), tmp_path / "out2")
+
+
+@hypothesis.given(st.lists(st.text(max_size=40), min_size=1, max_size=50), st.integers(0, 12))
+def test_hashes_depend_on_the_name_alone(names, bits):
+    """Not on the names around it, on its place in memory, or on how it is encoded."""
+    array = pa.array(names, pa.large_string())
+    hashes = hash_names(array)
+    for at, name in enumerate(names):
+        assert hash_names(pa.array([name], pa.large_string()))[0] == hashes[at]
+        assert hash_names(array.slice(at, 1))[0] == hashes[at]
+    parts = part_of(hashes, 2**bits)
+    assert (parts < 2**bits).all()
+
+
+def test_hashes_spread_evenly():
+    """Names that differ in their last digits: parts as even as the multinomial law has them."""
+    num_names, num_parts = 200_000, 64
+    for names in (
+        pa.array(
+            [f"photographs/2026/img_{i:08d}.jpg" for i in range(num_names)], pa.large_string()
+        ),
+        pa.array(np.arange(num_names), pa.int64()),
+    ):
+        sizes = np.bincount(part_of(hash_names(names), num_parts), minlength=num_parts)
+        mean = num_names / num_parts
+        # chi-square with 63 degrees of freedom exceeds 150 with probability 4e-9
+        assert ((sizes - mean) ** 2 / mean).sum() < 150
+
+
+@hypothesis.given(st.integers(0, 10**9), st.integers(1, 300))
+def test_standard_sizes(size, least):
+    standard = standard_size(size, least)
+    assert standard >= max(size, least)
+    assert standard <= max(least, size + size // 8 + 1)
+    assert standard_size(standard, least) == standard
+
+
+@hypothesis.given(st.lists(st.integers(0, 2**31 - 1), max_size=60))
+def test_order_is_that_of_a_stable_sort(codes):
+    codes = np.array(codes, np.int32)
+    np.testing.assert_array_equal(stable_order(codes), np.argsort(codes, kind="stable"))
+
+
+@hypothesis.given(st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=40), st.randoms())
+def test_whole_sums_do_not_depend_on_order(values, random):
+    whole = as_whole(np.array(values))
+    shuffled = list(whole)
+    random.shuffle(shuffled)
+    assert sum(shuffled) == whole.sum()
+    np.testing.assert_allclose(
+        from_whole(np.array(whole.sum())), np.sum(values), atol=len(values) * 2**-20
+    )
+
+
+def test_number_of_parts():
+    assert number_of_parts(1) == 1
+    assert number_of_parts(100_000_000) == 128
+    assert number_of_parts(10**12) == 2**14
+
+
+def test_tables_of_many_sizes_share_programs(tables, tmp_path):
+    """A table a little larger is no new program."""
+    answers, _, place = tables
+    wanted = request(place, method="gtx", options={}, most_per_part=2**20)
+    run(wanted, tmp_path / "first")
+    write_folder(tmp_path / "smaller", answers.iloc[:-5])
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        compiled = []
+        import logging
+
+        class Kept(logging.Handler):
+            def emit(self, record):
+                if "Compiling" in record.getMessage():
+                    compiled.append(record.getMessage())
+
+        handler = Kept()
+        logger = logging.getLogger("jax._src.interpreters.pxla")
+        logger.addHandler(handler)
+        patch.setattr(logger, "propagate", False)
+        run(dataclasses.replace(wanted, labels=tmp_path / "smaller"), tmp_path / "second")
+        logger.removeHandler(handler)
+    own = [message for message in compiled if "_rule_scores" in message or "_decide" in message]
+    assert not own
+
+
+# Processes of their own
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(place, output, *, resume=False, processes=(None, None, None), **options):
+    """A streamed run in a process of its own."""
+    wanted = dataclasses.asdict(request(place, **options))
+    wanted |= {name: str(wanted[name]) for name in ("labels", "gold")}
+    record = {
+        "request": wanted,
+        "output": str(output),
+        "work": f"{output}.work",
+        "resume": resume,
+        "processes": processes,
+    }
+    path = Path(f"{output}.{processes[2]}.json")
+    path.write_text(json.dumps(record))
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.streamed", str(path)],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*children, timeout=300):
+    """Exit codes and what was said on stderr."""
+    said = [child.communicate(timeout=timeout)[1] for child in children]
+    return [child.returncode for child in children], said
+
+
+def together(size):
+    """Arguments for the members of a team."""
+    port = free_port()
+    return [(f"127.0.0.1:{port}", size, rank) for rank in range(size)]
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("size", [2, 4])
+def test_processes_together_say_what_one_says(tables, tmp_path, size):
+    """To the last digit: sums of whole numbers do not depend on who adds them."""
+    _, _, place = tables
+    expected, _ = run(request(place), tmp_path / "alone")
+    codes, said = finish(
+        *(start(place, tmp_path / "out", processes=member) for member in together(size))
+    )
+    assert codes == [0] * size, said
+    for one, other in zip(read_result(tmp_path / "out"), expected, strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+@pytest.mark.end_to_end
+def test_a_lost_process_ends_the_run_and_a_restart_resumes(tables, tmp_path):
+    _, _, place = tables
+    expected, _ = run(request(place), tmp_path / "alone")
+    children = [start(place, tmp_path / "out", processes=member) for member in together(2)]
+    wait_for(tmp_path / "out.work" / "numbering.json", children)
+    children[1].kill()
+    begun = time.monotonic()
+    codes, said = finish(*children)
+    assert time.monotonic() - begun < 60
+    assert codes[0] == 1, said
+    assert "another process was lost" in said[0]
+    assert "--resume" in said[0]
+    assert not (tmp_path / "out").exists()
+    codes, said = finish(
+        *(start(place, tmp_path / "out", resume=True, processes=m) for m in together(2))
+    )
+    assert codes == [0, 0], said
+    for one, other in zip(read_result(tmp_path / "out"), expected, strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+@pytest.mark.end_to_end
+def test_a_fault_found_by_one_process_is_told_by_all(tables, tmp_path):
+    answers, _, place = tables
+    broken("no label", tmp_path / "answers", answers)
+    codes, said = finish(
+        *(
+            start(place, tmp_path / "out", labels=tmp_path / "answers", processes=member)
+            for member in together(2)
+        )
+    )
+    assert codes == [2, 2], said
+    assert all("row 701: column 'label' has no value" in told for told in said)
+    assert not (tmp_path / "out").exists()
+
+
+def wait_for(path, children, timeout=120):
+    """Until a file is there."""
+    end = time.monotonic() + timeout
+    while not path.exists():
+        assert time.monotonic() < end
+        assert all(child.poll() is None for child in children), [c.stderr.read() for c in children]
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_twenty_kills_twenty_resumes(tables, tmp_path):
+    """SIGKILL at random moments of a run, from its first file to its last."""
+    _, _, place = tables
+    expected, _ = run(request(place), tmp_path / "alone")
+    output = tmp_path / "out"
+    child = start(place, output)
+    wait_for(tmp_path / "out.work" / "manifest.json", [child])
+    begun = time.monotonic()
+    finish(child)
+    lasts = time.monotonic() - begun
+    rng = np.random.default_rng(1)
+    stopped = 0
+    for moment in rng.uniform(0.0, lasts, 20):
+        shutil.rmtree(output)
+        child = start(place, output)
+        wait_for(tmp_path / "out.work" / "manifest.json", [child])
+        time.sleep(moment)
+        child.send_signal(signal.SIGKILL)
+        codes, _ = finish(child)
+        stopped += codes == [-signal.SIGKILL]
+        if not output.exists():
+            codes, said = finish(start(place, output, resume=True))
+            assert codes == [0], said
+        for one, other in zip(read_result(output), expected, strict=True):
+            pd.testing.assert_frame_equal(one, other, check_exact=True)
+    assert stopped >= 15
