@@ -1,4 +1,4 @@
-"""The one exception that says a user's input is at fault, and how to mend it."""
+"""What went wrong outside the program: in the input, with the mend; or with another process."""
 
 
 class InputError(ValueError):
@@ -14,3 +14,7 @@ class InputError(ValueError):
         self.what, self.where, self.mend = what, where, mend
         place = f"{where}: " if where else ""
         super().__init__(f"{place}{what} {mend}".rstrip())
+
+
+class LostProcessError(RuntimeError):
+    """Another process of those that work together is gone."""

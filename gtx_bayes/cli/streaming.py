@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
-from gtx_bayes.cli.terminal import stages
-from gtx_bayes.errors import InputError
+from gtx_bayes.cli.terminal import reports_errors, stages
+from gtx_bayes.errors import InputError, LostProcessError
 
 if TYPE_CHECKING:
     from gtx_bayes.streaming.aggregate import Outcome, Request
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MANY_ROWS = 5_000_000
 """Parquet files of more rows are streamed unless asked for otherwise."""
+
+_GRACE_SECONDS = 2.0
 
 StreamOption = Annotated[
     bool | None,
@@ -137,8 +139,6 @@ def stream(
         The summary; None in all processes but the first.
     """
     start = time.perf_counter()
-    from gtx_bayes.streaming.team import LostProcessError
-
     request.check()
     processes.check()
     target = output.expanduser().resolve()
@@ -151,10 +151,36 @@ def stream(
         )
     with _stdout_kept_clean(), _team(processes) as team:
         try:
-            return _stream(request, output, place, team, resume=resume, start=start)
-        except LostProcessError as error:
-            print(f"Error: {error}", file=sys.stderr, flush=True)
-            os._exit(1)  # an orderly end would wait for the process that is gone
+            summary = _stream(request, output, place, team, resume=resume, start=start)
+        except BaseException as error:
+            if team.rank > 0 or isinstance(error, LostProcessError):
+                _end_at_once(error)
+            raise
+        if team.rank > 0:
+            _end_at_once(None)
+        return summary
+
+
+def _end_at_once(error: BaseException | None) -> NoReturn:
+    """End this process, and say why if there is something to say.
+
+    JAX's own end takes leave of the first process, and aborts if that has gone before. The first
+    one may not have heard the end of the last exchange yet.
+    """
+    code = 0
+    if error is not None:
+        try:
+            reports_errors(_raise)(error)
+        except typer.Exit as end:
+            code = end.exit_code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(_GRACE_SECONDS)
+    os._exit(code)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def _stream(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, LostProcessError
 
 BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 1, 130
 
@@ -30,6 +30,8 @@ def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except InputError as error:
             _end(str(error), BAD_INPUT, kwargs)
+        except LostProcessError as error:
+            _end(str(error), OUR_FAULT, kwargs)
         except KeyboardInterrupt as stop:
             _end(f"interrupted; {str(stop) or 'nothing was written'}.", INTERRUPTED, kwargs)
         except OSError as error:

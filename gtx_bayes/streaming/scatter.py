@@ -56,11 +56,13 @@ class Vocabulary:
             InputError: for a name that is empty.
         """
         indices = cells.indices.to_numpy().astype(np.int32)
-        used, first = np.unique(indices, return_index=True)
         column = _as_column(cells.dictionary, name, source)
         codes = np.full(len(cells.dictionary), -1, np.int32)
-        order = np.argsort(first)
-        for at, row in zip(used[order], first[order], strict=True):
+        first = np.full(len(cells.dictionary), indices.size)
+        first[indices[::-1]] = np.arange(indices.size)[::-1]  # of several the last counts
+        order = np.argsort(first, kind="stable")
+        used = order[first[order] < indices.size]
+        for at, row in zip(used, first[used], strict=True):
             key = column.keys[at]
             if key == "":
                 gaps = int(np.count_nonzero(indices == at))

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, LostProcessError
 
 HEARTBEAT_SECONDS = 5.0
 JOIN_SECONDS = 300
@@ -28,10 +28,6 @@ LOST_AFTER_SECONDS = 60.0
 """How long a member may give no sign of life before the others give up."""
 
 _LIMB_BITS = 16  # of the pieces that whole numbers are summed in, as int32
-
-
-class LostProcessError(RuntimeError):
-    """Another process of the team is gone."""
 
 
 class AbstractTeam(abc.ABC):
