@@ -1,8 +1,9 @@
 """A streamed run in a process of its own: `python -m tests.streamed REQUEST.json`."""
 
 import json
-import sys
 from pathlib import Path
+
+import typer
 
 from gtx_bayes.cli.streaming import Processes, stream
 from gtx_bayes.cli.terminal import reports_errors
@@ -25,4 +26,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    typer.run(main)
