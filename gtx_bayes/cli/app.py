@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from gtx_bayes.cli.aggregate import aggregate
+from gtx_bayes.cli.compilation_cache import compiled_programs_kept
 from gtx_bayes.cli.demo import demo
 from gtx_bayes.cli.diagnose import diagnose
 from gtx_bayes.cli.evaluate import evaluate
@@ -55,4 +56,5 @@ def _program(
 
 def main() -> None:
     """Run the program."""
-    app()
+    with compiled_programs_kept():
+        app()
