@@ -80,9 +80,10 @@ class Labels:
         _check_classes("label", columns["label"], num_classes)
         order = np.argsort(columns["example"], kind="stable")
         return cls(
-            example=jnp.asarray(columns["example"][order], jnp.int32),
-            labeler=jnp.asarray(columns["labeler"][order], jnp.int32),
-            label=jnp.asarray(columns["label"][order], label_dtype(num_classes)),
+            # jnp.asarray would compile a program for every size.
+            example=jax.device_put(columns["example"][order].astype(np.int32)),
+            labeler=jax.device_put(columns["labeler"][order].astype(np.int32)),
+            label=jax.device_put(columns["label"][order].astype(label_dtype(num_classes))),
             num_examples=num_examples,
             num_labelers=num_labelers,
             num_classes=num_classes,
@@ -275,14 +276,14 @@ class Assessment:
             )
         spread = np.full(num_examples, MISSING, label_dtype(num_classes))
         spread[columns["example"]] = columns["true_label"]
-        return cls(true_label=jnp.asarray(spread), num_classes=num_classes)
+        return cls(true_label=jax.device_put(spread), num_classes=num_classes)
 
     @classmethod
     def none(cls, num_examples: int, num_classes: int) -> "Assessment":
         """No gold at all."""
         check_num_classes(num_classes)
         return cls(
-            true_label=jnp.full(num_examples, MISSING, label_dtype(num_classes)),
+            true_label=jax.device_put(np.full(num_examples, MISSING, label_dtype(num_classes))),
             num_classes=num_classes,
         )
 
@@ -294,7 +295,7 @@ class Assessment:
     @property
     def num_gold(self) -> int:
         """Number of gold examples."""
-        return int(jnp.sum(self.is_gold))
+        return int(np.count_nonzero(np.asarray(self.true_label) != MISSING))
 
 
 def label_dtype(num_classes: int) -> type[np.signedinteger[Any]]:

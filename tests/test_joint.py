@@ -20,6 +20,7 @@ from gtx_bayes.labelers import ConfusionMatrix, OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels, Prefixes
 from gtx_bayes.posterior import batch_log_prob, effective_share
 from gtx_bayes.simulation import hard_examples_cohort, simulate_queue, uniform_cohort
+from gtx_bayes.standard_size import standard_size
 
 FLAT = jnp.array([0.5, 0.5])
 
@@ -389,6 +390,6 @@ class TestOptions:
 
 
 def test_tables_that_grow_are_seldom_compiled_anew():
-    sizes = {joint.standard_size(size, least=64) for size in range(1, 1001)}
+    sizes = {standard_size(size, least=64) for size in range(1, 1001)}
     assert sizes == {64, 96, 128, 192, 256, 384, 512, 768, 1024}
-    assert all(joint.standard_size(size, least=64) >= size for size in range(1, 1001))
+    assert all(standard_size(size, least=64) >= size for size in range(1, 1001))

@@ -27,6 +27,7 @@ from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.priors import PRIORS
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
+from gtx_bayes.standard_size import in_standard_size
 
 HALF = jnp.array([0.5, 0.5])
 PRIOR_OF_RHO = dependence.learn(np.zeros(GRID.size), np.zeros(GRID.size))
@@ -87,7 +88,7 @@ def crowds():
 
 def fitted(labels, gold, model, class_prior, found):
     """`joint.fit` with everything chosen."""
-    padded, gold, _ = joint.in_standard_size(labels, gold, None)
+    padded, gold, _ = in_standard_size(labels, gold, None)
     fit = variational.fit(padded, gold, PRIORS[model](2), class_prior)
     passed_on = joint.PassedOn(fit.prior.posterior_mean(fit.counts), fit.proportions)
     return joint.report(

@@ -3,14 +3,14 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes import decisions
 from gtx_bayes.aggregation import (
@@ -25,7 +25,9 @@ from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.variational import clamp
+from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
 METHODS: dict[str, Callable[..., Fit]] = {
     method.NAME: method.fit
@@ -63,21 +65,22 @@ class Aggregation:
             key: decides the hard label where classes tie (column `num_tied` shows where), and
                 the draws behind the intervals.
         """
-        key_ties, key_interval = jax.random.split(key)
         probs = np.asarray(self.class_probs)
         crowd = self.crowd
+        num_examples = crowd.labels.num_examples
+        decided = _decide(
+            key, with_room(self.class_probs, standard_size(num_examples, LEAST_EXAMPLES))
+        )
         columns: dict[str, Any] = {
             "task": crowd.example_names,
-            "label": crowd.class_names[
-                np.asarray(decisions.hard_label(key_ties, self.class_probs))
-            ],
-            "confidence": np.asarray(decisions.confidence(self.class_probs)),
-            "num_labels": np.asarray(crowd.labels.labels_per_example()),
-            "num_tied": np.asarray(decisions.num_tied(self.class_probs)),
-            "is_gold": np.asarray(crowd.assessment.is_gold),
+            "label": crowd.class_names[np.asarray(decided.hard_label)[:num_examples]],
+            "confidence": np.asarray(decided.confidence)[:num_examples],
+            "num_labels": _num_labels(crowd.labels, crowd.labels.example, num_examples),
+            "num_tied": np.asarray(decided.num_tied)[:num_examples],
+            "is_gold": self._is_gold,
         }
         if self.fit.joint is not None:
-            low, high = self.fit.joint.credible_interval(key_interval, crowd.labels)
+            low, high = self.fit.joint.credible_interval(decided.key_left, crowd.labels)
             is_gold = columns["is_gold"]
             columns["confidence_low"] = np.where(is_gold, 1.0, low)
             columns["confidence_high"] = np.where(is_gold, 1.0, high)
@@ -87,14 +90,17 @@ class Aggregation:
 
     def labelers(self) -> pd.DataFrame:
         """One row per labeler: accuracy with its interval, and the counts behind it."""
-        num_labels = np.asarray(self.crowd.labels.labels_per_labeler())
+        labels = self.crowd.labels
+        num_labels = _num_labels(labels, labels.labeler, labels.num_labelers)
         return labeler_table(self.crowd.labeler_names, self.fit.labeler_accuracy, num_labels)
 
     def open_confidence(self) -> npt.NDArray[np.floating]:
         """Confidence of the examples that are not gold."""
-        return np.asarray(decisions.confidence(self.class_probs))[
-            ~np.asarray(self.crowd.assessment.is_gold)
-        ]
+        return np.asarray(self.class_probs).max(axis=1)[~self._is_gold]
+
+    @property
+    def _is_gold(self) -> npt.NDArray[np.bool_]:
+        return np.asarray(self.crowd.assessment.true_label) != MISSING
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -124,6 +130,35 @@ def labeler_table(
             "prob_worse_than_chance": found.prob_worse_than_chance,
         }
     )
+
+
+class _Decided(NamedTuple):
+    """What the class probabilities come to, and a key for what is drawn after the ties."""
+
+    hard_label: Int[Array, " num_examples"]
+    confidence: Float[Array, " num_examples"]
+    num_tied: Int[Array, " num_examples"]
+    key_left: Key[Array, ""]
+
+
+@jax.jit
+def _decide(key: Key[Array, ""], class_probs: Float[Array, "num_examples num_classes"]) -> _Decided:
+    """All decisions by one program, instead of one for every step of each."""
+    key_ties, key_left = jax.random.split(key)
+    return _Decided(
+        decisions.hard_label(key_ties, class_probs),
+        decisions.confidence(class_probs),
+        decisions.num_tied(class_probs),
+        key_left,
+    )
+
+
+def _num_labels(
+    labels: Labels, index: Int[Array, " num_labels"], size: int
+) -> npt.NDArray[np.int32]:
+    """How many answers each example or each labeler has, by the index of one of them."""
+    answered = np.asarray(labels.label) != MISSING
+    return np.bincount(np.asarray(index)[answered], minlength=size).astype(np.int32)
 
 
 def aggregate(
@@ -206,4 +241,4 @@ def check_class_prior(
             f"the class prior sums to {prior.sum(axis=-1).flat[0]:g}.",
             mend="Give probabilities that sum to 1.",
         )
-    return jnp.asarray(prior, float)
+    return jax.device_put(prior.astype(jnp.result_type(float)))

@@ -6,6 +6,7 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Array, Float, ScalarLike
 
 from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator, Fit, LabelerAccuracy
@@ -18,6 +19,7 @@ from gtx_bayes.inference.joint import AUTO_MODELS, Choice, JointPosterior
 from gtx_bayes.inference.priors import PRIORS
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
+from gtx_bayes.standard_size import first, in_standard_size
 from gtx_bayes.votes import AnyLabels, answers_per_example
 
 NAME: Final = "gtx-bayes"
@@ -85,7 +87,8 @@ def fit(
 
 def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit:
     """The joint posterior as a method that is fitted, with what a user should know of it."""
-    counts = gold_counts(labels, assessment)
+    in_size, gold, _ = in_standard_size(labels, assessment, None)
+    counts = first(labels.num_labelers, gold_counts(in_size, gold))
     return Fit(
         GtxBayes(
             found.labelers, found.class_prior, found.dependence.mean, found.learns_class_prior
@@ -152,7 +155,7 @@ def notes(
         )
         if found.dependence.is_learnt:
             told.append("Without gold rho is known from its prior, and answers only raise it.")
-    if float(jnp.mean(posterior.mean)) < 1.0 / num_classes:
+    if np.mean(_mean(posterior)) < 1.0 / num_classes:
         told.append(
             "The labelers come out worse than chance on average: check that gold and answers "
             "name the classes alike."
@@ -168,10 +171,16 @@ def posterior_accuracy(
     """The report on accuracies with a posterior."""
     low, high = posterior.credible_interval(INTERVAL_PROB)
     return LabelerAccuracy(
-        accuracy=np.asarray(posterior.mean, np.float64),
+        accuracy=_mean(posterior),
         ci_low=low,
         ci_high=high,
         interval=f"credible interval (equal-tailed), {INTERVAL_PROB:.0%}, given the cohort prior",
         counts=counts,
         prob_worse_than_chance=posterior.prob_worse_than_chance(num_classes),
     )
+
+
+def _mean(posterior: BetaPosterior) -> npt.NDArray[np.float64]:
+    """`BetaPosterior.mean` on the host: nothing is compiled for the number of labelers."""
+    a, b = np.asarray(posterior.a, np.float64), np.asarray(posterior.b, np.float64)
+    return a / (a + b)

@@ -266,7 +266,6 @@ def _pattern(
         dependence=Dependence(*(cast(Any, size(*grid_size)) for _ in Dependence._fields)),
         model=model,
         why="",
-        log_evidence_bound=0.0,
         converged=True,
         independent=independent,
         passed_on=PassedOn(prior.posterior_mean(counts), size(*prior_size)),

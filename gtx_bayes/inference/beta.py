@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
 import scipy.special
-import scipy.stats
 from jaxtyping import Array, Float, Key
 
 from gtx_bayes.inference.gold_counts import GoldCounts
@@ -168,6 +166,8 @@ class CohortPrior:
         Intervals under the prior found take it for certain. With few labelers or few gold answers
         they are too narrow; `models.partial_pooling` keeps the prior uncertain.
         """
+        import scipy.optimize  # takes as long to import as pandas, and most fits do without
+
         hyper = HyperPrior.for_classes(num_classes)
         right = np.asarray(counts.num_correct, np.float64)
         total = np.asarray(counts.num_gold, np.float64)
@@ -225,8 +225,15 @@ def _mass_below_hdi(
         middle = (low + high) / 2.0
         lower = scipy.special.betaincinv(a, b, middle)
         upper = scipy.special.betaincinv(a, b, middle + prob)
-        too_low = scipy.stats.beta.logpdf(lower, a, b) < scipy.stats.beta.logpdf(upper, a, b)
+        too_low = _log_density(lower, a, b) < _log_density(upper, a, b)
         low, high = np.where(too_low, middle, low), np.where(too_low, high, middle)
     middle = (low + high) / 2.0
     two_peaks = (a < 1.0) & (b < 1.0)  # shortest at the end with the higher peak
     return np.where(two_peaks, np.where(a < b, 0.0, 1.0 - prob), middle)
+
+
+def _log_density(
+    accuracy: npt.NDArray[np.float64], a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
+) -> npt.NDArray[np.floating]:
+    """Of the Beta distribution, up to its constant; `scipy.stats` takes long to import."""
+    return scipy.special.xlogy(a - 1.0, accuracy) + scipy.special.xlog1py(b - 1.0, -accuracy)

@@ -17,14 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import scipy.special
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import effective_share
+from gtx_bayes.standard_size import standard_size
 
 PRIOR_CENTRE = 0.25
 PRIOR_LOGIT_SD = 0.7
+
+_MOST_USUAL = 64  # answers to an example; more are compiled for
 
 _LOGITS = np.linspace(-5.0, 4.0, 46)
 _FLOOR = float(np.finfo(np.float64).eps)
@@ -146,13 +148,25 @@ def class_log_scores(
         Shape (num_examples, grid), in nats.
     """
     log_prior, evidence = np.log(class_prior, dtype=np.float64), evidence.astype(np.float64)
+    shares = _shares(num_labels)
     scores = np.empty((truth.size, GRID.size))
-    for g, rho in enumerate(GRID):
-        share = np.asarray(effective_share(jnp.asarray(num_labels), rho))
+    for g, share in enumerate(shares):
         log_probs = log_prior + share[:, None] * evidence
-        log_probs = log_probs - scipy.special.logsumexp(log_probs, axis=1, keepdims=True)
+        log_probs = log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
         scores[:, g] = log_probs[np.arange(truth.size), truth]
     return np.maximum(scores, np.log(_FLOOR))
+
+
+def _shares(num_labels: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
+    """`effective_share` at every point of `GRID`, shape (grid, num_examples).
+
+    Worked out for the numbers there can be, rather than compiled for the number of examples.
+    """
+    possible = np.arange(standard_size(int(num_labels.max(initial=0)) + 1, _MOST_USUAL))
+    return np.asarray(_shares_on_grid(possible, GRID))[:, num_labels]
+
+
+_shares_on_grid = jax.jit(jax.vmap(effective_share, (None, 0)))
 
 
 def learn(

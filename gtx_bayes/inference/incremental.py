@@ -29,19 +29,18 @@ import numpy.typing as npt
 from jaxtyping import Array, Bool, Float
 
 from gtx_bayes.inference import dependence, joint, variational
-from gtx_bayes.inference.joint import (
-    LEAST_EXAMPLES,
-    LEAST_LABELS,
-    JointPosterior,
-    PassedOn,
-    in_standard_size,
-    padded,
-    standard_size,
-)
+from gtx_bayes.inference.joint import JointPosterior, PassedOn
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior
+from gtx_bayes.standard_size import (
+    LEAST_EXAMPLES,
+    LEAST_LABELS,
+    in_standard_size,
+    padded,
+    standard_size,
+)
 
 TOLERANCE = 0.01
 """How far a labeler may move, on the scale of twice the root of a probability, unnoticed."""

@@ -1,13 +1,14 @@
 """Labels and labelers jointly: choose a model, fit it, learn the dependence, say how sure."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from gtx_bayes.inference import selection, variational
 from gtx_bayes.inference.beta import BetaPosterior
@@ -15,14 +16,20 @@ from gtx_bayes.inference.dependence import Dependence, tempered
 from gtx_bayes.inference.priors import PRIORS, AbstractCohortPrior, prob_of_answer
 from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
-from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
+from gtx_bayes.standard_size import (
+    LEAST_LABELERS,
+    LEAST_LABELS,
+    first,
+    in_standard_size,
+    padded,
+    standard_size,
+    with_room,
+)
 
 AUTO_MODELS = ("one-coin", "confusion")
 """Names of the models to choose from where none is asked for, simple ones first."""
-
-LEAST_LABELS, LEAST_EXAMPLES, _LEAST_LABELERS = 256, 64, 16
-"""The least standard sizes of tables."""
 
 MOST_JUDGED = 300_000
 """Answers that models are chosen by; more are thinned out by example."""
@@ -70,8 +77,6 @@ class JointPosterior(NamedTuple):
         dependence: posterior of rho.
         model: name of the labeler model.
         why: why this model, in words; empty if it was asked for.
-        log_evidence_bound: lower bound on the log-probability of all answers, labelers
-            independent, in nats.
         converged: whether the fit came to rest.
         independent: the fit behind it, answers taken for independent.
         passed_on: what the examples of that fit were computed with.
@@ -86,7 +91,6 @@ class JointPosterior(NamedTuple):
     dependence: Dependence
     model: str
     why: str
-    log_evidence_bound: float
     converged: bool
     independent: VariationalFit
     passed_on: PassedOn
@@ -103,9 +107,19 @@ class JointPosterior(NamedTuple):
         return None if self.learns_class_prior else self.class_prior
 
     @property
+    def log_evidence_bound(self) -> float:
+        """Lower bound on the log-probability of all answers, labelers independent, in nats.
+
+        Worked out when asked for: its gamma functions take longer to compile than all else here.
+        """
+        return self.independent.log_evidence_bound()
+
+    @property
     def labelers(self) -> AnyModel:
         """The labelers at their posterior means."""
-        return self.prior.posterior_mean(self.counts)
+        num_labelers = self.counts.shape[0]
+        room = with_room(self.counts, standard_size(num_labelers, LEAST_LABELERS))
+        return first(num_labelers, _posterior_mean(self.prior, room))
 
     def credible_interval(
         self, key: Key[Array, ""], labels: Labels, *, prob: float = 0.95, num_draws: int = 64
@@ -115,49 +129,74 @@ class JointPosterior(NamedTuple):
         Equal-tailed, over draws of the labelers and of rho: how far the confidence would move if
         both were known. Gold examples are not treated apart.
         """
-        best = jnp.argmax(self.class_probs, axis=1)
-        class_prior, learnt = self.class_prior, jnp.ones(labels.num_classes)
-        if self.learns_class_prior:
-            class_prior, learnt = learnt / labels.num_classes, class_prior
-        key_rho, key_labelers = jax.random.split(key)
-        rho = jax.random.choice(
-            key_rho,
-            jnp.asarray(self.dependence.values, float),
-            (num_draws,),
-            p=jnp.asarray(self.dependence.probs, float),
+        num_examples = labels.num_examples
+        labels, _, class_prior = in_standard_size(
+            labels, Assessment.none(num_examples, labels.num_classes), self.class_prior
         )
-
-        keys = jax.random.split(key_labelers, num_draws)
+        assert class_prior is not None
+        best = np.asarray(self.class_probs).argmax(axis=1).astype(np.int32)
+        of = _Asked(
+            self.prior,
+            with_room(self.counts, labels.num_labelers),
+            labels,
+            class_prior,
+            with_room(best, labels.num_examples),
+        )
+        draws = _draw_rho(key, self.dependence, num_draws)
         drawn = np.stack(
             [
-                np.asarray(
-                    _prob_drawn(
-                        one, value, self.prior, self.counts, labels, class_prior, learnt, best
-                    ),
-                    np.float32,
-                )
-                for one, value in zip(keys, rho, strict=True)
+                np.asarray(_prob_drawn(at, draws, of, self.learns_class_prior), np.float32)
+                for at in range(num_draws)
             ]
-        )
+        )[:, :num_examples]
         low, high = np.quantile(drawn, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], axis=0)
         return low, high
 
 
+class _Asked(NamedTuple):
+    """What class probabilities are drawn from, in standard size, and the class asked for."""
+
+    prior: AbstractCohortPrior
+    counts: Float[Array, "num_labelers ..."]
+    labels: Labels
+    class_prior: ClassPrior
+    best: Int[Array, " num_examples"]
+
+
+@partial(jax.jit, static_argnames="num_draws")
+def _draw_rho(
+    key: Key[Array, ""], found: Dependence, num_draws: int
+) -> tuple[Key[Array, " num_draws"], Float[Array, " num_draws"]]:
+    """Draws of rho, and a key for the labelers that go with each."""
+    key_rho, key_labelers = jax.random.split(key)
+    values, probs = (jnp.asarray(part, float) for part in found)
+    rho = jax.random.choice(key_rho, values, (num_draws,), p=probs)
+    return jax.random.split(key_labelers, num_draws), rho
+
+
 @jax.jit
 def _prob_drawn(
-    key: Key[Array, ""],
-    rho: Float[Array, ""],
-    prior: AbstractCohortPrior,
-    counts: Float[Array, "num_labelers ..."],
-    labels: Labels,
-    class_prior: ClassPrior,
-    learnt: Float[Array, " num_classes"],
-    best: Int[Array, " num_examples"],
+    at: ScalarLike,
+    draws: tuple[Key[Array, " num_draws"], Float[Array, " num_draws"]],
+    of: _Asked,
+    learns_class_prior: ScalarLike,
 ) -> Float[Array, " num_examples"]:
-    """Probability of each example's class `best`, given labelers drawn from their posterior."""
-    evidence = batch_log_prob(prior.sample(key, counts), labels) + jnp.log(learnt)
-    probs = tempered(evidence, labels.labels_per_example(), class_prior, rho)
-    return jnp.take_along_axis(probs, best[:, None], axis=1)[:, 0]
+    """Probability of each example's class `best`, given the labelers and the rho of a draw."""
+    key, rho = (part[at] for part in draws)
+    # A prior that is learnt is part of the evidence, and tempered with it.
+    even = jnp.full_like(of.class_prior, 1.0 / of.labels.num_classes)
+    learnt = jnp.where(learns_class_prior, of.class_prior, 1.0)
+    class_prior = jnp.where(learns_class_prior, even, of.class_prior)
+    evidence = batch_log_prob(of.prior.sample(key, of.counts), of.labels) + jnp.log(learnt)
+    probs = tempered(evidence, of.labels.labels_per_example(), class_prior, rho)
+    return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
+
+
+@jax.jit
+def _posterior_mean(
+    prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
+) -> AnyModel:
+    return prior.posterior_mean(counts)
 
 
 def fit(
@@ -187,7 +226,7 @@ def fit(
         labels,
         assessment,
         independent,
-        PassedOn(independent.prior.posterior_mean(independent.counts), independent.proportions),
+        PassedOn(_posterior_mean(independent.prior, independent.counts), independent.proportions),
         found.dependence,
         model=chosen.model,
         why=found.why,
@@ -238,20 +277,8 @@ def report(
         learns_class_prior: whether the prior of the classes is learnt.
         size: the answers without the room to spare.
     """
-    num_labels = labels.labels_per_example()
-    class_probs = found.class_posterior(independent.evidence, num_labels, independent.class_prior)
-    class_probs, counts, accuracy = _describe(
-        labels, assessment, class_probs, independent.kind_probs, independent.prior
-    )
-    bound = independent.log_evidence_bound()
-
-    def of_examples[T](value: T) -> T:
-        return jax.tree.map(lambda array: _first(array, size.num_examples), value)
-
-    def of_labelers[T](value: T) -> T:
-        return jax.tree.map(
-            lambda array: _first(array, size.num_labelers) if jnp.ndim(array) else array, value
-        )
+    class_probs, counts, accuracy = _describe(labels, assessment, independent, found)
+    of_examples, of_labelers = partial(first, size.num_examples), partial(first, size.num_labelers)
 
     def of_classes(prior: Array) -> Array:
         return prior if prior.ndim == 1 else of_examples(prior)
@@ -266,7 +293,6 @@ def report(
         found,
         model,
         why,
-        bound,
         independent.converged,
         independent._replace(
             class_probs=of_examples(independent.class_probs),
@@ -284,70 +310,17 @@ def report(
 def _describe(
     labels: Labels,
     assessment: Assessment,
-    class_probs: Float[Array, "num_examples num_classes"],
-    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
-    prior: AbstractCohortPrior,
+    independent: VariationalFit,
+    found: Dependence,
 ) -> tuple[Array, Array, BetaPosterior]:
     """Class posteriors with the gold, and the labelers given them: counts and accuracies."""
+    class_probs = found.class_posterior(
+        independent.evidence, labels.labels_per_example(), independent.class_prior
+    )
     class_probs = variational.clamp(class_probs, assessment)
-    counts = prior.counts(labels, variational.latent_probs(class_probs, kind_probs))
-    return class_probs, counts, _accuracy(labels, class_probs, prior, counts)
-
-
-def _first(array: Array, size: int) -> Array:
-    """The first entries, without compiling a program for every size as slices of JAX do."""
-    return jax.device_put(np.asarray(array)[:size])
-
-
-def in_standard_size(
-    labels: Labels, assessment: Assessment, class_prior: Float[Array, "..."] | None
-) -> tuple[Labels, Assessment, ClassPrior | None]:
-    """The same tables with room to spare, so that growing ones are seldom compiled anew.
-
-    The room is examples and labelers without answers, and entries that are no answers.
-    """
-    return padded(
-        labels,
-        assessment,
-        class_prior,
-        num_labels=standard_size(labels.num_labels, LEAST_LABELS),
-        num_examples=standard_size(labels.num_examples, LEAST_EXAMPLES),
-    )
-
-
-def padded(
-    labels: Labels,
-    assessment: Assessment,
-    class_prior: Float[Array, "..."] | None,
-    *,
-    num_labels: int,
-    num_examples: int,
-) -> tuple[Labels, Assessment, ClassPrior | None]:
-    """The same tables with so many entries and examples, and labelers in standard size."""
-    num_labels, num_examples = num_labels - labels.num_labels, num_examples - labels.num_examples
-    # By NumPy, which does not compile a program for every size.
-    longer = Labels(
-        jnp.asarray(np.pad(labels.example, (0, num_labels))),
-        jnp.asarray(np.pad(labels.labeler, (0, num_labels))),
-        jnp.asarray(np.pad(labels.label, (0, num_labels), constant_values=MISSING)),
-        labels.num_examples + num_examples,
-        standard_size(labels.num_labelers, _LEAST_LABELERS),
-        labels.num_classes,
-    )
-    truth = np.pad(assessment.true_label, (0, num_examples), constant_values=MISSING)
-    if class_prior is not None and class_prior.ndim == 2:
-        room = ((0, num_examples), (0, 0))
-        fill = 1.0 / labels.num_classes
-        class_prior = jnp.asarray(np.pad(class_prior, room, constant_values=fill))
-    return longer, Assessment(jnp.asarray(truth), labels.num_classes), class_prior
-
-
-def standard_size(size: int, least: int) -> int:
-    """The next power of two, or three quarters of it."""
-    standard = least
-    while standard < size:
-        standard *= 2
-    return 3 * standard // 4 if least < size <= 3 * standard // 4 else standard
+    latent_probs = variational.latent_probs(class_probs, independent.kind_probs)
+    counts = independent.prior.counts(labels, latent_probs)
+    return class_probs, counts, _accuracy(labels, class_probs, independent.prior, counts)
 
 
 def _candidates(
@@ -355,7 +328,7 @@ def _candidates(
 ) -> list[Candidate]:
     if class_prior is not None:
         return [Candidate(model, PRIORS[model](num_classes), class_prior) for model in models]
-    uniform = jnp.full(num_classes, 1.0 / num_classes)
+    uniform = variational.even(num_classes)
     return [
         Candidate(model, PRIORS[model](num_classes), prior)
         for model in models
@@ -377,7 +350,11 @@ def _thinned(labels: Labels, assessment: Assessment) -> Labels:
     example = np.asarray(labels.example)
     is_gold = np.asarray(assessment.is_gold)[example]
     share = judged_share(int(np.count_nonzero(is_gold)), labels.num_labels)
-    return labels.entries(np.flatnonzero(is_judged(example, is_gold, share)))
+    kept = labels.entries(np.flatnonzero(is_judged(example, is_gold, share)))
+    num_labels = standard_size(kept.num_labels, LEAST_LABELS)
+    return padded(kept, assessment, None, num_labels=num_labels, num_examples=labels.num_examples)[
+        0
+    ]
 
 
 class JudgedShare(NamedTuple):

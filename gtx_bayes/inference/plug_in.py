@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import scipy.stats
+import scipy.special
 from jaxtyping import Array, Bool, Float
 
 from gtx_bayes.inference.gold_counts import GoldCounts
@@ -34,8 +34,8 @@ class PlugIn(NamedTuple):
         right = np.asarray(self.counts.num_correct, np.float64)
         wrong = np.asarray(self.counts.num_gold, np.float64) - right
         with np.errstate(invalid="ignore"):
-            low = scipy.stats.beta.ppf(tail, right, wrong + 1.0)
-            high = scipy.stats.beta.ppf(1.0 - tail, right + 1.0, wrong)
+            low = scipy.special.betaincinv(right, wrong + 1.0, tail)
+            high = scipy.special.betaincinv(right + 1.0, wrong, 1.0 - tail)
         return np.where(right > 0, low, 0.0), np.where(wrong > 0, high, 1.0)
 
 

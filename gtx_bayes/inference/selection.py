@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Float, Int, ScalarLike
+from jaxtyping import Array, Float, Int
 
 from gtx_bayes.inference import dependence, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
@@ -21,6 +21,7 @@ from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.standard_size import with_room
 
 NUM_PARTS = 4
 _PART_OF_ANSWERS = 10  # a tenth of the answers is hidden at a time
@@ -66,12 +67,12 @@ class Judgement(NamedTuple):
 def judge(labels: Labels, assessment: Assessment, candidate: Candidate) -> Judgement:
     """Fit a candidate without parts of the gold and of the answers, and score those."""
     gold = _gold_scores(labels, assessment, candidate)
-    hidden = [_without_answers(labels, assessment, candidate, part) for part in range(NUM_PARTS)]
-    grid = np.array([sum(part.total(rho) for part in hidden) for rho in GRID])
+    hidden = [_hidden_answers(labels, assessment, candidate, part) for part in range(NUM_PARTS)]
+    grid = np.sum([part.total() for part in hidden], axis=0)
     found = dependence.learn(gold.sum(axis=0), grid * _PART_OF_ANSWERS / NUM_PARTS)
     at = int(np.argmin(np.abs(GRID - found.mean)))
     times_asked = np.sum([part.is_asked for part in hidden], axis=0)
-    answers = np.sum([part.by_example(float(GRID[at])) for part in hidden], axis=0)
+    answers = np.sum([part.by_example(at) for part in hidden], axis=0)
     asked = times_asked > 0
     return Judgement(candidate, gold[:, at], answers[asked] / times_asked[asked], found)
 
@@ -121,7 +122,7 @@ def _gold_scores(
     """Log-probability of every hidden gold label at every rho, shape (num_gold, grid)."""
     truth = np.asarray(assessment.true_label)
     gold = np.flatnonzero(truth != MISSING)
-    num_labels = np.asarray(labels.labels_per_example())
+    num_labels = _num_labels(labels)
     gold = gold[num_labels[gold] > 0]
     if gold.size < 2:
         return np.zeros((0, GRID.size))
@@ -130,7 +131,7 @@ def _gold_scores(
     for part in range(parts.max() + 1):
         hidden = truth.copy()
         hidden[gold[parts == part]] = MISSING
-        seen = Assessment(jnp.asarray(hidden), assessment.num_classes)
+        seen = Assessment(jax.device_put(hidden), assessment.num_classes)
         fit = variational.fit(labels, seen, candidate.prior, candidate.class_prior)
         mine = gold[parts == part]
         class_prior = np.asarray(fit.class_prior)
@@ -144,51 +145,96 @@ def _gold_scores(
 
 
 class _Hidden(NamedTuple):
-    """A fit without some answers, and what it needs to be asked for them."""
+    """Hidden answers that there are others to predict from, and how well a fit predicts them.
 
-    labels: Labels
-    num_left: Int[Array, " num_examples"]
-    weight: Float[Array, " num_labels"]
-    log_table: Float[Array, "num_labelers num_latents num_classes"]
-    evidence: Float[Array, "num_examples num_classes"]
-    kind_probs: Float[Array, "num_examples num_classes num_kinds"]
-    class_prior: ClassPrior
+    Attributes:
+        example: which example each is about.
+        log_scores: its log-probability at every point of `GRID`.
+        num_examples: how many examples there are.
+    """
+
+    example: npt.NDArray[np.integer]
+    log_scores: npt.NDArray[np.float64]
+    num_examples: int
 
     @property
     def is_asked(self) -> npt.NDArray[np.bool_]:
         """Which examples have hidden answers to predict."""
-        example = np.asarray(self.labels.example)[np.asarray(self.weight) > 0]
-        return np.bincount(example, minlength=self.labels.num_examples) > 0
+        return self._asked > 0
 
-    def by_example(self, rho: float) -> npt.NDArray[np.float64]:
+    def by_example(self, at: int) -> npt.NDArray[np.float64]:
         """Log-probability of the hidden answers of every example, an answer's worth in all."""
-        return np.asarray(_hidden_answers(self, rho), np.float64)
+        weighted = self.log_scores[at] * self._weight
+        return np.bincount(self.example, weighted, minlength=self.num_examples)
 
-    def total(self, rho: float) -> float:
-        """The same, all examples together."""
-        return float(self.by_example(rho).sum())
+    def total(self) -> npt.NDArray[np.float64]:
+        """The same, all examples together, at every point of the grid."""
+        return self.log_scores @ self._weight
+
+    @property
+    def _asked(self) -> npt.NDArray[np.integer]:
+        return np.bincount(self.example, minlength=self.num_examples)
+
+    @property
+    def _weight(self) -> npt.NDArray[np.float64]:
+        return 1.0 / self._asked[self.example]
 
 
-def _without_answers(
+def _hidden_answers(
     labels: Labels, assessment: Assessment, candidate: Candidate, part: int
 ) -> _Hidden:
-    label = np.asarray(labels.label)
+    """Fit a candidate without a part of the answers, and score those."""
+    example, label = np.asarray(labels.example), np.asarray(labels.label)
     answers = np.flatnonzero(label != MISSING)
-    is_hidden = np.zeros(label.size, bool)
-    is_hidden[answers] = scattered_parts(answers.size, _PART_OF_ANSWERS) == part
-    kept = dataclasses.replace(
-        labels, label=jnp.asarray(np.where(is_hidden, MISSING, label).astype(label.dtype))
-    )
+    hidden = answers[scattered_parts(answers.size, _PART_OF_ANSWERS) == part]
+    left = label.copy()
+    left[hidden] = MISSING
+    kept = dataclasses.replace(labels, label=jax.device_put(left))
     fit = variational.fit(kept, assessment, candidate.prior, candidate.class_prior)
-    num_left = kept.labels_per_example()
     # Where nothing is left to predict from, there is nothing to learn of rho.
-    asked = jnp.asarray(is_hidden) & (num_left[labels.example] > 0)
-    per_example = jnp.zeros(labels.num_examples).at[labels.example].add(asked)
-    weight = jnp.where(asked, 1.0 / jnp.maximum(per_example[labels.example], 1.0), 0.0)
+    asked = hidden[_num_labels(kept)[example[hidden]] > 0]
+    # As many places as any table of this size can need: one program for all.
+    places = with_room(asked.astype(np.int32), labels.num_labels // _PART_OF_ANSWERS + 1)
+    log_scores = np.asarray(_log_scores(labels, kept, fit, places, GRID), np.float64)
+    return _Hidden(example[asked], log_scores[:, : asked.size], labels.num_examples)
+
+
+def _num_labels(labels: Labels) -> npt.NDArray[np.integer]:
+    """How many answers each example has."""
+    example, label = np.asarray(labels.example), np.asarray(labels.label)
+    return np.bincount(example[label != MISSING], minlength=labels.num_examples)
+
+
+@jax.jit
+def _log_scores(
+    labels: Labels,
+    kept: Labels,
+    fit: variational.VariationalFit,
+    asked: Int[Array, " num_asked"],
+    grid: Float[Array, " grid"],
+) -> Float[Array, "grid num_asked"]:
+    """Log-probability of some answers at every rho, given the others to their examples.
+
+    Args:
+        labels: all answers.
+        kept: those that the fit has seen.
+        fit: what it made of them.
+        asked: entries of `labels`.
+        grid: values of rho.
+    """
+    example = labels.example[asked]
+    num_left = kept.labels_per_example()[example]
+    evidence, kind_probs = fit.evidence[example], fit.kind_probs[example]
+    class_prior = fit.class_prior if fit.class_prior.ndim == 1 else fit.class_prior[example]
     log_table = jnp.log(_answer_probs(fit))
-    return _Hidden(
-        labels, num_left, weight, log_table, fit.evidence, fit.kind_probs, fit.class_prior
-    )
+    log_answer = log_table[labels.labeler[asked], :, jnp.maximum(labels.label[asked], 0)]
+
+    def at_rho(rho: Float[Array, ""]) -> Float[Array, " num_asked"]:
+        probs = dependence.tempered(evidence, num_left, class_prior, rho)
+        probs = variational.latent_probs(probs, kind_probs)
+        return jax.nn.logsumexp(jnp.log(probs) + log_answer, axis=1)
+
+    return jax.lax.map(at_rho, grid)
 
 
 def _answer_probs(
@@ -200,17 +246,6 @@ def _answer_probs(
         by_kind = jnp.stack([model.easy.confusion, model.hard.confusion], axis=2)
         return by_kind.reshape(model.num_labelers, -1, model.num_classes)
     return model.confusion
-
-
-@jax.jit
-def _hidden_answers(hidden: _Hidden, rho: ScalarLike) -> Float[Array, " num_examples"]:
-    labels = hidden.labels
-    probs = dependence.tempered(hidden.evidence, hidden.num_left, hidden.class_prior, rho)
-    probs = variational.latent_probs(probs, hidden.kind_probs)
-    log_answer = hidden.log_table[labels.labeler, :, jnp.maximum(labels.label, 0)]
-    log_probs = jax.nn.logsumexp(jnp.log(probs)[labels.example] + log_answer, axis=1)
-    weighted = jnp.where(hidden.weight > 0, hidden.weight * log_probs, 0.0)
-    return jnp.zeros(labels.num_examples).at[labels.example].add(weighted)
 
 
 def scattered_parts(size: int, num_parts: int) -> npt.NDArray[np.int64]:

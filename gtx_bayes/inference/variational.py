@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from gtx_bayes.inference.priors import AbstractCohortPrior
@@ -139,8 +140,9 @@ def fit(
         max_steps: the most passes over the answers.
         tolerance: stop when no probability changes by more.
     """
-    state = start(labels, assessment, prior)
-    return climb(labels, assessment, state, class_prior, max_steps=max_steps, tolerance=tolerance)
+    learns = class_prior is None
+    class_prior = even(labels.num_classes) if class_prior is None else class_prior
+    return _on_host(_fit(labels, assessment, prior, class_prior, learns, max_steps, tolerance))
 
 
 def climb(
@@ -166,18 +168,59 @@ def climb(
         tolerance: stop when no probability changes by more.
     """
     learns = class_prior is None
-    if class_prior is None:
-        class_prior = jnp.full(labels.num_classes, 1.0 / labels.num_classes)
+    class_prior = even(labels.num_classes) if class_prior is None else class_prior
+    return _on_host(
+        _solve(labels, assessment, state, class_prior, learns, outside, max_steps, tolerance)
+    )
+
+
+def even(num_classes: int) -> Float[Array, " num_classes"]:
+    """The uniform prior of the classes."""
+    return jax.device_put(np.full(num_classes, 1.0 / num_classes, jnp.result_type(float)))
+
+
+def _on_host(fit: VariationalFit) -> VariationalFit:
+    return fit._replace(num_steps=int(fit.num_steps), converged=bool(fit.converged))
+
+
+@jax.jit
+def _fit(
+    labels: Labels,
+    assessment: Assessment,
+    prior: AbstractCohortPrior,
+    class_prior: ClassPrior,
+    learns: ScalarLike,
+    max_steps: ScalarLike,
+    tolerance: ScalarLike,
+) -> VariationalFit:
+    """One program: three of them, and what lies between, take three times as long to start."""
+    state = start(labels, assessment, prior)
+    return _solve(labels, assessment, state, class_prior, learns, None, max_steps, tolerance)
+
+
+@jax.jit
+def _solve(
+    labels: Labels,
+    assessment: Assessment,
+    state: State,
+    class_prior: ClassPrior,
+    learns: ScalarLike,
+    outside: Totals | None,
+    max_steps: ScalarLike,
+    tolerance: ScalarLike,
+) -> VariationalFit:
+    """Steps from a state until little changes, and what was found."""
     if outside is None:
         outside = Totals.nothing(labels, state)
     state, num_steps, change = _climb(
         labels, assessment, state, class_prior, learns, outside, max_steps, tolerance
     )
     totals, evidence, kind_probs = _describe(labels, state, outside)
-    proportions = class_prior
-    if learns:
-        of_others, proportions = proportions_of(labels, state.class_probs, totals.class_total)
-        evidence = evidence + jnp.log(of_others)
+    of_others, proportions = proportions_of(labels, state.class_probs, totals.class_total)
+    evidence = evidence + jnp.where(learns, jnp.log(of_others), 0.0)
+    if class_prior.ndim == 2:  # given example by example, and never learnt
+        proportions = class_prior
+    proportions = jnp.where(learns, proportions, class_prior)
     return VariationalFit(
         state.class_probs,
         kind_probs,
@@ -186,8 +229,8 @@ def climb(
         proportions,
         totals.counts,
         state.prior,
-        int(num_steps),
-        bool(change <= tolerance),
+        num_steps,
+        change <= tolerance,
     )
 
 

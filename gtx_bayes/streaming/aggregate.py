@@ -40,6 +40,7 @@ from gtx_bayes.inference.selection import Candidate
 from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import check_num_classes
 from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.standard_size import in_standard_size
 from gtx_bayes.streaming import survey
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.fit import StreamedFit
@@ -421,7 +422,7 @@ def _choose(request: Request, table: PartedTable, prior: ClassPrior | None, crew
         if rank == 0:
             model = request.options.get("model", gtx_bayes.AUTO)
             some = survey.some_of(table)
-            labels, assessment, prior = joint.in_standard_size(*some, prior)
+            labels, assessment, prior = in_standard_size(*some, prior)
             found = joint.choose(
                 labels,
                 assessment,

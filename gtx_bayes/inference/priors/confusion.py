@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float, Key
 
@@ -235,7 +236,8 @@ def _better_than_chance(num_classes: int) -> Float[Array, "num_classes num_class
     hyper = HyperPrior.for_classes(num_classes)
     right = hyper.mean_a / (hyper.mean_a + hyper.mean_b)
     wrong = (1.0 - right) / (num_classes - 1)
-    return jnp.full((num_classes, num_classes), wrong) + (right - wrong) * jnp.eye(num_classes)
+    rows = np.where(np.eye(num_classes, dtype=bool), right, wrong)
+    return jnp.asarray(rows.astype(jnp.result_type(float)))  # by NumPy, which compiles nothing
 
 
 def _right_or_wrong(num_classes: int) -> Float[Array, "num_classes two"]:

@@ -1,0 +1,76 @@
+"""Tables and arrays with room to spare, in few sizes: JAX compiles a program for every shape.
+
+All is done by NumPy, which compiles nothing: `jnp.asarray` of another type, slices and sums outside
+of `jax.jit` are programs of their own for every shape.
+"""
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from jaxtyping import Array, Float
+
+from gtx_bayes.labels import MISSING, Assessment, Labels
+
+LEAST_LABELS, LEAST_EXAMPLES, LEAST_LABELERS = 256, 64, 16
+"""The least standard sizes of tables."""
+
+
+def standard_size(size: int, least: int) -> int:
+    """The next power of two, or three quarters of it."""
+    standard = least
+    while standard < size:
+        standard *= 2
+    return 3 * standard // 4 if least < size <= 3 * standard // 4 else standard
+
+
+def in_standard_size(
+    labels: Labels, assessment: Assessment, class_prior: Float[Array, "..."] | None
+) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
+    """The same tables with room to spare, so that growing ones are seldom compiled anew.
+
+    The room is examples and labelers without answers, and entries that are no answers.
+    """
+    return padded(
+        labels,
+        assessment,
+        class_prior,
+        num_labels=standard_size(labels.num_labels, LEAST_LABELS),
+        num_examples=standard_size(labels.num_examples, LEAST_EXAMPLES),
+    )
+
+
+def padded(
+    labels: Labels,
+    assessment: Assessment,
+    class_prior: Float[Array, "..."] | None,
+    *,
+    num_labels: int,
+    num_examples: int,
+) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
+    """The same tables with so many entries and examples, and labelers in standard size."""
+    longer = Labels(
+        with_room(labels.example, num_labels),
+        with_room(labels.labeler, num_labels),
+        with_room(labels.label, num_labels, fill=MISSING),
+        num_examples,
+        standard_size(labels.num_labelers, LEAST_LABELERS),
+        labels.num_classes,
+    )
+    truth = with_room(assessment.true_label, num_examples, fill=MISSING)
+    if class_prior is not None and class_prior.ndim == 2:
+        class_prior = with_room(class_prior, num_examples, fill=1.0 / labels.num_classes)
+    return longer, Assessment(truth, labels.num_classes), class_prior
+
+
+def with_room(array: Array | npt.NDArray[np.generic], size: int, fill: float | int = 0) -> Array:
+    """The array with so many rows, those to spare filled."""
+    rows = np.asarray(array)
+    room = ((0, size - len(rows)), *((0, 0) for _ in rows.shape[1:]))
+    return jax.device_put(np.pad(rows, room, constant_values=fill))
+
+
+def first[T](size: int, of: T) -> T:
+    """The first rows of every array in a tree; what has no rows stays as it is."""
+    return jax.tree.map(
+        lambda array: jax.device_put(np.asarray(array)[:size]) if array.ndim else array, of
+    )
