@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -21,7 +21,9 @@ from gtx_bayes.columns import (
     read_columns,
 )
 from gtx_bayes.errors import InputError
+from gtx_bayes.labels import MISSING
 from gtx_bayes.metrics import Estimate
+from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
 METRICS = {
     "accuracy": metrics.accuracy,
@@ -113,12 +115,25 @@ def match_truth(
     if extra:
         notes.append(f"The results give no probability to the true class(es) {extra}: taken as 0.")
         probs = np.pad(probs, ((0, 0), (0, len(extra))))
-    return Scored(jnp.asarray(probs[row[scored]]), jnp.asarray(label[kept][scored]), tuple(notes))
+    return Scored(
+        jax.device_put(probs[row[scored]]), jax.device_put(label[kept][scored]), tuple(notes)
+    )
 
 
 def evaluate(scored: Scored) -> dict[str, Estimate]:
     """Every metric of `METRICS`, by name."""
-    return {name: metric(scored.class_probs, scored.true_label) for name, metric in METRICS.items()}
+    size = standard_size(scored.true_label.size, LEAST_EXAMPLES)
+    found = _every_metric(
+        with_room(scored.class_probs, size), with_room(scored.true_label, size, fill=MISSING)
+    )
+    return {name: found[name] for name in METRICS}  # JAX puts keys in alphabetical order
+
+
+@jax.jit
+def _every_metric(
+    class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
+) -> dict[str, Estimate]:
+    return {name: metric(class_probs, true_label) for name, metric in METRICS.items()}
 
 
 def as_record(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:

@@ -121,6 +121,18 @@ class Labels:
         """How many answers each labeler gave."""
         return jnp.zeros(self.num_labelers, jnp.int32).at[self.labeler].add(self.label != MISSING)
 
+    def count_by_example(self) -> npt.NDArray[np.int32]:
+        """`labels_per_example` on the host: nothing is compiled for the size of the table."""
+        return self._count(self.example, self.num_examples)
+
+    def count_by_labeler(self) -> npt.NDArray[np.int32]:
+        """`labels_per_labeler` on the host."""
+        return self._count(self.labeler, self.num_labelers)
+
+    def _count(self, index: Int[Array, " num_labels"], size: int) -> npt.NDArray[np.int32]:
+        answered = np.asarray(self.label) != MISSING
+        return np.bincount(np.asarray(index)[answered], minlength=size).astype(np.int32)
+
     def entries(self, kept: npt.NDArray[np.integer]) -> "Labels":
         """Some of the entries, by position; examples and labelers keep their indices."""
         return dataclasses.replace(

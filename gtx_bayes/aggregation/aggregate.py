@@ -25,7 +25,7 @@ from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.variational import clamp
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.labels import MISSING
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
@@ -75,7 +75,7 @@ class Aggregation:
             "task": crowd.example_names,
             "label": crowd.class_names[np.asarray(decided.hard_label)[:num_examples]],
             "confidence": np.asarray(decided.confidence)[:num_examples],
-            "num_labels": _num_labels(crowd.labels, crowd.labels.example, num_examples),
+            "num_labels": crowd.labels.count_by_example(),
             "num_tied": np.asarray(decided.num_tied)[:num_examples],
             "is_gold": self._is_gold,
         }
@@ -90,8 +90,7 @@ class Aggregation:
 
     def labelers(self) -> pd.DataFrame:
         """One row per labeler: accuracy with its interval, and the counts behind it."""
-        labels = self.crowd.labels
-        num_labels = _num_labels(labels, labels.labeler, labels.num_labelers)
+        num_labels = self.crowd.labels.count_by_labeler()
         return labeler_table(self.crowd.labeler_names, self.fit.labeler_accuracy, num_labels)
 
     def open_confidence(self) -> npt.NDArray[np.floating]:
@@ -151,14 +150,6 @@ def _decide(key: Key[Array, ""], class_probs: Float[Array, "num_examples num_cla
         decisions.num_tied(class_probs),
         key_left,
     )
-
-
-def _num_labels(
-    labels: Labels, index: Int[Array, " num_labels"], size: int
-) -> npt.NDArray[np.int32]:
-    """How many answers each example or each labeler has, by the index of one of them."""
-    answered = np.asarray(labels.label) != MISSING
-    return np.bincount(np.asarray(index)[answered], minlength=size).astype(np.int32)
 
 
 def aggregate(

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 from jaxtyping import Array, Float, Int, Key
 
-from gtx_bayes import decisions
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
@@ -21,6 +20,7 @@ from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.columns import EXAMPLE_COLUMNS, Source, as_names, positions, read_columns
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING
+from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
 DEFAULT_STRATEGY = "uncertainty"
 PAPER_THRESHOLD = 0.95
@@ -120,8 +120,9 @@ def next_labels(
     if threshold is None and risk is None and strategy == "confidence-threshold":
         threshold = PAPER_THRESHOLD
     if risk is not None:
-        wanted = jnp.asarray(~offer.is_gold)
-        threshold = float(threshold_for_risk(jnp.asarray(offer.class_probs), risk, wanted))
+        size = standard_size(offer.is_gold.size, LEAST_EXAMPLES)
+        probs, wanted = with_room(offer.class_probs, size), with_room(~offer.is_gold, size)
+        threshold = float(threshold_for_risk(probs, risk, wanted))
 
     order = np.flatnonzero(~offer.is_gold)
     if strategy in ("uncertainty", "random"):
@@ -132,10 +133,12 @@ def next_labels(
         policy = STRATEGIES[strategy](
             1.0 if threshold is None else threshold, max_labels or _UNLIMITED
         )
-        probs, counts = jnp.asarray(offer.class_probs[order]), jnp.asarray(offer.num_labels[order])
-        # All open examples in order; the batch is the head of them.
-        ranked = np.asarray(next_examples(policy, probs, counts, order.size))
-        ranked = ranked[ranked != MISSING]
+        size = standard_size(order.size, LEAST_EXAMPLES)
+        probs = with_room(offer.class_probs[order], size)
+        counts = with_room(offer.num_labels[order], size)
+        # All open examples in order; the batch is the head of them. Room to spare is no example.
+        ranked = np.asarray(next_examples(policy, probs, counts, size))
+        ranked = ranked[(ranked != MISSING) & (ranked < order.size)]
         chosen, num_open = order[ranked[:batch]], ranked.size
     return NextLabels(
         _table(result, offer, chosen),
@@ -213,8 +216,8 @@ def _offered(
         return _Offer(
             crowd.example_names,
             np.asarray(result.class_probs),
-            np.asarray(crowd.labels.labels_per_example()),
-            np.asarray(crowd.assessment.is_gold),
+            crowd.labels.count_by_example(),
+            np.asarray(crowd.assessment.true_label) != MISSING,
         )
     column = read_columns(tasks, {"example": EXAMPLE_COLUMNS}, columns, source)["example"]
     first = np.flatnonzero(~pd.Series(column.keys).duplicated().to_numpy())
@@ -236,19 +239,26 @@ def _offered(
     return _Offer(
         names,
         np.where(known[:, None], np.asarray(result.class_probs)[at], _without_answers(result)),
-        np.where(known, np.asarray(crowd.labels.labels_per_example())[at], 0).astype(np.int32),
-        is_gold | (known & np.asarray(crowd.assessment.is_gold)[at]),
+        np.where(known, crowd.labels.count_by_example()[at], 0).astype(np.int32),
+        is_gold | (known & (np.asarray(crowd.assessment.true_label) != MISSING)[at]),
         notes,
     )
 
 
 def _lots(key: Key[Array, ""], redrawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
     """A random number for each example and number of redraws, whatever examples follow it."""
+    size = standard_size(redrawn.size, LEAST_EXAMPLES)
+    return np.asarray(_draw_lots(key, with_room(redrawn, size)), np.float64)[: redrawn.size]
 
+
+@jax.jit
+def _draw_lots(
+    key: Key[Array, ""], redrawn: Int[Array, " num_examples"]
+) -> Float[Array, " num_examples"]:
     def lot(example: Int[Array, ""], count: Int[Array, ""]) -> Float[Array, ""]:
         return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, example), count))
 
-    return np.asarray(jax.vmap(lot)(jnp.arange(redrawn.size), jnp.asarray(redrawn)), np.float64)
+    return jax.vmap(lot)(jnp.arange(redrawn.size), redrawn)
 
 
 def _without_answers(result: Aggregation) -> npt.NDArray[np.floating]:
@@ -270,6 +280,6 @@ def _table(result: Aggregation | None, offer: _Offer, chosen: npt.NDArray[np.int
             "task": offer.names[chosen],
             "num_labels": counts,
             "label": pd.Series(label, dtype=object),  # None where there is none
-            "confidence": np.asarray(decisions.confidence(jnp.asarray(probs))),
+            "confidence": probs.max(axis=1, initial=0.0),
         }
     )

@@ -122,7 +122,7 @@ def _gold_scores(
     """Log-probability of every hidden gold label at every rho, shape (num_gold, grid)."""
     truth = np.asarray(assessment.true_label)
     gold = np.flatnonzero(truth != MISSING)
-    num_labels = _num_labels(labels)
+    num_labels = labels.count_by_example()
     gold = gold[num_labels[gold] > 0]
     if gold.size < 2:
         return np.zeros((0, GRID.size))
@@ -165,7 +165,8 @@ class _Hidden(NamedTuple):
     def by_example(self, at: int) -> npt.NDArray[np.float64]:
         """Log-probability of the hidden answers of every example, an answer's worth in all."""
         weighted = self.log_scores[at] * self._weight
-        return np.bincount(self.example, weighted, minlength=self.num_examples)
+        found = np.bincount(self.example, weighted, minlength=self.num_examples)
+        return found.astype(np.float64)  # integers if there are none
 
     def total(self) -> npt.NDArray[np.float64]:
         """The same, all examples together, at every point of the grid."""
@@ -192,17 +193,11 @@ def _hidden_answers(
     kept = dataclasses.replace(labels, label=jax.device_put(left))
     fit = variational.fit(kept, assessment, candidate.prior, candidate.class_prior)
     # Where nothing is left to predict from, there is nothing to learn of rho.
-    asked = hidden[_num_labels(kept)[example[hidden]] > 0]
+    asked = hidden[kept.count_by_example()[example[hidden]] > 0]
     # As many places as any table of this size can need: one program for all.
     places = with_room(asked.astype(np.int32), labels.num_labels // _PART_OF_ANSWERS + 1)
     log_scores = np.asarray(_log_scores(labels, kept, fit, places, GRID), np.float64)
     return _Hidden(example[asked], log_scores[:, : asked.size], labels.num_examples)
-
-
-def _num_labels(labels: Labels) -> npt.NDArray[np.integer]:
-    """How many answers each example has."""
-    example, label = np.asarray(labels.example), np.asarray(labels.label)
-    return np.bincount(example[label != MISSING], minlength=labels.num_examples)
 
 
 @jax.jit

@@ -1,0 +1,58 @@
+"""Tables of like size share their compiled programs."""
+
+import logging
+
+import jax
+import numpy as np
+import pandas as pd
+
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.cli.aggregate import summarise
+from gtx_bayes.collection.next_labels import next_labels
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.evaluation import evaluate, match_truth
+from gtx_bayes.standard_size import first, with_room
+
+
+def crowd(num_examples, num_labelers):
+    """Everybody answers everything, four in five rightly; a third of the examples are gold."""
+    example, labeler = (grid.ravel() for grid in np.indices((num_examples, num_labelers)))
+    right = (3 * example + 2 * labeler) % 5 > 0
+    truth = np.where(np.arange(num_examples) % 2, "yes", "no")
+    label = np.where(right, truth[example], np.where(truth[example] == "yes", "no", "yes"))
+    answers = pd.DataFrame({"task": example, "worker": labeler, "label": label})
+    known = pd.DataFrame({"task": np.arange(num_examples), "label": truth})
+    return Crowd.from_frames(answers, known[::3]), known
+
+
+def all_that_commands_ask(key, num_examples, num_labelers):
+    """What `aggregate`, `next` and `evaluate` do with a table."""
+    table, known = crowd(num_examples, num_labelers)
+    result = aggregate(table)
+    examples = result.examples(key)
+    result.labelers()
+    summarise(result, "gtx-bayes aggregate", seconds=0.0)
+    next_labels(key, result, batch=3, risk=0.05)
+    evaluate(match_truth(examples, known))
+
+
+def programs(caplog, run, *sizes):
+    caplog.clear()
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        run(*sizes)
+    return [line for line in caplog.messages if line.startswith("Compiling")]
+
+
+def test_another_table_of_like_size_compiles_nothing(key, caplog):
+    all_that_commands_ask(key, 20, 5)
+    assert programs(caplog, all_that_commands_ask, key, 31, 7) == []
+    assert programs(caplog, jax.jit(lambda x: x + 1), np.zeros(3))  # they are seen, if any
+
+
+def test_room_is_filled_and_cut_off():
+    rows = np.arange(6.0).reshape(3, 2)
+    longer = with_room(rows, 5, fill=7)
+    np.testing.assert_array_equal(longer[3:], np.full((2, 2), 7.0))
+    whole = first(3, {"rows": longer, "none": np.float64(2.0)})
+    np.testing.assert_array_equal(whole["rows"], rows)
+    assert whole["none"] == 2.0
