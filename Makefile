@@ -80,6 +80,7 @@ bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.collection --growth --output build/bench_collection.json
 	$(BIN)/python -m tests.benchmarks.joint --peers .venv-peers/bin/python --output build/bench_joint.json
 	$(BIN)/python -m tests.benchmarks.state --output build/bench_state.json
+	$(BIN)/python -m tests.benchmarks.start_up --output build/bench_start_up.json
 	$(if $(TORCH),$(BIN)/python -m tests.benchmarks.training --torch $(TORCH) --output build/bench_training.json)
 
 paper: $(VENV)/.test

@@ -26,10 +26,9 @@ _KEEP_ALL = {  # programs of any compile time and size: a command has many small
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 _CAPABILITIES = (b"flags", b"Featu")  # as x86 and Arm call them
-_FAILED = re.compile(
+_FAILED = (
     r"Error (?P<what>reading|writing) persistent compilation cache entry for "
-    r"'(?P<program>[\w.<>-]+)': (?P<why>.*)",
-    re.DOTALL,
+    r"'(?P<program>[\w.<>-]+)': (?P<why>(?s:.*))"
 )
 
 
@@ -111,7 +110,7 @@ def _mend_failures(directory: Path, failures: list[str]) -> None:
     show = warnings.showwarning
 
     def attend(message: Warning | str, *where: object, **more: object) -> None:
-        failed = _FAILED.match(str(message))
+        failed = re.match(_FAILED, str(message))
         if failed is None:
             show(message, *where, **more)  # type: ignore[arg-type]
             return
@@ -121,6 +120,7 @@ def _mend_failures(directory: Path, failures: list[str]) -> None:
         if failed["what"] == "writing":
             failures.append(failed["why"])
 
+    warnings.filterwarnings("always", _FAILED)
     warnings.showwarning = attend
 
 
