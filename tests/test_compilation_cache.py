@@ -132,13 +132,13 @@ def kept(tmp_path_factory):
 @pytest.mark.end_to_end
 class TestProgram:
     def test_the_second_run_is_quick(self, kept):
-        """Fastest of three, in turn.
+        """Faster of two, in turn.
 
         Measured 2.6 times the import of JAX and pandas; compiling makes it 8. Half-way is 4.6.
         """
         words, options, first, _ = kept
         ours, least = [], []
-        for _ in range(3):
+        for _ in range(2):
             ours.append(seconds_of(PROGRAM, *words, **options)[0])
             least.append(seconds_of(sys.executable, "-c", "import jax, pandas", **options)[0])
         assert min(ours) < first
@@ -162,7 +162,7 @@ class TestProgram:
         words, options, _, _ = kept
         environment = options["env"] | {"XDG_CACHE_HOME": str(tmp_path)}
         words = [*words[:-2], "--method", "soft-vote", "--output"]
-        commands = [[PROGRAM, *words, str(tmp_path / f"out{i}")] for i in range(3)]
+        commands = [[PROGRAM, *words, str(tmp_path / f"out{i}")] for i in range(2)]
         runs = [
             subprocess.Popen(
                 command, cwd=options["cwd"], env=environment, stderr=subprocess.PIPE, text=True
@@ -170,6 +170,6 @@ class TestProgram:
             for command in commands
         ]
         errors = [run.communicate()[1] for run in runs]
-        assert [run.returncode for run in runs] == [0, 0, 0]
+        assert [run.returncode for run in runs] == [0, 0]
         assert not any("cache" in error or "not kept" in error for error in errors)
         assert list(tmp_path.rglob("*-cache"))

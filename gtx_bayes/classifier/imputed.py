@@ -66,7 +66,7 @@ class Imputed:
             crowd.class_names,
             probs,
             np.broadcast_to(np.asarray(prior, np.float64), probs.shape),
-            np.asarray(crowd.labels.labels_per_example()),
+            crowd.labels.count_by_example(),
             np.asarray(crowd.assessment.is_gold),
             result.notes,
         )

@@ -346,14 +346,7 @@ def _log_score(
 
 
 def _labelers(whole: _Whole) -> AnyModel:
-    return _posterior_mean(whole.prior, jnp.asarray(whole.counts))
-
-
-@jax.jit
-def _posterior_mean(
-    prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
-) -> AnyModel:
-    return prior.posterior_mean(counts)
+    return joint.posterior_mean(whole.prior, jnp.asarray(whole.counts))
 
 
 def _pass_on(

@@ -119,7 +119,7 @@ class JointPosterior(NamedTuple):
         """The labelers at their posterior means."""
         num_labelers = self.counts.shape[0]
         room = with_room(self.counts, standard_size(num_labelers, LEAST_LABELERS))
-        return first(num_labelers, _posterior_mean(self.prior, room))
+        return first(num_labelers, posterior_mean(self.prior, room))
 
     def credible_interval(
         self, key: Key[Array, ""], labels: Labels, *, prob: float = 0.95, num_draws: int = 64
@@ -193,9 +193,10 @@ def _prob_drawn(
 
 
 @jax.jit
-def _posterior_mean(
+def posterior_mean(
     prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
 ) -> AnyModel:
+    """The labelers at their posterior means, by one program."""
     return prior.posterior_mean(counts)
 
 
@@ -226,7 +227,7 @@ def fit(
         labels,
         assessment,
         independent,
-        PassedOn(_posterior_mean(independent.prior, independent.counts), independent.proportions),
+        PassedOn(posterior_mean(independent.prior, independent.counts), independent.proportions),
         found.dependence,
         model=chosen.model,
         why=found.why,

@@ -121,7 +121,7 @@ def plan_buying(key: Key[Array, ""], result: Aggregation) -> Buying:
     found = next_labels(key, result, batch=BATCH).examples
     at = positions(crowd.example_names, found["task"].to_numpy())
     is_open = ~np.asarray(crowd.assessment.is_gold)
-    num_answers = np.asarray(crowd.labels.labels_per_example())
+    num_answers = crowd.labels.count_by_example()
     probs = np.asarray(result.class_probs, np.float64)
     cap = None if result.fit.joint is None else most_useful(result.fit.joint.dependence.mean)
     return Buying(
@@ -162,7 +162,7 @@ def _gains(
     if joint is None:
         return np.full(at.size, np.nan), np.full(at.size, np.nan)
     labels = result.crowd.labels
-    num_answers = np.asarray(labels.labels_per_labeler())
+    num_answers = labels.count_by_labeler()
     asked = np.argsort(-num_answers, kind="stable")[:_MOST_ASKED]
     share = num_answers[asked] / num_answers[asked].sum()
     confusion = confusion_of(joint.labelers)[asked]
@@ -172,7 +172,7 @@ def _gains(
         each = value_of_answer(joint.class_probs[example], confusion, worth)
         return float(np.asarray(each) @ share)
 
-    num_there = np.asarray(labels.labels_per_example())[at]
+    num_there = labels.count_by_example()[at]
     cap = most_useful(rho)
     one, most = [], []
     for example, there in zip(at.tolist(), num_there.tolist(), strict=True):

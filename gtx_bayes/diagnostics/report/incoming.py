@@ -69,8 +69,8 @@ def _range(counts: npt.NDArray[np.integer]) -> str:
 def count_incoming(crowd: Crowd) -> Incoming:
     """Count a crowd, and say what is thin in it."""
     labels = crowd.labels
-    per_example = np.asarray(labels.labels_per_example())
-    per_labeler = np.asarray(labels.labels_per_labeler())
+    per_example = labels.count_by_example()
+    per_labeler = labels.count_by_labeler()
     num_gold = crowd.assessment.num_gold
     return Incoming(
         num_answers=int(per_labeler.sum()),
