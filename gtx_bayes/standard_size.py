@@ -72,5 +72,5 @@ def with_room(array: Array | npt.NDArray[np.generic], size: int, fill: float | i
 def first[T](size: int, of: T) -> T:
     """The first rows of every array in a tree; what has no rows stays as it is."""
     return jax.tree.map(
-        lambda array: jax.device_put(np.asarray(array)[:size]) if array.ndim else array, of
+        lambda array: jax.device_put(np.asarray(array)[:size]) if np.ndim(array) else array, of
     )
