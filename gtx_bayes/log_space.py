@@ -9,6 +9,9 @@ where `coarse` is a multiple of 1/512. Sums of such multiples are exact in float
 difference; the remainders in `fine` stay below 1/1024 for one logarithm, and below 3/1024 for a
 quotient of three. `zeros` counts factors of exactly
 zero, so that certain evidence for two classes cancels one for one instead of making 0/0.
+
+Where the sum of the logarithms is known to stay short, one sum does instead of two: in whole
+multiples of a unit (`FixedPoint`), as long as an integer holds them.
 """
 
 import functools
@@ -16,9 +19,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 _GRID = 512.0
+_LARGEST = 1024.0  # nats: up to here the unit is 2^-20 of a nat or less in 32 bits
 _FEW_CLASSES = 8  # up to here class by class: on a CPU reducing a short last axis is slow
 
 
@@ -46,6 +50,30 @@ class LogNumber(NamedTuple):
     def log(self) -> Float[Array, "*shape"]:
         """The logarithm in nats; -inf where a factor is zero."""
         return jnp.where(self.zeros > 0, -jnp.inf, self.coarse + self.fine)
+
+
+class FixedPoint(NamedTuple):
+    """Logarithms as even multiples of a unit, whose sums are exact in any order.
+
+    Attributes:
+        steps: the logarithms in units, each off by one at most.
+        unit: in nats, a power of two: the least with which sums up to the bound fit.
+        fits: whether the unit is small enough: the bound is below 1024 nats.
+    """
+
+    steps: Int[Array, "*shape"]
+    unit: Float[Array, ""]
+    fits: Bool[Array, ""]
+
+    @classmethod
+    def from_log(cls, log: Float[Array, "*shape"], bound: Float[Array, ""]) -> "FixedPoint":
+        """Round finite logarithms, in nats, to be added up to `bound` at most, signs aside."""
+        integer = jnp.int64 if log.dtype == jnp.float64 else jnp.int32
+        _, exponent = jnp.frexp(bound)
+        # Two bits to spare: one for the sign, one for what rounding adds to the bound.
+        unit = jnp.ldexp(jnp.ones((), log.dtype), exponent - (jnp.iinfo(integer).bits - 2))
+        steps = 2 * jnp.round(log / (2 * unit)).astype(integer)
+        return cls(steps, unit, bound < _LARGEST)
 
 
 def multiply(a: LogNumber, b: LogNumber) -> LogNumber:

@@ -8,7 +8,7 @@ answers are added as they arrive.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,10 +20,21 @@ from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
-from gtx_bayes.log_space import LogNumber, multiply, normalise
-from gtx_bayes.votes import AnyLabels, check_sizes, class_votes, most_answers
+from gtx_bayes.log_space import FixedPoint, LogNumber, multiply, normalise
+from gtx_bayes.votes import (
+    AnyLabels,
+    LongOrDense,
+    balance_of_votes,
+    check_sizes,
+    class_votes,
+    most_answers,
+    most_voted,
+    runs_longer_than,
+)
 
 _SHORT_SUM = 16  # so few float32 weights sum to 1e-5 without `fine`, accuracies up to 0.99
+_WHOLE_SUM = 64  # so many weights, each off by 2^-20 nats at most, are off by 2^-14 together
+_WHOLE_RUN = 32  # as many answers to any example in the long form
 
 ClassPrior = Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]
 """One prior for all examples, or one per example; zero excludes a class for good."""
@@ -258,27 +269,74 @@ def _log_prior(
 
 
 def _by_certainty[T](model: OneCoin, labels: AnyLabels, finish: Callable[[LogNumber], T]) -> T:
-    """Apply `finish` to the votes' likelihood ratios; count zeros only if any labeler is certain.
+    """Apply `finish` to the votes' likelihood ratios, up to a factor that the classes share.
 
-    The branch without certain labelers does half the work.
+    The usual case has a branch of its own, with half of the work or less: no labeler is certain
+    and, in the forms that allow it, one sum of whole numbers serves.
     """
     weight = model.vote_weight
+    usual = jnp.all(weight.zeros == 0)
 
     def votes(part: Float[Array, " num_labelers"]) -> Float[Array, "num_classes num_examples"]:
         return class_votes(labels, part, model.num_classes)
 
-    def finite() -> LogNumber:
+    def split() -> LogNumber:
         if _rounds_little(labels):
-            total = votes(weight.coarse + weight.fine)
-            return LogNumber(jnp.zeros_like(total), total, jnp.zeros_like(total))
-        coarse = votes(weight.coarse)
-        return LogNumber(jnp.zeros_like(coarse), coarse, votes(weight.fine))
+            return _without_zeros(votes(weight.coarse + weight.fine))
+        return _without_zeros(votes(weight.coarse))._replace(fine=votes(weight.fine))
 
+    def always() -> T:
+        return finish(split()._replace(zeros=votes(weight.zeros)))
+
+    log = weight.coarse + weight.fine
+    whole = _whole_weights(log, labels)
+    if whole is None:
+        return jax.lax.cond(usual, lambda: finish(split()), always)
     return jax.lax.cond(
-        jnp.any(weight.zeros != 0),
-        lambda: finish(finite()._replace(zeros=votes(weight.zeros))),
-        lambda: finish(finite()),
+        usual & whole.fits,
+        lambda: finish(_without_zeros(_sum_whole(log, whole, labels, model.num_classes))),
+        always,
     )
+
+
+def _without_zeros(total: Float[Array, "num_classes num_examples"]) -> LogNumber:
+    nothing = jnp.zeros_like(total)
+    return LogNumber(nothing, total, nothing)
+
+
+def _whole_weights(log: Float[Array, " num_labelers"], labels: AnyLabels) -> FixedPoint | None:
+    """The weights as whole numbers, which fit if their sums do; None in forms without such sums."""
+    if isinstance(labels, Labels) and labels.num_labelers:
+        whole = FixedPoint.from_log(log, _WHOLE_RUN * jnp.max(jnp.abs(log)))
+        return whole._replace(fits=whole.fits & ~runs_longer_than(labels, _WHOLE_RUN))
+    if isinstance(labels, jax.Array) and labels.shape[0] <= _WHOLE_SUM:
+        return FixedPoint.from_log(log, jnp.sum(jnp.abs(log)))
+    return None
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _sum_whole(
+    log: Float[Array, " num_labelers"], whole: FixedPoint, labels: LongOrDense, num_classes: int
+) -> Float[Array, "num_classes num_examples"]:
+    """Logarithms of the votes' likelihood ratios, up to a summand that the classes share."""
+    if num_classes == 2:
+        balance = balance_of_votes(labels, whole.steps) * whole.unit
+        return jnp.stack([jnp.zeros_like(balance), balance])
+    total = class_votes(labels, whole.steps, num_classes)
+    # Differences are small where they decide: take them before anything is rounded.
+    return (total - most_voted(total)) * whole.unit
+
+
+@_sum_whole.defjvp
+def _slope_of_sum(
+    num_classes: int,
+    primals: tuple[Float[Array, " num_labelers"], FixedPoint, LongOrDense],
+    tangents: tuple[Float[Array, " num_labelers"], Any, Any],
+) -> tuple[Float[Array, "num_classes num_examples"], Float[Array, "num_classes num_examples"]]:
+    """Whole numbers have no slope: that of the sum which they stand for."""
+    log, whole, labels = primals
+    slope = class_votes(labels, tangents[0], num_classes)
+    return _sum_whole(log, whole, labels, num_classes), slope
 
 
 def _rounds_little(labels: AnyLabels) -> bool:
