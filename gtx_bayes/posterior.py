@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.labelers.base import AbstractLabelerModel
@@ -23,7 +24,6 @@ from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
 from gtx_bayes.log_space import FixedPoint, LogNumber, multiply, normalise
 from gtx_bayes.votes import (
     AnyLabels,
-    LongOrDense,
     balance_of_votes,
     check_sizes,
     class_votes,
@@ -314,11 +314,23 @@ def _whole_weights(log: Float[Array, " num_labelers"], labels: AnyLabels) -> Fix
     return None
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _sum_whole(
-    log: Float[Array, " num_labelers"], whole: FixedPoint, labels: LongOrDense, num_classes: int
+    log: Float[Array, " num_labelers"], whole: FixedPoint, labels: AnyLabels, num_classes: int
 ) -> Float[Array, "num_classes num_examples"]:
     """Logarithms of the votes' likelihood ratios, up to a summand that the classes share."""
+    columns, structure = jax.tree.flatten(labels)
+    return _sum_columns(log, whole, columns, structure, num_classes)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def _sum_columns(
+    log: Float[Array, " num_labelers"],
+    whole: FixedPoint,
+    columns: list[Int[Array, "..."]],
+    structure: PyTreeDef,
+    num_classes: int,
+) -> Float[Array, "num_classes num_examples"]:
+    labels = structure.unflatten(columns)
     if num_classes == 2:
         balance = balance_of_votes(labels, whole.steps) * whole.unit
         return jnp.stack([jnp.zeros_like(balance), balance])
@@ -327,16 +339,17 @@ def _sum_whole(
     return (total - most_voted(total)) * whole.unit
 
 
-@_sum_whole.defjvp
+@_sum_columns.defjvp
 def _slope_of_sum(
+    structure: PyTreeDef,
     num_classes: int,
-    primals: tuple[Float[Array, " num_labelers"], FixedPoint, LongOrDense],
-    tangents: tuple[Float[Array, " num_labelers"], Any, Any],
+    primals: tuple[Float[Array, " num_labelers"], FixedPoint, list[Int[Array, "..."]]],
+    tangents: tuple[Any, ...],
 ) -> tuple[Float[Array, "num_classes num_examples"], Float[Array, "num_classes num_examples"]]:
     """Whole numbers have no slope: that of the sum which they stand for."""
-    log, whole, labels = primals
-    slope = class_votes(labels, tangents[0], num_classes)
-    return _sum_whole(log, whole, labels, num_classes), slope
+    log, whole, columns = primals
+    slope = class_votes(structure.unflatten(columns), tangents[0], num_classes)
+    return _sum_columns(log, whole, columns, structure, num_classes), slope
 
 
 def _rounds_little(labels: AnyLabels) -> bool:

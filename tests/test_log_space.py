@@ -1,7 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from gtx_bayes.log_space import LogNumber, divide, multiply, normalise
+from gtx_bayes.log_space import FixedPoint, LogNumber, divide, multiply, normalise
 
 
 def test_parts_make_up_the_whole():
@@ -41,3 +42,22 @@ def test_normalise_respects_an_impossible_class():
     weight = LogNumber(jnp.array([0.0, 1.0, 1.0]), jnp.zeros(3), jnp.zeros(3))
     got = normalise(weight, jnp.log(jnp.array([0.0, 0.25, 0.75])), axis=0)
     np.testing.assert_allclose(got, [0.0, 0.25, 0.75], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 15.9])
+def test_whole_sums_keep_within_a_unit_each_and_never_overflow(scale):
+    """64 logarithms of one sign: their sum is the bound itself, the most that must fit."""
+    log = scale * jnp.asarray(np.random.default_rng(0).uniform(0.5, 1, 64))
+    whole = FixedPoint.from_log(log, jnp.sum(log))
+    steps, unit = np.asarray(whole.steps), float(whole.unit)
+    assert np.log2(unit) % 1 == 0
+    assert not (steps % 2).any()
+    np.testing.assert_array_less(np.abs(steps * unit - np.asarray(log, float)), 1.001 * unit)
+    assert int(steps.sum(dtype=steps.dtype)) == sum(steps.tolist())
+    assert whole.fits
+
+
+def test_too_much_for_whole_sums():
+    assert FixedPoint.from_log(jnp.ones(3), jnp.asarray(1023.0)).fits
+    assert not FixedPoint.from_log(jnp.ones(3), jnp.asarray(1024.0)).fits
+    assert not FixedPoint.from_log(jnp.ones(3), jnp.asarray(jnp.nan)).fits

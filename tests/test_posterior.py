@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+import scipy.special
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -308,6 +309,35 @@ def test_log_odds(crowd):
         expected = [reference.posterior(c, accuracy, [0.5, 0.5]) for c in labels.T]
         expected = np.array([np.log(p[1] / p[0]) for p in expected], float)
         np.testing.assert_allclose(got, expected, atol=2e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_more_answers_than_a_chunk(num_classes):
+    """The long form is summed chunk by chunk: two whole ones and a part, padding in between."""
+    rng, size = np.random.default_rng(11), 2 * 65_536 + 100
+    example, labeler = np.sort(rng.integers(0, size // 4, size)), rng.integers(0, 50, size)
+    label = rng.integers(MISSING, num_classes, size)
+    accuracy = rng.uniform(0.3, 0.95, 50).astype(np.float32)
+    labels = Labels.from_arrays(example, labeler, label, num_classes=num_classes)
+    got = batch_class_posterior(model_of(accuracy, num_classes), labels)
+    exact = accuracy.astype(float)
+    weight = np.log(exact * (num_classes - 1) / (1 - exact))[labeler]
+    cell = example * num_classes + label
+    there = label != MISSING
+    votes = np.bincount(cell[there], weight[there], labels.num_examples * num_classes)
+    expected = scipy.special.softmax(votes.reshape(-1, num_classes), axis=1)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["dense", "long"])
+def test_slope_of_log_odds(form):
+    r"""By hand, :math:`\partial / \partial \alpha_j = \pm 1 / (\alpha_j (1 - \alpha_j))`."""
+    labels, alpha = np.int8([[1, 0], [0, MISSING], [1, 1]]), np.array([0.9, 0.6, 0.7])
+    form = every_form(labels, 2)[form]
+    got = jax.grad(lambda accuracy: batch_log_odds(OneCoin(accuracy, 2), form).sum())(
+        jnp.asarray(alpha)
+    )
+    np.testing.assert_allclose(got, np.array([0, -1, 2]) / (alpha * (1 - alpha)), atol=1e-5)
 
 
 def test_log_odds_need_two_classes():
