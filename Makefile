@@ -81,6 +81,7 @@ bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.joint --peers .venv-peers/bin/python --output build/bench_joint.json
 	$(BIN)/python -m tests.benchmarks.state --output build/bench_state.json
 	$(BIN)/python -m tests.benchmarks.start_up --output build/bench_start_up.json
+	$(BIN)/python -m tests.benchmarks.scale --peers .venv-peers/bin/python --output build/bench_scale.json
 	$(if $(TORCH),$(BIN)/python -m tests.benchmarks.training --torch $(TORCH) --output build/bench_training.json)
 
 paper: $(VENV)/.test

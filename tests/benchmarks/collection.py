@@ -17,7 +17,6 @@ import itertools
 import math
 import os
 import random
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +31,7 @@ from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.experiments import table1, table2
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.experiments.setting import COHORTS, Score, map_cohorts
-from tests.benchmarks.kernels import fastest, publish, row
+from tests.benchmarks.kernels import fastest, peak_memory, publish, row
 
 BATCH = 64  # runs at once on an accelerator
 NUMPY_RUNS = 20  # of each cohort: long enough to meet what else the machine does, as ours do
@@ -349,8 +348,7 @@ def peak(runs):
     """Seconds of these runs of Table 1, and the most memory this process has held."""
     simulate_run = functools.partial(table1.simulate_run, config=table1.Config())
     seconds = fastest(every_run(simulate_run, runs), rounds=1)[0]
-    unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return seconds, peak_memory()
 
 
 def growth_rows(most):

@@ -16,12 +16,14 @@ import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import scipy.special
 from numpyro.infer import MCMC, NUTS, init_to_mean
 
 from gtx_bayes.inference import crowd_models, gibbs, variational
 from gtx_bayes.inference.beta import CohortPrior
-from gtx_bayes.inference.priors import OneCoinPrior
+from gtx_bayes.inference.priors import ConfusionPrior, OneCoinPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from tests.benchmarks.kernels import crowd_kit, fastest, publish, row
 
@@ -127,6 +129,53 @@ def sampler_rows(rng):
     np.testing.assert_allclose(ours.mean, theirs.mean, atol=0.02)
     name = "Gibbs, one coin, 4 chains of 200 + 500 draws"
     yield row(name, size, seconds, "NUTS, same model and draws", ours.ess / theirs.ess)
+
+
+def dawid_skene(example, labeler, label, num_examples, num_labelers):
+    """Dawid and Skene's model as users of NumPyro write it, the classes summed out."""
+    proportions = numpyro.sample("proportions", dist.Dirichlet(jnp.ones(2)))
+    towards_right = jnp.ones((2, 2)) + 2.0 * jnp.eye(2)
+    with numpyro.plate("labelers", num_labelers):
+        confusion = numpyro.sample("confusion", dist.Dirichlet(towards_right).to_event(1))
+    of_answer = jnp.log(confusion)[labeler, :, label]
+    of_example = jax.ops.segment_sum(of_answer, example, num_examples, indices_are_sorted=True)
+    evidence = jax.nn.logsumexp(jnp.log(proportions) + of_example, axis=1)
+    numpyro.factor("answers", evidence.sum())
+
+
+def annotation_rows(rng):
+    """Effective samples of right answers' probabilities per second, the least over labelers."""
+    num_examples, num_labelers, num_chains = 200, 10, 4
+    labels, none, arrays = simulate(5 * num_examples, num_examples, num_labelers, rng)
+    size = f"{labels.num_labels} labels, {num_examples} examples, {num_labelers} labelers"
+
+    def right(confusion):
+        return np.diagonal(np.asarray(confusion), axis1=-2, axis2=-1).mean(axis=-1)
+
+    def by_gibbs():
+        prior = ConfusionPrior.default(2)
+        fit = gibbs.run_gibbs(jax.random.key(0), labels, none, prior)
+        return right(fit.draws.posterior["confusion"])
+
+    nuts = MCMC(
+        NUTS(dawid_skene),
+        num_warmup=200,
+        num_samples=500,
+        num_chains=num_chains,
+        chain_method="vectorized",
+        progress_bar=False,
+    )
+
+    def by_nuts():
+        columns = (jnp.asarray(column) for column in arrays)
+        nuts.run(jax.random.key(1), *columns, num_examples, num_labelers)
+        return right(nuts.get_samples(group_by_chain=True)["confusion"])
+
+    (ours, seconds), (theirs, _) = (ess_per_second(run) for run in (by_gibbs, by_nuts))
+    # Other priors, nearly the same answer.
+    np.testing.assert_allclose(ours.mean, theirs.mean, atol=0.1)
+    name = "Gibbs, confusion matrices, 4 chains of 200 + 500 draws"
+    yield row(name, size, seconds, "NumPyro, Dawid-Skene by NUTS", ours.ess / theirs.ess)
 
 
 class Sampled:

@@ -15,6 +15,7 @@ import functools
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -93,6 +94,18 @@ def copy_row(name, size, kernel, num_bytes, rounds):
     return row(name, size, ours, f"fastest copy, {best / 1e9:.1f} GB/s", num_bytes / ours / best)
 
 
+def into_held_memory(model, labels, num_examples):
+    """The log odds, each time into the memory of the last."""
+    into = jax.jit(lambda out, m, x: batch_log_odds(m, x), donate_argnums=0, keep_unused=True)
+    held = [jnp.zeros(num_examples)]
+
+    def kernel():
+        held[0] = into(held[0], model, labels)
+        return held[0]
+
+    return kernel
+
+
 def dense_rows(num_labelers, num_examples, rng):
     table = rng.integers(-1, 2, (num_labelers, num_examples), dtype=np.int8)
     labels = jnp.asarray(table)
@@ -101,13 +114,7 @@ def dense_rows(num_labelers, num_examples, rng):
     num_bytes = num_labelers * num_examples + 4 * num_examples
     size = f"{num_labelers} labelers x {num_examples} examples"
 
-    into_held = jax.jit(lambda out, m, x: batch_log_odds(m, x), donate_argnums=0, keep_unused=True)
-    held = [jnp.zeros(num_examples)]
-
-    def kernel():
-        held[0] = into_held(held[0], model, labels)
-        return held[0]
-
+    kernel = into_held_memory(model, labels, num_examples)
     yield copy_row("dense log odds, output memory reused", size, kernel, num_bytes, rounds=ROUNDS)
 
     small = jnp.ones(num_bytes // 8, jnp.float32)
@@ -242,14 +249,43 @@ def row(name, size, seconds, against, ratio):
 
 
 def machine():
+    """What the figures depend on: nothing that tells whose machine it is."""
     device = jax.devices()[0]
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": cpu_model(),
         "cores": os.cpu_count(),
+        "memory_gib": round(memory("MemTotal") / 2**30, 1),
+        "os": f"{platform.system()} {platform.machine()}",
         "device": f"{device.platform}: {device.device_kind}",
         "python": platform.python_version(),
         "jax": jax.__version__,
+        "numpy": np.__version__,
     }
+
+
+def cpu_model():
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        for line in facts.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def memory(name):
+    """A figure of the machine's memory in bytes, by Linux's name for it; 0 where it is not told."""
+    facts = Path("/proc/meminfo")
+    if facts.exists():
+        for line in facts.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def peak_memory():
+    """The most memory in bytes that this process has held. A child starts from its parent's."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def publish(results, output):
