@@ -33,8 +33,8 @@ from gtx_bayes.votes import (
 )
 
 _SHORT_SUM = 16  # so few float32 weights sum to 1e-5 without `fine`, accuracies up to 0.99
-_WHOLE_SUM = 64  # so many weights, each off by 2^-20 nats at most, are off by 2^-14 together
-_WHOLE_RUN = 32  # as many answers to any example in the long form
+_WHOLE_SUM = 64  # labelers; each weight is off by at most what float32 rounds off 16 nats
+_WHOLE_RUN = 32  # answers to an example in the long form, where their weights are not known
 
 ClassPrior = Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]
 """One prior for all examples, or one per example; zero excludes a class for good."""

@@ -157,8 +157,12 @@ def annotation_rows(rng):
         fit = gibbs.run_gibbs(jax.random.key(0), labels, none, prior)
         return right(fit.draws.posterior["confusion"])
 
+    columns = [jnp.asarray(column) for column in arrays]
     nuts = MCMC(
-        NUTS(dawid_skene),
+        NUTS(
+            functools.partial(dawid_skene, *columns, num_examples, num_labelers),
+            init_strategy=init_to_mean,  # else a chain may swap the classes and stay so
+        ),
         num_warmup=200,
         num_samples=500,
         num_chains=num_chains,
@@ -167,8 +171,7 @@ def annotation_rows(rng):
     )
 
     def by_nuts():
-        columns = (jnp.asarray(column) for column in arrays)
-        nuts.run(jax.random.key(1), *columns, num_examples, num_labelers)
+        nuts.run(jax.random.key(1))
         return right(nuts.get_samples(group_by_chain=True)["confusion"])
 
     (ours, seconds), (theirs, _) = (ess_per_second(run) for run in (by_gibbs, by_nuts))
