@@ -23,6 +23,18 @@ def standard_size(size: int, least: int) -> int:
     return 3 * standard // 4 if least < size <= 3 * standard // 4 else standard
 
 
+def close_size(size: int, least: int) -> int:
+    """The next of eight sizes from one power of two to the next: an eighth is lost at most.
+
+    For what is large, where time is for computing and not for compiling.
+    """
+    octave = least
+    while 2 * octave <= size:
+        octave *= 2
+    step = max(octave // 8, 1)
+    return max(least, -(-size // step) * step)
+
+
 def in_standard_size(
     labels: Labels, assessment: Assessment, class_prior: Float[Array, "..."] | None
 ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:

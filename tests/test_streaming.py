@@ -23,10 +23,11 @@ from gtx_bayes.cli.streaming import Processes, stream
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.decisions import num_tied
 from gtx_bayes.errors import InputError
+from gtx_bayes.standard_size import close_size
 from gtx_bayes.streaming.aggregate import Request
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.hashing import hash_names, part_of
-from gtx_bayes.streaming.parts import stable_order, standard_size
+from gtx_bayes.streaming.parts import stable_order
 from gtx_bayes.streaming.scatter import number_of_parts
 from gtx_bayes.streaming.table import ParquetTable
 from gtx_bayes.streaming.totals import as_whole, from_whole
@@ -438,11 +439,11 @@ def test_hashes_spread_evenly():
 
 
 @hypothesis.given(st.integers(0, 10**9), st.integers(1, 300))
-def test_standard_sizes(size, least):
-    standard = standard_size(size, least)
-    assert standard >= max(size, least)
-    assert standard <= max(least, size + size // 8 + 1)
-    assert standard_size(standard, least) == standard
+def test_close_sizes(size, least):
+    close = close_size(size, least)
+    assert close >= max(size, least)
+    assert close <= max(least, size + size // 8 + 1)
+    assert close_size(close, least) == close
 
 
 @hypothesis.given(st.lists(st.integers(0, 2**31 - 1), max_size=60))

@@ -16,13 +16,12 @@ from gtx_bayes.crowd import Duplicates, find_repeats
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import MISSING, Assessment, Labels, label_dtype
+from gtx_bayes.standard_size import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS, close_size
 from gtx_bayes.streaming.hashing import hash_names, part_of
 from gtx_bayes.streaming.scatter import scattered
 from gtx_bayes.streaming.table import ParquetTable
 from gtx_bayes.streaming.work import WorkDirectory
 
-_LEAST_LABELS, _LEAST_EXAMPLES, _LEAST_LABELERS = 256, 64, 16
-_STEPS_PER_OCTAVE = 8  # of the sizes that parts are padded to: an eighth is lost at most
 _OUTSIZED = 1.5  # times the mean size: padding all parts to the largest would cost too much
 _SHOWN = 3  # names in a message
 _FOLDER = "parts"
@@ -112,7 +111,7 @@ class Part(NamedTuple):
     """All answers to some examples.
 
     Attributes:
-        labels: the answers, with room to spare: see `standard_size`.
+        labels: the answers, with room to spare: see `close_size`.
         assessment: the gold.
         num_examples: how many examples there are without the room.
         num_labels: how many answers.
@@ -244,14 +243,14 @@ class PartedTable:
     @property
     def room_for_labelers(self) -> int:
         """The number of labelers in standard size."""
-        return standard_size(self.num_labelers, _LEAST_LABELERS)
+        return close_size(self.num_labelers, LEAST_LABELERS)
 
     def read(self, part: int, device: jax.Device) -> Part:
         """A part on a device, in standard size."""
         kept = read_rows(part, self.work)
         num_labels, num_examples = kept["example"].size, kept["truth"].size
-        room = self._room([size.num_labels for size in self.sizes], part, _LEAST_LABELS)
-        spare = self._room([size.num_examples for size in self.sizes], part, _LEAST_EXAMPLES)
+        room = self._room([size.num_labels for size in self.sizes], part, LEAST_LABELS)
+        spare = self._room([size.num_examples for size in self.sizes], part, LEAST_EXAMPLES)
         padded = {
             "example": np.pad(kept["example"], (0, room)),
             "labeler": np.pad(kept["labeler"], (0, room)),
@@ -275,23 +274,14 @@ class PartedTable:
         Each size is a program to compile.
         """
         usual = _OUTSIZED * sum(sizes) / len(sizes)
-        common = standard_size(max((size for size in sizes if size <= usual), default=0), least)
+        common = close_size(max((size for size in sizes if size <= usual), default=0), least)
         own = sizes[part]
-        return (common if own <= common else standard_size(own, least)) - own
+        return (common if own <= common else close_size(own, least)) - own
 
 
 def read_rows(part: int, work: WorkDirectory) -> dict[str, npt.NDArray[Any]]:
     """A part's answers, sorted by example, and the true label of each example."""
     return work.read_arrays(_arrays(part))
-
-
-def standard_size(size: int, least: int) -> int:
-    """The next of a few sizes, eight from one power of two to the next."""
-    octave = least
-    while 2 * octave <= size:
-        octave *= 2
-    step = max(octave // _STEPS_PER_OCTAVE, 1)
-    return max(least, -(-size // step) * step)
 
 
 def stable_order(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
