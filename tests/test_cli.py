@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from gtx_bayes.cli.app import app
+from gtx_bayes.cli.commands import app
 from tests.test_aggregation import FRAME, GOLD
 
 pytestmark = pytest.mark.end_to_end
@@ -301,7 +301,7 @@ class TestProgram:
 
     def test_help_imports_nothing_heavy(self):
         code = (
-            "import sys; from gtx_bayes.cli.app import app; "
+            "import sys; from gtx_bayes.cli.commands import app; "
             "print([m for m in ('jax', 'numpy', 'pandas', 'arviz', 'matplotlib', 'numpyro') "
             "if m in sys.modules])"
         )

@@ -18,7 +18,7 @@ import gtx_bayes
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
-from gtx_bayes.cli.app import app
+from gtx_bayes.cli.commands import app
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.growth import grow_crowd

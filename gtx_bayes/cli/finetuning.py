@@ -90,9 +90,8 @@ def run(
     try:
         study = finetuning.run(key_study, config, images, network, log=log, progress=progress)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(
-            f"finished trainings are in {log}, and the same command goes on from there"
-        ) from stop
+        stop.args = (f"finished trainings are in {log}, and the same command goes on from there",)
+        raise
     source = f"Images: {DRAWN if options.is_drawn else options.images}."
     return dataclasses.replace(study, notes=(source, told, *study.notes))
 

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from gtx_bayes.cli.signals import Stopped, exit_code, message, stoppable
 from gtx_bayes.errors import InputError, LostProcessError
 
-BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 1, 130
+BAD_INPUT, OUR_FAULT = 2, 1
 
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
 JsonOption = Annotated[
@@ -22,23 +24,29 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 
 
 def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
-    """End a command with a clear message: exit code 2 for bad input, 1 for a failure of ours."""
+    """End a command with a clear message: exit code 2 for bad input, 1 for a failure of ours.
+
+    A command that a signal stops ends with 128 and the number of the signal, as shells have it.
+    """
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with stoppable():
+                command(*args, **kwargs)
         except InputError as error:
             _end(str(error), BAD_INPUT, kwargs)
         except LostProcessError as error:
             _end(str(error), OUR_FAULT, kwargs)
         except KeyboardInterrupt as stop:
-            _end(f"interrupted; {str(stop) or 'nothing was written'}.", INTERRUPTED, kwargs)
+            number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+            _end(message(number, str(stop)), exit_code(number), kwargs)
         except OSError as error:
-            _end(f"{error.filename or 'file system'}: {error.strerror}.", OUR_FAULT, kwargs)
+            reason = error.strerror or error
+            _end(f"{error.filename or 'file system'}: {reason}.", OUR_FAULT, kwargs)
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            _end(f"{message} (a failure of gtx-bayes; --debug shows where)", OUR_FAULT, kwargs)
+            what = f"{type(error).__name__}: {error}"
+            _end(f"{what} (a failure of gtx-bayes; --debug shows where)", OUR_FAULT, kwargs)
 
     return run
 

@@ -2,9 +2,6 @@
 
 import contextlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gtx_bayes.errors import InputError
+from gtx_bayes.scratch import hand_over, no_writing, recover, scratch_for, swap, undisturbed
 
 SUMMARY = "summary.json"
 """Name of the file that says what a directory of results is."""
@@ -53,17 +51,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
     Raises:
         InputError: if there is no writing there.
+        OSError: if the disk is full.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise _no_writing(path.parent, error) from error
-    with scratch:
-        partial = Path(scratch.name) / path.name
-        yield partial
-        partial.replace(path)
+    if path.is_dir():
+        raise InputError("is a directory.", where=str(path), mend="Give the path of a file.")
+    with scratch_for(path) as scratch:
+        yield scratch.new / path.name
+        with undisturbed():
+            (scratch.new / path.name).replace(path)
 
 
 @contextlib.contextmanager
@@ -76,11 +72,11 @@ def whole_files(directory: str | Path, names: Sequence[str], command: str) -> It
 
     Raises:
         InputError: if there is no writing there, or a file of one of the names is something else.
+        OSError: if the disk is full.
     """
     directory = Path(directory).expanduser()
     try:
-        is_new = not directory.exists()
-        directory.mkdir(parents=True, exist_ok=True)
+        recover(directory / names[0])
         present = [name for name in names if (directory / name).exists()]
         records = [name for name in names if name.endswith(".json")]
         if present and not all(_wrote(directory / name, command) for name in records):
@@ -89,19 +85,11 @@ def whole_files(directory: str | Path, names: Sequence[str], command: str) -> It
                 where=str(directory),
                 mend="Name another directory.",
             )
-        scratch = tempfile.TemporaryDirectory(dir=directory, prefix=".partial.")
     except OSError as error:
-        raise _no_writing(directory, error) from error
-    try:
-        with scratch:
-            yield Path(scratch.name)
-            for name in sorted(names, key=lambda name: name.endswith(".json")):
-                (Path(scratch.name) / name).replace(directory / name)
-    except BaseException:
-        if is_new:
-            with contextlib.suppress(OSError):
-                directory.rmdir()  # if nothing came to stand there
-        raise
+        raise no_writing(directory, error) from error
+    with scratch_for(directory / names[0]) as scratch:
+        yield scratch.new
+        hand_over(scratch, directory)
 
 
 class OutputDirectory:
@@ -131,6 +119,7 @@ class OutputDirectory:
         """
         try:
             self.target = Path(target).expanduser().resolve()
+            recover(self.target)
             if self.target.is_dir():
                 _check_replaceable(self.target, command, result_files)
             elif self.target.exists():
@@ -138,15 +127,12 @@ class OutputDirectory:
                     "there is a file of that name.", where=str(target), mend="Name a directory."
                 )
         except (OSError, RuntimeError) as error:
-            raise _no_writing(Path(target), error) from error
+            raise no_writing(Path(target), error) from error
 
     def __enter__(self) -> "OutputDirectory":
-        try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            made = tempfile.mkdtemp(dir=self.target.parent, prefix=f".{self.target.name}.")
-        except OSError as error:
-            raise _no_writing(self.target.parent, error) from error
-        self.path = Path(made)
+        self._context = scratch_for(self.target)
+        self._scratch = self._context.__enter__()
+        self.path = self._scratch.new
         return self
 
     def __exit__(
@@ -155,25 +141,11 @@ class OutputDirectory:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            if error is None:
-                self._swap()
-        finally:
-            shutil.rmtree(self.path, ignore_errors=True)
-
-    def _swap(self) -> None:
-        self.path.chmod(0o777 & ~_umask())
-        if not self.target.exists():
-            self.path.rename(self.target)
-            return
-        old = self.path.with_name(f"{self.path.name}.old")
-        self.target.rename(old)
-        try:
-            self.path.rename(self.target)
-        except BaseException:
-            old.rename(self.target)
-            raise
-        shutil.rmtree(old)
+        with contextlib.ExitStack() as stack:
+            stack.push(self._context)
+            if error is not None:
+                raise error
+            swap(self._scratch, self.target)
 
 
 def _check_replaceable(target: Path, command: str, result_files: tuple[str, ...]) -> None:
@@ -226,18 +198,3 @@ def write_summary(record: dict[str, Any], directory: Path, name: str = SUMMARY) 
     """Write the summary of a result; its key "command" says what wrote it."""
     text = json.dumps(record, indent=2, allow_nan=False)
     (directory / name).write_text(text + "\n", encoding="utf-8")
-
-
-def _no_writing(path: Path, error: OSError | RuntimeError) -> InputError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return InputError(
-        f"cannot write there: {reason}.",
-        where=str(path),
-        mend="Name a directory you may write to.",
-    )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

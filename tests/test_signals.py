@@ -1,0 +1,384 @@
+"""Signals at every moment: results are absent, old and whole, or new and whole."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import gtx_bayes.scratch
+from gtx_bayes.cli.signals import Stopped, stoppable
+from gtx_bayes.io.writers import OutputDirectory, whole_file, whole_files, write_summary
+from tests.test_aggregation import FRAME, GOLD
+
+PROGRAM = Path(sys.executable).with_name("gtx-bayes")
+HERE = {**os.environ, "PYTHONPATH": str(Path(gtx_bayes.scratch.__file__).parents[1])}
+
+# Shells without job control start programs in the background with SIGINT ignored.
+START = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); " + (
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def write_directory(folder, text):
+    with OutputDirectory(folder / "out", "test", ("a.txt", "summary.json")) as directory:
+        (directory.path / "a.txt").write_text(text)
+        write_summary({"command": "test", "text": text}, directory.path)
+
+
+def write_files(folder, text):
+    with whole_files(folder / "out", ("s.json", "a.txt"), "test") as partial:
+        (partial / "a.txt").write_text(text)
+        write_summary({"command": "test", "text": text}, partial, "s.json")
+
+
+def write_one(folder, text):
+    with whole_file(folder / "out" / "a.txt") as partial:
+        partial.write_text(text)
+
+
+def contents(folder):
+    """What is there, by name; an empty directory counts for nothing."""
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@contextlib.contextmanager
+def at_line(number, act):
+    """Act before a line of the code that writes, the number-th to be run; yields what was run."""
+    run, files = [0], ("scratch.py", "writers.py")
+
+    def trace(frame, event, _):
+        if not frame.f_code.co_filename.endswith(files):
+            return None
+        if event == "line":
+            run[0] += 1
+            if run[0] == number:
+                act()
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield run
+    finally:
+        sys.settrace(None)
+
+
+@pytest.mark.parametrize("write", [write_directory, write_files, write_one])
+@pytest.mark.parametrize("is_old", [False, True])
+def test_at_many_lines(tmp_path, write, is_old):
+    """A signal before every 23rd line run; afterwards a run that is not disturbed."""
+    check_lines(tmp_path, write, is_old, step=23)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [write_directory, write_files, write_one])
+@pytest.mark.parametrize("is_old", [False, True])
+def test_at_every_line(tmp_path, write, is_old):
+    check_lines(tmp_path, write, is_old, step=1)
+
+
+def check_lines(tmp_path, write, is_old, step):
+    folder = tmp_path / "plain"
+    write(folder, "new")
+    new = contents(folder)
+    number, is_through = 0, False
+    while not is_through:
+        number += step
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        old = {}
+        if is_old:
+            write(folder, "old")
+            old = contents(folder)
+        is_through = False
+        with contextlib.suppress(Stopped):
+            with stoppable(), at_line(number, lambda: signal.raise_signal(signal.SIGTERM)) as run:
+                write(folder, "new")
+            is_through = run[0] < number
+            assert is_through
+        assert contents(folder) in (old, new)
+        assert not list(folder.rglob(".*"))
+        write(folder, "new")
+        assert contents(folder) == new
+    assert number > 40
+
+
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_at_many_lines(tmp_path, step):
+    """SIGKILL cannot be answered: the next run to the same target clears up, killed or not."""
+    code = textwrap.dedent(
+        """
+        import contextlib, os, signal, sys
+        from pathlib import Path
+        from gtx_bayes.scratch import hand_over, recover, scratch_for, swap
+
+        top, files = Path(sys.argv[1]), ("a.txt", "s.json")
+
+        def directory(folder, text):
+            recover(folder / "out")
+            with scratch_for(folder / "out") as scratch:
+                for name in files:
+                    (scratch.new / name).write_text(text)
+                swap(scratch, folder / "out")
+
+        def together(folder, text):
+            recover(folder / "out" / "s.json")
+            with scratch_for(folder / "out" / "s.json") as scratch:
+                for name in files:
+                    (scratch.new / name).write_text(text)
+                hand_over(scratch, folder / "out")
+
+        def seen(folder):
+            found = {n: folder / "out" / n for n in files}
+            return {n: path.read_text() for n, path in found.items() if path.exists()}
+
+        def killed(number, work):
+            def trace(frame, event, _, run=[0]):
+                if event == "line" and frame.f_code.co_filename.endswith("scratch.py"):
+                    run[0] += 1
+                    if run[0] == number:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return trace
+            child = os.fork()
+            if child == 0:
+                sys.settrace(trace)
+                work()
+                os._exit(0)
+            return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+        old, new = dict.fromkeys(files, "old"), dict.fromkeys(files, "new")
+        for write in (directory, together):
+            for before in ({}, old):
+                number, more = 0, True
+                while more:
+                    number += int(sys.argv[2])
+                    folder = top / f"{write.__name__} {bool(before)} {number}"
+                    folder.mkdir()
+                    if before:
+                        write(folder, "old")
+                    more = killed(number, lambda: write(folder, "new"))
+                    now = seen(folder)
+                    # Not whole for a moment: then what speaks for the files is not there.
+                    assert now in (before, new) or "s.json" not in now, (folder, now)
+                    target = folder / "out" / ("" if write is directory else "s.json")
+                    again = killed(number, lambda: recover(target))
+                    recover(target)
+                    assert seen(folder) in (before, new), (folder, again, seen(folder))
+                    assert not list(folder.rglob(".*")), folder
+                assert number > 40, number
+        print("through")
+        """
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, tmp_path, str(step)], env=HERE, capture_output=True, text=True
+    )
+    assert run.stdout == "through\n", run.stderr
+
+
+def test_scratch_of_a_living_run_stays(tmp_path):
+    with whole_file(tmp_path / "a.txt") as partial:
+        write_one(tmp_path, "of another")
+        with whole_file(tmp_path / "a.txt") as other:
+            other.write_text("second")
+        partial.write_text("first")
+    assert contents(tmp_path) == {"a.txt": "first", "out/a.txt": "of another"}
+
+
+def test_what_looks_like_scratch_stays(tmp_path):
+    """Only a folder of the very name, and with nothing else in it, was left by a run."""
+    mine = [".a.txt.abcdefgh.partial/mine", ".a.txt.x.abcdefgh.partial/new", ".a.txt.partial/new"]
+    for name in mine:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    with whole_file(tmp_path / "a.txt") as partial:
+        partial.touch()
+    assert all((tmp_path / name).exists() for name in mine)
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stoppable():
+            signal.raise_signal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_nobody_can_raise_is_raised_later():
+    """JAX asks to be called by Python's collector, where exceptions are printed and forgotten."""
+
+    class Deaf:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Stopped), stoppable():
+        Deaf()
+        time.sleep(5)
+
+
+def test_ends_while_compiled_code_is_at_work(tmp_path):
+    """Python answers no signal inside of one long step; a checksum stands for XLA here."""
+    code = textwrap.dedent(
+        """
+        import hashlib, sys
+        from pathlib import Path
+        from gtx_bayes.cli import signals
+        from gtx_bayes.scratch import scratch_for
+
+        signals._PATIENCE = 0.2
+        with signals.stoppable(), scratch_for(Path(sys.argv[1]) / "out"):
+            print("busy", flush=True)
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+        """
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path],
+        env=HERE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "busy\n"
+    time.sleep(0.5)
+    process.terminate()
+    told = process.communicate(timeout=30)[1]
+    assert told == "Error: interrupted by SIGTERM; no result is half-written.\n"
+    assert process.returncode == 143
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_threads_write_undisturbed(tmp_path):
+    """Python sets signal handlers in the main thread alone."""
+    thread = threading.Thread(target=write_one, args=(tmp_path, "there"))
+    thread.start()
+    thread.join()
+    assert contents(tmp_path) == {"out/a.txt": "there"}
+
+
+def stopped(command, folder, number, when):
+    """A real run that gets a signal when it says so: its exit code and stderr."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, PROGRAM, *command],
+        env=HERE,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    start = time.monotonic()
+    while process.poll() is None and not when(time.monotonic() - start):
+        time.sleep(0.002)
+    process.send_signal(number)
+    told = process.communicate(timeout=60)[1]
+    return process.returncode, told
+
+
+def scratch_folders(folder):
+    return [path for path in folder.rglob(".*.partial") if path.is_dir()]
+
+
+@pytest.fixture
+def tables(tmp_path):
+    FRAME.to_csv(tmp_path / "labels.csv", index=False)
+    GOLD.to_csv(tmp_path / "gold.csv", index=False)
+    return tmp_path
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(
+    ("number", "code", "moment"),
+    [
+        (signal.SIGINT, 130, "begins"),
+        (signal.SIGTERM, 143, "writes"),
+        (signal.SIGHUP, 129, "begins"),
+    ],
+)
+def test_of_the_program(tables, number, code, moment):
+    when = {
+        "begins": lambda seconds: seconds > 0.4,
+        "writes": lambda _: bool(scratch_folders(tables)),
+    }
+    words = ["aggregate", "labels.csv", "--method", "majority-vote", "--plots", "-o", "out"]
+    found, told = stopped(words, tables, number, when[moment])
+    assert told == f"Error: interrupted by {number.name}; no result is half-written.\n"
+    assert found == code
+    assert sorted(path.name for path in tables.iterdir()) == ["gold.csv", "labels.csv"]
+
+
+COMMANDS = {
+    "aggregate": ("labels.csv", "--plots", "--draws", "20", "--state", "out/fit", "-o", "out/it"),
+    "diagnose": ("labels.csv", "-o", "out/it"),
+    "next": ("labels.csv", "--batch", "2", "-o", "out/batch.csv"),
+    "reproduce": ("figure1", "--runs", "2", "-o", "out"),
+}
+RESULTS = {
+    "aggregate": {
+        "it": {"examples.csv", "labelers.csv", "summary.json", "posterior.nc"}
+        | {"confidence.png", "labelers.png"}
+    },
+    "diagnose": {"it": {"report.html", "examples.csv", "labelers.csv", "summary.json"}},
+    "next": {".": {"batch.csv"}},
+    "reproduce": {".": {"figure1.json", "figure1.csv", "figure1.png"}},
+}
+
+
+def state_of(folder, parts):
+    """The results as one number for each part: when it was written, or None; whole each."""
+    found = {}
+    for part, names in parts.items():
+        files = {path.name: path for path in (folder / "out" / part).glob("[!.]*")}
+        files.pop("fit", None)
+        assert set(files) in (names, set()), (part, files)
+        if files:
+            found[part] = sorted((name, path.stat().st_ino) for name, path in files.items())
+            for name, path in files.items():
+                if name.endswith(".json"):
+                    json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("is_old", [False, True])
+def test_at_many_moments(tables, command, is_old):
+    """From the first instant to the last, and a little after."""
+    words = [command, *COMMANDS[command]]
+    begin = time.monotonic()
+    code, told = stopped(words, tables, signal.SIGTERM, lambda _: False)
+    assert code == 0, told
+    seconds = time.monotonic() - begin
+    if not is_old:
+        shutil.rmtree(tables / "out")
+    outcomes = set()
+    signals = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+    for turn in range(24):
+        before = state_of(tables, RESULTS[command])
+        number, at = signals[turn % 4], seconds * (turn + 1) / 22
+        code, told = stopped(words, tables, number, lambda now, at=at: now > at)
+        expected = {0, -number} if number == signal.SIGKILL else {0, 128 + number}
+        if number != signal.SIGKILL and at < 0.3:
+            expected.add(-number)  # before Python is up
+        assert code in expected, (turn, told)
+        assert "Traceback" not in told or at < 0.3
+        after = state_of(tables, RESULTS[command])
+        assert after == before or len(after) == len(RESULTS[command])
+        assert number == signal.SIGKILL or not scratch_folders(tables), (turn, told)
+        outcomes.add((code, after == before))
+        if not is_old:
+            shutil.rmtree(tables / "out", ignore_errors=True)
+    assert len(outcomes) >= 4, outcomes
