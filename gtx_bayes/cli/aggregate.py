@@ -273,10 +273,10 @@ def _write(result: "Aggregation", path: Path, *, seed: int, draws: int, plots: b
     result.examples(key_ties).to_csv(path / "examples.csv", index=False)
     result.labelers().to_csv(path / "labelers.csv", index=False)
     if draws:
-        from gtx_bayes.diagnostics.to_arviz import draw_labelers
+        from gtx_bayes.diagnostics.to_arviz import draw_labelers, write_netcdf
 
         tree = draw_labelers(key_draws, result, num_draws=draws)
-        tree.to_netcdf(path / "posterior.nc", engine="h5netcdf")
+        write_netcdf(tree, path / "posterior.nc")
     if plots:
         from gtx_bayes.diagnostics.plots import save_result_plots
 

@@ -1,6 +1,8 @@
 """Posterior draws as ArviZ trees whose coordinates are the real names."""
 
+import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import arviz as az
@@ -105,3 +107,10 @@ def draw_labelers(
         raise ValueError(f"{result.method} has no posterior to draw from")
     draws = draw_accuracy(key, result.fit.posterior, num_draws=num_draws)
     return to_datatree(draws, result.crowd.labeler_names)
+
+
+def write_netcdf(tree: xr.DataTree, path: Path) -> None:
+    """Write a tree to a file, by way of memory: on a full disk HDF5 crashes the whole program."""
+    file = io.BytesIO()
+    tree.to_netcdf(file, engine="h5netcdf")
+    path.write_bytes(file.getvalue())
