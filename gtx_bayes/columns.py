@@ -91,7 +91,7 @@ class Column:
         if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
             keys = column.fillna("").str.strip().to_numpy(dtype=object)
             cells = keys
-        elif pd.api.types.is_integer_dtype(column.dtype):
+        elif pd.api.types.is_integer_dtype(column.dtype) and not column.hasnans:
             cells = column.to_numpy(dtype=object)
             keys = column.astype(str).to_numpy(dtype=object)
         else:

@@ -8,9 +8,11 @@ import uuid
 import jaxtyping
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from gtx_bayes.columns import Source
+from gtx_bayes.columns import Column, Source
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.io import read_crowd, read_table, write_table
@@ -304,6 +306,39 @@ def test_identifiers_of_other_types_are_names():
 def test_numbers_too_large_for_an_integer_are_names_too():
     frame = pd.DataFrame({"task": [1e20, 2.5], "worker": ["a", "a"], "label": [0, 1]})
     assert list(Crowd.from_frames(frame).example_names) == [10**20, 2.5]
+
+
+def test_gaps_among_integers_are_found():
+    frame = FRAME.assign(worker=pd.array([2**62 + 1, None, 2**62, 0], "Int64"))
+    with pytest.raises(InputError, match=r"row 1: column 'worker' has no value"):
+        Crowd.from_frames(frame)
+
+
+def test_what_pandas_noted_of_a_parquet_table_is_not_heeded(tmp_path):
+    """A column may hide in its index, and the note may be damaged."""
+    FRAME.set_index("task").to_parquet(tmp_path / "indexed.parquet")
+    assert read_crowd(tmp_path / "indexed.parquet").labels.num_labels == len(FRAME)
+    for note in (b'{"index_columns": 5, "columns": null}', b"\x80", b'{"columns": [{}]}'):
+        table = pa.Table.from_pandas(FRAME).replace_schema_metadata({b"pandas": note})
+        pq.write_table(table, tmp_path / "noted.parquet")
+        assert read_crowd(tmp_path / "noted.parquet").labels.num_labels == len(FRAME)
+
+
+def test_long_integers_beside_a_gap_stay_apart(tmp_path):
+    """As floats they would be one."""
+    pq.write_table(pa.table({"task": pa.array([2**62, 2**62 + 1, None])}), tmp_path / "a.parquet")
+    frame, source = read_table(tmp_path / "a.parquet")
+    column = Column.read_with_gaps(frame, "task", source)
+    assert list(column.keys) == [str(2**62), str(2**62 + 1), ""]
+
+
+def test_rows_that_an_open_quote_swallows(tmp_path):
+    """Closed by the next quote there is, with something behind it."""
+    table = 'task,worker,label\na,u,1\na,v,"0\nb,u,0\nb,v,"1"\n'
+    with pytest.raises(InputError, match=r"told apart: .*in line 5 or before"):
+        read_table(write(tmp_path, table))
+    frame, _ = read_table(write(tmp_path, 'task,worker,label\n"a\nb",u,"1 ""x"""\n\n'))
+    assert frame.to_numpy().tolist() == [["a\nb", "u", '1 "x"']]
 
 
 def test_truncated_parquet(tmp_path):

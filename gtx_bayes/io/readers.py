@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gtx_bayes.columns import Source
 from gtx_bayes.crowd import Crowd, Duplicates
@@ -17,6 +18,9 @@ from gtx_bayes.errors import InputError
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET = (".parquet", ".pq")
+
+# By default integers beside a gap become floats, which cannot tell long ones apart.
+_EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 
 
 def read_crowd(
@@ -111,6 +115,8 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
             encoding="utf-8-sig",
             skip_blank_lines=False,
         )
+        if path.read_bytes().count(b"\n") not in (len(frame), len(frame) + 1):
+            _check_quotes(path, separator)
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
     except pd.errors.EmptyDataError as error:
@@ -157,6 +163,21 @@ def _check_header(path: Path, separator: str) -> None:
         )
 
 
+def _check_quotes(path: Path, separator: str) -> None:
+    """Raise `csv.Error` where something stands behind a closing quote, which pandas lets pass.
+
+    A quote that was opened and not closed swallows all rows up to the next one.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=separator, strict=True)
+        try:
+            for _ in rows:
+                pass
+        except csv.Error as error:
+            if "expected after" in str(error):
+                raise csv.Error(f"{error}, in line {rows.line_num} or before") from error
+
+
 def _read_json_lines(path: Path) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     try:
@@ -184,8 +205,10 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path)
-    except (pa.ArrowException, OSError) as error:
+        # What pandas noted of a table may be damaged or hide a column in the index: not heeded.
+        table = pq.read_table(path).replace_schema_metadata(None)
+        return table.to_pandas(types_mapper=_EXACT.get)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise unreadable_parquet(path, error) from error
 
 
@@ -196,9 +219,9 @@ def is_parquet(path: Path) -> bool:
 
 def unreadable_parquet(path: Path, error: Exception) -> InputError:
     """What to say of a file that Arrow cannot read."""
-    first_line = str(error).partition("\n")[0]
+    told = (str(error).splitlines() or [type(error).__name__])[0]
     return InputError(
-        f"the file is no readable Parquet: {first_line}.",
+        f"the file is no readable Parquet: {told.rstrip('.')}.",
         where=str(path),
         mend="Write it again; it may be cut short.",
     )
