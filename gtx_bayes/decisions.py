@@ -73,9 +73,13 @@ def num_tied(class_probs: Float[Array, "*examples num_classes"]) -> Int[Array, "
 def hard_label(
     key: Key[Array, ""], class_probs: Float[Array, "*examples num_classes"]
 ) -> Int[Array, "*examples"]:
-    """The most probable class; tied classes are drawn from at random, as in the paper's figures."""
+    """The most probable class; tied classes are drawn from at random, as in the paper's figures.
+
+    `MISSING` where the probabilities are NaN.
+    """
     lots = jax.random.uniform(key, class_probs.shape)
-    return jnp.argmax(jnp.where(tied_classes(class_probs), lots, -1.0), axis=-1)
+    found = jnp.argmax(jnp.where(tied_classes(class_probs), lots, -1.0), axis=-1)
+    return jnp.where(jnp.isnan(confidence(class_probs)), MISSING, found)
 
 
 def credit(

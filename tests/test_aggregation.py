@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gtx_bayes import decisions
 from gtx_bayes.aggregation.aggregate import METHODS, aggregate
 from gtx_bayes.aggregation.gtx import Gtx
 from gtx_bayes.aggregation.majority_vote import MajorityVote
@@ -248,3 +249,24 @@ class TestAggregate:
         gold = Assessment.from_arrays([1], [0], num_examples=2, num_classes=2)
         got = clamp(jnp.array([[0.2, 0.8], [0.1, 0.9]]), gold)
         np.testing.assert_allclose(got, [[0.2, 0.8], [1.0, 0.0]])
+
+
+def posterior(accuracy, num_classes):
+    return Gtx(OneCoin(accuracy, num_classes))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1.5, -0.2])
+@pytest.mark.parametrize("num_classes", [2, 12])
+@pytest.mark.parametrize(
+    "rule", [WeightedMajorityVote, SoftVote, lambda *args: Gtx(OneCoin(*args))]
+)
+def test_an_accuracy_that_is_none_gives_no_label(key, rule, num_classes, bad):
+    """Probabilities are NaN and labels MISSING for examples with its answers, and for no others."""
+    dense = jnp.array([[0, 1, MISSING], [0, 0, 1], [1, 1, 1]])
+    labels = Labels.from_dense(dense, num_classes=num_classes)
+    probs = rule(jnp.array([bad, 0.8, 0.7]), num_classes).class_probs(labels)
+    assert np.isnan(probs[:2]).all()
+    np.testing.assert_allclose(probs[2].sum(), 1.0, rtol=1e-5)
+    label = decisions.hard_label(key, probs)
+    np.testing.assert_array_equal(label, [MISSING, MISSING, 1])
+    np.testing.assert_array_equal(np.isnan(decisions.confidence(probs)), [True, True, False])

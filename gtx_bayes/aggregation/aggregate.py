@@ -64,8 +64,13 @@ class Aggregation:
         Args:
             key: decides the hard label where classes tie (column `num_tied` shows where), and
                 the draws behind the intervals.
+
+        Raises:
+            ValueError: if class probabilities are NaN, which `aggregate` never returns.
         """
         probs = np.asarray(self.class_probs)
+        if np.isnan(probs).any():
+            raise ValueError("there are class probabilities that are NaN")
         crowd = self.crowd
         num_examples = crowd.labels.num_examples
         decided = _decide(

@@ -80,8 +80,13 @@ def vote_shares(
     # Without the barrier a CPU counts the votes anew for every use of them.
     votes = jax.lax.optimization_barrier(votes)
     total = sum_over_classes(votes)
-    shares = votes / jnp.where(total > 0, total, 1.0)
-    return jnp.where(total > 0, shares, 1.0 / votes.shape[0]).T
+    shares = votes / jnp.where(total != 0, total, 1.0)
+    return jnp.where(total != 0, shares, 1.0 / votes.shape[0]).T
+
+
+def checked_weight(accuracy: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Accuracies as weights; NaN for what is none, so that votes show it as posteriors do."""
+    return jnp.where((accuracy >= 0) & (accuracy <= 1), accuracy, jnp.nan)
 
 
 def refuse_class_prior(method: str, class_prior: ClassPrior | None) -> None:

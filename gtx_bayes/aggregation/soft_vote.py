@@ -6,7 +6,13 @@ from typing import Final
 import jax
 from jaxtyping import Array, Float
 
-from gtx_bayes.aggregation.base import AbstractAggregator, Fit, refuse_class_prior, vote_shares
+from gtx_bayes.aggregation.base import (
+    AbstractAggregator,
+    Fit,
+    checked_weight,
+    refuse_class_prior,
+    vote_shares,
+)
 from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
@@ -32,9 +38,13 @@ class SoftVote(AbstractAggregator):
     num_classes: int = dataclasses.field(metadata={"static": True})
 
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
-        """Mean of the answers' soft votes; uniform for an example without answers."""
-        to_others = (1.0 - self.accuracy) / (self.num_classes - 1)
-        right = class_votes(labels, self.accuracy, self.num_classes)
+        """Mean of the answers' soft votes; uniform for an example without answers.
+
+        NaN for examples with an answer whose accuracy is not in [0, 1].
+        """
+        accuracy = checked_weight(self.accuracy)
+        to_others = (1.0 - accuracy) / (self.num_classes - 1)
+        right = class_votes(labels, accuracy, self.num_classes)
         wrong = class_votes(labels, to_others, self.num_classes)
         return vote_shares(right + (sum_over_classes(wrong) - wrong))
 

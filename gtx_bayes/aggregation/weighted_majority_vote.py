@@ -6,7 +6,13 @@ from typing import Final
 import jax
 from jaxtyping import Array, Float
 
-from gtx_bayes.aggregation.base import AbstractAggregator, Fit, refuse_class_prior, vote_shares
+from gtx_bayes.aggregation.base import (
+    AbstractAggregator,
+    Fit,
+    checked_weight,
+    refuse_class_prior,
+    vote_shares,
+)
 from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
@@ -31,8 +37,11 @@ class WeightedMajorityVote(AbstractAggregator):
     num_classes: int = dataclasses.field(metadata={"static": True})
 
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
-        """Weighted vote shares; uniform where the total weight is zero."""
-        return vote_shares(class_votes(labels, self.accuracy, self.num_classes))
+        """Weighted vote shares; uniform where the total weight is zero.
+
+        NaN for examples with an answer whose accuracy is not in [0, 1].
+        """
+        return vote_shares(class_votes(labels, checked_weight(self.accuracy), self.num_classes))
 
 
 def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:
