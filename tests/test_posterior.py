@@ -117,6 +117,25 @@ def test_large_sums_that_cancel(form, accuracy):
     np.testing.assert_allclose(got[0], expected, atol=1e-5)
 
 
+def test_a_hundred_thousand_answers_to_one_example():
+    """Log odds of some nats left of ten thousand; only the remainders of the split are rounded.
+
+    Their roundings add up like a random walk of that many steps, each at most half a unit of the
+    largest partial sum: six standard deviations.
+    """
+    rng = np.random.default_rng(0)
+    number = 100_000
+    accuracy = rng.uniform(0.45, 0.55, number).astype(np.float32)
+    label = rng.integers(0, 2, number)
+    labels = Labels.from_arrays(np.zeros(number, int), np.arange(number), label, num_classes=2)
+    got = float(batch_log_odds(model_of(accuracy, 2), labels)[0])
+    alpha = accuracy.astype(float)
+    terms = (2 * label - 1) * (np.log(alpha) - np.log1p(-alpha))
+    remainder = 3 / 1024 * np.sqrt(number)  # at most of that size each, and of either sign
+    eps = float(jnp.finfo(jnp.zeros(()).dtype).eps)
+    assert abs(got - terms.sum()) < 6 * np.sqrt(number) * eps / 2 * remainder + 4 * eps * abs(got)
+
+
 def test_equal_evidence_is_a_tie_in_any_order():
     """The same 20 accuracies behind both classes, shuffled: exactly tied, whatever the order."""
     rng = np.random.default_rng(7)
