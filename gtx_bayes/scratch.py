@@ -65,12 +65,12 @@ def scratch_for(target: Path) -> Iterator[Scratch]:
             with undisturbed():
                 made.append(_make(target))
         except OSError as error:
-            if _lacks_room(error) is not None:
+            if lacks_room(error) is not None:
                 raise
             raise no_writing(target.parent, error) from error
         yield made[0]
     except Exception as error:
-        code = _lacks_room(error)
+        code = lacks_room(error)
         if code is None:
             raise
         raise OSError(
@@ -235,7 +235,7 @@ def _lock(folder: Path) -> int | None:
     return lock
 
 
-def _lacks_room(error: BaseException | None) -> int | None:
+def lacks_room(error: BaseException | None) -> int | None:
     """The number of the error that says that the disk is full; None where none says so.
 
     Libraries hide the system's error behind their own; some keep no more than its words.

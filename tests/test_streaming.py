@@ -23,6 +23,8 @@ from gtx_bayes.cli.streaming import Processes, stream
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.decisions import num_tied
 from gtx_bayes.errors import InputError
+from gtx_bayes.evaluation import match_truth
+from gtx_bayes.io.readers import read_crowd, read_table
 from gtx_bayes.standard_size import close_size
 from gtx_bayes.streaming.aggregate import Request
 from gtx_bayes.streaming.crew import Crew
@@ -259,8 +261,8 @@ def test_a_run_stopped_anywhere_resumes_to_the_last_digit(tables, tmp_path, monk
         told = stop_at(patch, None)
         run(wanted, tmp_path / "told")
     moments = len(told)
-    assert moments > 40
-    for moment in range(0, moments, 4):
+    assert moments > 30
+    for moment in range(1, moments, 5):
         output = tmp_path / f"out{moment}"
         with monkeypatch.context() as patch:
             stop_at(patch, moment)
@@ -492,6 +494,16 @@ def test_tables_of_many_sizes_share_programs(tables, tmp_path):
         logger.removeHandler(handler)
     own = [message for message in compiled if "_rule_scores" in message or "_decide" in message]
     assert not own
+
+
+def test_other_commands_read_folders(tables, tmp_path):
+    """The examples of a streamed run are evaluated, and its table is read into memory."""
+    _, gold, place = tables
+    run(request(place, method="majority-vote", options={}, class_prior=None), tmp_path / "out")
+    found, _ = read_table(tmp_path / "out" / "examples.parquet")
+    assert len(found) == NUM_EXAMPLES
+    assert match_truth(found, gold).true_label.size == len(gold)
+    assert len(read_crowd(place / "answers").example_names) == NUM_EXAMPLES
 
 
 # Processes of their own

@@ -153,12 +153,26 @@ def stream(
         try:
             summary = _stream(request, output, place, team, resume=resume, start=start)
         except BaseException as error:
+            told = _kept(error, place)
             if team.rank > 0 or isinstance(error, LostProcessError):
-                _end_at_once(error)
-            raise
+                _end_at_once(told)
+            raise told from error
         if team.rank > 0:
             _end_at_once(None)
         return summary
+
+
+def _kept(error: BaseException, place: Path) -> BaseException:
+    """The error; of a full disk and of a wish to stop also what becomes of the work."""
+    from gtx_bayes.scratch import lacks_room
+
+    go_on = "no result was written, and the work is kept: go on with --resume"
+    code = lacks_room(error)
+    if code is not None:
+        return OSError(code, f"{os.strerror(code)}; {go_on} when there is room", str(place))
+    if isinstance(error, KeyboardInterrupt) and not error.args:
+        error.args = (go_on,)
+    return error
 
 
 def _end_at_once(error: BaseException | None) -> NoReturn:

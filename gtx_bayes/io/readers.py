@@ -62,10 +62,14 @@ def read_crowd(
 def read_table(path: str | Path) -> tuple[pd.DataFrame, Source]:
     """Read one table, the format by the file's ending; CSV and TSV cells stay text.
 
+    A folder of Parquet files is one table.
+
     Raises:
         InputError: if the file is absent, empty, unreadable, ragged or of an unknown format.
     """
     path = Path(path).expanduser()
+    if _is_folder_of_parquet(path):
+        return _read_parquet(path), Source(str(path), first_row=1)
     _check_file(path)
     ending = path.suffix.lower()
     if ending in _SEPARATORS:
@@ -80,6 +84,13 @@ def read_table(path: str | Path) -> tuple[pd.DataFrame, Source]:
         where=str(path),
         mend=f"Use one of {known}.",
     )
+
+
+def _is_folder_of_parquet(path: Path) -> bool:
+    try:
+        return path.is_dir() and any(is_parquet(file) for file in path.iterdir())
+    except OSError:
+        return False
 
 
 def _check_file(path: Path) -> None:
