@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from gtx_bayes.aggregation import gtx_bayes
 from gtx_bayes.aggregation.aggregate import (
@@ -48,8 +49,9 @@ from gtx_bayes.streaming.parts import Gold, Numbering, PartedTable, is_sorted, s
 from gtx_bayes.streaming.results import JointScorer, RuleScorer, Sums, write_examples
 from gtx_bayes.streaming.scatter import (
     MOST_PER_PART,
-    Vocabulary,
+    Classes,
     is_scattered,
+    labelers_of,
     number_of_parts,
     record_of,
     remove_scattered,
@@ -228,13 +230,15 @@ def _scatter(source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Cr
 def _sort(
     request: Request, source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Crew
 ) -> None:
-    labelers, classes = Vocabulary(), Vocabulary()
-    labeler_codes, class_codes, chunks = [], [], []
+    classes = Classes()
+    chunks, class_codes = [], []
     for number in range(len(source.pieces)):
         record = record_of(number, work)
-        labeler_codes.append(labelers.merge(record["labeler"]))
-        class_codes.append(classes.merge(record["label"]))
-        chunks.append(int(record["chunks"]))
+        codes = classes.merge(record["classes"])
+        for chunk in range(record["chunks"]):
+            chunks.append((number, chunk))
+            class_codes.append(codes)
+    labeler_names, labeler_codes = _unified([labelers_of(*at, work) for at in chunks])
     truths = None
     if request.gold is not None:
         frame, gold_source = read_table(request.gold)
@@ -248,11 +252,11 @@ def _sort(
     check_num_classes(len(class_keys))
     to_class = positions(class_keys, as_names(classes.keys)).astype(np.int32)
     numbering = Numbering(
+        chunks,
         labeler_codes,
         [to_class[codes] for codes in class_codes],
-        as_names(labelers.cells),
+        as_names(labeler_names),
         class_names,
-        chunks,
     )
     gold = None if truths is None else _gold(truths, class_keys, source, num_parts)
     crew.do(
@@ -276,11 +280,19 @@ def _sort(
                 f"{truths['example'].source.name}: {num_named - num_found} gold example(s) that "
                 f"nobody labelled are left out: {some_names(unlabelled)}."
             )
-    found = _Numbered(labelers.cells, class_keys, list(class_names), notes)
+    found = _Numbered(labeler_names, class_keys, list(class_names), notes)
     _once(work, _NUMBERING, found._asdict(), crew)
     _once(work, _SORTED, True, crew)
     if crew.team.rank == 0:
         remove_scattered(work)
+
+
+def _unified(dictionaries: list[pa.Array]) -> tuple[list[Any], list[npt.NDArray[np.int32]]]:
+    """The names in all dictionaries, and what the entries of each are called among them."""
+    encoded = pa.chunked_array(dictionaries).dictionary_encode().unify_dictionaries()
+    names = encoded.chunk(0).dictionary
+    codes = [chunk.indices.to_numpy().astype(np.int32) for chunk in encoded.chunks]
+    return names.to_pylist(), codes
 
 
 def _gold(

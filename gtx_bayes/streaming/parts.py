@@ -32,18 +32,18 @@ class Numbering:
     """What the numbers of labelers and classes mean, once the whole table was read.
 
     Attributes:
-        labeler_codes: for every piece, the number of each of its labelers.
-        class_codes: the same of classes.
+        chunks: piece and number of every chunk, in the order of the table.
+        labeler_codes: for every chunk, the number of each of its labelers.
+        class_codes: for every chunk, the number of each of its piece's classes.
         labeler_names: name of every labeler.
         class_names: name of every class.
-        chunks: number of chunks of every piece.
     """
 
+    chunks: Sequence[tuple[int, int]]
     labeler_codes: Sequence[npt.NDArray[np.int32]]
     class_codes: Sequence[npt.NDArray[np.int32]]
     labeler_names: npt.NDArray[Any]
     class_names: npt.NDArray[Any]
-    chunks: Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,19 +136,15 @@ def sort_part(
     Raises:
         InputError: if a labeler contradicts itself, and nothing was said of what counts then.
     """
-    found = [
-        (piece, rows)
-        for piece, chunks in enumerate(numbering.chunks)
-        for rows in scattered(piece, chunks, part, work)
-    ]
-    names = pa.chunked_array([rows.example for _, rows in found], table.example_type)
+    found = [scattered(piece, chunk, part, work) for piece, chunk in numbering.chunks]
+    names = pa.chunked_array([rows.example for rows in found], table.example_type)
     encoded = names.dictionary_encode().combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], encoded.type)
     example = encoded.indices.to_numpy().astype(np.int32)
     num_classes = numbering.class_names.size
-    labeler = _renumbered([(numbering.labeler_codes[p], rows.labeler) for p, rows in found])
-    label = _renumbered([(numbering.class_codes[p], rows.label) for p, rows in found])
+    labeler = _renumbered(numbering.labeler_codes, [rows.labeler for rows in found])
+    label = _renumbered(numbering.class_codes, [rows.label for rows in found])
     label = label.astype(label_dtype(num_classes))
 
     order = stable_order(example)
@@ -293,9 +289,9 @@ def stable_order(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
 
 
 def _renumbered(
-    columns: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]],
+    codes: Sequence[npt.NDArray[np.int32]], columns: Sequence[npt.NDArray[np.int32]]
 ) -> npt.NDArray[np.int32]:
-    return np.concatenate([codes[column] for codes, column in columns])
+    return np.concatenate([of[column] for of, column in zip(codes, columns, strict=True)])
 
 
 def _has_repeats(

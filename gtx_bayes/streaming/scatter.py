@@ -1,7 +1,6 @@
 """First pass: read the table once, number labelers and classes, and scatter answers by example."""
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +22,11 @@ _MOST_PARTS = 2**14
 _FOLDER = "scattered"
 
 
-class Vocabulary:
-    """Names of labelers or classes, numbered in the order of their first appearance.
+class Classes:
+    """The classes that were answered, numbered in the order of their first appearance.
 
     Attributes:
-        cells: the names as given, text without surrounding blanks.
+        cells: their names as given, text without surrounding blanks.
         rows: the place where each appeared first.
     """
 
@@ -42,7 +41,7 @@ class Vocabulary:
         return list(self._code_of)
 
     def add(self, key: str, cell: Any, row: str) -> int:
-        """The number of a name, which may be new."""
+        """The number of a class, which may be new."""
         code = self._code_of.setdefault(key, len(self._code_of))
         if code == len(self.cells):
             self.cells.append(cell)
@@ -50,29 +49,23 @@ class Vocabulary:
         return code
 
     def codes(self, cells: pa.DictionaryArray, name: str, source: Source) -> npt.NDArray[np.int32]:
-        """Numbers of a column's names.
+        """Numbers of a column's classes.
 
         Raises:
-            InputError: for a name that is empty.
+            InputError: for a class without a name.
         """
-        indices = cells.indices.to_numpy().astype(np.int32)
+        indices = cells.indices.to_numpy()
         column = _as_column(cells.dictionary, name, source)
-        codes = np.full(len(cells.dictionary), -1, np.int32)
-        first = np.full(len(cells.dictionary), indices.size)
-        first[indices[::-1]] = np.arange(indices.size)[::-1]  # of several the last counts
-        order = np.argsort(first, kind="stable")
-        used = order[first[order] < indices.size]
-        for at, row in zip(used, first[used], strict=True):
-            key = column.keys[at]
+        codes = np.empty(len(column.keys), np.int32)
+        for at, (key, cell) in enumerate(zip(column.keys, column.cells, strict=True)):
+            row = source.row(int(np.argmax(indices == at)))
             if key == "":
-                gaps = int(np.count_nonzero(indices == at))
                 raise InputError(
                     f"column '{name}' has no value.",
-                    where=source.row(int(row)),
-                    mend=f"Fill it in or delete the row ({gaps} such row(s) among the next "
-                    f"{len(indices)}).",
+                    where=row,
+                    mend="Fill it in or delete the row.",
                 )
-            codes[at] = self.add(key, column.cells[at], source.row(int(row)))
+            codes[at] = self.add(key, cell, row)
         return codes[indices]
 
     def record(self) -> dict[str, list[Any]]:
@@ -80,7 +73,7 @@ class Vocabulary:
         return {"keys": self.keys, "cells": self.cells, "rows": self.rows}
 
     def merge(self, record: dict[str, list[Any]]) -> npt.NDArray[np.int32]:
-        """Add another's names, after a `record` of it; the numbers that they have here."""
+        """Add another's classes, after a `record` of it; the numbers that they have here."""
         rows = zip(record["keys"], record["cells"], record["rows"], strict=True)
         return np.array([self.add(*row) for row in rows], np.int32)
 
@@ -90,8 +83,8 @@ class Scattered(NamedTuple):
 
     Attributes:
         example: names of the examples.
-        labeler: numbers of the labelers among the piece's own.
-        label: numbers of the classes, likewise.
+        labeler: numbers of the labelers among the chunk's own.
+        label: numbers of the classes among the piece's own.
     """
 
     example: pa.Array
@@ -126,13 +119,12 @@ def scatter(
     Raises:
         InputError: for anything wrong with the rows.
     """
-    vocabularies = {"labeler": Vocabulary(), "label": Vocabulary()}
+    classes = Classes()
     chunks = 0
     for batch in table.batches(piece):
-        _keep(batch, table, piece, num_parts, vocabularies, _chunk(work, number, chunks))
+        _keep(batch, table, piece, num_parts, classes, _chunk(work, number, chunks))
         chunks += 1
-    names = {role: vocabulary.record() for role, vocabulary in vocabularies.items()}
-    work.write(_record(number), {"chunks": chunks, **names})
+    work.write(_record(number), {"chunks": chunks, "classes": classes.record()})
 
 
 def is_scattered(number: int, work: WorkDirectory) -> bool:
@@ -141,18 +133,23 @@ def is_scattered(number: int, work: WorkDirectory) -> bool:
 
 
 def record_of(number: int, work: WorkDirectory) -> dict[str, Any]:
-    """What was found in a piece: its number of chunks, its labelers and its classes."""
+    """What was found in a piece: its number of chunks, and its classes."""
     found: dict[str, Any] = work.read(_record(number))
     return found
 
 
-def scattered(number: int, chunks: int, part: int, work: WorkDirectory) -> Iterator[Scattered]:
-    """What a piece holds of one part."""
-    for chunk in range(chunks):
-        offsets, batch = _open_chunk(_chunk(work, number, chunk))
-        rows = batch.slice(offsets[part], offsets[part + 1] - offsets[part])
-        example, labeler, label = rows.columns
-        yield Scattered(example, labeler.to_numpy(), label.to_numpy())
+def labelers_of(number: int, chunk: int, work: WorkDirectory) -> pa.Array:
+    """Names of the labelers in a chunk of a piece, by number."""
+    _, batch = _open_chunk(_chunk(work, number, chunk))
+    return batch.column("labeler").dictionary
+
+
+def scattered(number: int, chunk: int, part: int, work: WorkDirectory) -> Scattered:
+    """What a chunk of a piece holds of one part."""
+    offsets, batch = _open_chunk(_chunk(work, number, chunk))
+    rows = batch.slice(offsets[part], offsets[part + 1] - offsets[part])
+    example, labeler, label = rows.columns
+    return Scattered(example, labeler.indices.to_numpy(), label.to_numpy())
 
 
 def remove_scattered(work: WorkDirectory) -> None:
@@ -166,20 +163,20 @@ def _keep(
     table: ParquetTable,
     piece: Piece,
     num_parts: int,
-    vocabularies: dict[str, Vocabulary],
+    classes: Classes,
     path: Path,
 ) -> None:
     source = Source(piece.file, batch.first_row)
-    codes = {
-        role: vocabulary.codes(getattr(batch, role), table.columns[role], source)
-        for role, vocabulary in vocabularies.items()
-    }
+    label = classes.codes(batch.label, table.columns["label"], source)
     part = part_of(hash_names(batch.example), num_parts)
     order = np.argsort(part, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=num_parts))])
     example = batch.example if num_parts == 1 else batch.example.take(pa.array(order))
+    labeler = pa.DictionaryArray.from_arrays(
+        pa.array(batch.labeler.indices.to_numpy()[order]), batch.labeler.dictionary
+    )
     rows = pa.record_batch(
-        [example, pa.array(codes["labeler"][order]), pa.array(codes["label"][order])],
+        [example, labeler, pa.array(label[order])],
         names=["example", "labeler", "label"],
     )
     rows = rows.replace_schema_metadata({"offsets": offsets.astype(np.int64).tobytes()})

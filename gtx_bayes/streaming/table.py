@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from gtx_bayes.columns import (
     EXAMPLE_COLUMNS,
     LABEL_COLUMNS,
     LABELER_COLUMNS,
+    Column,
     Source,
     find_columns,
 )
@@ -50,8 +52,9 @@ class Batch(NamedTuple):
 
     Attributes:
         example: names of the examples, `large_string` without surrounding blanks or `int64`.
-        labeler: names of the labelers, encoded by a dictionary.
-        label: names of the classes answered, likewise.
+        labeler: names of the labelers, of the same types, encoded by a dictionary of those that
+            occur, in the order of their first appearance.
+        label: the classes answered, encoded likewise, as they are in the file.
         first_row: number of the first row in its file, counted from 1.
     """
 
@@ -140,11 +143,12 @@ class ParquetTable:
             )
             for batch in batches:
                 cells = {role: batch.column(name) for role, name in self.columns.items()}
-                places = {role: Source(piece.file, row) for role in cells}
+                place = Source(piece.file, row)
+                label, _ = _encoded(cells["label"], at["label"], place)
                 yield Batch(
-                    _example_names(cells["example"], self.columns["example"], places["example"]),
-                    _encoded(cells["labeler"], at["labeler"], places["labeler"]),
-                    _encoded(cells["label"], at["label"], places["label"]),
+                    _example_names(cells["example"], self.columns["example"], place),
+                    _labeler_names(cells["labeler"], at["labeler"], place),
+                    label,
                     row,
                 )
                 row += len(batch)
@@ -161,7 +165,7 @@ class ParquetTable:
         ]
 
 
-def _matches(batch: Batch, wanted: Mapping[str, str]) -> np.ndarray:
+def _matches(batch: Batch, wanted: Mapping[str, str]) -> npt.NDArray[np.bool_]:
     is_match = np.ones(len(batch.example), bool)
     for role, name in wanted.items():
         cells = getattr(batch, role)
@@ -214,9 +218,13 @@ def _pieces(file: Path, metadata: pq.FileMetaData) -> Iterator[Piece]:
 
 
 def _plain_type(given: pa.DataType) -> pa.DataType:
-    """The type of the values, however they are encoded."""
+    """The type of the values, however they are encoded and however wide numbers are."""
     if pa.types.is_dictionary(given):
         given = given.value_type
+    if pa.types.is_integer(given):
+        return pa.int64()
+    if pa.types.is_floating(given):
+        return pa.float64()
     is_text = pa.types.is_string(given) or pa.types.is_large_string(given)
     is_text = is_text or pa.types.is_string_view(given)
     return pa.large_string() if is_text else given
@@ -243,26 +251,56 @@ def _example_names(cells: pa.Array, name: str, place: Source) -> pa.Array:
         return _trimmed(cells.cast(pa.large_string()), name, place)
     if pa.types.is_floating(cells.type):
         _refuse_gaps(np.isnan(cells.to_numpy()), name, place)
+    return _as_whole_numbers(cells, name, place)
+
+
+def _encoded(
+    cells: pa.Array, name: str, place: Source
+) -> tuple[pa.DictionaryArray, npt.NDArray[np.integer]]:
+    """Names by a dictionary of those that occur, and the rows where each comes first."""
+    if not isinstance(cells, pa.DictionaryArray):
+        cells = cells.dictionary_encode()
+    _refuse_gaps(cells.is_null().to_numpy(zero_copy_only=False), name, place)
+    indices = cells.indices.to_numpy()
+    first = np.full(len(cells.dictionary), indices.size)
+    first[indices[::-1]] = np.arange(indices.size)[::-1]  # of several the last one counts
+    order = np.argsort(first, kind="stable")[: np.count_nonzero(first < indices.size)]
+    place_of = np.empty(first.size, np.int32)
+    place_of[order] = np.arange(order.size, dtype=np.int32)
+    names = cells.dictionary.take(pa.array(order))
+    return pa.DictionaryArray.from_arrays(pa.array(place_of[indices]), names), first[order]
+
+
+def _labeler_names(cells: pa.Array, name: str, place: Source) -> pa.DictionaryArray:
+    """Names of labelers as text or whole numbers, encoded."""
+    encoded, first = _encoded(cells, name, place)
+    names = encoded.dictionary
+    if _plain_type(names.type) == pa.large_string():
+        names = _trimmed(names.cast(pa.large_string()), name, place, first)
+    elif pa.types.is_integer(names.type):
+        names = _as_whole_numbers(names, name, place)
+    else:
+        column = Column.of_cells(names.to_pylist(), name, Source(place.name))
+        _refuse_gaps(column.keys == "", name, place, first)
+        names = pa.array(list(column.keys), pa.large_string())
+    return pa.DictionaryArray.from_arrays(encoded.indices, names)
+
+
+def _as_whole_numbers(names: pa.Array, name: str, place: Source) -> pa.Array:
     try:
-        return cells.cast(pa.int64())
+        return names.cast(pa.int64())
     except pa.ArrowInvalid as error:
         raise InputError(
             f"column '{name}' holds a number that is no whole one of 64 bits: {error}.",
             where=place.name,
-            mend="Name the examples by text or by whole numbers.",
+            mend="Give names as text or as whole numbers.",
         ) from error
 
 
-def _encoded(cells: pa.Array, name: str, place: Source) -> pa.DictionaryArray:
-    """Names of labelers or classes, encoded by a dictionary."""
-    if not isinstance(cells, pa.DictionaryArray):
-        cells = cells.dictionary_encode()
-    _refuse_gaps(cells.is_null().to_numpy(zero_copy_only=False), name, place)
-    return cells
-
-
-def _trimmed(names: pa.Array, name: str, place: Source) -> pa.Array:
-    """Texts without surrounding blanks; none of them empty."""
+def _trimmed(
+    names: pa.Array, name: str, place: Source, rows: npt.NDArray[np.integer] | None = None
+) -> pa.Array:
+    """Texts without surrounding blanks, none of them empty; `rows` if these are not all rows."""
     try:
         names.validate(full=True)
     except pa.ArrowInvalid as error:
@@ -277,25 +315,32 @@ def _trimmed(names: pa.Array, name: str, place: Source) -> pa.Array:
         at = int(np.searchsorted(offsets, np.flatnonzero(text == 0)[0], side="right")) - 1
         raise InputError(
             f"column '{name}' holds a NUL character.",
-            where=place.row(at),
+            where=place.row(at if rows is None else int(rows[at])),
             mend="Remove it; the file may be damaged.",
         )
-    _refuse_gaps(length == 0, name, place)
+    _refuse_gaps(length == 0, name, place, rows)
     ends = np.concatenate([text[offsets[:-1]], text[offsets[1:] - 1]])
     if ((ends <= ord(" ")) | (ends >= 0x80)).any():  # blanks beyond ASCII have high bytes
         names = pc.utf8_trim_whitespace(names)
         length = np.diff(text_buffers(names)[0])
     if length.min(initial=_LONGEST_GAP + 1) <= _LONGEST_GAP:
-        _refuse_gaps(pc.is_in(names, _GAPS).to_numpy(zero_copy_only=False), name, place)
+        is_gap = pc.is_in(names, _GAPS).to_numpy(zero_copy_only=False)
+        _refuse_gaps(is_gap, name, place, rows)
     return names
 
 
-def _refuse_gaps(is_gap: np.ndarray, name: str, place: Source) -> None:
+def _refuse_gaps(
+    is_gap: npt.NDArray[np.bool_],
+    name: str,
+    place: Source,
+    rows: npt.NDArray[np.integer] | None = None,
+) -> None:
     gaps = np.flatnonzero(is_gap)
     if gaps.size:
+        at = gaps[0] if rows is None else rows[gaps[0]]
+        others = f" ({gaps.size} such row(s) among the next {len(is_gap)})" if rows is None else ""
         raise InputError(
             f"column '{name}' has no value.",
-            where=place.row(int(gaps[0])),
-            mend=f"Fill it in or delete the row ({gaps.size} such row(s) among the next "
-            f"{len(is_gap)}).",
+            where=place.row(int(at)),
+            mend=f"Fill it in or delete the row{others}.",
         )
