@@ -82,6 +82,7 @@ bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.state --output build/bench_state.json
 	$(BIN)/python -m tests.benchmarks.start_up --output build/bench_start_up.json
 	$(BIN)/python -m tests.benchmarks.scale --peers .venv-peers/bin/python --output build/bench_scale.json
+	$(BIN)/python -m tests.benchmarks.streaming --output build/bench_streaming.json
 	$(if $(TORCH),$(BIN)/python -m tests.benchmarks.training --torch $(TORCH) --output build/bench_training.json)
 
 paper: $(VENV)/.test
