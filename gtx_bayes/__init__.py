@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gtx_bayes.decisions import confidence as confidence
     from gtx_bayes.decisions import hard_label as hard_label
     from gtx_bayes.decisions import uncertainty as uncertainty
+    from gtx_bayes.devices import examples_mesh as examples_mesh
     from gtx_bayes.errors import InputError as InputError
     from gtx_bayes.evaluation import evaluate as evaluate
     from gtx_bayes.evaluation import match_truth as match_truth
@@ -70,6 +71,7 @@ _HOME = {
     "class_posterior": "posterior",
     "confidence": "decisions",
     "evaluate": "evaluation",
+    "examples_mesh": "devices",
     "gather_evidence": "posterior",
     "gold_counts": "inference.gold_counts",
     "grow": "aggregation.grow",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes import decisions
@@ -20,14 +21,16 @@ from gtx_bayes.aggregation import (
     soft_vote,
     weighted_majority_vote,
 )
-from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
+from gtx_bayes.aggregation.base import AbstractAggregator, Fit, LabelerAccuracy
 from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Crowd
+from gtx_bayes.devices import deal, on_parts
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.variational import clamp
-from gtx_bayes.labels import MISSING
+from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
+from gtx_bayes.sums import AbstractSums
 
 METHODS: dict[str, Callable[..., Fit]] = {
     method.NAME: method.fit
@@ -56,7 +59,7 @@ class Aggregation:
     class_probs: Float[Array, "num_examples num_classes"]
     class_prior: ClassPrior | None = None
 
-    def examples(self, key: Key[Array, ""]) -> pd.DataFrame:
+    def examples(self, key: Key[Array, ""], *, mesh: Mesh | None = None) -> pd.DataFrame:
         """One row per example: hard label, confidence, counts, and every class's probability.
 
         Methods with a joint posterior add the 95 % credible interval of the confidence.
@@ -64,6 +67,7 @@ class Aggregation:
         Args:
             key: decides the hard label where classes tie (column `num_tied` shows where), and
                 the draws behind the intervals.
+            mesh: devices to work out the intervals on; one where it is absent.
 
         Raises:
             ValueError: if class probabilities are NaN, which `aggregate` never returns.
@@ -85,7 +89,7 @@ class Aggregation:
             "is_gold": self._is_gold,
         }
         if self.fit.joint is not None:
-            low, high = self.fit.joint.credible_interval(decided.key_left, crowd.labels)
+            low, high = self.fit.joint.credible_interval(decided.key_left, crowd.labels, mesh=mesh)
             is_gold = columns["is_gold"]
             columns["confidence_low"] = np.where(is_gold, 1.0, low)
             columns["confidence_high"] = np.where(is_gold, 1.0, high)
@@ -162,6 +166,7 @@ def aggregate(
     method: str = DEFAULT_METHOD,
     *,
     class_prior: npt.ArrayLike | None = None,
+    mesh: Mesh | None = None,
     **options: Any,
 ) -> Aggregation:
     """Apply a method to a crowd.
@@ -172,6 +177,8 @@ def aggregate(
         class_prior: probability of each class, shape (num_classes,), or of each class of each
             example, shape (num_examples, num_classes). When absent uniform, but that "gtx-bayes"
             learns it where that does better.
+        mesh: devices to spread the examples over, from `devices.examples_mesh`; one where it is
+            absent.
         **options: more arguments of the method's `fit`: for "gtx-bayes" `model` and `dependence`.
 
     Raises:
@@ -189,11 +196,39 @@ def aggregate(
     if class_prior is not None:
         prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
     check_options(method, options)
+    if method == gtx_bayes.NAME:
+        options["mesh"] = mesh
     fit = METHODS[method](crowd.labels, crowd.assessment, prior, **options)
     if fit.joint is not None:
         return Aggregation(method, crowd, fit, fit.joint.class_probs, fit.joint.class_prior)
-    class_probs = clamp(fit.aggregator.class_probs(crowd.labels), crowd.assessment)
-    return Aggregation(method, crowd, fit, class_probs, prior)
+    if mesh is None:
+        class_probs = fit.aggregator.class_probs(crowd.labels)
+    else:
+        class_probs = _class_probs_dealt(fit.aggregator, crowd.labels, prior, mesh)
+    return Aggregation(method, crowd, fit, clamp(class_probs, crowd.assessment), prior)
+
+
+def _class_probs_dealt(
+    rule: AbstractAggregator, labels: Labels, class_prior: ClassPrior | None, mesh: Mesh
+) -> Float[Array, "num_examples num_classes"]:
+    """`rule.class_probs`, every device for its own examples."""
+    dealt, own_prior = deal(labels, mesh), None
+    if class_prior is not None and class_prior.ndim == 2:
+        own_prior = dealt.spread(class_prior, 1.0 / labels.num_classes)
+        rule = _with_prior(rule, None)
+    class_probs, _ = on_parts(_class_probs_of_share, dealt, rule, own_prior)
+    return dealt.collect(class_probs)
+
+
+def _class_probs_of_share(
+    labels: Labels, sums: AbstractSums, rule: AbstractAggregator, own_prior: ClassPrior | None
+) -> tuple[Array, None]:
+    return (rule if own_prior is None else _with_prior(rule, own_prior)).class_probs(labels), None
+
+
+def _with_prior(rule: AbstractAggregator, class_prior: ClassPrior | None) -> AbstractAggregator:
+    """A rule that takes a prior, with another one."""
+    return dataclasses.replace(rule, class_prior=class_prior)  # type: ignore[type-var]
 
 
 def check_options(method: str, options: Mapping[str, Any]) -> None:

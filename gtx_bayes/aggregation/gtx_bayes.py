@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, ScalarLike
 
 from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator, Fit, LabelerAccuracy
@@ -65,6 +66,7 @@ def fit(
     *,
     model: str = AUTO,
     dependence: float | None = None,
+    mesh: Mesh | None = None,
 ) -> Fit:
     """Labels, labelers and their dependence from gold and from the crowd's own answers.
 
@@ -75,13 +77,16 @@ def fit(
         model: a name in `PRIORS`, or "auto" for the one of `AUTO_MODELS` that predicts hidden
             labels best.
         dependence: rho, if it is not to be learnt; 0 for independence.
+        mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
 
     Raises:
         InputError: for an unknown model, or a dependence outside [0, 1].
     """
     check_options(model, dependence)
     models = AUTO_MODELS if model == AUTO else (model,)
-    found = joint.fit(labels, assessment, class_prior, models=models, dependence=dependence)
+    found = joint.fit(
+        labels, assessment, class_prior, models=models, dependence=dependence, mesh=mesh
+    )
     return report(found, labels, assessment)
 
 

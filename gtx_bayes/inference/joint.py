@@ -1,6 +1,6 @@
 """Labels and labelers jointly: choose a model, fit it, learn the dependence, say how sure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Float, Int, Key, ScalarLike
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
-from gtx_bayes.inference import selection, variational
+from gtx_bayes.devices import examples_mesh, on_parts
+from gtx_bayes.inference import by_parts, selection, variational
 from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.by_parts import DealtCrowd
 from gtx_bayes.inference.dependence import Dependence, tempered
 from gtx_bayes.inference.priors import PRIORS, AbstractCohortPrior, prob_of_answer
 from gtx_bayes.inference.selection import Candidate, Judgement
@@ -27,12 +30,18 @@ from gtx_bayes.standard_size import (
     standard_size,
     with_room,
 )
+from gtx_bayes.sums import AbstractSums, PlainSums
 
 AUTO_MODELS = ("one-coin", "confusion")
 """Names of the models to choose from where none is asked for, simple ones first."""
 
 MOST_JUDGED = 300_000
 """Answers that models are chosen by; more are thinned out by example."""
+
+MOST_AT_ONCE = 4_000_000
+"""Answers beyond which a fit goes by parts: float32 loses counts of more from one labeler."""
+
+_PLAIN = PlainSums()
 
 
 class PassedOn(NamedTuple):
@@ -122,12 +131,19 @@ class JointPosterior(NamedTuple):
         return first(num_labelers, posterior_mean(self.prior, room))
 
     def credible_interval(
-        self, key: Key[Array, ""], labels: Labels, *, prob: float = 0.95, num_draws: int = 64
+        self,
+        key: Key[Array, ""],
+        labels: Labels,
+        *,
+        prob: float = 0.95,
+        num_draws: int = 64,
+        mesh: Mesh | None = None,
     ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
         """Limits of the probability of each example's most probable class.
 
         Equal-tailed, over draws of the labelers and of rho: how far the confidence would move if
-        both were known. Gold examples are not treated apart.
+        both were known. Gold examples are not treated apart. Drawn over all devices of the mesh,
+        on one where it is absent.
         """
         num_examples = labels.num_examples
         labels, _, class_prior = in_standard_size(
@@ -142,10 +158,12 @@ class JointPosterior(NamedTuple):
             class_prior,
             with_room(best, labels.num_examples),
         )
+        prob_drawn: Callable[..., Float[Array, " num_examples"]]
+        prob_drawn = partial(_prob_drawn, of) if mesh is None else _prob_drawn_dealt(of, mesh)
         draws = _draw_rho(key, self.dependence, num_draws)
         drawn = np.stack(
             [
-                np.asarray(_prob_drawn(at, draws, of, self.learns_class_prior), np.float32)
+                np.asarray(prob_drawn(at, draws, self.learns_class_prior), np.float32)
                 for at in range(num_draws)
             ]
         )[:, :num_examples]
@@ -176,9 +194,9 @@ def _draw_rho(
 
 @jax.jit
 def _prob_drawn(
+    of: _Asked,
     at: ScalarLike,
     draws: tuple[Key[Array, " num_draws"], Float[Array, " num_draws"]],
-    of: _Asked,
     learns_class_prior: ScalarLike,
 ) -> Float[Array, " num_examples"]:
     """Probability of each example's class `best`, given the labelers and the rho of a draw."""
@@ -190,6 +208,28 @@ def _prob_drawn(
     evidence = batch_log_prob(of.prior.sample(key, of.counts), of.labels) + jnp.log(learnt)
     probs = tempered(evidence, of.labels.labels_per_example(), class_prior, rho)
     return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
+
+
+def _prob_drawn_dealt(of: _Asked, mesh: Mesh) -> Callable[..., Float[Array, " num_examples"]]:
+    """The same as a function of what differs between draws, every device for its own examples."""
+    crowd = by_parts.deal_crowd(of.labels, None, of.class_prior, mesh)
+    of_examples = (crowd.dealt.spread(of.best, 0), crowd.own_prior)
+
+    def prob_drawn(*of_draw: PyTree) -> Float[Array, " num_examples"]:
+        shared = (of.prior, of.counts, crowd.class_prior, of_draw)
+        found, _ = on_parts(_prob_drawn_share, crowd.dealt, shared, of_examples)
+        return crowd.dealt.collect(found)
+
+    return prob_drawn
+
+
+def _prob_drawn_share(
+    labels: Labels, sums: AbstractSums, shared: PyTree, of_examples: PyTree
+) -> tuple[Float[Array, " num_examples"], None]:
+    prior, counts, class_prior, of_draw = shared
+    best, own_prior = of_examples
+    given = class_prior if own_prior is None else own_prior
+    return _prob_drawn(_Asked(prior, counts, labels, given, best), *of_draw), None
 
 
 @jax.jit
@@ -207,8 +247,12 @@ def fit(
     *,
     models: Sequence[str] = AUTO_MODELS,
     dependence: float | None = None,
+    mesh: Mesh | None = None,
 ) -> JointPosterior:
     """Choose among models, fit the best, and learn the dependence.
+
+    Models are compared on one device, on part of a large crowd; the fit itself goes over all
+    devices of the mesh.
 
     Args:
         labels: the answers.
@@ -217,12 +261,20 @@ def fit(
             learnt, whichever does better.
         models: names in `PRIORS`, simple ones first; the only one is fitted unasked.
         dependence: rho, if it is given instead of learnt; 0 for independence.
+        mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
     """
     size = labels
+    if mesh is None and labels.num_labels > MOST_AT_ONCE:
+        mesh = examples_mesh(1)
     labels, assessment, class_prior = in_standard_size(labels, assessment, class_prior)
     found = choose(labels, assessment, class_prior, models=models, dependence=dependence)
     chosen = found.candidate
-    independent = variational.fit(labels, assessment, chosen.prior, chosen.class_prior)
+    dealt = None
+    if mesh is None:
+        independent = variational.fit(labels, assessment, chosen.prior, chosen.class_prior)
+    else:
+        dealt = by_parts.deal_crowd(labels, assessment, chosen.class_prior, mesh)
+        independent = by_parts.fit(dealt, chosen.prior)
     return report(
         labels,
         assessment,
@@ -233,6 +285,7 @@ def fit(
         why=found.why,
         learns_class_prior=chosen.class_prior is None,
         size=size,
+        dealt=dealt,
     )
 
 
@@ -264,6 +317,7 @@ def report(
     why: str,
     learns_class_prior: bool,
     size: Labels,
+    dealt: DealtCrowd | None = None,
 ) -> JointPosterior:
     """What a fit says once the dependence is known: class posteriors tempered, and the labelers.
 
@@ -277,8 +331,20 @@ def report(
         why: why this model, in words.
         learns_class_prior: whether the prior of the classes is learnt.
         size: the answers without the room to spare.
+        dealt: the crowd dealt out to devices, which then do the work.
     """
-    class_probs, counts, accuracy = _describe(labels, assessment, independent, found)
+    if dealt is None:
+        class_probs, counts, accuracy = _describe(
+            labels,
+            assessment,
+            independent.evidence,
+            independent.kind_probs,
+            independent.class_prior,
+            independent.prior,
+            found,
+        )
+    else:
+        class_probs, counts, accuracy = _describe_dealt(dealt, independent, found)
     of_examples, of_labelers = partial(first, size.num_examples), partial(first, size.num_labelers)
 
     def of_classes(prior: Array) -> Array:
@@ -311,17 +377,54 @@ def report(
 def _describe(
     labels: Labels,
     assessment: Assessment,
-    independent: VariationalFit,
+    evidence: Float[Array, "num_examples num_classes"],
+    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+    class_prior: ClassPrior,
+    prior: AbstractCohortPrior,
     found: Dependence,
+    sums: AbstractSums = _PLAIN,
 ) -> tuple[Array, Array, BetaPosterior]:
     """Class posteriors with the gold, and the labelers given them: counts and accuracies."""
-    class_probs = found.class_posterior(
-        independent.evidence, labels.labels_per_example(), independent.class_prior
-    )
+    class_probs = found.class_posterior(evidence, labels.labels_per_example(), class_prior)
     class_probs = variational.clamp(class_probs, assessment)
-    latent_probs = variational.latent_probs(class_probs, independent.kind_probs)
-    counts = independent.prior.counts(labels, latent_probs)
-    return class_probs, counts, _accuracy(labels, class_probs, independent.prior, counts)
+    probs = variational.latent_probs(class_probs, kind_probs)
+    counts = sums.of_labelers(lambda labels: prior.counts(labels, probs), labels)
+    return class_probs, counts, _accuracy(labels, class_probs, prior, counts, sums)
+
+
+def _describe_dealt(
+    crowd: DealtCrowd, independent: VariationalFit, found: Dependence
+) -> tuple[Array, Array, BetaPosterior]:
+    """The same by parts."""
+    dealt = crowd.dealt
+    of_examples = (
+        crowd.true_label,
+        dealt.spread(independent.evidence, 0.0),
+        dealt.spread(independent.kind_probs, 1.0),
+        crowd.own_prior,
+    )
+    class_prior = independent.class_prior if crowd.own_prior is None else None
+    shared = (class_prior, independent.prior, found)
+    class_probs, (counts, accuracy) = on_parts(_describe_share, dealt, shared, of_examples)
+    return dealt.collect(class_probs), counts, accuracy
+
+
+def _describe_share(
+    labels: Labels, sums: AbstractSums, shared: PyTree, of_examples: PyTree
+) -> tuple[Array, tuple[Array, BetaPosterior]]:
+    true_label, evidence, kind_probs, own_prior = of_examples
+    class_prior, prior, found = shared
+    class_probs, counts, accuracy = _describe(
+        labels,
+        Assessment(true_label, labels.num_classes),
+        evidence,
+        kind_probs,
+        class_prior if own_prior is None else own_prior,
+        prior,
+        found,
+        sums,
+    )
+    return class_probs, (counts, accuracy)
 
 
 def _candidates(
@@ -392,9 +495,11 @@ def _accuracy(
     class_probs: Float[Array, "num_examples num_classes"],
     prior: AbstractCohortPrior,
     counts: Float[Array, "num_labelers ..."],
+    sums: AbstractSums = _PLAIN,
 ) -> BetaPosterior:
-    class_total = variational.of_answered(labels, class_probs).sum(axis=0)
-    return accuracy(prior, counts, class_total, uncertain_answers(labels, class_probs))
+    class_total = sums.of_examples(variational.of_answered(labels, class_probs))
+    uncertain = sums.of_labelers(lambda labels: uncertain_answers(labels, class_probs), labels)
+    return accuracy(prior, counts, class_total, uncertain)
 
 
 def uncertain_answers(

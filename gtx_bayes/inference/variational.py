@@ -25,10 +25,13 @@ from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.sums import AbstractSums, PlainSums
 from gtx_bayes.votes import class_votes, sum_over_classes
 
 MAX_STEPS = 100
 TOLERANCE = 1e-3
+
+_PLAIN = PlainSums()
 
 
 class VariationalFit(NamedTuple):
@@ -107,11 +110,14 @@ class Totals(NamedTuple):
         return cls(jnp.zeros(counts.shape, counts.dtype), jnp.zeros(labels.num_classes))
 
     @classmethod
-    def of(cls, labels: Labels, state: State) -> "Totals":
-        """Those of the examples in a table."""
+    def of(cls, labels: Labels, state: State, sums: AbstractSums = _PLAIN) -> "Totals":
+        """Those of the examples in a table, or in all tables that `sums` adds up."""
         probs = latent_probs(state.class_probs, state.kind_probs)
         own = of_answered(labels, state.class_probs)
-        return cls(state.prior.counts(labels, probs), own.sum(axis=0))
+        return cls(
+            sums.of_labelers(lambda labels: state.prior.counts(labels, probs), labels),
+            sums.of_examples(own),
+        )
 
     def plus(self, others: "Totals") -> "Totals":
         """Those of both."""
@@ -142,7 +148,7 @@ def fit(
     """
     learns = class_prior is None
     class_prior = even(labels.num_classes) if class_prior is None else class_prior
-    return _on_host(_fit(labels, assessment, prior, class_prior, learns, max_steps, tolerance))
+    return on_host(settle(labels, assessment, prior, class_prior, learns, max_steps, tolerance))
 
 
 def climb(
@@ -169,7 +175,7 @@ def climb(
     """
     learns = class_prior is None
     class_prior = even(labels.num_classes) if class_prior is None else class_prior
-    return _on_host(
+    return on_host(
         _solve(labels, assessment, state, class_prior, learns, outside, max_steps, tolerance)
     )
 
@@ -179,12 +185,13 @@ def even(num_classes: int) -> Float[Array, " num_classes"]:
     return jax.device_put(np.full(num_classes, 1.0 / num_classes, jnp.result_type(float)))
 
 
-def _on_host(fit: VariationalFit) -> VariationalFit:
+def on_host(fit: VariationalFit) -> VariationalFit:
+    """The fit, which says how it went in plain numbers."""
     return fit._replace(num_steps=int(fit.num_steps), converged=bool(fit.converged))
 
 
 @jax.jit
-def _fit(
+def settle(
     labels: Labels,
     assessment: Assessment,
     prior: AbstractCohortPrior,
@@ -192,10 +199,24 @@ def _fit(
     learns: ScalarLike,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
+    sums: AbstractSums = _PLAIN,
 ) -> VariationalFit:
-    """One program: three of them, and what lies between, take three times as long to start."""
+    """`fit` as a pure function of arrays.
+
+    One program: three of them, and what lies between, take three times as long to start.
+
+    Args:
+        labels: as for `fit`, as what follows up to the class prior.
+        assessment: the gold.
+        prior: prior of the labelers.
+        class_prior: prior of the classes; uniform where they are learnt.
+        learns: whether the proportions of the classes are learnt.
+        max_steps: the most passes over the answers.
+        tolerance: stop when no probability changes by more.
+        sums: how to add up, where the table is the share of one of several devices.
+    """
     state = start(labels, assessment, prior)
-    return _solve(labels, assessment, state, class_prior, learns, None, max_steps, tolerance)
+    return _solve(labels, assessment, state, class_prior, learns, None, max_steps, tolerance, sums)
 
 
 @jax.jit
@@ -208,14 +229,15 @@ def _solve(
     outside: Totals | None,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
+    sums: AbstractSums = _PLAIN,
 ) -> VariationalFit:
     """Steps from a state until little changes, and what was found."""
     if outside is None:
         outside = Totals.nothing(labels, state)
     state, num_steps, change = _climb(
-        labels, assessment, state, class_prior, learns, outside, max_steps, tolerance
+        labels, assessment, state, class_prior, learns, outside, max_steps, tolerance, sums
     )
-    totals, evidence, kind_probs = _describe(labels, state, outside)
+    totals, evidence, kind_probs = _describe(labels, state, outside, sums)
     of_others, proportions = proportions_of(labels, state.class_probs, totals.class_total)
     evidence = evidence + jnp.where(learns, jnp.log(of_others), 0.0)
     if class_prior.ndim == 2:  # given example by example, and never learnt
@@ -244,6 +266,7 @@ def _climb(
     outside: Totals,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
+    sums: AbstractSums,
 ) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
     """Steps until little changes; their number, and the last one's largest change."""
 
@@ -255,7 +278,7 @@ def _climb(
         at: tuple[State, Int[Array, ""], Float[Array, ""]],
     ) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
         state, num_steps, _ = at
-        state, change = step(labels, assessment, state, class_prior, learns, outside)
+        state, change = step(labels, assessment, state, class_prior, learns, outside, sums)
         return state, num_steps + 1, change
 
     far = jnp.full((), jnp.inf, state.class_probs.dtype)
@@ -279,6 +302,7 @@ def step(
     class_prior: ClassPrior,
     learns: ScalarLike,
     outside: Totals | None = None,
+    sums: AbstractSums = _PLAIN,
 ) -> tuple[State, Float[Array, ""]]:
     """One pass over the answers: counts, prior, class posteriors; and the largest change.
 
@@ -289,12 +313,14 @@ def step(
         class_prior: prior of the classes.
         learns: whether the proportions of the classes are learnt instead.
         outside: the examples that are not in the table; None if there are none.
+        sums: how to add up, where the table is the share of one of several devices.
     """
-    totals = Totals.of(labels, state)
+    totals = Totals.of(labels, state, sums)
     if outside is not None:
         totals = totals.plus(outside)
     state = state._replace(prior=state.prior.refit(totals.counts))
-    return renew(labels, assessment, state, totals, class_prior, learns)
+    state, change = renew(labels, assessment, state, totals, class_prior, learns)
+    return state, sums.largest(change)
 
 
 @jax.jit
@@ -330,8 +356,10 @@ def renew(
 
 
 @jax.jit
-def _describe(labels: Labels, state: State, outside: Totals) -> tuple[Totals, Array, Array]:
-    totals = Totals.of(labels, state).plus(outside)
+def _describe(
+    labels: Labels, state: State, outside: Totals, sums: AbstractSums
+) -> tuple[Totals, Array, Array]:
+    totals = Totals.of(labels, state, sums).plus(outside)
     return totals, *evidence_of(labels, state, totals)
 
 
