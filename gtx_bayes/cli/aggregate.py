@@ -42,6 +42,8 @@ from gtx_bayes.cli.terminal import (
     DebugOption,
     JsonOption,
     SeedOption,
+    mesh_of,
+    num_devices,
     print_json,
     print_notes,
     print_record,
@@ -51,6 +53,8 @@ from gtx_bayes.cli.terminal import (
 from gtx_bayes.errors import InputError
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from gtx_bayes.aggregation.aggregate import Aggregation
     from gtx_bayes.inference.dependence import Dependence
 
@@ -101,6 +105,14 @@ def aggregate(
     coordinator: CoordinatorOption = None,
     num_processes: NumProcessesOption = None,
     process_id: ProcessIdOption = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|N",
+            help="Spread the work over all devices, or over so many. [default: one; all that a "
+            "process has for LABELS that are streamed]",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -135,7 +147,8 @@ def aggregate(
             gold_columns=given(example=gold_task_column, label=gold_label_column),
             seed=seed,
         )
-        summary = stream(request, output, work, processes, resume=resume)
+        wanted = "all" if devices is None else num_devices(devices)  # of each process
+        summary = stream(request, output, work, processes, resume=resume, devices=wanted)
         if summary is not None:
             _tell(summary, method, output, as_json=as_json)
         return
@@ -145,6 +158,7 @@ def aggregate(
         _check_state(state, directory.target, method)
     wanted_classes = None if classes is None else classes.split(",")
     options, prior = parse_options(model, dependence), parse_prior(class_prior)
+    mesh = mesh_of(devices)
     tables: dict[str, Any] = {
         "duplicates": duplicates.value,
         "columns": given(example=task_column, labeler=worker_column, label=label_column),
@@ -169,7 +183,7 @@ def aggregate(
         with stage(f"Aggregating {crowd.labels.num_labels} answers by {method}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
 
-            result = apply(crowd, method, class_prior=prior, **options)
+            result = apply(crowd, method, class_prior=prior, mesh=mesh, **options)
             new = _all_new(result)
     if draws and result.fit.posterior is None:
         raise InputError(
@@ -179,7 +193,7 @@ def aggregate(
         )
     # Left in turn: the directory takes its place first, the state last of all.
     with stage(f"Writing {output}"), _state_to_come(result, state), directory:
-        _write(result, directory.path, seed=seed, draws=draws, plots=plots)
+        _write(result, directory.path, seed=seed, draws=draws, plots=plots, mesh=mesh)
         summary = summarise(result, COMMAND, seconds=time.perf_counter() - start)
         if state is not None:
             summary |= {"state": str(state), "resumed": is_resumed, **new}
@@ -265,12 +279,14 @@ def _state_to_come(result: "Aggregation", state: Path | None) -> Iterator[None]:
         yield
 
 
-def _write(result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool) -> None:
+def _write(
+    result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool, mesh: "Mesh | None"
+) -> None:
     """Write all but the summary."""
     import jax
 
     key_ties, key_draws = jax.random.split(jax.random.key(seed))
-    result.examples(key_ties).to_csv(path / "examples.csv", index=False)
+    result.examples(key_ties, mesh=mesh).to_csv(path / "examples.csv", index=False)
     result.labelers().to_csv(path / "labelers.csv", index=False)
     if draws:
         from gtx_bayes.diagnostics.to_arviz import draw_labelers, write_netcdf

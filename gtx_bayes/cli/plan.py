@@ -8,8 +8,10 @@ import typer
 
 from gtx_bayes.cli.terminal import (
     DebugOption,
+    DevicesOption,
     JsonOption,
     SeedOption,
+    mesh_of,
     print_json,
     print_table,
     progress,
@@ -42,6 +44,7 @@ def plan(
         Path | None, typer.Option("--output", "-o", help="Directory for plan.json, .csv, .png.")
     ] = None,
     runs: Annotated[int, typer.Option(min=2, help="Simulated cohorts.")] = 100,
+    devices: DevicesOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -61,6 +64,7 @@ def plan(
         from gtx_bayes.inference.beta import CohortPrior
         from gtx_bayes.io.writers import whole_files, write_summary
 
+        mesh = mesh_of(devices)
         if prior is None:
             cohort = study.prior_of_range(*_two_numbers(accuracy, "--accuracy", "0.6,0.9"))
         else:
@@ -82,7 +86,7 @@ def plan(
         if output is not None:
             partial = stack.enter_context(whole_files(output, RESULT_FILES, COMMAND))
         with progress("Simulating") as tell:
-            found = study.run(jax.random.key(seed), config, runs=runs, progress=tell)
+            found = study.run(jax.random.key(seed), config, runs=runs, progress=tell, mesh=mesh)
         record = {
             "command": COMMAND,
             "name": "plan",

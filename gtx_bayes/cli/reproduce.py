@@ -11,14 +11,17 @@ import typer
 from gtx_bayes.cli.finetuning import Options
 from gtx_bayes.cli.terminal import (
     DebugOption,
+    DevicesOption,
     JsonOption,
     SeedOption,
+    mesh_of,
     print_json,
     print_table,
     progress,
     reports_errors,
     stage,
 )
+from gtx_bayes.errors import InputError
 
 COMMAND = "gtx-bayes reproduce"
 LOG = "finetuning.jsonl"
@@ -95,6 +98,7 @@ def reproduce(
         bool,
         typer.Option("--allow-missing", help="With --weights: draw what they lack at random."),
     ] = False,
+    devices: DevicesOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -114,11 +118,16 @@ def reproduce(
         options.refuse_for_features(name.value)
     elif name not in TRAINED:
         options.refuse(name.value)
+    if devices is not None and name in (*TRAINED, *OF_FEATURES):
+        raise InputError(
+            f"{name.value} trains on one device.", where="--devices", mend="Leave it out."
+        )
     files = [f"{name.value}.{ending}" for ending in ("json", "csv", "png")]
     with whole_files(output, files, COMMAND) as partial:
         with stage(f"Starting {name.value}"):
             import jax
 
+            mesh = mesh_of(devices)
             module: Any = importlib.import_module(f"gtx_bayes.experiments.{name.value}")
         if name in TRAINED:
             from gtx_bayes.cli import finetuning
@@ -136,7 +145,7 @@ def reproduce(
         else:
             with progress(f"Simulating {name.value}") as tell:
                 runs = runs or module.DEFAULT_RUNS
-                study = module.run(jax.random.key(seed), runs=runs, progress=tell)
+                study = module.run(jax.random.key(seed), runs=runs, progress=tell, mesh=mesh)
         record: dict[str, Any] = {
             "command": COMMAND,
             "name": name.value,

@@ -5,9 +5,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 
 import typer
 
@@ -124,7 +124,13 @@ def is_streamed(labels: Path, wanted: bool | None, *, needs_streaming: bool) -> 
 
 
 def stream(
-    request: "Request", output: Path, work: Path | None, processes: Processes, *, resume: bool
+    request: "Request",
+    output: Path,
+    work: Path | None,
+    processes: Processes,
+    *,
+    resume: bool,
+    devices: Literal["all"] | int = "all",
 ) -> dict[str, Any] | None:
     """Aggregate a table part by part into a directory of results.
 
@@ -134,6 +140,7 @@ def stream(
         work: where to keep the work; beside `output` when absent.
         processes: who takes part.
         resume: whether to go on where an earlier run stopped.
+        devices: all that each process has, or how many.
 
     Returns:
         The summary; None in all processes but the first.
@@ -151,7 +158,9 @@ def stream(
         )
     with _stdout_kept_clean(), _team(processes) as team:
         try:
-            summary = _stream(request, output, place, team, resume=resume, start=start)
+            summary = _stream(
+                request, output, place, team, resume=resume, devices=devices, start=start
+            )
         except BaseException as error:
             told = _kept(error, place)
             if team.rank > 0 or isinstance(error, LostProcessError):
@@ -204,11 +213,13 @@ def _stream(
     team: "AbstractTeam",
     *,
     resume: bool,
+    devices: Literal["all"] | int,
     start: float,
 ) -> dict[str, Any] | None:
     import jax
 
     from gtx_bayes.cli.aggregate import COMMAND, RESULT_FILES
+    from gtx_bayes.devices import first_devices
     from gtx_bayes.io.writers import OutputDirectory, write_summary
     from gtx_bayes.streaming.aggregate import LABELERS, aggregate_table
     from gtx_bayes.streaming.crew import Crew
@@ -220,7 +231,10 @@ def _stream(
     with contextlib.ExitStack() as stack:
         problem = None
         directory = work = None
+        own: Sequence[jax.Device] = ()
         try:
+            own = jax.local_devices()
+            own = own if devices == "all" else first_devices(own, devices)
             if is_first:
                 directory = OutputDirectory(output, COMMAND, RESULT_FILES)
                 work = WorkDirectory.begun(place, request.identity(), resume=resume)
@@ -233,7 +247,7 @@ def _stream(
         if directory is not None:
             stack.enter_context(directory)
         path = Path(team.gather(None if directory is None else str(directory.path))[0])
-        crew = Crew(team, jax.local_devices(), tell)
+        crew = Crew(team, own, tell)
         found = aggregate_table(request, work, crew, path / EXAMPLES)
         summary = None
         if is_first:

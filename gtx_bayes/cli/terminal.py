@@ -7,18 +7,27 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from gtx_bayes.cli.signals import Stopped, exit_code, message, stoppable
 from gtx_bayes.errors import InputError, LostProcessError
 
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
 BAD_INPUT, OUR_FAULT = 2, 1
 
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
+]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|N", help="Spread the work over all devices, or over so many. [default: one]"
+    ),
 ]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -49,6 +58,34 @@ def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
             _end(f"{what} (a failure of gtx-bayes; --debug shows where)", OUR_FAULT, kwargs)
 
     return run
+
+
+def mesh_of(devices: str | None) -> "Mesh | None":
+    """The devices asked for; None for one.
+
+    Raises:
+        InputError: for a number of devices that there are not, or what is no number.
+    """
+    if devices is None:
+        return None
+    from gtx_bayes.devices import examples_mesh
+
+    return examples_mesh(num_devices(devices))
+
+
+def num_devices(devices: str) -> Literal["all"] | int:
+    """How many devices are asked for.
+
+    Raises:
+        InputError: for what is no number.
+    """
+    if devices == "all":
+        return "all"
+    if not devices.isdecimal():
+        raise InputError(
+            f"'{devices}' is no number of devices.", where="--devices", mend="Say all, or how many."
+        )
+    return int(devices)
 
 
 def _end(message: str, code: int, options: Mapping[str, object]) -> None:

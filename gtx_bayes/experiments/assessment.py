@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -109,6 +110,7 @@ def run(
     *,
     runs: int = DEFAULT_RUNS,
     progress: Progress = silent,
+    mesh: Mesh | None = None,
 ) -> Study:
     """Simulate both cohorts, all sizes of the assessment set on the same labelers and answers.
 
@@ -117,7 +119,7 @@ def run(
     """
     config = config or Config()
     key_gold, key_answers = jax.random.split(key)
-    counts = map_cohorts(partial(draw_gold, config=config), key_gold, runs)
+    counts = map_cohorts(partial(draw_gold, config=config), key_gold, runs, mesh=mesh)
     rows: list[Row] = []
     settings = _settings(config)
     one_run = partial(simulate_run, config=config)  # one object, so that it compiles once
@@ -134,6 +136,7 @@ def run(
             estimates,
             num_correct,
             progress=lambda done, total, at=at: progress(at * total + done, 2 * total),  # type: ignore[misc]
+            mesh=mesh,
         )
         for strategy, scores in found.items():
             for place, (method, num_gold) in enumerate(settings):

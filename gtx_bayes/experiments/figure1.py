@@ -6,6 +6,7 @@ Accurate labelers; one point per trial and threshold, and the mean of each thres
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from jax.sharding import Mesh
 from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 
@@ -28,10 +29,13 @@ def run(
     *,
     runs: int = DEFAULT_RUNS,
     progress: Progress = silent,
+    mesh: Mesh | None = None,
 ) -> Study:
     """Simulate as for Table 1, with the same runs for the same key; keep every trial."""
     config = config or Config()
-    found = table1.simulate(key, config, (_COHORT,), runs=runs, progress=progress)[_COHORT]
+    found = table1.simulate(key, config, (_COHORT,), runs=runs, progress=progress, mesh=mesh)[
+        _COHORT
+    ]
     rows: list[Row] = []
     points = []
     for method in AGGREGATORS:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, ScalarLike
 from matplotlib.figure import Figure
 
@@ -50,6 +51,7 @@ def run(
     *,
     runs: int = DEFAULT_RUNS,
     progress: Progress = silent,
+    mesh: Mesh | None = None,
 ) -> Study:
     """Simulate as for Table 2, with the same runs for the same key; keep every label's effect.
 
@@ -59,7 +61,9 @@ def run(
     config = config or Config()
     num_labels = np.arange(config.num_examples, config.budget + 1)
     rows: list[Row] = []
-    by_cohort = map_cohorts(partial(simulate_run, config=config), key, runs, progress=progress)
+    by_cohort = map_cohorts(
+        partial(simulate_run, config=config), key, runs, progress=progress, mesh=mesh
+    )
     for cohort, found in by_cohort.items():
         for method in AGGREGATORS:
             curve = found[method]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, ScalarLike
 from matplotlib.figure import Figure
 
@@ -95,6 +96,7 @@ def run(
     *,
     runs: int = DEFAULT_RUNS,
     progress: Progress = silent,
+    mesh: Mesh | None = None,
 ) -> Study:
     """Simulate every policy on both kinds of cohort; `ratio` is its error over the bound.
 
@@ -102,7 +104,9 @@ def run(
     is compared with the bound for the labels it takes.
     """
     config = config or Config()
-    by_cohort = map_cohorts(partial(simulate_run, config=config), key, runs, progress=progress)
+    by_cohort = map_cohorts(
+        partial(simulate_run, config=config), key, runs, progress=progress, mesh=mesh
+    )
     rows: list[Row] = []
     for cohort, outcomes in by_cohort.items():
         for strategy, method in POLICIES:

@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 from matplotlib.figure import Figure
 
@@ -160,10 +161,14 @@ def run(
     *,
     runs: int = DEFAULT_RUNS,
     progress: Progress = silent,
+    mesh: Mesh | None = None,
 ) -> Plan:
     """Try every setting, and confirm the cheapest that reaches the target."""
     counts, both = map_runs(
-        partial(simulate_run, config=config), jax.random.split(key, 2 * runs), progress=progress
+        partial(simulate_run, config=config),
+        jax.random.split(key, 2 * runs),
+        progress=progress,
+        mesh=mesh,
     )
     grid = jax.tree.map(lambda part: part[:runs], both)
     fresh = jax.tree.map(lambda part: part[runs:], both)

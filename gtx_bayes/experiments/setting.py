@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from gtx_bayes import decisions
@@ -104,6 +105,7 @@ def map_cohorts(
     *,
     cohorts: Sequence[str] = tuple(COHORTS),
     progress: Progress = silent,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Results of `run(key, low, high)` by cohort, each stacked over its runs.
 
@@ -115,7 +117,9 @@ def map_cohorts(
         key_cohort = jax.random.fold_in(key, list(COHORTS).index(cohort))
         keys.append(jax.vmap(partial(jax.random.fold_in, key_cohort))(jnp.arange(runs)))
     limits = np.repeat([COHORTS[cohort] for cohort in cohorts], runs, axis=0)
-    found = map_runs(run, jnp.concatenate(keys), limits[:, 0], limits[:, 1], progress=progress)
+    found = map_runs(
+        run, jnp.concatenate(keys), limits[:, 0], limits[:, 1], progress=progress, mesh=mesh
+    )
     return {
         cohort: jax.tree.map(lambda x, at=at: x[at * runs : (at + 1) * runs], found)
         for at, cohort in enumerate(cohorts)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, ScalarLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -157,6 +158,7 @@ def run(
     *,
     runs: int = DEFAULT_RUNS,
     progress: Progress = silent,
+    mesh: Mesh | None = None,
 ) -> Study:
     """Simulate both cohorts and put the figures beside the paper's.
 
@@ -165,7 +167,7 @@ def run(
     a printed "best error" is the best over the thresholds wherever that was.
     """
     config = config or Config()
-    found = simulate(key, config, tuple(COHORTS), runs=runs, progress=progress)
+    found = simulate(key, config, tuple(COHORTS), runs=runs, progress=progress, mesh=mesh)
     rows = [
         row
         for cohort, by_method in found.items()
@@ -182,10 +184,11 @@ def simulate(
     *,
     runs: int,
     progress: Progress = silent,
+    mesh: Mesh | None = None,
 ) -> dict[str, dict[str, Score]]:
     """Scores by cohort and method, each of shape (runs, settings of the method)."""
     run = partial(simulate_run, config=config)
-    return map_cohorts(run, key, runs, cohorts=cohorts, progress=progress)
+    return map_cohorts(run, key, runs, cohorts=cohorts, progress=progress, mesh=mesh)
 
 
 def simulate_run(

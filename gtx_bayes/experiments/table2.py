@@ -10,6 +10,7 @@ from functools import partial
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Key, ScalarLike
 from matplotlib.figure import Figure
 
@@ -86,11 +87,14 @@ def run(
     *,
     runs: int = DEFAULT_RUNS,
     progress: Progress = silent,
+    mesh: Mesh | None = None,
 ) -> Study:
     """Simulate both cohorts and put the figures beside the paper's."""
     config = config or Config()
     rows: list[Row] = []
-    by_cohort = map_cohorts(partial(simulate_run, config=config), key, runs, progress=progress)
+    by_cohort = map_cohorts(
+        partial(simulate_run, config=config), key, runs, progress=progress, mesh=mesh
+    )
     for cohort, found in by_cohort.items():
         for method in AGGREGATORS:
             scores = found[method]
