@@ -317,6 +317,30 @@ def test_resuming_something_else_is_refused(tables, tmp_path, monkeypatch):
     run(request(place, seed=1), tmp_path / "out")  # without --resume it begins anew
 
 
+@pytest.mark.parametrize("devices", ["all", 2])
+def test_a_run_takes_the_devices_it_is_told(tables, tmp_path, monkeypatch, devices):
+    taken = []
+
+    def crew(cls, team, own, _):
+        taken.extend(own)
+        raise Stopped
+
+    monkeypatch.setattr(Crew, "__new__", crew)
+    _, _, place = tables
+    with pytest.raises(Stopped):
+        stream(request(place), tmp_path / "out", None, ALONE, resume=False, devices=devices)
+    there = jax.local_devices()
+    assert taken == (there if devices == "all" else there[:devices])
+    assert len(there) > 2
+
+
+def test_devices_that_there_are_not_are_refused(tables, tmp_path):
+    _, _, place = tables
+    with pytest.raises(InputError, match="4000 devices"):
+        stream(request(place), tmp_path / "out", None, ALONE, resume=False, devices=4000)
+    assert not list(tmp_path.iterdir())
+
+
 def test_foreign_directories_are_left_alone(tables, tmp_path):
     _, _, place = tables
     foreign = tmp_path / "out.work"
