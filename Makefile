@@ -83,6 +83,7 @@ bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.start_up --output build/bench_start_up.json
 	$(BIN)/python -m tests.benchmarks.scale --peers .venv-peers/bin/python --output build/bench_scale.json
 	$(BIN)/python -m tests.benchmarks.streaming --output build/bench_streaming.json
+	JAX_PLATFORMS=cpu $(BIN)/python -m tests.benchmarks.devices --output build/bench_devices.json
 	$(if $(TORCH),$(BIN)/python -m tests.benchmarks.training --torch $(TORCH) --output build/bench_training.json)
 
 paper: $(VENV)/.test
