@@ -290,6 +290,8 @@ class TestFile:
             (lambda a: set_record(a, values={"model": "two-coin"}), "no model 'two-coin'"),
             (lambda a: set_record(a, examples=["t0"]), r"example\[\d+\] is 1, outside \[0, 1\)"),
             (lambda a: set_record(a, labelers=["w"] * 8), "two of the labelers have one name"),
+            (lambda a: set_record(a, fit_notes=True), "'fit_notes' is no list of notes"),
+            (lambda a: set_record(a, notes=[["x"]]), "'notes' is no list of notes"),
             (lambda a: a.pop("independent.counts"), "missing"),
             (lambda a: a["labels.labeler"].put(7, 999), r"labeler\[7\] is 999, outside"),
             (lambda a: a["labels.label"].put(7, 2), r"label\[7\] is 2, outside"),

@@ -86,7 +86,7 @@ def read_state(path: str | Path) -> Aggregation:
     try:
         crowd = _crowd(archive)
         joint = _joint(archive, crowd.labels)
-        notes = archive.record["fit_notes"]
+        notes = _notes(archive, "fit_notes")
     except InputError as error:
         raise _damaged(path, error.what) from error
     except (KeyError, TypeError, AttributeError) as error:
@@ -95,7 +95,7 @@ def read_state(path: str | Path) -> Aggregation:
     return Aggregation(
         gtx_bayes.NAME,
         crowd,
-        fit._replace(notes=tuple(notes)),
+        fit._replace(notes=notes),
         joint.class_probs,
         joint.class_prior,
     )
@@ -192,7 +192,7 @@ def _crowd(archive: Archive) -> Crowd:
         example_names=names["examples"],
         labeler_names=names["labelers"],
         class_names=names["classes"],
-        notes=tuple(archive.record["notes"]),
+        notes=_notes(archive, "notes"),
     )
 
 
@@ -203,6 +203,13 @@ def _names(archive: Archive, role: str) -> Names:
     if len({str(name) for name in names}) < len(names):
         raise InputError(f"two of the {role} have one name.")
     return as_names(names)
+
+
+def _notes(archive: Archive, name: str) -> tuple[str, ...]:
+    notes = archive.record[name]
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise InputError(f"'{name}' is no list of notes.")
+    return tuple(notes)
 
 
 def _joint(archive: Archive, labels: Labels) -> JointPosterior:
