@@ -341,6 +341,24 @@ def test_devices_that_there_are_not_are_refused(tables, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_table_mended_after_an_error_is_read_anew(tables, tmp_path):
+    """In the same process, with the same work directory: nothing of the first try is left."""
+    answers, _, place = tables
+    twice = pd.concat([answers, answers.iloc[:1].assign(label="nothing")], ignore_index=True)
+    write_folder(tmp_path / "answers", twice)
+    wanted = request(
+        place, labels=tmp_path / "answers", method="majority-vote", options={}, class_prior=None
+    )
+    with pytest.raises(InputError, match="different ways"):
+        run(wanted, tmp_path / "out")
+    shutil.rmtree(tmp_path / "answers")
+    mended = answers.assign(label=answers["label"].replace("fox", "wolf"))
+    write_folder(tmp_path / "answers", mended)
+    found, _ = run(wanted, tmp_path / "out")
+    others = found[0].loc[~found[0]["is_gold"], "label"]
+    assert set(others) == {"cat", "dog", "wolf"}
+
+
 def test_foreign_directories_are_left_alone(tables, tmp_path):
     _, _, place = tables
     foreign = tmp_path / "out.work"

@@ -154,7 +154,7 @@ def scattered(number: int, chunk: int, part: int, work: WorkDirectory) -> Scatte
 
 def remove_scattered(work: WorkDirectory) -> None:
     """Let go of what the first pass kept."""
-    _open_chunk.cache_clear()
+    _opened.cache_clear()
     work.remove(_FOLDER)
 
 
@@ -188,9 +188,14 @@ def _keep(
         writer.write_batch(rows)
 
 
-@functools.lru_cache(maxsize=512)
 def _open_chunk(path: Path) -> tuple[npt.NDArray[np.int64], pa.RecordBatch]:
-    """A chunk, its columns left on the disk."""
+    """Where the parts of a chunk begin, and its columns, left on the disk."""
+    return _opened(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=512)
+def _opened(path: Path, written: int) -> tuple[npt.NDArray[np.int64], pa.RecordBatch]:
+    """The same; `written` tells a file from another that had its name."""
     reader = pa.ipc.open_file(pa.memory_map(str(path)))
     offsets = np.frombuffer(reader.schema.metadata[b"offsets"], np.int64)
     return offsets, reader.get_batch(0)
