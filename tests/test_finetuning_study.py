@@ -393,8 +393,8 @@ def test_an_interrupt_says_what_is_left(capsys):
     def command(message):
         raise KeyboardInterrupt(*message)
 
-    for message, told in (((), "nothing was written."), (("half is in x",), "half is in x.")):
+    for message, told in (((), "no result is half-written."), (("half is in x",), "half is in x.")):
         with pytest.raises(typer.Exit) as stop:
             command(message)
         assert stop.value.exit_code == 130
-        assert capsys.readouterr().err == f"Error: interrupted; {told}\n"
+        assert capsys.readouterr().err == f"Error: interrupted by SIGINT; {told}\n"
