@@ -24,6 +24,7 @@ from gtx_bayes.crowd import Crowd
 from gtx_bayes.decisions import num_tied
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import match_truth
+from gtx_bayes.inference.priors import OneCoinPrior
 from gtx_bayes.io.readers import read_crowd, read_table
 from gtx_bayes.standard_size import close_size
 from gtx_bayes.streaming.aggregate import Request
@@ -32,7 +33,8 @@ from gtx_bayes.streaming.hashing import hash_names, part_of
 from gtx_bayes.streaming.parts import stable_order
 from gtx_bayes.streaming.scatter import number_of_parts
 from gtx_bayes.streaming.table import ParquetTable
-from gtx_bayes.streaming.totals import as_whole, from_whole
+from gtx_bayes.streaming.totals import Stretches, as_whole, from_whole
+from gtx_bayes.sums import STRETCH
 
 ALONE = Processes(None, None, None)
 NUM_EXAMPLES, NUM_LABELERS, CLASSES = 600, 40, ["cat", "dog", "fox"]
@@ -505,6 +507,48 @@ def test_whole_sums_do_not_depend_on_order(values, random):
     np.testing.assert_allclose(
         from_whole(np.array(whole.sum())), np.sum(values), atol=len(values) * 2**-20
     )
+
+
+@hypothesis.given(st.lists(st.integers(0, 3), max_size=300), st.integers(0, 2**32 - 1))
+def test_stretches(labelers, seed):
+    """Nobody is counted for more than a stretch, and together it is everybody's own."""
+    labeler = np.repeat(np.array(labelers, np.int32), 40)
+    labeler = np.random.default_rng(seed).permutation(labeler)
+    found = Stretches.find(labeler)
+    counted_as = np.where(found.of_answer < 0, labeler, 4 + found.of_answer)
+    counted = np.bincount(counted_as, minlength=4 + found.owner.size)
+    assert counted.max(initial=0) <= STRETCH
+    together = found.put_together(counted, 4)
+    np.testing.assert_array_equal(together, np.bincount(labeler, minlength=4))
+
+
+def test_a_labeler_with_very_many_answers(tmp_path):
+    """Half of 200,000 answers, one a part, to examples that nobody else answered: 0.9 each.
+
+    By symmetry the accuracy stays where the prior has it. Added one by one as float32 the counts
+    of right answers would drift by more than a thousandth.
+    """
+    num_answers = 200_000
+    answers = pd.DataFrame(
+        {
+            "task": np.arange(num_answers),
+            "worker": np.where(np.arange(num_answers) % 2, "busy", "other"),
+            "label": np.arange(num_answers) // 2 % 2,
+        }
+    )
+    write_folder(tmp_path / "answers", answers, rows_per_group=100_000)
+    _, summary = run(
+        Request(
+            labels=tmp_path / "answers",
+            options={"model": "one-coin", "dependence": 0.0},
+            class_prior=[0.5, 0.5],
+        ),
+        tmp_path / "out",
+    )
+    assert summary["num_parts"] == 1
+    labelers = pd.read_csv(tmp_path / "out" / "labelers.csv")
+    expected = float(OneCoinPrior.default(2).shape[0] / OneCoinPrior.default(2).shape.sum())
+    np.testing.assert_allclose(labelers["accuracy"], expected, atol=1e-4)
 
 
 def test_number_of_parts():

@@ -1,8 +1,8 @@
 r"""The variational fit part by part: that of `variational.fit`, whose steps divide at the totals.
 
 A pass renews the class posteriors of every part, given what all examples add up to, and adds up
-the totals for the next. Class posteriors are kept in two generations: the one that a pass reads,
-and the one that it writes. The totals are kept last, so that a pass has been done or has not.
+the totals for the next. Class posteriors are kept after each pass until the second next, beside
+those that it writes. The totals are kept last, so that a pass has been done or has not.
 """
 
 import dataclasses
@@ -23,10 +23,10 @@ from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.parts import Part, PartedTable
-from gtx_bayes.streaming.totals import WholeTotals
+from gtx_bayes.streaming.totals import StretchedSums, WholeTotals, as_whole
 
 _RECORD = "pass.npz"
-FOLDER = "class_probs"
+_FOLDER = "class_probs"
 
 
 class Pass(NamedTuple):
@@ -90,7 +90,7 @@ class StreamedFit:
 
     def state(self, part: int, done: Pass, device: jax.Device) -> State:
         """What a part's examples know after a pass."""
-        kept = self.table.work.read_arrays(_generation(done.number, part))
+        kept = self.table.work.read_arrays(_after(done.number, part))
         if "kind_probs" not in kept:
             class_probs = kept["class_probs"]
             kept["kind_probs"] = np.ones((*class_probs.shape, 1), class_probs.dtype)
@@ -114,7 +114,7 @@ class StreamedFit:
         prior = self.choice.candidate.prior
 
         def start(part: Part, number: int, device: jax.Device) -> tuple[State, Totals, float]:
-            return *_start(part.labels, part.assessment, prior), np.inf
+            return *_start(part.labels, part.assessment, prior, part.sums), np.inf
 
         return self._pass(crew, "Votes", 0, prior, start)
 
@@ -128,7 +128,7 @@ class StreamedFit:
             class_probs, kind_probs, _ = self.state(number, done, device)
             given = jax.device_put((prior, totals, class_prior), device)
             state, own, change = _renew(
-                class_probs, kind_probs, part.labels, part.assessment, *given, learns
+                class_probs, kind_probs, part.labels, part.assessment, part.sums, *given, learns
             )
             return state, own, float(change)
 
@@ -148,12 +148,16 @@ class StreamedFit:
         table = self.table
 
         def one(part: int, device: jax.Device) -> tuple[WholeTotals, float]:
-            state, totals, change = do(table.read(part, device), part, device)
+            rows = table.read(part, device)
+            state, totals, change = do(rows, part, device)
             arrays = {"class_probs": np.asarray(state.class_probs)}
             if prior.num_kinds > 1:
                 arrays["kind_probs"] = np.asarray(state.kind_probs)
-            table.work.write_arrays(_generation(number, part), **arrays)
-            return WholeTotals.of(totals), change
+            table.work.write_arrays(_after(number, part), **arrays)
+            # What the pass before last left: to replace it would wait for the disk.
+            table.work.remove(_after(number - 2, part))
+            found = WholeTotals(rows.by_labeler(totals.counts), as_whole(totals.class_total))
+            return found, change
 
         found = crew.do(
             stage,
@@ -179,10 +183,10 @@ class StreamedFit:
 
 @jax.jit
 def _start(
-    labels: Labels, assessment: Assessment, prior: AbstractCohortPrior
+    labels: Labels, assessment: Assessment, prior: AbstractCohortPrior, sums: StretchedSums
 ) -> tuple[State, Totals]:
     state = variational.start(labels, assessment, prior)
-    return state, Totals.of(labels, state)
+    return state, Totals.of(labels, state, sums)
 
 
 @partial(jax.jit, donate_argnames=("class_probs", "kind_probs"))
@@ -191,6 +195,7 @@ def _renew(
     kind_probs: Float[Array, "num_examples num_classes num_kinds"],
     labels: Labels,
     assessment: Assessment,
+    sums: StretchedSums,
     prior: AbstractCohortPrior,
     totals: Totals,
     class_prior: ClassPrior,
@@ -198,7 +203,7 @@ def _renew(
 ) -> tuple[State, Totals, Float[Array, ""]]:
     state = State(class_probs, kind_probs, prior)
     state, change = variational.renew(labels, assessment, state, totals, class_prior, learns)
-    return state, Totals.of(labels, state), change
+    return state, Totals.of(labels, state, sums), change
 
 
 @jax.jit
@@ -208,5 +213,6 @@ def _refit(
     return prior.refit(counts)
 
 
-def _generation(number: int, part: int) -> str:
-    return f"{FOLDER}/{number % 2}-part-{part:05d}.npz"
+def _after(number: int, part: int) -> str:
+    """Where a part's class posteriors after a pass are."""
+    return f"{_FOLDER}/pass-{number:03d}-part-{part:05d}.npz"

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from jaxtyping import Array
 
 from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Duplicates, find_repeats
@@ -20,6 +21,7 @@ from gtx_bayes.standard_size import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS
 from gtx_bayes.streaming.hashing import hash_names, part_of
 from gtx_bayes.streaming.scatter import scattered
 from gtx_bayes.streaming.table import ParquetTable
+from gtx_bayes.streaming.totals import StretchedSums, Stretches, Whole, as_whole
 from gtx_bayes.streaming.work import WorkDirectory
 
 _OUTSIZED = 1.5  # times the mean size: padding all parts to the largest would cost too much
@@ -113,14 +115,22 @@ class Part(NamedTuple):
     Attributes:
         labels: the answers, with room to spare: see `close_size`.
         assessment: the gold.
+        sums: how to add up.
+        stretches: how to put the sums of labelers together.
         num_examples: how many examples there are without the room.
         num_labels: how many answers.
     """
 
     labels: Labels
     assessment: Assessment
+    sums: StretchedSums
+    stretches: Stretches
     num_examples: int
     num_labels: int
+
+    def by_labeler(self, counted: Array) -> Whole:
+        """Sums of labelers, as whole numbers."""
+        return self.stretches.put_together(as_whole(counted), self.labels.num_labelers)
 
 
 def sort_part(
@@ -176,7 +186,8 @@ def sort_part(
 
     with whole_file(_names(work, part)) as partial:
         _write_names(encoded.dictionary, partial)
-    work.write_arrays(_arrays(part), example=example, labeler=labeler, label=label, truth=truth)
+    arrays = {"example": example, "labeler": labeler, "label": label, "truth": truth}
+    work.write_arrays(_arrays(part), **arrays, **Stretches.find(labeler)._asdict())
     num_gold = int(np.count_nonzero(truth != MISSING))
     sizes = Sizes(
         example.size, truth.size, num_gold, num_repeats, num_dropped, num_pairs, unlabelled
@@ -247,9 +258,15 @@ class PartedTable:
         num_labels, num_examples = kept["example"].size, kept["truth"].size
         room = self._room([size.num_labels for size in self.sizes], part, LEAST_LABELS)
         spare = self._room([size.num_examples for size in self.sizes], part, LEAST_EXAMPLES)
+        stretches = Stretches(kept["of_answer"], kept["owner"])
+        is_first = stretches.of_answer < 0
+        counted_as = np.where(
+            is_first, kept["labeler"], self.room_for_labelers + stretches.of_answer
+        )
         padded = {
             "example": np.pad(kept["example"], (0, room)),
             "labeler": np.pad(kept["labeler"], (0, room)),
+            "counted_as": np.pad(counted_as, (0, room)),
             "label": np.pad(kept["label"], (0, room), constant_values=MISSING),
             "truth": np.pad(kept["truth"], (0, spare), constant_values=MISSING),
         }
@@ -262,7 +279,16 @@ class PartedTable:
             self.room_for_labelers,
             self.num_classes,
         )
-        return Part(labels, Assessment(there["truth"], self.num_classes), num_examples, num_labels)
+        num_stretches = stretches.owner.size
+        num_more = close_size(num_stretches, LEAST_EXAMPLES) if num_stretches else 0
+        return Part(
+            labels,
+            Assessment(there["truth"], self.num_classes),
+            StretchedSums(there["counted_as"], self.room_for_labelers + num_more),
+            stretches,
+            num_examples,
+            num_labels,
+        )
 
     def _room(self, sizes: Sequence[int], part: int, least: int) -> int:
         """What to add to a part's size, so that all but outsized parts are of one size.

@@ -25,14 +25,14 @@ from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.fit import Pass, StreamedFit
 from gtx_bayes.streaming.parts import Part, PartedTable, names_of
-from gtx_bayes.streaming.totals import Whole, as_whole
+from gtx_bayes.streaming.totals import StretchedSums, Whole, as_whole
 
 EXAMPLES = "examples.parquet"
 """Name of the folder of results, one file for every part of the table."""
 
 
 class Scores(NamedTuple):
-    """What a part's answers say, and what that adds up to.
+    """What a part's answers say, and what that adds up to, labelers not yet put together.
 
     Attributes:
         class_probs: probability of each class of each example.
@@ -74,6 +74,7 @@ class JointScorer(AbstractScorer):
         return _joint_scores(
             part.labels,
             part.assessment,
+            part.sums,
             *jax.device_put(given, device),
             self.fit.choice.dependence,
             learns=self.fit.learns_class_prior,
@@ -155,9 +156,9 @@ def write_examples(
         pq.write_table(pa.table(columns), folder / f"part-{part:05d}.parquet")
         labeler = np.asarray(rows.labels.labeler)[: rows.num_labels]
         return Sums(
-            as_whole(scores.counts),
+            rows.by_labeler(scores.counts),
             as_whole(scores.class_total),
-            as_whole(scores.uncertain),
+            rows.by_labeler(scores.uncertain),
             as_whole(confidence[~is_gold].sum(dtype=np.float64)),
             as_whole(np.bincount(labeler, minlength=table.room_for_labelers)),
         )
@@ -175,6 +176,7 @@ def write_examples(
 def _joint_scores(
     labels: Labels,
     assessment: Assessment,
+    sums: StretchedSums,
     state: State,
     totals: Totals,
     class_prior: ClassPrior,
@@ -189,11 +191,12 @@ def _joint_scores(
     num_labels = labels.labels_per_example()
     probs = dependence.class_posterior(evidence, num_labels, class_prior)
     probs = variational.clamp(probs, assessment)
+    latent_probs = variational.latent_probs(probs, kind_probs)
     return Scores(
         probs,
-        state.prior.counts(labels, variational.latent_probs(probs, kind_probs)),
-        variational.of_answered(labels, probs).sum(axis=0),
-        uncertain_answers(labels, probs),
+        sums.of_labelers(lambda labels: state.prior.counts(labels, latent_probs), labels),
+        sums.of_examples(variational.of_answered(labels, probs)),
+        sums.of_labelers(lambda labels: uncertain_answers(labels, probs), labels),
     )
 
 
