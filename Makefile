@@ -13,7 +13,7 @@ help:
 	@echo "make test-gpu     the tests that need an accelerator"
 	@echo "make lint format  check or mend the layout of the code"
 	@echo "make docs         build the documentation into build/docs"
-	@echo "make bench        measure speed, JSON into build/bench.json (TORCH=python with torch and transformers: training too)"
+	@echo "make bench        measure speed, JSON into build/bench*.json and docs/benchmarks.json (TORCH=python with torch and transformers: training too)"
 	@echo "make paper        repeat the paper's simulations: build/paper, and the tables of the docs"
 	@echo "make sbc          is the inference right? simulations of every model and method, tables of the docs"
 	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
@@ -85,6 +85,7 @@ bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.streaming --output build/bench_streaming.json
 	JAX_PLATFORMS=cpu $(BIN)/python -m tests.benchmarks.devices --output build/bench_devices.json
 	$(if $(TORCH),$(BIN)/python -m tests.benchmarks.training --torch $(TORCH) --output build/bench_training.json)
+	$(BIN)/python -m tests.benchmarks.together build/bench*.json --output docs/benchmarks.json
 
 paper: $(VENV)/.test
 	for name in table1 table2 figure1 figure2 assessment optimality; do \

@@ -121,7 +121,9 @@ def match_truth(
 
 
 def evaluate(scored: Scored) -> dict[str, Estimate]:
-    """Every metric of `METRICS`, by name."""
+    """Every metric of `METRICS`, by name; also within a function that JAX compiles."""
+    if isinstance(scored.class_probs, jax.core.Tracer):
+        return _every_metric(scored.class_probs, scored.true_label)
     size = standard_size(scored.true_label.size, LEAST_EXAMPLES)
     found = _every_metric(
         with_room(scored.class_probs, size), with_room(scored.true_label, size, fill=MISSING)

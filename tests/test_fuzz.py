@@ -215,7 +215,7 @@ def test_priors_and_columns_of_any_text(seed, number):
         text = ",".join(draw.choices(parts, k=draw.choice([1, 2, 2, 2, 3])))
         try:
             prior = parse_prior(text)
-            aggregate_module._check_prior(prior, crowd)
+            aggregate_module.check_class_prior(prior, crowd.class_names, crowd.labels.num_examples)
             taken += 1
             assert math.isclose(sum(prior), 1.0, abs_tol=1e-5)
         except InputError as error:
