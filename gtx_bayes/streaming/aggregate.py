@@ -196,7 +196,7 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
     request.check()
     source = ParquetTable.open(request.labels, request.columns)
     num_parts = number_of_parts(source.num_rows, request.most_per_part)
-    if not work.has(_SORTED):
+    if not crew.has(work, _SORTED):
         _scatter(source, num_parts, work, crew)
         clock.lap("read")
         _sort(request, source, num_parts, work, crew)
@@ -205,7 +205,7 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
     sizes = tuple(sizes_of(part, work) for part in range(num_parts))
     table = PartedTable(work, sizes, len(numbered.labelers), len(numbered.class_keys))
     notes = [*numbered.notes, *_table_notes(table, request)]
-    if not work.has(_SURVEYED):
+    if not crew.has(work, _SURVEYED):
         survey.take_survey(table, crew)
         _once(work, _SURVEYED, True, crew)
         clock.lap("survey")
@@ -218,12 +218,12 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
 
 
 def _scatter(source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Crew) -> None:
-    numbers = [n for n in range(len(source.pieces)) if not is_scattered(n, work)]
     crew.do(
         "Reading",
-        numbers,
+        range(len(source.pieces)),
         lambda number: source.pieces[number].num_rows,
         lambda number, _: scatter(source, source.pieces[number], number, num_parts, work),
+        is_done=lambda number: is_scattered(number, work),
     )
 
 
@@ -261,9 +261,10 @@ def _sort(
     gold = None if truths is None else _gold(truths, class_keys, source, num_parts)
     crew.do(
         "Sorting",
-        [part for part in range(num_parts) if not is_sorted(part, work)],
+        range(num_parts),
         lambda _: source.num_rows // num_parts,
         lambda part, _: sort_part(part, source, numbering, gold, request.duplicates, work),
+        is_done=lambda part: is_sorted(part, work),
     )
     if truths is not None and not any(sizes_of(p, work).num_gold for p in range(num_parts)):
         raise InputError(
@@ -428,7 +429,7 @@ def _outcome(
 def _choose(request: Request, table: PartedTable, prior: ClassPrior | None, crew: Crew) -> Choice:
     """The model, chosen once for all processes."""
     work, rank = table.work, crew.team.rank
-    if not work.has(_CHOICE):
+    if not crew.has(work, _CHOICE):
         crew.tell("Choosing a model", 0, 0)
         record = None
         if rank == 0:

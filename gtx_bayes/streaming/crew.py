@@ -11,6 +11,7 @@ import numpy as np
 from gtx_bayes.errors import InputError
 from gtx_bayes.streaming.team import AbstractTeam
 from gtx_bayes.streaming.totals import Whole
+from gtx_bayes.streaming.work import WorkDirectory
 
 Tell = Callable[[str, int, int], object]
 """Told which stage it is, how much of it is done, and how much there is, in rows."""
@@ -33,12 +34,17 @@ class Crew(NamedTuple):
     devices: Sequence[jax.Device]
     tell: Tell = silent
 
+    def has(self, work: WorkDirectory, name: str) -> bool:
+        """Whether a record was there when everybody asked: the first process may write it next."""
+        return bool(self.team.gather(work.has(name))[0])
+
     def do[T, R](
         self,
         stage: str,
         work: Sequence[T],
         size: Callable[[T], int],
         one: Callable[[T, jax.Device], R],
+        is_done: Callable[[T], bool] = lambda _: False,
     ) -> list[R]:
         """Do this process's share of some work, in threads, and meet the others.
 
@@ -47,6 +53,8 @@ class Crew(NamedTuple):
             work: what everybody together has to do.
             size: how many rows a piece of it has.
             one: does a piece, on a device.
+            is_done: whether a piece was done by an earlier run; asked only by whose share it is,
+                since others would hear of what is being done now.
 
         Returns:
             What became of this process's share.
@@ -54,7 +62,7 @@ class Crew(NamedTuple):
         Raises:
             InputError: if a piece cannot be done, here or elsewhere.
         """
-        mine = self.team.share(work)
+        mine = [piece for piece in self.team.share(work) if not is_done(piece)]
         total = sum(size(piece) for piece in mine)
         self.tell(stage, 0, total)
         found, problem = [], None

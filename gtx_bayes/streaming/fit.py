@@ -81,9 +81,8 @@ class StreamedFit:
 
     def run(self, crew: Crew) -> Pass:
         """Passes from where the work stands until little changes."""
-        done = self._last()
-        if done is None:
-            done = self._begin(crew)
+        is_begun = crew.has(self.table.work, _RECORD)
+        done = self._last() if is_begun else self._begin(crew)
         while not done.is_last:
             done = self._go_on(crew, done)
         return done
@@ -97,12 +96,9 @@ class StreamedFit:
         there = jax.device_put(kept, device)
         return State(there["class_probs"], there["kind_probs"], done.prior)
 
-    def _last(self) -> Pass | None:
-        """Where the work stands; None before the first pass."""
-        work = self.table.work
-        if not work.has(_RECORD):
-            return None
-        kept = work.read_arrays(_RECORD)
+    def _last(self) -> Pass:
+        """Where the work stands."""
+        kept = self.table.work.read_arrays(_RECORD)
         leaves, form = jax.tree.flatten(self.choice.candidate.prior)
         leaves = [jnp.asarray(kept[f"prior_{at}"]) for at in range(len(leaves))]
         prior = jax.tree.unflatten(form, leaves)
