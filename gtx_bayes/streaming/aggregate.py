@@ -46,7 +46,13 @@ from gtx_bayes.streaming import survey
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.fit import StreamedFit
 from gtx_bayes.streaming.parts import Gold, Numbering, PartedTable, is_sorted, sizes_of, sort_part
-from gtx_bayes.streaming.results import JointScorer, RuleScorer, Sums, write_examples
+from gtx_bayes.streaming.results import (
+    AbstractScorer,
+    JointScorer,
+    RuleScorer,
+    Sums,
+    write_examples,
+)
 from gtx_bayes.streaming.scatter import (
     MOST_PER_PART,
     Classes,
@@ -164,6 +170,38 @@ class _Numbered(NamedTuple):
     notes: list[str]
 
 
+class _Begun(NamedTuple):
+    """A run whose table is in parts, for a method to finish.
+
+    Attributes:
+        request: what is to be computed.
+        table: the table.
+        numbered: its names.
+        prior: prior of the classes that was given.
+        notes: what a user should know of the tables.
+        crew: who does the work.
+        examples: folder to write the examples to.
+        clock: how long the stages take.
+    """
+
+    request: Request
+    table: PartedTable
+    numbered: _Numbered
+    prior: ClassPrior | None
+    notes: list[str]
+    crew: Crew
+    examples: Path
+    clock: "_Clock"
+
+    def write(self, scorer: AbstractScorer) -> Sums:
+        """Write the examples."""
+        key = jax.random.key(self.request.seed)
+        class_names = as_names(self.numbered.class_names)
+        sums = write_examples(key, self.table, class_names, scorer, self.crew, self.examples)
+        self.clock.lap("write")
+        return sums
+
+
 class _Clock:
     """How long the stages take."""
 
@@ -214,7 +252,7 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
     if request.class_prior is not None:
         prior = check_class_prior(request.class_prior, class_names, -1)
     finish = _finish_jointly if request.method == gtx_bayes.NAME else _finish_by_rule
-    return finish(request, table, numbered, prior, notes, crew, examples, clock)
+    return finish(_Begun(request, table, numbered, prior, notes, crew, examples, clock))
 
 
 def _scatter(source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Crew) -> None:
@@ -315,25 +353,14 @@ def _table_notes(table: PartedTable, request: Request) -> list[str]:
     return notes
 
 
-def _finish_jointly(
-    request: Request,
-    table: PartedTable,
-    numbered: _Numbered,
-    prior: ClassPrior | None,
-    notes: list[str],
-    crew: Crew,
-    examples: Path,
-    clock: _Clock,
-) -> Outcome:
-    choice = _choose(request, table, prior, crew)
+def _finish_jointly(run: _Begun) -> Outcome:
+    table, crew, clock = run.table, run.crew, run.clock
+    choice = _choose(run.request, table, run.prior, crew)
     clock.lap("choose")
     fit = StreamedFit(table, choice)
     done = fit.run(crew)
     clock.lap("fit")
-    key = jax.random.key(request.seed)
-    class_names = as_names(numbered.class_names)
-    sums = write_examples(key, table, class_names, JointScorer(fit, done), crew, examples)
-    clock.lap("write")
+    sums = run.write(JointScorer(fit, done, done.totals.totals()))
     found = joint.accuracy(
         done.prior,
         *(
@@ -355,30 +382,22 @@ def _finish_jointly(
     )
     return _outcome(
         table,
-        numbered,
+        run.numbered,
         gtx_bayes.posterior_accuracy(found, counts, table.num_classes),
         sums,
         model=choice.candidate.model,
         class_prior=proportions / proportions.sum() if given is None else given,
         dependence=choice.dependence,
         num_passes=done.number,
-        notes=(*notes, *told),
+        notes=(*run.notes, *told),
         seconds=clock.seconds,
     )
 
 
-def _finish_by_rule(
-    request: Request,
-    table: PartedTable,
-    numbered: _Numbered,
-    prior: ClassPrior | None,
-    notes: list[str],
-    crew: Crew,
-    examples: Path,
-    clock: _Clock,
-) -> Outcome:
+def _finish_by_rule(run: _Begun) -> Outcome:
+    request, table = run.request, run.table
     gold = survey.gold_of(table)
-    fit = METHODS[request.method](gold.labels, gold.assessment, prior, **request.options)
+    fit = METHODS[request.method](gold.labels, gold.assessment, run.prior, **request.options)
     spare = table.room_for_labelers - table.num_labelers
     padded = jax.tree.map(
         lambda values: (
@@ -388,21 +407,18 @@ def _finish_by_rule(
         ),
         fit.aggregator,
     )
-    key = jax.random.key(request.seed)
-    class_names = as_names(numbered.class_names)
-    sums = write_examples(key, table, class_names, RuleScorer(padded), crew, examples)
-    clock.lap("write")
+    sums = run.write(RuleScorer(padded))
     return _outcome(
         table,
-        numbered,
+        run.numbered,
         fit.labeler_accuracy,
         sums,
         model=fit.model,
-        class_prior=None if prior is None else np.asarray(prior),
+        class_prior=None if run.prior is None else np.asarray(run.prior),
         dependence=None,
         num_passes=0,
-        notes=(*notes, *fit.notes),
-        seconds=clock.seconds,
+        notes=(*run.notes, *fit.notes),
+        seconds=run.clock.seconds,
     )
 
 

@@ -62,15 +62,17 @@ class JointScorer(AbstractScorer):
     Attributes:
         fit: the fit.
         done: its last pass.
+        totals: what the examples add up to after it.
     """
 
     fit: StreamedFit
     done: Pass
+    totals: Totals
 
     def scores(self, number: int, part: Part, device: jax.Device) -> Scores:
         """As `joint.report` has them."""
         state = self.fit.state(number, self.done, device)
-        given = (state, self.done.totals.totals(), self.fit.class_prior)
+        given = (state, self.totals, self.fit.class_prior)
         return _joint_scores(
             part.labels,
             part.assessment,

@@ -12,7 +12,7 @@ from gtx_bayes.columns import Column, Source, as_names
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.streaming.hashing import hash_names, part_of
-from gtx_bayes.streaming.table import Batch, ParquetTable, Piece
+from gtx_bayes.streaming.table import Batch, ParquetTable, Piece, not_utf8
 from gtx_bayes.streaming.work import WorkDirectory
 
 MOST_PER_PART = 2**20
@@ -208,11 +208,7 @@ def _as_column(names: pa.Array, name: str, source: Source) -> Column:
     except InputError as error:  # its row counts the distinct names
         raise InputError(error.what, where=source.name, mend=error.mend) from error
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"column '{name}' holds text that is not UTF-8.",
-            where=source.name,
-            mend="Write the table again as UTF-8.",
-        ) from error
+        raise not_utf8(name, source) from error
 
 
 def _record(number: int) -> str:

@@ -297,6 +297,15 @@ def _as_whole_numbers(names: pa.Array, name: str, place: Source) -> pa.Array:
         ) from error
 
 
+def not_utf8(name: str, place: Source) -> InputError:
+    """What to say of a column whose text cannot be read."""
+    return InputError(
+        f"column '{name}' holds text that is not UTF-8.",
+        where=place.name,
+        mend="Write the table again as UTF-8.",
+    )
+
+
 def _trimmed(
     names: pa.Array, name: str, place: Source, rows: npt.NDArray[np.integer] | None = None
 ) -> pa.Array:
@@ -304,11 +313,7 @@ def _trimmed(
     try:
         names.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise InputError(
-            f"column '{name}' holds text that is not UTF-8.",
-            where=place.name,
-            mend="Write the table again as UTF-8.",
-        ) from error
+        raise not_utf8(name, place) from error
     offsets, text = text_buffers(names)
     length = np.diff(offsets)
     if text.size and (text == 0).any():
