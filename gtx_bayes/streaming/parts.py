@@ -149,8 +149,6 @@ def sort_part(
     found = [scattered(piece, chunk, part, work) for piece, chunk in numbering.chunks]
     names = pa.chunked_array([rows.example for rows in found], table.example_type)
     encoded = names.dictionary_encode().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0) if encoded.num_chunks else pa.array([], encoded.type)
     example = encoded.indices.to_numpy().astype(np.int32)
     num_classes = numbering.class_names.size
     labeler = _renumbered(numbering.labeler_codes, [rows.labeler for rows in found])
