@@ -23,6 +23,7 @@ from gtx_bayes.columns import (
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING
 from gtx_bayes.metrics import Estimate
+from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
 METRICS = {
@@ -131,7 +132,7 @@ def evaluate(scored: Scored) -> dict[str, Estimate]:
     return {name: found[name] for name in METRICS}  # JAX puts keys in alphabetical order
 
 
-@jax.jit
+@program
 def _every_metric(
     class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
 ) -> dict[str, Estimate]:

@@ -22,6 +22,7 @@ from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
 from gtx_bayes.log_space import FixedPoint, LogNumber, multiply, normalise
+from gtx_bayes.programs import program
 from gtx_bayes.votes import (
     AnyLabels,
     balance_of_votes,
@@ -76,7 +77,7 @@ def class_posterior(
     return normalise(model.likelihood(labels), log_prior, axis=0)
 
 
-@jax.jit
+@program
 def batch_class_posterior(
     model: OneCoin, labels: AnyLabels, class_prior: ClassPrior | None = None
 ) -> Float[Array, "num_examples num_classes"]:
@@ -139,7 +140,7 @@ def batch_log_evidence(
     return jax.nn.logsumexp(batch_log_prob(model, labels) + log_prior, axis=1)
 
 
-@jax.jit
+@program
 def batch_log_prob(model: AnyModel, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
     """`model.log_prob` of every example: the log-likelihood under each class, in nats."""
     if isinstance(model, OneCoin):

@@ -5,6 +5,7 @@ of `jax.jit` are programs of their own for every shape.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float
@@ -79,6 +80,11 @@ def with_room(array: Array | npt.NDArray[np.generic], size: int, fill: float | i
     rows = np.asarray(array)
     room = ((0, size - len(rows)), *((0, 0) for _ in rows.shape[1:]))
     return jax.device_put(np.pad(rows, room, constant_values=fill))
+
+
+def on_device(values: float | npt.NDArray[np.floating]) -> Float[Array, "*shape"]:
+    """Numbers in the default precision of floats."""
+    return jax.device_put(np.asarray(values, jnp.result_type(float)))
 
 
 def first[T](size: int, of: T) -> T:

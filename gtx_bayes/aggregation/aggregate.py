@@ -29,6 +29,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 from gtx_bayes.sums import AbstractSums
 
@@ -149,7 +150,7 @@ class _Decided(NamedTuple):
     key_left: Key[Array, ""]
 
 
-@jax.jit
+@program
 def _decide(key: Key[Array, ""], class_probs: Float[Array, "num_examples num_classes"]) -> _Decided:
     """All decisions by one program, instead of one for every step of each."""
     key_ties, key_left = jax.random.split(key)

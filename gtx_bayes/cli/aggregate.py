@@ -283,9 +283,11 @@ def _write(
     result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool, mesh: "Mesh | None"
 ) -> None:
     """Write all but the summary."""
-    import jax
+    import numpy as np
 
-    key_ties, key_draws = jax.random.split(jax.random.key(seed))
+    from gtx_bayes.programs import split_seed
+
+    key_ties, key_draws = split_seed(np.uint32(seed), 2)
     result.examples(key_ties, mesh=mesh).to_csv(path / "examples.csv", index=False)
     result.labelers().to_csv(path / "labelers.csv", index=False)
     if draws:

@@ -1,4 +1,4 @@
-"""Compiled programs kept from one command to the next, by JAX's own cache.
+"""Compiled programs kept from one command to the next, by `programs` and by JAX's own cache.
 
 The program's alone: a library that changed settings of JAX would change them for everybody else in
 the process. JAX reads its settings from the environment when it is imported, which is after this.
@@ -14,6 +14,9 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from gtx_bayes import program_store
+from gtx_bayes.program_store import SUFFIX, Store
 
 DIRECTORY = "JAX_COMPILATION_CACHE_DIR"
 SWITCH = "JAX_ENABLE_COMPILATION_CACHE"
@@ -55,9 +58,11 @@ def compiled_programs_kept() -> Iterator[None]:
         else:
             os.environ[DIRECTORY] = str(directory)
             _mend_failures(directory, failures)
+            program_store.keep_in(Store(directory, failures))
         try:
             yield
         finally:  # commands end by SystemExit
+            program_store.keep_in(None)
             was_used = "jax" in sys.modules
             if was_used and failures:
                 _note(failures[0])
@@ -127,7 +132,7 @@ def _mend_failures(directory: Path, failures: list[str]) -> None:
 def _trim(root: Path) -> None:
     """Remove the programs not used for longest, until the rest is small enough."""
     kept = []
-    for path in root.rglob("*-cache"):
+    for path in root.rglob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError):  # another command may be trimming too
             found = path.stat()
             kept.append((max(found.st_atime, found.st_mtime), found.st_size, path))

@@ -162,10 +162,11 @@ def next_(
                 gold_source=gold_source,
             )
     with stage("Choosing"):
-        import jax
+        import numpy as np
 
         from gtx_bayes.aggregation.aggregate import aggregate
         from gtx_bayes.collection.next_labels import next_labels
+        from gtx_bayes.programs import key_of
 
         result = None
         if crowd is not None:
@@ -173,7 +174,7 @@ def next_(
             prior = _prior(crowd, class_prior, second_opinion)
             result = aggregate(crowd, method, class_prior=prior, **options)
         found = next_labels(
-            jax.random.key(seed),
+            key_of(np.uint32(seed)),
             result,
             batch=batch,
             strategy=strategy,

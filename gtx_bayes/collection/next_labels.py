@@ -20,6 +20,7 @@ from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.columns import EXAMPLE_COLUMNS, Source, as_names, positions, read_columns
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING
+from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
 DEFAULT_STRATEGY = "uncertainty"
@@ -251,7 +252,7 @@ def _lots(key: Key[Array, ""], redrawn: npt.NDArray[np.int32]) -> npt.NDArray[np
     return np.asarray(_draw_lots(key, with_room(redrawn, size)), np.float64)[: redrawn.size]
 
 
-@jax.jit
+@program
 def _draw_lots(
     key: Key[Array, ""], redrawn: Int[Array, " num_examples"]
 ) -> Float[Array, " num_examples"]:

@@ -10,10 +10,11 @@ from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection.base import NEVER, AbstractPolicy
 from gtx_bayes.collection.whole_run import Collection
 from gtx_bayes.labels import MISSING
+from gtx_bayes.programs import program
 from gtx_bayes.simulation import AnswerQueue
 
 
-@partial(jax.jit, static_argnames="batch")
+@program(static_argnames=("batch",))
 def next_examples(
     policy: AbstractPolicy,
     class_probs: Float[Array, "num_examples num_classes"],

@@ -21,7 +21,8 @@ from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import effective_share
-from gtx_bayes.standard_size import standard_size
+from gtx_bayes.programs import program
+from gtx_bayes.standard_size import on_device, standard_size
 
 PRIOR_CENTRE = 0.25
 PRIOR_LOGIT_SD = 0.7
@@ -163,10 +164,14 @@ def _shares(num_labels: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
     Worked out for the numbers there can be, rather than compiled for the number of examples.
     """
     possible = np.arange(standard_size(int(num_labels.max(initial=0)) + 1, _MOST_USUAL))
-    return np.asarray(_shares_on_grid(possible, GRID))[:, num_labels]
+    return np.asarray(_shares_on_grid(jax.device_put(possible), on_device(GRID)))[:, num_labels]
 
 
-_shares_on_grid = jax.jit(jax.vmap(effective_share, (None, 0)))
+@program
+def _shares_on_grid(
+    possible: Int[Array, " num_possible"], grid: Float[Array, " grid"]
+) -> Float[Array, "grid num_possible"]:
+    return jax.vmap(effective_share, (None, 0))(possible, grid)
 
 
 def learn(

@@ -34,6 +34,7 @@ from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior
+from gtx_bayes.programs import program
 from gtx_bayes.standard_size import (
     LEAST_EXAMPLES,
     LEAST_LABELS,
@@ -304,7 +305,7 @@ def _block_size(num_labels: int, num_examples: int, most: tuple[int, int]) -> tu
     return min(times * LEAST_LABELS, most[0]), min(times * LEAST_EXAMPLES, most[1])
 
 
-@jax.jit
+@program
 def _counts(
     prior: AbstractCohortPrior,
     labels: Labels,
@@ -314,7 +315,7 @@ def _counts(
     return prior.counts(labels, variational.latent_probs(class_probs, kind_probs))
 
 
-@jax.jit
+@program
 def _start(
     labels: Labels,
     assessment: Assessment,

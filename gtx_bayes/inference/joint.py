@@ -21,6 +21,7 @@ from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
+from gtx_bayes.programs import program
 from gtx_bayes.standard_size import (
     LEAST_LABELERS,
     LEAST_LABELS,
@@ -181,7 +182,7 @@ class _Asked(NamedTuple):
     best: Int[Array, " num_examples"]
 
 
-@partial(jax.jit, static_argnames="num_draws")
+@program(static_argnames=("num_draws",))
 def _draw_rho(
     key: Key[Array, ""], found: Dependence, num_draws: int
 ) -> tuple[Key[Array, " num_draws"], Float[Array, " num_draws"]]:
@@ -192,7 +193,7 @@ def _draw_rho(
     return jax.random.split(key_labelers, num_draws), rho
 
 
-@jax.jit
+@program
 def _prob_drawn(
     of: _Asked,
     at: ScalarLike,
@@ -232,7 +233,7 @@ def _prob_drawn_share(
     return _prob_drawn(_Asked(prior, counts, labels, given, best), *of_draw), None
 
 
-@jax.jit
+@program
 def posterior_mean(
     prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
 ) -> AnyModel:
@@ -373,7 +374,7 @@ def report(
     )
 
 
-@jax.jit
+@program
 def _describe(
     labels: Labels,
     assessment: Assessment,

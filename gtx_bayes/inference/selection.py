@@ -21,7 +21,8 @@ from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.standard_size import with_room
+from gtx_bayes.programs import program
+from gtx_bayes.standard_size import on_device, with_room
 
 NUM_PARTS = 4
 _PART_OF_ANSWERS = 10  # a tenth of the answers is hidden at a time
@@ -196,11 +197,11 @@ def _hidden_answers(
     asked = hidden[kept.count_by_example()[example[hidden]] > 0]
     # As many places as any table of this size can need: one program for all.
     places = with_room(asked.astype(np.int32), labels.num_labels // _PART_OF_ANSWERS + 1)
-    log_scores = np.asarray(_log_scores(labels, kept, fit, places, GRID), np.float64)
+    log_scores = np.asarray(_log_scores(labels, kept, fit, places, on_device(GRID)), np.float64)
     return _Hidden(example[asked], log_scores[:, : asked.size], labels.num_examples)
 
 
-@jax.jit
+@program
 def _log_scores(
     labels: Labels,
     kept: Labels,

@@ -25,6 +25,8 @@ from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.programs import program
+from gtx_bayes.standard_size import on_device
 from gtx_bayes.sums import AbstractSums, PlainSums
 from gtx_bayes.votes import class_votes, sum_over_classes
 
@@ -182,7 +184,7 @@ def climb(
 
 def even(num_classes: int) -> Float[Array, " num_classes"]:
     """The uniform prior of the classes."""
-    return jax.device_put(np.full(num_classes, 1.0 / num_classes, jnp.result_type(float)))
+    return on_device(np.full(num_classes, 1.0 / num_classes))
 
 
 def on_host(fit: VariationalFit) -> VariationalFit:
@@ -190,7 +192,7 @@ def on_host(fit: VariationalFit) -> VariationalFit:
     return fit._replace(num_steps=int(fit.num_steps), converged=bool(fit.converged))
 
 
-@jax.jit
+@program
 def settle(
     labels: Labels,
     assessment: Assessment,
@@ -219,7 +221,7 @@ def settle(
     return _solve(labels, assessment, state, class_prior, learns, None, max_steps, tolerance, sums)
 
 
-@jax.jit
+@program
 def _solve(
     labels: Labels,
     assessment: Assessment,

@@ -19,6 +19,7 @@ from gtx_bayes.inference.priors.base import (
 from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labels import Labels
+from gtx_bayes.standard_size import on_device
 
 _HYPER_LABELERS = 8.0  # labelers whose rows the hyperprior of a mean row is worth
 
@@ -44,10 +45,8 @@ class ConfusionPrior(AbstractCohortPrior):
     @classmethod
     def default(cls, num_classes: int) -> "ConfusionPrior":
         """The centre of the hyperprior: half-way from chance to perfection, worth 15 answers."""
-        log_concentration = jnp.asarray(
-            HyperPrior.for_classes(num_classes).log_concentration, float
-        )
-        return cls(_better_than_chance(num_classes), log_concentration, num_classes)
+        log_concentration = on_device(HyperPrior.for_classes(num_classes).log_concentration)
+        return cls(on_device(_better_than_chance(num_classes)), log_concentration, num_classes)
 
     @property
     def shape(self) -> Float[Array, "num_classes num_classes"]:
@@ -95,7 +94,7 @@ class ConfusionPrior(AbstractCohortPrior):
         A labeler's rows enter the mean with weight n / (n + kappa), as if drawn around it.
         """
         mean, log_concentration = _refit_rows(
-            self.log_concentration, counts, _better_than_chance(self.num_classes)
+            self.log_concentration, counts, jnp.asarray(_better_than_chance(self.num_classes))
         )
         return dataclasses.replace(self, mean=mean, log_concentration=log_concentration)
 
@@ -150,10 +149,8 @@ class ClassConditionalPrior(AbstractCohortPrior):
     @classmethod
     def default(cls, num_classes: int) -> "ClassConditionalPrior":
         """The centre of the hyperprior: half-way from chance to perfection, worth 15 answers."""
-        log_concentration = jnp.asarray(
-            HyperPrior.for_classes(num_classes).log_concentration, float
-        )
-        return cls(_right_or_wrong(num_classes), log_concentration, num_classes)
+        log_concentration = on_device(HyperPrior.for_classes(num_classes).log_concentration)
+        return cls(on_device(_right_or_wrong(num_classes)), log_concentration, num_classes)
 
     @property
     def shape(self) -> Float[Array, "num_classes two"]:
@@ -194,7 +191,7 @@ class ClassConditionalPrior(AbstractCohortPrior):
     ) -> "ClassConditionalPrior":
         """As `ConfusionPrior.refit`."""
         mean, log_concentration = _refit_rows(
-            self.log_concentration, counts, _right_or_wrong(self.num_classes)
+            self.log_concentration, counts, jnp.asarray(_right_or_wrong(self.num_classes))
         )
         return dataclasses.replace(self, mean=mean, log_concentration=log_concentration)
 
@@ -232,17 +229,16 @@ class ClassConditionalPrior(AbstractCohortPrior):
         return BetaPosterior(rows[..., 0], rows[..., 1])
 
 
-def _better_than_chance(num_classes: int) -> Float[Array, "num_classes num_classes"]:
+def _better_than_chance(num_classes: int) -> Float[np.ndarray, "num_classes num_classes"]:
     hyper = HyperPrior.for_classes(num_classes)
     right = hyper.mean_a / (hyper.mean_a + hyper.mean_b)
     wrong = (1.0 - right) / (num_classes - 1)
-    rows = np.where(np.eye(num_classes, dtype=bool), right, wrong)
-    return jnp.asarray(rows.astype(jnp.result_type(float)))  # by NumPy, which compiles nothing
+    return np.where(np.eye(num_classes, dtype=bool), right, wrong)
 
 
-def _right_or_wrong(num_classes: int) -> Float[Array, "num_classes two"]:
-    right = jnp.diagonal(_better_than_chance(num_classes))
-    return jnp.stack([right, 1.0 - right], axis=1)
+def _right_or_wrong(num_classes: int) -> Float[np.ndarray, "num_classes two"]:
+    right = np.diagonal(_better_than_chance(num_classes))
+    return np.stack([right, 1.0 - right], axis=1)
 
 
 def _refit_rows(

@@ -18,6 +18,7 @@ from gtx_bayes.inference.priors.base import (
 )
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Labels
+from gtx_bayes.standard_size import on_device
 
 
 @jax.tree_util.register_dataclass
@@ -44,8 +45,8 @@ class OneCoinPrior(AbstractCohortPrior):
         """The centre of the hyperprior: half-way from chance to perfection, worth 15 answers."""
         hyper = HyperPrior.for_classes(num_classes, skill)
         return cls(
-            jnp.asarray(np.log(hyper.mean_a / hyper.mean_b), float),
-            jnp.asarray(hyper.log_concentration, float),
+            on_device(np.log(hyper.mean_a / hyper.mean_b)),
+            on_device(hyper.log_concentration),
             num_classes,
             skill,
         )
