@@ -22,7 +22,7 @@ from jaxtyping import Array, ArrayLike, Int, PyTree, ScalarLike, Shaped
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.standard_size import standard_size
-from gtx_bayes.sums import STRETCH, ExactSums
+from gtx_bayes.sums import STRETCH, ExactSums, place_in_run
 
 AXIS: Final = "examples"
 """Name of the axis over which examples, or runs, are spread."""
@@ -242,9 +242,7 @@ def _part(
     is_short = num_labelers <= _INT16_LABELERS
     order = np.argsort(labeler.astype(np.uint16) if is_short else labeler, kind="stable")
     owner = labeler[order]
-    starts = np.flatnonzero(np.diff(owner, prepend=-1))
-    rank = np.arange(owner.size) - np.repeat(starts, np.diff(starts, append=owner.size))
-    opens = rank % STRETCH == 0
+    opens = place_in_run(owner) % STRETCH == 0
     stretch = np.empty(owner.size, np.int32)
     stretch[order] = np.cumsum(opens) - 1
     return {

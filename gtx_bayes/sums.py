@@ -13,12 +13,19 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from jaxtyping import Array, Float, Int
 
 from gtx_bayes.labels import Labels
 
 STRETCH = 1024
 """The most terms added as floats: the largest sum resolves a sixteen thousandth of a term."""
+
+
+def place_in_run(owner: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Which answer of its labeler each is, from 0; labelers in ascending order."""
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    return np.arange(owner.size) - np.repeat(starts, np.diff(starts, append=owner.size))
 
 
 class AbstractSums(abc.ABC):

@@ -33,6 +33,7 @@ from gtx_bayes.streaming.hashing import hash_names, part_of
 from gtx_bayes.streaming.parts import stable_order
 from gtx_bayes.streaming.scatter import number_of_parts
 from gtx_bayes.streaming.table import ParquetTable
+from gtx_bayes.streaming.team import LOST_AFTER_SECONDS
 from gtx_bayes.streaming.totals import Stretches, as_whole, from_whole
 from gtx_bayes.sums import STRETCH
 
@@ -693,6 +694,32 @@ def wait_for(path, children, timeout=120):
         assert time.monotonic() < end
         assert all(child.poll() is None for child in children), [c.stderr.read() for c in children]
         time.sleep(0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_silent_process_ends_the_others(tables, tmp_path, rank):
+    """One that is stopped keeps its connections: only its missing signs of life tell."""
+    _, _, place = tables
+    expected, _ = run(request(place), tmp_path / "alone")
+    children = [start(place, tmp_path / "out", processes=member) for member in together(2)]
+    wait_for(tmp_path / "out.work" / "numbering.json", children)
+    silent, other = children[rank], children[1 - rank]
+    silent.send_signal(signal.SIGSTOP)
+    try:
+        codes, said = finish(other, timeout=LOST_AFTER_SECONDS + 60)
+    finally:
+        silent.kill()
+        finish(silent)
+    assert codes == [1], said
+    assert "another process was lost" in said[0]
+    assert not (tmp_path / "out").exists()
+    codes, said = finish(
+        *(start(place, tmp_path / "out", resume=True, processes=m) for m in together(2))
+    )
+    assert codes == [0, 0], said
+    for one, other in zip(read_result(tmp_path / "out"), expected, strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
 @pytest.mark.slow

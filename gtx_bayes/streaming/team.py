@@ -105,7 +105,8 @@ class Together(AbstractTeam):
                 num_processes,
                 process_id,
                 initialization_timeout=JOIN_SECONDS,
-                heartbeat_timeout_seconds=int(LOST_AFTER_SECONDS),
+                # JAX aborts whoever misses the first process; the watch speaks before that.
+                heartbeat_timeout_seconds=int(3 * LOST_AFTER_SECONDS),
             )
             return cls()
         except (ValueError, RuntimeError) as error:

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from gtx_bayes.inference.variational import Totals
 from gtx_bayes.labels import Labels
-from gtx_bayes.sums import STRETCH, AbstractSums
+from gtx_bayes.sums import STRETCH, AbstractSums, place_in_run
 
 _SCALE = 2.0**20
 """What one answer counts: sums are right to a millionth of an answer, up to 2^43 answers."""
@@ -85,11 +85,10 @@ class Stretches(NamedTuple):
         many = np.flatnonzero((np.bincount(labeler, minlength=1) > STRETCH)[labeler])
         order = many[np.argsort(labeler[many], kind="stable")]
         owner = labeler[order]
-        starts = np.flatnonzero(np.diff(owner, prepend=-1))
-        rank = np.arange(owner.size) - np.repeat(starts, np.diff(starts, append=owner.size))
-        opens = (rank % STRETCH == 0) & (rank > 0)
+        place = place_in_run(owner)
+        opens = (place % STRETCH == 0) & (place > 0)
         number = np.cumsum(opens).astype(np.int32) - 1
-        of_answer[order] = np.where(rank >= STRETCH, number, -1)
+        of_answer[order] = np.where(place >= STRETCH, number, -1)
         return cls(of_answer, owner[opens])
 
     def put_together(self, counted: Whole, num_labelers: int) -> Whole:
