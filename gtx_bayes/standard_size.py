@@ -33,7 +33,8 @@ def close_size(size: int, least: int) -> int:
     while 2 * octave <= size:
         octave *= 2
     step = max(octave // 8, 1)
-    return max(least, -(-size // step) * step)
+    steps = -(-max(size - octave, 0) // step)
+    return min(octave + steps * step, 2 * octave)
 
 
 def in_standard_size(

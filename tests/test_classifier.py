@@ -34,6 +34,8 @@ from gtx_bayes.labels import MISSING
 from tests.networks import TINY
 from tests.test_report import HOSTILE, check_page
 
+pytestmark = pytest.mark.end_to_end
+
 SIDE = 16
 FILES = {
     "report.html",
@@ -371,7 +373,6 @@ def test_known_labels_are_disputed_by_the_image_alone(tuned):
     assert disputes.iloc[0]["task"] == NAMES[FLIPPED]
 
 
-@pytest.mark.end_to_end
 def test_a_whole_network(network, parted, tmp_path):
     """Curves, a temperature from gold, and a checkpoint of another run that is refused."""
     images, imputed, parts = parted

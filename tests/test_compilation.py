@@ -5,6 +5,7 @@ import logging
 import jax
 import numpy as np
 import pandas as pd
+import pytest
 
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.cli.aggregate import summarise
@@ -12,6 +13,8 @@ from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.evaluation import evaluate, match_truth
 from gtx_bayes.standard_size import first, with_room
+
+pytestmark = pytest.mark.end_to_end
 
 
 def crowd(num_examples, num_labelers):

@@ -32,6 +32,8 @@ from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING
 from tests.test_cli import call
 
+pytestmark = pytest.mark.end_to_end
+
 LABELING = Labeling(budgets=(20, 33, 500), num_labelers=6)
 POOL = np.arange(40) % 3 // 2  # a third of the images are of class 1
 
@@ -328,7 +330,6 @@ class TestRefusals:
             finetuning.run(key, SMALL, images, network)
 
 
-@pytest.mark.end_to_end
 class TestCommand:
     def test_figures_from_one_interrupted_run(self, network, monkeypatch, tmp_path):
         """In small: the images, the network and the settings of the other tests."""

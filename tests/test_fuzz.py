@@ -25,6 +25,8 @@ from gtx_bayes.io import read_crowd
 from tests.mutations import FORMATS, NAMES, STRANGE, damaged, parquet
 from tests.test_aggregation import FRAME, GOLD
 
+pytestmark = pytest.mark.end_to_end
+
 GAPS = {"", "nan", "NaN", "<NA>"}
 SECONDS = 5.0  # for files of some hundred bytes: longer would be a hang
 

@@ -11,6 +11,8 @@ from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.labelers import OneCoin
 from gtx_bayes.simulation import simulate_queue, uniform_cohort
 
+pytestmark = pytest.mark.end_to_end
+
 POLICIES = {
     "confidence-threshold": ConfidenceThreshold(0.97, 5),
     "uncertainty": UncertaintySampling(5),
@@ -45,7 +47,6 @@ def test_with_accuracies_known_it_is_the_whole_run(policy, budget, key):
     assert agrees.mean() >= 0.99
 
 
-@pytest.mark.end_to_end
 @pytest.mark.parametrize("policy", POLICIES)
 def test_learns_the_labelers_from_little_gold(policy, key):
     """Two gold answers each, then 1,900 of the crowd: nearer the truth than gold alone came."""

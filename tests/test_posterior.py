@@ -49,12 +49,20 @@ defined_posterior = jax.jit(jax.vmap(class_posterior, (None, 1)))
 defined_log_prob = jax.jit(jax.vmap(OneCoin.log_prob, (None, 1)))
 
 
+def long_form(labels, num_classes):
+    """With entries for the answers that are missing, so that one program serves a shape."""
+    num_labelers, num_examples = labels.shape
+    example, labeler = (at.ravel().astype(np.int32) for at in np.indices(labels.T.shape))
+    columns = (jnp.asarray(column) for column in (example, labeler, labels.T.ravel()))
+    return Labels(*columns, num_examples, num_labelers, num_classes)
+
+
 def every_form(labels, num_classes):
     dense = jnp.asarray(labels)
     labeler = jnp.tile(jnp.arange(dense.shape[0])[:, None], (1, dense.shape[1]))
     return {
         "dense": dense,
-        "long": Labels.from_dense(labels, num_classes=num_classes),
+        "long": long_form(labels, num_classes),
         "by place": PaddedLabels(labeler, dense, dense.shape[0], num_classes),
     }
 
@@ -377,9 +385,9 @@ class TestUpdate:
         now[:split] = MISSING
         later = labels.copy()
         later[split:] = MISSING
-        state = gather_evidence(model, Labels.from_dense(now, num_classes=num_classes))
-        state = update(state, model, Labels.from_dense(later, num_classes=num_classes))
-        whole = gather_evidence(model, Labels.from_dense(labels, num_classes=num_classes))
+        state = gather_evidence(model, long_form(now, num_classes))
+        state = update(state, model, long_form(later, num_classes))
+        whole = gather_evidence(model, long_form(labels, num_classes))
         chex.assert_trees_all_close(state, whole, atol=1e-6)
         chex.assert_trees_all_equal(state.likelihood.coarse, whole.likelihood.coarse)
         np.testing.assert_allclose(

@@ -11,6 +11,8 @@ from gtx_bayes import program_store
 from gtx_bayes.program_store import SUFFIX, Store
 from gtx_bayes.programs import key_of, program, split_seed
 
+pytestmark = pytest.mark.end_to_end
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,8 @@ import scipy.stats
 
 from tests.benchmarks import scale
 
+pytestmark = pytest.mark.end_to_end
+
 ROW = {"name", "size", "seconds", "against", "ratio"}
 
 
@@ -49,7 +51,6 @@ def test_a_fit_is_measured():
 
 
 @pytest.mark.slow
-@pytest.mark.end_to_end
 def test_program(tmp_path):
     output = tmp_path / "scale.json"
     few = ["--largest", "1e4", "--largest-fit", "1e4", "--largest-runs", "1", "--peer-labels", "0"]

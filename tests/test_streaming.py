@@ -177,6 +177,7 @@ def test_every_model_streams_to_what_it_says_in_memory(tables, tmp_path, model):
     assert_same(found, expected, atol=2e-4)
 
 
+@pytest.mark.end_to_end
 def test_learnt_proportions_dependence_and_model(tables, tmp_path):
     """What is chosen by hidden labels: close, since other labels are hidden."""
     answers, gold, place = tables
@@ -190,6 +191,7 @@ def test_learnt_proportions_dependence_and_model(tables, tmp_path):
     assert (found[0].set_index("task")["label"].reindex(wanted.index) == wanted).mean() > 0.99
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("form", ["int64", "dictionary", "large_string", "float64", "blanks"])
 def test_names_of_any_kind(tables, tmp_path, form):
     answers, gold, _ = tables
@@ -215,6 +217,7 @@ def test_names_of_any_kind(tables, tmp_path, form):
     assert examples["task"].dtype == (np.int64 if form in ("int64", "float64") else "str")
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("duplicates", ["first", "last", "all"])
 def test_repeated_answers(tables, tmp_path, duplicates):
     answers, gold, place = tables
@@ -256,6 +259,7 @@ def stop_at(monkeypatch, moment):
     return told
 
 
+@pytest.mark.end_to_end
 def test_a_run_stopped_anywhere_resumes_to_the_last_digit(tables, tmp_path, monkeypatch):
     _, _, place = tables
     wanted = request(place)
@@ -344,6 +348,7 @@ def test_devices_that_there_are_not_are_refused(tables, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.end_to_end
 def test_a_table_mended_after_an_error_is_read_anew(tables, tmp_path):
     """In the same process, with the same work directory: nothing of the first try is left."""
     answers, _, place = tables
@@ -445,6 +450,7 @@ def test_empty_folders_and_tables(tmp_path):
         ParquetTable.open(tmp_path / "empty", {})
 
 
+@pytest.mark.end_to_end
 def test_gold_that_nobody_labelled(tables, tmp_path):
     _, gold, place = tables
     more = pd.concat([gold, pd.DataFrame({"task": ["elsewhere"], "label": ["cat"]})])
@@ -486,6 +492,8 @@ def test_hashes_spread_evenly():
 
 
 @hypothesis.given(st.integers(0, 10**9), st.integers(1, 300))
+@hypothesis.example(16, 17)
+@hypothesis.example(57, 29)
 def test_close_sizes(size, least):
     close = close_size(size, least)
     assert close >= max(size, least)
@@ -523,6 +531,7 @@ def test_stretches(labelers, seed):
     np.testing.assert_array_equal(together, np.bincount(labeler, minlength=4))
 
 
+@pytest.mark.end_to_end
 def test_a_labeler_with_very_many_answers(tmp_path):
     """Half of 200,000 answers, one a part, to examples that nobody else answered: 0.9 each.
 
@@ -558,6 +567,7 @@ def test_number_of_parts():
     assert number_of_parts(10**12) == 2**14
 
 
+@pytest.mark.end_to_end
 def test_tables_of_many_sizes_share_programs(tables, tmp_path):
     """A table a little larger is no new program."""
     answers, _, place = tables

@@ -16,6 +16,8 @@ from gtx_bayes.finetune.targets import known_targets, only
 from gtx_bayes.finetune.train import TrainingConfig, Watched, train
 from tests.networks import TINY
 
+pytestmark = pytest.mark.end_to_end
+
 CONFIG = TrainingConfig(num_epochs=2, batch_size=8, optimiser=AdamW(3e-3), average=0.5)
 NUM_IMAGES, SIDE = 40, 16
 
@@ -53,7 +55,6 @@ def _same(one, other):
     return all(np.array_equal(value, tensors[name]) for name, value in to_tensors(one).items())
 
 
-@pytest.mark.end_to_end
 def test_training_learns(network, images):
     """From a loss of about log 2 to a fifth of it, and fresh images told apart."""
     pixels, label = images
@@ -125,7 +126,6 @@ def test_checkpoint_of_another_training_is_refused(network, images, tmp_path):
         train(jax.random.key(0), *arguments, checkpoint=checkpoint)
 
 
-@pytest.mark.end_to_end
 def test_one_program_for_all_budgets(network, images, monkeypatch):
     pixels, label = images
     counted = jax.jit(
@@ -138,7 +138,6 @@ def test_one_program_for_all_budgets(network, images, monkeypatch):
         train(jax.random.key(0), network, pixels, _targets(label, num_used), config)
 
 
-@pytest.mark.end_to_end
 def test_layers_far_from_the_classifier_move_less(network, images):
     """Adam's first step is the rate itself: each layer's is its share of the classifier's."""
     pixels, label = images
@@ -162,7 +161,6 @@ def test_layers_far_from_the_classifier_move_less(network, images):
     assert largest("blocks.0.project.kernel") == pytest.approx(rate * 0.5**4, rel=1e-2)
 
 
-@pytest.mark.end_to_end
 def test_statistics_are_learnt_or_kept(network, images, trained):
     pixels, label = images
     config = dataclasses.replace(CONFIG, num_epochs=1, statistics="kept")
