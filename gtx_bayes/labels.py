@@ -135,12 +135,9 @@ class Labels:
 
     def entries(self, kept: npt.NDArray[np.integer]) -> "Labels":
         """Some of the entries, by position; examples and labelers keep their indices."""
-        return dataclasses.replace(
-            self,
-            example=self.example[kept],
-            labeler=self.labeler[kept],
-            label=self.label[kept],
-        )
+        columns = (self.example, self.labeler, self.label)
+        example, labeler, label = (jax.device_put(np.asarray(c)[kept]) for c in columns)
+        return dataclasses.replace(self, example=example, labeler=labeler, label=label)
 
     def of_examples(self, at: npt.NDArray[np.integer]) -> "Labels":
         """All answers to some examples, which are numbered in the order given.

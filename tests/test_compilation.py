@@ -11,6 +11,7 @@ from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.cli.aggregate import summarise
 from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.crowd import Crowd
+from gtx_bayes.diagnostics.report.content import examine
 from gtx_bayes.evaluation import evaluate, match_truth
 from gtx_bayes.standard_size import first, with_room
 
@@ -50,6 +51,14 @@ def test_another_table_of_like_size_compiles_nothing(key, caplog):
     all_that_commands_ask(key, 20, 5)
     assert programs(caplog, all_that_commands_ask, key, 31, 7) == []
     assert programs(caplog, jax.jit(lambda x: x + 1), np.zeros(3))  # they are seen, if any
+
+
+def test_a_report_of_like_size_compiles_nothing(key, caplog):
+    def report(num_examples, num_labelers):
+        examine(key, aggregate(crowd(num_examples, num_labelers)[0]))
+
+    report(100, 7)
+    assert programs(caplog, report, 108, 7) == []
 
 
 def test_room_is_filled_and_cut_off():

@@ -23,7 +23,6 @@ References:
 """
 
 import dataclasses
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from gtx_bayes import decisions, metrics
 from gtx_bayes.aggregation import gtx_bayes
@@ -39,6 +38,8 @@ from gtx_bayes.aggregation.aggregate import Aggregation, aggregate
 from gtx_bayes.inference.selection import scattered_parts
 from gtx_bayes.labels import MISSING, Assessment
 from gtx_bayes.metrics import Estimate, ReliabilityCurve
+from gtx_bayes.programs import program
+from gtx_bayes.standard_size import LEAST_EXAMPLES, on_device, standard_size, with_room
 
 INTERVAL_PROB = 0.95
 """Level of the interval of the calibration error."""
@@ -167,7 +168,7 @@ def hold_out_gold(result: Aggregation, *, num_parts: int = 5) -> HeldOut:
     for part in range(part_of.max() + 1):
         hidden = truth.copy()
         hidden[gold[part_of == part]] = MISSING
-        seen = Assessment(jnp.asarray(hidden), crowd.labels.num_classes)
+        seen = Assessment(jax.device_put(hidden), crowd.labels.num_classes)
         fitted = aggregate(
             dataclasses.replace(crowd, assessment=seen),
             result.method,
@@ -175,7 +176,7 @@ def hold_out_gold(result: Aggregation, *, num_parts: int = 5) -> HeldOut:
             **options,
         )
         probs[part_of == part] = np.asarray(fitted.class_probs)[gold[part_of == part]]
-    return HeldOut(jnp.asarray(probs, float), jnp.asarray(truth[gold]), gold)
+    return HeldOut(on_device(probs), jax.device_put(truth[gold]), gold)
 
 
 def _as_fitted(result: Aggregation) -> tuple[npt.ArrayLike | None, dict[str, Any]]:
@@ -201,32 +202,30 @@ def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:
     known = np.flatnonzero(np.asarray(held_out.true_label) != MISSING)
     if known.size == 0:
         raise ValueError("no true label to compare with")
-    probs, truth = held_out.class_probs[known], held_out.true_label[known]
-    key_bootstrap, key_honest = jax.random.split(key)
-    found = {
-        "accuracy": metrics.accuracy(probs, truth),
-        "log_loss": metrics.log_loss(probs, truth),
-        "brier": metrics.brier(probs, truth),
-        "ece": metrics.expected_calibration_error(probs, truth),
-    }
-    resampled = np.asarray(_bootstrapped_ece(key_bootstrap, probs, truth, _NUM_RESAMPLES))
-    honest = _if_honest(key_honest, probs, _NUM_RESAMPLES)
+    own_probs = np.asarray(held_out.class_probs)[known]
+    own_truth = np.asarray(held_out.true_label)[known]
+    room = standard_size(known.size, LEAST_EXAMPLES)
+    probs = with_room(own_probs, room, fill=1.0 / own_probs.shape[1])
+    truth = with_room(own_truth, room, fill=MISSING)
+    found, confidence, curve = _measured(probs, truth, num_bins=max(min(known.size // 20, 10), 1))
+    resampled, *honest_scores = _resampled(key, probs, truth, known.size, _NUM_RESAMPLES)
+    honest = _IfHonest(*(np.asarray(score, np.float64) for score in honest_scores))
     ece = float(found["ece"].value)
     # Resampling adds to the error as much as sampling did: mirrored, that is taken off once.
     tails = (1.0 + INTERVAL_PROB) / 2.0, (1.0 - INTERVAL_PROB) / 2.0
-    low, high = (max(2.0 * ece - float(np.quantile(resampled, tail)), 0.0) for tail in tails)
+    low, high = (
+        max(2.0 * ece - float(np.quantile(np.asarray(resampled), tail)), 0.0) for tail in tails
+    )
     right = float(found["accuracy"].value)
     summary = Calibration(
         num_examples=known.size,
         metrics=found,
-        mean_confidence=float(jnp.mean(decisions.confidence(probs))),
+        mean_confidence=float(np.mean(np.asarray(confidence)[: known.size])),
         promised_log_loss=float(np.mean(honest.log_loss)),
         ece_interval=(low, high),
         ece_if_honest=float(np.quantile(honest.ece, INTERVAL_PROB)),
-        curve=metrics.reliability_curve(
-            probs, truth, num_bins=max(min(known.size // 20, 10), 1), binning="equal-mass"
-        ),
-        brier=decompose_brier(probs, truth),
+        curve=curve,
+        brier=decompose_brier(own_probs, own_truth),
         p_overconfident=_p_at_least(-right, -honest.accuracy),
         p_underconfident=_p_at_least(right, honest.accuracy),
         p_log_loss=_p_at_least(float(found["log_loss"].value), honest.log_loss),
@@ -237,7 +236,8 @@ def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:
 
 
 def decompose_brier(
-    class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
+    class_probs: Float[Array | np.ndarray, "num_examples num_classes"],
+    true_label: Int[Array | np.ndarray, " num_examples"],
 ) -> BrierDecomposition:
     """Miscalibration, discrimination and uncertainty of the Brier score (see the module).
 
@@ -268,21 +268,23 @@ def _isotonic(
     return np.asarray(scipy.optimize.isotonic_regression(rate, weights=size).x)[of_value]
 
 
-@partial(jax.jit, static_argnames="num_resamples")
-def _bootstrapped_ece(
-    key: Key[Array, ""],
+@program(static_argnames=("num_bins",))
+def _measured(
     class_probs: Float[Array, "num_examples num_classes"],
     true_label: Int[Array, " num_examples"],
-    num_resamples: int,
-) -> Float[Array, " num_resamples"]:
-    """Calibration error of as many examples, drawn with replacement."""
-    size = true_label.shape[0]
-
-    def once(key: Key[Array, ""]) -> Float[Array, ""]:
-        drawn = jax.random.randint(key, (size,), 0, size)
-        return metrics.expected_calibration_error(class_probs[drawn], true_label[drawn]).value
-
-    return jax.lax.map(once, jax.random.split(key, num_resamples), batch_size=20)
+    num_bins: int,
+) -> tuple[dict[str, Estimate], Float[Array, " num_examples"], ReliabilityCurve]:
+    """Metrics, each example's confidence, and the curve; `MISSING` labels are left out."""
+    found = {
+        "accuracy": metrics.accuracy(class_probs, true_label),
+        "log_loss": metrics.log_loss(class_probs, true_label),
+        "brier": metrics.brier(class_probs, true_label),
+        "ece": metrics.expected_calibration_error(class_probs, true_label),
+    }
+    curve = metrics.reliability_curve(
+        class_probs, true_label, num_bins=num_bins, binning="equal-mass"
+    )
+    return found, decisions.confidence(class_probs), curve
 
 
 class _IfHonest(NamedTuple):
@@ -293,27 +295,45 @@ class _IfHonest(NamedTuple):
     ece: npt.NDArray[np.float64]
 
 
-def _if_honest(
+@program(static_argnames=("num_resamples",))
+def _resampled(
     key: Key[Array, ""],
     class_probs: Float[Array, "num_examples num_classes"],
-    num_resamples: int,
-) -> _IfHonest:
-    drawn = _scores_if_honest(key, class_probs, num_resamples)
-    return _IfHonest(*(np.asarray(score, np.float64) for score in drawn))
-
-
-@partial(jax.jit, static_argnames="num_resamples")
-def _scores_if_honest(
-    key: Key[Array, ""],
-    class_probs: Float[Array, "num_examples num_classes"],
+    true_label: Int[Array, " num_examples"],
+    size: ScalarLike,
     num_resamples: int,
 ) -> tuple[Float[Array, " num_resamples"], ...]:
-    def once(key: Key[Array, ""]) -> tuple[Float[Array, ""], ...]:
+    """The calibration error of other examples and the scores of other labels, drawn anew.
+
+    Args:
+        key: random key.
+        class_probs: class probabilities, with room to spare.
+        true_label: true classes.
+        size: how many examples there are.
+        num_resamples: how often to draw.
+
+    Returns:
+        The error of as many examples, drawn with replacement; accuracy, log loss and error where
+        every true label is a draw from its class probabilities.
+    """
+    counts = jnp.arange(true_label.shape[0]) < size
+    key_bootstrap, key_honest = jax.random.split(key)
+
+    def of_others(key: Key[Array, ""]) -> Float[Array, ""]:
+        drawn = jax.random.randint(key, true_label.shape, 0, size)
+        return metrics.expected_calibration_error(
+            class_probs[drawn], true_label[drawn], counts
+        ).value
+
+    def if_honest(key: Key[Array, ""]) -> tuple[Float[Array, ""], ...]:
         drawn = jax.random.categorical(key, jnp.log(class_probs), axis=1)
         of_drawn = (metrics.accuracy, metrics.log_loss, metrics.expected_calibration_error)
-        return tuple(metric(class_probs, drawn).value for metric in of_drawn)
+        return tuple(metric(class_probs, drawn, counts).value for metric in of_drawn)
 
-    return jax.lax.map(once, jax.random.split(key, num_resamples), batch_size=20)
+    keys = (jax.random.split(each, num_resamples) for each in (key_bootstrap, key_honest))
+    return jax.lax.map(
+        lambda pair: (of_others(pair[0]), *if_honest(pair[1])), tuple(keys), batch_size=20
+    )
 
 
 def _p_at_least(found: float, if_honest: npt.NDArray[np.float64]) -> float:

@@ -49,8 +49,10 @@ from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import AnyModel
+from gtx_bayes.programs import program
+from gtx_bayes.standard_size import in_standard_size, with_room
 
 MAX_Z = 3.0
 """A statistic further than this from its replicates, in their standard deviations, is a misfit."""
@@ -212,8 +214,9 @@ def predictive_checks(
 
     answers = np.asarray(labels.label)
     variances, agreeing, shares = [], [], []
-    for one in jax.random.split(key_replicates, num_replicates):
-        drawn = _draw_replicate(one, labels, found, correlation)
+    replicates = _Replicates(key_replicates, num_replicates, labels, found)
+    for at in range(num_replicates):
+        drawn = replicates.draw(at, correlation)
         variances.append(variance_of_agreement(labels, drawn))
         agreeing.append(pairs.share_agreeing(drawn))
         shares.append(class_shares(labels, drawn))
@@ -255,11 +258,11 @@ def matching_correlation(
         ValueError: if the method has no joint posterior.
     """
     found, labels = _joint(result), _without_padding(result.crowd.labels)
-    keys = jax.random.split(key, num_replicates)
+    replicates = _Replicates(key, num_replicates, labels, found)
     observed = variance_of_agreement(labels, np.asarray(labels.label))
 
     def distance(correlation: float) -> float:
-        drawn = [_draw_replicate(one, labels, found, correlation) for one in keys]
+        drawn = [replicates.draw(at, correlation) for at in range(num_replicates)]
         return abs(float(np.mean([variance_of_agreement(labels, d) for d in drawn])) - observed)
 
     return min((0.0, *map(float, GRID)), key=distance)
@@ -348,7 +351,8 @@ def pairs_of_labelers(
     """
     example, labeler = np.asarray(labels.example), np.asarray(labels.labeler, np.int64)
     num_answers = np.bincount(example, minlength=labels.num_examples)
-    order = np.asarray(jax.random.permutation(key, labels.num_examples))
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    order = rng.permutation(labels.num_examples)
     is_taken = np.zeros(labels.num_examples, bool)
     so_far = np.cumsum((num_answers * (num_answers - 1) // 2)[order])
     is_taken[order[so_far <= most_paired]] = True
@@ -433,24 +437,41 @@ def _joint(result: Aggregation) -> JointPosterior:
     return result.fit.joint
 
 
-def _draw_replicate(
-    key: Key[Array, ""], labels: Labels, found: JointPosterior, correlation: float
-) -> npt.NDArray[np.integer]:
-    """Other answers in the place of these."""
-    of_fit = labels, found.prior, found.counts, found.class_probs
-    return np.asarray(_replicate(key, *of_fit, correlation or None))
+class _Replicates:
+    """Other answers in the place of those in a table, which is given room to spare for all."""
+
+    def __init__(
+        self, key: Key[Array, ""], number: int, labels: Labels, found: JointPosterior
+    ) -> None:
+        none = Assessment.none(labels.num_examples, labels.num_classes)
+        longer, _, class_probs = in_standard_size(labels, none, found.class_probs)
+        assert class_probs is not None
+        self._keys = jax.random.split(key, number)
+        self._num_labels = labels.num_labels
+        self._of_fit = (
+            longer,
+            found.prior,
+            with_room(found.counts, longer.num_labelers),
+            class_probs,
+        )
+
+    def draw(self, at: int, correlation: float) -> npt.NDArray[np.integer]:
+        """The answers of one of them."""
+        drawn = _replicate(self._keys, at, *self._of_fit, correlation or None)
+        return np.asarray(drawn)[: self._num_labels]
 
 
-@jax.jit
+@program
 def _replicate(
-    key: Key[Array, ""],
+    keys: Key[Array, " num_replicates"],
+    at: ScalarLike,
     labels: Labels,
     prior: AbstractCohortPrior,
     counts: Float[Array, "num_labelers ..."],
     class_probs: Float[Array, "num_examples num_classes"],
     correlation: ScalarLike | None,
 ) -> Int[Array, " num_labels"]:
-    key_labelers, key_classes, key_answers = jax.random.split(key, 3)
+    key_labelers, key_classes, key_answers = jax.random.split(keys[at], 3)
     true_label = jax.random.categorical(key_classes, jnp.log(class_probs))
     model = prior.sample(key_labelers, counts)
     if correlation is None:

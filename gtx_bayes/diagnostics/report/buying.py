@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, ScalarLike
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.collection.next_labels import next_labels
@@ -14,6 +15,8 @@ from gtx_bayes.diagnostics.report.labelers import confusion_of
 from gtx_bayes.diagnostics.report.outcome import num_independent
 from gtx_bayes.diagnostics.report.wording import amount, counted, shown
 from gtx_bayes.inference.dependence import most_useful
+from gtx_bayes.labels import MISSING
+from gtx_bayes.programs import program
 
 BATCH = 12
 """How many examples are named as the next to buy answers for."""
@@ -120,7 +123,7 @@ def plan_buying(key: Key[Array, ""], result: Aggregation) -> Buying:
     crowd = result.crowd
     found = next_labels(key, result, batch=BATCH).examples
     at = positions(crowd.example_names, found["task"].to_numpy())
-    is_open = ~np.asarray(crowd.assessment.is_gold)
+    is_open = np.asarray(crowd.assessment.true_label) == MISSING
     num_answers = crowd.labels.count_by_example()
     probs = np.asarray(result.class_probs, np.float64)
     cap = None if result.fit.joint is None else most_useful(result.fit.joint.dependence.mean)
@@ -165,11 +168,12 @@ def _gains(
     num_answers = labels.count_by_labeler()
     asked = np.argsort(-num_answers, kind="stable")[:_MOST_ASKED]
     share = num_answers[asked] / num_answers[asked].sum()
-    confusion = confusion_of(joint.labelers)[asked]
+    confusion = jax.device_put(np.asarray(confusion_of(joint.labelers))[asked])
+    class_probs = np.asarray(joint.class_probs)
     rho = joint.dependence.mean
 
     def mended(example: int, worth: float) -> float:
-        each = value_of_answer(joint.class_probs[example], confusion, worth)
+        each = value_of_answer(jax.device_put(class_probs[example]), confusion, worth)
         return float(np.asarray(each) @ share)
 
     num_there = labels.count_by_example()[at]
@@ -179,16 +183,17 @@ def _gains(
         now = num_independent(there, rho)
         one.append(mended(example, num_independent(there + 1, rho) - now))
         if cap is None:
-            most.append(1.0 - float(joint.class_probs[example].max()))
+            most.append(1.0 - float(class_probs[example].max()))
         else:
             most.append(mended(example, num_independent(max(cap, there + 1), rho) - now))
     return np.array(one), np.array(most)
 
 
+@program
 def value_of_answer(
     class_probs: Float[Array, " num_classes"],
     confusion: Float[Array, "num_labelers num_classes num_classes"],
-    worth: float,
+    worth: ScalarLike,
 ) -> Float[Array, " num_labelers"]:
     r"""By how much an answer lowers the probability that the best label is wrong.
 

@@ -19,6 +19,8 @@ from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.posterior import AnyModel
+from gtx_bayes.programs import program
+from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
 USELESS = 0.25
 """A labeler surely less informed than this tells next to nothing: with two classes and both answers
@@ -201,8 +203,10 @@ def _informed(
     """Limits of every labeler's informedness; from the accuracy's where nothing can be drawn."""
     joint = result.fit.joint
     if joint is not None:
-        drawn = _informedness_drawn(key, joint.prior, joint.counts)
-        low, high = np.quantile(np.asarray(drawn), _TAILS, axis=0)
+        num_labelers = joint.counts.shape[0]
+        counts = with_room(joint.counts, standard_size(num_labelers, LEAST_LABELERS))
+        drawn = np.asarray(_informedness_drawn(key, joint.prior, counts))[:, :num_labelers]
+        low, high = np.quantile(drawn, _TAILS, axis=0)
         return low, high
     num_classes = result.crowd.labels.num_classes
     ends = (table[["ci_low", "ci_high"]].to_numpy() * num_classes - 1.0) / (num_classes - 1.0)
@@ -210,7 +214,7 @@ def _informed(
     return np.where(spans_chance, 0.0, np.abs(ends).min(axis=1)), np.abs(ends).max(axis=1)
 
 
-@jax.jit
+@program
 def _informedness_drawn(
     key: Key[Array, ""], prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
 ) -> Float[Array, "num_draws num_labelers"]:
@@ -220,6 +224,7 @@ def _informedness_drawn(
     return jax.lax.map(once, jax.random.split(key, _NUM_DRAWS))
 
 
+@program
 def confusion_of(model: AnyModel) -> Float[Array, "num_labelers num_classes num_classes"]:
     """The labelers' confusion matrices, easy and hard examples together."""
     if isinstance(model, HardExamples):

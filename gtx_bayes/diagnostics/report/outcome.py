@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -13,6 +13,7 @@ from gtx_bayes.diagnostics.report.wording import amount, counted, percent, shown
 from gtx_bayes.inference.dependence import Dependence, most_useful
 from gtx_bayes.labels import MISSING
 from gtx_bayes.posterior import effective_share
+from gtx_bayes.programs import program
 
 MOST_CLASSES = 30
 MOST_DIFFERING = 10
@@ -181,7 +182,7 @@ def describe_outcome(result: Aggregation, examples: pd.DataFrame) -> Outcome:
         examples: its table of examples, whose labels are the ones spoken of.
     """
     crowd = result.crowd
-    is_open = ~np.asarray(crowd.assessment.is_gold)
+    is_open = np.asarray(crowd.assessment.true_label) == MISSING
     label = positions(crowd.class_names, examples["label"].to_numpy())
     confidence = examples["confidence"].to_numpy()[is_open]
     num_differing, differing = _differing(result, label, is_open)
@@ -280,6 +281,9 @@ def _worth(dependence: Dependence, num_labels: "pd.Series[int]") -> Worth:
     )
 
 
+_effective_share = program(effective_share)
+
+
 def num_independent(num_answers: int, rho: float) -> float:
     """How many independent answers so many are worth."""
-    return num_answers * float(effective_share(jnp.array([num_answers]), rho)[0])
+    return num_answers * float(_effective_share(jax.device_put(np.array([num_answers])), rho)[0])
