@@ -47,7 +47,7 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# Twice: everything in float32, then all but whole programs in float64. Compiled programs are shared
+# Twice: everything in float32, then all but whole programs (end_to_end) in float64. Compiled programs are shared
 # between the workers, the notebooks' kernels and the commands that tests start.
 pytest: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
 pytest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1

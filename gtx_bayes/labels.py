@@ -301,10 +301,14 @@ class Assessment:
         """Whether the true label of each example is known."""
         return self.true_label != MISSING
 
+    def which_gold(self) -> npt.NDArray[np.bool_]:
+        """`is_gold` on the host."""
+        return np.asarray(self.true_label) != MISSING
+
     @property
     def num_gold(self) -> int:
         """Number of gold examples."""
-        return int(np.count_nonzero(np.asarray(self.true_label) != MISSING))
+        return int(np.count_nonzero(self.which_gold()))
 
 
 def label_dtype(num_classes: int) -> type[np.signedinteger[Any]]:

@@ -1,5 +1,6 @@
 """Where compiled programs are kept, if anywhere. It imports no JAX: it is set before that is."""
 
+import os
 import tempfile
 import zlib
 from pathlib import Path
@@ -33,15 +34,17 @@ class Store:
 
     def write(self, name: str, program: bytes) -> None:
         """Keep a program; it is there whole or not at all."""
-        partial = None
         try:
-            with tempfile.NamedTemporaryFile(dir=self._directory, delete=False) as file:
-                partial = Path(file.name)
-                file.write(_check(program) + program)
-            partial.replace(self._directory / (name + SUFFIX))
+            # What a kill leaves behind ends like a program, and is removed like one.
+            handle, partial = tempfile.mkstemp(SUFFIX, dir=self._directory)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(_check(program) + program)
+                Path(partial).replace(self._directory / (name + SUFFIX))
+            except BaseException:
+                Path(partial).unlink(missing_ok=True)
+                raise
         except OSError as error:
-            if partial is not None:
-                partial.unlink(missing_ok=True)
             self._failures.append(str(error))
 
 

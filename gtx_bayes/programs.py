@@ -6,6 +6,7 @@ Here a program is found by its name, the shapes it is called with and the code o
 neither traced nor lowered. Without a `Store`, as in a notebook, a program is `jax.jit`, no more.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -13,7 +14,7 @@ import inspect
 import os
 import pickle
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, overload
 
@@ -26,8 +27,8 @@ from jaxtyping import Array, Key, UInt32
 from gtx_bayes import program_store
 from gtx_bayes.program_store import Store
 
-_COMPILERS = ("jax", "jaxlib", "numpyro")  # what traces and compiles, this package aside
-_SETTINGS = ("JAX_", "XLA_")  # environment variables that change what is compiled
+_COMPILERS = ("gtx-bayes", "jax", "jaxlib", "numpyro")
+_VARIABLES = ("JAX_", "XLA_")  # of the environment, that change what is compiled
 _ONLY_PATHS = ("JAX_COMPILATION_CACHE_DIR", "JAX_COORDINATOR_ADDRESS")
 
 
@@ -35,74 +36,167 @@ _ONLY_PATHS = ("JAX_COMPILATION_CACHE_DIR", "JAX_COORDINATOR_ADDRESS")
 def program[**P, R](function: Callable[P, R]) -> Callable[P, R]: ...
 @overload
 def program[**P, R](
-    *, static_argnames: Sequence[str]
+    *, static_argnames: tuple[str, ...]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def program(function: Any = None, *, static_argnames: Sequence[str] = ()) -> Any:
+def program(function: Any = None, *, static_argnames: tuple[str, ...] = ()) -> Any:
     """`jax.jit` for what commands call; its programs are kept where there is a `Store`.
 
-    Calls within other compiled functions, and calls with arrays on other devices than the first,
-    go to `jax.jit` whether programs are kept or not.
+    Calls with traced arguments, as from within other compiled functions, and calls with arrays
+    on other devices than the first go to `jax.jit` whether programs are kept or not.
     """
     if function is None:
         return functools.partial(program, static_argnames=static_argnames)
-    found = _Program(function, static_argnames)
+    kept = _Program(function, static_argnames)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return found(*args, **kwargs)
+        return kept.call(*args, **kwargs)
 
-    call.lower = found.jitted.lower  # type: ignore[attr-defined]  # as `jax.jit` has it
     return call
 
 
 class _Program:
     """A function compiled for every shape it is called with."""
 
-    def __init__(self, function: Callable[..., Any], static_argnames: Sequence[str]) -> None:
-        self.jitted = jax.jit(function, static_argnames=static_argnames or None)
+    def __init__(self, function: Callable[..., Any], static_argnames: tuple[str, ...]) -> None:
+        self._jitted = jax.jit(function, static_argnames=static_argnames or None)
         self._function = function
         self._static_argnames = static_argnames
         self._signature = inspect.signature(function)
         self._loaded: dict[Hashable, Callable[[list[Any]], Any]] = {}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         store = program_store.current()
         if store is None or jax.process_count() > 1:
-            return self.jitted(*args, **kwargs)
+            return self._jitted(*args, **kwargs)
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()
         static = {name: bound.arguments.pop(name) for name in self._static_argnames}
         leaves, tree = jax.tree.flatten(dict(bound.arguments))
         if not all(map(_is_at_home, leaves)):
-            return self.jitted(*args, **kwargs)
+            return self._jitted(*args, **kwargs)
         shapes = tuple((of.shape, of.dtype, of.weak_type) for of in map(jax.typeof, leaves))
-        called_with = (*static.values(), tree, shapes)
+        called_with = (_settings(), *static.values(), tree, shapes)
         if called_with not in self._loaded:
-            self._loaded[called_with] = self._load(store, repr(called_with), static, leaves, tree)
+            wanted = functools.partial(self._function, **static)
+            functools.update_wrapper(wanted, self._function)
+            self._loaded[called_with] = _load(store, repr(called_with), wanted, leaves, tree)
         return self._loaded[called_with](leaves)
 
-    def _load(
-        self,
-        store: Store,
-        called_with: str,
-        static: Mapping[str, object],
-        leaves: list[Any],
-        tree: jax.tree_util.PyTreeDef,
-    ) -> Callable[[list[Any]], Any]:
-        """The program for such arguments, from the store, or compiled and put there."""
-        function = f"{self._function.__module__}.{self._function.__qualname__}"
-        key = hashlib.sha256(f"{_surroundings()} {function} {called_with}".encode()).hexdigest()
-        name = f"{self._function.__name__}-{key[:32]}"
-        kept = store.read(name)
-        if kept is None:
-            kept = _compile(self._function, static, leaves, tree)
-            store.write(name, kept)
-        payload, inputs, outputs, result = pickle.loads(kept)  # from a directory of the user's own
-        compiled = serialize_executable.deserialize_and_load(
-            payload, inputs, outputs, execution_devices=[_home()]
-        )
-        structure = jax.tree.structure(result)
-        return lambda leaves: jax.tree.unflatten(structure, compiled(leaves))
+
+def _load(
+    store: Store,
+    called_with: str,
+    function: Callable[..., Any],
+    leaves: list[Any],
+    tree: jax.tree_util.PyTreeDef,
+) -> Callable[[list[Any]], Any]:
+    """The program for such arguments, from the store, or compiled and put there."""
+    named = f"{_surroundings()} {function.__module__}.{function.__qualname__} {called_with}"
+    name = f"{function.__name__}-{hashlib.sha256(named.encode()).hexdigest()[:32]}"
+    kept = store.read(name)
+    if kept is not None:
+        with contextlib.suppress(Exception):  # whole, but not for this machine after all
+            return _from_bytes(kept)
+    made = _compile(function, leaves, tree)
+    store.write(name, made)
+    return _from_bytes(made)
+
+
+def _from_bytes(kept: bytes) -> Callable[[list[Any]], Any]:
+    payload, inputs, outputs, result = pickle.loads(kept)  # from a directory of the user's own
+    compiled = serialize_executable.deserialize_and_load(
+        payload, inputs, outputs, execution_devices=[_home()]
+    )
+    structure = jax.tree.structure(result)
+    return lambda leaves: jax.tree.unflatten(structure, compiled(leaves))
+
+
+_compiling = threading.Lock()
+
+
+def _compile(
+    function: Callable[..., Any], leaves: list[Any], tree: jax.tree_util.PyTreeDef
+) -> bytes:
+    """A program from and to lists of arrays, as bytes, with the structure of its result."""
+    results = []
+
+    @functools.wraps(function)
+    def flat(leaves: list[Any]) -> list[Any]:
+        result = function(**jax.tree.unflatten(tree, leaves))
+        results.append(jax.tree.map(lambda _: 0, result))
+        return jax.tree.leaves(result)
+
+    # By shapes alone: wherever these arrays lie, another call's may lie elsewhere.
+    shapes = [
+        jax.ShapeDtypeStruct(of.shape, of.dtype, weak_type=of.weak_type)
+        for of in map(jax.typeof, leaves)
+    ]
+    lowered = jax.jit(flat).lower(shapes)
+    # What JAX's cache gives back cannot be written again: functions are missing in it.
+    with _compiling:
+        was_enabled = jax.config.jax_enable_compilation_cache
+        try:
+            jax.config.update("jax_enable_compilation_cache", False)
+            compilation_cache.reset_cache()
+            compiled = lowered.compile()
+        finally:
+            jax.config.update("jax_enable_compilation_cache", was_enabled)
+            compilation_cache.reset_cache()
+    return pickle.dumps((*serialize_executable.serialize(compiled), results[0]))
+
+
+def _home() -> jax.Device:
+    """The device that kept programs run on."""
+    return jax.local_devices()[0]
+
+
+def _is_at_home(leaf: object) -> bool:
+    """Whether it is an array that a kept program can take, or a number."""
+    if isinstance(leaf, jax.core.Tracer):
+        return False
+    return not isinstance(leaf, jax.Array) or leaf.devices() == {_home()}
+
+
+def _settings() -> tuple[Hashable, ...]:
+    """What a process can set while it runs, and that changes what is compiled."""
+    config = jax.config
+    return (
+        config.jax_enable_x64,
+        config.jax_default_prng_impl,
+        config.jax_default_matmul_precision,
+        config.jax_numpy_dtype_promotion,
+        config.jax_default_device,
+    )
+
+
+@functools.cache
+def _surroundings() -> str:
+    """What decides what a program compiles to, and stays as it is while a process runs."""
+    variables = sorted(
+        (name, value)
+        for name, value in os.environ.items()
+        if name.startswith(_VARIABLES) and name not in _ONLY_PATHS
+    )
+    versions = [importlib.metadata.version(name) for name in _COMPILERS]
+    device = _home()
+    platform = (device.platform, device.device_kind, device.client.platform_version)
+    return repr((_code(), variables, versions, platform))
+
+
+@functools.cache
+def _code() -> str:
+    """A fingerprint of this package: of what its files say, not of when they were written."""
+    root = Path(__file__).parent
+    found = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        text = path.read_bytes()
+        found.update(f"{path.relative_to(root)} {len(text)} ".encode() + text)
+    return found.hexdigest()
+
+
+if program_store.current() is not None:
+    _code()  # before the modules with programs are read: one saved later is of no other name
 
 
 _Seed = UInt32[Array | np.unsignedinteger, ""]
@@ -118,64 +212,3 @@ def key_of(seed: _Seed) -> Key[Array, ""]:
 def split_seed(seed: _Seed, num: int) -> tuple[Key[Array, ""], ...]:
     """The keys that `jax.random.split` makes of that."""
     return tuple(jax.random.split(jax.random.key(seed), num))
-
-
-def _home() -> jax.Device:
-    """The device that kept programs run on."""
-    return jax.local_devices()[0]
-
-
-def _is_at_home(leaf: object) -> bool:
-    """Whether it is an array that a kept program can take, or a number."""
-    if isinstance(leaf, jax.core.Tracer):
-        return False
-    return not isinstance(leaf, jax.Array) or leaf.devices() == {_home()}
-
-
-_compiling = threading.Lock()
-
-
-def _compile(
-    function: Callable[..., Any],
-    static: Mapping[str, object],
-    leaves: list[Any],
-    tree: jax.tree_util.PyTreeDef,
-) -> bytes:
-    """A program from and to lists of arrays, as bytes, with the structure of its result."""
-    results = []
-
-    def flat(leaves: list[Any]) -> list[Any]:
-        result = function(**jax.tree.unflatten(tree, leaves), **static)
-        results.append(jax.tree.map(lambda _: 0, result))
-        return jax.tree.leaves(result)
-
-    lowered = jax.jit(flat).lower(leaves)
-    # What JAX's cache gives back cannot be written again: functions are missing in it.
-    with _compiling:
-        was_enabled = jax.config.jax_enable_compilation_cache
-        try:
-            jax.config.update("jax_enable_compilation_cache", False)
-            compilation_cache.reset_cache()
-            compiled = lowered.compile()
-        finally:
-            jax.config.update("jax_enable_compilation_cache", was_enabled)
-            compilation_cache.reset_cache()
-    return pickle.dumps((*serialize_executable.serialize(compiled), results[0]))
-
-
-@functools.cache
-def _surroundings() -> str:
-    """All that decides what a program compiles to, its arguments aside."""
-    root = Path(__file__).parent
-    code = sorted(
-        (str(path.relative_to(root)), found.st_mtime_ns, found.st_size)
-        for path in root.rglob("*.py")
-        for found in (path.stat(),)
-    )
-    settings = sorted(
-        (name, value)
-        for name, value in os.environ.items()
-        if name.startswith(_SETTINGS) and name not in _ONLY_PATHS
-    )
-    versions = [importlib.metadata.version(name) for name in _COMPILERS]
-    return repr((code, settings, versions, jax.config.jax_enable_x64, _home().device_kind))

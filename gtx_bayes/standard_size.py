@@ -25,7 +25,7 @@ def standard_size(size: int, least: int) -> int:
 
 
 def close_size(size: int, least: int) -> int:
-    """The next of eight sizes from one power of two to the next: an eighth is lost at most.
+    """The next of eight or so sizes from one octave of `least` to the next: little is lost.
 
     For what is large, where time is for computing and not for compiling.
     """

@@ -142,7 +142,7 @@ def kernels(table):
     results = {}
     for num_classes in (2, NUM_CLASSES):
         model = OneCoin(accuracy, num_classes)
-        compiled = batch_class_posterior.lower(model, sharded).compile()
+        compiled = jax.jit(batch_class_posterior).lower(model, sharded).compile()
         found = batch_class_posterior(model, sharded)
         results[f"{num_classes} classes"] = {
             "difference": difference(found, batch_class_posterior(model, whole)),

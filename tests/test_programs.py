@@ -1,17 +1,21 @@
 """Programs that are kept do what `jax.jit` does, and are not traced again."""
 
 import dataclasses
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gtx_bayes import program_store
+from gtx_bayes import program_store, programs
 from gtx_bayes.program_store import SUFFIX, Store
 from gtx_bayes.programs import key_of, program, split_seed
-
-pytestmark = pytest.mark.end_to_end
 
 
 @jax.tree_util.register_dataclass
@@ -138,6 +142,84 @@ class TestKept:
         finally:
             jax.config.update("jax_compilation_cache_dir", None)
 
+    def test_a_setting_of_the_process(self, store, key):
+        pair = Pair(jnp.arange(3.0), None, 5)
+        work, _ = new_program()
+        work(key, pair)
+        for setting in (
+            jax.default_matmul_precision("highest"),
+            jax.numpy_dtype_promotion("strict"),
+        ):
+            before = len(kept_in(store))
+            with setting:
+                work(key, pair, np.float32(2))
+            assert len(kept_in(store)) == before + 1
+
+    def test_what_does_not_load_is_made_anew(self, store, key):
+        """Whole, but of another build of JAX, say."""
+        pair = Pair(jnp.arange(3.0), None, 5)
+        work, _ = new_program()
+        work(key, pair)
+        (path,) = kept_in(store)
+        name, size = path.name.removesuffix(SUFFIX), path.stat().st_size
+        Store(store, []).write(name, pickle.dumps(("no executable", None, None, 0)))
+        work, traces = new_program()
+        work(key, pair)
+        assert traces
+        assert path.stat().st_size == pytest.approx(size, rel=0.1)
+
+
+class TestSurroundings:
+    """What would change a program and no argument shows."""
+
+    @pytest.fixture
+    def surroundings(self):
+        def found():
+            programs._surroundings.cache_clear()
+            programs._code.cache_clear()
+            return programs._surroundings()
+
+        yield found
+        found()
+
+    def test_same_in_another_process(self, surroundings):
+        environment = {n: v for n, v in os.environ.items() if not n.startswith("XLA_")}
+        code = "from gtx_bayes import programs; print(programs._surroundings())"
+        said = {
+            subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+            ).stdout
+            for _ in range(2)
+        }
+        assert len(said) == 1
+
+    def test_code_that_says_something_else(self, surroundings, tmp_path, monkeypatch):
+        """Not when it was written: a file of the same size and time counts."""
+        before = surroundings()
+        copy = tmp_path / "gtx_bayes"
+        shutil.copytree(Path(programs.__file__).parent, copy)
+        monkeypatch.setattr(programs, "__file__", str(copy / "programs.py"))
+        assert surroundings() == before
+        changed = copy / "metrics.py"
+        text, stamp = changed.read_bytes(), changed.stat()
+        changed.write_bytes(text.replace(b"15", b"16", 1))
+        os.utime(changed, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+        assert changed.stat().st_size == stamp.st_size
+        assert surroundings() != before
+
+    def test_variables_of_the_environment(self, surroundings, monkeypatch):
+        before = surroundings()
+        monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+        assert surroundings() != before
+        monkeypatch.undo()
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/elsewhere")
+        assert surroundings() == before
+
+    def test_versions(self, surroundings, monkeypatch):
+        before = surroundings()
+        monkeypatch.setattr("importlib.metadata.version", lambda name: "0")
+        assert surroundings() != before
+
 
 class TestStore:
     @pytest.mark.parametrize("size", [0, 3, 4, 100])
@@ -160,6 +242,15 @@ class TestStore:
         (path,) = kept_in(tmp_path)
         path.write_bytes(path.read_bytes().replace(b"pro", b"con"))
         assert store.read("f") is None
+
+    def test_a_stop_leaves_nothing(self, tmp_path, monkeypatch):
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Path, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Store(tmp_path, []).write("f", b"program")
+        assert list(tmp_path.iterdir()) == []
 
     def test_without_a_place_to_write_programs_run_all_the_same(self, tmp_path, key):
         failures = []

@@ -26,8 +26,6 @@ from gtx_bayes.diagnostics.report.trust import judge_trust
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from tests.test_aggregation import FRAME
 
-pytestmark = pytest.mark.end_to_end
-
 VOID = {"br", "img", "meta"}
 
 HOSTILE = [
@@ -370,6 +368,7 @@ def hostile():
     return content, render(content, Origin(HOSTILE[0], {"gold": HOSTILE[1]}, 0.0))
 
 
+@pytest.mark.end_to_end
 class TestPage:
     def test_names_are_text(self, hostile):
         content, text = hostile
@@ -458,6 +457,7 @@ class TestPage:
         check_page(render(content, Origin("one", {}, 0.0)))
 
 
+@pytest.mark.end_to_end
 class TestInABrowser:
     @pytest.fixture
     def chromium(self, tmp_path):

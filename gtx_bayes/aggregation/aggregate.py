@@ -27,7 +27,7 @@ from gtx_bayes.crowd import Crowd
 from gtx_bayes.devices import deal, on_parts
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.variational import clamp
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.labels import Labels
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
@@ -109,7 +109,7 @@ class Aggregation:
 
     @property
     def _is_gold(self) -> npt.NDArray[np.bool_]:
-        return np.asarray(self.crowd.assessment.true_label) != MISSING
+        return self.crowd.assessment.which_gold()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -218,7 +218,7 @@ def _offered(
             crowd.example_names,
             np.asarray(result.class_probs),
             crowd.labels.count_by_example(),
-            np.asarray(crowd.assessment.true_label) != MISSING,
+            crowd.assessment.which_gold(),
         )
     column = read_columns(tasks, {"example": EXAMPLE_COLUMNS}, columns, source)["example"]
     first = np.flatnonzero(~pd.Series(column.keys).duplicated().to_numpy())
@@ -241,7 +241,7 @@ def _offered(
         names,
         np.where(known[:, None], np.asarray(result.class_probs)[at], _without_answers(result)),
         np.where(known, crowd.labels.count_by_example()[at], 0).astype(np.int32),
-        is_gold | (known & (np.asarray(crowd.assessment.true_label) != MISSING)[at]),
+        is_gold | (known & crowd.assessment.which_gold()[at]),
         notes,
     )
 

@@ -207,7 +207,8 @@ def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:
     room = standard_size(known.size, LEAST_EXAMPLES)
     probs = with_room(own_probs, room, fill=1.0 / own_probs.shape[1])
     truth = with_room(own_truth, room, fill=MISSING)
-    found, confidence, curve = _measured(probs, truth, num_bins=max(min(known.size // 20, 10), 1))
+    *values, confidence = _measured(probs, truth)
+    found = dict(zip(("accuracy", "log_loss", "brier", "ece"), values, strict=True))
     resampled, *honest_scores = _resampled(key, probs, truth, known.size, _NUM_RESAMPLES)
     honest = _IfHonest(*(np.asarray(score, np.float64) for score in honest_scores))
     ece = float(found["ece"].value)
@@ -224,7 +225,7 @@ def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:
         promised_log_loss=float(np.mean(honest.log_loss)),
         ece_interval=(low, high),
         ece_if_honest=float(np.quantile(honest.ece, INTERVAL_PROB)),
-        curve=curve,
+        curve=_curve(probs, truth, num_bins=max(min(known.size // 20, 10), 1)),
         brier=decompose_brier(own_probs, own_truth),
         p_overconfident=_p_at_least(-right, -honest.accuracy),
         p_underconfident=_p_at_least(right, honest.accuracy),
@@ -268,23 +269,29 @@ def _isotonic(
     return np.asarray(scipy.optimize.isotonic_regression(rate, weights=size).x)[of_value]
 
 
-@program(static_argnames=("num_bins",))
+@program
 def _measured(
+    class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
+) -> tuple[Estimate, Estimate, Estimate, Estimate, Float[Array, " num_examples"]]:
+    """Metrics, `MISSING` labels left out, and each example's confidence."""
+    return (
+        metrics.accuracy(class_probs, true_label),
+        metrics.log_loss(class_probs, true_label),
+        metrics.brier(class_probs, true_label),
+        metrics.expected_calibration_error(class_probs, true_label),
+        decisions.confidence(class_probs),
+    )
+
+
+@program(static_argnames=("num_bins",))
+def _curve(
     class_probs: Float[Array, "num_examples num_classes"],
     true_label: Int[Array, " num_examples"],
     num_bins: int,
-) -> tuple[dict[str, Estimate], Float[Array, " num_examples"], ReliabilityCurve]:
-    """Metrics, each example's confidence, and the curve; `MISSING` labels are left out."""
-    found = {
-        "accuracy": metrics.accuracy(class_probs, true_label),
-        "log_loss": metrics.log_loss(class_probs, true_label),
-        "brier": metrics.brier(class_probs, true_label),
-        "ece": metrics.expected_calibration_error(class_probs, true_label),
-    }
-    curve = metrics.reliability_curve(
+) -> ReliabilityCurve:
+    return metrics.reliability_curve(
         class_probs, true_label, num_bins=num_bins, binning="equal-mass"
     )
-    return found, decisions.confidence(class_probs), curve
 
 
 class _IfHonest(NamedTuple):
@@ -316,19 +323,19 @@ def _resampled(
         The error of as many examples, drawn with replacement; accuracy, log loss and error where
         every true label is a draw from its class probabilities.
     """
-    counts = jnp.arange(true_label.shape[0]) < size
+    where = jnp.arange(true_label.shape[0]) < size
     key_bootstrap, key_honest = jax.random.split(key)
 
     def of_others(key: Key[Array, ""]) -> Float[Array, ""]:
         drawn = jax.random.randint(key, true_label.shape, 0, size)
         return metrics.expected_calibration_error(
-            class_probs[drawn], true_label[drawn], counts
+            class_probs[drawn], true_label[drawn], where
         ).value
 
     def if_honest(key: Key[Array, ""]) -> tuple[Float[Array, ""], ...]:
         drawn = jax.random.categorical(key, jnp.log(class_probs), axis=1)
         of_drawn = (metrics.accuracy, metrics.log_loss, metrics.expected_calibration_error)
-        return tuple(metric(class_probs, drawn, counts).value for metric in of_drawn)
+        return tuple(metric(class_probs, drawn, where).value for metric in of_drawn)
 
     keys = (jax.random.split(each, num_resamples) for each in (key_bootstrap, key_honest))
     return jax.lax.map(

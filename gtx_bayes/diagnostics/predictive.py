@@ -444,15 +444,15 @@ class _Replicates:
         self, key: Key[Array, ""], number: int, labels: Labels, found: JointPosterior
     ) -> None:
         none = Assessment.none(labels.num_examples, labels.num_classes)
-        longer, _, class_probs = in_standard_size(labels, none, found.class_probs)
-        assert class_probs is not None
+        longer, _, _ = in_standard_size(labels, none, None)
+        even = 1.0 / labels.num_classes
         self._keys = jax.random.split(key, number)
         self._num_labels = labels.num_labels
         self._of_fit = (
             longer,
             found.prior,
             with_room(found.counts, longer.num_labelers),
-            class_probs,
+            with_room(found.class_probs, longer.num_examples, fill=even),
         )
 
     def draw(self, at: int, correlation: float) -> npt.NDArray[np.integer]:

@@ -15,8 +15,9 @@ from gtx_bayes.diagnostics.report.labelers import confusion_of
 from gtx_bayes.diagnostics.report.outcome import num_independent
 from gtx_bayes.diagnostics.report.wording import amount, counted, shown
 from gtx_bayes.inference.dependence import most_useful
-from gtx_bayes.labels import MISSING
+from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.programs import program
+from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
 BATCH = 12
 """How many examples are named as the next to buy answers for."""
@@ -123,7 +124,7 @@ def plan_buying(key: Key[Array, ""], result: Aggregation) -> Buying:
     crowd = result.crowd
     found = next_labels(key, result, batch=BATCH).examples
     at = positions(crowd.example_names, found["task"].to_numpy())
-    is_open = np.asarray(crowd.assessment.true_label) == MISSING
+    is_open = ~crowd.assessment.which_gold()
     num_answers = crowd.labels.count_by_example()
     probs = np.asarray(result.class_probs, np.float64)
     cap = None if result.fit.joint is None else most_useful(result.fit.joint.dependence.mean)
@@ -168,13 +169,15 @@ def _gains(
     num_answers = labels.count_by_labeler()
     asked = np.argsort(-num_answers, kind="stable")[:_MOST_ASKED]
     share = num_answers[asked] / num_answers[asked].sum()
-    confusion = jax.device_put(np.asarray(confusion_of(joint.labelers))[asked])
+    room = standard_size(num_answers.size, LEAST_LABELERS)
+    of_all = np.asarray(_mean_confusion(joint.prior, with_room(joint.counts, room)))
+    confusion = with_room(of_all[asked], standard_size(asked.size, LEAST_LABELERS), fill=1.0)
     class_probs = np.asarray(joint.class_probs)
     rho = joint.dependence.mean
 
     def mended(example: int, worth: float) -> float:
         each = value_of_answer(jax.device_put(class_probs[example]), confusion, worth)
-        return float(np.asarray(each) @ share)
+        return float(np.asarray(each)[: asked.size] @ share)
 
     num_there = labels.count_by_example()[at]
     cap = most_useful(rho)
@@ -187,6 +190,13 @@ def _gains(
         else:
             most.append(mended(example, num_independent(max(cap, there + 1), rho) - now))
     return np.array(one), np.array(most)
+
+
+@program
+def _mean_confusion(
+    prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
+) -> Float[Array, "num_labelers num_classes num_classes"]:
+    return confusion_of(prior.posterior_mean(counts))
 
 
 @program

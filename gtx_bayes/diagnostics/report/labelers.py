@@ -224,7 +224,6 @@ def _informedness_drawn(
     return jax.lax.map(once, jax.random.split(key, _NUM_DRAWS))
 
 
-@program
 def confusion_of(model: AnyModel) -> Float[Array, "num_labelers num_classes num_classes"]:
     """The labelers' confusion matrices, easy and hard examples together."""
     if isinstance(model, HardExamples):

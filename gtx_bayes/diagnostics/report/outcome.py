@@ -182,7 +182,7 @@ def describe_outcome(result: Aggregation, examples: pd.DataFrame) -> Outcome:
         examples: its table of examples, whose labels are the ones spoken of.
     """
     crowd = result.crowd
-    is_open = np.asarray(crowd.assessment.true_label) == MISSING
+    is_open = ~crowd.assessment.which_gold()
     label = positions(crowd.class_names, examples["label"].to_numpy())
     confidence = examples["confidence"].to_numpy()[is_open]
     num_differing, differing = _differing(result, label, is_open)
