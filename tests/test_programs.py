@@ -144,15 +144,16 @@ class TestKept:
 
     def test_a_setting_of_the_process(self, store, key):
         pair = Pair(jnp.arange(3.0), None, 5)
+        square = np.asarray(2, pair.left.dtype)
         work, _ = new_program()
-        work(key, pair)
+        work(key, pair, square)
         for setting in (
             jax.default_matmul_precision("highest"),
             jax.numpy_dtype_promotion("strict"),
         ):
             before = len(kept_in(store))
             with setting:
-                work(key, pair, np.float32(2))
+                work(key, pair, square)
             assert len(kept_in(store)) == before + 1
 
     def test_what_does_not_load_is_made_anew(self, store, key):
