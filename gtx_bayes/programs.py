@@ -178,10 +178,17 @@ def _surroundings() -> str:
         for name, value in os.environ.items()
         if name.startswith(_VARIABLES) and name not in _ONLY_PATHS
     )
-    versions = [importlib.metadata.version(name) for name in _COMPILERS]
+    versions = [_version(name) for name in _COMPILERS]
     device = _home()
     platform = (device.platform, device.device_kind, device.client.platform_version)
     return repr((_code(), variables, versions, platform))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # a tree of sources, never installed
+        return ""
 
 
 @functools.cache
