@@ -188,7 +188,11 @@ class TestSurroundings:
         code = "from gtx_bayes import programs; print(programs._surroundings())"
         said = {
             subprocess.run(
-                [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+                [sys.executable, "-c", code],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout
             for _ in range(2)
         }

@@ -646,18 +646,23 @@ def together(size):
     return [(f"127.0.0.1:{port}", size, rank) for rank in range(size)]
 
 
+def all_together(size, place, output, expected, *, resume=False):
+    """Processes that end well and say what was expected, to the last digit."""
+    codes, said = finish(
+        *(start(place, output, resume=resume, processes=member) for member in together(size))
+    )
+    assert codes == [0] * size, said
+    for one, other in zip(read_result(output), expected, strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("size", [2, 4])
 def test_processes_together_say_what_one_says(tables, tmp_path, size):
     """To the last digit: sums of whole numbers do not depend on who adds them."""
     _, _, place = tables
     expected, _ = run(request(place), tmp_path / "alone")
-    codes, said = finish(
-        *(start(place, tmp_path / "out", processes=member) for member in together(size))
-    )
-    assert codes == [0] * size, said
-    for one, other in zip(read_result(tmp_path / "out"), expected, strict=True):
-        pd.testing.assert_frame_equal(one, other, check_exact=True)
+    all_together(size, place, tmp_path / "out", expected)
 
 
 @pytest.mark.end_to_end
@@ -674,12 +679,7 @@ def test_a_lost_process_ends_the_run_and_a_restart_resumes(tables, tmp_path):
     assert "another process was lost" in said[0]
     assert "--resume" in said[0]
     assert not (tmp_path / "out").exists()
-    codes, said = finish(
-        *(start(place, tmp_path / "out", resume=True, processes=m) for m in together(2))
-    )
-    assert codes == [0, 0], said
-    for one, other in zip(read_result(tmp_path / "out"), expected, strict=True):
-        pd.testing.assert_frame_equal(one, other, check_exact=True)
+    all_together(2, place, tmp_path / "out", expected, resume=True)
 
 
 @pytest.mark.end_to_end
@@ -724,12 +724,7 @@ def test_a_silent_process_ends_the_others(tables, tmp_path, rank):
     assert codes == [1], said
     assert "another process was lost" in said[0]
     assert not (tmp_path / "out").exists()
-    codes, said = finish(
-        *(start(place, tmp_path / "out", resume=True, processes=m) for m in together(2))
-    )
-    assert codes == [0, 0], said
-    for one, other in zip(read_result(tmp_path / "out"), expected, strict=True):
-        pd.testing.assert_frame_equal(one, other, check_exact=True)
+    all_together(2, place, tmp_path / "out", expected, resume=True)
 
 
 @pytest.mark.slow

@@ -214,9 +214,8 @@ def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:
     ece = float(found["ece"].value)
     # Resampling adds to the error as much as sampling did: mirrored, that is taken off once.
     tails = (1.0 + INTERVAL_PROB) / 2.0, (1.0 - INTERVAL_PROB) / 2.0
-    low, high = (
-        max(2.0 * ece - float(np.quantile(np.asarray(resampled), tail)), 0.0) for tail in tails
-    )
+    ends = np.quantile(np.asarray(resampled), tails)
+    low, high = (max(2.0 * ece - float(end), 0.0) for end in ends)
     right = float(found["accuracy"].value)
     summary = Calibration(
         num_examples=known.size,
