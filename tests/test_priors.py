@@ -4,16 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 
-from gtx_bayes.inference import variational
+from gtx_bayes.inference import joint, variational
+from gtx_bayes.inference.beta import HyperPrior
 from gtx_bayes.inference.priors import (
     HARD_SHARE,
+    PRIORS,
     ClassConditionalPrior,
     ConfusionPrior,
     DifficultyPrior,
     OneCoinPrior,
 )
+from gtx_bayes.inference.priors.cohort import CohortCounts, CohortPosterior
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.simulation import hard_examples_cohort, simulate_queue
 from tests import exact
@@ -61,8 +65,9 @@ class TestClassConditional:
         labelers = [found.prior.posterior_mean(found.counts) for found in (of_class, of_answer)]
         np.testing.assert_allclose(labelers[0].confusion, labelers[1].confusion, rtol, rtol)
         half = jnp.array([0.5, 0.5])
-        accuracy = [found.prior.accuracy(found.counts, half).a for found in (of_class, of_answer)]
-        np.testing.assert_allclose(accuracy[0], accuracy[1], rtol)
+        cohorts = [found.prior.cohorts(found.counts, half)[0] for found in (of_class, of_answer)]
+        for of_two, of_all in zip(*cohorts, strict=True):
+            np.testing.assert_allclose(of_two, of_all, 10 * rtol, 10 * rtol)
 
     def test_against_exact(self):
         """Twelve crowds of five examples, three classes: off by at most .0014 when measured."""
@@ -129,14 +134,132 @@ class TestDifficulty:
         assert float(model.hard_accuracy.mean()) < 0.65 < 0.75 < float(model.accuracy.mean())
 
     def test_accuracy_of_both_kinds(self):
-        """Shares .9 and .1 of Beta(12, 4) and Beta(10, 6): mean and variance by hand."""
+        """Shares .9 and .1 of two cohorts that are known well: mean and variance by hand."""
         prior = DifficultyPrior.default(2)
-        of_kinds = [np.array([12.0, 4.0]), np.array([10.0, 6.0])]
-        counts = np.zeros((1, 2, 3))
-        for kind, each in enumerate((prior.easy, prior.hard)):
-            counts[0, kind, :2] = of_kinds[kind] - np.asarray(each.shape)
-        found = prior.accuracy(jnp.asarray(counts, float), jnp.array([0.5, 0.5]))
-        law = scipy.stats.beta(float(found.a[0]), float(found.b[0]))
-        easy, hard = (scipy.stats.beta(*shape) for shape in of_kinds)
-        assert law.mean() == pytest.approx(0.9 * easy.mean() + 0.1 * hard.mean(), rel=1e-5)
-        assert law.var() == pytest.approx(0.81 * easy.var() + 0.01 * hard.var(), rel=1e-4)
+        counts = np.zeros((200, 2, 5))
+        counts[:, :, 2] = [0.9, 0.1]  # of 200 examples in all, beside 18 and 2 of the prior
+        counts[:, 0, :2], counts[:, 1, :2] = [75.0, 25.0], [60.0, 40.0]
+        found = joint.labeler_accuracy(prior, counts[..., None], np.ones((1, 2)), np.ones(1))
+        mean, law = np.array([0.75, 0.6]), scipy.stats.beta(found.a[0], found.b[0])
+        np.testing.assert_allclose(law.mean(), mean @ [0.9, 0.1], rtol=0.01)
+        # All alike, so that the cohort's concentration is large and leaves no more than this.
+        most = np.sqrt(mean * (1 - mean) / 100) @ [0.9, 0.1]
+        assert 0 < law.std() < most
+
+
+class TestWhatIsKnown:
+    def test_of_answers_that_may_be_right(self):
+        """One labeler, the others' word for its answers given: value, slope and curvature of
+
+        log P(answers | accuracy) at the posterior mean are those of the counts as if known.
+        """
+        of_others = jnp.array([0.9, 0.9, 0.8, 0.85, 0.3, 0.6, 0.95, 0.1])
+        prior = OneCoinPrior.default(2)
+        labels = Labels.from_arrays(
+            range(of_others.size), [0] * of_others.size, [0] * of_others.size, num_classes=2
+        )
+        accuracy = jnp.array(0.75)
+        for _ in range(200):
+            right = accuracy * of_others / (accuracy * of_others + (1 - accuracy) * (1 - of_others))
+            counts = prior.counts(labels, jnp.stack([right, 1 - right], axis=1))
+            accuracy = prior.posterior_mean(counts).accuracy[0]
+        known_right, known_wrong, left = prior.known(counts)[0]
+        assert float(left) == 0
+
+        def log_prob(accuracy):
+            return jnp.sum(jnp.log(accuracy * of_others + (1 - accuracy) * (1 - of_others)))
+
+        def as_if_known(accuracy):
+            return known_right * jnp.log(accuracy) + known_wrong * jnp.log1p(-accuracy)
+
+        for order, rtol in ((jax.grad, 2e-3), (lambda f: jax.grad(jax.grad(f)), 2e-3)):
+            of_answers, of_counts = order(log_prob)(accuracy), order(as_if_known)(accuracy)
+            scale = float(jnp.abs(order(as_if_known)(accuracy))) + 1.0
+            assert abs(float(of_answers - of_counts)) < rtol * scale
+        assert 0 < float(known_right + known_wrong) < of_others.size
+
+    @pytest.mark.parametrize("name", PRIORS)
+    def test_all_of_it_where_labels_are_known(self, name):
+        """Without variance the counts are their own; with it, the mean stays and less is known."""
+        table, gold = small_crowd(3, 12, 3)
+        found = fit(table, gold, PRIORS[name](3), None)
+        known = found.prior.known(found.counts)
+        again = found.prior.known(known)
+        np.testing.assert_allclose(again, known, rtol=1e-4, atol=1e-4)
+        assert (np.asarray(known) >= 0).all()
+        assert float(known.sum()) < float(found.counts.sum())
+        for by_known, by_expected in zip(
+            *(jax.tree.leaves(found.prior.posterior_mean(c)) for c in (known, found.counts)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(by_known, by_expected, atol=0.02)
+
+
+class TestCohort:
+    RIGHT = np.array([3.0, 5.0, 4.0, 9.0, 2.0, 10.0, 7.0, 1.0])
+    WRONG = np.array([2.0, 0.0, 1.0, 1.0, 3.0, 2.0, 7.0, 0.0])
+
+    def test_against_quadrature(self):
+        """Mean and standard deviation of every accuracy, by a grid over mean and concentration."""
+        hyper = HyperPrior.for_classes(2)
+        m = (np.arange(400) + 0.5)[:, None] / 400
+        log_kappa = np.linspace(-3, 3, 121) + hyper.log_concentration
+        kappa = np.exp(log_kappa)
+        a, b = m * kappa, (1 - m) * kappa
+        log_density = scipy.stats.beta(hyper.mean_a, hyper.mean_b).logpdf(m)
+        log_density = log_density + scipy.stats.norm(hyper.log_concentration, 1).logpdf(log_kappa)
+        for r, w in zip(self.RIGHT, self.WRONG, strict=True):
+            log_density = (
+                log_density + scipy.special.betaln(a + r, b + w) - scipy.special.betaln(a, b)
+            )
+        weight = np.exp(log_density - log_density.max())
+        weight /= weight.sum()
+        total = kappa + (self.RIGHT + self.WRONG)[:, None, None]
+        first = (a + self.RIGHT[:, None, None]) / total
+        second = first * (a + self.RIGHT[:, None, None] + 1) / (total + 1)
+        mean = (weight * first).sum(axis=(1, 2))
+        sd = np.sqrt((weight * second).sum(axis=(1, 2)) - mean**2)
+
+        counts = CohortCounts(
+            self.RIGHT[:, None], self.WRONG[:, None], np.ones(1), np.zeros((8, 1, 1))
+        )
+        found_mean, variance = CohortPosterior.find(counts, hyper).moments(counts)
+        np.testing.assert_allclose(found_mean, mean, atol=0.01)
+        np.testing.assert_allclose(np.sqrt(variance), sd, rtol=0.06)
+
+    def test_draws_have_its_moments(self):
+        """The mean of a labeler without answers: within 6 standard errors."""
+        hyper = HyperPrior.for_classes(2)
+        counts = CohortCounts(
+            self.RIGHT[:, None], self.WRONG[:, None], np.ones(1), np.zeros((8, 1, 1))
+        )
+        found = CohortPosterior.find(counts, hyper)
+        drawn = found.draw(np.random.default_rng(0), 20_000)
+        mean = np.asarray(drawn.mean)[:, 0]
+        assert abs(mean.mean() - found.probs @ found.mean[:, 0]) < 6 * mean.std() / np.sqrt(20_000)
+
+    def test_coupled_columns_vary_together(self):
+        """Two accuracies whose information has correlation -c: covariance by the inverse."""
+        right, wrong = np.array([[80.0, 80.0]]), np.array([[20.0, 20.0]])
+        alone, coupled = (
+            CohortCounts(right, wrong, np.array([0.5, 0.5]), -c * (1 - np.eye(2))[None])
+            for c in (0.0, 0.6)
+        )
+        cohort = CohortPosterior(np.ones(1), np.ones(1), np.full((1, 2), 0.8), np.zeros((1, 2)))
+        (mean, variance), (same, more) = cohort.moments(alone), cohort.moments(coupled)
+        np.testing.assert_allclose(mean, same)
+        np.testing.assert_allclose(more / variance, 1 / (1 - 0.6), rtol=1e-6)
+
+
+class TestRareClass:
+    def test_mean_rows_are_no_worse_than_guesses(self):
+        """Nobody names the third class: its mean row keeps a third for itself."""
+        counts = jnp.tile(
+            jnp.array([[30.0, 2.0, 0, 0, 0], [2, 30, 0, 0, 0], [6, 6, 0, 0, 0]]), (9, 1, 1)
+        )
+        prior = ConfusionPrior.default(3)
+        for _ in range(30):
+            prior = prior.refit(counts)
+        np.testing.assert_allclose(prior.mean.sum(axis=1), 1.0, rtol=1e-5)
+        assert float(prior.mean[2, 2]) == pytest.approx(1 / 3, rel=1e-5)
+        assert float(prior.mean[0, 0]) > 0.8

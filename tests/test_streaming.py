@@ -192,6 +192,54 @@ def test_learnt_proportions_dependence_and_model(tables, tmp_path):
 
 
 @pytest.mark.end_to_end
+def test_gold_against_the_votes(tables, tmp_path):
+    """Labelers who name the wrong class of two: gold turns the streamed fit round as well."""
+    answers, gold, _ = tables
+    wrong = {"cat": "dog", "dog": "cat", "fox": "fox"}
+    answers = answers.assign(label=answers["label"].map(wrong))
+    write_folder(tmp_path / "answers", answers)
+    gold.to_csv(tmp_path / "gold.csv", index=False)
+    wanted = request(tmp_path, options={"model": "confusion", "dependence": 0.1})
+    found, _ = run(wanted, tmp_path / "out")
+    expected = in_memory(
+        answers, gold, "gtx-bayes", model="confusion", dependence=0.1, class_prior=[1 / 3] * 3
+    )
+    assert_same(found, expected, atol=2e-4)
+    votes = answers.groupby("task")["label"].agg(lambda of: of.mode()[0]).map(wrong)
+    labels = found[0].set_index("task")["label"]
+    assert (labels == votes[labels.index]).mean() > 0.9
+
+
+@pytest.mark.end_to_end
+def test_one_class_sources(tmp_path):
+    """Every source only ever gives one class: streamed as in memory, and said."""
+    rng = np.random.default_rng(5)
+    truth = rng.integers(0, 2, 300)
+    gives = np.array(["yes"] * 5 + ["no"])
+    speaks = rng.random((300, 6)) < np.where((truth == 1)[:, None] == (gives == "yes"), 0.5, 0.1)
+    example, source = np.nonzero(speaks)
+    answers = pd.DataFrame(
+        {
+            "task": [f"t{i}" for i in example],
+            "worker": [f"s{j}" for j in source],
+            "label": gives[source],
+        }
+    )
+    gold = pd.DataFrame(
+        {"task": [f"t{i}" for i in range(30)], "label": np.where(truth[:30] == 1, "yes", "no")}
+    )
+    gold = gold[gold["task"].isin(answers["task"])]
+    write_folder(tmp_path / "answers", answers)
+    gold.to_csv(tmp_path / "gold.csv", index=False)
+    wanted = request(tmp_path, options={"dependence": 0.1}, class_prior=None)
+    found, summary = run(wanted, tmp_path / "out")
+    assert_same(found, in_memory(answers, gold, "gtx-bayes", dependence=0.1), atol=2e-4)
+    said = " ".join(summary["warnings"])
+    assert "known from gold alone" in said
+    assert "6 of 6 labelers only ever give one class" in said
+
+
+@pytest.mark.end_to_end
 @pytest.mark.parametrize("form", ["int64", "dictionary", "large_string", "float64", "blanks"])
 def test_names_of_any_kind(tables, tmp_path, form):
     answers, gold, _ = tables

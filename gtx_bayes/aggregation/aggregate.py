@@ -21,6 +21,7 @@ from gtx_bayes.aggregation import (
     soft_vote,
     weighted_majority_vote,
 )
+from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, Fit, LabelerAccuracy
 from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Crowd
@@ -114,7 +115,16 @@ class Aggregation:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about the tables and the fit."""
-        return (*self.crowd.notes, *self.fit.notes)
+        crowd = self.crowd
+        found = alarms(
+            crowd.labels,
+            self.fit.labeler_accuracy.counts,
+            np.asarray(self.class_probs),
+            ~self._is_gold,
+            labeler_names=crowd.labeler_names,
+            class_names=crowd.class_names,
+        )
+        return (*crowd.notes, *self.fit.notes, *found)
 
 
 def labeler_table(

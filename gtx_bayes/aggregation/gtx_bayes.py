@@ -100,13 +100,7 @@ def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit
         ),
         posterior_accuracy(found.accuracy, counts, labels.num_classes),
         found.model,
-        notes(
-            found.choice,
-            found.accuracy,
-            num_gold=assessment.num_gold,
-            num_classes=labels.num_classes,
-            converged=found.converged,
-        ),
+        notes(found.choice, num_gold=assessment.num_gold, converged=found.converged),
         found.accuracy,
         found,
     )
@@ -124,21 +118,12 @@ def check_options(model: str, dependence: float | None) -> None:
         )
 
 
-def notes(
-    found: Choice,
-    posterior: BetaPosterior,
-    *,
-    num_gold: int,
-    num_classes: int,
-    converged: bool,
-) -> tuple[str, ...]:
+def notes(found: Choice, *, num_gold: int, converged: bool) -> tuple[str, ...]:
     """What a user should know of a joint fit.
 
     Args:
         found: the model and the dependence.
-        posterior: posterior of the labelers' accuracies.
         num_gold: number of gold examples.
-        num_classes: K.
         converged: whether the fit came to rest.
     """
     told = []
@@ -160,11 +145,6 @@ def notes(
         )
         if found.dependence.is_learnt:
             told.append("Without gold rho is known from its prior, and answers only raise it.")
-    if np.mean(_mean(posterior)) < 1.0 / num_classes:
-        told.append(
-            "The labelers come out worse than chance on average: check that gold and answers "
-            "name the classes alike."
-        )
     if not converged:
         told.append("The fit had not come to rest when it was stopped.")
     return tuple(told)
@@ -175,10 +155,11 @@ def posterior_accuracy(
 ) -> LabelerAccuracy:
     """The report on accuracies with a posterior."""
     low, high = posterior.credible_interval(INTERVAL_PROB)
+    mean = _mean(posterior)
     return LabelerAccuracy(
-        accuracy=_mean(posterior),
-        ci_low=low,
-        ci_high=high,
+        accuracy=mean,
+        ci_low=np.minimum(low, mean),  # the mean of a very skew law can lie outside
+        ci_high=np.maximum(high, mean),
         interval=f"credible interval (equal-tailed), {INTERVAL_PROB:.0%}, given the cohort prior",
         counts=counts,
         prob_worse_than_chance=posterior.prob_worse_than_chance(num_classes),

@@ -274,6 +274,7 @@ def _pattern(
         model=model,
         why="",
         converged=True,
+        trusts_gold_alone=False,
         independent=independent,
         passed_on=PassedOn(prior.posterior_mean(counts), size(*prior_size)),
     )

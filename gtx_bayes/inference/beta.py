@@ -45,16 +45,19 @@ class BetaPosterior:
         """
         return self.a / (self.a + self.b)
 
-    def widened(self, variance: Float[Array, " num_labelers"]) -> "BetaPosterior":
-        """The distributions of the same means with so much more variance.
+    @classmethod
+    def from_moments(
+        cls, mean: npt.NDArray[np.floating], variance: npt.NDArray[np.floating]
+    ) -> "BetaPosterior":
+        """The distributions of these means and variances, worked out on the host.
 
-        At most that of an even chance of 0 and 1, short of which it stops.
+        Args:
+            mean: in (0, 1).
+            variance: below mean (1 - mean).
         """
-        mean = self.mean
-        most = mean * (1.0 - mean)
-        total = jnp.minimum(most / (self.a + self.b + 1.0) + variance, 0.9 * most)
-        concentration = most / total - 1.0
-        return BetaPosterior(mean * concentration, (1.0 - mean) * concentration)
+        concentration = mean * (1.0 - mean) / variance - 1.0
+        a, b = mean * concentration, (1.0 - mean) * concentration
+        return cls(*(jax.device_put(x.astype(jnp.zeros(()).dtype)) for x in (a, b)))
 
     def credible_interval(
         self, prob: float = 0.95, kind: IntervalKind = "equal-tailed"

@@ -24,12 +24,14 @@ class DealtCrowd(NamedTuple):
         true_label: the gold, by part; None where nobody asks for it.
         class_prior: prior of each class; None where there is one for each example, or none.
         own_prior: prior of each class of each example, by part; else None.
+        rows: see `variational.rows_from_gold`.
     """
 
     dealt: Dealt
     true_label: Int[Array, "num_parts num_rows"] | None
     class_prior: Float[Array, " num_classes"] | None
     own_prior: Float[Array, "num_parts num_rows num_classes"] | None
+    rows: variational.Rows | None
 
 
 def deal_crowd(
@@ -37,11 +39,13 @@ def deal_crowd(
 ) -> DealtCrowd:
     """Deal out a crowd."""
     dealt = deal(labels, mesh)
-    true_label = None if assessment is None else dealt.spread(assessment.true_label, MISSING)
-    if class_prior is None or class_prior.ndim == 1:
-        return DealtCrowd(dealt, true_label, class_prior, None)
-    own_prior = dealt.spread(class_prior, 1.0 / labels.num_classes)
-    return DealtCrowd(dealt, true_label, None, own_prior)
+    true_label = rows = own_prior = None
+    if assessment is not None:
+        true_label = dealt.spread(assessment.true_label, MISSING)
+        rows = variational.rows_from_gold(labels, assessment)
+    if class_prior is not None and class_prior.ndim == 2:
+        own_prior, class_prior = dealt.spread(class_prior, 1.0 / labels.num_classes), None
+    return DealtCrowd(dealt, true_label, class_prior, own_prior, rows)
 
 
 def fit(
@@ -65,20 +69,24 @@ def fit(
     learns = crowd.class_prior is None and crowd.own_prior is None
     num_classes = crowd.dealt.parts.labels.num_classes
     class_prior = variational.even(num_classes) if learns else crowd.class_prior
-    shared = (prior, class_prior, learns, max_steps, tolerance)
-    by_part, of_all = on_parts(_fit, crowd.dealt, shared, (crowd.true_label, crowd.own_prior))
-    of_examples: dict[str, Any] = {
-        name: crowd.dealt.collect(values) for name, values in by_part.items()
-    }
-    # Every device has these; left there, all that follows would run on all of them.
-    of_all = jax.tree.map(lambda values: jax.device_put(np.asarray(values)), of_all)
-    return variational.on_host(VariationalFit(**of_examples, **of_all))
+
+    def fit_from(rows: variational.Rows | None) -> VariationalFit:
+        shared = (prior, class_prior, learns, max_steps, tolerance, rows)
+        by_part, of_all = on_parts(_fit, crowd.dealt, shared, (crowd.true_label, crowd.own_prior))
+        of_examples: dict[str, Any] = {
+            name: crowd.dealt.collect(values) for name, values in by_part.items()
+        }
+        # Every device has these; left there, all that follows would run on all of them.
+        of_all = jax.tree.map(lambda values: jax.device_put(np.asarray(values)), of_all)
+        return variational.on_host(VariationalFit(**of_examples, **of_all))
+
+    return variational.best_start(fit_from, crowd.rows)[0]
 
 
 def _fit(
     labels: Labels, sums: AbstractSums, shared: PyTree, of_examples: PyTree
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    prior, class_prior, learns, max_steps, tolerance = shared
+    prior, class_prior, learns, max_steps, tolerance, rows = shared
     true_label, own_prior = of_examples
     found = variational.settle(
         labels,
@@ -88,6 +96,7 @@ def _fit(
         learns,
         max_steps,
         tolerance,
+        rows,
         sums,
     )._asdict()
     names = ["class_probs", "kind_probs", "evidence"]

@@ -71,6 +71,19 @@ class Dependence(NamedTuple):
         low, high = np.interp([(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], above, self.values)
         return float(low), float(high)
 
+    def nodes(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Three values and their weights, with the mean and variance of the logit of rho.
+
+        The nodes of Gauss and Hermite; all three are the value that was given.
+        """
+        weights = np.array([1.0, 4.0, 1.0]) / 6.0
+        if not self.is_learnt:
+            return np.repeat(self.values, 3), weights
+        mean = self.probs @ _LOGITS
+        sd = np.sqrt(self.probs @ (_LOGITS - mean) ** 2)
+        logits = mean + np.sqrt(3.0) * sd * np.array([-1.0, 0.0, 1.0])
+        return 1.0 / (1.0 + np.exp(-logits)), weights
+
     def with_gold(self, gold_log_score: npt.NDArray[np.float64]) -> "Dependence":
         """After gold more, by its log-probability at each point; as it was if it was given."""
         if not self.is_learnt:

@@ -101,7 +101,8 @@ def run_gibbs(
 ) -> GibbsFit:
     """Draw from the posterior of the labelers, labels unknown; and the labels' own posterior.
 
-    Every chain starts from labels drawn in proportion to the votes. Chains that start near
+    Every chain starts from labels drawn in proportion to the votes, or where gold speaks against
+    these as gold has it (`variational.rows_from_gold`). Chains that start near
     different explanations of the same answers (classes swapped, adversaries believed) can stay
     there: compare `class_probs_by_chain`, or R-hat of the draws. In float32 probabilities closer
     to 0 or 1 than it resolves count as certain; certain labelers who contradict each other cancel
@@ -130,9 +131,10 @@ def run_gibbs(
             "use variational.fit"
         )
     keys = jax.random.split(key, num_chains)
+    rows = variational.rows_from_gold(labels, assessment)
     if mesh is None:
         posterior, log_density, class_probs = sample_chains(
-            keys, labels, assessment, prior, class_prior, num_warmup, num_draws
+            keys, labels, assessment, prior, class_prior, num_warmup, num_draws, rows
         )
     else:
         crowd = by_parts.deal_crowd(labels, assessment, class_prior, mesh)
@@ -146,6 +148,7 @@ def run_gibbs(
             crowd.class_prior,
             num_warmup,
             num_draws,
+            rows,
         )
         class_probs = crowd.dealt.collect(by_part, axis=1)
     draws = Draws(
@@ -164,6 +167,7 @@ def sample_chains(
     class_prior: ClassPrior | None,
     num_warmup: int,
     num_draws: int,
+    rows: variational.Rows | None = None,
 ) -> _Results:
     """`run_gibbs` as a pure function of arrays, to map over crowds of one size.
 
@@ -177,12 +181,13 @@ def sample_chains(
         class_prior: as for `run_gibbs`.
         num_warmup: warm-up draws per chain, not kept.
         num_draws: draws kept per chain.
+        rows: where chains start from, see `variational.start`.
 
     Returns:
         Draws of the parameters by name, (num_chains, num_draws, ...) each; the log density of
         every draw; and the class posteriors by chain.
     """
-    votes = variational.start(labels, assessment, prior).class_probs
+    votes = variational.start(labels, assessment, prior, rows).class_probs
 
     def noise(key: Key[Array, ""]) -> Float[Array, "num_examples one"]:
         return jax.random.uniform(key, (labels.num_examples, 1), votes.dtype)
@@ -204,6 +209,7 @@ def _sample_chains_dealt(
     class_prior: Float[Array, " num_classes"] | None,
     num_warmup: int,
     num_draws: int,
+    rows: variational.Rows | None,
 ) -> _Results:
     """`sample_chains` by parts.
 
@@ -216,6 +222,7 @@ def _sample_chains_dealt(
         class_prior: prior of each class where examples have none of their own.
         num_warmup: warm-up draws per chain.
         num_draws: draws kept per chain.
+        rows: where chains start from.
     """
     size = (parts.labels.num_examples, parts.num_parts)
     on_devices = partial(jax.shard_map, mesh=mesh, check_vma=False)
@@ -244,7 +251,7 @@ def _sample_chains_dealt(
         true_label, is_there, _ = of_examples
         labels, _ = parts.as_table()
         assessment = Assessment(in_a_row(true_label), labels.num_classes)
-        votes = variational.start(labels, assessment, prior).class_probs
+        votes = variational.start(labels, assessment, prior, rows).class_probs
         label = kept(_classes_at(of_device(noise), votes), is_there)
         return _State(label, in_parts(jnp.zeros_like(votes), parts.num_parts))
 

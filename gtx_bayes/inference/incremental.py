@@ -33,7 +33,8 @@ from gtx_bayes.inference.joint import JointPosterior, PassedOn
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.posterior import AnyModel, ClassPrior
+from gtx_bayes.log_space import softmax_over_classes
+from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import (
     LEAST_EXAMPLES,
@@ -146,6 +147,10 @@ def update(
         raise ValueError("new examples have no class prior, which was given example by example")
     in_size, gold, class_prior = in_standard_size(labels, assessment, given)
     assert class_prior is not None
+    if old.trusts_gold_alone:  # what is new touches all labelers at once, and costs one pass
+        candidate = old.choice.candidate._replace(class_prior=class_prior)
+        choice = old.choice._replace(candidate=candidate)
+        return Update(joint.fit_chosen(in_size, gold, choice, labels), labels.num_examples)
     classes = _Classes(class_prior, old.learns_class_prior)
     whole = _with_room(old, before, in_size)
     passed_on = PassedOn(
@@ -254,7 +259,13 @@ def _solve(
         jnp.asarray(np.maximum(others_total, 0.0), float),
     )
     start = _start(
-        now, gold, whole.prior, class_probs, kind_probs, jnp.asarray(np.pad(is_answered, (0, room)))
+        now,
+        gold,
+        whole.prior,
+        jnp.asarray(whole.counts),
+        class_probs,
+        kind_probs,
+        jnp.asarray(np.pad(is_answered, (0, room))),
     )
     fit = variational.climb(now, gold, start, class_prior, outside)
 
@@ -320,13 +331,15 @@ def _start(
     labels: Labels,
     assessment: Assessment,
     prior: AbstractCohortPrior,
+    counts: Float[Array, "num_labelers ..."],
     class_probs: Float[Array, "num_examples num_classes"],
     kind_probs: Float[Array, "num_examples num_classes num_kinds"],
     is_answered: Bool[Array, " num_examples"],
 ) -> State:
-    """Where the fit stands; for examples that are new to it the votes."""
+    """Where the fit stands; for examples that are new to it what it says of their labelers."""
     by_votes = variational.start(labels, assessment, prior)
-    class_probs = jnp.where(is_answered[:, None], class_probs, by_votes.class_probs)
+    evidence = batch_log_prob(prior.posterior_mean(counts), labels)
+    class_probs = jnp.where(is_answered[:, None], class_probs, softmax_over_classes(evidence))
     kind_probs = jnp.where(is_answered[:, None, None], kind_probs, by_votes.kind_probs)
     return State(variational.clamp(class_probs, assessment), kind_probs, prior)
 

@@ -16,10 +16,11 @@ from gtx_bayes.inference import by_parts, selection, variational
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.by_parts import DealtCrowd
 from gtx_bayes.inference.dependence import Dependence, tempered
-from gtx_bayes.inference.priors import PRIORS, AbstractCohortPrior, prob_of_answer
+from gtx_bayes.inference.priors import PRIORS, AbstractCohortPrior
+from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts, CohortPosterior
 from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
-from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import (
@@ -41,6 +42,11 @@ MOST_JUDGED = 300_000
 
 MOST_AT_ONCE = 4_000_000
 """Answers beyond which a fit goes by parts: float32 loses counts of more from one labeler."""
+
+_WHY_GOLD_ALONE = (
+    "most answers come from labelers who only ever give one class, so that agreement does not tell "
+    "who is right; labelers are known from gold alone, and else taken for better than chance"
+)
 
 _PLAIN = PlainSums()
 
@@ -88,6 +94,7 @@ class JointPosterior(NamedTuple):
         model: name of the labeler model.
         why: why this model, in words; empty if it was asked for.
         converged: whether the fit came to rest.
+        trusts_gold_alone: whether labelers are known from gold and not from their agreement.
         independent: the fit behind it, answers taken for independent.
         passed_on: what the examples of that fit were computed with.
     """
@@ -102,13 +109,16 @@ class JointPosterior(NamedTuple):
     model: str
     why: str
     converged: bool
+    trusts_gold_alone: bool
     independent: VariationalFit
     passed_on: PassedOn
 
     @property
     def choice(self) -> Choice:
         """What was fitted."""
-        candidate = Candidate(self.model, self.prior, self.given_class_prior)
+        candidate = Candidate(
+            self.model, self.prior, self.given_class_prior, self.trusts_gold_alone
+        )
         return Choice(candidate, self.dependence, self.why)
 
     @property
@@ -140,36 +150,54 @@ class JointPosterior(NamedTuple):
         num_draws: int = 64,
         mesh: Mesh | None = None,
     ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-        """Limits of the probability of each example's most probable class.
+        """Limits for the probability of each example's most probable class.
 
-        Equal-tailed, over draws of the labelers and of rho: how far the confidence would move if
-        both were known. Gold examples are not treated apart. Drawn over all devices of the mesh,
-        on one where it is absent.
+        Equal-tailed, over draws of the labelers, of what their cohort shares and of rho: how far
+        the confidence would move if all were known. Each draw moves an example's evidence from
+        where the fit has it by what its answers' log-probabilities differ from those at the
+        posterior means. The confidence is the mean of what is drawn; where that is so skew that
+        its mean lies outside, the interval is widened to hold it. Gold examples are not treated
+        apart. Drawn over all devices of the mesh, on one where it is absent.
         """
         num_examples = labels.num_examples
+        fit = self.independent
         labels, _, class_prior = in_standard_size(
-            labels, Assessment.none(num_examples, labels.num_classes), self.class_prior
+            labels, Assessment.none(num_examples, labels.num_classes), fit.class_prior
         )
         assert class_prior is not None
-        best = np.asarray(self.class_probs).argmax(axis=1).astype(np.int32)
+        class_probs = np.asarray(self.class_probs)
+        best = class_probs.argmax(axis=1).astype(np.int32)
         of = _Asked(
-            self.prior,
-            with_room(self.counts, labels.num_labelers),
+            fit.prior,
+            with_room(fit.counts, labels.num_labelers),
             labels,
             class_prior,
+            with_room(fit.evidence, labels.num_examples),
             with_room(best, labels.num_examples),
         )
         prob_drawn: Callable[..., Float[Array, " num_examples"]]
         prob_drawn = partial(_prob_drawn, of) if mesh is None else _prob_drawn_dealt(of, mesh)
-        draws = _draw_rho(key, self.dependence, num_draws)
+        keys, rho = _draw_rho(key, self.dependence, num_draws)
+        cohorts = self._cohorts(of, int(jax.random.bits(key, dtype=np.uint32)), num_draws)
         drawn = np.stack(
             [
-                np.asarray(prob_drawn(at, draws, self.learns_class_prior), np.float32)
+                np.asarray(prob_drawn(at, (keys, rho, cohorts)), np.float32)
                 for at in range(num_draws)
             ]
         )[:, :num_examples]
         low, high = np.quantile(drawn, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], axis=0)
-        return low, high
+        confidence = class_probs.max(axis=1)
+        return np.minimum(low, confidence), np.maximum(high, confidence)
+
+    def _cohorts(self, of: "_Asked", seed: int, num_draws: int) -> tuple[Cohort, ...]:
+        """Draws of what the labelers share."""
+        rng = np.random.default_rng(seed)
+        total = jnp.zeros((1, of.labels.num_classes), of.counts.dtype)
+        counts = _cohort_counts(of.prior, of.counts[..., None], total)
+        return tuple(
+            CohortPosterior.find(own.at(0), hyper).draw(rng, num_draws)
+            for own, hyper in zip(counts, of.prior.hyperpriors(), strict=True)
+        )
 
 
 class _Asked(NamedTuple):
@@ -179,6 +207,7 @@ class _Asked(NamedTuple):
     counts: Float[Array, "num_labelers ..."]
     labels: Labels
     class_prior: ClassPrior
+    evidence: Float[Array, "num_examples num_classes"]
     best: Int[Array, " num_examples"]
 
 
@@ -197,24 +226,23 @@ def _draw_rho(
 def _prob_drawn(
     of: _Asked,
     at: ScalarLike,
-    draws: tuple[Key[Array, " num_draws"], Float[Array, " num_draws"]],
-    learns_class_prior: ScalarLike,
+    draws: tuple[Key[Array, " num_draws"], Float[Array, " num_draws"], tuple[Cohort, ...]],
 ) -> Float[Array, " num_examples"]:
     """Probability of each example's class `best`, given the labelers and the rho of a draw."""
-    key, rho = (part[at] for part in draws)
-    # A prior that is learnt is part of the evidence, and tempered with it.
-    even = jnp.full_like(of.class_prior, 1.0 / of.labels.num_classes)
-    learnt = jnp.where(learns_class_prior, of.class_prior, 1.0)
-    class_prior = jnp.where(learns_class_prior, even, of.class_prior)
-    evidence = batch_log_prob(of.prior.sample(key, of.counts), of.labels) + jnp.log(learnt)
-    probs = tempered(evidence, of.labels.labels_per_example(), class_prior, rho)
+    key, rho, cohorts = jax.tree.map(lambda part: part[at], draws)
+    prior = of.prior.with_cohorts(cohorts)
+    labelers = prior.sample(key, of.prior.known(of.counts))
+    at_mean = batch_log_prob(of.prior.posterior_mean(of.counts), of.labels)
+    evidence = of.evidence + batch_log_prob(labelers, of.labels) - at_mean
+    probs = tempered(evidence, of.labels.labels_per_example(), of.class_prior, rho)
     return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
 
 
 def _prob_drawn_dealt(of: _Asked, mesh: Mesh) -> Callable[..., Float[Array, " num_examples"]]:
     """The same as a function of what differs between draws, every device for its own examples."""
     crowd = by_parts.deal_crowd(of.labels, None, of.class_prior, mesh)
-    of_examples = (crowd.dealt.spread(of.best, 0), crowd.own_prior)
+    spread = crowd.dealt.spread
+    of_examples = (spread(of.evidence, 0.0), spread(of.best, 0), crowd.own_prior)
 
     def prob_drawn(*of_draw: PyTree) -> Float[Array, " num_examples"]:
         shared = (of.prior, of.counts, crowd.class_prior, of_draw)
@@ -228,9 +256,9 @@ def _prob_drawn_share(
     labels: Labels, sums: AbstractSums, shared: PyTree, of_examples: PyTree
 ) -> tuple[Float[Array, " num_examples"], None]:
     prior, counts, class_prior, of_draw = shared
-    best, own_prior = of_examples
+    evidence, best, own_prior = of_examples
     given = class_prior if own_prior is None else own_prior
-    return _prob_drawn(_Asked(prior, counts, labels, given, best), *of_draw), None
+    return _prob_drawn(_Asked(prior, counts, labels, given, evidence, best), *of_draw), None
 
 
 @program
@@ -265,14 +293,29 @@ def fit(
         mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
     """
     size = labels
-    if mesh is None and labels.num_labels > MOST_AT_ONCE:
-        mesh = examples_mesh(1)
     labels, assessment, class_prior = in_standard_size(labels, assessment, class_prior)
     found = choose(labels, assessment, class_prior, models=models, dependence=dependence)
+    return fit_chosen(labels, assessment, found, size, mesh)
+
+
+def fit_chosen(
+    labels: Labels, assessment: Assessment, found: Choice, size: Labels, mesh: Mesh | None = None
+) -> JointPosterior:
+    """`fit` with the model chosen.
+
+    Args:
+        labels: the answers, in standard size.
+        assessment: the gold, likewise.
+        found: the model and the dependence.
+        size: the answers without the room to spare.
+        mesh: devices to fit on.
+    """
+    if mesh is None and size.num_labels > MOST_AT_ONCE:
+        mesh = examples_mesh(1)
     chosen = found.candidate
     dealt = None
-    if mesh is None:
-        independent = variational.fit(labels, assessment, chosen.prior, chosen.class_prior)
+    if mesh is None or chosen.trusts_gold_alone:
+        independent = chosen.fit(labels, assessment)
     else:
         dealt = by_parts.deal_crowd(labels, assessment, chosen.class_prior, mesh)
         independent = by_parts.fit(dealt, chosen.prior)
@@ -287,6 +330,7 @@ def fit(
         learns_class_prior=chosen.class_prior is None,
         size=size,
         dealt=dealt,
+        trusts_gold_alone=chosen.trusts_gold_alone,
     )
 
 
@@ -299,12 +343,50 @@ def choose(
     dependence: float | None,
 ) -> Choice:
     """The best of the models, and the dependence; arguments as for `fit`, in standard size."""
-    candidates = _candidates(models, class_prior, labels.num_classes)
+    if tuple(models) == AUTO_MODELS and mostly_one_sided(labels):
+        candidates = [_from_gold_alone(class_prior, labels.num_classes)]
+    else:
+        candidates = _candidates(models, class_prior, labels.num_classes)
     known = None if dependence is None else Dependence.known(dependence)
+    why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
     if len(candidates) == 1 and known is not None:
-        return Choice(candidates[0], known, "")
-    best, why = selection.choose(_judge(labels, assessment, candidates))
-    return Choice(best.candidate, known or best.dependence, why if len(candidates) > 1 else "")
+        return Choice(candidates[0], known, why)
+    best, comparison = selection.choose(_judge(labels, assessment, candidates))
+    if len(candidates) > 1:
+        why = comparison
+    return Choice(best.candidate, known or best.dependence, why)
+
+
+def one_sided(labels: Labels) -> npt.NDArray[np.bool_]:
+    """Which labelers only ever give one class, and hardly by chance.
+
+    A crowd whose labelers all answered in its own proportions would show one of them with a
+    probability of a thousandth at most.
+    """
+    label = np.asarray(labels.label).astype(np.int64)
+    is_answer = label != MISSING
+    label, labeler = label[is_answer], np.asarray(labels.labeler)[is_answer]
+    lowest = np.full(labels.num_labelers, labels.num_classes)
+    highest = np.full(labels.num_labelers, -1)
+    np.minimum.at(lowest, labeler, label)
+    np.maximum.at(highest, labeler, label)
+    number = np.bincount(labeler, minlength=labels.num_labelers)
+    share = np.bincount(label, minlength=labels.num_classes) / max(1, int(label.size))
+    with np.errstate(divide="ignore"):  # nobody gives a class of share zero
+        log_prob = number * np.log(share[np.maximum(highest, 0)])
+    return (lowest == highest) & (log_prob < np.log(1e-3 / max(1, int(np.count_nonzero(number)))))
+
+
+def mostly_one_sided(labels: Labels) -> bool:
+    """Whether more than half of the answers come from such labelers."""
+    is_answer = np.asarray(labels.label) != MISSING
+    of_them = one_sided(labels)[np.asarray(labels.labeler)] & is_answer
+    return bool(2 * np.count_nonzero(of_them) > np.count_nonzero(is_answer))
+
+
+def _from_gold_alone(class_prior: ClassPrior | None, num_classes: int) -> Candidate:
+    prior = variational.even(num_classes) if class_prior is None else class_prior
+    return Candidate("one-coin", PRIORS["one-coin"](num_classes), prior, trusts_gold_alone=True)
 
 
 def report(
@@ -319,6 +401,7 @@ def report(
     learns_class_prior: bool,
     size: Labels,
     dealt: DealtCrowd | None = None,
+    trusts_gold_alone: bool = False,
 ) -> JointPosterior:
     """What a fit says once the dependence is known: class posteriors tempered, and the labelers.
 
@@ -333,9 +416,12 @@ def report(
         learns_class_prior: whether the prior of the classes is learnt.
         size: the answers without the room to spare.
         dealt: the crowd dealt out to devices, which then do the work.
+        trusts_gold_alone: whether the counts of the labelers stay those of the fit.
     """
+    values, weights = found.nodes()
+    nodes = jnp.asarray(values, independent.evidence.dtype)
     if dealt is None:
-        class_probs, counts, accuracy = _describe(
+        class_probs, counts, class_total = describe(
             labels,
             assessment,
             independent.evidence,
@@ -343,9 +429,15 @@ def report(
             independent.class_prior,
             independent.prior,
             found,
+            nodes,
         )
     else:
-        class_probs, counts, accuracy = _describe_dealt(dealt, independent, found)
+        class_probs, counts, class_total = _describe_dealt(dealt, independent, found, nodes)
+    by_rho = np.asarray(counts)
+    if trusts_gold_alone:
+        by_rho = np.repeat(np.asarray(independent.counts)[..., None], weights.size, axis=-1)
+    accuracy = labeler_accuracy(independent.prior, by_rho, np.asarray(class_total), weights)
+    counts = jax.device_put((by_rho @ weights).astype(by_rho.dtype))
     of_examples, of_labelers = partial(first, size.num_examples), partial(first, size.num_labelers)
 
     def of_classes(prior: Array) -> Array:
@@ -362,6 +454,7 @@ def report(
         model,
         why,
         independent.converged,
+        trusts_gold_alone,
         independent._replace(
             class_probs=of_examples(independent.class_probs),
             kind_probs=of_examples(independent.kind_probs),
@@ -375,7 +468,7 @@ def report(
 
 
 @program
-def _describe(
+def describe(
     labels: Labels,
     assessment: Assessment,
     evidence: Float[Array, "num_examples num_classes"],
@@ -383,19 +476,35 @@ def _describe(
     class_prior: ClassPrior,
     prior: AbstractCohortPrior,
     found: Dependence,
+    nodes: Float[Array, " num_nodes"],
     sums: AbstractSums = _PLAIN,
-) -> tuple[Array, Array, BetaPosterior]:
-    """Class posteriors with the gold, and the labelers given them: counts and accuracies."""
-    class_probs = found.class_posterior(evidence, labels.labels_per_example(), class_prior)
-    class_probs = variational.clamp(class_probs, assessment)
-    probs = variational.latent_probs(class_probs, kind_probs)
-    counts = sums.of_labelers(lambda labels: prior.counts(labels, probs), labels)
-    return class_probs, counts, _accuracy(labels, class_probs, prior, counts, sums)
+) -> tuple[Array, Array, Array]:
+    """Class posteriors with the gold; and at some values of rho what they add up to.
+
+    Returns:
+        The class posteriors, rho integrated out; the labelers' expected counts, with a last axis
+        for rho; expected numbers of answered examples of each class, with a first axis for rho.
+    """
+    num_labels = labels.labels_per_example()
+    class_probs = found.class_posterior(evidence, num_labels, class_prior)
+
+    def at(rho: Float[Array, ""]) -> tuple[Array, Array]:
+        probs = tempered(evidence, num_labels, class_prior, rho)
+        probs = variational.clamp(probs, assessment)
+        latent_probs = variational.latent_probs(probs, kind_probs)
+        counts = sums.of_labelers(lambda labels: prior.counts(labels, latent_probs), labels)
+        return counts, sums.of_examples(variational.of_answered(labels, probs))
+
+    by_rho, class_total = jax.lax.map(at, nodes)
+    return variational.clamp(class_probs, assessment), jnp.moveaxis(by_rho, 0, -1), class_total
 
 
 def _describe_dealt(
-    crowd: DealtCrowd, independent: VariationalFit, found: Dependence
-) -> tuple[Array, Array, BetaPosterior]:
+    crowd: DealtCrowd,
+    independent: VariationalFit,
+    found: Dependence,
+    nodes: Float[Array, " num_nodes"],
+) -> tuple[Array, Array, Array]:
     """The same by parts."""
     dealt = crowd.dealt
     of_examples = (
@@ -405,17 +514,17 @@ def _describe_dealt(
         crowd.own_prior,
     )
     class_prior = independent.class_prior if crowd.own_prior is None else None
-    shared = (class_prior, independent.prior, found)
-    class_probs, (counts, accuracy) = on_parts(_describe_share, dealt, shared, of_examples)
-    return dealt.collect(class_probs), counts, accuracy
+    shared = (class_prior, independent.prior, found, nodes)
+    class_probs, (by_rho, class_total) = on_parts(_describe_share, dealt, shared, of_examples)
+    return dealt.collect(class_probs), by_rho, class_total
 
 
 def _describe_share(
     labels: Labels, sums: AbstractSums, shared: PyTree, of_examples: PyTree
-) -> tuple[Array, tuple[Array, BetaPosterior]]:
+) -> tuple[Array, tuple[Array, Array]]:
     true_label, evidence, kind_probs, own_prior = of_examples
-    class_prior, prior, found = shared
-    class_probs, counts, accuracy = _describe(
+    class_prior, prior, found, nodes = shared
+    class_probs, counts, class_total = describe(
         labels,
         Assessment(true_label, labels.num_classes),
         evidence,
@@ -423,9 +532,10 @@ def _describe_share(
         class_prior if own_prior is None else own_prior,
         prior,
         found,
+        nodes,
         sums,
     )
-    return class_probs, (counts, accuracy)
+    return class_probs, (counts, class_total)
 
 
 def _candidates(
@@ -491,43 +601,46 @@ def is_judged(
     return np.asarray(lot < np.where(is_gold, share.of_gold, share.of_others))
 
 
-def _accuracy(
-    labels: Labels,
-    class_probs: Float[Array, "num_examples num_classes"],
+@program
+def _cohort_counts(
     prior: AbstractCohortPrior,
-    counts: Float[Array, "num_labelers ..."],
-    sums: AbstractSums = _PLAIN,
-) -> BetaPosterior:
-    class_total = sums.of_examples(variational.of_answered(labels, class_probs))
-    uncertain = sums.of_labelers(lambda labels: uncertain_answers(labels, class_probs), labels)
-    return accuracy(prior, counts, class_total, uncertain)
+    by_rho: Float[Array, "num_labelers ..."],
+    class_total: Float[Array, "num_nodes num_classes"],
+) -> tuple[CohortCounts, ...]:
+    """What accuracies are known by, every array with a first axis for rho."""
+
+    def at(given: tuple[Array, Array]) -> tuple[CohortCounts, ...]:
+        counts, class_total = given
+        shares = class_total + 1.0
+        return prior.cohorts(counts, shares / shares.sum())
+
+    return jax.lax.map(at, (jnp.moveaxis(by_rho, -1, 0), class_total))
 
 
-def uncertain_answers(
-    labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
-) -> Float[Array, " num_labelers"]:
-    r"""Variance of each labeler's number of right answers, :math:`\sum_a q_a (1 - q_a)`."""
-    right = prob_of_answer(labels, class_probs)
-    return jnp.zeros(labels.num_labelers).at[labels.labeler].add(right * (1.0 - right))
-
-
-def accuracy(
+def labeler_accuracy(
     prior: AbstractCohortPrior,
-    counts: Float[Array, "num_labelers ..."],
-    class_total: Float[Array, " num_classes"],
-    uncertain: Float[Array, " num_labelers"],
+    by_rho: Float[np.ndarray, "num_labelers ..."],
+    class_total: Float[np.ndarray, "num_nodes num_classes"],
+    weights: Float[np.ndarray, " num_nodes"],
 ) -> BetaPosterior:
-    """Posterior of accuracies, counts taken for uncertain.
-
-    To the variance given the expected counts comes that of the count of right answers, over the
-    square of their number with the prior's.
+    """Posterior of accuracies, true labels, the cohort and rho uncertain: see `priors.cohort`.
 
     Args:
         prior: prior of the labelers.
-        counts: expected counts of the labelers.
-        class_total: expected number of answered examples of each class.
-        uncertain: see `uncertain_answers`.
+        by_rho: expected counts of the labelers at some values of rho, which the last axis is.
+        class_total: expected number of answered examples of each class at these values.
+        weights: of the values.
     """
-    shares = class_total + 1.0
-    given = prior.accuracy(counts, shares / shares.sum())
-    return given.widened(uncertain / (given.a + given.b) ** 2)
+    counts = _cohort_counts(*jax.device_put((prior, by_rho, class_total)))
+    hyperpriors = prior.hyperpriors()
+    first = second = np.zeros(len(by_rho))
+    for at, weight in enumerate(weights):
+        own = [parts.at(at) for parts in counts]
+        found = [
+            CohortPosterior.find(part, hyper).moments(part)
+            for part, hyper in zip(own, hyperpriors, strict=True)
+        ]
+        mean, variance = (sum(parts) for parts in zip(*found, strict=True))
+        first = first + weight * mean
+        second = second + weight * (variance + mean**2)
+    return BetaPosterior.from_moments(first, second - first**2)

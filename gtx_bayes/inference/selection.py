@@ -36,11 +36,18 @@ class Candidate(NamedTuple):
         model: name of the labeler model.
         prior: its cohort prior to start from.
         class_prior: prior of the classes; None to learn their proportions.
+        trusts_gold_alone: whether labelers are known from gold and not from their agreement.
     """
 
     model: str
     prior: AbstractCohortPrior
     class_prior: ClassPrior | None
+    trusts_gold_alone: bool = False
+
+    def fit(self, labels: Labels, assessment: Assessment) -> variational.VariationalFit:
+        """The model fitted to a crowd."""
+        fit = variational.fit_from_gold if self.trusts_gold_alone else variational.fit
+        return fit(labels, assessment, self.prior, self.class_prior)
 
     @property
     def name(self) -> str:
@@ -133,7 +140,7 @@ def _gold_scores(
         hidden = truth.copy()
         hidden[gold[parts == part]] = MISSING
         seen = Assessment(jax.device_put(hidden), assessment.num_classes)
-        fit = variational.fit(labels, seen, candidate.prior, candidate.class_prior)
+        fit = candidate.fit(labels, seen)
         mine = gold[parts == part]
         class_prior = np.asarray(fit.class_prior)
         scores[parts == part] = dependence.class_log_scores(
@@ -192,7 +199,7 @@ def _hidden_answers(
     left = label.copy()
     left[hidden] = MISSING
     kept = dataclasses.replace(labels, label=jax.device_put(left))
-    fit = variational.fit(kept, assessment, candidate.prior, candidate.class_prior)
+    fit = candidate.fit(kept, assessment)
     # Where nothing is left to predict from, there is nothing to learn of rho.
     asked = hidden[kept.count_by_example()[example[hidden]] > 0]
     # As many places as any table of this size can need: one program for all.

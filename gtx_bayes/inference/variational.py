@@ -14,6 +14,8 @@ known counts this is Eq. 3 at the posterior means, exactly; a labeler who answer
 only is judged there by the cohort, not by that answer.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -21,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
-from gtx_bayes.inference.priors import AbstractCohortPrior
+from gtx_bayes.inference.priors import AbstractCohortPrior, better_than_chance
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
-from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import on_device
 from gtx_bayes.sums import AbstractSums, PlainSums
@@ -34,6 +36,9 @@ MAX_STEPS = 100
 TOLERANCE = 1e-3
 
 _PLAIN = PlainSums()
+
+Rows = Float[Array, "num_classes num_classes"]
+"""Log-probability of each answer given each true class."""
 
 
 class VariationalFit(NamedTuple):
@@ -137,7 +142,9 @@ def fit(
 ) -> VariationalFit:
     """Class posteriors and labelers from gold and from the crowd's own answers.
 
-    Starts from the votes. Gold examples keep their known label and teach like the others.
+    Starts from the votes; where gold speaks against them (see `rows_from_gold`) from gold as
+    well, and keeps what has the higher bound, the priors' own density included. Gold examples
+    keep their known label and teach like the others.
 
     Args:
         labels: the answers.
@@ -148,9 +155,116 @@ def fit(
         max_steps: the most passes over the answers.
         tolerance: stop when no probability changes by more.
     """
+    return best_start(
+        lambda rows: fit_from(
+            labels,
+            assessment,
+            prior,
+            class_prior,
+            rows,
+            max_steps=max_steps,
+            tolerance=tolerance,
+        ),
+        rows_from_gold(labels, assessment),
+    )[0]
+
+
+def fit_from(
+    labels: Labels,
+    assessment: Assessment,
+    prior: AbstractCohortPrior,
+    class_prior: ClassPrior | None,
+    rows: Rows | None,
+    *,
+    max_steps: int = MAX_STEPS,
+    tolerance: float = TOLERANCE,
+) -> VariationalFit:
+    """`fit` from one start: from the votes without `rows`, from gold with them."""
     learns = class_prior is None
     class_prior = even(labels.num_classes) if class_prior is None else class_prior
-    return on_host(settle(labels, assessment, prior, class_prior, learns, max_steps, tolerance))
+    return on_host(
+        settle(labels, assessment, prior, class_prior, learns, max_steps, tolerance, rows)
+    )
+
+
+def best_start(
+    fitted: Callable[[Rows | None], VariationalFit], rows: Rows | None
+) -> tuple[VariationalFit, Rows | None]:
+    """The better of two fits, and where it started: from the votes, or from gold.
+
+    Args:
+        fitted: the fit from a start.
+        rows: what `rows_from_gold` found.
+    """
+    by_votes = fitted(None)
+    if rows is None:
+        return by_votes, None
+    by_gold = fitted(rows)
+    if _log_density(by_gold) > _log_density(by_votes):
+        return by_gold, rows
+    return by_votes, None
+
+
+def _log_density(fit: VariationalFit) -> float:
+    """The bound, with the density of the labelers' prior under its own."""
+    return fit.log_evidence_bound() + float(fit.prior.log_density())
+
+
+def rows_from_gold(labels: Labels, assessment: Assessment) -> Rows | None:
+    """Log-probabilities of answers to each class, all labelers pooled, where votes mislead.
+
+    One answer of the kind that labelers better than chance give is added to every class.
+
+    Returns:
+        None unless the gold of some class is named as another class more often than rightly:
+        then the votes are a poor place to start from.
+    """
+    num_classes = labels.num_classes
+    label = np.asarray(labels.label).astype(np.int64)
+    truth = np.asarray(assessment.true_label)[np.asarray(labels.example)].astype(np.int64)
+    is_known = (label != MISSING) & (truth != MISSING)
+    cell = truth[is_known] * num_classes + label[is_known]
+    counts = np.bincount(cell, minlength=num_classes**2).reshape(num_classes, num_classes)
+    if (counts.max(axis=1) == np.diagonal(counts)).all():
+        return None
+    rows = counts + better_than_chance(num_classes)
+    return on_device(np.log(rows / rows.sum(axis=1, keepdims=True)))
+
+
+def fit_from_gold(
+    labels: Labels,
+    assessment: Assessment,
+    prior: AbstractCohortPrior,
+    class_prior: ClassPrior | None = None,
+) -> VariationalFit:
+    """Class posteriors at what gold alone says of the labelers.
+
+    Args:
+        labels: the answers.
+        assessment: the gold.
+        prior: prior of the labelers; its parameters are where their learning starts.
+        class_prior: prior of each class, or of each class of each example; uniform when absent.
+    """
+    class_prior = even(labels.num_classes) if class_prior is None else class_prior
+    return on_host(_fit_from_gold(labels, assessment, prior, class_prior))
+
+
+@program
+def _fit_from_gold(
+    labels: Labels, assessment: Assessment, prior: AbstractCohortPrior, class_prior: ClassPrior
+) -> VariationalFit:
+    is_gold = (assessment.true_label != MISSING)[labels.example]
+    to_gold = dataclasses.replace(labels, label=jnp.where(is_gold, labels.label, MISSING))
+    class_probs = jnp.broadcast_to(class_prior, (labels.num_examples, labels.num_classes))
+    class_probs = clamp(class_probs, assessment)
+    kind_probs = prior.start_kinds(class_probs)
+    counts = prior.counts(to_gold, latent_probs(class_probs, kind_probs))
+    prior = jax.lax.fori_loop(0, MAX_STEPS, lambda _, prior: prior.refit(counts), prior)
+    evidence = batch_log_prob(prior.posterior_mean(counts), labels)
+    class_probs = clamp(softmax_over_classes(jnp.log(class_prior) + evidence), assessment)
+    return VariationalFit(
+        class_probs, kind_probs, evidence, class_prior, class_prior, counts, prior, 1, True
+    )
 
 
 def climb(
@@ -201,9 +315,10 @@ def settle(
     learns: ScalarLike,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
+    rows: Rows | None = None,
     sums: AbstractSums = _PLAIN,
 ) -> VariationalFit:
-    """`fit` as a pure function of arrays.
+    """`fit` as a pure function of arrays, from one start.
 
     One program: three of them, and what lies between, take three times as long to start.
 
@@ -215,9 +330,10 @@ def settle(
         learns: whether the proportions of the classes are learnt.
         max_steps: the most passes over the answers.
         tolerance: stop when no probability changes by more.
+        rows: where to start from, see `start`.
         sums: how to add up, where the table is the share of one of several devices.
     """
-    state = start(labels, assessment, prior)
+    state = start(labels, assessment, prior, rows)
     return _solve(labels, assessment, state, class_prior, learns, None, max_steps, tolerance, sums)
 
 
@@ -288,11 +404,28 @@ def _climb(
 
 
 @jax.jit
-def start(labels: Labels, assessment: Assessment, prior: AbstractCohortPrior) -> State:
-    """Shares of votes, one more vote spread over all classes; gold as known."""
+def start(
+    labels: Labels,
+    assessment: Assessment,
+    prior: AbstractCohortPrior,
+    rows: Rows | None = None,
+) -> State:
+    """Where a fit starts from: gold as known, and the votes.
+
+    Args:
+        labels: the answers.
+        assessment: the gold.
+        prior: prior of the labelers.
+        rows: log-probability of each answer given each class, if examples start at the posterior
+            that these give, as if all labelers were alike; at shares of votes, one more vote
+            spread over all classes, if absent.
+    """
     votes = class_votes(labels, jnp.ones(labels.num_labelers), labels.num_classes)
-    votes = votes + 1.0 / labels.num_classes
-    shares = (votes / sum_over_classes(votes)).T
+    if rows is None:
+        votes = votes + 1.0 / labels.num_classes
+        shares = (votes / sum_over_classes(votes)).T
+    else:
+        shares = softmax_over_classes(votes.T @ rows.T.astype(votes.dtype))
     return State(clamp(shares, assessment), prior.start_kinds(shares), prior)
 
 

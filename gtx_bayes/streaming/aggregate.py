@@ -21,7 +21,8 @@ from gtx_bayes.aggregation.aggregate import (
     check_options,
     labeler_table,
 )
-from gtx_bayes.aggregation.base import LabelerAccuracy
+from gtx_bayes.aggregation.alarms import alarms
+from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
 from gtx_bayes.columns import Column, Names, Source, as_names, distinct_examples, positions
 from gtx_bayes.crowd import (
     Duplicates,
@@ -32,14 +33,15 @@ from gtx_bayes.crowd import (
     some_names,
 )
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference import joint
+from gtx_bayes.inference import joint, variational
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.joint import AUTO_MODELS, Choice
 from gtx_bayes.inference.priors import PRIORS
 from gtx_bayes.inference.selection import Candidate
+from gtx_bayes.inference.variational import Rows
 from gtx_bayes.io.readers import read_table
-from gtx_bayes.labels import check_num_classes
+from gtx_bayes.labels import Assessment, Labels, check_num_classes
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.standard_size import in_standard_size
 from gtx_bayes.streaming import survey
@@ -355,49 +357,58 @@ def _table_notes(table: PartedTable, request: Request) -> list[str]:
 
 def _finish_jointly(run: _Begun) -> Outcome:
     table, crew, clock = run.table, run.crew, run.clock
-    choice = _choose(run.request, table, run.prior, crew)
+    choice, rows = _choose(run.request, table, run.prior, crew)
     clock.lap("choose")
-    fit = StreamedFit(table, choice)
+    if choice.candidate.trusts_gold_alone:
+        return _finish_from_gold(run, choice)
+    fit = StreamedFit(table, choice, rows)
     done = fit.run(crew)
     clock.lap("fit")
     sums = run.write(JointScorer(fit, done, done.totals.totals()))
-    found = joint.accuracy(
+    dtype = jnp.zeros(()).dtype
+    found = joint.labeler_accuracy(
         done.prior,
-        *(
-            jnp.asarray(from_whole(values), float)
-            for values in (sums.counts, sums.class_total, sums.uncertain)
-        ),
+        from_whole(sums.counts).astype(dtype),
+        from_whole(sums.class_total).astype(dtype),
+        choice.dependence.nodes()[1],
     )
     found = jax.tree.map(lambda values: values[: table.num_labelers], found)
     gold = survey.gold_of(table)
     counts = gold_counts(gold.labels, gold.assessment)
     proportions = from_whole(done.totals.class_total) + 1.0
     given = None if choice.candidate.class_prior is None else np.asarray(fit.class_prior)
-    told = gtx_bayes.notes(
-        choice,
-        found,
-        num_gold=table.num_gold,
-        num_classes=table.num_classes,
-        converged=done.converged,
-    )
+    told = gtx_bayes.notes(choice, num_gold=table.num_gold, converged=done.converged)
     return _outcome(
-        table,
-        run.numbered,
+        run,
         gtx_bayes.posterior_accuracy(found, counts, table.num_classes),
         sums,
         model=choice.candidate.model,
         class_prior=proportions / proportions.sum() if given is None else given,
         dependence=choice.dependence,
         num_passes=done.number,
-        notes=(*run.notes, *told),
-        seconds=clock.seconds,
+        notes=told,
     )
 
 
+def _finish_from_gold(run: _Begun, choice: Choice) -> Outcome:
+    """Every example judged at what gold alone says of the labelers."""
+    gold = survey.gold_of(run.table)
+    fit = gtx_bayes.report(
+        joint.fit_chosen(gold.labels, gold.assessment, choice, gold.labels),
+        gold.labels,
+        gold.assessment,
+    )
+    return _write_by_rule(run, fit, dependence=choice.dependence)
+
+
 def _finish_by_rule(run: _Begun) -> Outcome:
-    request, table = run.request, run.table
-    gold = survey.gold_of(table)
+    request, gold = run.request, survey.gold_of(run.table)
     fit = METHODS[request.method](gold.labels, gold.assessment, run.prior, **request.options)
+    return _write_by_rule(run, fit, dependence=None)
+
+
+def _write_by_rule(run: _Begun, fit: Fit, *, dependence: Dependence | None) -> Outcome:
+    table = run.table
     spare = table.room_for_labelers - table.num_labelers
     padded = jax.tree.map(
         lambda values: (
@@ -409,41 +420,50 @@ def _finish_by_rule(run: _Begun) -> Outcome:
     )
     sums = run.write(RuleScorer(padded))
     return _outcome(
-        table,
-        run.numbered,
+        run,
         fit.labeler_accuracy,
         sums,
         model=fit.model,
         class_prior=None if run.prior is None else np.asarray(run.prior),
-        dependence=None,
+        dependence=dependence,
         num_passes=0,
-        notes=(*run.notes, *fit.notes),
-        seconds=run.clock.seconds,
+        notes=fit.notes,
     )
 
 
 def _outcome(
-    table: PartedTable,
-    numbered: _Numbered,
-    accuracy: LabelerAccuracy,
-    sums: Sums,
-    **rest: Any,
+    run: _Begun, accuracy: LabelerAccuracy, sums: Sums, *, notes: tuple[str, ...], **rest: Any
 ) -> Outcome:
+    table = run.table
+    labeler_names, class_names = as_names(run.numbered.labelers), as_names(run.numbered.class_names)
     num_open = table.num_examples - table.num_gold
     confidence = float(from_whole(sums.confidence))
     num_labels = from_whole(sums.answers)[: table.num_labelers].astype(np.int64)
+    some = survey.some_of(table)
+    found = alarms(
+        some.labels,
+        accuracy.counts,
+        None,
+        ~some.assessment.which_gold(),
+        labeler_names=labeler_names,
+        class_names=class_names,
+    )
     return Outcome(
         table=table,
-        class_names=as_names(numbered.class_names),
-        labelers=labeler_table(as_names(numbered.labelers), accuracy, num_labels),
+        class_names=class_names,
+        labelers=labeler_table(labeler_names, accuracy, num_labels),
         interval=accuracy.interval,
         mean_confidence=confidence / num_open if num_open else None,
+        notes=(*run.notes, *notes, *found),
+        seconds=run.clock.seconds,
         **rest,
     )
 
 
-def _choose(request: Request, table: PartedTable, prior: ClassPrior | None, crew: Crew) -> Choice:
-    """The model, chosen once for all processes."""
+def _choose(
+    request: Request, table: PartedTable, prior: ClassPrior | None, crew: Crew
+) -> tuple[Choice, Rows | None]:
+    """The model and where its fit starts, chosen once for all processes."""
     work, rank = table.work, crew.team.rank
     if not crew.has(work, _CHOICE):
         crew.tell("Choosing a model", 0, 0)
@@ -459,12 +479,15 @@ def _choose(request: Request, table: PartedTable, prior: ClassPrior | None, crew
                 models=AUTO_MODELS if model == gtx_bayes.AUTO else (model,),
                 dependence=request.options.get("dependence"),
             )
+            rows = _rows(table, found.candidate, labels, assessment)
             record = {
                 "model": found.candidate.model,
                 "learns": found.candidate.class_prior is None,
                 "rho": list(map(float, found.dependence[0])),
                 "probs": list(map(float, found.dependence[1])),
                 "why": found.why,
+                "trusts_gold_alone": found.candidate.trusts_gold_alone,
+                "rows": None if rows is None else np.asarray(rows, np.float64).tolist(),
             }
         _once(work, _CHOICE, record, crew)
     kept = work.read(_CHOICE)
@@ -474,9 +497,27 @@ def _choose(request: Request, table: PartedTable, prior: ClassPrior | None, crew
         kept["model"],
         PRIORS[kept["model"]](table.num_classes),
         None if kept["learns"] else given,
+        kept["trusts_gold_alone"],
     )
     dependence = Dependence(np.array(kept["rho"]), np.array(kept["probs"]))
-    return Choice(candidate, dependence, kept["why"])
+    rows = None if kept["rows"] is None else jnp.asarray(np.array(kept["rows"]), float)
+    return Choice(candidate, dependence, kept["why"]), rows
+
+
+def _rows(
+    table: PartedTable, chosen: Candidate, labels: Labels, assessment: Assessment
+) -> Rows | None:
+    """Where the fit starts, by a fit to the answers that models are judged by."""
+    gold = survey.gold_of(table)
+    rows = variational.rows_from_gold(gold.labels, gold.assessment)
+    if rows is None or chosen.trusts_gold_alone:
+        return None
+    return variational.best_start(
+        lambda rows: variational.fit_from(
+            labels, assessment, chosen.prior, chosen.class_prior, rows
+        ),
+        rows,
+    )[1]
 
 
 def _once(work: WorkDirectory, name: str, record: object, crew: Crew) -> None:

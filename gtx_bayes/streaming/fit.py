@@ -62,10 +62,12 @@ class StreamedFit:
     Attributes:
         table: the table.
         choice: the model.
+        rows: where to start from, see `variational.start`.
     """
 
     table: PartedTable
     choice: Choice
+    rows: variational.Rows | None = None
 
     @property
     def class_prior(self) -> ClassPrior:
@@ -106,11 +108,12 @@ class StreamedFit:
         return Pass(int(kept["number"]), totals, prior, float(kept["change"]))
 
     def _begin(self, crew: Crew) -> Pass:
-        """The votes."""
+        """The votes, or what gold says instead."""
         prior = self.choice.candidate.prior
 
         def start(part: Part, number: int, device: jax.Device) -> tuple[State, Totals, float]:
-            return *_start(part.labels, part.assessment, prior, part.sums), np.inf
+            given = jax.device_put((prior, self.rows), device)
+            return *_start(part.labels, part.assessment, part.sums, *given), np.inf
 
         return self._pass(crew, "Votes", 0, prior, start)
 
@@ -179,9 +182,13 @@ class StreamedFit:
 
 @jax.jit
 def _start(
-    labels: Labels, assessment: Assessment, prior: AbstractCohortPrior, sums: StretchedSums
+    labels: Labels,
+    assessment: Assessment,
+    sums: StretchedSums,
+    prior: AbstractCohortPrior,
+    rows: variational.Rows | None,
 ) -> tuple[State, Totals]:
-    state = variational.start(labels, assessment, prior)
+    state = variational.start(labels, assessment, prior, rows)
     return state, Totals.of(labels, state, sums)
 
 

@@ -16,9 +16,8 @@ from jaxtyping import Array, Float, Int, Key
 from gtx_bayes import decisions
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.columns import PROB_PREFIX, Names
-from gtx_bayes.inference import variational
+from gtx_bayes.inference import joint, variational
 from gtx_bayes.inference.dependence import Dependence
-from gtx_bayes.inference.joint import uncertain_answers
 from gtx_bayes.inference.variational import State, Totals
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
@@ -36,15 +35,14 @@ class Scores(NamedTuple):
 
     Attributes:
         class_probs: probability of each class of each example.
-        counts: expected counts of the labelers; empty for methods that have none.
-        class_total: expected number of answered examples of each class.
-        uncertain: see `joint.uncertain_answers`.
+        counts: expected counts of the labelers at some values of rho, which the last axis is;
+            empty for methods that have none.
+        class_total: expected number of answered examples of each class, by value of rho.
     """
 
     class_probs: Float[Array, "num_examples num_classes"]
     counts: Float[Array, "num_labelers ..."]
-    class_total: Float[Array, " num_classes"]
-    uncertain: Float[Array, " num_labelers"]
+    class_total: Float[Array, "num_nodes num_classes"]
 
 
 class AbstractScorer(abc.ABC):
@@ -79,6 +77,7 @@ class JointScorer(AbstractScorer):
             part.sums,
             *jax.device_put(given, device),
             self.fit.choice.dependence,
+            jnp.asarray(self.fit.choice.dependence.nodes()[0], float),
             learns=self.fit.learns_class_prior,
         )
 
@@ -104,14 +103,12 @@ class Sums(NamedTuple):
     Attributes:
         counts: see `Scores`.
         class_total: likewise.
-        uncertain: likewise.
         confidence: total confidence of the examples that are not gold.
         answers: how many answers each labeler gave.
     """
 
     counts: Whole
     class_total: Whole
-    uncertain: Whole
     confidence: Whole
     answers: Whole
 
@@ -160,7 +157,6 @@ def write_examples(
         return Sums(
             rows.by_labeler(scores.counts),
             as_whole(scores.class_total),
-            rows.by_labeler(scores.uncertain),
             as_whole(confidence[~is_gold].sum(dtype=np.float64)),
             as_whole(np.bincount(labeler, minlength=table.room_for_labelers)),
         )
@@ -183,6 +179,7 @@ def _joint_scores(
     totals: Totals,
     class_prior: ClassPrior,
     dependence: Dependence,
+    nodes: Float[Array, " num_nodes"],
     *,
     learns: bool,
 ) -> Scores:
@@ -190,15 +187,18 @@ def _joint_scores(
     if learns:
         of_others, _ = variational.proportions_of(labels, state.class_probs, totals.class_total)
         evidence = evidence + jnp.log(of_others)
-    num_labels = labels.labels_per_example()
-    probs = dependence.class_posterior(evidence, num_labels, class_prior)
-    probs = variational.clamp(probs, assessment)
-    latent_probs = variational.latent_probs(probs, kind_probs)
     return Scores(
-        probs,
-        sums.of_labelers(lambda labels: state.prior.counts(labels, latent_probs), labels),
-        sums.of_examples(variational.of_answered(labels, probs)),
-        sums.of_labelers(lambda labels: uncertain_answers(labels, probs), labels),
+        *joint.describe(
+            labels,
+            assessment,
+            evidence,
+            kind_probs,
+            class_prior,
+            state.prior,
+            dependence,
+            nodes,
+            sums,
+        )
     )
 
 
@@ -206,7 +206,7 @@ def _joint_scores(
 def _rule_scores(aggregator: AbstractAggregator, labels: Labels, assessment: Assessment) -> Scores:
     probs = variational.clamp(aggregator.class_probs(labels), assessment)
     nothing = jnp.zeros(0)
-    return Scores(probs, nothing, nothing, nothing)
+    return Scores(probs, nothing, nothing)
 
 
 @jax.jit

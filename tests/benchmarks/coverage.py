@@ -1,10 +1,10 @@
-"""How often 90 % credible intervals hold the truth: of labelers' accuracies and of examples.
+"""How often credible intervals hold the truth: of labelers' accuracies and of examples.
 
     python -m tests.benchmarks.coverage [--scale 1.0] [--output docs/coverage_table.md]
 
 Crowds of ten labelers and 120 examples of two classes, five answers each, a quarter of the
-examples gold. Prints Markdown tables: labelers and examples by crowd and fit, and labelers by
-the size of the cohort where gold is all there is.
+examples gold, at 90 %. Prints Markdown tables: labelers and examples by crowd and fit, labelers by
+the size of the cohort where gold is all there is, and 95 % intervals in worlds of other sizes.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from gtx_bayes.simulation import (
     adversarial_cohort,
     class_conditional_cohort,
     hard_examples_cohort,
+    simulate_queue,
     uniform_cohort,
 )
 
@@ -286,6 +287,76 @@ def gold_alone(rng, draw, num_labelers, num_gold, num_cohorts):
     return percent(hits)
 
 
+class World(NamedTuple):
+    """Crowds of independent labelers, and the model that is true of them.
+
+    Attributes:
+        name: in words.
+        cohort: the labelers from a key.
+        num_examples: how many examples.
+        per_example: how many labelers answer each.
+        model: name of the model.
+    """
+
+    name: str
+    cohort: Callable[..., Any]
+    num_examples: int
+    per_example: int
+    model: str
+
+
+def two_coins(key):
+    return class_conditional_cohort(key, 10, jnp.array([0.55, 0.55]), jnp.array([0.95, 0.95]))
+
+
+def one_coin(num_labelers):
+    return lambda key: uniform_cohort(key, num_labelers, 0.6, 0.9)
+
+
+WORLDS = (
+    World("independent: 10 labelers", one_coin(10), 2000, 5, "one-coin"),
+    World("demo: 3 answers", one_coin(10), 2000, 3, "one-coin"),
+    World("many labelers: 100, 15 answers each", one_coin(100), 500, 3, "one-coin"),
+    World("two coins", two_coins, 1000, 5, "class-conditional"),
+)
+IN_WORLDS = 0.95
+FITS = {"model given, $\\rho = 0$": True, "as by default": False}
+
+
+def fit_world(world, key, num_gold, is_given):
+    """Shares of labelers and of open examples that their intervals hold."""
+    key_cohort, key_answers, key_draws = jax.random.split(key, 3)
+    labelers = world.cohort(key_cohort)
+    queue = simulate_queue(key_answers, labelers, world.num_examples, max_labels=world.per_example)
+    labels = Labels.from_dense(queue.labels, num_classes=2)
+    is_gold = np.arange(world.num_examples) < num_gold
+    known = np.where(is_gold, np.asarray(queue.true_label), MISSING)
+    gold = Assessment(jnp.asarray(known, jnp.int8), 2)
+    options = {"models": (world.model,), "dependence": 0.0} if is_given else {}
+    found = joint.fit(labels, gold, **options)
+    low, high = found.accuracy.credible_interval(IN_WORLDS)
+    accuracy = np.asarray(mean_accuracy(labelers))
+    of_labelers = np.mean((low <= accuracy) & (accuracy <= high))
+    low, high = found.credible_interval(key_draws, labels, prob=IN_WORLDS)
+    best = np.asarray(found.class_probs).argmax(axis=1)
+    at_truth = np.asarray(jax.nn.softmax(batch_log_prob(labelers, labels), axis=1))
+    at_truth = at_truth[np.arange(world.num_examples), best]
+    held = (low - 1e-6 <= at_truth) & (at_truth <= high + 1e-6)
+    return of_labelers, held[~is_gold].mean()
+
+
+def in_worlds(num_crowds):
+    """Rows of the table of worlds."""
+    for world in WORLDS:
+        for fit, is_given in FITS.items():
+            cells = [world.name, fit]
+            for num_gold in (0, 20, 50):
+                keys = jax.random.split(jax.random.key(num_gold), num_crowds)
+                shares = [fit_world(world, key, num_gold, is_given) for key in keys]
+                cells += [percent(each) for each in zip(*shares, strict=True)]
+            yield "| " + " | ".join(cells) + " |"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of crowds")
@@ -315,6 +386,16 @@ def main():
         rng, num_cohorts = np.random.default_rng(0), max(10, round(500 * options.scale))
         cells = [gold_alone(rng, draw, j, n, num_cohorts) for j, n in SIZES]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "95 % intervals, twenty crowds each, by the number of gold labels:",
+        "",
+        "| world | fit | labelers, no gold | examples | 20 gold | examples | 50 gold | examples |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in in_worlds(max(4, round(20 * options.scale))):
+        lines.append(row)
+        print(row, file=sys.stderr, flush=True)
     text = "\n".join(lines)
     if options.output:
         options.output.write_text(text + "\n")

@@ -14,9 +14,9 @@ of kind c % M, with M kinds. Where there is one kind, latent classes are the cla
 from collections.abc import Callable
 
 from gtx_bayes.inference.priors.base import AbstractCohortPrior as AbstractCohortPrior
-from gtx_bayes.inference.priors.base import prob_of_answer as prob_of_answer
 from gtx_bayes.inference.priors.confusion import ClassConditionalPrior as ClassConditionalPrior
 from gtx_bayes.inference.priors.confusion import ConfusionPrior as ConfusionPrior
+from gtx_bayes.inference.priors.confusion import better_than_chance as better_than_chance
 from gtx_bayes.inference.priors.difficulty import HARD_SHARE as HARD_SHARE
 from gtx_bayes.inference.priors.difficulty import DifficultyPrior as DifficultyPrior
 from gtx_bayes.inference.priors.one_coin import OneCoinPrior as OneCoinPrior

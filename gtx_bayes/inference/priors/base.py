@@ -1,12 +1,13 @@
 """What a cohort's prior does with expected counts, and what all of them need for it."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
 
-from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.beta import HyperPrior
+from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.posterior import AnyModel
 
@@ -70,12 +71,28 @@ class AbstractCohortPrior(abc.ABC):
         """A draw of the labelers from their posterior given the counts."""
 
     @abc.abstractmethod
-    def accuracy(
+    def log_density(self) -> Float[Array, ""]:
+        """Of the prior's own parameters under their hyperprior, up to its constant."""
+
+    @abc.abstractmethod
+    def known(self, counts: Float[Array, "num_labelers ..."]) -> Float[Array, "num_labelers ..."]:
+        """Counts without variance that leave as much to be known: see `share_known`."""
+
+    @abc.abstractmethod
+    def cohorts(
         self,
         counts: Float[Array, "num_labelers ..."],
         class_prior: Float[Array, " num_classes"],
-    ) -> BetaPosterior:
-        """Posterior of each labeler's probability of a right answer."""
+    ) -> tuple[CohortCounts, ...]:
+        """What labelers are right in: their accuracy is the weighted sum over all columns."""
+
+    @abc.abstractmethod
+    def hyperpriors(self) -> tuple[HyperPrior, ...]:
+        """The hyperprior of every cohort."""
+
+    @abc.abstractmethod
+    def with_cohorts(self, drawn: Sequence[Cohort]) -> "AbstractCohortPrior":
+        """The prior with other concentrations, and means of right answers."""
 
 
 def answered(labels: Labels) -> Shaped[Array, " num_labels"]:
@@ -96,13 +113,25 @@ def cell_of(labels: Labels) -> Shaped[Array, " num_labels"]:
     return labels.example * labels.num_classes + jnp.maximum(labels.label, 0).astype(jnp.int32)
 
 
-def weighted_mean(each: BetaPosterior, weights: Float[Array, " num_parts"]) -> BetaPosterior:
-    """The Beta law with the mean and variance of weighted sums, a labeler's parts in a row."""
-    total = each.a + each.b
-    mean = each.mean @ weights
-    variance = (each.mean * (1.0 - each.mean) / (total + 1.0)) @ weights**2
-    concentration = mean * (1.0 - mean) / variance - 1.0
-    return BetaPosterior(mean * concentration, (1.0 - mean) * concentration)
+def share_known(
+    right: Float[Array, "*rows"],
+    wrong: Float[Array, "*rows"],
+    lost: Float[Array, "*rows"],
+    concentration: Float[Array, "..."],
+) -> Float[Array, "*rows"]:
+    r"""Share of a posterior's concentration that is left where true labels are uncertain.
+
+    Of the information that known labels would hold of an accuracy, the variance of its score is
+    missing (Louis, 1982): :math:`v / (\alpha (1 - \alpha))` answers. The prior's part stays.
+
+    Args:
+        right: first shape parameter of the posterior given expected counts.
+        wrong: its second.
+        lost: v, the variance of the score times :math:`\alpha^2 (1 - \alpha)^2`.
+        concentration: of the prior.
+    """
+    total = right + wrong
+    return jnp.maximum(total - lost * total**2 / (right * wrong), concentration) / total
 
 
 def newton_step(

@@ -1,15 +1,17 @@
 """The cohort's prior where some examples are hard for everybody."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import betaln
 from jaxtyping import Array, Float, Key
 
-from gtx_bayes.inference.beta import BetaPosterior
-from gtx_bayes.inference.priors.base import AbstractCohortPrior, answered, weighted_mean
-from gtx_bayes.inference.priors.one_coin import OneCoinPrior
+from gtx_bayes.inference.beta import HyperPrior
+from gtx_bayes.inference.priors.base import AbstractCohortPrior, answered, share_known
+from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
+from gtx_bayes.inference.priors.one_coin import OneCoinPrior, column
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labels import Labels
 
@@ -32,8 +34,9 @@ class DifficultyPrior(AbstractCohortPrior):
     with the share h of hard examples, accuracies :math:`\alpha_j` on easy and :math:`\beta_j` on
     hard ones. The hyperprior has m half-way from chance to perfection, and m' a quarter of the
     way: hard examples are those that tell little, and labelers who would mislead there have to
-    show it. Kinds are easy, hard. Counts have shape (num_labelers, 2, 3): for each kind right
-    answers, wrong answers, and the labeler's part of the examples, 1 / n each where n answered.
+    show it. Kinds are easy, hard. Counts have shape (num_labelers, 2, 5): for each kind right
+    answers, wrong answers, the labeler's part of the examples, 1 / n each where n answered, and
+    the variances of the numbers of right and of wrong answers.
 
     Attributes:
         easy: prior of :math:`\alpha_j`.
@@ -74,19 +77,19 @@ class DifficultyPrior(AbstractCohortPrior):
 
     def counts(
         self, labels: Labels, latent_probs: Float[Array, "num_examples num_latents"]
-    ) -> Float[Array, "num_labelers two three"]:
-        """Expected right and wrong answers and parts of examples, by labeler and kind."""
+    ) -> Float[Array, "num_labelers two five"]:
+        """Expected answers, parts of examples and variances, by labeler and kind."""
         own = self._own(labels, latent_probs)
         part = own.sum(axis=2) / labels.labels_per_example()[labels.example, None]
-        found = jnp.concatenate([own, part[:, :, None]], axis=2)
+        found = jnp.concatenate([own, part[:, :, None], own * (1.0 - own)], axis=2)
         found = jnp.where(answered(labels)[:, None, None], found, 0.0)
-        return jnp.zeros((labels.num_labelers, 2, 3), found.dtype).at[labels.labeler].add(found)
+        return jnp.zeros((labels.num_labelers, 2, 5), found.dtype).at[labels.labeler].add(found)
 
     def evidence(
         self,
         labels: Labels,
         latent_probs: Float[Array, "num_examples num_latents"],
-        counts: Float[Array, "num_labelers two three"],
+        counts: Float[Array, "num_labelers two five"],
     ) -> Float[Array, "num_examples num_latents"]:
         """Log-probabilities of the kind and of the answers under each latent class.
 
@@ -107,54 +110,84 @@ class DifficultyPrior(AbstractCohortPrior):
             labels.num_examples, -1
         )
 
-    def refit(self, counts: Float[Array, "num_labelers two three"]) -> "DifficultyPrior":
+    def refit(self, counts: Float[Array, "num_labelers two five"]) -> "DifficultyPrior":
         """A step for each of both priors."""
-        easy, hard = self.easy.refit(counts[:, 0, :2]), self.hard.refit(counts[:, 1, :2])
+        easy, hard = (
+            prior.refit(_answers(self.known(counts), kind))
+            for kind, prior in enumerate((self.easy, self.hard))
+        )
         return dataclasses.replace(self, easy=easy, hard=hard)
 
-    def log_marginal(self, counts: Float[Array, "num_labelers two three"]) -> Float[Array, ""]:
+    def log_marginal(self, counts: Float[Array, "num_labelers two five"]) -> Float[Array, ""]:
         """That of easy answers, of hard answers, and of the examples' kinds."""
         of_kinds = betaln(*self.share_shape(counts)) - betaln(*jnp.array(HARD_SHARE))
-        of_easy = self.easy.log_marginal(counts[:, 0, :2])
-        return of_easy + self.hard.log_marginal(counts[:, 1, :2]) + of_kinds
+        of_easy = self.easy.log_marginal(_answers(counts, 0))
+        return of_easy + self.hard.log_marginal(_answers(counts, 1)) + of_kinds
 
-    def share_shape(self, counts: Float[Array, "num_labelers two three"]) -> Float[Array, " two"]:
+    def log_density(self) -> Float[Array, ""]:
+        """Of both hyperpriors."""
+        return self.easy.log_density() + self.hard.log_density()
+
+    def share_shape(self, counts: Float[Array, "num_labelers two five"]) -> Float[Array, " two"]:
         """Both shape parameters of the Beta posterior of h."""
         num_easy, num_hard = counts[:, :, 2].sum(axis=0)
         return jnp.stack([num_hard, num_easy]) + jnp.array(HARD_SHARE)
 
-    def posterior_mean(self, counts: Float[Array, "num_labelers two three"]) -> HardExamples:
+    def posterior_mean(self, counts: Float[Array, "num_labelers two five"]) -> HardExamples:
         """Accuracies and the share at their posterior means."""
         hard, easy = self.share_shape(counts)
         return HardExamples(
-            self.easy.posterior_mean(counts[:, 0, :2]).accuracy,
-            self.hard.posterior_mean(counts[:, 1, :2]).accuracy,
+            self.easy.posterior_mean(_answers(counts, 0)).accuracy,
+            self.hard.posterior_mean(_answers(counts, 1)).accuracy,
             hard / (hard + easy),
             self.num_classes,
         )
 
     def sample(
-        self, key: Key[Array, ""], counts: Float[Array, "num_labelers two three"]
+        self, key: Key[Array, ""], counts: Float[Array, "num_labelers two five"]
     ) -> HardExamples:
         """Accuracies and the share from their Beta posteriors."""
         key_easy, key_hard, key_share = jax.random.split(key, 3)
+        known = self.known(counts)
         return HardExamples(
-            self.easy.sample(key_easy, counts[:, 0, :2]).accuracy,
-            self.hard.sample(key_hard, counts[:, 1, :2]).accuracy,
+            self.easy.sample(key_easy, _answers(known, 0)).accuracy,
+            self.hard.sample(key_hard, _answers(known, 1)).accuracy,
             jax.random.beta(key_share, *self.share_shape(counts)),
             self.num_classes,
         )
 
-    def accuracy(
+    def known(
+        self, counts: Float[Array, "num_labelers two five"]
+    ) -> Float[Array, "num_labelers two five"]:
+        """Right and wrong answers by kind, as many as are known."""
+        shape = jnp.stack([self.easy.shape, self.hard.shape])
+        rows = counts[:, :, :2] + shape
+        right, wrong = rows[:, :, 0], rows[:, :, 1]
+        mean = right / (right + wrong)
+        lost = counts[:, :, 3] * (1.0 - mean) ** 2 + counts[:, :, 4] * mean**2
+        share = share_known(right, wrong, lost, shape.sum(axis=1))
+        left = jnp.maximum(share[:, :, None] * rows - shape, 0.0)
+        return jnp.concatenate([left, counts[:, :, 2:3], jnp.zeros_like(left)], axis=2)
+
+    def cohorts(
         self,
-        counts: Float[Array, "num_labelers two three"],
+        counts: Float[Array, "num_labelers two five"],
         class_prior: Float[Array, " num_classes"],
-    ) -> BetaPosterior:
-        r"""The Beta law with the mean and variance of :math:`(1 - h) \alpha_j + h \beta_j`."""
-        rows = counts[:, :, :2] + jnp.stack([self.easy.shape, self.hard.shape])
+    ) -> tuple[CohortCounts, ...]:
+        r"""Two cohorts, of easy and of hard examples: :math:`(1 - h) \alpha_j + h \beta_j`."""
+        known = self.known(counts)
         shares = self.share_shape(counts)[::-1]
-        each = BetaPosterior(rows[..., 0], rows[..., 1])
-        return weighted_mean(each, shares / shares.sum())
+        shares = shares / shares.sum()
+        return tuple(column(known[:, kind], shares[kind]) for kind in range(2))
+
+    def hyperpriors(self) -> tuple[HyperPrior, ...]:
+        """Of easy and of hard examples."""
+        return (*self.easy.hyperpriors(), *self.hard.hyperpriors())
+
+    def with_cohorts(self, drawn: Sequence[Cohort]) -> "DifficultyPrior":
+        """Other means and concentrations on easy and on hard examples."""
+        easy, hard = self.easy.with_cohorts(drawn[:1]), self.hard.with_cohorts(drawn[1:])
+        return dataclasses.replace(self, easy=easy, hard=hard)
 
     def _own(
         self, labels: Labels, latent_probs: Float[Array, "num_examples num_latents"]
@@ -169,7 +202,7 @@ class DifficultyPrior(AbstractCohortPrior):
         self,
         labels: Labels,
         latent_probs: Float[Array, "num_examples num_latents"],
-        counts: Float[Array, "num_labelers two three"],
+        counts: Float[Array, "num_labelers two five"],
     ) -> Float[Array, "num_examples two"]:
         """Logarithms of the shares of easy and hard examples among the others."""
         own = latent_probs.reshape(labels.num_examples, self.num_classes, 2).sum(axis=1)
@@ -177,3 +210,10 @@ class DifficultyPrior(AbstractCohortPrior):
         log_shares = jnp.log(others) - jnp.log(others.sum(axis=1, keepdims=True))
         has_answers = (labels.labels_per_example() > 0)[:, None]
         return jnp.where(has_answers, log_shares, jnp.array([0.0, -jnp.inf]))
+
+
+def _answers(
+    counts: Float[Array, "num_labelers two five"], kind: int
+) -> Float[Array, "num_labelers three"]:
+    """Right and wrong answers to one kind of examples, as the prior of one coin counts them."""
+    return jnp.pad(counts[:, kind, :2], ((0, 0), (0, 1)))
