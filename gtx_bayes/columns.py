@@ -1,7 +1,8 @@
 """The columns of a user's table that play a role, found by name and checked for gaps."""
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,17 @@ LABELER_COLUMNS = ("worker", "labeler", "rater", "annotator")
 LABEL_COLUMNS = ("label", "rating")
 TRUTH_COLUMNS = ("label", "true_label", "rating", "truth", "gold")
 
+ANSWER_ROLES = {"example": EXAMPLE_COLUMNS, "labeler": LABELER_COLUMNS, "label": LABEL_COLUMNS}
+TRUTH_ROLES = {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS}
+EXAMPLE_ROLE = {"example": EXAMPLE_COLUMNS}
+
 PROB_PREFIX = "prob_"
 """What the name of a column of class probabilities begins with."""
 
 Names = npt.NDArray[Any]
 """Names as the user gave them, text or numbers, by index."""
 
-_CONTAINERS = (dict, list, tuple, set, bytes, bytearray, np.ndarray)
+_SHOWN_COLUMNS = 20  # in a message
 _MISSING_TEXT = ("", "nan", "NaN", "<NA>")
 
 
@@ -33,11 +38,13 @@ class Source:
         name: file name, or a word for a table in memory.
         first_row: number of the first row of data as the user counts: 2 under a header line.
         rows: the place of each row in words, where the table is a digest of a longer one.
+        columns: names of all columns, where only some of them were read.
     """
 
     name: str
     first_row: int = 0
     rows: tuple[str, ...] = ()
+    columns: tuple[Any, ...] = ()
 
     def row(self, position: int) -> str:
         """The place of a row, for a message."""
@@ -56,12 +63,14 @@ class Column:
         keys: the values as text, equal for a name held as text in one table and as a number in
             another; the empty text for an empty cell, where those are allowed.
         source: the table.
+        spare: categories that the column declares and no row has, by key.
     """
 
     name: str
     cells: Names
     keys: Names
     source: Source
+    spare: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def read(cls, frame: pd.DataFrame, name: str, source: Source) -> "Column":
@@ -88,7 +97,9 @@ class Column:
             InputError: for a cell that is neither text nor a number.
         """
         column = frame[name]
-        if pd.api.types.is_string_dtype(column.dtype) and column.dtype != object:
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            return cls._of_categories(column, name, source)
+        if _is_text(column.dtype):
             keys = column.fillna("").str.strip().to_numpy(dtype=object)
             cells = keys
         elif pd.api.types.is_integer_dtype(column.dtype) and not column.hasnans:
@@ -97,6 +108,24 @@ class Column:
         else:
             return cls.of_cells(column, name, source)
         return cls(name, cells, _checked_keys(name, keys, source), source)
+
+    @classmethod
+    def _of_categories(cls, column: "pd.Series[Any]", name: str, source: Source) -> "Column":
+        try:
+            each = cls.of_cells(column.cat.categories, name, Source(source.name))
+        except InputError:
+            return cls.of_cells(column, name, source)  # which knows the row
+        codes = column.cat.codes.to_numpy()
+        cells, keys = (
+            np.append(names, as_names([gap]))[codes]
+            for names, gap in ((each.cells, None), (each.keys, ""))
+        )
+        is_used = np.isin(np.arange(len(each.keys)), codes)
+        used = set(each.keys[is_used]) | {""}
+        spare = {
+            key: cell for key, cell in zip(each.keys, each.cells, strict=True) if key not in used
+        }
+        return cls(name, cells, keys, source, spare)
 
     @classmethod
     def of_cells(cls, given: Iterable[object], name: str, source: Source) -> "Column":
@@ -173,11 +202,12 @@ def read_columns(
         InputError: if the table is empty, a role has no column or more than one, a column has two
             roles, or a cell is empty or no scalar.
     """
-    if frame.empty:
+    if not len(frame):
         raise InputError(
             "the table has no rows.", where=source.name, mend="Give at least one row of data."
         )
-    found = find_columns(frame.columns, aliases, given, source, optional=optional)
+    columns = source.columns or frame.columns
+    found = find_columns(columns, aliases, given, source, optional=optional)
     _check_scalars(frame[list(found.values())], source)
     return {
         role: (Column.read_with_gaps if role in with_gaps else Column.read)(frame, name, source)
@@ -223,17 +253,53 @@ def find_columns(
 
 def _check_scalars(frame: pd.DataFrame, source: Source) -> None:
     for name in frame.columns:
-        if not pd.api.types.is_object_dtype(frame[name].dtype):
+        column = frame[name]
+        if isinstance(column.dtype, np.dtype) and not pd.api.types.is_object_dtype(column.dtype):
             continue
-        is_container = frame[name].map(lambda cell: isinstance(cell, _CONTAINERS))
-        bad = np.flatnonzero(is_container.to_numpy(bool))
+        if _is_text(column.dtype):
+            continue
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            if not any(_is_container(cell) for cell in column.cat.categories):
+                continue
+            column = column.astype(object)
+        bad = np.flatnonzero([_is_container(cell) for cell in column])
         if bad.size:
-            cell = frame[name].iloc[bad[0]]
+            cell = column.iloc[bad[0]]
             raise InputError(
                 f"column '{name}' holds {cell!r}, which is neither text nor a number.",
                 where=source.row(int(bad[0])),
                 mend="Give text or numbers.",
             )
+
+
+def _is_container(cell: object) -> bool:
+    return isinstance(cell, Collection) and not isinstance(cell, str)
+
+
+def _is_text(dtype: Any) -> bool:
+    """Whether cells of this type are texts or gaps, and nothing else."""
+    if isinstance(dtype, pd.ArrowDtype):
+        return dtype.type is str
+    return isinstance(dtype, pd.StringDtype)
+
+
+def columns_for(
+    roles: Mapping[str, tuple[str, ...]], given: Mapping[str, str] | None = None
+) -> Callable[[object], bool]:
+    """Whether a column of some name may play one of the roles, and so has to be read.
+
+    Args:
+        roles: roles, and the column names that fit each.
+        given: column names the user gave for roles.
+    """
+    aliases = {alias for names in roles.values() for alias in names}
+    named = set((given or {}).values())
+    return lambda name: name in named or str(name).strip().lower() in aliases
+
+
+def columns_of_probs(name: object) -> bool:
+    """Whether a column of some name may hold examples or class probabilities."""
+    return str(name).startswith(PROB_PREFIX) or columns_for(EXAMPLE_ROLE)(name)
 
 
 def read_class_probs(
@@ -274,14 +340,16 @@ def numbered_classes(
     Raises:
         InputError: if a label differs from a class by its spelling alone.
     """
+    known = set(class_keys)
     plain = {plain_spelling(key): key for key in class_keys}
     extra = []
     for key in dict.fromkeys(column.keys):
-        if key in class_keys:
+        if key in known:
             continue
         if plain_spelling(key) in plain:
+            here, elsewhere = quoted_apart(key, plain[plain_spelling(key)])
             raise InputError(
-                f"label '{key}' is spelt '{plain[plain_spelling(key)]}' elsewhere.",
+                f"label {here} is spelt {elsewhere} elsewhere.",
                 where=column.first(key),
                 mend="Spell it the same in both tables.",
             )
@@ -311,12 +379,31 @@ def distinct_examples(example: Column, truth: Column) -> npt.NDArray[np.intp]:
 
 def positions(index: Names | list[str], keys: Names) -> npt.NDArray[np.intp]:
     """Position of every key in `index`, -1 where it is not there."""
-    return pd.Index(index).get_indexer(pd.Index(keys))
+    return pd.Index(index, dtype=object).get_indexer(pd.Index(keys, dtype=object))
 
 
 def plain_spelling(key: str) -> str:
-    """Spelling without what people vary: case, and the .0 of a number turned float."""
-    return key.casefold().removesuffix(".0")
+    """Spelling without what people vary or cannot see.
+
+    That is case, the .0 of a number turned float, how accents are composed, characters of no
+    width, and which blanks stand between words.
+    """
+    return _as_seen(key).casefold().removesuffix(".0")
+
+
+def _as_seen(key: str) -> str:
+    """Equal for texts that look the same on paper."""
+    if not key.isascii():
+        visible = (letter for letter in key if unicodedata.category(letter) != "Cf")
+        key = unicodedata.normalize("NFC", "".join(visible))
+    return " ".join(key.split())
+
+
+def quoted_apart(key: str, other: str) -> tuple[str, str]:
+    """Two different names in quotes, with their hidden characters in ASCII if they look alike."""
+    if _as_seen(key) == _as_seen(other):
+        return ascii(key), ascii(other)
+    return f"'{key}'", f"'{other}'"
 
 
 def as_names(values: Iterable[object]) -> Names:
@@ -336,7 +423,8 @@ def _find_column(
     columns: Collection[Any], role: str, aliases: tuple[str, ...], given: str | None, source: Source
 ) -> str:
     """The column that plays `role`: the one given, or the one whose name is an alias."""
-    shown = ", ".join(f"'{column}'" for column in columns)
+    shown = ", ".join(f"'{column}'" for column in list(columns)[:_SHOWN_COLUMNS])
+    shown += f", ... ({len(columns)} in all)" if len(columns) > _SHOWN_COLUMNS else ""
     if given is not None:
         named = [column for column in columns if column == given]
         if len(named) == 1:

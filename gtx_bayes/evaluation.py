@@ -14,6 +14,7 @@ from gtx_bayes.columns import (
     EXAMPLE_COLUMNS,
     TRUTH_COLUMNS,
     Source,
+    as_names,
     distinct_examples,
     numbered_classes,
     positions,
@@ -99,7 +100,7 @@ def match_truth(
         excluded = read_columns(
             exclude, {"example": EXAMPLE_COLUMNS}, {}, exclude_source or Source("exclude")
         )["example"]
-        seen = np.isin(keys, excluded.keys)
+        seen = positions(as_names(dict.fromkeys(excluded.keys)), keys) >= 0
     row = positions(names.keys, keys)
     scored = (row >= 0) & ~seen
     if not scored.any():

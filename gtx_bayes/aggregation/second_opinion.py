@@ -53,7 +53,7 @@ def second_opinion(
             where=source.name,
             mend="Name all the classes (--classes), or make the table from the same crowd.",
         )
-    probs = probs[:, [classes.index(name) for name in wanted]]
+    probs = probs[:, positions(classes, as_names(wanted))]
     probs = probs / probs.sum(axis=1, keepdims=True)  # tables round
     names = as_names(str(name) for name in crowd.example_names)
     at = positions(tasks.keys, names)

@@ -242,10 +242,14 @@ def _grow(
 ) -> tuple["Aggregation", dict[str, int]]:
     """The result with what is new in the tables, and how much that is."""
     from gtx_bayes.aggregation.grow import grow
+    from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, columns_for
     from gtx_bayes.io.readers import read_table
 
-    frame, labels_source = read_table(labels)
-    gold_frame, gold_source = (None, None) if gold is None else read_table(gold)
+    frame, labels_source = read_table(labels, columns_for(ANSWER_ROLES, tables["columns"]))
+    gold_frame, gold_source = None, None
+    if gold is not None:
+        wanted = columns_for(TRUTH_ROLES, tables["gold_columns"])
+        gold_frame, gold_source = read_table(gold, wanted)
     grown = grow(
         kept, frame, gold_frame, labels_source=labels_source, gold_source=gold_source, **tables
     )

@@ -50,13 +50,16 @@ def evaluate(
             mend=f"Use one of {', '.join(IMAGE_ENDINGS)}.",
         )
     with stage("Scoring"):
+        from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, columns_for, columns_of_probs
         from gtx_bayes.evaluation import as_record, match_truth
         from gtx_bayes.evaluation import evaluate as score
         from gtx_bayes.io.readers import read_table
 
-        examples_frame, examples_source = read_table(examples)
-        truth_frame, truth_source = read_table(truth)
-        exclude_frame, exclude_source = (None, None) if exclude is None else read_table(exclude)
+        examples_frame, examples_source = read_table(examples, columns_of_probs)
+        truth_frame, truth_source = read_table(truth, columns_for(TRUTH_ROLES))
+        exclude_frame, exclude_source = None, None
+        if exclude is not None:
+            exclude_frame, exclude_source = read_table(exclude, columns_for(EXAMPLE_ROLE))
         scored = match_truth(
             examples_frame,
             truth_frame,

@@ -159,6 +159,7 @@ def finetune(
         from gtx_bayes.classifier.fine_tune import fine_tune
         from gtx_bayes.classifier.parts import part_images
         from gtx_bayes.classifier.result import write_result
+        from gtx_bayes.columns import TRUTH_ROLES, columns_for
         from gtx_bayes.diagnostics.report.page import Origin
         from gtx_bayes.finetune.checkpoint import Checkpoint
         from gtx_bayes.finetune.sources import read_images
@@ -184,7 +185,9 @@ def finetune(
     with stage(f"Reading {', '.join(images)}"):
         # One key for all seeds: the drawn scenes are one set, whose names tables can hold.
         pictures = read_images(jax.random.key(0), images, table, size=size, broken=broken.value)
-        truth_frame, truth_source = (None, None) if truth is None else read_table(truth)
+        truth_frame, truth_source = (
+            (None, None) if truth is None else read_table(truth, columns_for(TRUTH_ROLES))
+        )
         parts = part_images(key_parts, pictures, imputed, truth_frame, truth_source=truth_source)
     with stage("Reading the weights"):
         start_network = _network(
@@ -260,10 +263,12 @@ def _impute(
     """Labels for the tasks: aggregated, or as a table without workers has them."""
     from gtx_bayes.aggregation.aggregate import aggregate
     from gtx_bayes.classifier.imputed import Imputed, has_labelers
+    from gtx_bayes.columns import ANSWER_ROLES, TRUTH_COLUMNS, TRUTH_ROLES, columns_for
     from gtx_bayes.crowd import Crowd
     from gtx_bayes.io.readers import read_table
 
-    frame, source = read_table(labels)
+    roles = {**ANSWER_ROLES, "label": TRUTH_COLUMNS}
+    frame, source = read_table(labels, columns_for(roles, tables["columns"]))
     if not has_labelers(frame, tables["columns"]):
         if gold is not None:
             raise InputError(
@@ -275,7 +280,9 @@ def _impute(
         return Imputed.known(
             frame, columns=tables["columns"], classes=tables["classes"], source=source
         )
-    gold_frame, gold_source = (None, None) if gold is None else read_table(gold)
+    gold_frame, gold_source = None, None
+    if gold is not None:
+        gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, tables["gold_columns"]))
     crowd = Crowd.from_frames(
         frame, gold_frame, labels_source=source, gold_source=gold_source, **tables
     )

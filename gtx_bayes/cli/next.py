@@ -121,7 +121,13 @@ def next_(
     start = time.perf_counter()
     with stage(f"Reading {labels}"):
         from gtx_bayes.aggregation.aggregate import check_method
-        from gtx_bayes.columns import EXAMPLE_COLUMNS, TRUTH_COLUMNS, read_columns
+        from gtx_bayes.columns import (
+            ANSWER_ROLES,
+            EXAMPLE_ROLE,
+            TRUTH_ROLES,
+            columns_for,
+            read_columns,
+        )
         from gtx_bayes.crowd import Crowd
         from gtx_bayes.io.readers import read_table
 
@@ -129,13 +135,16 @@ def next_(
         columns = given(example=task_column, labeler=worker_column, label=label_column)
         gold_columns = given(example=gold_task_column, label=gold_label_column)
 
-        frame, labels_source = read_table(labels)
-        gold_frame, gold_source = (None, None) if gold is None else read_table(gold)
-        tasks_frame, tasks_source = (None, None) if tasks is None else read_table(tasks)
+        frame, labels_source = read_table(labels, columns_for(ANSWER_ROLES, columns))
+        gold_frame, gold_source, tasks_frame, tasks_source = None, None, None, None
+        if gold is not None:
+            gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, gold_columns))
+        if tasks is not None:
+            named = given(example=task_column)
+            tasks_frame, tasks_source = read_table(tasks, columns_for(EXAMPLE_ROLE, named))
         gold_tasks: frozenset[str] = frozenset()
         if gold_frame is not None and gold_source is not None:
-            roles = {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS}
-            known = read_columns(gold_frame, roles, gold_columns, gold_source)
+            known = read_columns(gold_frame, TRUTH_ROLES, gold_columns, gold_source)
             gold_tasks = frozenset(known["example"].keys)
         crowd, notes = None, []
         if second_opinion is not None and not len(frame):
@@ -145,9 +154,9 @@ def next_(
                 mend="Leave it out until there are answers.",
             )
         if tasks_frame is None or len(frame):  # without an answer yet, the tasks alone decide
-            answered = read_columns(
-                frame, {"example": EXAMPLE_COLUMNS}, given(example=task_column), labels_source
-            )["example"]
+            answered = read_columns(frame, EXAMPLE_ROLE, given(example=task_column), labels_source)[
+                "example"
+            ]
             if gold_frame is not None and not gold_tasks & set(answered.keys):
                 notes.append(f"{gold}: no gold example has an answer yet.")
                 gold_frame = None
@@ -235,9 +244,10 @@ def _prior(crowd: "Crowd", class_prior: str | None, opinion: Path | None) -> "np
             mend="Give one of the two.",
         )
     from gtx_bayes.aggregation.second_opinion import second_opinion
+    from gtx_bayes.columns import columns_of_probs
     from gtx_bayes.io.readers import read_table
 
-    table, source = read_table(opinion)
+    table, source = read_table(opinion, columns_of_probs)
     return second_opinion(crowd, table, source=source)
 
 

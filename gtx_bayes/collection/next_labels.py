@@ -223,7 +223,7 @@ def _offered(
     column = read_columns(tasks, {"example": EXAMPLE_COLUMNS}, columns, source)["example"]
     first = np.flatnonzero(~pd.Series(column.keys).duplicated().to_numpy())
     names, keys = column.cells[first], column.keys[first]
-    is_gold = np.isin(keys.astype(str), np.array([str(name) for name in gold_tasks], str))
+    is_gold = positions(as_names(dict.fromkeys(str(name) for name in gold_tasks)), keys) >= 0
     if result is None:
         uniform = np.full((names.size, num_classes), 1.0 / num_classes, np.float32)
         return _Offer(names, uniform, np.zeros(names.size, np.int32), is_gold)

@@ -23,6 +23,7 @@ from gtx_bayes.columns import (
     Names,
     Source,
     as_names,
+    columns_for,
     find_columns,
     positions,
     read_columns,
@@ -163,8 +164,8 @@ def read_folder(
         if len(held) > len(found):
             notes.append(f"{folder}: {len(held) - len(found)} file(s) that are no images are left.")
         return _image_set(as_names(found), list(found.values()), {}, classes, size, broken, notes)
-    frame, source = read_table(table)
     roles = {"image": FILE_COLUMNS, **_ABOUT_IMAGES}
+    frame, source = read_table(table, columns_for(roles, columns))
     about = read_columns(
         frame, roles, columns or {}, source, optional=tuple(_ABOUT_IMAGES), with_gaps=("label",)
     )

@@ -1,17 +1,21 @@
 """Read tables: CSV, TSV, JSON lines and Parquet, with errors that name the place and the mend."""
 
+import contextlib
 import csv
 import json
 import re
 import stat
-from collections.abc import Mapping, Sequence
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gtx_bayes.columns import Source
+from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, Source, columns_for
 from gtx_bayes.crowd import Crowd, Duplicates
 from gtx_bayes.errors import InputError
 
@@ -19,8 +23,14 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET = (".parquet", ".pq")
 
+_SHOWN = 5  # names in a message
+_MANY_CELLS, _SPARSE = (
+    10**6,
+    20,
+)  # of a table of JSON objects: so many are empty for one that is not
+
 # By default integers beside a gap become floats, which cannot tell long ones apart.
-_EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 
 
 def read_crowd(
@@ -45,8 +55,10 @@ def read_crowd(
     Raises:
         InputError: for anything wrong with a file or a table, with the row and the mend.
     """
-    labels_frame, labels_source = read_table(labels)
-    gold_frame, gold_source = (None, None) if gold is None else read_table(gold)
+    labels_frame, labels_source = read_table(labels, columns_for(ANSWER_ROLES, columns))
+    gold_frame, gold_source = None, None
+    if gold is not None:
+        gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, gold_columns))
     return Crowd.from_frames(
         labels_frame,
         gold_frame,
@@ -59,31 +71,55 @@ def read_crowd(
     )
 
 
-def read_table(path: str | Path) -> tuple[pd.DataFrame, Source]:
+def read_table(
+    path: str | Path, wanted: Callable[[object], bool] | None = None
+) -> tuple[pd.DataFrame, Source]:
     """Read one table, the format by the file's ending; CSV and TSV cells stay text.
 
     A folder of Parquet files is one table.
+
+    Args:
+        path: the file or the folder.
+        wanted: whether a column of some name is to be read; all are when absent. A table without
+            such a column keeps its first one.
 
     Raises:
         InputError: if the file is absent, empty, unreadable, ragged or of an unknown format.
     """
     path = Path(path).expanduser()
     if _is_folder_of_parquet(path):
-        return _read_parquet(path), Source(str(path), first_row=1)
+        return _with_source(_read_parquet(path, wanted), path, first_row=1)
     _check_file(path)
     ending = path.suffix.lower()
     if ending in _SEPARATORS:
-        return _read_delimited(path, _SEPARATORS[ending]), Source(str(path), first_row=2)
+        found = _read_delimited(path, _SEPARATORS[ending], wanted)
+        return _with_source(found, path, first_row=2)
     if ending in _JSON_LINES:
-        return _read_json_lines(path), Source(str(path), first_row=1)
+        return _with_source(_read_json_lines(path, wanted), path, first_row=1)
     if ending in _PARQUET:
-        return _read_parquet(path), Source(str(path), first_row=1)
+        return _with_source(_read_parquet(path, wanted), path, first_row=1)
     known = ", ".join([*_SEPARATORS, *_JSON_LINES, *_PARQUET])
     raise InputError(
         f"the ending '{path.suffix}' names no known format.",
         where=str(path),
         mend=f"Use one of {known}.",
     )
+
+
+def _with_source(
+    read: tuple[pd.DataFrame, list[str]], path: Path, first_row: int
+) -> tuple[pd.DataFrame, Source]:
+    """What was read of a table, and where it comes from with the names of its other columns."""
+    frame, columns = read
+    others = tuple(columns) if len(columns) > frame.shape[1] else ()
+    return frame, Source(str(path), first_row, columns=others)
+
+
+def _kept(columns: Sequence[str], wanted: Callable[[object], bool] | None) -> list[int]:
+    """Positions of the columns to read."""
+    if wanted is None:
+        return list(range(len(columns)))
+    return [at for at, name in enumerate(columns) if wanted(name)] or [0]
 
 
 def _is_folder_of_parquet(path: Path) -> bool:
@@ -115,9 +151,15 @@ def _check_file(path: Path) -> None:
         raise InputError("the file is empty.", where=str(path), mend="Give a header and rows.")
 
 
-def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
+def _read_delimited(
+    path: Path, separator: str, wanted: Callable[[object], bool] | None
+) -> tuple[pd.DataFrame, list[str]]:
     try:
-        _check_header(path, separator)
+        columns = _header(path, separator)
+        kept = _kept(columns, wanted)
+        is_whole = len(kept) == len(columns)
+        if not is_whole:  # then pandas counts no fields
+            _check_rows(path, separator, len(columns))
         frame = pd.read_csv(
             path,
             sep=separator,
@@ -125,9 +167,11 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
             keep_default_na=False,
             encoding="utf-8-sig",
             skip_blank_lines=False,
+            usecols=None if is_whole else kept,
         )
-        if path.read_bytes().count(b"\n") not in (len(frame), len(frame) + 1):
-            _check_quotes(path, separator)
+        content = path.read_bytes()
+        if is_whole and content.count(b"\n") not in (len(frame), len(frame) + 1):
+            _check_rows(path, separator, len(columns))
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
     except pd.errors.EmptyDataError as error:
@@ -146,10 +190,12 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
             where=str(path),
             mend="Name every column in the header.",
         )
-    blank = frame.isna() | (frame == "")
-    while len(frame) and blank.iloc[len(frame) - 1].all():  # blank lines at the end of the file
-        frame = frame.iloc[:-1]
-    return frame
+    # Blank lines at the end of the file, such as ",,": in the columns read and in all others.
+    left = content.rstrip(f"\r\n{separator}".encode())
+    num_blank = len(frame) if is_whole else len(content[len(left) :].splitlines()[1:])
+    is_filled = ((frame != "") & frame.notna()).any(axis=1).to_numpy()
+    end = int(np.flatnonzero(is_filled)[-1]) + 1 if is_filled.any() else 0
+    return frame.iloc[: max(end, len(frame) - num_blank)], columns
 
 
 def _told(error: Exception) -> str:
@@ -158,46 +204,73 @@ def _told(error: Exception) -> str:
     return re.sub(r"starting at row (\d+)", lambda row: f"starting at row {int(row[1]) + 1}", text)
 
 
-def _check_header(path: Path, separator: str) -> None:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = [name.strip() for name in next(csv.reader(file, delimiter=separator), [])]
+def _header(path: Path, separator: str) -> list[str]:
+    """Names of the columns, each of which has another."""
+    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
+        columns = next(csv.reader(file, delimiter=separator), [])
+    header = [name.strip() for name in columns]
     if not any(header):
         raise InputError(
             "the first line is blank.", where=str(path), mend="Begin the file with a header."
         )
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, times in Counter(header).items() if times > 1)
     if twice:
+        more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
         raise InputError(
-            f"the header names {twice} more than once.",
+            f"the header names {twice[:_SHOWN]}{more} more than once.",
             where=str(path),
             mend="Give every column its own name.",
         )
+    return columns
 
 
-def _check_quotes(path: Path, separator: str) -> None:
-    """Raise `csv.Error` where something stands behind a closing quote, which pandas lets pass.
+@contextlib.contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let Python's reader of CSV take cells of any length."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
-    A quote that was opened and not closed swallows all rows up to the next one.
+
+def _check_rows(path: Path, separator: str, num_columns: int) -> None:
+    """Raise `csv.Error` for what pandas lets pass.
+
+    That is something behind a closing quote: one that was opened and not closed swallows all rows
+    up to the next one. And rows that are too long, where not all columns are read.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
         rows = csv.reader(file, delimiter=separator, strict=True)
         try:
-            for _ in rows:
-                pass
+            for row in rows:
+                if len(row) > num_columns:
+                    raise _LongRowError(
+                        f"Expected {num_columns} fields in line {rows.line_num}, saw {len(row)}"
+                    )
+        except _LongRowError:
+            raise
         except csv.Error as error:
             if "expected after" in str(error):
                 raise csv.Error(f"{error}, in line {rows.line_num} or before") from error
 
 
-def _read_json_lines(path: Path) -> pd.DataFrame:
+class _LongRowError(csv.Error):
+    """A row has more fields than the header."""
+
+
+def _read_json_lines(
+    path: Path, wanted: Callable[[object], bool] | None
+) -> tuple[pd.DataFrame, list[str]]:
     rows: list[dict[str, object]] = []
+    is_kept: dict[str, bool] = {}
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
     for number, line in enumerate(text.rstrip().split("\n"), start=1):
         try:
-            row = json.loads(line)
+            row = _JSON.decode(line)
         except (ValueError, RecursionError) as error:
             raise InputError(
                 f"this is no JSON: {error}.",
@@ -210,17 +283,60 @@ def _read_json_lines(path: Path) -> pd.DataFrame:
                 where=f"{path}, row {number}",
                 mend='Give objects such as {"task": "t1", "worker": "w1", "label": 1}.',
             )
-        rows.append(row)
-    return pd.DataFrame(rows, dtype=object)
+        if isinstance(row, _RepeatedKey):
+            raise InputError(
+                f"the object has the key '{row.key}' more than once.",
+                where=f"{path}, row {number}",
+                mend="Give every value a key of its own.",
+            )
+        for name in row:
+            if name not in is_kept:
+                is_kept[name] = wanted is None or wanted(name)
+        rows.append({name: value for name, value in row.items() if is_kept[name]})
+    num_kept = sum(is_kept.values())
+    num_given = sum(map(len, rows))
+    if len(rows) * num_kept > max(_MANY_CELLS, _SPARSE * num_given):
+        raise InputError(
+            f"the {len(rows)} objects have {num_kept} different keys, and each object few of them.",
+            where=str(path),
+            mend="Give all objects the same keys.",
+        )
+    kept = [name for name, is_wanted in is_kept.items() if is_wanted]
+    return pd.DataFrame(rows, range(len(rows)), kept, dtype=object), list(is_kept)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+class _RepeatedKey(dict[str, object]):
+    """A JSON object in which a key stands more than once."""
+
+    key = ""
+
+
+def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        found = _RepeatedKey(found)
+        found.key = Counter(name for name, _ in pairs).most_common(1)[0][0]
+    return found
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_json_object)
+
+
+def _read_parquet(
+    path: Path, wanted: Callable[[object], bool] | None
+) -> tuple[pd.DataFrame, list[str]]:
     try:
+        schema = pq.ParquetDataset(path).schema if path.is_dir() else pq.read_schema(path)
+        kept = [schema.names[at] for at in _kept(schema.names, wanted)] if schema.names else []
         # What pandas noted of a table may be damaged or hide a column in the index: not heeded.
-        table = pq.read_table(path).replace_schema_metadata(None)
-        return table.to_pandas(types_mapper=_EXACT.get)
+        table = pq.read_table(path, columns=None if wanted is None else kept)
+        frame = table.replace_schema_metadata(None).to_pandas(types_mapper=EXACT.get)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise unreadable_parquet(path, error) from error
+    for name, dtype in frame.dtypes.items():
+        if isinstance(dtype, pd.CategoricalDtype):  # how the file is encoded: no classes declared
+            frame[name] = frame[name].cat.remove_unused_categories()
+    return frame, list(schema.names)
 
 
 def is_parquet(path: Path) -> bool:
