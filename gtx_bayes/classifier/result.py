@@ -13,6 +13,7 @@ from gtx_bayes.classifier.page import DISAGREEMENTS, PREDICTIONS, render
 from gtx_bayes.diagnostics.report.page import PAGE, Origin
 from gtx_bayes.evaluation import as_record
 from gtx_bayes.finetune.weights import save
+from gtx_bayes.io.writers import write_csv
 
 MODEL: Final = "model.safetensors"
 STEPS: Final = "training.csv"
@@ -29,9 +30,9 @@ def write_result(tuning: FineTuning, path: Path, origin: Origin) -> dict[str, An
     """
     model, history = tuning.model, tuning.history
     save(model.network, path / MODEL, model.class_names, temperature=model.temperature)
-    tuning.predictions().to_csv(path / PREDICTIONS, index=False)
+    write_csv(tuning.predictions(), path / PREDICTIONS)
     disputes = tuning.disputes()
-    disputes.to_csv(path / DISAGREEMENTS, index=False)
+    write_csv(disputes, path / DISAGREEMENTS)
     steps = pd.DataFrame({"step": np.arange(len(history.loss)) + 1, "loss": history.loss})
     steps.to_csv(path / STEPS, index=False)
     epochs = pd.DataFrame(list(history.watched))

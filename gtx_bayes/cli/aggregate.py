@@ -289,11 +289,12 @@ def _write(
     """Write all but the summary."""
     import numpy as np
 
+    from gtx_bayes.io.writers import write_csv
     from gtx_bayes.programs import split_seed
 
     key_ties, key_draws = split_seed(np.uint32(seed), 2)
-    result.examples(key_ties, mesh=mesh).to_csv(path / "examples.csv", index=False)
-    result.labelers().to_csv(path / "labelers.csv", index=False)
+    write_csv(result.examples(key_ties, mesh=mesh), path / "examples.csv")
+    write_csv(result.labelers(), path / "labelers.csv")
     if draws:
         from gtx_bayes.diagnostics.to_arviz import draw_labelers, write_netcdf
 

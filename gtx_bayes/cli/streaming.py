@@ -220,7 +220,7 @@ def _stream(
 
     from gtx_bayes.cli.aggregate import COMMAND, RESULT_FILES
     from gtx_bayes.devices import first_devices
-    from gtx_bayes.io.writers import OutputDirectory, write_summary
+    from gtx_bayes.io.writers import OutputDirectory, write_csv, write_summary
     from gtx_bayes.streaming.aggregate import LABELERS, aggregate_table
     from gtx_bayes.streaming.crew import Crew
     from gtx_bayes.streaming.results import EXAMPLES
@@ -251,7 +251,7 @@ def _stream(
         found = aggregate_table(request, work, crew, path / EXAMPLES)
         summary = None
         if is_first:
-            found.labelers.to_csv(path / LABELERS, index=False)
+            write_csv(found.labelers, path / LABELERS)
             seconds = time.perf_counter() - start
             summary = _summary(request, found, COMMAND, team.size, seconds)
             write_summary(summary, path)

@@ -1,12 +1,16 @@
 """Write tables and whole result directories: all of a result or none of it."""
 
 import contextlib
+import csv
+import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gtx_bayes.errors import InputError
@@ -15,11 +19,69 @@ from gtx_bayes.scratch import hand_over, no_writing, recover, scratch_for, swap,
 SUMMARY = "summary.json"
 """Name of the file that says what a directory of results is."""
 
+
+def write_csv(frame: pd.DataFrame, path: Path, separator: str = ",") -> None:
+    """Write a table as delimited text that `read_table` reads as it was."""
+    frame = frame.copy(deep=False)
+    for name in frame.select_dtypes(["datetime", "datetimetz", "timedelta"]):
+        # Days where all are midnights, if left to pandas.
+        frame[name] = [None if pd.isna(time) else str(time) for time in frame[name]]
+    # Python 3.12 puts no quotes round a lone carriage return, which ends a line for readers.
+    text = frame.select_dtypes(exclude=["number", "bool"])
+    cells = itertools.chain(frame.columns, *(text[name] for name in text))
+    needs_quotes = any("\r" in str(cell) for cell in cells)
+    frame.to_csv(
+        path,
+        index=False,
+        sep=separator,
+        quoting=csv.QUOTE_NONNUMERIC if needs_quotes else csv.QUOTE_MINIMAL,
+    )
+
+
+def _write_json_lines(frame: pd.DataFrame, path: Path) -> None:
+    columns = [[_in_json(cell) for cell in frame[name]] for name in frame]
+    names = [str(name) for name in frame]
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in zip(*columns, strict=True):
+            file.write(json.dumps(dict(zip(names, row, strict=True)), allow_nan=False) + "\n")
+
+
+def _in_json(cell: Any) -> object:
+    """A cell as JSON has it: names that are neither text nor numbers as their text."""
+    cell = cell.item() if isinstance(cell, np.generic) else cell
+    if isinstance(cell, float) and math.isinf(cell):
+        return str(cell)
+    if isinstance(cell, (str, int)) or (isinstance(cell, float) and not math.isnan(cell)):
+        return cell
+    return None if pd.isna(cell) else str(cell)
+
+
+def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    mixed = {
+        name: _of_one_type(frame[name])
+        for name in frame.columns
+        if pd.api.types.is_object_dtype(frame[name].dtype)
+    }
+    frame.assign(**mixed).to_parquet(path, index=False)
+
+
+def _of_one_type(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Names that Parquet can hold: all numbers, all truth values, or all text."""
+    cells = [None if pd.isna(cell) else cell for cell in column]
+    kinds = {type(cell) for cell in cells if cell is not None}
+    is_held = len(kinds) < 2 and kinds <= {str, bool, int, float}
+    if kinds == {int}:
+        is_held = all(-(2**63) <= cell < 2**63 for cell in cells if cell is not None)
+    if not is_held:
+        cells = [None if cell is None else str(cell) for cell in cells]
+    return pd.Series(cells, column.index, dtype=object)
+
+
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {
-    ".csv": lambda frame, path: frame.to_csv(path, index=False),
-    ".tsv": lambda frame, path: frame.to_csv(path, index=False, sep="\t"),
-    ".jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True),
-    ".parquet": lambda frame, path: frame.to_parquet(path, index=False),
+    ".csv": write_csv,
+    ".tsv": lambda frame, path: write_csv(frame, path, "\t"),
+    ".jsonl": _write_json_lines,
+    ".parquet": _write_parquet,
 }
 
 

@@ -230,6 +230,6 @@ def _decide(
 def _as_cells(names: Names) -> pa.Array:
     """Names as numbers if all are, else as text."""
     cells = list(names)
-    if all(type(cell) is int for cell in cells):
+    if all(type(cell) is int and -(2**63) <= cell < 2**63 for cell in cells):
         return pa.array(cells, pa.int64())
     return pa.array([str(cell) for cell in cells])

@@ -14,6 +14,7 @@ from gtx_bayes.diagnostics.report.content import Content, examine
 from gtx_bayes.diagnostics.report.figures import draw_all
 from gtx_bayes.diagnostics.report.template import page_template
 from gtx_bayes.diagnostics.report.wording import counted
+from gtx_bayes.io.writers import write_csv
 
 PAGE = "report.html"
 EXAMPLES = "examples.csv"
@@ -53,8 +54,8 @@ def write_report(
     path = Path(path)
     origin = origin or Origin("A crowd", {}, time.perf_counter())
     content = examine(key, result)
-    content.examples.to_csv(path / EXAMPLES, index=False)
-    content.labelers.table.to_csv(path / LABELERS, index=False)
+    write_csv(content.examples, path / EXAMPLES)
+    write_csv(content.labelers.table, path / LABELERS)
     (path / PAGE).write_text(render(content, origin), encoding="utf-8")
     return content
 
