@@ -1,7 +1,10 @@
 """A crowd as users hold it: tables of answers and gold, names and all, checked once."""
 
+import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -9,10 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from gtx_bayes.columns import (
-    EXAMPLE_COLUMNS,
-    LABEL_COLUMNS,
-    LABELER_COLUMNS,
-    TRUTH_COLUMNS,
+    ANSWER_ROLES,
+    TRUTH_ROLES,
     Column,
     Names,
     Source,
@@ -21,12 +22,24 @@ from gtx_bayes.columns import (
     numbered_classes,
     plain_spelling,
     positions,
+    quoted_apart,
     read_columns,
 )
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Assessment, Labels, check_num_classes
 
 Duplicates = Literal["error", "first", "last", "all"]
+
+_SHOWN = 3  # names in a note
+_LONG_NAME = 60  # characters in a note
+_FEW_CLASSES = 10  # a small crowd may well have more than half as many classes as answers
+_BETWEEN_CHOICES = (",", ";", "|")
+_COUNT_COLUMNS = (
+    *("count", "counts", "n", "num", "freq", "frequency", "votes", "num_votes", "n_votes"),
+    *("weight", "weights"),
+)
+_MANY_PROBS = 2**24
+_FEW_ANSWERS = 10  # to a class, on average
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,7 +79,8 @@ class Crowd:
 
         Args:
             labels: one row per answer. Columns `task`, `worker`, `label`, or one of the aliases
-                in `EXAMPLE_COLUMNS`, `LABELER_COLUMNS` and `LABEL_COLUMNS`; others are ignored.
+                in `columns.ANSWER_ROLES`; others are ignored. The categories of a pandas
+                categorical are classes, those that no row has too.
             gold: one row per gold example, columns `task`, `label` or an alias.
             duplicates: what to do where a labeler answered one example twice and differently:
                 refuse, keep the first or the last answer, or let all of them count. Repeats of
@@ -86,10 +100,18 @@ class Crowd:
         notes: list[str] = []
         class_keys, class_names = find_classes(answers["label"], truths, classes, notes)
         check_num_classes(len(class_keys))
+        note_unread_columns(labels, answers, notes)
 
         example, example_first = number_names(answers["example"].keys)
         labeler, labeler_first = number_names(answers["labeler"].keys)
         label = positions(class_keys, answers["label"].keys)
+        if classes is None:
+            note_odd_classes(class_keys, label.size, notes)
+            check_class_room(
+                class_keys, example_first.size, label.size, answers["label"].source.name
+            )
+        note_alike_names(answers["labeler"].cells[labeler_first], "labelers", notes)
+        note_alike_names(answers["example"].cells[example_first], "examples", notes)
         kept = drop_duplicates(answers, example, labeler, label, duplicates, notes)
         numbered = Labels.from_arrays(
             example[kept],
@@ -140,16 +162,14 @@ def read_answers(
     labels: pd.DataFrame, columns: Mapping[str, str] | None, source: Source | None
 ) -> dict[str, Column]:
     """The columns of a table of answers: "example", "labeler" and "label"."""
-    roles = {"example": EXAMPLE_COLUMNS, "labeler": LABELER_COLUMNS, "label": LABEL_COLUMNS}
-    return read_columns(labels, roles, columns or {}, source or Source("labels"))
+    return read_columns(labels, ANSWER_ROLES, columns or {}, source or Source("labels"))
 
 
 def read_truths(
     gold: pd.DataFrame, columns: Mapping[str, str] | None, source: Source | None
 ) -> dict[str, Column]:
     """The columns of a table of gold: "example" and "label"."""
-    roles = {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS}
-    return read_columns(gold, roles, columns or {}, source or Source("gold"))
+    return read_columns(gold, TRUTH_ROLES, columns or {}, source or Source("gold"))
 
 
 def number_names(keys: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -182,15 +202,16 @@ def find_classes(
     gold = _first_values(truths["label"]) if truths else {}
     if classes is not None:
         keys = [str(name).strip() for name in classes]
+        known = set(keys)
         for column, found in ((answers, used), (truths["label"] if truths else answers, gold)):
             for key in found:
-                if key not in keys:
+                if key not in known:
                     raise InputError(
                         f"label '{key}' is none of the classes {keys}.",
                         where=column.first(key),
                         mend="Mend the label, or add it to the classes.",
                     )
-        if len(set(keys)) < len(keys):
+        if len(known) < len(keys):
             raise InputError(f"the classes {keys} repeat one.", mend="Name each class once.")
         names = {**{k: k for k in keys}, **gold, **used}
         return keys, as_names(names[key] for key in keys)
@@ -198,13 +219,21 @@ def find_classes(
     if truths:
         _check_gold_classes(used, gold, truths["label"], notes)
     names = {**gold, **used}
+    spare = {**(truths["label"].spare if truths else {}), **answers.spare}
+    spare = {key: name for key, name in spare.items() if key not in names}
+    if spare:
+        notes.append(
+            f"{answers.source.name}: {some_names(spare)} of the categories of column "
+            f"'{answers.name}' stand(s) in no row; kept as class(es)."
+        )
+    names = {**spare, **names}
     if len(names) < 2:
         raise InputError(
             f"every label is '{next(iter(names))}': there is nothing to decide.",
             where=answers.source.name,
             mend="Name all the classes there are, if others are possible.",
         )
-    note_alike(list(used), notes)
+    note_alike([*used, *spare], notes)
     keys = in_order(list(names))
     return keys, as_names(names[key] for key in keys)
 
@@ -219,9 +248,13 @@ def _check_gold_classes(
 ) -> None:
     """Gold classes that no labeler ever gave: a slip of spelling, or a rare class."""
     _, unused = numbered_classes(truth, list(used))
-    for key in unused:
+    for key in unused[:_SHOWN]:
         notes.append(
             f"{truth.first(key)}: no labeler ever answered '{key}'; it is kept as a class."
+        )
+    if len(unused) > _SHOWN:
+        notes.append(
+            f"{truth.source.name}: so are {len(unused) - _SHOWN} more that no labeler answered."
         )
     if not set(gold) & set(used):
         raise InputError(
@@ -231,21 +264,132 @@ def _check_gold_classes(
         )
 
 
-def note_alike(keys: list[str], notes: list[str]) -> None:
-    """Note the classes that differ by their spelling alone."""
+def note_alike(keys: Iterable[str], notes: list[str], what: str = "classes") -> None:
+    """Note the names that differ by their spelling alone."""
     by_plain: dict[str, str] = {}
+    pairs = []
     for key in keys:
         other = by_plain.setdefault(plain_spelling(key), key)
         if other != key:
-            notes.append(f"'{other}' and '{key}' are taken for different classes.")
+            pairs.append((other, key))
+    for pair in pairs[:_SHOWN]:
+        notes.append(f"{' and '.join(quoted_apart(*pair))} are taken for different {what}.")
+    if len(pairs) > _SHOWN:
+        notes.append(
+            f"So are {len(pairs) - _SHOWN} more pairs of {what} that differ by their spelling."
+        )
+
+
+def note_alike_names(names: Iterable[object], what: str, notes: list[str]) -> None:
+    """Note the names of labelers or examples that differ by their spelling alone."""
+    if not all(type(name) is int for name in names):
+        keys = list(map(str, names))
+        if not _are_plainly_different(keys):
+            note_alike(keys, notes, what)
+
+
+def _are_plainly_different(keys: list[str]) -> bool:
+    """Whether a quick look tells that no two of many names differ by their spelling alone."""
+    text = "\n".join([*keys, ""])
+    is_simple = text.isascii() and not any(blank in text for blank in ("  ", *"\t\r\x0b\x0c"))
+    plain = text.lower().replace(".0\n", "\n").split("\n")[:-1]
+    return is_simple and len(plain) == len(keys) == len(set(plain))
+
+
+def note_odd_classes(keys: Sequence[str], num_answers: int, notes: list[str]) -> None:
+    """Note classes that look like something else: numbers, free text, JSON, several choices.
+
+    Args:
+        keys: the classes.
+        num_answers: how many answers there are.
+        notes: what the user should know is added to it.
+    """
+    if len(keys) > _FEW_CLASSES and 2 * len(keys) > num_answers:
+        notes.append(
+            f"There are {len(keys)} classes in {num_answers} answers, such as {some_names(keys)}: "
+            "if they are numbers on a scale or free text, put them into a few classes first."
+        )
+    in_json = {key for key in keys if key[0] in "[{" and _is_json(key)}
+    each = "each is taken for a class of its own. Give one plain label per row."
+    if in_json:
+        notes.append(f"{len(in_json)} class(es) are JSON, such as {_shortened(in_json)}: {each}")
+    several = _of_several_choices([key for key in keys if key not in in_json])
+    if several:
+        notes.append(
+            f"{len(several)} class(es) hold several choices, such as {_shortened(several)}: {each}"
+        )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _of_several_choices(keys: list[str]) -> list[str]:
+    """Those whose parts, between commas, semicolons or bars, stand in other keys as well."""
+    found = []
+    for separator in _BETWEEN_CHOICES:
+        parts = {key: {part.strip() for part in key.split(separator)} for key in keys}
+        times = collections.Counter(part for own in parts.values() for part in own)
+        found += [
+            key
+            for key, own in parts.items()
+            if len(own) > 1 and all(part and times[part] > 1 for part in own)
+        ]
+    return found
+
+
+def _shortened(names: Iterable[str]) -> str:
+    """The first of the names, cut where it is long."""
+    name = min(names)
+    return f"'{name}'" if len(name) <= _LONG_NAME else f"'{name[:_LONG_NAME]}...'"
+
+
+def note_unread_columns(labels: pd.DataFrame, answers: dict[str, Column], notes: list[str]) -> None:
+    """Note columns of a table of answers that should perhaps not be left out."""
+    source = answers["label"].source
+    used = [column.name for column in answers.values()]
+    note_unread_count(source.columns or labels.columns, used, source.name, notes)
+
+
+def note_unread_count(
+    columns: Iterable[Any], used: Collection[str], source_name: str, notes: list[str]
+) -> None:
+    """Note a column that seems to say how often an answer was given: each row counts once."""
+    for name in columns:
+        if str(name).strip().lower() in _COUNT_COLUMNS and name not in used:
+            notes.append(
+                f"{source_name}: column '{name}' is not used: every row counts as one answer. If "
+                "it says how many gave that answer, repeat the row as often."
+            )
+
+
+def check_class_room(
+    keys: Sequence[str], num_examples: int, num_answers: int, source_name: str
+) -> None:
+    """Raise `InputError` for a huge table of class probabilities that few answers could fill."""
+    num_probs = num_examples * len(keys)
+    if num_probs > _MANY_PROBS and len(keys) * _FEW_ANSWERS > num_answers:
+        raise InputError(
+            f"there are {len(keys)} classes in {num_answers} answers ({some_names(keys)}), which "
+            f"makes {num_probs} class probabilities.",
+            where=source_name,
+            mend="Put the labels into fewer classes, or name all the classes if they are meant.",
+        )
 
 
 def in_order(keys: list[str]) -> list[str]:
     """Keys of classes in numeric order if all are numbers, else alphabetic."""
     try:
-        return sorted(keys, key=float)
+        numbers = {key: float(key) for key in keys}
     except ValueError:
         return sorted(keys)
+    if any(map(math.isnan, numbers.values())):  # a name, such as NAN, that no number goes before
+        return sorted(keys)
+    return sorted(keys, key=lambda key: (numbers[key], key))
 
 
 class Repeats(NamedTuple):
@@ -362,5 +506,5 @@ def _assess(
 
 def some_names(names: Any) -> str:
     """The first of the names, for a message."""
-    shown = [f"'{name}'" for name in list(names)[:3]]
-    return ", ".join(shown) + (", ..." if len(names) > 3 else "")
+    shown = [f"'{name}'" for name in list(names)[:_SHOWN]]
+    return ", ".join(shown) + (", ..." if len(names) > _SHOWN else "")

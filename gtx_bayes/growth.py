@@ -16,6 +16,8 @@ from gtx_bayes.crowd import (
     Duplicates,
     check_duplicates,
     drop_duplicates,
+    note_alike_names,
+    note_unread_columns,
     number_names,
     read_answers,
     read_truths,
@@ -97,6 +99,7 @@ def grow_crowd(
     grown, changed, num_new = crowd, np.zeros(0, np.int64), 0
     if labels is not None:
         answers = read_answers(labels, columns, labels_source)
+        note_unread_columns(labels, answers, notes)
         grown, changed, num_new = _with_answers(crowd, answers, duplicates, notes)
     assessment = _extended(crowd.assessment, grown.labels.num_examples)
     new_gold = np.zeros(0, np.int64)
@@ -113,6 +116,10 @@ def _with_answers(
     """The crowd with the answers it lacks, the examples they change, and how many they are."""
     example, example_names = _indexed(crowd.example_names, columns["example"])
     labeler, labeler_names = _indexed(crowd.labeler_names, columns["labeler"])
+    if len(labeler_names) > len(crowd.labeler_names):
+        note_alike_names(labeler_names, "labelers", notes)
+    if len(example_names) > len(crowd.example_names):
+        note_alike_names(example_names, "examples", notes)
     label = _class_index(crowd, columns["label"])
     kept = drop_duplicates(columns, example, labeler, label, duplicates, notes)
     table = _Answers(example[kept], labeler[kept], label[kept])
