@@ -1,4 +1,6 @@
 import dataclasses
+import datetime
+import decimal
 import json
 import os
 import shutil
@@ -25,7 +27,7 @@ from gtx_bayes.decisions import num_tied
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import match_truth
 from gtx_bayes.inference.priors import OneCoinPrior
-from gtx_bayes.io.readers import read_crowd, read_table
+from gtx_bayes.io import read_crowd, read_table, write_table
 from gtx_bayes.standard_size import close_size
 from gtx_bayes.streaming.aggregate import Request
 from gtx_bayes.streaming.crew import Crew
@@ -263,6 +265,86 @@ def test_names_of_any_kind(tables, tmp_path, form):
     assert len(both) == NUM_EXAMPLES
     np.testing.assert_allclose(both["prob_cat_x"], both["prob_cat_y"], atol=2e-5)
     assert examples["task"].dtype == (np.int64 if form in ("int64", "float64") else "str")
+
+
+TYPES = {
+    "fractions": pa.array([0.5, 1.25, 2.0]),
+    "whole numbers as floats": pa.array([0.0, 1.0, 2.0]),
+    "floats beyond 64 bits": pa.array([1e20, 2e20, 3e20]),
+    "half floats": pa.array([0.5, 1.5, 2.0], pa.float32()).cast(pa.float16()),
+    "unsigned": pa.array([1, 2, 3], pa.uint64()),
+    "unsigned beyond 63 bits": pa.array([2**63, 2**63 + 1, 1], pa.uint64()),
+    "decimals": pa.array([decimal.Decimal(at) / 4 for at in (1, 2, 3)], pa.decimal128(9, 4)),
+    "dates": pa.array([datetime.date(2026, 1, day) for day in (1, 2, 3)]),
+    "timestamps": pa.array([0, 1, 3_600_000_000], pa.timestamp("us", tz="UTC")),
+    "nanoseconds": pa.array([0, 1, 86_400 * 10**9], pa.timestamp("ns")),
+    "times": pa.array([0, 1, 3_600_000_000], pa.time64("us")),
+    "durations": pa.array([0, 1, 90_000_000_000], pa.duration("us")),
+    "truth values": pa.array([False, True]),
+    "text": pa.array(["a", "b ", "c\u2028d"]),
+}
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(
+    ("kind", "is_encoded"),
+    [*((kind, False) for kind in TYPES), ("decimals", True), ("dates", True)],
+)
+def test_names_are_those_of_a_table_in_memory(tmp_path, kind, is_encoded):
+    """Whatever their type; as examples, labelers, classes and in the gold."""
+    names = TYPES[kind]
+    pairs = [(i, j) for i in range(len(names)) for j in range(len(names))]
+    columns = {
+        "task": [i for i, _ in pairs],
+        "worker": [j for _, j in pairs],
+        "label": [i % 2 for i, _ in pairs],
+    }
+    columns = {name: names.take(pa.array(at)) for name, at in columns.items()}
+    if is_encoded:
+        columns = {name: cells.dictionary_encode() for name, cells in columns.items()}
+    pq.write_table(pa.table(columns), tmp_path / "answers.parquet")
+    crowd = read_crowd(tmp_path / "answers.parquet")
+    gold = pd.DataFrame({"task": crowd.example_names[:1], "label": crowd.class_names[:1]})
+    write_table(gold, tmp_path / "gold.csv")
+    wanted = request(
+        tmp_path,
+        labels=tmp_path / "answers.parquet",
+        method="majority-vote",
+        options={},
+        class_prior=None,
+    )
+    (examples, _), summary = run(wanted, tmp_path / "out")
+    labelers, _ = read_table(tmp_path / "out" / "labelers.csv")
+    assert sorted(map(str, examples["task"])) == sorted(map(str, crowd.example_names))
+    assert list(labelers["worker"]) == list(map(str, crowd.labeler_names))
+    assert summary["classes"] == list(map(str, crowd.class_names))
+    assert summary["num_gold"] == 1
+
+
+@pytest.mark.parametrize("cells", [[[1], [2]], [{"x": 1}, {"x": 2}], [b"a", b"b"]])
+def test_what_is_no_name_is_refused_as_in_memory(tmp_path, cells):
+    table = pa.table({"task": ["a", "b"], "worker": pa.array(cells), "label": ["x", "y"]})
+    pq.write_table(table, tmp_path / "answers.parquet")
+    for read in (read_crowd, lambda path: ParquetTable.open(path, {})):
+        with pytest.raises(InputError, match=r"column 'worker' holds .*neither text nor"):
+            read(tmp_path / "answers.parquet")
+
+
+def test_a_streamed_table_has_the_notes_of_one_in_memory(tmp_path):
+    table = pd.DataFrame(
+        {
+            "task": [f"t{at}" for at in range(12)],
+            "worker": ["Ann", "ann"] * 6,
+            "label": ["a", "b", "a|b", "b|a", "[1]", *map(str, range(7))],
+            "count": 2,
+        }
+    )
+    table.to_parquet(tmp_path / "answers.parquet")
+    wanted = Request(labels=tmp_path / "answers.parquet", method="majority-vote")
+    _, summary = run(wanted, tmp_path / "out")
+    expected = read_crowd(tmp_path / "answers.parquet").notes
+    assert len(expected) == 5
+    assert set(expected) <= set(summary["warnings"])
 
 
 @pytest.mark.end_to_end

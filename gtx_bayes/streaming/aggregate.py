@@ -23,12 +23,25 @@ from gtx_bayes.aggregation.aggregate import (
 )
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
-from gtx_bayes.columns import Column, Names, Source, as_names, distinct_examples, positions
+from gtx_bayes.columns import (
+    TRUTH_ROLES,
+    Column,
+    Names,
+    Source,
+    as_names,
+    columns_for,
+    distinct_examples,
+    positions,
+)
 from gtx_bayes.crowd import (
     Duplicates,
+    check_class_room,
     check_duplicates,
     find_classes,
+    note_alike_names,
+    note_odd_classes,
     note_repeats,
+    note_unread_count,
     read_truths,
     some_names,
 )
@@ -245,6 +258,9 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
     sizes = tuple(sizes_of(part, work) for part in range(num_parts))
     table = PartedTable(work, sizes, len(numbered.labelers), len(numbered.class_keys))
     notes = [*numbered.notes, *_table_notes(table, request)]
+    if request.classes is None:
+        most = max(size.num_examples for size in sizes)
+        check_class_room(numbered.class_keys, most, table.num_labels, str(request.labels))
     if not crew.has(work, _SURVEYED):
         survey.take_survey(table, crew)
         _once(work, _SURVEYED, True, crew)
@@ -281,7 +297,8 @@ def _sort(
     labeler_names, labeler_codes = _unified([labelers_of(*at, work) for at in chunks])
     truths = None
     if request.gold is not None:
-        frame, gold_source = read_table(request.gold)
+        wanted = columns_for(TRUTH_ROLES, request.gold_columns)
+        frame, gold_source = read_table(request.gold, wanted)
         truths = read_truths(frame, request.gold_columns, gold_source)
     notes: list[str] = []
     place = Source(str(request.labels), rows=tuple(classes.rows))
@@ -290,6 +307,10 @@ def _sort(
     )
     class_keys, class_names = find_classes(answers, truths, request.classes, notes)
     check_num_classes(len(class_keys))
+    if request.classes is None:
+        note_odd_classes(class_keys, source.num_rows, notes)
+    note_alike_names(labeler_names, "labelers", notes)
+    note_unread_count(source.all_columns, source.columns.values(), str(request.labels), notes)
     to_class = positions(class_keys, as_names(classes.keys)).astype(np.int32)
     numbering = Numbering(
         chunks,
@@ -313,7 +334,7 @@ def _sort(
             mend="Use the same names for the examples in both tables.",
         )
     if truths is not None:
-        num_named = len(np.unique(truths["example"].keys.astype(str)))
+        num_named = len(set(truths["example"].keys))
         num_found = sum(sizes_of(part, work).num_gold for part in range(num_parts))
         if num_named > num_found:
             unlabelled = [n for part in range(num_parts) for n in sizes_of(part, work).unlabelled]

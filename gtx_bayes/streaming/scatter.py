@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gtx_bayes.columns import Column, Source, as_names
+from gtx_bayes.columns import Column, Source
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.streaming.hashing import hash_names, part_of
-from gtx_bayes.streaming.table import Batch, ParquetTable, Piece, not_utf8
+from gtx_bayes.streaming.table import Batch, ParquetTable, Piece, not_utf8, plain_cells
 from gtx_bayes.streaming.work import WorkDirectory
 
 MOST_PER_PART = 2**20
@@ -57,15 +57,18 @@ class Classes:
         indices = cells.indices.to_numpy()
         column = _as_column(cells.dictionary, name, source)
         codes = np.empty(len(column.keys), np.int32)
-        for at, (key, cell) in enumerate(zip(column.keys, column.cells, strict=True)):
-            row = source.row(int(np.argmax(indices == at)))
+        _, first = np.unique(indices, return_index=True)
+        named = zip(column.keys, column.cells, first, strict=True)
+        for at, (key, cell, row_at) in enumerate(named):
+            row = source.row(int(row_at))
             if key == "":
                 raise InputError(
                     f"column '{name}' has no value.",
                     where=row,
                     mend="Fill it in or delete the row.",
                 )
-            codes[at] = self.add(key, cell, row)
+            is_plain = isinstance(cell, (str, int, float))
+            codes[at] = self.add(key, cell if is_plain else key, row)
         return codes[indices]
 
     def record(self) -> dict[str, list[Any]]:
@@ -204,7 +207,7 @@ def _opened(path: Path, written: int) -> tuple[npt.NDArray[np.int64], pa.RecordB
 def _as_column(names: pa.Array, name: str, source: Source) -> Column:
     """Distinct names as texts and as they were given."""
     try:
-        return Column.of_cells(as_names(names.to_pylist()), name, source)
+        return Column.of_cells(plain_cells(names), name, source)
     except InputError as error:  # its row counts the distinct names
         raise InputError(error.what, where=source.name, mend=error.mend) from error
     except UnicodeDecodeError as error:

@@ -1,32 +1,29 @@
 """A Parquet table of answers, one file or a folder of them, read piece by piece."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gtx_bayes.columns import (
-    EXAMPLE_COLUMNS,
-    LABEL_COLUMNS,
-    LABELER_COLUMNS,
-    Column,
-    Source,
-    find_columns,
-)
+from gtx_bayes.columns import ANSWER_ROLES, Column, Source, find_columns
 from gtx_bayes.errors import InputError
-from gtx_bayes.io.readers import is_parquet, unreadable_parquet
+from gtx_bayes.io.readers import EXACT, is_parquet, unreadable_parquet
 from gtx_bayes.streaming.hashing import text_buffers
 
 MOST_ROWS = 2**20
 """The most rows that are held at a time while a table is read."""
 
-_ROLES = {"example": EXAMPLE_COLUMNS, "labeler": LABELER_COLUMNS, "label": LABEL_COLUMNS}
+_NO_NAMES = (
+    *(pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_interval),
+    *(pa.types.is_binary_view, pa.types.is_fixed_size_binary),
+)
 _GAPS = pa.array(["", "nan", "NaN", "<NA>"], pa.large_string())
 _LONGEST_GAP = 4
 
@@ -72,13 +69,16 @@ class ParquetTable:
         path: the file or the folder.
         pieces: what there is to read, in the order of the files' names.
         columns: name of the column of each role.
-        example_type: type of the examples' names, `large_string` or `int64`.
+        example_type: type of the examples' names: `int64` where all are whole numbers of 64 bits
+            and none of them is text, else `large_string`.
+        all_columns: names of all columns of the first file.
     """
 
     path: Path
     pieces: tuple[Piece, ...]
     columns: dict[str, str]
     example_type: pa.DataType
+    all_columns: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path, columns: Mapping[str, str]) -> "ParquetTable":
@@ -94,6 +94,7 @@ class ParquetTable:
         files = _files(path)
         first: dict[str, pa.DataType] = {}
         found: dict[str, str] = {}
+        all_columns: tuple[str, ...] = ()
         pieces: list[Piece] = []
         for file in files:
             try:
@@ -101,11 +102,11 @@ class ParquetTable:
                 schema, metadata = parquet.schema_arrow, parquet.metadata
             except (pa.ArrowException, OSError) as error:
                 raise unreadable_parquet(file, error) from error
-            names = find_columns(schema.names, _ROLES, columns, Source(str(file), 1))
+            names = find_columns(schema.names, ANSWER_ROLES, columns, Source(str(file), 1))
             types = {role: _plain_type(schema.field(name).type) for role, name in names.items()}
             _check_types(types, names, file)
             if not first:
-                first, found = types, names
+                first, found, all_columns = types, names, tuple(schema.names)
             for role, name in found.items():
                 if names != found or types[role] != first[role]:
                     raise InputError(
@@ -119,8 +120,12 @@ class ParquetTable:
             raise InputError(
                 "the table has no rows.", where=str(path), mend="Give at least one row of data."
             )
-        is_text = first["example"] == pa.large_string()
-        return cls(path, tuple(pieces), found, pa.large_string() if is_text else pa.int64())
+        is_whole = first["example"] == pa.int64() or (
+            first["example"] in (pa.uint64(), pa.float64())
+            and _are_whole_numbers(files, found["example"])
+        )
+        example_type = pa.int64() if is_whole else pa.large_string()
+        return cls(path, tuple(pieces), found, example_type, all_columns)
 
     @property
     def num_rows(self) -> int:
@@ -146,7 +151,9 @@ class ParquetTable:
                 place = Source(piece.file, row)
                 label, _ = _encoded(cells["label"], at["label"], place)
                 yield Batch(
-                    _example_names(cells["example"], self.columns["example"], place),
+                    _example_names(
+                        cells["example"], self.example_type, self.columns["example"], place
+                    ),
                     _labeler_names(cells["labeler"], at["labeler"], place),
                     label,
                     row,
@@ -222,7 +229,7 @@ def _plain_type(given: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(given):
         given = given.value_type
     if pa.types.is_integer(given):
-        return pa.int64()
+        return given if given == pa.uint64() else pa.int64()
     if pa.types.is_floating(given):
         return pa.float64()
     is_text = pa.types.is_string(given) or pa.types.is_large_string(given)
@@ -232,9 +239,7 @@ def _plain_type(given: pa.DataType) -> pa.DataType:
 
 def _check_types(types: Mapping[str, pa.DataType], names: Mapping[str, str], file: Path) -> None:
     for role, given in types.items():
-        is_number = pa.types.is_integer(given) or pa.types.is_floating(given)
-        is_number = is_number or (pa.types.is_boolean(given) and role != "example")
-        if not is_number and given != pa.large_string():
+        if isinstance(given, pa.BaseExtensionType) or any(is_it(given) for is_it in _NO_NAMES):
             raise InputError(
                 f"column '{names[role]}' holds {given}, neither text nor numbers.",
                 where=str(file),
@@ -242,22 +247,60 @@ def _check_types(types: Mapping[str, pa.DataType], names: Mapping[str, str], fil
             )
 
 
-def _example_names(cells: pa.Array, name: str, place: Source) -> pa.Array:
+def _are_whole_numbers(files: Sequence[Path], name: str) -> bool:
+    """Whether a column of floating-point or of unsigned numbers holds `int64` alone."""
+    for file in files:
+        try:
+            for batch in pq.ParquetFile(file).iter_batches(MOST_ROWS, columns=[name]):
+                cells = batch.column(0)
+                if isinstance(cells, pa.DictionaryArray):
+                    cells = cells.dictionary_decode()
+                cells.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return False
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable_parquet(file, error) from error
+    return True
+
+
+def _example_names(
+    cells: pa.Array, example_type: pa.DataType, name: str, place: Source
+) -> pa.Array:
     """Names of examples as text or whole numbers."""
     if isinstance(cells, pa.DictionaryArray):
         cells = cells.dictionary_decode()
     _refuse_gaps(cells.is_null().to_numpy(zero_copy_only=False), name, place)
     if _plain_type(cells.type) == pa.large_string():
         return _trimmed(cells.cast(pa.large_string()), name, place)
-    if pa.types.is_floating(cells.type):
-        _refuse_gaps(np.isnan(cells.to_numpy()), name, place)
-    return _as_whole_numbers(cells, name, place)
+    if example_type == pa.int64():
+        return _as_whole_numbers(cells, name, place)
+    return _as_text(cells, name, place)
+
+
+def plain_cells(cells: pa.Array) -> Iterable[object]:
+    """Values as pandas has them, whose texts are those of a table in memory."""
+    if _plain_type(cells.type) in (pa.large_string(), pa.int64()):
+        return cells.to_pylist()
+    return cells.to_pandas(types_mapper=EXACT.get)
+
+
+def _as_text(
+    cells: pa.Array, name: str, place: Source, rows: npt.NDArray[np.integer] | None = None
+) -> pa.Array:
+    """Names of any other type as text; `rows` if these are not all rows."""
+    codes, distinct = pd.factorize(cells.to_pandas(types_mapper=EXACT.get))
+    column = Column.of_cells(distinct, name, Source(place.name))
+    keys = np.append(column.keys, [""])[codes]
+    _refuse_gaps(keys == "", name, place, rows)
+    return pa.array(list(keys), pa.large_string())
 
 
 def _encoded(
     cells: pa.Array, name: str, place: Source
 ) -> tuple[pa.DictionaryArray, npt.NDArray[np.integer]]:
     """Names by a dictionary of those that occur, and the rows where each comes first."""
+    if pa.types.is_float16(cells.type):  # which Arrow does not encode
+        cells = cells.cast(pa.float32())
     if not isinstance(cells, pa.DictionaryArray):
         cells = cells.dictionary_encode()
     _refuse_gaps(cells.is_null().to_numpy(zero_copy_only=False), name, place)
@@ -277,12 +320,10 @@ def _labeler_names(cells: pa.Array, name: str, place: Source) -> pa.DictionaryAr
     names = encoded.dictionary
     if _plain_type(names.type) == pa.large_string():
         names = _trimmed(names.cast(pa.large_string()), name, place, first)
-    elif pa.types.is_integer(names.type):
+    elif _plain_type(names.type) == pa.int64():
         names = _as_whole_numbers(names, name, place)
     else:
-        column = Column.of_cells(names.to_pylist(), name, Source(place.name))
-        _refuse_gaps(column.keys == "", name, place, first)
-        names = pa.array(list(column.keys), pa.large_string())
+        names = _as_text(names, name, place, first)
     return pa.DictionaryArray.from_arrays(encoded.indices, names)
 
 
