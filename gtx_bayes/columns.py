@@ -317,10 +317,12 @@ def read_class_probs(
             where=source.name,
             mend="Give the examples table that aggregate wrote, or one column per class.",
         )
-    probs = np.stack(
-        [pd.to_numeric(frame[column], errors="coerce").to_numpy(np.float64) for column in columns],
-        axis=1,
-    )
+    found = frame[columns]
+    if all(pd.api.types.is_numeric_dtype(dtype) for dtype in found.dtypes):
+        probs = found.to_numpy(np.float64, na_value=np.nan)
+    else:  # at once, not column by column: there may be very many
+        cells = pd.Series(found.to_numpy(object).ravel(), dtype=object)
+        probs = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64).reshape(found.shape)
     bad = np.flatnonzero(~((probs >= 0.0) & (probs <= 1.0)).all(axis=1))
     bad = bad if bad.size else np.flatnonzero(np.abs(probs.sum(axis=1) - 1.0) > 1e-3)
     if bad.size:

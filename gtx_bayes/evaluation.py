@@ -27,6 +27,9 @@ from gtx_bayes.metrics import Estimate
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
+_MANY_PROBS = 2**24
+_SHOWN = 10  # classes in a note
+
 METRICS = {
     "accuracy": metrics.accuracy,
     "error": metrics.error_rate,
@@ -114,8 +117,19 @@ def match_truth(
     if absent:
         notes.append(f"{absent} example(s) with a true label are not among the results.")
     label, extra = numbered_classes(truths["label"], classes)
+    num_probs = int(scored.sum()) * (len(classes) + len(extra))
+    if len(extra) > len(classes) and num_probs > _MANY_PROBS:
+        raise InputError(
+            f"the results give no probability to {len(extra)} of the true classes, such as "
+            f"'{extra[0]}'.",
+            where=truths["label"].first(extra[0]),
+            mend="Use the same names for the classes in both tables.",
+        )
     if extra:
-        notes.append(f"The results give no probability to the true class(es) {extra}: taken as 0.")
+        shown = (
+            extra if len(extra) <= _SHOWN else [*extra[:_SHOWN], f"and {len(extra) - _SHOWN} more"]
+        )
+        notes.append(f"The results give no probability to the true class(es) {shown}: taken as 0.")
         probs = np.pad(probs, ((0, 0), (0, len(extra))))
     return Scored(
         jax.device_put(probs[row[scored]]), jax.device_put(label[kept][scored]), tuple(notes)

@@ -24,6 +24,7 @@ _JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET = (".parquet", ".pq")
 
 _SHOWN = 5  # names in a message
+_WIDE = 1000  # columns
 _MANY_CELLS, _SPARSE = (
     10**6,
     20,
@@ -158,18 +159,21 @@ def _read_delimited(
         columns = _header(path, separator)
         kept = _kept(columns, wanted)
         is_whole = len(kept) == len(columns)
-        if not is_whole:  # then pandas counts no fields
+        if not is_whole and len(kept) <= _WIDE:  # then pandas counts no fields
             _check_rows(path, separator, len(columns))
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skip_blank_lines=False,
-            usecols=None if is_whole else kept,
-        )
         content = path.read_bytes()
+        if len(kept) > _WIDE:
+            frame = _read_wide(path, separator, kept, columns)
+        else:
+            frame = pd.read_csv(
+                path,
+                sep=separator,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                skip_blank_lines=False,
+                usecols=None if is_whole else kept,
+            )
         if is_whole and content.count(b"\n") not in (len(frame), len(frame) + 1):
             _check_rows(path, separator, len(columns))
     except UnicodeDecodeError as error:
@@ -191,11 +195,33 @@ def _read_delimited(
             mend="Name every column in the header.",
         )
     # Blank lines at the end of the file, such as ",,": in the columns read and in all others.
-    left = content.rstrip(f"\r\n{separator}".encode())
-    num_blank = len(frame) if is_whole else len(content[len(left) :].splitlines()[1:])
-    is_filled = ((frame != "") & frame.notna()).any(axis=1).to_numpy()
-    end = int(np.flatnonzero(is_filled)[-1]) + 1 if is_filled.any() else 0
-    return frame.iloc[: max(end, len(frame) - num_blank)], columns
+    left = content.rstrip(f"\r\n{separator}{'"' if is_whole else ''}".encode())
+    num_blank = min(len(content[len(left) :].splitlines()[1:]), len(frame))
+    if num_blank:
+        last = frame.iloc[len(frame) - num_blank :]
+        is_filled = ((last != "") & last.notna()).to_numpy().any(axis=1)
+        num_filled = int(np.flatnonzero(is_filled)[-1]) + 1 if is_filled.any() else 0
+        frame = frame.iloc[: len(frame) - num_blank + num_filled]
+    return frame, columns
+
+
+def _read_wide(path: Path, separator: str, kept: list[int], columns: list[str]) -> pd.DataFrame:
+    """A table of very many columns, each of which costs pandas more than its cells."""
+    cells = []
+    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
+        rows = csv.reader(file, delimiter=separator, strict=True)
+        next(rows)
+        for row in rows:
+            if len(row) > len(columns):
+                raise _long_row(rows.line_num, len(row), len(columns))
+            row += [""] * (len(columns) - len(row))
+            cells.append([row[at] for at in kept])
+    values = np.array(cells, object).reshape(len(cells), len(kept))
+    return pd.DataFrame(values, columns=[columns[at] for at in kept], dtype=object)
+
+
+def _long_row(line: int, length: int, num_columns: int) -> "_LongRowError":
+    return _LongRowError(f"Expected {num_columns} fields in line {line}, saw {length}")
 
 
 def _told(error: Exception) -> str:
@@ -245,9 +271,7 @@ def _check_rows(path: Path, separator: str, num_columns: int) -> None:
         try:
             for row in rows:
                 if len(row) > num_columns:
-                    raise _LongRowError(
-                        f"Expected {num_columns} fields in line {rows.line_num}, saw {len(row)}"
-                    )
+                    raise _long_row(rows.line_num, len(row), num_columns)
         except _LongRowError:
             raise
         except csv.Error as error:
