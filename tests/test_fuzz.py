@@ -44,8 +44,15 @@ def slow_delimited(content, separator):
 
 def slow_json(content):
     text = io.StringIO(content.decode("utf-8-sig"), newline=None).read()  # any line end will do
-    found = [json.loads(line) for line in text.rstrip().split("\n")]
+    lines = text.rstrip().split("\n")
+    found = [json.loads(line, object_pairs_hook=without_repeats) for line in lines]
     return slow_rows(found, list(dict.fromkeys(key for row in found for key in row)))
+
+
+def without_repeats(pairs):
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key more than once")
+    return dict(pairs)
 
 
 def slow_parquet(content):
