@@ -3,6 +3,9 @@
 A scratch folder stands beside its target and is called `.<target>.<8 characters>.partial`. It is
 locked as long as its process lives, however that ends; the next run to the same target removes
 folders whose lock is free. Without locks (Windows, some network disks) such folders stay.
+
+A folder is ours if it holds an empty file named by the folder's own inode: one that came with an
+archive or a copy has another. All else of that name is left alone.
 """
 
 import contextlib
@@ -14,20 +17,23 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
 from gtx_bayes.errors import InputError
+from gtx_bayes.records import files_of, is_as_written
 
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 """Signals by which a run is asked to end, as far as the system has them."""
 
-_NEW, _WHOLE, _OLD, _GONE = "new", "whole", "old", "gone"  # all that such a folder may hold
+_NEW, _WHOLE, _OLD, _GONE = "new", "whole", "old", "gone"  # all that such a folder may hold, and
+_MARK = ".mark"  # ... an empty file that is called by the folder's inode and this
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 _open: dict[Path, "Scratch"] = {}  # of this process: what a run that must end at once takes along
 
@@ -84,33 +90,82 @@ def scratch_for(target: Path) -> Iterator[Scratch]:
                 _remove(scratch.folder)
 
 
-def swap(scratch: Scratch, target: Path) -> None:
-    """Put the new directory in the place of the old one, if there is one."""
-    with undisturbed():
+def swap(scratch: Scratch, target: Path, check: Callable[[Path], None]) -> None:
+    """Put the new directory in the place of the old one, if there is one.
+
+    Args:
+        scratch: where the new one is.
+        target: its place.
+        check: raises `InputError` for a directory that must not be replaced. Then the new one is
+            kept beside it.
+    """
+    with undisturbed(), kept_beside(scratch.new, target):
         old = scratch.folder / _OLD
-        has_old = target.exists()
-        if has_old:
+        if target.exists():
+            check(target)
+            _copy_modes(target, scratch.new)
             target.rename(old)
         try:
+            if old.exists():
+                check(old)  # what came in between
             scratch.new.rename(target)
-        except BaseException:
-            if has_old:
+        except BaseException as error:
+            if old.exists():
                 old.rename(target)
+            if isinstance(error, OSError) and error.errno in _TAKEN:
+                raise InputError("there is something else.", where=str(target)) from error
+            raise
+        if old.exists():
+            old.rename(scratch.folder / _GONE)
+
+
+def hand_over(scratch: Scratch, directory: Path, name: str, check: Callable[[], None]) -> None:
+    """Move new files into the directory; the JSON file that tells of the others last of all.
+
+    Args:
+        scratch: where the new files are.
+        directory: where they belong.
+        name: name of the JSON file, which `records.sign` has signed.
+        check: raises `InputError` if there are files that must not be replaced. Then the new ones
+            are kept beside them, in a folder.
+    """
+    with undisturbed(), kept_beside(scratch.new, directory / Path(name).stem):
+        check()
+        scratch.new.rename(scratch.folder / _WHOLE)
+        try:
+            _move_all(scratch.folder, directory, name)
+        except InputError:
+            (scratch.folder / _WHOLE).rename(scratch.new)
             raise
 
 
-def hand_over(scratch: Scratch, directory: Path) -> None:
-    """Move new files into the directory; of those that tell of the others, JSON, last of all."""
-    with undisturbed():
-        scratch.new.rename(scratch.folder / _WHOLE)
-        _move_all(scratch.folder / _WHOLE, directory)
+@contextlib.contextmanager
+def kept_beside(new: Path, target: Path) -> Iterator[None]:
+    """Keep what is new beside its place if it cannot take that, and say where.
+
+    Raises:
+        InputError: what the block raised, and where the new file or directory is.
+    """
+    try:
+        yield
+    except InputError as error:
+        stem, ending = (target.name, "") if new.is_dir() else (target.stem, target.suffix)
+        names = (f"{stem}.new{number or ''}{ending}" for number in range(10**6))
+        place = next(p for p in map(target.with_name, names) if not os.path.lexists(p))
+        new.rename(place)
+        raise InputError(
+            f"{error.what} It came there meanwhile and stays; the new result is in '{place}'.",
+            where=error.where,
+            mend=error.mend,
+        ) from error
 
 
 def recover(target: Path) -> None:
     """Mend what a run that was killed left of the target, and remove its scratch folder.
 
     An old directory that was about to be replaced is put back; files that had begun to take their
-    places go on to do so.
+    places go on to do so, unless something came to stand there that neither the old result nor the
+    new one knows. Then, and where both an old and a new directory are there, the folder stays.
     """
     with contextlib.suppress(OSError), undisturbed():
         for folder in _folders(target):
@@ -118,10 +173,17 @@ def recover(target: Path) -> None:
             if lock is None:
                 continue
             _open[folder] = Scratch(folder, lock, ())
-            if (folder / _OLD).exists() and not target.exists():
-                (folder / _OLD).rename(target)
+            new, old = folder / _NEW, folder / _OLD
             if (folder / _WHOLE).exists():
-                _move_all(folder / _WHOLE, target.parent)
+                try:
+                    _move_all(folder, target.parent, target.name)
+                except InputError:
+                    _release(_open.pop(folder))
+                    continue
+            elif old.exists() and not new.exists():
+                old.rename(folder / _GONE)  # the new one has taken its place
+            elif old.exists() and not target.exists():
+                old.rename(target)
             _remove(folder)
 
 
@@ -179,6 +241,7 @@ def _make(target: Path) -> Scratch:
     _open[folder] = Scratch(folder, None, parents)
     try:
         _open[folder] = Scratch(folder, _lock(folder), parents)
+        _mark(folder).touch()
         (folder / _NEW).mkdir()
     except BaseException:
         _remove(folder)
@@ -186,28 +249,72 @@ def _make(target: Path) -> Scratch:
     return _open[folder]
 
 
+def _mark(folder: Path) -> Path:
+    """The file by which we know a folder of ours."""
+    return folder / f"{folder.stat().st_ino}{_MARK}"
+
+
 def _remove(folder: Path) -> None:
-    """Remove a scratch folder of this process, unless that was done."""
+    """Remove a scratch folder of this process, unless that was done, or an old result is in it."""
     scratch = _open.pop(folder, None)
     if scratch is None:
         return
     with contextlib.suppress(OSError):
-        (folder / _OLD).rename(folder / _GONE)  # half of it must never be put back
-    shutil.rmtree(folder, ignore_errors=True)
-    if scratch.lock is not None:
-        os.close(scratch.lock)
+        if not (folder / _OLD).exists():
+            for name in (_NEW, _WHOLE, _GONE):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            _mark(folder).unlink(missing_ok=True)
+            folder.rmdir()
+    _release(scratch)
     for parent in scratch.parents:
         with contextlib.suppress(OSError):
             parent.rmdir()  # if nothing came to stand there
 
 
-def _move_all(source: Path, directory: Path) -> None:
-    names = sorted((path.name for path in source.iterdir()), key=lambda n: n.endswith(".json"))
-    for name in names:
-        if name.endswith(".json"):
-            (directory / name).unlink(missing_ok=True)  # it would speak for files of another run
-    for name in names:
-        (source / name).replace(directory / name)
+def _release(scratch: Scratch) -> None:
+    if scratch.lock is not None:
+        os.close(scratch.lock)
+
+
+def _move_all(folder: Path, directory: Path, name: str) -> None:
+    """Move files into their places, and out of them what is there of an earlier result.
+
+    Raises:
+        InputError: if something else is there; nothing was moved then.
+    """
+    whole, old, record = folder / _WHOLE, folder / _OLD, directory / name
+    if (whole / name).exists():  # it goes last
+        known = [files_of(path) for path in (whole / name, record, old / name)]
+        others = sorted(path.name for path in whole.iterdir() if path.name != name)
+        for one in (name, *others):
+            is_known = any(is_as_written(directory / one, one, files) for files in known)
+            if os.path.lexists(directory / one) and not is_known:
+                raise InputError("there is something else.", where=str(directory / one))
+        old.mkdir(exist_ok=True)
+        if record.exists():  # it would speak for files of another run
+            shutil.copymode(record, whole / name)
+            record.rename(old / name)
+        for one in (*others, name):
+            if (directory / one).exists():
+                shutil.copymode(directory / one, whole / one)
+            (whole / one).replace(directory / one)
+    if old.exists():
+        old.rename(folder / _GONE)
+
+
+def is_left_over(folder: Path) -> bool:
+    """Whether this is a scratch folder, of a run that was killed or of one that lives."""
+    is_named = re.fullmatch(r"\..*\.\w{8}\.partial", folder.name) is not None
+    return is_named and folder.is_dir() and not folder.is_symlink() and _is_ours(folder)
+
+
+def _copy_modes(source: Path, target: Path) -> None:
+    """Give a directory and its files the mode bits of those of the same names elsewhere."""
+    shutil.copymode(source, target)
+    for file in target.rglob("*"):
+        same = source / file.relative_to(target)
+        if same.exists():
+            shutil.copymode(same, file)
 
 
 def _folders(target: Path) -> list[Path]:
@@ -216,8 +323,12 @@ def _folders(target: Path) -> list[Path]:
     if not target.parent.is_dir():
         return []
     named = [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)]
-    ours = {_NEW, _WHOLE, _OLD, _GONE}
-    return [path for path in named if {entry.name for entry in path.iterdir()} <= ours]
+    return [path for path in named if path.is_dir() and not path.is_symlink() and _is_ours(path)]
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a scratch folder was made here: it bears the mark, or nothing is in it yet."""
+    return _mark(folder).exists() or next(folder.iterdir(), None) is None
 
 
 def _lock(folder: Path) -> int | None:

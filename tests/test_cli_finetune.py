@@ -56,6 +56,7 @@ def test_from_answers_to_predictions(tables, tmp_path):
     record = json.loads(run.stdout)
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES | {"summary.json"}
     written = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert written.pop("files").keys() == FILES | {"summary.json"}
     assert {**written, "output": str(tmp_path / "out")} == record
     assert (record["num_trained"], record["num_evaluation"]) == (30, NUM_IMAGES - 30)
     assert (record["method"], record["targets"]) == ("majority-vote", "hard")

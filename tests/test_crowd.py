@@ -368,9 +368,10 @@ class TestOutputDirectory:
     def open(self, target):
         return OutputDirectory(target, "test", self.FILES)
 
-    def fill(self, target, text="new"):
+    def fill(self, target, text="new", *more):
         with self.open(target) as directory:
-            (directory.path / "a.txt").write_text(text)
+            for name in ("a.txt", *more):
+                (directory.path / name).write_text(text)
             write_summary({"command": "test"}, directory.path)
 
     def names(self, folder):
@@ -382,8 +383,7 @@ class TestOutputDirectory:
         assert (tmp_path / "deep" / "out" / "a.txt").read_text() == "new"
 
     def test_replaces_an_earlier_result_whole(self, tmp_path):
-        self.fill(tmp_path / "out", "old")
-        (tmp_path / "out" / "plot.png").touch()
+        self.fill(tmp_path / "out", "old", "plot.png")
         self.fill(tmp_path / "out")
         assert self.names(tmp_path / "out") == ["a.txt", "summary.json"]
         assert self.names(tmp_path) == ["out"]

@@ -120,29 +120,33 @@ def test_killed_at_many_lines(tmp_path, step):
     """SIGKILL cannot be answered: the next run to the same target clears up, killed or not."""
     code = textwrap.dedent(
         """
-        import contextlib, os, signal, sys
+        import contextlib, json, os, signal, sys
         from pathlib import Path
-        from gtx_bayes.scratch import hand_over, recover, scratch_for, swap
+        from gtx_bayes.io.writers import OutputDirectory, whole_files, write_summary
 
-        top, files = Path(sys.argv[1]), ("a.txt", "s.json")
+        top, files = Path(sys.argv[1]), ("summary.json", "a.txt")
 
         def directory(folder, text):
-            recover(folder / "out")
-            with scratch_for(folder / "out") as scratch:
-                for name in files:
-                    (scratch.new / name).write_text(text)
-                swap(scratch, folder / "out")
+            with OutputDirectory(folder / "out", "test", files) as output:
+                (output.path / "a.txt").write_text(text)
+                write_summary({"command": "test", "text": text}, output.path)
 
         def together(folder, text):
-            recover(folder / "out" / "s.json")
-            with scratch_for(folder / "out" / "s.json") as scratch:
-                for name in files:
-                    (scratch.new / name).write_text(text)
-                hand_over(scratch, folder / "out")
+            with whole_files(folder / "out", files, "test") as partial:
+                (partial / "a.txt").write_text(text)
+                write_summary({"command": "test", "text": text}, partial)
+
+        def looked_at(write, folder):
+            if write is directory:
+                OutputDirectory(folder / "out", "test", files)
+                return
+            with contextlib.suppress(LookupError), whole_files(folder / "out", files, "test"):
+                raise LookupError
 
         def seen(folder):
             found = {n: folder / "out" / n for n in files}
-            return {n: path.read_text() for n, path in found.items() if path.exists()}
+            texts = {n: path.read_text() for n, path in found.items() if path.exists()}
+            return {n: json.loads(t)["text"] if n != "a.txt" else t for n, t in texts.items()}
 
         def killed(number, work):
             def trace(frame, event, _, run=[0]):
@@ -171,10 +175,9 @@ def test_killed_at_many_lines(tmp_path, step):
                     more = killed(number, lambda: write(folder, "new"))
                     now = seen(folder)
                     # Not whole for a moment: then what speaks for the files is not there.
-                    assert now in (before, new) or "s.json" not in now, (folder, now)
-                    target = folder / "out" / ("" if write is directory else "s.json")
-                    again = killed(number, lambda: recover(target))
-                    recover(target)
+                    assert now in (before, new) or "summary.json" not in now, (folder, now)
+                    again = killed(number, lambda: looked_at(write, folder))
+                    looked_at(write, folder)
                     assert seen(folder) in (before, new), (folder, again, seen(folder))
                     assert not list(folder.rglob(".*")), folder
                 assert number > 40, number

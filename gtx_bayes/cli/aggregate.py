@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from gtx_bayes.aggregation.aggregate import Aggregation
     from gtx_bayes.inference.dependence import Dependence
+    from gtx_bayes.io.writers import OutputFile
 
 COMMAND = "gtx-bayes aggregate"
 RESULT_FILES = (
@@ -126,7 +127,7 @@ def aggregate(
     through part by part; the examples are then a folder of Parquet files, examples.parquet.
     """
     start = time.perf_counter()
-    from gtx_bayes.io.writers import OutputDirectory, write_summary
+    from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_summary
 
     labels = labels.expanduser()
     processes = Processes(coordinator, num_processes, process_id)
@@ -152,10 +153,12 @@ def aggregate(
         if summary is not None:
             _tell(summary, method, output, as_json=as_json)
         return
-    directory = OutputDirectory(output, COMMAND, RESULT_FILES)
+    directory = OutputDirectory(output, COMMAND, RESULT_FILES, (labels, gold))
+    state_file = None
     if state is not None:
         state = state.expanduser()
         _check_state(state, directory.target, method)
+        state_file = OutputFile(state, (labels, gold), tells_itself=True)
     wanted_classes = None if classes is None else classes.split(",")
     options, prior = parse_options(model, dependence), parse_prior(class_prior)
     mesh = mesh_of(devices)
@@ -192,7 +195,7 @@ def aggregate(
             mend="Leave it out, or use gtx-bayes.",
         )
     # Left in turn: the directory takes its place first, the state last of all.
-    with stage(f"Writing {output}"), _state_to_come(result, state), directory:
+    with stage(f"Writing {output}"), _state_to_come(result, state_file), directory:
         _write(result, directory.path, seed=seed, draws=draws, plots=plots, mesh=mesh)
         summary = summarise(result, COMMAND, seconds=time.perf_counter() - start)
         if state is not None:
@@ -270,15 +273,14 @@ def _all_new(result: "Aggregation") -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _state_to_come(result: "Aggregation", state: Path | None) -> Iterator[None]:
+def _state_to_come(result: "Aggregation", state: "OutputFile | None") -> Iterator[None]:
     """Write the state at once, and let it take its name when the block ends without an error."""
     if state is None:
         yield
         return
     from gtx_bayes.aggregation.state import write_state
-    from gtx_bayes.io.writers import whole_file
 
-    with whole_file(state) as partial:
+    with state.written() as partial:
         write_state(result, partial)
         yield
 

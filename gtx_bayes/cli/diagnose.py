@@ -76,7 +76,7 @@ def diagnose(
     start = time.perf_counter()
     from gtx_bayes.io.writers import OutputDirectory, write_summary
 
-    directory = OutputDirectory(output, COMMAND, RESULT_FILES)
+    directory = OutputDirectory(output, COMMAND, RESULT_FILES, (labels, gold))
     with stage(f"Reading {labels}"):
         from gtx_bayes.io.readers import read_crowd
 

@@ -49,6 +49,11 @@ def evaluate(
             where="--plots",
             mend=f"Use one of {', '.join(IMAGE_ENDINGS)}.",
         )
+    diagram = None
+    if plots is not None:
+        from gtx_bayes.io.writers import OutputFile
+
+        diagram = OutputFile(plots, (examples, truth, exclude))
     with stage("Scoring"):
         from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, columns_for, columns_of_probs
         from gtx_bayes.evaluation import as_record, match_truth
@@ -69,13 +74,12 @@ def evaluate(
             exclude_source=exclude_source,
         )
         record = {**as_record(score(scored)), "num_examples": int(scored.true_label.shape[0])}
-    if plots is not None:
+    if diagram is not None:
         from gtx_bayes import metrics
         from gtx_bayes.diagnostics.plots import plot_reliability, save_figure
-        from gtx_bayes.io.writers import whole_file
 
         curve = metrics.reliability_curve(*scored[:2], num_bins=10, binning="equal-mass")
-        with whole_file(plots) as partial:
+        with diagram.written() as partial:
             save_figure(plot_reliability(curve), partial)
     print_notes(scored.notes)
     if as_json:

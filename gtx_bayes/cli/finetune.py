@@ -161,16 +161,19 @@ def finetune(
         from gtx_bayes.classifier.result import write_result
         from gtx_bayes.columns import TRUTH_ROLES, columns_for
         from gtx_bayes.diagnostics.report.page import Origin
-        from gtx_bayes.finetune.checkpoint import Checkpoint
+        from gtx_bayes.finetune.checkpoint import Checkpoint, remove_checkpoint
         from gtx_bayes.finetune.sources import read_images
         from gtx_bayes.io.readers import read_table
-        from gtx_bayes.io.writers import OutputDirectory, write_summary
+        from gtx_bayes.io.writers import OutputDirectory, refuse_inputs, write_summary
 
-    directory = OutputDirectory(output, COMMAND, RESULT_FILES)
+    files = [Path(source) for source in images if Path(source).is_file()]
+    inputs = (labels, gold, truth, table, *(weights or ()), *files)
+    directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     config = training_config(head_only, epochs, batch_size, learning_rate, average)
     if checkpoint is not None:
         checkpoint = checkpoint.expanduser()
         _check_checkpoint(checkpoint, directory.target, head_only)
+        refuse_inputs(checkpoint, inputs)
     tables: dict[str, Any] = {
         "columns": given(example=task_column, labeler=worker_column, label=label_column),
         "gold_columns": given(example=gold_task_column, label=gold_label_column),
@@ -228,7 +231,7 @@ def finetune(
         summary = {"command": COMMAND, "network": network.value, **found}
         write_summary(summary, directory.path)
     if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+        remove_checkpoint(checkpoint)
     print_notes(summary["warnings"])
     if as_json:
         print_json({**summary, "output": str(output)})

@@ -119,6 +119,12 @@ def next_(
     Gold examples are never named.
     """
     start = time.perf_counter()
+    batch_file = None
+    if output is not None:
+        from gtx_bayes.io.writers import OutputFile, check_ending
+
+        check_ending(output)
+        batch_file = OutputFile(output, (labels, gold, tasks, second_opinion))
     with stage(f"Reading {labels}"):
         from gtx_bayes.aggregation.aggregate import check_method
         from gtx_bayes.columns import (
@@ -196,10 +202,11 @@ def next_(
             gold_tasks=gold_tasks,
             num_classes=2 if classes is None else max(2, len(classes.split(","))),
         )
-        if output is not None:
-            from gtx_bayes.io.writers import write_table
+        if batch_file is not None:
+            from gtx_bayes.io.writers import fill_table
 
-            write_table(found.examples, output)
+            with batch_file.written() as partial:
+                fill_table(found.examples, partial)
     rows: list[dict[str, Any]] = [
         {str(name): value for name, value in row.items()}
         for row in found.examples.to_dict("records")

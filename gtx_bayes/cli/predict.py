@@ -56,9 +56,11 @@ def predict(
         from gtx_bayes.finetune.predictions import class_probs, network_logits
         from gtx_bayes.finetune.sources import read_images
         from gtx_bayes.finetune.weights import load
-        from gtx_bayes.io.writers import check_ending, write_table
+        from gtx_bayes.io.writers import OutputFile, check_ending, fill_table
 
         check_ending(output)
+        inputs = (model, table, *(source for source in images if Path(source).is_file()))
+        predictions = OutputFile(output, inputs)
         tuned = load(model)
     with stage(f"Reading {', '.join(images)}"):
         pictures = read_images(
@@ -73,7 +75,8 @@ def predict(
         probs = class_probs(logits, tuned.temperature)
         found = predictions_table(pictures.names, tuned.class_names, probs)
         scored = _scored(found, pictures)
-        write_table(found, output)
+        with predictions.written() as partial:
+            fill_table(found, partial)
     notes = [*pictures.notes, *(scored.notes if scored is not None else ())]
     print_notes(notes)
     record: dict[str, Any] = {

@@ -111,7 +111,7 @@ def reproduce(
     an interrupt, and the other figure needs no training of its own.
     """
     start = time.perf_counter()
-    from gtx_bayes.io.writers import whole_files, write_summary
+    from gtx_bayes.io.writers import refuse_inputs, whole_files, write_summary
 
     options = Options(quick, images, table, tuple(weights or ()), allow_missing)
     if name in OF_FEATURES:
@@ -123,7 +123,11 @@ def reproduce(
             f"{name.value} trains on one device.", where="--devices", mend="Leave it out."
         )
     files = [f"{name.value}.{ending}" for ending in ("json", "csv", "png")]
-    with whole_files(output, files, COMMAND) as partial:
+    inputs = [table, *(weights or ())]
+    if images is not None and Path(images).is_file():
+        inputs.append(Path(images))
+    refuse_inputs(output / LOG, inputs)
+    with whole_files(output, files, COMMAND, inputs) as partial:
         with stage(f"Starting {name.value}"):
             import jax
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 
 import typer
 
-from gtx_bayes.cli.terminal import reports_errors, stages
+from gtx_bayes.cli.terminal import print_notes, reports_errors, stages
 from gtx_bayes.errors import InputError, LostProcessError
 
 if TYPE_CHECKING:
@@ -146,10 +145,13 @@ def stream(
         The summary; None in all processes but the first.
     """
     start = time.perf_counter()
+    from gtx_bayes.io.writers import refuse_inputs
+
     request.check()
     processes.check()
     target = output.expanduser().resolve()
     place = (work or target.with_name(f"{target.name}.work")).expanduser().resolve()
+    refuse_inputs(place, (request.labels, request.gold))
     if place.is_relative_to(target) or target.is_relative_to(place):
         raise InputError(
             "work and results cannot lie in each other.",
@@ -236,7 +238,8 @@ def _stream(
             own = jax.local_devices()
             own = own if devices == "all" else first_devices(own, devices)
             if is_first:
-                directory = OutputDirectory(output, COMMAND, RESULT_FILES)
+                inputs = (request.labels, request.gold)
+                directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
                 work = WorkDirectory.begun(place, request.identity(), resume=resume)
         except InputError as error:
             problem = error
@@ -256,8 +259,8 @@ def _stream(
             summary = _summary(request, found, COMMAND, team.size, seconds)
             write_summary(summary, path)
     team.meet()  # somebody may still be reading
-    if is_first:
-        shutil.rmtree(place)
+    if is_first and not work.clear():
+        print_notes([f"{place}: what is there now was not written here, and stays."])
     return summary
 
 

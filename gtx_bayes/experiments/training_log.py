@@ -72,6 +72,9 @@ def recover(path: Path, configuration: str) -> Kept:
         records[_setting(record)] = record
     if not torn:
         return Kept(records, ())
+    begins = _line(configuration, {})[: -len(b"}")]
+    if not begins.startswith(torn[: len(begins)]):
+        raise _no_log(f"{path}, last line")
     with path.open("r+b") as file:
         file.truncate(len(content) - len(torn))
     return Kept(records, (f"{path.name}: the last line was torn; that training was done again.",))
@@ -79,11 +82,23 @@ def recover(path: Path, configuration: str) -> Kept:
 
 def append(path: Path, configuration: str, record: Mapping[str, Any]) -> None:
     """Add a training; when this returns, the line is on the disk."""
-    line = json.dumps({"configuration": configuration, **record}, allow_nan=False)
+    line = _line(configuration, record)
     with path.open("ab") as file:
-        file.write(line.encode() + b"\n")
+        file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _line(configuration: str, record: Mapping[str, Any]) -> bytes:
+    return json.dumps({"configuration": configuration, **record}, allow_nan=False).encode()
+
+
+def _no_log(where: str) -> InputError:
+    return InputError(
+        "this is no line of a log of trainings.",
+        where=where,
+        mend="Name another directory, or remove the file.",
+    )
 
 
 def _parsed(line: bytes, where: str) -> Record:
@@ -93,11 +108,7 @@ def _parsed(line: bytes, where: str) -> Record:
     except ValueError:
         known = False
     if not known:
-        raise InputError(
-            "this is no line of a log of trainings.",
-            where=where,
-            mend="Name another directory, or remove the file.",
-        )
+        raise _no_log(where)
     return record
 
 

@@ -60,13 +60,41 @@ def fingerprint(parts: Iterable[object]) -> str:
 def write_checkpoint(path: Path, state: PyTree, record: dict[str, Any]) -> None:
     """Write arrays and what belongs to them; a whole file or none.
 
+    An earlier checkpoint of the same training, known by its fingerprint, is replaced.
+
     Raises:
-        InputError: if there is no writing there.
+        InputError: if there is no writing there, or another file stands there; then the checkpoint
+            is kept beside it.
     """
+
+    def check(_: Path) -> None:
+        if path.exists() and _record_of(path).get("fingerprint") != record.get("fingerprint"):
+            raise InputError(
+                "it is no checkpoint of this training.",
+                where=str(path),
+                mend="Name another file, or move that one away.",
+            )
+
     leaves = jax.device_get(jax.tree.leaves(state))
     tensors = {str(at): np.asarray(leaf, order="C") for at, leaf in enumerate(leaves)}
-    with whole_file(path) as partial:
+    with whole_file(path, check) as partial:
         save_file(tensors, partial, {_RECORD: json.dumps(record)})
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint that is no longer needed; any other file stays."""
+    if "fingerprint" in _record_of(path):
+        path.unlink()
+
+
+def _record_of(path: Path) -> dict[str, Any]:
+    """What is said in a checkpoint; nothing for any other file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            record = json.loads((file.metadata() or {}).get(_RECORD, "{}"))
+    except (SafetensorError, OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def read_checkpoint(path: Path, like: PyTree, wanted: str) -> Found | None:

@@ -5,7 +5,9 @@ import csv
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +16,26 @@ import numpy as np
 import pandas as pd
 
 from gtx_bayes.errors import InputError
-from gtx_bayes.scratch import hand_over, no_writing, recover, scratch_for, swap, undisturbed
+from gtx_bayes.records import (
+    FILES,
+    digest,
+    files_of,
+    is_as_written,
+    read_record,
+    read_sidecar,
+    sidecar,
+    sign,
+    stranger,
+)
+from gtx_bayes.scratch import (
+    hand_over,
+    kept_beside,
+    no_writing,
+    recover,
+    scratch_for,
+    swap,
+    undisturbed,
+)
 
 SUMMARY = "summary.json"
 """Name of the file that says what a directory of results is."""
@@ -88,13 +109,20 @@ _WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {
 def write_table(frame: pd.DataFrame, path: str | Path) -> None:
     """Write a table, the format by the file's ending; the file appears whole or not at all.
 
+    A file of that name is replaced, as `whole_file` does it.
+
     Raises:
         InputError: for an ending that names no known format.
     """
     path = Path(path)
     check_ending(path)
     with whole_file(path) as partial:
-        _WRITERS[path.suffix.lower()](frame, partial)
+        fill_table(frame, partial)
+
+
+def fill_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table to a place for it, such as `OutputFile.written` gives."""
+    _WRITERS[path.suffix.lower()](frame, path)
 
 
 def check_ending(path: Path) -> None:
@@ -107,51 +135,208 @@ def check_ending(path: Path) -> None:
         )
 
 
+def refuse_inputs(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise `InputError` if what is to be written is, holds or lies in what is read.
+
+    Args:
+        output: the file or directory to write; links are followed, as for the inputs.
+        inputs: files that are read, and folders that are read as a table; None counts for nothing.
+    """
+    target = Path(os.path.realpath(Path(output).expanduser()))
+    for given in inputs:
+        if given is None:
+            continue
+        source = Path(os.path.realpath(Path(given).expanduser()))
+        is_same = source.exists() and target.exists() and source.samefile(target)
+        if is_same or source.is_relative_to(target) or target.is_relative_to(source):
+            relation = "is" if is_same or source == target else "is not apart from"
+            raise InputError(
+                f"this {relation} '{given}', which is read.",
+                where=str(output),
+                mend="Name another place to write to.",
+            )
+
+
+def _replace_anything(_: Path) -> None:
+    """No check: whoever calls has said so."""
+
+
 @contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(
+    path: str | Path, check: Callable[[Path], None] = _replace_anything
+) -> Iterator[Path]:
     """A place to write a file that takes its name when the block ends without an error.
+
+    A file of that name is replaced, and its mode bits are kept; a link is followed.
+
+    Args:
+        path: the file.
+        check: told the new file right before it takes its name; raises `InputError` if that must
+            not be. Then the new file is kept beside it.
 
     Raises:
         InputError: if there is no writing there.
         OSError: if the disk is full.
     """
     path = Path(path)
-    if path.is_dir():
+    try:
+        real = Path(os.path.realpath(path))
+        _check_regular(real, path)
+    except OSError as error:
+        raise no_writing(path, error) from error
+    with scratch_for(real) as scratch:
+        new = scratch.new / path.name
+        yield new
+        with undisturbed(), kept_beside(new, real):
+            _check_regular(real, path)
+            check(new)
+            if real.exists():
+                shutil.copymode(real, new)
+            new.replace(real)
+
+
+def _check_regular(real: Path, path: Path) -> None:
+    if real.is_dir():
         raise InputError("is a directory.", where=str(path), mend="Give the path of a file.")
-    with scratch_for(path) as scratch:
-        yield scratch.new / path.name
-        with undisturbed():
-            (scratch.new / path.name).replace(path)
+    if real.exists() and not real.is_file():
+        raise InputError("is no regular file.", where=str(path), mend="Give the path of a file.")
+
+
+class OutputFile:
+    """A file of results that takes the place of an earlier one, and of no other file.
+
+    What we wrote is known by a hidden file beside it, `.NAME.gtx-bayes`, which holds its checksum;
+    or, where the file says itself what it is, by what it held at the start. Links are followed and
+    mode bits kept.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        inputs: Iterable[str | Path | None] = (),
+        *,
+        tells_itself: bool = False,
+    ) -> None:
+        """Check the target.
+
+        Args:
+            path: the file to make or replace.
+            inputs: what is read, see `refuse_inputs`.
+            tells_itself: whether the caller looks at what is there, and goes on from it.
+
+        Raises:
+            InputError: if the target is an input, no file, or one that we did not write.
+        """
+        self.path = Path(path).expanduser()
+        self._known: str | None = None
+        self._tells_itself = tells_itself
+        try:
+            refuse_inputs(self.path, inputs)
+            self._real = Path(os.path.realpath(self.path))
+            _check_regular(self._real, self.path)
+            if tells_itself and self._real.exists():
+                self._known = digest(self._real)
+            self._check()
+        except OSError as error:
+            raise no_writing(self.path, error) from error
+
+    @contextlib.contextmanager
+    def written(self) -> Iterator[Path]:
+        """A place to write; the file takes its name when the block ends without an error.
+
+        Raises:
+            InputError: if meanwhile something came to stand there. Then the new file is kept beside
+                it, and the message says where.
+            OSError: if the disk is full.
+        """
+        with whole_file(self.path, self._check_and_record) as partial:
+            yield partial
+
+    def _check(self) -> list[str]:
+        """The checksums known; raises `InputError` for a file that is not to be replaced."""
+        known = [self._known] if self._tells_itself else read_sidecar(self._real)
+        if known is None:
+            raise InputError(
+                f"'{sidecar(self._real)}', where we put a checksum, is something else.",
+                where=str(self.path),
+                mend="Name another file, or move that one away.",
+            )
+        if self._real.exists() and digest(self._real) not in known:
+            raise InputError(
+                "there is a file that gtx-bayes did not write, or that was changed since.",
+                where=str(self.path),
+                mend="Name another file, or move that one away.",
+            )
+        return [found for found in known if found is not None]
+
+    def _check_and_record(self, new: Path) -> None:
+        known = self._check()
+        if self._tells_itself:
+            return
+        # What is there now counts until the new one stands there.
+        now = digest(self._real) if self._real.exists() else None
+        lines = [digest(new), *(found for found in known if found == now)]
+        record = new.with_name(sidecar(self._real).name)
+        record.write_text("".join(f"{line}  {self._real.name}\n" for line in lines))
+        record.replace(sidecar(self._real))
 
 
 @contextlib.contextmanager
-def whole_files(directory: str | Path, names: Sequence[str], command: str) -> Iterator[Path]:
+def whole_files(
+    directory: str | Path,
+    names: Sequence[str],
+    command: str,
+    inputs: Iterable[str | Path | None] = (),
+) -> Iterator[Path]:
     """A place to write several files that take their names when the block ends without an error.
 
-    Each is whole or absent; the JSON file comes last, so that it speaks for the others. The
-    directory may hold other files, which stay. Of an earlier result of the same names the JSON
-    file tells what wrote it, by its key "command".
+    Each is whole or absent; the JSON file comes last, so that it speaks for the others: its key
+    "command" says what wrote them, its key "files" gives their checksums. Files of an earlier
+    result of these names are replaced if they are as they were written. The directory may hold
+    other files, which stay.
+
+    Args:
+        directory: where the files will stand.
+        names: their names, that of the JSON file first.
+        command: what writes them.
+        inputs: what is read, see `refuse_inputs`.
 
     Raises:
-        InputError: if there is no writing there, or a file of one of the names is something else.
+        InputError: if there is no writing there, or a file of one of the names is something else
+            or an input. If that came to stand there meanwhile, the new files are kept beside it.
         OSError: if the disk is full.
     """
     directory = Path(directory).expanduser()
+    record = directory / names[0]
+
+    def check() -> None:
+        is_ours = (read_record(record) or {}).get("command") == command
+        files = files_of(record)
+        for name in names:
+            if os.path.lexists(directory / name) and not (
+                is_ours and is_as_written(directory / name, name, files)
+            ):
+                raise InputError(
+                    f"the directory holds a '{name}' that is no result of {command}, or was "
+                    "changed since.",
+                    where=str(directory),
+                    mend="Name another directory, or move that file away.",
+                )
+
     try:
-        recover(directory / names[0])
-        present = [name for name in names if (directory / name).exists()]
-        records = [name for name in names if name.endswith(".json")]
-        if present and not all(_wrote(directory / name, command) for name in records):
-            raise InputError(
-                f"the directory holds a '{present[0]}' that is no result of {command}.",
-                where=str(directory),
-                mend="Name another directory.",
-            )
+        for name in names:
+            refuse_inputs(directory / name, inputs)
+        recover(record)
+        check()
     except OSError as error:
         raise no_writing(directory, error) from error
-    with scratch_for(directory / names[0]) as scratch:
+    with scratch_for(record) as scratch:
         yield scratch.new
-        hand_over(scratch, directory)
+        sign(scratch.new, names[0])
+        hand_over(scratch, directory, names[0], check)
 
 
 class OutputDirectory:
@@ -159,35 +344,40 @@ class OutputDirectory:
 
     Use as a context manager; files written into `path` inside the block take the place of
     `target` when the block ends without an error. Only an empty directory, or one that holds an
-    earlier result and nothing else, is replaced; anything else is refused. An earlier result is
-    known by its `summary.json`, whose key "command" says what wrote it.
+    earlier result as it was written and nothing else, is replaced; anything else is refused. An
+    earlier result is known by its `summary.json`: its key "command" says what wrote it, its key
+    "files" gives the checksums of its files. Mode bits of what is replaced are kept.
 
     Attributes:
         target: where the results will stand.
         path: where to write them meanwhile.
     """
 
-    def __init__(self, target: str | Path, command: str, result_files: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        target: str | Path,
+        command: str,
+        result_files: tuple[str, ...],
+        inputs: Iterable[str | Path | None] = (),
+    ) -> None:
         """Check the target.
 
         Args:
             target: the directory to make or replace.
             command: what writes the result.
             result_files: names of all files a result may hold.
+            inputs: what is read, see `refuse_inputs`.
 
         Raises:
-            InputError: if the target is a file, the working directory, or holds anything but an
-                earlier result of the command.
+            InputError: if the target is a file, the working directory, is or holds an input, or
+                holds anything but an earlier result of the command.
         """
+        self._command, self._result_files = command, result_files
         try:
             self.target = Path(target).expanduser().resolve()
+            refuse_inputs(self.target, inputs)
             recover(self.target)
-            if self.target.is_dir():
-                _check_replaceable(self.target, command, result_files)
-            elif self.target.exists():
-                raise InputError(
-                    "there is a file of that name.", where=str(target), mend="Name a directory."
-                )
+            self._check(self.target)
         except (OSError, RuntimeError) as error:
             raise no_writing(Path(target), error) from error
 
@@ -207,53 +397,50 @@ class OutputDirectory:
             stack.push(self._context)
             if error is not None:
                 raise error
-            swap(self._scratch, self.target)
+            sign(self.path, SUMMARY)
+            swap(self._scratch, self.target, self._check)
 
-
-def _check_replaceable(target: Path, command: str, result_files: tuple[str, ...]) -> None:
-    if target == Path.cwd():
-        raise InputError(
-            "this is the working directory, which cannot be replaced.",
-            where=str(target),
-            mend="Name a directory in it.",
-        )
-    entries = sorted(target.iterdir())
-    foreign = [
-        entry.name
-        for entry in entries
-        if entry.name not in result_files or not _is_result_file(entry)
-    ]
-    if entries and not foreign and not _is_result(target, command):
-        foreign = [entries[0].name]
-    if foreign:
-        raise InputError(
-            f"the directory holds '{foreign[0]}', which is no result of {command}.",
-            where=str(target),
-            mend="Name a new or empty directory.",
-        )
-
-
-def _is_result_file(entry: Path) -> bool:
-    """Whether this is a file, or a table that is a folder of files."""
-    if entry.is_symlink():
-        return False
-    if not entry.is_dir():
-        return entry.is_file()
-    inside = list(entry.iterdir())
-    return all(one.suffix == entry.suffix and one.is_file() for one in inside)
-
-
-def _is_result(target: Path, command: str) -> bool:
-    return _wrote(target / SUMMARY, command)
-
-
-def _wrote(record: Path, command: str) -> bool:
-    """Whether the command wrote this JSON file."""
-    try:
-        summary = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(summary, dict) and summary.get("command") == command
+    def _check(self, place: Path) -> None:
+        """Raise `InputError` unless a directory is absent, empty, or an earlier result."""
+        target = str(self.target)
+        if not place.exists() and not place.is_symlink():
+            return
+        if not place.is_dir():
+            raise InputError(
+                "there is a file of that name.", where=target, mend="Name a directory."
+            )
+        if self.target == Path.cwd():
+            raise InputError(
+                "this is the working directory, which cannot be replaced.",
+                where=target,
+                mend="Name a directory in it.",
+            )
+        entries = sorted(entry.name for entry in place.iterdir())
+        foreign = [name for name in entries if name not in self._result_files]
+        summary = read_record(place / SUMMARY) or {}
+        if entries and not foreign and summary.get("command") != self._command:
+            foreign = entries
+        if foreign:
+            raise InputError(
+                f"the directory holds '{foreign[0]}', which is no result of {self._command}.",
+                where=target,
+                mend="Name a new or empty directory.",
+            )
+        if entries and FILES not in summary:
+            raise InputError(
+                "the directory holds a result of an earlier version, which does not say what its "
+                "files held.",
+                where=target,
+                mend="Delete it if nothing in it is yours, or name a new directory.",
+            )
+        changed = stranger(place, SUMMARY)
+        if changed is not None:
+            raise InputError(
+                f"the directory holds '{changed}', which is no result of {self._command} or was "
+                "changed since.",
+                where=target,
+                mend="Name a new directory, or move what is yours away and delete the rest.",
+            )
 
 
 def write_summary(record: dict[str, Any], directory: Path, name: str = SUMMARY) -> None:

@@ -1,6 +1,8 @@
 """The work directory of a streamed run: what is done so far, so that an end can be a pause."""
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +13,22 @@ import numpy.typing as npt
 
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.writers import whole_file
+from gtx_bayes.records import read_record
+from gtx_bayes.scratch import is_left_over
 
 _MANIFEST = "manifest.json"
-_FORMAT = 1
+_KIND = "work of gtx-bayes aggregate"
+_FORMAT = 2
+
+_OURS = re.compile(
+    r"(manifest|numbering|sorted|surveyed|choice)\.json|pass\.npz|alive-\d+"
+    r"|scattered/piece-\d{6,}(\.json|-\d{4,}\.arrow)|parts/part-\d{5,}\.(json|npz|arrow)"
+    r"|survey/(gold|some)-\d{5,}\.npz|class_probs/pass--?\d+-part-\d{5,}\.npz"
+)
+"""Every file that is written here, by its name; only these are ever deleted.
+
+Those that are JSON say besides what they are.
+"""
 
 
 class WorkDirectory:
@@ -41,25 +56,75 @@ class WorkDirectory:
         work = cls(path)
         record = {"format": _FORMAT, "run": json.loads(json.dumps(run))}
         try:
-            entries = list(path.iterdir()) if path.exists() else []
+            entries = sorted(path.iterdir()) if path.exists() else []
+            kept = read_record(path / _MANIFEST) or {}
+            foreign = work._foreign()
         except OSError as error:
             raise _no_work_there(path, error) from error
-        if entries and not work.has(_MANIFEST):
+        if entries and kept.keys() == {"format", "run"}:
             raise InputError(
-                f"the directory holds '{entries[0].name}', which is no work of gtx-bayes.",
+                "the work was begun by another version of gtx-bayes.",
+                where=str(path),
+                mend="Delete it if nothing in it is yours, or name another directory.",
+            )
+        if foreign or (entries and kept.get("kind") != _KIND):
+            raise InputError(
+                f"the directory holds '{(foreign or [entries[0].name])[0]}', which is no work of "
+                "gtx-bayes.",
                 where=str(path),
                 mend="Name a new or empty directory for the work.",
             )
         if entries and resume:
-            _check_same(work.read(_MANIFEST), record, path)
+            _check_same(kept["record"], record, path)
             return work
         try:
-            shutil.rmtree(path, ignore_errors=not entries)
+            work.clear()
             path.mkdir(parents=True, exist_ok=True)
             work.write(_MANIFEST, record)
         except OSError as error:
             raise _no_work_there(path, error) from error
         return work
+
+    def clear(self) -> bool:
+        """Delete what a run wrote, and the directory if nothing else is in it; whether it is gone.
+
+        What tells that it is ours goes last.
+        """
+        for folder in ("scattered", "parts", "survey", "class_probs", ""):
+            self._delete(folder)
+        return not self.path.exists()
+
+    def _delete(self, folder: str) -> None:
+        """Delete our files in a folder, and the folder if nothing else is in it."""
+        place = self.path / folder
+        if place.is_symlink() or not place.is_dir():
+            return
+        names = [f"{folder}/{path.name}".lstrip("/") for path in place.iterdir()]
+        for name in sorted(names, key=lambda name: name == _MANIFEST):
+            if self._is_ours(name):
+                (self.path / name).unlink(missing_ok=True)
+            elif is_left_over(self.path / name):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what else is there stays
+            place.rmdir()
+
+    def _is_ours(self, name: str) -> bool:
+        path = self.path / name
+        if not _OURS.fullmatch(name) or path.is_symlink() or not path.is_file():
+            return False
+        return path.suffix != ".json" or (read_record(path) or {}).get("kind") == _KIND
+
+    def _foreign(self) -> list[str]:
+        """What is here and no run wrote."""
+        folders = {"scattered", "parts", "survey", "class_probs"}
+        found = []
+        for path in sorted(self.path.rglob("*")):
+            name = path.relative_to(self.path).as_posix()
+            is_folder = name in folders and path.is_dir() and not path.is_symlink()
+            is_partial = any(is_left_over(part) for part in (path, *path.parents))
+            if not (is_folder or self._is_ours(name) or is_partial):
+                found.append(name)
+        return found
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name."""
@@ -68,11 +133,11 @@ class WorkDirectory:
     def write(self, name: str, record: object) -> None:
         """Keep plain numbers and texts as JSON."""
         with whole_file(self.path / name) as partial:
-            partial.write_text(json.dumps(record), encoding="utf-8")
+            partial.write_text(json.dumps({"kind": _KIND, "record": record}), encoding="utf-8")
 
     def read(self, name: str) -> Any:
         """What `write` kept."""
-        return json.loads((self.path / name).read_text(encoding="utf-8"))
+        return json.loads((self.path / name).read_text(encoding="utf-8"))["record"]
 
     def write_arrays(self, name: str, **arrays: npt.NDArray[Any]) -> None:
         """Keep arrays by name."""
@@ -86,11 +151,10 @@ class WorkDirectory:
 
     def remove(self, name: str) -> None:
         """Let go of a file or a folder of files."""
-        path = self.path / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        if (self.path / name).is_dir():
+            self._delete(name)
+        elif self._is_ours(name):
+            (self.path / name).unlink(missing_ok=True)
 
 
 def _check_same(kept: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
