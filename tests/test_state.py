@@ -1,12 +1,18 @@
 """Fits that grow, and the file they are kept in."""
 
+import io
 import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
+import tracemalloc
+import zipfile
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -321,6 +327,48 @@ class TestFile:
         (tmp_path / "fit.npz").write_bytes(content)
         with pytest.raises(InputError, match="damaged"):
             read_state(tmp_path / "fit.npz")
+
+    def test_small_files_stay_small(self, kept, tmp_path):
+        """Zeros that a zip holds in a thousandth of their size, and names of very many classes."""
+        about = np.frombuffer(b'{"kind": "state of a gtx-bayes fit", "version": 1}', np.uint8)
+        np.savez_compressed(tmp_path / "zeros.npz", record=about, x=np.zeros(2 * 10**7))
+        np.savez_compressed(tmp_path / "other.npz", x=np.zeros(2 * 10**7))
+        write_state(kept, tmp_path / "classes.npz")
+        names = [str(number) for number in range(100_000)]
+        rewritten(tmp_path / "classes.npz", lambda a: set_record(a, classes=names))
+        for name in ("zeros", "other", "classes"):
+            tracemalloc.start()
+            try:
+                with pytest.raises(InputError, match=r"is no state|has shape"):
+                    read_state(tmp_path / f"{name}.npz")
+                assert tracemalloc.get_traced_memory()[1] < 100 * 10**6
+            finally:
+                tracemalloc.stop()
+
+    @hypothesis.given(
+        st.lists(
+            st.tuples(st.integers(0, 117), st.sampled_from(list(b"{}()[]'\"\\,:\n\x00L<|9 ")))
+        ),
+        st.sampled_from(["record", "counts"]),
+    )
+    def test_malformed_headers(self, kept, changes, name):
+        """Whatever stands where an array's type and shape should: bad input, no failure."""
+        content = io.BytesIO()
+        np.save(content, np.zeros(3, np.uint8))
+        header = bytearray(content.getvalue())
+        for at, byte in changes or [(10, ord("("))]:
+            header[10 + at] = byte
+        with tempfile.TemporaryDirectory() as top:
+            path = Path(top) / "fit.npz"
+            write_state(kept, path)
+            with zipfile.ZipFile(path) as whole:
+                members = {each: whole.read(each) for each in whole.namelist()}
+            members[f"{name}.npy"] = bytes(header)
+            with zipfile.ZipFile(path, "w") as broken:
+                for each, found in members.items():
+                    broken.writestr(each, found)
+            with pytest.raises(InputError):
+                read_state(path)
 
     def test_of_another_method(self, kept, tmp_path):
         with pytest.raises(InputError, match="a result of majority-vote cannot grow"):

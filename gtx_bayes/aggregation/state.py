@@ -221,6 +221,7 @@ def _joint(archive: Archive, labels: Labels) -> JointPosterior:
     if prior_size not in ((labels.num_classes,), (labels.num_examples, labels.num_classes)):
         raise InputError(f"'class_prior' has shape {prior_size}.")
     grid_size = archive.arrays["dependence.values"].shape
+    _check_sizes(archive, values["model"], labels)
     pattern = _pattern(values["model"], labels, prior_size, grid_size)
     found: dict[str, Any] = {}
     for name, expected in _leaves(pattern).items():
@@ -237,6 +238,24 @@ def _joint(archive: Archive, labels: Labels) -> JointPosterior:
             found[name] = jnp.asarray(value, float)
     _, tree = jax.tree_util.tree_flatten(pattern)
     return jax.tree_util.tree_unflatten(tree, list(found.values()))
+
+
+def _check_sizes(archive: Archive, model: str, labels: Labels) -> None:
+    """Raise `InputError` unless the largest arrays have their sizes, before any like them is made.
+
+    What is made is then no larger than the file.
+    """
+    num_examples, num_classes = labels.num_examples, labels.num_classes
+    num_kinds = (archive.arrays["independent.kind_probs"].shape or (0,))[-1]
+    latent = jax.ShapeDtypeStruct((num_examples, num_classes * num_kinds), jnp.zeros(()).dtype)
+    counts = jax.eval_shape(lambda x: PRIORS[model](num_classes).counts(labels, x), latent).shape
+    for name, shape in (
+        ("class_probs", (num_examples, num_classes)),
+        ("independent.kind_probs", (num_examples, num_classes, num_kinds)),
+        ("counts", counts),
+        ("independent.counts", counts),
+    ):
+        _array(archive, name, shape)
 
 
 def _pattern(

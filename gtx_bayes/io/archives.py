@@ -1,6 +1,8 @@
 """Named arrays and a JSON record in one file, without pickle: NumPy's npz, whole or not at all."""
 
 import json
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -55,19 +57,25 @@ def write_archive(
 
 
 def read_archive(path: str | Path, kind: str, version: int) -> Archive:
-    """Read an archive of this kind and version.
+    """Read an archive of this kind and version; arrays only once these are known.
+
+    Nothing in such a file is compressed, so that it takes no more memory than disk.
 
     Raises:
         InputError: if the file is absent, unreadable, damaged or something else.
     """
     path = Path(path).expanduser()
+    record: dict[str, Any] = {}
     arrays: dict[str, npt.NDArray[Any]] = {}
     try:
         with path.open("rb") as file:
             if file.read(len(_ZIP)) == _ZIP:
                 file.seek(0)
                 with np.load(file, allow_pickle=False) as found:
-                    arrays = {name: found[name] for name in found.files}
+                    if _is_plain(found.zip) and _RECORD in found.files:
+                        record = _record(found[_RECORD])
+                    if (record.get("kind"), record.get("version")) == (kind, version):
+                        arrays = {name: found[name] for name in found.files if name != _RECORD}
     except FileNotFoundError as error:
         raise InputError(
             "there is no such file.", where=str(path), mend=f"Give the path of a {kind}."
@@ -77,7 +85,12 @@ def read_archive(path: str | Path, kind: str, version: int) -> Archive:
         zlib.error,
         EOFError,
         ValueError,
-        NotImplementedError,
+        TypeError,
+        SyntaxError,
+        tokenize.TokenError,
+        OverflowError,
+        RuntimeError,  # also NotImplementedError, and what is encrypted
+        struct.error,
         MemoryError,
     ) as error:
         raise InputError(
@@ -91,7 +104,6 @@ def read_archive(path: str | Path, kind: str, version: int) -> Archive:
             where=str(path),
             mend=f"Give the path of a {kind} that you may read.",
         ) from error
-    record = _record(arrays.pop(_RECORD, None))
     if record.get("kind") != kind:
         raise InputError(
             f"the file is no {kind}.", where=str(path), mend="Name the right file, or a new one."
@@ -105,9 +117,15 @@ def read_archive(path: str | Path, kind: str, version: int) -> Archive:
     return Archive(record, arrays)
 
 
-def _record(about: npt.NDArray[Any] | None) -> dict[str, Any]:
+def _is_plain(archive: zipfile.ZipFile | None) -> bool:
+    return archive is not None and all(
+        member.compress_type == zipfile.ZIP_STORED for member in archive.infolist()
+    )
+
+
+def _record(about: npt.NDArray[Any]) -> dict[str, Any]:
     """The record; empty for an array that holds none."""
-    if about is None or about.dtype != np.uint8:
+    if about.dtype != np.uint8:
         return {}
     try:
         record = json.loads(about.tobytes().decode("utf-8"))
