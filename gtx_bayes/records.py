@@ -92,7 +92,7 @@ def read_sidecar(path: Path) -> list[str] | None:
         return []
     if place.is_symlink() or not place.is_file():
         return None
-    lines = place.read_bytes().decode("utf-8", "replace").splitlines()
+    lines = place.read_bytes().decode("utf-8", "surrogateescape").splitlines()
     found = [re.fullmatch(r"([0-9a-f]{64})  (.*)", line) for line in lines]
     if not all(match and match[2] == path.name for match in found):
         return None

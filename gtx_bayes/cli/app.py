@@ -1,11 +1,17 @@
 """The program `gtx-bayes`: it answers signals before anything else is imported."""
 
+import io
+import sys
+
 from gtx_bayes.cli.signals import end_at_once
 
 
 def main() -> None:
     """Run the program."""
     end_at_once()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names may hold what a terminal's code has not
+            stream.reconfigure(errors="backslashreplace")
     from gtx_bayes.cli.commands import app
     from gtx_bayes.cli.compilation_cache import compiled_programs_kept
 

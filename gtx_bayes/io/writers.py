@@ -280,7 +280,8 @@ class OutputFile:
         now = digest(self._real) if self._real.exists() else None
         lines = [digest(new), *(found for found in known if found == now)]
         record = new.with_name(sidecar(self._real).name)
-        record.write_text("".join(f"{line}  {self._real.name}\n" for line in lines))
+        text = "".join(f"{line}  {self._real.name}\n" for line in lines)
+        record.write_text(text, encoding="utf-8", errors="surrogateescape")
         record.replace(sidecar(self._real))
 
 
