@@ -465,7 +465,7 @@ def drop_duplicates(
             f"'{answers['label'].keys[at]}' here.",
             where=source.row(at),
             mend=f"Say which count ({found.num_pairs} such pair(s)): "
-            "--duplicates first, last or all.",
+            '`duplicates="first"`, `duplicates="last"` or `duplicates="all"`.',
         )
     num_dropped = example.size - found.kept.size
     note_repeats(found.num_repeats, num_dropped, found.num_pairs, duplicates, notes)

@@ -225,7 +225,8 @@ def _compare(
         f"'{columns['labeler'].keys[place]}' answers '{columns['example'].keys[place]}' with "
         f"'{columns['label'].keys[place]}' here and with '{crowd.class_names[there]}' in the fit.",
         where=columns["label"].source.row(place),
-        mend=f"Say which count ({number}): --duplicates first, last or all.",
+        mend=f"Say which count ({number}): "
+        '`duplicates="first"`, `duplicates="last"` or `duplicates="all"`.',
     )
 
 

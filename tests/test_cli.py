@@ -1,6 +1,7 @@
 """The program from outside: in this process for messages, in its own for what only that shows."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,11 +15,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from gtx_bayes import read_crowd
 from gtx_bayes.cli.commands import app
+from gtx_bayes.errors import InputError
 from tests.test_aggregation import FRAME, GOLD
 
 pytestmark = pytest.mark.end_to_end
 
+HERE = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("gtx-bayes")
 
 
@@ -234,6 +238,17 @@ def test_usage_errors_and_version():
     assert re.fullmatch(r"gtx-bayes \d+\.\d+\.\d+\n", call("--version").stdout)
 
 
+def test_errors_speak_of_options_here_and_of_arguments_in_python(tables):
+    answers = pd.concat([FRAME, FRAME.assign(label="no"), FRAME.assign(label="yes")])
+    answers.to_csv(tables / "labels.csv", index=False)
+    run = aggregate(tables)
+    assert run.exit_code == 2
+    assert "`--duplicates first`, `--duplicates last` or `--duplicates all`." in run.stderr
+    with pytest.raises(InputError, match=r"`duplicates=.first.`") as error:
+        read_crowd(tables / "labels.csv")
+    assert "--" not in str(error.value)
+
+
 class TestProgram:
     """In a process of its own, as a user runs it."""
 
@@ -284,6 +299,66 @@ class TestProgram:
         again = json.loads(run.stdout)
         assert again["log_loss"] == pytest.approx(rows["gtx-bayes"]["log_loss"], rel=1e-4)
         assert again["num_examples"] == 2000
+
+    @pytest.mark.parametrize(
+        "code",
+        [
+            {"PYTHONIOENCODING": "cp1252"},
+            {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        ],
+    )
+    def test_output_that_is_not_unicode(self, tables, code):
+        """Every command, on names that such a terminal has not: written with backslashes.
+
+        Those that take long in one of the codes alone.
+        """
+        for name in ("labels.csv", "gold.csv", "truth.csv"):
+            table = pd.read_csv(tables / name).astype(str)
+            table.replace({"yes": "はい"}).to_csv(tables / f"ü {name}", index=False)
+        quick = ("--method", "majority-vote")
+        commands = {
+            "help": ("aggregate", "--help"),
+            "demo": ("demo", "-o", "démo→"),
+            "aggregate": ("aggregate", "ü labels.csv", "--gold", "ü gold.csv", *quick, "-o", "é→"),
+            "evaluate": ("evaluate", "é→/examples.csv", "--truth", "ü truth.csv"),
+            "diagnose": ("diagnose", "ü labels.csv", "-o", "diagnosé→"),
+            "next": ("next", "ü labels.csv", *quick, "--batch", "2", "-o", "é→.csv"),
+            "reproduce": ("reproduce", "table1", "--runs", "1", "-o", "pâper→"),
+            "plan": (
+                *("plan", "--target-error", "0.2", "--num-examples", "50", "--runs", "2"),
+                *("--num-labelers", "3", "-o", "plàn→"),
+            ),
+            "wrong": ("next", "はい.csv"),
+        }
+        program = (
+            "import json, sys\n"
+            "from gtx_bayes.cli.app import main\n"
+            "codes = {}\n"
+            "for name, words in json.load(open('commands.json')).items():\n"
+            "    sys.argv[1:] = words\n"
+            "    try:\n"
+            "        main()\n"
+            "    except SystemExit as end:\n"
+            "        codes[name] = end.code\n"
+            "open('codes.json', 'w').write(json.dumps(codes))\n"
+        )
+        if "LC_ALL" in code:
+            commands = {n: commands[n] for n in ("aggregate", "evaluate", "next", "wrong")}
+        # Under LC_ALL=C Python takes names of files for bytes, which it keeps as surrogates.
+        if "LC_ALL" in code:
+            commands = json.loads(
+                json.dumps(commands, ensure_ascii=False).encode().decode("ascii", "surrogateescape")
+            )
+        (tables / "commands.json").write_text(json.dumps(commands))
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tables,
+            env={**os.environ, "PYTHONPATH": str(HERE), **code},
+            capture_output=True,
+        )
+        codes = json.loads((tables / "codes.json").read_text())
+        assert codes == {name: 2 if name == "wrong" else 0 for name in commands}, run.stderr
+        assert rb"\u306f\u3044" in run.stdout
 
     def test_help_starts_fast(self):
         """At most three times as long as importing Typer and Rich; fastest of seven, in turn."""

@@ -51,7 +51,7 @@ def second_opinion(
         raise InputError(
             f"it is about the classes {classes}, the crowd answers {wanted}.",
             where=source.name,
-            mend="Name all the classes (--classes), or make the table from the same crowd.",
+            mend="Name all the classes (`classes=`), or make the table from the same crowd.",
         )
     probs = probs[:, positions(classes, as_names(wanted))]
     probs = probs / probs.sum(axis=1, keepdims=True)  # tables round

@@ -128,7 +128,7 @@ def _match(names: Names, imputed: Imputed) -> tuple[npt.NDArray[np.intp], list[s
             f"no task has an image: tasks are called {some_names(tasks)}, images "
             f"{some_names(names)}.",
             mend="Call tasks as images are called: by their paths below the folder, with or "
-            "without the ending, or by the file column of `--table`.",
+            "without the ending, or by the file column of `table=`.",
         )
     at = np.full(len(names), -1)
     at[of_task[found]] = np.flatnonzero(found)
@@ -184,7 +184,7 @@ def _known_classes(column: Column, imputed: Imputed) -> npt.NDArray[np.intp]:
         raise InputError(
             f"label '{extra[0]}' is none of the classes {classes} to be learnt.",
             where=column.source.name,
-            mend="Name all classes (`--classes`), or mend the label.",
+            mend="Name all classes (`classes=`), or mend the label.",
         )
     return number
 

@@ -3,10 +3,11 @@
 import contextlib
 import functools
 import json
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -44,9 +45,9 @@ def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
             with stoppable():
                 command(*args, **kwargs)
         except InputError as error:
-            _end(str(error), BAD_INPUT, kwargs)
+            _end(in_options(error, kwargs), BAD_INPUT, kwargs)
         except LostProcessError as error:
-            _end(str(error), OUR_FAULT, kwargs)
+            _end(f"{error} (--resume)", OUR_FAULT, kwargs)
         except KeyboardInterrupt as stop:
             number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
             _end(message(number, str(stop)), exit_code(number), kwargs)
@@ -58,6 +59,26 @@ def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
             _end(f"{what} (a failure of gtx-bayes; --debug shows where)", OUR_FAULT, kwargs)
 
     return run
+
+
+def in_options(error: InputError, options: Iterable[str]) -> str:
+    """What an error says, with arguments of the library put as the options of a command.
+
+    Args:
+        error: speaks of arguments as `name="value"`, `name=` or, for the place, as name.
+        options: the command's own, by the names of its parameters.
+    """
+
+    def as_option(found: re.Match[str]) -> str:
+        if found["name"] not in options:
+            return found[0]
+        value = "" if found["value"] == "True" else found["value"]
+        return f"`--{found['name'].replace('_', '-')} {value}".rstrip() + "`"
+
+    text = str(error)
+    if error.where in options:
+        text = f"--{error.where.replace('_', '-')}{text.removeprefix(error.where)}"
+    return re.sub(r"`(?P<name>\w+)=(\"?)(?P<value>[^`\"]*)\2`", as_option, text)
 
 
 def mesh_of(devices: str | None) -> "Mesh | None":

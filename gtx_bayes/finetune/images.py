@@ -310,7 +310,7 @@ class _Reading:
             return [what]
         mend = "Mend or remove them"
         if self.policy == "refuse":
-            mend += ', or have them skipped (`--broken skip`, or `broken="skip"`)'
+            mend += ', or have them skipped (`broken="skip"`)'
         raise InputError(what, mend=f"{mend}.")
 
 

@@ -330,7 +330,7 @@ def _contradiction(table: ParquetTable, example: str, labeler: str) -> InputErro
     return InputError(
         f"'{labeler}' answered '{example}' in different ways, also in {'; '.join(rows[:-1][:3])}.",
         where=rows[-1],
-        mend="Say which count: --duplicates first, last or all.",
+        mend='Say which count: `duplicates="first"`, `duplicates="last"` or `duplicates="all"`.',
     )
 
 

@@ -158,7 +158,7 @@ class WorkDirectory:
 
 
 def _check_same(kept: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    begin_anew = "Leave out --resume to begin anew, or give the same as then."
+    begin_anew = "Leave out `resume=True` to begin anew, or give the same as then."
     if kept.get("format") != now["format"]:
         raise InputError(
             "the work was begun by another version of gtx-bayes.", where=str(path), mend=begin_anew
@@ -176,5 +176,5 @@ def _no_work_there(path: Path, error: OSError) -> InputError:
     return InputError(
         f"cannot work there: {error.strerror}.",
         where=str(path),
-        mend="Name a directory you may write to, with --work.",
+        mend="Name a directory you may write to.",
     )
