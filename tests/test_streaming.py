@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -358,7 +359,7 @@ def test_repeated_answers(tables, tmp_path, duplicates):
     wanted = request(
         place, labels=tmp_path / "answers", method="soft-vote", options={}, class_prior=None
     )
-    with pytest.raises(InputError, match=r"answered '.*' in different ways.*--duplicates"):
+    with pytest.raises(InputError, match=r"answered '.*' in different ways.*`duplicates=.first"):
         run(wanted, tmp_path / "out")
     wanted = dataclasses.replace(wanted, duplicates=duplicates)
     found, summary = run(wanted, tmp_path / "out")
@@ -807,7 +808,7 @@ def test_a_lost_process_ends_the_run_and_a_restart_resumes(tables, tmp_path):
     assert time.monotonic() - begun < 60
     assert codes[0] == 1, said
     assert "another process was lost" in said[0]
-    assert "--resume" in said[0]
+    assert "(--resume)" in said[0]
     assert not (tmp_path / "out").exists()
     all_together(2, place, tmp_path / "out", expected, resume=True)
 
@@ -825,6 +826,27 @@ def test_a_fault_found_by_one_process_is_told_by_all(tables, tmp_path):
     assert codes == [2, 2], said
     assert all("row 701: column 'label' has no value" in told for told in said)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.end_to_end
+def test_the_coordinator_listens_at_its_address_alone(tables, tmp_path):
+    """Every 127.x.y.z is this machine: what listens everywhere would answer at another too."""
+    _, _, place = tables
+    member, _ = together(2)
+    port = int(member[0].rpartition(":")[2])
+    child = start(place, tmp_path / "out", processes=member)
+    try:
+        while True:
+            assert child.poll() is None, child.stderr.read()
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            time.sleep(0.05)
+        with pytest.raises(OSError, match=r"refused|unreachable|assign"):
+            socket.create_connection(("127.0.0.2", port)).close()
+    finally:
+        child.kill()
+        finish(child)
 
 
 def wait_for(path, children, timeout=120):

@@ -6,9 +6,11 @@ failed, and exchange sums of whole numbers, which do not depend on who added wha
 """
 
 import abc
+import contextlib
 import functools
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -100,10 +102,13 @@ class Together(AbstractTeam):
         # A member that is lost is reported by `LostProcessError`, not by an abort.
         jax.config.update("jax_enable_recoverability", True)
         try:
+            if coordinator is not None and process_id == 0:
+                _wait_for_name(coordinator.rpartition(":")[0])
             jax.distributed.initialize(
                 coordinator,
                 num_processes,
                 process_id,
+                coordinator_bind_address=coordinator,  # JAX would listen on every interface
                 initialization_timeout=JOIN_SECONDS,
                 # JAX aborts whoever misses the first process; the watch speaks before that.
                 heartbeat_timeout_seconds=int(3 * LOST_AFTER_SECONDS),
@@ -112,7 +117,7 @@ class Together(AbstractTeam):
         except (ValueError, RuntimeError) as error:
             raise InputError(
                 f"the processes did not come together: {str(error).partition(chr(10))[0]}.",
-                where="--coordinator",
+                where="coordinator",
                 mend="Start all of them with the same address and number of processes.",
             ) from error
 
@@ -197,10 +202,20 @@ class Watch:
             return ""
 
 
+def _wait_for_name(host: str) -> None:
+    """Wait until a name has an address: that of a process just started may come a little later."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < JOIN_SECONDS:
+        with contextlib.suppress(OSError):
+            socket.getaddrinfo(host.strip("[]"), None)
+            return
+        time.sleep(1.0)
+
+
 def _lost(why: str) -> str:
     return (
-        f"another process was lost ({why}); nothing was written. Start all processes again with "
-        "--resume to go on."
+        f"another process was lost ({why}); nothing was written. Start all processes again, and "
+        "let them resume."
     )
 
 
