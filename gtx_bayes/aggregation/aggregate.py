@@ -27,6 +27,7 @@ from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.devices import deal, on_parts
 from gtx_bayes.errors import InputError
+from gtx_bayes.inference.model_size import check_num_class_probs
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import Labels
 from gtx_bayes.posterior import ClassPrior
@@ -194,7 +195,8 @@ def aggregate(
 
     Raises:
         InputError: for an unknown method, a method that needs gold without any, a class prior
-            that is none, or an option that the method does not have.
+            that is none, an option that the method does not have, or more classes than the
+            answers bear.
         TypeError: if `crowd` is something else.
     """
     if not isinstance(crowd, Crowd):
@@ -203,6 +205,11 @@ def aggregate(
             "Crowd.from_frames or read_crowd"
         )
     check_method(method)
+    check_num_class_probs(
+        num_examples=crowd.labels.num_examples,
+        num_labels=crowd.labels.num_labels,
+        num_classes=crowd.labels.num_classes,
+    )
     prior = None
     if class_prior is not None:
         prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)

@@ -17,6 +17,7 @@ from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import most_useful, tempered
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.joint import AUTO_MODELS, Choice, JointPosterior
+from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
 from gtx_bayes.inference.priors import PRIORS
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
@@ -75,19 +76,42 @@ def fit(
         assessment: the gold; none is needed.
         class_prior: prior of each class; when absent uniform or learnt, whichever does better.
         model: a name in `PRIORS`, or "auto" for the one of `AUTO_MODELS` that predicts hidden
-            labels best.
+            labels best, of those that the crowd can bear (`model_size.bearable`).
         dependence: rho, if it is not to be learnt; 0 for independence.
         mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
 
     Raises:
-        InputError: for an unknown model, or a dependence outside [0, 1].
+        InputError: for an unknown model, one whose tables are out of all proportion to the
+            answers, or a dependence outside [0, 1].
     """
     check_options(model, dependence)
-    models = AUTO_MODELS if model == AUTO else (model,)
-    found = joint.fit(
-        labels, assessment, class_prior, models=models, dependence=dependence, mesh=mesh
+    among = models_for(
+        model,
+        num_labels=labels.num_labels,
+        num_labelers=labels.num_labelers,
+        num_classes=labels.num_classes,
     )
-    return report(found, labels, assessment)
+    found = joint.fit(
+        labels, assessment, class_prior, models=among.models, dependence=dependence, mesh=mesh
+    )
+    return report(found._replace(why=among.why(found.why)), labels, assessment)
+
+
+def models_for(model: str, *, num_labels: int, num_labelers: int, num_classes: int) -> Bearable:
+    """The models to choose from in a crowd of this size; arguments as for `bearable`.
+
+    Raises:
+        InputError: if the model is asked for by name, and too large.
+    """
+    size = {
+        "num_labels": num_labels,
+        "num_labelers": num_labelers,
+        "num_classes": num_classes,
+    }
+    if model == AUTO:
+        return bearable(AUTO_MODELS, **size)
+    check_model_size(model, **size)
+    return Bearable((model,), "")
 
 
 def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit:

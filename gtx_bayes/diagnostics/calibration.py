@@ -323,6 +323,7 @@ def _resampled(
         every true label is a draw from its class probabilities.
     """
     where = jnp.arange(true_label.shape[0]) < size
+    bounds = jnp.cumsum(class_probs, axis=1)
     key_bootstrap, key_honest = jax.random.split(key)
 
     def of_others(key: Key[Array, ""]) -> Float[Array, ""]:
@@ -332,7 +333,9 @@ def _resampled(
         ).value
 
     def if_honest(key: Key[Array, ""]) -> tuple[Float[Array, ""], ...]:
-        drawn = jax.random.categorical(key, jnp.log(class_probs), axis=1)
+        # A random number per example, not per class as `jax.random.categorical` takes.
+        luck = jax.random.uniform(key, (bounds.shape[0], 1), bounds.dtype) * bounds[:, -1:]
+        drawn = jnp.sum(bounds[:, :-1] <= luck, axis=1)
         of_drawn = (metrics.accuracy, metrics.log_loss, metrics.expected_calibration_error)
         return tuple(metric(class_probs, drawn, where).value for metric in of_drawn)
 

@@ -64,6 +64,7 @@ MAX_PAIRS_NAMED = 10
 """How many pairs of labelers are named at most."""
 
 _MOST_PAIRED = 4_000_000  # pairs of answers compared; more are thinned out by example
+_MANY_CELLS = 8  # classes of an example for each of its answers: they are sorted, not tabulated
 _MOST_PAIRS = 50_000  # pairs of labelers; of more those with most examples in common are taken
 
 
@@ -277,15 +278,22 @@ def variance_of_agreement(labels: Labels, answers: npt.NDArray[np.integer]) -> f
         labels: the examples answered, without padding.
         answers: the answers, those of `labels` or others in their place.
     """
+    total = labels.count_by_example().astype(np.int64)
     cell = np.asarray(labels.example, np.int64) * labels.num_classes + answers
-    votes = np.bincount(cell, minlength=labels.num_examples * labels.num_classes)
-    by_example = votes.reshape(labels.num_examples, labels.num_classes)
-    by_example = by_example[by_example.sum(axis=1) > 1]
-    total = by_example.sum(axis=1)
-    if total.size == 0:
+    if labels.num_examples * labels.num_classes > _MANY_CELLS * cell.size:
+        cell, votes = np.unique(cell, return_counts=True)
+        paired = np.bincount(
+            cell // labels.num_classes, votes * (votes - 1), minlength=labels.num_examples
+        )
+    else:
+        votes = np.bincount(cell, minlength=labels.num_examples * labels.num_classes)
+        by_example = votes.reshape(labels.num_examples, labels.num_classes)
+        paired = (by_example * (by_example - 1.0)).sum(axis=1)
+    is_paired = total > 1
+    if not is_paired.any():
         return float("nan")
-    agreeing = (by_example * (by_example - 1)).sum(axis=1)
-    return float(np.var(agreeing / (total * (total - 1))))
+    total = total[is_paired]
+    return float(np.var(paired[is_paired] / (total * (total - 1))))
 
 
 def class_shares(labels: Labels, answers: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
@@ -472,7 +480,10 @@ def _replicate(
     correlation: ScalarLike | None,
 ) -> Int[Array, " num_labels"]:
     key_labelers, key_classes, key_answers = jax.random.split(keys[at], 3)
-    true_label = jax.random.categorical(key_classes, jnp.log(class_probs))
+    # A random number per example, not per class as `jax.random.categorical` takes.
+    bounds = jnp.cumsum(class_probs, axis=1)
+    luck = jax.random.uniform(key_classes, (bounds.shape[0], 1), bounds.dtype) * bounds[:, -1:]
+    true_label = jnp.sum(bounds[:, :-1] <= luck, axis=1)
     model = prior.sample(key_labelers, counts)
     if correlation is None:
         return _answers(key_answers, model, labels, true_label, independent_answers)

@@ -49,7 +49,8 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference import joint, variational
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.gold_counts import gold_counts
-from gtx_bayes.inference.joint import AUTO_MODELS, Choice
+from gtx_bayes.inference.joint import Choice
+from gtx_bayes.inference.model_size import check_num_class_probs
 from gtx_bayes.inference.priors import PRIORS
 from gtx_bayes.inference.selection import Candidate
 from gtx_bayes.inference.variational import Rows
@@ -257,6 +258,11 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
     numbered = _Numbered(**work.read(_NUMBERING))
     sizes = tuple(sizes_of(part, work) for part in range(num_parts))
     table = PartedTable(work, sizes, len(numbered.labelers), len(numbered.class_keys))
+    check_num_class_probs(
+        num_examples=table.num_examples,
+        num_labels=table.num_labels,
+        num_classes=table.num_classes,
+    )
     notes = [*numbered.notes, *_table_notes(table, request)]
     if request.classes is None:
         most = max(size.num_examples for size in sizes)
@@ -489,15 +495,20 @@ def _choose(
     if not crew.has(work, _CHOICE):
         crew.tell("Choosing a model", 0, 0)
         record = None
+        among = gtx_bayes.models_for(
+            request.options.get("model", gtx_bayes.AUTO),
+            num_labels=table.num_labels,
+            num_labelers=table.num_labelers,
+            num_classes=table.num_classes,
+        )
         if rank == 0:
-            model = request.options.get("model", gtx_bayes.AUTO)
             some = survey.some_of(table)
             labels, assessment, prior = in_standard_size(*some, prior)
             found = joint.choose(
                 labels,
                 assessment,
                 prior,
-                models=AUTO_MODELS if model == gtx_bayes.AUTO else (model,),
+                models=among.models,
                 dependence=request.options.get("dependence"),
             )
             rows = _rows(table, found.candidate, labels, assessment)
@@ -506,7 +517,7 @@ def _choose(
                 "learns": found.candidate.class_prior is None,
                 "rho": list(map(float, found.dependence[0])),
                 "probs": list(map(float, found.dependence[1])),
-                "why": found.why,
+                "why": among.why(found.why),
                 "trusts_gold_alone": found.candidate.trusts_gold_alone,
                 "rows": None if rows is None else np.asarray(rows, np.float64).tolist(),
             }

@@ -1,5 +1,6 @@
 """Which examples are uncertain, and what the next answers would bring."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,11 +12,12 @@ from jaxtyping import Array, Float, Key, ScalarLike
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.columns import positions
-from gtx_bayes.diagnostics.report.labelers import confusion_of
+from gtx_bayes.diagnostics.report.labelers import confusion_of, prob_right
 from gtx_bayes.diagnostics.report.outcome import num_independent
 from gtx_bayes.diagnostics.report.wording import amount, counted, shown
 from gtx_bayes.inference.dependence import most_useful
-from gtx_bayes.inference.priors import AbstractCohortPrior
+from gtx_bayes.labelers.hard_examples import HardExamples
+from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
@@ -169,14 +171,19 @@ def _gains(
     num_answers = labels.count_by_labeler()
     asked = np.argsort(-num_answers, kind="stable")[:_MOST_ASKED]
     share = num_answers[asked] / num_answers[asked].sum()
-    room = standard_size(num_answers.size, LEAST_LABELERS)
-    of_all = np.asarray(_mean_confusion(joint.prior, with_room(joint.counts, room)))
-    confusion = with_room(of_all[asked], standard_size(asked.size, LEAST_LABELERS), fill=1.0)
+    labelers = joint.labelers
+    value: Callable[..., Float[Array, " num_labelers"]]
+    if isinstance(labelers, OneCoin | HardExamples):
+        value, of_all = value_of_coin, prob_right(labelers)
+    else:
+        value, of_all = value_of_answer, confusion_of(labelers)
+    room = standard_size(asked.size, LEAST_LABELERS)
+    of_asked = with_room(np.asarray(of_all)[asked], room, fill=1.0)
     class_probs = np.asarray(joint.class_probs)
     rho = joint.dependence.mean
 
     def mended(example: int, worth: float) -> float:
-        each = value_of_answer(jax.device_put(class_probs[example]), confusion, worth)
+        each = value(jax.device_put(class_probs[example]), of_asked, worth)
         return float(np.asarray(each)[: asked.size] @ share)
 
     num_there = labels.count_by_example()[at]
@@ -190,13 +197,6 @@ def _gains(
         else:
             most.append(mended(example, num_independent(max(cap, there + 1), rho) - now))
     return np.array(one), np.array(most)
-
-
-@program
-def _mean_confusion(
-    prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
-) -> Float[Array, "num_labelers num_classes num_classes"]:
-    return confusion_of(prior.posterior_mean(counts))
 
 
 @program
@@ -221,3 +221,27 @@ def value_of_answer(
     likelihood = likelihood / likelihood.sum(axis=-1, keepdims=True)
     best = (class_probs[:, None] * likelihood).max(axis=-2).sum(axis=-1)
     return jnp.maximum(best - class_probs.max(), 0.0)
+
+
+@program
+def value_of_coin(
+    class_probs: Float[Array, " num_classes"],
+    accuracy: Float[Array, " num_labelers"],
+    worth: ScalarLike,
+) -> Float[Array, " num_labelers"]:
+    """`value_of_answer` of labelers whose wrong answers are alike, without tables of K x K.
+
+    Args:
+        class_probs: probability of each class.
+        accuracy: probability of a right answer.
+        worth: how many independent answers the answer is worth.
+    """
+    num_wrong = class_probs.shape[0] - 1
+    right, wrong = accuracy**worth, ((1.0 - accuracy) / num_wrong) ** worth
+    total = right + num_wrong * wrong
+    # An answer leaves as best its own class, or the best of the others.
+    best, second = jax.lax.top_k(class_probs, 2)[0]
+    is_best = jnp.arange(num_wrong + 1) == jnp.argmax(class_probs)
+    of_others = jnp.where(is_best, second, best) * (wrong / total)[:, None]
+    found = jnp.maximum(class_probs * (right / total)[:, None], of_others).sum(axis=1)
+    return jnp.maximum(found - best, 0.0)

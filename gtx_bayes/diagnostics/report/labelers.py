@@ -219,7 +219,11 @@ def _informedness_drawn(
     key: Key[Array, ""], prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
 ) -> Float[Array, "num_draws num_labelers"]:
     def once(key: Key[Array, ""]) -> Float[Array, " num_labelers"]:
-        return informedness(confusion_of(prior.sample(key, counts)))
+        model = prior.sample(key, counts)
+        if isinstance(model, OneCoin | HardExamples):  # without tables of K x K
+            num_classes = model.num_classes
+            return jnp.abs(num_classes * prob_right(model) - 1.0) / (num_classes - 1)
+        return informedness(confusion_of(model))
 
     return jax.lax.map(once, jax.random.split(key, _NUM_DRAWS))
 
@@ -227,10 +231,16 @@ def _informedness_drawn(
 def confusion_of(model: AnyModel) -> Float[Array, "num_labelers num_classes num_classes"]:
     """The labelers' confusion matrices, easy and hard examples together."""
     if isinstance(model, HardExamples):
-        right = (1.0 - model.hard_share) * model.accuracy + model.hard_share * model.hard_accuracy
-        return wrong_alike(right[:, None], model.num_classes)
+        return wrong_alike(prob_right(model)[:, None], model.num_classes)
     assert isinstance(model, OneCoin | ClassConditional | ConfusionMatrix)
     return model.confusion
+
+
+def prob_right(model: OneCoin | HardExamples) -> Float[Array, " num_labelers"]:
+    """Probability of a right answer, easy and hard examples together."""
+    if isinstance(model, OneCoin):
+        return model.accuracy
+    return (1.0 - model.hard_share) * model.accuracy + model.hard_share * model.hard_accuracy
 
 
 def _group(rows: pd.DataFrame, everybody: pd.DataFrame, most: int = MOST_LISTED) -> Group:
