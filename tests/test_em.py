@@ -34,8 +34,9 @@ def inputs(table, gold=NO_GOLD, num_classes=2):
 
 
 def votes(table, gold, num_classes):
-    shares = np.stack([(table == y).sum(axis=0) for y in range(num_classes)], axis=1)
-    return clamped((shares + 1 / num_classes) / (shares.sum(axis=1, keepdims=True) + 1), gold)
+    counts = np.stack([(table == y).sum(axis=0) for y in range(num_classes)], axis=1)
+    total = counts.sum(axis=1, keepdims=True)
+    return clamped(np.where(total > 0, counts / np.maximum(total, 1), 1 / num_classes), gold)
 
 
 def clamped(class_probs, gold):
@@ -70,6 +71,19 @@ def plain_em(model, table, gold, pseudo_counts, class_prior, num_classes, num_st
 
 def parameters_of(model):
     return np.asarray(model.accuracy if hasattr(model, "accuracy") else model.confusion, float)
+
+
+def test_vote_shares_stay_where_they_are_a_fixed_point(rtol):
+    """Everybody says "yes" to two tasks of three, and every task has two of three.
+
+    Given shares of 1/3 and 2/3 a "yes" is as probable from either class, so nothing moves.
+    """
+    worker, task = np.indices((3, 3))
+    labels, assessment = inputs(((worker - task) % 3 != 0).astype(int), np.full(3, MISSING))
+    got = em.fit(labels, assessment, em.ConfusionStep.smoothed(2, 0.0))
+    np.testing.assert_allclose(got.class_probs, [[1 / 3, 2 / 3]] * 3, rtol=rtol)
+    np.testing.assert_allclose(got.class_prior, [1 / 3, 2 / 3], rtol=rtol)
+    assert got.converged
 
 
 def test_one_step_by_hand():

@@ -28,6 +28,7 @@ from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import LogNumber
 from gtx_bayes.posterior import ClassPrior, Evidence, gather_evidence
+from gtx_bayes.votes import class_votes, sum_over_classes
 
 MAX_STEPS = 500
 TOLERANCE = 1e-4
@@ -183,7 +184,8 @@ def fit(
 ) -> EmFit:
     """The most probable labelers, and the class posteriors they give.
 
-    Starts from the votes. Gold examples keep their known label and teach like the others.
+    Starts from the shares of the votes, even where nobody answered. Gold examples keep their known
+    label and teach like the others.
 
     Args:
         labels: the answers.
@@ -194,8 +196,8 @@ def fit(
         max_steps: the most passes over the answers, at least one.
         tolerance: stop when no probability changes by more.
     """
-    votes = variational.start(labels, assessment, OneCoinPrior.default(labels.num_classes))
-    state, largest = step(labels, assessment, votes.class_probs, m_step, class_prior)
+    votes = _vote_shares(labels, assessment)
+    state, largest = step(labels, assessment, votes, m_step, class_prior)
     change, num_steps = np.inf, 1
     while num_steps < max_steps and change > tolerance:
         for _ in range(min(_CHECK_EVERY, max_steps - num_steps)):
@@ -210,6 +212,17 @@ def fit(
         num_steps,
         change <= tolerance,
     )
+
+
+@jax.jit
+def _vote_shares(
+    labels: Labels, assessment: Assessment
+) -> Float[Array, "num_examples num_classes"]:
+    """Share of each example's answers that name each class; one at the known label of gold."""
+    votes = class_votes(labels, jnp.ones(labels.num_labelers), labels.num_classes)
+    total = sum_over_classes(votes)
+    shares = jnp.where(total > 0, votes / jnp.where(total > 0, total, 1.0), 1.0 / len(votes))
+    return variational.clamp(shares.T, assessment)
 
 
 @jax.jit
