@@ -478,7 +478,7 @@ class TestInABrowser:
             f"--user-data-dir={tmp_path / 'profile'}",
         ]
         return lambda *more: subprocess.run(
-            [program, *options, *more], capture_output=True, text=True, timeout=120, check=True
+            [program, *options, *more], capture_output=True, text=True, timeout=600, check=True
         )
 
     def test_loads_without_errors_and_fits_a_phone(self, hostile, chromium, tmp_path):

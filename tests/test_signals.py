@@ -22,9 +22,10 @@ from tests.test_aggregation import FRAME, GOLD
 PROGRAM = Path(sys.executable).with_name("gtx-bayes")
 HERE = {**os.environ, "PYTHONPATH": str(Path(gtx_bayes.scratch.__file__).parents[1])}
 
-# Shells without job control start programs in the background with SIGINT ignored.
-START = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); " + (
-    "os.execv(sys.argv[1], sys.argv[1:])"
+# Shells without job control start programs with SIGINT ignored, and nohup with SIGHUP.
+START = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 
@@ -256,9 +257,13 @@ def test_ends_while_compiled_code_is_at_work(tmp_path):
         text=True,
     )
     assert process.stdout.readline() == "busy\n"
-    time.sleep(0.5)
+    begun = seconds_used(process)
+    while (
+        process.poll() is None and seconds_used(process) < begun + 0.2
+    ):  # by now inside of the step
+        time.sleep(0.01)
     process.terminate()
-    told = process.communicate(timeout=30)[1]
+    told = process.communicate(timeout=600)[1]
     assert told == "Error: interrupted by SIGTERM; no result is half-written.\n"
     assert process.returncode == 143
     assert not list(tmp_path.iterdir())
@@ -272,8 +277,21 @@ def test_other_threads_write_undisturbed(tmp_path):
     assert contents(tmp_path) == {"out/a.txt": "there"}
 
 
+def seconds_used(process):
+    """Of the processor, as Linux counts them."""
+    state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(state[11]) + int(state[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_heeded(process):
+    """Whether the program answers signals: SIGHUP is one that Python itself does not catch."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
+
+
 def stopped(command, folder, number, when):
-    """A real run that gets a signal when it says so: its exit code and stderr."""
+    """A real run that gets a signal when `when` of it and of its age says so: code and stderr."""
     process = subprocess.Popen(
         [sys.executable, "-c", START, PROGRAM, *command],
         env=HERE,
@@ -283,10 +301,10 @@ def stopped(command, folder, number, when):
         text=True,
     )
     start = time.monotonic()
-    while process.poll() is None and not when(time.monotonic() - start):
+    while process.poll() is None and not when(process, time.monotonic() - start):
         time.sleep(0.002)
     process.send_signal(number)
-    told = process.communicate(timeout=60)[1]
+    told = process.communicate(timeout=600)[1]
     return process.returncode, told
 
 
@@ -312,8 +330,8 @@ def tables(tmp_path):
 )
 def test_of_the_program(tables, number, code, moment):
     when = {
-        "begins": lambda seconds: seconds > 0.4,
-        "writes": lambda _: bool(scratch_folders(tables)),
+        "begins": lambda process, _: is_heeded(process),
+        "writes": lambda *_: bool(scratch_folders(tables)),
     }
     words = ["aggregate", "labels.csv", "--method", "majority-vote", "--plots", "-o", "out"]
     found, told = stopped(words, tables, number, when[moment])
@@ -362,7 +380,7 @@ def test_at_many_moments(tables, command, is_old):
     """From the first instant to the last, and a little after."""
     words = [command, *COMMANDS[command]]
     begin = time.monotonic()
-    code, told = stopped(words, tables, signal.SIGTERM, lambda _: False)
+    code, told = stopped(words, tables, signal.SIGTERM, lambda *_: False)
     assert code == 0, told
     seconds = time.monotonic() - begin
     if not is_old:
@@ -372,7 +390,7 @@ def test_at_many_moments(tables, command, is_old):
     for turn in range(24):
         before = state_of(tables, RESULTS[command])
         number, at = signals[turn % 4], seconds * (turn + 1) / 22
-        code, told = stopped(words, tables, number, lambda now, at=at: now > at)
+        code, told = stopped(words, tables, number, lambda _, now, at=at: now > at)
         expected = {0, -number} if number == signal.SIGKILL else {0, 128 + number}
         after = state_of(tables, RESULTS[command])
         if at < 0.3 or after != before:
