@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from gtx_bayes.labels import MISSING
+from gtx_bayes.labels import MISSING, check_whole
 
 _TIE_ULPS = 8
 """Classes this close to the best, in units of rounding, are tied: sums in another order differ."""
@@ -46,11 +46,19 @@ def uncertainty(
 def prob_of_truth(
     class_probs: Float[Array, "*examples num_classes"], true_label: Int[Array, "*examples"]
 ) -> Float[Array, "*examples"]:
-    """Probability of the true class; 0 where it is `MISSING`."""
+    """Probability of the true class; 0 where it is `MISSING` or none of the classes."""
+    check_whole("true_label", true_label)
+    if class_probs.shape[:-1] != true_label.shape:
+        raise ValueError(
+            f"the class probabilities are of shape {class_probs.shape}, the true labels of "
+            f"{true_label.shape}: give one true label for each example"
+        )
     if class_probs.shape[-1] > _FEW_CLASSES:
         index = true_label[..., None].astype(jnp.int32)
-        found = jnp.take_along_axis(class_probs, jnp.maximum(index, 0), axis=-1)[..., 0]
-        return jnp.where(true_label == MISSING, 0.0, found)
+        is_class = (true_label >= 0) & (true_label < class_probs.shape[-1])
+        index = jnp.where(is_class[..., None], index, 0)
+        found = jnp.take_along_axis(class_probs, index, axis=-1)[..., 0]
+        return jnp.where(is_class, found, 0.0)
     first, *columns = jnp.unstack(class_probs, axis=-1)
     found = jnp.where(true_label == 0, first, 0.0)
     for k, column in enumerate(columns, start=1):

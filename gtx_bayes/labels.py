@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Shaped
 
 from gtx_bayes.errors import InputError
 
@@ -315,6 +315,14 @@ def label_dtype(num_classes: int) -> type[np.signedinteger[Any]]:
     """The narrowest signed integer that holds the class indices: answers are read often."""
     narrow = (np.int8, np.int16, np.int32)
     return next(dtype for dtype in narrow if num_classes - 1 <= np.iinfo(dtype).max)
+
+
+def check_whole(name: str, values: Shaped[Array, "..."]) -> None:
+    """Raise `ValueError` for labels that are no integers; at no cost, also within a trace."""
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise ValueError(
+            f"{name} holds {values.dtype} values: give class indices, {MISSING} where there is none"
+        )
 
 
 def check_num_classes(num_classes: int) -> None:

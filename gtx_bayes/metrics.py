@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from gtx_bayes import decisions
-from gtx_bayes.labels import MISSING
+from gtx_bayes.labels import MISSING, check_whole
 
 LOG_LOSS_FLOOR = 2.0**-52
 """Probabilities below this count as this in `log_loss`: float64's epsilon, as in scikit-learn."""
@@ -231,6 +231,7 @@ def expected_calibration_error(
 def _counted(
     true_label: Int[Array, " num_examples"], where: Bool[Array, " num_examples"] | None
 ) -> Bool[Array, " num_examples"]:
+    check_whole("true_label", true_label)
     known = true_label != MISSING
     return known if where is None else known & where
 

@@ -20,7 +20,7 @@ from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
+from gtx_bayes.labels import Labels, PaddedLabels, Prefixes
 from gtx_bayes.log_space import FixedPoint, LogNumber, multiply, normalise
 from gtx_bayes.programs import program
 from gtx_bayes.votes import (
@@ -159,7 +159,8 @@ def _confusion_log_prob(
         labeler: Int[Array, "*shape"], label: Int[Array, "*shape"]
     ) -> Float[Array, "*shape num_classes"]:
         found = jnp.swapaxes(log_confusion, 1, 2)[labeler, jnp.maximum(label, 0)]
-        return jnp.where((label != MISSING)[..., None], found, 0.0)
+        is_class = (label >= 0) & (label < log_confusion.shape[1])
+        return jnp.where(is_class[..., None], found, 0.0)
 
     if isinstance(labels, Labels):
         none = jnp.zeros((labels.num_examples, labels.num_classes), log_confusion.dtype)
@@ -242,7 +243,7 @@ def update(evidence: Evidence, model: OneCoin, labels: Labels) -> Evidence:
             f"the evidence of {evidence.common.coarse.shape[0]}"
         )
     check_sizes(labels, model.num_labelers, model.num_classes)
-    answered = labels.label != MISSING
+    answered = (labels.label >= 0) & (labels.label < model.num_classes)
     example = jnp.where(answered, labels.example, labels.num_examples)
 
     def add_votes(
@@ -266,6 +267,10 @@ def _log_prior(
 ) -> Float[Array, "one_or_num_examples num_classes"]:
     if class_prior is None:
         return jnp.full((1, num_classes), -jnp.log(num_classes))
+    if class_prior.shape[-1] != num_classes:
+        raise ValueError(
+            f"the class prior has shape {class_prior.shape}, the model {num_classes} classes"
+        )
     return jnp.log(jnp.atleast_2d(class_prior))
 
 

@@ -17,7 +17,7 @@ from gtx_bayes.labelers.base import AbstractLabelerModel
 from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import PaddedLabels, label_dtype
+from gtx_bayes.labels import PaddedLabels, check_whole, label_dtype
 
 _FEW_PLACES = 24  # queues up to here are counted out; for longer ones labelers are sorted by lots
 _WORD = 2**16  # digits drawn from one random word multiply to at most this: bias below 2**-16
@@ -92,8 +92,10 @@ def simulate_answers(
         max_labels: length of each queue, each labeler coming at most once; all when absent.
 
     Raises:
-        ValueError: if there are fewer labelers than answers wanted per example.
+        ValueError: if there are fewer labelers than answers wanted per example, or if the true
+            labels are no integers.
     """
+    check_whole("true_label", true_label)
     key_order, key_answer = jax.random.split(key)
     return _queue_of_answers(key_order, key_answer, model, true_label, max_labels)
 
@@ -249,6 +251,10 @@ def _true_labels(
 ) -> Int[Array, " num_examples"]:
     if class_balance is None:
         return jax.random.randint(key, (num_examples,), 0, num_classes, label_dtype(num_classes))
+    if class_balance.shape != (num_classes,):
+        raise ValueError(
+            f"the class balance has shape {class_balance.shape}, the model {num_classes} classes"
+        )
     return jax.random.categorical(key, jnp.log(class_balance), shape=(num_examples,))
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
+from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes, check_whole
 from gtx_bayes.lookup import look_up
 
 AnyLabels = Labels | PaddedLabels | Prefixes | Int[Array, "num_labelers num_examples"]
@@ -80,7 +80,15 @@ def runs_longer_than(labels: Labels, most: int) -> Bool[Array, ""]:
 
 
 def check_sizes(labels: AnyLabels, num_labelers: int, num_classes: int) -> None:
-    """Raise `ValueError` unless the labels fit a model of so many labelers and classes."""
+    """Raise `ValueError` unless the labels fit a model of so many labelers and classes.
+
+    That is of shapes and types, known to the compiler: values are checked by `Labels.from_arrays`
+    and `Labels.from_dense`.
+    """
+    table = labels.of if isinstance(labels, Prefixes) else labels
+    check_whole("labels", table if isinstance(table, jax.Array) else table.label)
+    if isinstance(labels, jax.Array) and labels.ndim != 2:
+        raise ValueError(f"the table of labels has shape {labels.shape}, not labelers by examples")
     found = num_answering(labels)
     if found != num_labelers:
         raise ValueError(f"the labels are of {found} labelers, the model of {num_labelers}")
@@ -148,7 +156,7 @@ def _running_votes(
 def _long_votes(
     labels: Labels, weight: Weight, num_classes: int
 ) -> Shaped[Array, "num_classes num_examples"]:
-    """One scatter-add per answer; `MISSING` entries fall outside and are dropped."""
+    """One scatter-add per answer; what is no class, `MISSING` as well, is dropped."""
     cells = labels.num_examples * num_classes
     flat = cells < _INT32_CELLS  # a flat index is a third faster than a pair
 
@@ -156,9 +164,10 @@ def _long_votes(
         example: Int[Array, " part"], labeler: Int[Array, " part"], label: Int[Array, " part"]
     ) -> tuple[tuple[Int[Array, " part"], ...], Shaped[Array, " part"]]:
         value, label = _weight_of(labeler, weight), label.astype(jnp.int32)
+        is_class = (label >= 0) & (label < num_classes)
         if flat:
-            return (jnp.where(label == MISSING, cells, example * num_classes + label),), value
-        return (jnp.where(label == MISSING, labels.num_examples, example), label), value
+            return (jnp.where(is_class, example * num_classes + label, cells),), value
+        return (jnp.where(is_class, example, labels.num_examples), label), value
 
     shape = (cells,) if flat else (labels.num_examples, num_classes)
     totals = _sum_answers(labels, voted, jnp.zeros(shape, weight.dtype))

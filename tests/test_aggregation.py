@@ -17,7 +17,7 @@ from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.variational import clamp
-from gtx_bayes.labelers import OneCoin
+from gtx_bayes.labelers import ConfusionMatrix, OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
 
@@ -264,9 +264,19 @@ def test_an_accuracy_that_is_none_gives_no_label(key, rule, num_classes, bad):
     """Probabilities are NaN and labels MISSING for examples with its answers, and for no others."""
     dense = jnp.array([[0, 1, MISSING], [0, 0, 1], [1, 1, 1]])
     labels = Labels.from_dense(dense, num_classes=num_classes)
-    probs = rule(jnp.array([bad, 0.8, 0.7]), num_classes).class_probs(labels)
+    traced = jax.jit(lambda accuracy: rule(accuracy, num_classes).class_probs(labels))
+    probs = traced(jnp.array([bad, 0.8, 0.7]))
     assert np.isnan(probs[:2]).all()
     np.testing.assert_allclose(probs[2].sum(), 1.0, rtol=1e-5)
     label = decisions.hard_label(key, probs)
     np.testing.assert_array_equal(label, [MISSING, MISSING, 1])
     np.testing.assert_array_equal(np.isnan(decisions.confidence(probs)), [True, True, False])
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, 1.2, -0.2])
+def test_an_accuracy_that_is_none_is_refused_where_it_is_known(bad):
+    """Where it is traced, as above, nobody can ask for its value."""
+    with pytest.raises(InputError, match="no probability"):
+        OneCoin(jnp.array([0.8, bad]), 2)
+    with pytest.raises(InputError, match="no probability"):
+        ConfusionMatrix(jnp.array([[[bad, 1.0 - bad], [0.5, 0.5]]]), 2)

@@ -2,6 +2,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -202,3 +203,16 @@ def test_confusion_counts_by_hand():
     np.testing.assert_allclose(
         metrics.confusion_counts(PROBS, TRUTH.at[0].set(MISSING)), [[1, 1], [0.5, 0.5]]
     )
+
+
+@pytest.mark.parametrize("num_classes", [3, 12])
+def test_a_true_class_without_probability_counts_as_wrong(num_classes):
+    """Few classes and many go different ways to the same number."""
+    probs = jnp.full((2, num_classes), 1 / num_classes)
+    got = metrics.mean_absolute_error(probs, jnp.array([num_classes, num_classes + 5]))
+    assert float(got.value) == 1.0
+
+
+def test_true_labels_that_are_no_integers():
+    with pytest.raises((ValueError, jaxtyping.TypeCheckError)):
+        metrics.brier(jnp.full((2, 2), 0.5), jnp.array([0.0, jnp.nan]))

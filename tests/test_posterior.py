@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gtx_bayes import decisions
-from gtx_bayes.labelers import OneCoin
+from gtx_bayes.labelers import ConfusionMatrix, OneCoin
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
 from gtx_bayes.posterior import (
     batch_class_posterior,
@@ -489,3 +489,44 @@ def test_more_than_eight_classes_take_the_other_loop():
     for form in every_form(labels, 12).values():
         got = batch_class_posterior(model_of(accuracy, 12), form)
         np.testing.assert_allclose(got, np.array(expected, float), atol=1e-5)
+
+
+class TestWhatIsNoLabel:
+    """Refused where shapes and types tell; no evidence, whatever the form, where values do."""
+
+    FUNCTIONS = (batch_class_posterior, batch_log_odds, batch_log_evidence, batch_log_prob)
+
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    def test_a_table_of_floats(self, function):
+        """NaN would count for class 0."""
+        model = OneCoin(jnp.array([0.9, 0.7]), num_classes=2)
+        with pytest.raises((ValueError, jaxtyping.TypeCheckError)):
+            function(model, jnp.array([[jnp.nan, 1.0], [0.0, 1.0]]))
+
+    @pytest.mark.parametrize("num_classes", [2, 3])
+    def test_a_label_beyond_the_classes(self, num_classes, rtol):
+        """As if it were missing, in every form that is not built by the checked constructors."""
+        beyond = np.array([[1, num_classes], [0, 1], [num_classes + 3, 0]], np.int8)
+        missing = np.where(beyond < num_classes, beyond, MISSING)
+        accuracy = jnp.array([0.9, 0.7, 0.6])
+        one_coin = OneCoin(accuracy, num_classes)
+        for model in (one_coin, ConfusionMatrix(one_coin.confusion, num_classes)):
+            expected = batch_log_prob(model, jnp.asarray(missing))
+            for name in ("long", "by place"):
+                got = batch_log_prob(model, every_form(beyond, num_classes)[name])
+                np.testing.assert_allclose(got, expected, rtol=rtol)
+            for i in range(2):
+                got = model.log_prob(jnp.asarray(beyond[:, i]))
+                np.testing.assert_allclose(got, expected[i], rtol=rtol)
+
+    @pytest.mark.parametrize("labels", [[1], [1, 0, 1, 0]])
+    def test_one_label_for_all_labelers(self, labels):
+        model = OneCoin(jnp.array([0.9, 0.7, 0.6]), num_classes=2)
+        for each in (model, ConfusionMatrix(model.confusion, 2)):
+            with pytest.raises((ValueError, jaxtyping.TypeCheckError)):
+                class_posterior(each, jnp.array(labels))
+
+    def test_a_prior_of_other_classes(self):
+        model = OneCoin(jnp.array([0.9]), num_classes=3)
+        with pytest.raises((ValueError, jaxtyping.TypeCheckError)):
+            batch_class_posterior(model, jnp.array([[1, 2]]), jnp.array([0.5, 0.5]))

@@ -1,11 +1,36 @@
 """Probabilities of right and wrong answers as factors of a product, certainty included."""
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from gtx_bayes.errors import InputError
 from gtx_bayes.log_space import LogNumber, divide
+
+
+def check_probs(name: str, values: Any) -> None:
+    """Raise `InputError` for values below 0 or above 1 of an array at hand; NaN stays what it is.
+
+    Within a trace values are not known: there what is no probability comes out as NaN.
+    """
+    if isinstance(values, jax.core.Tracer) or not isinstance(values, np.ndarray | jax.Array):
+        return  # traced, or one of JAX's placeholders
+    if isinstance(values, jax.Array) and not values.is_fully_addressable:
+        return
+    flat = np.asarray(values).reshape(-1)
+    rounding = 8 * np.finfo(flat.dtype).eps if np.issubdtype(flat.dtype, np.floating) else 0.0
+    outside = (flat < -rounding) | (flat > 1.0 + rounding)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise InputError(
+            f"{name} holds {flat[at]:g}, which is no probability.",
+            where=f"{name}{list(map(int, np.unravel_index(at, np.shape(values))))}",
+            mend="Give values in [0, 1].",
+        )
 
 
 def right_factor(accuracy: Float[Array, "*shape"]) -> LogNumber:

@@ -4,8 +4,9 @@ import abc
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, Shaped
 
+from gtx_bayes.labels import MISSING, check_whole
 from gtx_bayes.log_space import LogNumber
 
 
@@ -54,9 +55,20 @@ class AbstractLabelerModel(abc.ABC):
         .. math:: \log P(\mathcal{L}(i) \mid Y_i = y)
 
         Args:
-            labels: class of each labeler's answer; `MISSING` answers carry no evidence.
+            labels: class of each labeler's answer; `MISSING`, and what is no class, carries no
+                evidence.
         """
         return self.likelihood(labels).log()
+
+
+def check_labels(labels: Shaped[Array, "..."], num_labelers: int) -> None:
+    """Raise `ValueError` unless these are one label per labeler; known to the compiler."""
+    check_whole("labels", labels)
+    if labels.shape != (num_labelers,):
+        raise ValueError(
+            f"the labels have shape {labels.shape}: give one for each of {num_labelers} labelers, "
+            f"{MISSING} where there is none"
+        )
 
 
 def right_or_other(

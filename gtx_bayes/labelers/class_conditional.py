@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from gtx_bayes.labelers.accuracy import right_factor, wrong_alike, wrong_factor
-from gtx_bayes.labelers.base import AbstractLabelerModel, right_or_other
-from gtx_bayes.labels import MISSING
+from gtx_bayes.labelers.accuracy import check_probs, right_factor, wrong_alike, wrong_factor
+from gtx_bayes.labelers.base import AbstractLabelerModel, check_labels, right_or_other
 from gtx_bayes.log_space import LogNumber
 
 
@@ -33,6 +32,10 @@ class ClassConditional(AbstractLabelerModel):
     accuracy: Float[Array, "*cohorts num_labelers num_classes"]
     num_classes: int = dataclasses.field(metadata={"static": True})
 
+    def __post_init__(self) -> None:
+        """Refuse what is no probability where arrays are at hand."""
+        check_probs("accuracy", self.accuracy)
+
     @property
     def num_labelers(self) -> int:
         """Number of labelers."""
@@ -45,8 +48,9 @@ class ClassConditional(AbstractLabelerModel):
 
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Probability of one example's labels under each true class: a product over labelers."""
+        check_labels(labels, self.num_labelers)
         matches = labels[:, None] == jnp.arange(self.num_classes)[None, :]
-        answered = (labels != MISSING)[:, None]
+        answered = ((labels >= 0) & (labels < self.num_classes))[:, None]
         per_label = jax.tree.map(
             lambda right, wrong: jnp.where(matches, right, wrong),
             right_factor(self.accuracy),

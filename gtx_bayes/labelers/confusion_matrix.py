@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from gtx_bayes.labelers.base import AbstractLabelerModel
-from gtx_bayes.labels import MISSING
+from gtx_bayes.labelers.accuracy import check_probs
+from gtx_bayes.labelers.base import AbstractLabelerModel, check_labels
 from gtx_bayes.log_space import LogNumber
 
 
@@ -32,6 +32,10 @@ class ConfusionMatrix(AbstractLabelerModel):
     confusion: Float[Array, "*cohorts num_labelers num_classes num_classes"]
     num_classes: int = dataclasses.field(metadata={"static": True})
 
+    def __post_init__(self) -> None:
+        """Refuse what is no probability where arrays are at hand."""
+        check_probs("confusion", self.confusion)
+
     @property
     def num_labelers(self) -> int:
         """Number of labelers."""
@@ -39,8 +43,9 @@ class ConfusionMatrix(AbstractLabelerModel):
 
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Probability of one example's labels under each true class: a product over labelers."""
-        answered = (labels != MISSING)[:, None]
-        column = jnp.maximum(labels, 0)[:, None, None]
+        check_labels(labels, self.num_labelers)
+        answered = ((labels >= 0) & (labels < self.num_classes))[:, None]
+        column = jnp.clip(labels, 0, self.num_classes - 1)[:, None, None]
         of_answer = jnp.take_along_axis(self.confusion, column, axis=2)[..., 0]
         per_label = LogNumber.from_log(jnp.log(of_answer))
         return LogNumber(*(jnp.sum(part, axis=0, where=answered) for part in per_label))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from gtx_bayes.labelers.accuracy import check_probs
 from gtx_bayes.labelers.base import AbstractLabelerModel, right_or_other
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.log_space import LogNumber
@@ -34,6 +35,12 @@ class HardExamples(AbstractLabelerModel):
     hard_accuracy: Float[Array, "*cohorts num_labelers"]
     hard_share: Float[Array, "*cohorts"]
     num_classes: int = dataclasses.field(metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        """Refuse what is no probability where arrays are at hand."""
+        check_probs("accuracy", self.accuracy)
+        check_probs("hard_accuracy", self.hard_accuracy)
+        check_probs("hard_share", self.hard_share)
 
     @property
     def num_labelers(self) -> int:
