@@ -228,8 +228,33 @@ class TestAggregate:
         np.testing.assert_allclose(odds[1:], np.full(2, 4.0), rtol=1e-4)  # of a, u is certain
 
     @pytest.mark.parametrize(
+        "by_name", [{"yes": 0.8, "no": 0.2}, pd.Series({"yes": 0.8, "no": 0.2})]
+    )
+    def test_class_prior_by_name(self, by_name):
+        """The classes are "no" and "yes", in this order; what has names is matched by them."""
+        crowd = Crowd.from_frames(FRAME, GOLD)
+        expected = aggregate(crowd, "gtx", class_prior=[0.2, 0.8])
+        found = aggregate(crowd, "gtx", class_prior=by_name)
+        np.testing.assert_array_equal(found.class_probs, expected.class_probs)
+        np.testing.assert_array_equal(found.class_prior, expected.class_prior)
+
+    def test_class_prior_by_name_where_names_are_numbers(self):
+        """A frequency table of answers held as floats names the classes too."""
+        frame = FRAME.assign(label=[0 if label == "no" else 1 for label in FRAME["label"]])
+        crowd = Crowd.from_frames(frame, classes=[1, 0])
+        shares = pd.Series([0.0, 0.0, 0.0, 1.0]).value_counts(normalize=True)
+        found = aggregate(crowd, class_prior=shares, model="one-coin", dependence=0.0)
+        np.testing.assert_array_equal(found.class_prior, [0.25, 0.75])
+
+    @pytest.mark.parametrize(
         ("method", "prior", "message"),
         [
+            ("gtx", {"yes": 0.5, "maybe": 0.5}, "names 'maybe', and the classes are"),
+            ("gtx", {"yes": 1.0}, "gives no probability to 'no'"),
+            ("gtx", pd.Series([0.2, 0.8]), "names '0', '1', and the classes are"),
+            ("gtx", pd.Series([0.5, 0.3, 0.2], ["no", "yes", "no"]), "names a class twice"),
+            ("gtx", pd.DataFrame({"no": [0.2], "yes": [0.8]}), "is a data frame"),
+            ("gtx", {"yes": 0.8, "no": 0.3}, "sums to 1.1"),
             ("gtx-bayse", None, "no method 'gtx-bayse'.*majority-vote"),
             ("majority-vote", [0.5, 0.5], "takes no class prior"),
             ("gtx", [0.5, 0.3, 0.2], "shape"),

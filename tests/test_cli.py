@@ -103,6 +103,14 @@ class TestAggregate:
         expected = examples.set_index("task")["confidence"][list(confidence)]
         np.testing.assert_allclose(list(confidence.values()), expected, rtol=1e-5)
 
+    def test_class_prior_by_name(self, tables):
+        """The order is that of the user, not that of the columns."""
+        for form in ("yes=0.7,no=0.3", "0.3,0.7"):
+            run = aggregate(tables, "--json", "--method", "gtx", "--class-prior", form)
+            assert run.exit_code == 0, run.output
+            prior = json.loads(run.stdout)["class_prior"]
+            assert prior == pytest.approx({"no": 0.3, "yes": 0.7})
+
     def test_json_is_all_there_is_on_stdout(self, tables):
         run = aggregate(tables, "--json", "--method", "gtx")
         record = json.loads(run.stdout)
@@ -132,6 +140,9 @@ class TestAggregate:
             (["--method", "gtx", "--draws", "5"], "--draws: gtx has no posterior"),
             (["--class-prior", "a,b"], "--class-prior: 'a,b' is no list of numbers"),
             (["--class-prior", "0.5,0.6"], "sums to 1.1"),
+            (["--class-prior", "yes=0.5,maybe=0.5"], "names 'maybe', and the classes are"),
+            (["--class-prior", "yes=1"], "gives no probability to 'no'"),
+            (["--class-prior", "yes=0.5,0.5"], "--class-prior: 'yes=0.5,0.5' does not give each"),
             (["--classes", "yes,maybe"], "row 4: label 'no' is none of the classes"),
             (["--worker-column", "who"], "no column is called 'who'"),
         ],

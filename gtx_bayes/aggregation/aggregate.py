@@ -23,8 +23,8 @@ from gtx_bayes.aggregation import (
 )
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, Fit, LabelerAccuracy
-from gtx_bayes.columns import Names
-from gtx_bayes.crowd import Crowd
+from gtx_bayes.columns import Column, Names, Source, as_names, positions
+from gtx_bayes.crowd import Crowd, some_names
 from gtx_bayes.devices import deal, on_parts
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.model_size import check_num_class_probs
@@ -42,6 +42,9 @@ METHODS: dict[str, Callable[..., Fit]] = {
 """Every method by name: functions from labels, assessment and class prior to a `Fit`."""
 
 DEFAULT_METHOD = gtx_bayes.NAME
+
+NamedPrior = Mapping[Any, Any] | pd.Series
+"""Probability of each class by its name."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,7 +180,7 @@ def aggregate(
     crowd: Crowd,
     method: str = DEFAULT_METHOD,
     *,
-    class_prior: npt.ArrayLike | None = None,
+    class_prior: npt.ArrayLike | NamedPrior | None = None,
     mesh: Mesh | None = None,
     **options: Any,
 ) -> Aggregation:
@@ -186,9 +189,10 @@ def aggregate(
     Args:
         crowd: the answers and the gold.
         method: a name in `METHODS`.
-        class_prior: probability of each class, shape (num_classes,), or of each class of each
-            example, shape (num_examples, num_classes). When absent uniform, but that "gtx-bayes"
-            learns it where that does better.
+        class_prior: probability of each class: a dictionary or a Series by class name, or an
+            array of shape (num_classes,) in the order of `crowd.class_names`; or of each class of
+            each example, shape (num_examples, num_classes). When absent uniform, but that
+            "gtx-bayes" learns it where that does better.
         mesh: devices to spread the examples over, from `devices.examples_mesh`; one where it is
             absent.
         **options: more arguments of the method's `fit`: for "gtx-bayes" `model` and `dependence`.
@@ -266,14 +270,14 @@ def check_method(method: str) -> None:
 
 
 def check_class_prior(
-    class_prior: npt.ArrayLike, class_names: Names, num_examples: int
+    class_prior: npt.ArrayLike | NamedPrior, class_names: Names, num_examples: int
 ) -> ClassPrior:
     """A prior of the classes, for all examples or for each.
 
     Raises:
         InputError: for anything that is no distribution over these classes.
     """
-    prior = np.asarray(class_prior, np.float64)
+    prior = np.asarray(prior_in_order(class_prior, class_names), np.float64)
     num_classes = len(class_names)
     if prior.shape not in ((num_classes,), (num_examples, num_classes)):
         raise InputError(
@@ -291,3 +295,43 @@ def check_class_prior(
             mend="Give probabilities that sum to 1.",
         )
     return jax.device_put(prior.astype(jnp.result_type(float)))
+
+
+def prior_in_order(class_prior: npt.ArrayLike | NamedPrior, class_names: Names) -> npt.ArrayLike:
+    """A class prior given by name in the order of the classes; any other as it is.
+
+    Raises:
+        InputError: for a name that is no class, a class without a probability, and a data frame,
+            whose rows would have to be matched with the examples.
+    """
+    if isinstance(class_prior, pd.DataFrame):
+        raise InputError(
+            "the class prior is a data frame, whose rows and columns have names.",
+            mend="Match it with the examples by `second_opinion`, or give an array in their order.",
+        )
+    if not isinstance(class_prior, Mapping | pd.Series):
+        return class_prior
+    wanted = [str(name) for name in class_names]
+    given = Column.of_cells(class_prior.keys(), "class_prior", Source("class_prior")).keys
+    unknown = [key for key in given if key not in wanted]
+    if unknown:
+        raise InputError(
+            f"the class prior names {some_names(unknown)}, and the classes are {wanted}.",
+            mend="Name the classes as the answers do, or give the probabilities alone, in the "
+            "order of the classes.",
+        )
+    missing = [name for name in wanted if name not in given]
+    if missing:
+        raise InputError(
+            f"the class prior gives no probability to {some_names(missing)}.",
+            mend=f"Give one to each of the classes {wanted}; it may be 0.",
+        )
+    if len(given) > len(wanted):
+        raise InputError(
+            f"the class prior names a class twice: {some_names(given)}.",
+            mend="Give each class one probability.",
+        )
+    values = np.asarray(
+        list(class_prior.values()) if isinstance(class_prior, Mapping) else class_prior
+    )
+    return values[positions(given, as_names(wanted))]

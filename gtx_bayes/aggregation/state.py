@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jaxtyping import Array
 
 from gtx_bayes.aggregation import gtx_bayes
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, prior_in_order
 from gtx_bayes.aggregation.grow import joint_of
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.crowd import Crowd
@@ -107,7 +107,7 @@ def check_options(
     where: str,
     model: str = gtx_bayes.AUTO,
     dependence: float | None = None,
-    class_prior: Sequence[float] | None = None,
+    class_prior: Sequence[float] | NamedPrior | None = None,
     classes: Sequence[str] | None = None,
 ) -> None:
     """Raise `InputError` if a kept result was not made with these options.
@@ -123,6 +123,9 @@ def check_options(
     found = joint_of(result)
     class_names = [str(name) for name in result.crowd.class_names]
     prior = None if found.learns_class_prior else np.asarray(found.independent.class_prior)
+    wanted = None
+    if class_prior is not None:
+        wanted = np.asarray(prior_in_order(class_prior, result.crowd.class_names))
     rho = "learnt" if found.dependence.is_learnt else f"{found.dependence.mean:g}"
     is_same = {
         f"model {model}, not {found.model}": model in (gtx_bayes.AUTO, found.model),
@@ -132,8 +135,9 @@ def check_options(
             class_prior is None
             or (
                 prior is not None
-                and prior.shape == (len(class_prior),)
-                and np.allclose(prior, class_prior, atol=1e-6)
+                and wanted is not None
+                and prior.shape == wanted.shape
+                and np.allclose(prior, wanted, atol=1e-6)
             )
         ),
         f"classes {classes}, not {class_names}": classes is None

@@ -260,7 +260,7 @@ def _impute(
     gold: Path | None,
     tables: dict[str, Any],
     method: str,
-    class_prior: list[float] | None,
+    class_prior: list[float] | dict[str, float] | None,
     options: dict[str, Any],
 ) -> "Imputed":
     """Labels for the tasks: aggregated, or as a table without workers has them."""

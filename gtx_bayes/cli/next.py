@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+    from gtx_bayes.aggregation.aggregate import NamedPrior
     from gtx_bayes.crowd import Crowd
 
 _SHOWN = 20
@@ -240,7 +241,9 @@ def next_(
         print(f"The batch is in {output}.")
 
 
-def _prior(crowd: "Crowd", class_prior: str | None, opinion: Path | None) -> "npt.ArrayLike | None":
+def _prior(
+    crowd: "Crowd", class_prior: str | None, opinion: Path | None
+) -> "npt.ArrayLike | NamedPrior | None":
     """The class prior: one for all examples, or one for each from a second opinion."""
     if opinion is None:
         return parse_prior(class_prior)

@@ -48,8 +48,8 @@ DependenceOption = Annotated[
 ClassPriorOption = Annotated[
     str | None,
     typer.Option(
-        metavar="P1,P2,...",
-        help="Prior of each class, in the order of the prob_ columns. "
+        metavar="A=P,B=P,...",
+        help="Prior of each class by name, or numbers alone in the order of the prob_ columns. "
         "[default: uniform, or learnt where gtx-bayes finds that better]",
     ),
 ]
@@ -102,19 +102,30 @@ def parse_options(model: str, dependence: str) -> dict[str, Any]:
     return options
 
 
-def parse_prior(text: str | None) -> list[float] | None:
-    """The numbers of a class prior.
+def parse_prior(text: str | None) -> list[float] | dict[str, float] | None:
+    """The numbers of a class prior, by the names of the classes where these are given.
 
     Raises:
-        InputError: for anything that is no list of numbers.
+        InputError: for anything that is no list of numbers, or names only some of them.
     """
     if text is None:
         return None
+    named = [part.rpartition("=") for part in text.split(",")]
     try:
-        return [float(part) for part in text.split(",")]
+        numbers = [float(number) for _, _, number in named]
     except ValueError as error:
         raise InputError(
             f"'{text}' is no list of numbers.",
             where="--class-prior",
-            mend="Give one probability per class, such as 0.9,0.1.",
+            mend="Give one probability per class, such as cat=0.9,dog=0.1.",
         ) from error
+    if not any(equals for _, equals, _ in named):
+        return numbers
+    prior = {name.strip(): number for (name, _, _), number in zip(named, numbers, strict=True)}
+    if not all(equals for _, equals, _ in named) or len(prior) < len(named):
+        raise InputError(
+            f"'{text}' does not give each class one probability.",
+            where="--class-prior",
+            mend="Name every class once, such as cat=0.9,dog=0.1.",
+        )
+    return prior

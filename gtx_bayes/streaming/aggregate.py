@@ -99,7 +99,7 @@ class Request:
         gold: the table of gold labels, of any format.
         method: name of the method.
         options: more arguments of the method's `fit`.
-        class_prior: prior of each class.
+        class_prior: prior of each class, in their order or by name.
         classes: every class there is.
         duplicates: which answers count where a labeler contradicts itself.
         columns: columns of `labels` by role, where no alias fits.
@@ -112,7 +112,7 @@ class Request:
     gold: Path | None = None
     method: str = gtx_bayes.NAME
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    class_prior: Sequence[float] | None = None
+    class_prior: Sequence[float] | Mapping[str, float] | None = None
     classes: Sequence[str] | None = None
     duplicates: Duplicates = "error"
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
