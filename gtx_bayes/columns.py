@@ -39,18 +39,27 @@ class Source:
         first_row: number of the first row of data as the user counts: 2 under a header line.
         rows: the place of each row in words, where the table is a digest of a longer one.
         columns: names of all columns, where only some of them were read.
+        kept: which rows of the table these are, if not all.
     """
 
     name: str
     first_row: int = 0
     rows: tuple[str, ...] = ()
     columns: tuple[Any, ...] = ()
+    kept: npt.NDArray[np.integer] | None = dataclasses.field(default=None, compare=False)
 
     def row(self, position: int) -> str:
         """The place of a row, for a message."""
         if self.rows:
-            return self.rows[position]
-        return f"{self.name}, row {position + self.first_row}"
+            return self.rows[self._at(position)]
+        return f"{self.name}, row {self.number(position)}"
+
+    def number(self, position: int) -> int:
+        """The number of a row, as the user counts."""
+        return self._at(position) + self.first_row
+
+    def _at(self, position: int) -> int:
+        return position if self.kept is None else int(self.kept[position])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,14 +89,22 @@ class Column:
             InputError: for a cell that is empty, or is neither text nor a number.
         """
         found = cls.read_with_gaps(frame, name, source)
-        gap = np.flatnonzero(found.keys == "")
+        found.refuse_gaps()
+        return found
+
+    def refuse_gaps(self, hint: str = "") -> None:
+        """Raise `InputError` for an empty cell.
+
+        Args:
+            hint: what to do besides filling it in.
+        """
+        gap = np.flatnonzero(self.keys == "")
         if gap.size:
             raise InputError(
-                f"column '{name}' has no value.",
-                where=source.row(int(gap[0])),
-                mend=f"Fill it in or delete the row ({gap.size} such row(s)).",
+                f"column '{self.name}' has no value.",
+                where=self.source.row(int(gap[0])),
+                mend=f"Fill it in or delete the row ({gap.size} such row(s)){hint}.",
             )
-        return found
 
     @classmethod
     def read_with_gaps(cls, frame: pd.DataFrame, name: str, source: Source) -> "Column":
@@ -137,6 +154,19 @@ class Column:
         cells = as_names(_plain_cell(cell) for cell in given)
         keys = as_names("" if cell is None else str(cell) for cell in cells)
         return cls(name, cells, _checked_keys(name, keys, source), source)
+
+    def entries(self, kept: npt.NDArray[np.integer]) -> "Column":
+        """Some of the rows, by position; they keep their numbers."""
+        before = self.source.kept
+        source = dataclasses.replace(self.source, kept=kept if before is None else before[kept])
+        return dataclasses.replace(
+            self, cells=self.cells[kept], keys=self.keys[kept], source=source
+        )
+
+    def declaring_none_of(self, keys: Iterable[str]) -> "Column":
+        """The column, with some of its spare categories not declared."""
+        left = {key: name for key, name in self.spare.items() if key not in set(keys)}
+        return dataclasses.replace(self, spare=left)
 
     def first(self, key: object) -> str:
         """The place of the first row with this key."""

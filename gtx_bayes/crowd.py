@@ -11,6 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gtx_bayes.abstentions import (
+    BLANK_HINT,
+    Abstentions,
+    Blank,
+    abstain_keys,
+    check_blank,
+    no_answer,
+    note_alone,
+    note_look_alikes,
+    note_unused,
+    set_aside,
+)
 from gtx_bayes.columns import (
     ANSWER_ROLES,
     TRUTH_ROLES,
@@ -53,6 +65,7 @@ class Crowd:
         labeler_names: name of every labeler, likewise.
         class_names: name of every class, in numeric order if all are numbers, else alphabetic.
         notes: what a user should know about how the tables were read.
+        abstentions: who abstained on what; None if nothing was named that is an abstention.
     """
 
     labels: Labels
@@ -61,6 +74,7 @@ class Crowd:
     labeler_names: Names
     class_names: Names
     notes: tuple[str, ...] = ()
+    abstentions: Abstentions | None = None
 
     @classmethod
     def from_frames(
@@ -70,6 +84,8 @@ class Crowd:
         *,
         duplicates: Duplicates = "error",
         classes: Sequence[object] | None = None,
+        abstain: Sequence[object] = (),
+        blank: Blank = "error",
         columns: Mapping[str, str] | None = None,
         gold_columns: Mapping[str, str] | None = None,
         labels_source: Source | None = None,
@@ -81,11 +97,16 @@ class Crowd:
             labels: one row per answer. Columns `task`, `worker`, `label`, or one of the aliases
                 in `columns.ANSWER_ROLES`; others are ignored. The categories of a pandas
                 categorical are classes, those that no row has too.
-            gold: one row per gold example, columns `task`, `label` or an alias.
+            gold: one row per gold example, columns `task`, `label` or an alias. Rows without a
+                label are left out.
             duplicates: what to do where a labeler answered one example twice and differently:
                 refuse, keep the first or the last answer, or let all of them count. Repeats of
                 the same answer are dropped, unless all count.
             classes: every class there is, in the order wanted; found in the tables when absent.
+            abstain: values that say nothing about the class, such as "unsure": no class, no
+                answer, but counted for every labeler. An abstention counts once for a labeler and
+                an example, and not where the labeler answered too.
+            blank: what a blank answer is: an error, a row to drop, or an abstention.
             columns: column of `labels` for "example", "labeler" or "label", where no alias fits.
             gold_columns: column of `gold` for "example" or "label", likewise.
             labels_source: where `labels` comes from, for messages.
@@ -95,23 +116,36 @@ class Crowd:
             InputError: for anything wrong in a table, with the row and the mend.
         """
         check_duplicates(duplicates)
-        answers = read_answers(labels, columns, labels_source)
-        truths = None if gold is None else read_truths(gold, gold_columns, gold_source)
         notes: list[str] = []
+        keys = abstain_keys(abstain, classes)
+        rows = read_answers(labels, columns, labels_source, blank)
+        spoken = set_aside(rows, keys, blank, notes)
+        rows, answers = spoken.rows, spoken.answers
+        given, source = rows["label"].keys, answers["label"].source
+        note_unused([key for key in keys if not (given == key).any()], source.name, notes)
+        if not answers["label"].keys.size:
+            raise no_answer(source.name)
+        truths = None
+        if gold is not None:
+            truths = read_truths(gold, gold_columns, gold_source, notes, keys)
         class_keys, class_names = find_classes(answers["label"], truths, classes, notes)
         check_num_classes(len(class_keys))
         note_unread_columns(labels, answers, notes)
+        if classes is None:
+            note_look_alikes(class_keys, lambda key: int((given == key).sum()), notes)
 
-        example, example_first = number_names(answers["example"].keys)
-        labeler, labeler_first = number_names(answers["labeler"].keys)
+        all_examples, example_first = number_names(rows["example"].keys)
+        all_labelers, labeler_first = number_names(rows["labeler"].keys)
+        example, abstained_example = spoken.split(all_examples)
+        labeler, abstained_labeler = spoken.split(all_labelers)
         label = positions(class_keys, answers["label"].keys)
         if classes is None:
             note_odd_classes(class_keys, label.size, notes)
             check_class_room(
                 class_keys, example_first.size, label.size, answers["label"].source.name
             )
-        note_alike_names(answers["labeler"].cells[labeler_first], "labelers", notes)
-        note_alike_names(answers["example"].cells[example_first], "examples", notes)
+        note_alike_names(rows["labeler"].cells[labeler_first], "labelers", notes)
+        note_alike_names(rows["example"].cells[example_first], "examples", notes)
         kept = drop_duplicates(answers, example, labeler, label, duplicates, notes)
         numbered = Labels.from_arrays(
             example[kept],
@@ -123,19 +157,33 @@ class Crowd:
         )
         assessment = Assessment.none(numbered.num_examples, numbered.num_classes)
         if truths is not None:
-            example_keys = answers["example"].keys[example_first]
+            example_keys = rows["example"].keys[example_first]
             assessment = _assess(truths, example_keys, class_keys, numbered.num_classes, notes)
+        abstentions = None
+        if keys or blank == "abstain":
+            abstentions = Abstentions.beside(numbered, abstained_example, abstained_labeler)
+            note_alone(int(np.sum(numbered.count_by_example() == 0)), notes)
         return cls(
             labels=numbered,
             assessment=assessment,
-            example_names=answers["example"].cells[example_first],
-            labeler_names=answers["labeler"].cells[labeler_first],
+            example_names=rows["example"].cells[example_first],
+            labeler_names=rows["labeler"].cells[labeler_first],
             class_names=class_names,
             notes=tuple(notes),
+            abstentions=abstentions,
         )
 
+    def num_abstained(self) -> npt.NDArray[np.int64] | None:
+        """How often each labeler abstained; None if nothing was named that is an abstention."""
+        if self.abstentions is None:
+            return None
+        return self.abstentions.by_labeler(self.labels.num_labelers)
+
     def to_frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The tables of answers and of gold, in the columns that `from_frames` reads."""
+        """The tables of answers and of gold, in the columns that `from_frames` reads.
+
+        Abstentions are no answers and are left out.
+        """
         is_gold = np.flatnonzero(np.asarray(self.assessment.is_gold))
         truth = np.asarray(self.assessment.true_label)[is_gold]
         answered = np.asarray(self.labels.label) != MISSING
@@ -159,17 +207,65 @@ def check_duplicates(duplicates: str) -> None:
 
 
 def read_answers(
-    labels: pd.DataFrame, columns: Mapping[str, str] | None, source: Source | None
+    labels: pd.DataFrame,
+    columns: Mapping[str, str] | None,
+    source: Source | None,
+    blank: Blank = "error",
 ) -> dict[str, Column]:
-    """The columns of a table of answers: "example", "labeler" and "label"."""
-    return read_columns(labels, ANSWER_ROLES, columns or {}, source or Source("labels"))
+    """The columns of a table of answers: "example", "labeler" and "label".
+
+    Args:
+        labels: the table.
+        columns: columns by role, where no alias fits.
+        source: where it comes from, for messages.
+        blank: what a blank answer is; if no error its key is the empty text.
+
+    Raises:
+        InputError: for anything wrong in the table.
+    """
+    check_blank(blank)
+    source = source or Source("labels")
+    read = read_columns(labels, ANSWER_ROLES, columns or {}, source, with_gaps=("label",))
+    if blank == "error":
+        read["label"].refuse_gaps(BLANK_HINT)
+    return read
 
 
 def read_truths(
-    gold: pd.DataFrame, columns: Mapping[str, str] | None, source: Source | None
+    gold: pd.DataFrame,
+    columns: Mapping[str, str] | None,
+    source: Source | None,
+    notes: list[str],
+    abstain: Sequence[str] = (),
 ) -> dict[str, Column]:
-    """The columns of a table of gold: "example" and "label"."""
-    return read_columns(gold, TRUTH_ROLES, columns or {}, source or Source("gold"))
+    """The columns of a table of gold: "example" and "label", of the rows that have a label.
+
+    Args:
+        gold: the table.
+        columns: columns by role, where no alias fits.
+        source: where it comes from, for messages.
+        notes: the rows left out are noted there.
+        abstain: labels that say nothing about the class.
+
+    Raises:
+        InputError: for anything wrong in the table, or if no row has a label.
+    """
+    source = source or Source("gold")
+    read = read_columns(gold, TRUTH_ROLES, columns or {}, source, with_gaps=("label",))
+    read["label"] = read["label"].declaring_none_of(abstain)
+    keys = read["label"].keys
+    is_known = ~pd.Series(keys).isin(["", *abstain]).to_numpy()
+    if is_known.all():
+        return read
+    if not is_known.any():
+        raise InputError(
+            f"column '{read['label'].name}' has no value in any row.",
+            where=source.name,
+            mend="Fill in the labels that are known, or leave the table out.",
+        )
+    notes.append(f"{source.name}: {np.sum(~is_known)} row(s) without a label are left out.")
+    known = np.flatnonzero(is_known)
+    return {role: column.entries(known) for role, column in read.items()}
 
 
 def number_names(keys: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -461,7 +557,7 @@ def drop_duplicates(
         source = answers["label"].source
         raise InputError(
             f"'{answers['labeler'].keys[at]}' answered '{answers['example'].keys[at]}' with "
-            f"'{answers['label'].keys[before]}' in row {before + source.first_row} and with "
+            f"'{answers['label'].keys[before]}' in row {source.number(before)} and with "
             f"'{answers['label'].keys[at]}' here.",
             where=source.row(at),
             mend=f"Say which count ({found.num_pairs} such pair(s)): "

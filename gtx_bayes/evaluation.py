@@ -13,14 +13,15 @@ from gtx_bayes import metrics
 from gtx_bayes.columns import (
     EXAMPLE_COLUMNS,
     TRUTH_COLUMNS,
+    Names,
     Source,
-    as_names,
     distinct_examples,
     numbered_classes,
     positions,
     read_class_probs,
     read_columns,
 )
+from gtx_bayes.crowd import read_truths
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING
 from gtx_bayes.metrics import Estimate
@@ -83,12 +84,8 @@ def match_truth(
     examples_source = examples_source or Source("examples")
     names = read_columns(examples, {"example": EXAMPLE_COLUMNS}, {}, examples_source)["example"]
     classes, probs = read_class_probs(examples, examples_source)
-    truths = read_columns(
-        truth,
-        {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS},
-        {},
-        truth_source or Source("truth"),
-    )
+    notes: list[str] = []
+    truths = read_truths(truth, None, truth_source or Source("truth"), notes)
     twice = np.flatnonzero(pd.Index(names.keys).duplicated())
     if twice.size:
         raise InputError(
@@ -100,10 +97,7 @@ def match_truth(
     keys = truths["example"].keys[kept]
     seen: npt.NDArray[np.bool_] = np.zeros(keys.size, bool)
     if exclude is not None:
-        excluded = read_columns(
-            exclude, {"example": EXAMPLE_COLUMNS}, {}, exclude_source or Source("exclude")
-        )["example"]
-        seen = positions(as_names(dict.fromkeys(excluded.keys)), keys) >= 0
+        seen = np.isin(keys, _excluded(exclude, exclude_source or Source("exclude")))
     row = positions(names.keys, keys)
     scored = (row >= 0) & ~seen
     if not scored.any():
@@ -112,7 +106,6 @@ def match_truth(
             where=truths["example"].source.name,
             mend="Use the same names for the examples in both tables.",
         )
-    notes: list[str] = []
     absent = int(np.sum((row < 0) & ~seen))
     if absent:
         notes.append(f"{absent} example(s) with a true label are not among the results.")
@@ -134,6 +127,17 @@ def match_truth(
     return Scored(
         jax.device_put(probs[row[scored]]), jax.device_put(label[kept][scored]), tuple(notes)
     )
+
+
+def _excluded(exclude: pd.DataFrame, source: Source) -> Names:
+    """Examples named by a table; without those whose label it has a column for and leaves open."""
+    roles: dict[str, tuple[str, ...]] = {"example": EXAMPLE_COLUMNS}
+    labels = [name for name in exclude.columns if str(name).strip().lower() in TRUTH_COLUMNS]
+    if len(labels) == 1:
+        roles["label"] = TRUTH_COLUMNS
+    found = read_columns(exclude, roles, {}, source, with_gaps=("label",))
+    keys = found["example"].keys
+    return keys[found["label"].keys != ""] if "label" in found else keys
 
 
 def evaluate(scored: Scored) -> dict[str, Estimate]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,6 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gtx_bayes.abstentions import (
+    Abstentions,
+    Blank,
+    Spoken,
+    abstain_keys,
+    looks_like_abstention,
+    note_alone,
+    set_aside,
+)
 from gtx_bayes.columns import Column, Names, Source, distinct_examples, numbered_classes
 from gtx_bayes.crowd import (
     Crowd,
@@ -68,6 +77,8 @@ def grow_crowd(
     gold: pd.DataFrame | None = None,
     *,
     duplicates: Duplicates = "error",
+    abstain: Sequence[object] = (),
+    blank: Blank = "error",
     columns: Mapping[str, str] | None = None,
     gold_columns: Mapping[str, str] | None = None,
     labels_source: Source | None = None,
@@ -85,6 +96,9 @@ def grow_crowd(
         duplicates: what to do where a labeler answered one example differently, in the table or
             in the crowd: refuse, keep the first (the crowd's) or the last (the table's), or let
             all count.
+        abstain: values that are abstentions, none of them a class of the crowd, as in
+            `Crowd.from_frames`.
+        blank: what a blank answer is, likewise.
         columns: column of `labels` for "example", "labeler" or "label", where no alias fits.
         gold_columns: column of `gold` for "example" or "label", likewise.
         labels_source: where `labels` comes from, for messages.
@@ -96,26 +110,33 @@ def grow_crowd(
     """
     check_duplicates(duplicates)
     notes: list[str] = []
+    keys = abstain_keys(abstain, crowd.class_names)
     grown, changed, num_new = crowd, np.zeros(0, np.int64), 0
     if labels is not None:
-        answers = read_answers(labels, columns, labels_source)
-        note_unread_columns(labels, answers, notes)
-        grown, changed, num_new = _with_answers(crowd, answers, duplicates, notes)
+        rows = read_answers(labels, columns, labels_source, blank)
+        note_unread_columns(labels, rows, notes)
+        spoken = set_aside(rows, keys, blank, notes)
+        grown, changed, num_new = _with_answers(crowd, spoken, duplicates, notes)
+        if grown.abstentions is not None:
+            note_alone(int(np.sum(grown.labels.count_by_example() == 0)), notes)
     assessment = _extended(crowd.assessment, grown.labels.num_examples)
     new_gold = np.zeros(0, np.int64)
     if gold is not None:
-        truths = read_truths(gold, gold_columns, gold_source)
+        truths = read_truths(gold, gold_columns, gold_source, notes, keys)
         assessment, new_gold = _with_gold(grown, assessment, truths, notes)
     grown = dataclasses.replace(grown, assessment=assessment, notes=tuple(notes))
     return Growth(grown, changed, new_gold, num_new)
 
 
 def _with_answers(
-    crowd: Crowd, columns: dict[str, Column], duplicates: Duplicates, notes: list[str]
+    crowd: Crowd, spoken: Spoken, duplicates: Duplicates, notes: list[str]
 ) -> tuple[Crowd, Indices, int]:
     """The crowd with the answers it lacks, the examples they change, and how many they are."""
-    example, example_names = _indexed(crowd.example_names, columns["example"])
-    labeler, labeler_names = _indexed(crowd.labeler_names, columns["labeler"])
+    columns = spoken.answers
+    all_rows, example_names = _indexed(crowd.example_names, spoken.rows["example"])
+    example, abstained_example = spoken.split(all_rows)
+    all_rows, labeler_names = _indexed(crowd.labeler_names, spoken.rows["labeler"])
+    labeler, abstained_labeler = spoken.split(all_rows)
     if len(labeler_names) > len(crowd.labeler_names):
         note_alike_names(labeler_names, "labelers", notes)
     if len(example_names) > len(crowd.example_names):
@@ -149,8 +170,17 @@ def _with_answers(
         num_labelers=len(labeler_names),
         num_classes=before.num_classes,
     )
+    abstentions = crowd.abstentions
+    if abstentions is not None or abstained_example.size:
+        known = (np.zeros(0, np.int64),) * 2 if abstentions is None else abstentions
+        pairs = zip(known, (abstained_example, abstained_labeler), strict=True)
+        abstentions = Abstentions.beside(labels, *(np.concatenate(pair) for pair in pairs))
     grown = dataclasses.replace(
-        crowd, labels=labels, example_names=example_names, labeler_names=labeler_names
+        crowd,
+        labels=labels,
+        example_names=example_names,
+        labeler_names=labeler_names,
+        abstentions=abstentions,
     )
     return grown, changed, new.example.size
 
@@ -179,10 +209,12 @@ def _class_index(crowd: Crowd, column: Column) -> npt.NDArray[np.int64]:
     keys = [str(name) for name in crowd.class_names]
     index, unknown = numbered_classes(column, keys)
     if unknown:
+        is_odd = looks_like_abstention(unknown[0], keys)
         raise InputError(
             f"label '{unknown[0]}' is none of the classes {keys} of the fit.",
             where=column.first(unknown[0]),
-            mend="Mend the label, or fit all answers anew: a fit cannot grow by a class.",
+            mend="Mend the label, or fit all answers anew: a fit cannot grow by a class."
+            + (" If it says nothing about the class, name it in `abstain`." if is_odd else ""),
         )
     return index.astype(np.int64)
 

@@ -221,7 +221,7 @@ BROKEN_GOLD = {
     ),
     "other examples": ("task,label\nx1,cat\n", "no gold example .'x1'. was labelled by anyone"),
     "other classes": ("task,label\nt1,eel\n", "no gold label .'eel'. is ever given"),
-    "no label": ("task,label\nt1,\n", "row 2: column 'label' has no value"),
+    "no label": ("task,label\nt1,\n", "column 'label' has no value in any row"),
 }
 
 

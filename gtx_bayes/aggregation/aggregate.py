@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes import decisions
+from gtx_bayes.abstentions import rate_interval
 from gtx_bayes.aggregation import (
     gtx,
     gtx_bayes,
@@ -104,9 +105,18 @@ class Aggregation:
         return pd.DataFrame(columns)
 
     def labelers(self) -> pd.DataFrame:
-        """One row per labeler: accuracy with its interval, and the counts behind it."""
-        num_labels = self.crowd.labels.count_by_labeler()
-        return labeler_table(self.crowd.labeler_names, self.fit.labeler_accuracy, num_labels)
+        """One row per labeler: accuracy with its interval, and the counts behind it.
+
+        Where values were named that are abstentions also their number, their share of all that
+        the labeler was asked, and its 95 % confidence interval (Wilson).
+        """
+        crowd = self.crowd
+        return labeler_table(
+            crowd.labeler_names,
+            self.fit.labeler_accuracy,
+            crowd.labels.count_by_labeler(),
+            crowd.num_abstained(),
+        )
 
     def open_confidence(self) -> npt.NDArray[np.floating]:
         """Confidence of the examples that are not gold."""
@@ -132,7 +142,10 @@ class Aggregation:
 
 
 def labeler_table(
-    names: Names, found: LabelerAccuracy, num_labels: npt.NDArray[np.integer]
+    names: Names,
+    found: LabelerAccuracy,
+    num_labels: npt.NDArray[np.integer],
+    num_abstained: npt.NDArray[np.integer] | None = None,
 ) -> pd.DataFrame:
     """What a fit says of every labeler, one row each.
 
@@ -140,8 +153,9 @@ def labeler_table(
         names: of the labelers.
         found: their accuracies.
         num_labels: how many answers each gave.
+        num_abstained: how often each abstained; None if nothing was named that is an abstention.
     """
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "worker": names,
             "accuracy": found.accuracy,
@@ -152,6 +166,15 @@ def labeler_table(
             "num_labels": num_labels,
             "prob_worse_than_chance": found.prob_worse_than_chance,
         }
+    )
+    if num_abstained is None:
+        return table
+    share, low, high = rate_interval(num_abstained, num_labels)
+    return table.assign(
+        num_abstained=num_abstained,
+        abstention_rate=share,
+        abstention_low=low,
+        abstention_high=high,
     )
 
 

@@ -1,10 +1,11 @@
 """A result that grows: new answers and gold added to a fit, at a cost that grows with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
+from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation import gtx_bayes
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.columns import Source
@@ -41,6 +42,8 @@ def grow(
     gold: pd.DataFrame | None = None,
     *,
     duplicates: Duplicates = "error",
+    abstain: Sequence[object] = (),
+    blank: Blank = "error",
     columns: Mapping[str, str] | None = None,
     gold_columns: Mapping[str, str] | None = None,
     labels_source: Source | None = None,
@@ -57,6 +60,8 @@ def grow(
             rows, or the whole table each time.
         gold: one row per gold example, likewise.
         duplicates: see `growth.grow_crowd`, as for the other arguments.
+        abstain: values that are abstentions.
+        blank: what a blank answer is.
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
         labels_source: where `labels` comes from, for messages.
@@ -74,6 +79,8 @@ def grow(
         labels,
         gold,
         duplicates=duplicates,
+        abstain=abstain,
+        blank=blank,
         columns=columns,
         gold_columns=gold_columns,
         labels_source=labels_source,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array
 
+from gtx_bayes.abstentions import Abstentions
 from gtx_bayes.aggregation import gtx_bayes
 from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, prior_in_order
 from gtx_bayes.aggregation.grow import joint_of
@@ -62,6 +63,9 @@ def write_state(result: Aggregation, path: str | Path) -> None:
         "gold.label": np.asarray(crowd.assessment.true_label)[is_gold],
         **{name: leaf for name, leaf in leaves.items() if hasattr(leaf, "shape")},
     }
+    if crowd.abstentions is not None:
+        for name, indices in crowd.abstentions._asdict().items():
+            arrays[f"abstentions.{name}"] = indices
     record = {
         "examples": _plain_names(crowd.example_names),
         "labelers": _plain_names(crowd.labeler_names),
@@ -184,6 +188,11 @@ def _crowd(archive: Archive) -> Crowd:
         num_examples=num_examples,
         num_labelers=num_labelers,
     )
+    abstentions = None
+    if "abstentions.example" in archive.arrays:
+        abstentions = Abstentions.from_arrays(
+            archive.arrays["abstentions.example"], archive.arrays["abstentions.labeler"], labels
+        )
     assessment = Assessment.from_arrays(
         archive.arrays["gold.example"],
         archive.arrays["gold.label"],
@@ -197,6 +206,7 @@ def _crowd(archive: Archive) -> Crowd:
         labeler_names=names["labelers"],
         class_names=names["classes"],
         notes=_notes(archive, "notes"),
+        abstentions=abstentions,
     )
 
 

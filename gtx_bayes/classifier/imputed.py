@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from gtx_bayes.abstentions import abstain_keys
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.columns import (
     LABELER_COLUMNS,
@@ -56,18 +57,20 @@ class Imputed:
 
     @classmethod
     def by(cls, result: Aggregation) -> "Imputed":
-        """What a method made of a crowd."""
+        """What a method made of a crowd; of the tasks that have an answer or a known label."""
         probs = np.asarray(result.class_probs, np.float64)
         prior = 1.0 / probs.shape[1] if result.class_prior is None else result.class_prior
         crowd = result.crowd
+        num_labels, is_known = crowd.labels.count_by_example(), crowd.assessment.which_gold()
+        tasks = np.flatnonzero((num_labels > 0) | is_known)  # others hold abstentions alone
         return cls(
             result.method,
-            crowd.example_names,
+            crowd.example_names[tasks],
             crowd.class_names,
-            probs,
-            np.broadcast_to(np.asarray(prior, np.float64), probs.shape),
-            crowd.labels.count_by_example(),
-            np.asarray(crowd.assessment.is_gold),
+            probs[tasks],
+            np.broadcast_to(np.asarray(prior, np.float64), probs.shape)[tasks],
+            num_labels[tasks],
+            is_known[tasks],
             result.notes,
         )
 
@@ -78,6 +81,7 @@ class Imputed:
         *,
         columns: Mapping[str, str] | None = None,
         classes: Sequence[object] | None = None,
+        abstain: Sequence[object] = (),
         source: Source | None = None,
     ) -> "Imputed":
         """A table of known labels: columns `task` and `label`, or aliases, and no worker.
@@ -86,15 +90,18 @@ class Imputed:
             frame: one row per task.
             columns: column for "example" or "label", where no alias fits.
             classes: every class there is, in the order wanted; found in the table when absent.
+            abstain: labels that say nothing about the class; such rows and those without a label
+                are left out.
             source: where the table comes from, for messages.
 
         Raises:
             InputError: for anything wrong with the table, or if it has only one class.
         """
-        read = read_truths(frame, columns, source or Source("labels"))
+        notes = ["The table names no workers: every label counts as known, nothing is aggregated."]
+        keys = abstain_keys(abstain, classes)
+        read = read_truths(frame, columns, source or Source("labels"), notes, keys)
         kept = distinct_examples(read["example"], read["label"])
         used = dict(zip(read["label"].keys, read["label"].cells, strict=True))
-        notes = ["The table names no workers: every label counts as known, nothing is aggregated."]
         note_alike(list(used), notes)
         keys = in_order(list(used)) if classes is None else [str(name).strip() for name in classes]
         number, extra = numbered_classes(read["label"], keys)

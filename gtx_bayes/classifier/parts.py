@@ -98,7 +98,7 @@ def part_images(
     if truth is None:
         true_label, evaluates = own, _evaluates(images, own, at)
     else:
-        read = read_truths(truth, None, truth_source or Source("truth"))
+        read = read_truths(truth, None, truth_source or Source("truth"), notes)
         true_label = _true_labels(read, image_names, imputed, notes)
         evaluates = true_label != MISSING
     group = np.unique(images.group, return_inverse=True)[1]

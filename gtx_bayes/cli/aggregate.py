@@ -20,6 +20,9 @@ from gtx_bayes.cli.streaming import (
     stream,
 )
 from gtx_bayes.cli.tables import (
+    AbstainOption,
+    BlankChoice,
+    BlankOption,
     ClassesOption,
     ClassPriorOption,
     DependenceOption,
@@ -35,6 +38,7 @@ from gtx_bayes.cli.tables import (
     TaskColumnOption,
     WorkerColumnOption,
     given,
+    parse_abstain,
     parse_options,
     parse_prior,
 )
@@ -42,6 +46,7 @@ from gtx_bayes.cli.terminal import (
     DebugOption,
     JsonOption,
     SeedOption,
+    in_options,
     mesh_of,
     num_devices,
     print_json,
@@ -82,6 +87,8 @@ def aggregate(
     class_prior: ClassPriorOption = None,
     classes: ClassesOption = None,
     duplicates: DuplicatesOption = DuplicateChoice.error,
+    abstain: AbstainOption = None,
+    blank: BlankOption = BlankChoice.error,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -144,6 +151,8 @@ def aggregate(
             class_prior=parse_prior(class_prior),
             classes=None if classes is None else classes.split(","),
             duplicates=duplicates.value,
+            abstain=parse_abstain(abstain),
+            blank=blank.value,
             columns=given(example=task_column, labeler=worker_column, label=label_column),
             gold_columns=given(example=gold_task_column, label=gold_label_column),
             seed=seed,
@@ -164,6 +173,8 @@ def aggregate(
     mesh = mesh_of(devices)
     tables: dict[str, Any] = {
         "duplicates": duplicates.value,
+        "abstain": parse_abstain(abstain),
+        "blank": blank.value,
         "columns": given(example=task_column, labeler=worker_column, label=label_column),
         "gold_columns": given(example=gold_task_column, label=gold_label_column),
     }
@@ -320,6 +331,7 @@ def summarise(result: "Aggregation", command: str, *, seconds: float) -> dict[st
         "num_labelers": crowd.labels.num_labelers,
         "num_classes": crowd.labels.num_classes,
         "num_labels": crowd.labels.num_labels,
+        "num_abstained": 0 if crowd.abstentions is None else crowd.abstentions.example.size,
         "num_gold": crowd.assessment.num_gold,
         "classes": [str(name) for name in crowd.class_names],
         "class_prior": _class_prior(result),
@@ -327,7 +339,7 @@ def summarise(result: "Aggregation", command: str, *, seconds: float) -> dict[st
         "labeler_interval": result.fit.labeler_accuracy.interval,
         "mean_confidence": float(confidence.mean()) if confidence.size else None,
         "seconds": round(seconds, 3),
-        "warnings": list(result.notes),
+        "warnings": [in_options(note) for note in result.notes],
     }
 
 

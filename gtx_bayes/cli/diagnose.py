@@ -9,6 +9,9 @@ import typer
 
 from gtx_bayes.cli.aggregate import summarise
 from gtx_bayes.cli.tables import (
+    AbstainOption,
+    BlankChoice,
+    BlankOption,
     ClassesOption,
     ClassPriorOption,
     DependenceOption,
@@ -23,6 +26,7 @@ from gtx_bayes.cli.tables import (
     TaskColumnOption,
     WorkerColumnOption,
     given,
+    parse_abstain,
     parse_options,
     parse_prior,
 )
@@ -30,6 +34,7 @@ from gtx_bayes.cli.terminal import (
     DebugOption,
     JsonOption,
     SeedOption,
+    in_options,
     print_json,
     print_notes,
     print_record,
@@ -57,6 +62,8 @@ def diagnose(
     class_prior: ClassPriorOption = None,
     classes: ClassesOption = None,
     duplicates: DuplicatesOption = DuplicateChoice.error,
+    abstain: AbstainOption = None,
+    blank: BlankOption = BlankChoice.error,
     task_column: TaskColumnOption = None,
     worker_column: WorkerColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -85,6 +92,8 @@ def diagnose(
             gold,
             duplicates=duplicates.value,
             classes=None if classes is None else classes.split(","),
+            abstain=parse_abstain(abstain),
+            blank=blank.value,
             columns=given(example=task_column, labeler=worker_column, label=label_column),
             gold_columns=given(example=gold_task_column, label=gold_label_column),
         )
@@ -107,6 +116,8 @@ def diagnose(
             "class prior": class_prior,
             "classes": classes,
             "duplicates": duplicates.value,
+            "abstain": abstain,
+            "blank": None if blank is BlankChoice.error else blank.value,
             "seed": str(seed),
         }
         origin = Origin(labels.name, {k: v for k, v in asked.items() if v is not None}, start)
@@ -125,7 +136,7 @@ def diagnose(
 
 def _without_folders(crowd: "Crowd", *files: Path | None) -> "Crowd":
     """The crowd with files in its notes by their names alone: the page goes to others."""
-    notes = crowd.notes
+    notes = tuple(in_options(note) for note in crowd.notes)
     for file in files:
         if file is not None:
             notes = tuple(note.replace(str(file), file.name) for note in notes)

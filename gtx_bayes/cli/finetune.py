@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtx_bayes.cli.tables import (
+    AbstainOption,
+    BlankChoice,
+    BlankOption,
     ClassesOption,
     ClassPriorOption,
     DependenceOption,
@@ -22,6 +25,7 @@ from gtx_bayes.cli.tables import (
     TaskColumnOption,
     WorkerColumnOption,
     given,
+    parse_abstain,
     parse_options,
     parse_prior,
 )
@@ -29,6 +33,7 @@ from gtx_bayes.cli.terminal import (
     DebugOption,
     JsonOption,
     SeedOption,
+    in_options,
     print_json,
     print_notes,
     print_record,
@@ -136,6 +141,8 @@ def finetune(
     class_prior: ClassPriorOption = None,
     classes: ClassesOption = None,
     duplicates: DuplicatesOption = DuplicateChoice.error,
+    abstain: AbstainOption = None,
+    blank: BlankOption = BlankChoice.error,
     task_column: TaskColumnOption = None,
     worker_column: WorkerColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -179,6 +186,8 @@ def finetune(
         "gold_columns": given(example=gold_task_column, label=gold_label_column),
         "classes": None if classes is None else classes.split(","),
         "duplicates": duplicates.value,
+        "abstain": parse_abstain(abstain),
+        "blank": blank.value,
     }
     with stage(f"Aggregating {labels}"):
         imputed = _impute(
@@ -280,15 +289,15 @@ def _impute(
                 mend="Leave --gold out (--truth names images to judge by), or name the column of "
                 "the workers (`--worker-column`).",
             )
-        return Imputed.known(
-            frame, columns=tables["columns"], classes=tables["classes"], source=source
-        )
+        known = {name: tables[name] for name in ("columns", "classes", "abstain")}
+        return Imputed.known(frame, source=source, **known)
     gold_frame, gold_source = None, None
     if gold is not None:
         gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, tables["gold_columns"]))
     crowd = Crowd.from_frames(
         frame, gold_frame, labels_source=source, gold_source=gold_source, **tables
     )
+    crowd = dataclasses.replace(crowd, notes=tuple(in_options(note) for note in crowd.notes))
     return Imputed.by(aggregate(crowd, method, class_prior=class_prior, **options))
 
 

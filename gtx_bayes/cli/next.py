@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtx_bayes.cli.tables import (
+    AbstainOption,
+    BlankChoice,
+    BlankOption,
     ClassesOption,
     ClassPriorOption,
     DependenceOption,
@@ -22,6 +25,7 @@ from gtx_bayes.cli.tables import (
     TaskColumnOption,
     WorkerColumnOption,
     given,
+    parse_abstain,
     parse_options,
     parse_prior,
 )
@@ -29,6 +33,7 @@ from gtx_bayes.cli.terminal import (
     DebugOption,
     JsonOption,
     SeedOption,
+    in_options,
     print_json,
     print_notes,
     print_table,
@@ -104,6 +109,8 @@ def next_(
     class_prior: ClassPriorOption = None,
     classes: ClassesOption = None,
     duplicates: DuplicatesOption = DuplicateChoice.error,
+    abstain: AbstainOption = None,
+    blank: BlankOption = BlankChoice.error,
     task_column: TaskColumnOption = None,
     worker_column: WorkerColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -127,6 +134,7 @@ def next_(
         check_ending(output)
         batch_file = OutputFile(output, (labels, gold, tasks, second_opinion))
     with stage(f"Reading {labels}"):
+        from gtx_bayes.abstentions import abstain_keys
         from gtx_bayes.aggregation.aggregate import check_method
         from gtx_bayes.columns import (
             ANSWER_ROLES,
@@ -135,7 +143,7 @@ def next_(
             columns_for,
             read_columns,
         )
-        from gtx_bayes.crowd import Crowd
+        from gtx_bayes.crowd import Crowd, read_truths
         from gtx_bayes.io.readers import read_table
 
         check_method(method)
@@ -151,7 +159,8 @@ def next_(
             tasks_frame, tasks_source = read_table(tasks, columns_for(EXAMPLE_ROLE, named))
         gold_tasks: frozenset[str] = frozenset()
         if gold_frame is not None and gold_source is not None:
-            known = read_columns(gold_frame, TRUTH_ROLES, gold_columns, gold_source)
+            keys = abstain_keys(parse_abstain(abstain))
+            known = read_truths(gold_frame, gold_columns, gold_source, [], keys)
             gold_tasks = frozenset(known["example"].keys)
         crowd, notes = None, []
         if second_opinion is not None and not len(frame):
@@ -172,6 +181,8 @@ def next_(
                 gold_frame,
                 duplicates=duplicates.value,
                 classes=None if classes is None else classes.split(","),
+                abstain=parse_abstain(abstain),
+                blank=blank.value,
                 columns=columns,
                 gold_columns=gold_columns,
                 labels_source=labels_source,
@@ -212,7 +223,8 @@ def next_(
         {str(name): value for name, value in row.items()}
         for row in found.examples.to_dict("records")
     ]
-    notes = [*notes, *(result.notes if result is not None else ()), *found.notes]
+    told = [] if result is None else [in_options(note) for note in result.notes]
+    notes = [*notes, *told, *found.notes]
     print_notes(notes)
     if as_json:
         print_json(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 
 import typer
 
-from gtx_bayes.cli.terminal import print_notes, reports_errors, stages
+from gtx_bayes.cli.terminal import in_options, print_notes, reports_errors, stages
 from gtx_bayes.errors import InputError, LostProcessError
 
 if TYPE_CHECKING:
@@ -281,6 +281,7 @@ def _summary(
         "num_labelers": table.num_labelers,
         "num_classes": table.num_classes,
         "num_labels": table.num_labels,
+        "num_abstained": found.num_abstained,
         "num_gold": table.num_gold,
         "classes": names,
         "class_prior": dict(zip(names, prior, strict=True)),
@@ -293,7 +294,7 @@ def _summary(
         "num_parts": table.num_parts,
         "num_processes": num_processes,
         "peak_memory_bytes": _peak_memory(),
-        "warnings": list(found.notes),
+        "warnings": [in_options(note) for note in found.notes],
     }
 
 

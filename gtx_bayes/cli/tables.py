@@ -18,6 +18,14 @@ class DuplicateChoice(enum.StrEnum):
     all = "all"
 
 
+class BlankChoice(enum.StrEnum):
+    """What a blank answer is."""
+
+    error = "error"
+    drop = "drop"
+    abstain = "abstain"
+
+
 LabelsArgument = Annotated[
     Path,
     typer.Argument(
@@ -61,6 +69,18 @@ DuplicatesOption = Annotated[
     DuplicateChoice,
     typer.Option(help="Which answers count where a worker contradicts itself on a task."),
 ]
+AbstainOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="Answers that say nothing about the class, such as unsure,skip: counted for every "
+        "worker, no class and no answer.",
+    ),
+]
+BlankOption = Annotated[
+    BlankChoice,
+    typer.Option(help="What a blank answer is: an error, a row to drop, or an abstention."),
+]
 TaskColumnOption = Annotated[str | None, typer.Option(metavar="NAME", help="Column of the task.")]
 WorkerColumnOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column of the worker.")
@@ -79,6 +99,11 @@ GoldLabelColumnOption = Annotated[
 def given(**columns: str | None) -> dict[str, str]:
     """The columns the user named, by role."""
     return {role: name for role, name in columns.items() if name is not None}
+
+
+def parse_abstain(text: str | None) -> list[str]:
+    """The values that are abstentions."""
+    return [] if text is None else text.split(",")
 
 
 def parse_options(model: str, dependence: str) -> dict[str, Any]:

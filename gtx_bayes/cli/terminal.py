@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 BAD_INPUT, OUR_FAULT = 2, 1
 
+_ARGUMENT = re.compile(r"`(?P<name>\w+=|abstain|blank)(\"?)(?P<value>[^`\"]*)\2`")
+"""An argument of the library, with or without a value."""
+
+_OF_TABLES = ("abstain", "blank")
+"""Arguments that notes on tables speak of, options of every command that reads answers."""
+
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
@@ -45,7 +51,7 @@ def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
             with stoppable():
                 command(*args, **kwargs)
         except InputError as error:
-            _end(in_options(error, kwargs), BAD_INPUT, kwargs)
+            _end(_said(error, kwargs), BAD_INPUT, kwargs)
         except LostProcessError as error:
             _end(f"{error} (--resume)", OUR_FAULT, kwargs)
         except KeyboardInterrupt as stop:
@@ -61,24 +67,30 @@ def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def in_options(error: InputError, options: Iterable[str]) -> str:
-    """What an error says, with arguments of the library put as the options of a command.
-
-    Args:
-        error: speaks of arguments as `name="value"`, `name=` or, for the place, as name.
-        options: the command's own, by the names of its parameters.
-    """
-
-    def as_option(found: re.Match[str]) -> str:
-        if found["name"] not in options:
-            return found[0]
-        value = "" if found["value"] == "True" else found["value"]
-        return f"`--{found['name'].replace('_', '-')} {value}".rstrip() + "`"
-
+def _said(error: InputError, options: Iterable[str]) -> str:
+    """What an error says of arguments, said of the options of a command by the same names."""
     text = str(error)
     if error.where in options:
         text = f"--{error.where.replace('_', '-')}{text.removeprefix(error.where)}"
-    return re.sub(r"`(?P<name>\w+)=(\"?)(?P<value>[^`\"]*)\2`", as_option, text)
+    return in_options(text, options)
+
+
+def in_options(text: str, options: Iterable[str] = _OF_TABLES) -> str:
+    """What the library says of its arguments, in the words of the command line.
+
+    Args:
+        text: speaks of arguments as `name="value"` or `name=`, of two as `abstain` and `blank`.
+        options: those of the command, by the names of its parameters.
+    """
+
+    def as_option(found: re.Match[str]) -> str:
+        name = found["name"].removesuffix("=")
+        if name not in options:
+            return found[0]
+        value = "" if found["value"] == "True" else found["value"]
+        return f"`--{name.replace('_', '-')} {value}".rstrip() + "`"
+
+    return _ARGUMENT.sub(as_option, text)
 
 
 def mesh_of(devices: str | None) -> "Mesh | None":

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gtx_bayes.abstentions import Blank
 from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, Source, columns_for
 from gtx_bayes.crowd import Crowd, Duplicates
 from gtx_bayes.errors import InputError
@@ -40,6 +41,8 @@ def read_crowd(
     *,
     duplicates: Duplicates = "error",
     classes: Sequence[object] | None = None,
+    abstain: Sequence[object] = (),
+    blank: Blank = "error",
     columns: Mapping[str, str] | None = None,
     gold_columns: Mapping[str, str] | None = None,
 ) -> Crowd:
@@ -50,6 +53,8 @@ def read_crowd(
         gold: file with one row per gold example.
         duplicates: see `Crowd.from_frames`, as for the other arguments.
         classes: every class there is.
+        abstain: values that say nothing about the class.
+        blank: what a blank answer is.
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
 
@@ -65,6 +70,8 @@ def read_crowd(
         gold_frame,
         duplicates=duplicates,
         classes=classes,
+        abstain=abstain,
+        blank=blank,
         columns=columns,
         gold_columns=gold_columns,
         labels_source=labels_source,

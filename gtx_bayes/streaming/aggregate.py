@@ -13,6 +13,16 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from gtx_bayes.abstentions import (
+    Blank,
+    abstain_keys,
+    check_blank,
+    no_answer,
+    note_alone,
+    note_blank,
+    note_look_alikes,
+    note_unused,
+)
 from gtx_bayes.aggregation import gtx_bayes
 from gtx_bayes.aggregation.aggregate import (
     METHODS,
@@ -102,6 +112,8 @@ class Request:
         class_prior: prior of each class, in their order or by name.
         classes: every class there is.
         duplicates: which answers count where a labeler contradicts itself.
+        abstain: values that are abstentions.
+        blank: what a blank answer is.
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
         seed: decides the hard label where classes tie.
@@ -115,6 +127,8 @@ class Request:
     class_prior: Sequence[float] | Mapping[str, float] | None = None
     classes: Sequence[str] | None = None
     duplicates: Duplicates = "error"
+    abstain: Sequence[object] = ()
+    blank: Blank = "error"
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gold_columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seed: int = 0
@@ -125,6 +139,8 @@ class Request:
         check_method(self.method)
         check_options(self.method, self.options)
         check_duplicates(self.duplicates)
+        check_blank(self.blank)
+        abstain_keys(self.abstain, self.classes)
         if self.method == gtx_bayes.NAME:
             gtx_bayes.check_options(
                 self.options.get("model", gtx_bayes.AUTO), self.options.get("dependence")
@@ -137,7 +153,12 @@ class Request:
             for field in dataclasses.fields(self)
             if field.name not in ("labels", "gold")
         }
+        record["abstain"] = abstain_keys(self.abstain)
         return {**record, "labels": _fingerprint(self.labels), "gold": _fingerprint(self.gold)}
+
+    def has_abstentions(self) -> bool:
+        """Whether anything was named that is an abstention."""
+        return bool(self.abstain) or self.blank == "abstain"
 
 
 class Outcome(NamedTuple):
@@ -147,6 +168,7 @@ class Outcome(NamedTuple):
         table: the table in parts.
         class_names: name of every class.
         labelers: one row per labeler, as `Aggregation.labelers`.
+        num_abstained: how many abstentions there are.
         model: name of the labeler model, or "votes".
         class_prior: prior of the classes, given or learnt; None stands for a uniform one.
         dependence: posterior of rho, for methods that have one.
@@ -160,6 +182,7 @@ class Outcome(NamedTuple):
     table: PartedTable
     class_names: Names
     labelers: pd.DataFrame
+    num_abstained: int
     model: str
     class_prior: npt.NDArray[np.floating] | None
     dependence: Dependence | None
@@ -248,7 +271,7 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
     """
     clock = _Clock()
     request.check()
-    source = ParquetTable.open(request.labels, request.columns)
+    source = ParquetTable.open(request.labels, request.columns, request.blank)
     num_parts = number_of_parts(source.num_rows, request.most_per_part)
     if not crew.has(work, _SORTED):
         _scatter(source, num_parts, work, crew)
@@ -293,28 +316,33 @@ def _sort(
     request: Request, source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Crew
 ) -> None:
     classes = Classes()
-    chunks, class_codes = [], []
+    chunks, class_codes, num_dropped = [], [], 0
     for number in range(len(source.pieces)):
         record = record_of(number, work)
         codes = classes.merge(record["classes"])
+        num_dropped += record["num_dropped"]
         for chunk in range(record["chunks"]):
             chunks.append((number, chunk))
             class_codes.append(codes)
+    notes: list[str] = []
+    spoken = _spoken(request, classes, num_dropped, notes)
     labeler_names, labeler_codes = _unified([labelers_of(*at, work) for at in chunks])
     truths = None
     if request.gold is not None:
         wanted = columns_for(TRUTH_ROLES, request.gold_columns)
         frame, gold_source = read_table(request.gold, wanted)
-        truths = read_truths(frame, request.gold_columns, gold_source)
-    notes: list[str] = []
+        keys = abstain_keys(request.abstain)
+        truths = read_truths(frame, request.gold_columns, gold_source, notes, keys)
     place = Source(str(request.labels), rows=tuple(classes.rows))
     answers = Column(
         source.columns["label"], as_names(classes.cells), as_names(classes.keys), place
-    )
+    ).entries(spoken)
     class_keys, class_names = find_classes(answers, truths, request.classes, notes)
     check_num_classes(len(class_keys))
     if request.classes is None:
         note_odd_classes(class_keys, source.num_rows, notes)
+        count_of = dict(zip(classes.keys, classes.counts, strict=True))
+        note_look_alikes(class_keys, lambda key: count_of.get(key, 0), notes)
     note_alike_names(labeler_names, "labelers", notes)
     note_unread_count(source.all_columns, source.columns.values(), str(request.labels), notes)
     to_class = positions(class_keys, as_names(classes.keys)).astype(np.int32)
@@ -355,6 +383,21 @@ def _sort(
         remove_scattered(work)
 
 
+def _spoken(
+    request: Request, classes: Classes, num_dropped: int, notes: list[str]
+) -> npt.NDArray[np.intp]:
+    """Which of the values answered are no abstentions."""
+    where = str(request.labels)
+    keys = abstain_keys(request.abstain)
+    num_blank = sum(n for key, n in zip(classes.keys, classes.counts, strict=True) if key == "")
+    note_blank(num_dropped + num_blank, request.blank, where, notes)
+    note_unused([key for key in keys if key not in classes.keys], where, notes)
+    is_answer = np.array([key not in ("", *keys) for key in classes.keys], bool)
+    if not is_answer.any():
+        raise no_answer(where)
+    return np.flatnonzero(is_answer)
+
+
 def _unified(dictionaries: list[pa.Array]) -> tuple[list[Any], list[npt.NDArray[np.int32]]]:
     """The names in all dictionaries, and what the entries of each are called among them."""
     encoded = pa.chunked_array(dictionaries).dictionary_encode().unify_dictionaries()
@@ -379,6 +422,7 @@ def _table_notes(table: PartedTable, request: Request) -> list[str]:
         for name in ("num_repeats", "num_dropped", "num_pairs")
     )
     note_repeats(repeats, dropped, pairs, request.duplicates, notes)
+    note_alone(sum(size.num_alone for size in table.sizes), notes)
     return notes
 
 
@@ -465,7 +509,11 @@ def _outcome(
     labeler_names, class_names = as_names(run.numbered.labelers), as_names(run.numbered.class_names)
     num_open = table.num_examples - table.num_gold
     confidence = float(from_whole(sums.confidence))
-    num_labels = from_whole(sums.answers)[: table.num_labelers].astype(np.int64)
+    num_labels, num_abstained = (
+        from_whole(counted)[: table.num_labelers].astype(np.int64)
+        for counted in (sums.answers, sums.abstained)
+    )
+    told = num_abstained if run.request.has_abstentions() else None
     some = survey.some_of(table)
     found = alarms(
         some.labels,
@@ -478,7 +526,8 @@ def _outcome(
     return Outcome(
         table=table,
         class_names=class_names,
-        labelers=labeler_table(labeler_names, accuracy, num_labels),
+        labelers=labeler_table(labeler_names, accuracy, num_labels, told),
+        num_abstained=int(num_abstained.sum()),
         interval=accuracy.interval,
         mean_confidence=confidence / num_open if num_open else None,
         notes=(*run.notes, *notes, *found),

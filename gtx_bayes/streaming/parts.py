@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Array
 
+from gtx_bayes.abstentions import unanswered
 from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Duplicates, find_repeats
 from gtx_bayes.errors import InputError
@@ -36,7 +37,8 @@ class Numbering:
     Attributes:
         chunks: piece and number of every chunk, in the order of the table.
         labeler_codes: for every chunk, the number of each of its labelers.
-        class_codes: for every chunk, the number of each of its piece's classes.
+        class_codes: for every chunk, the number of each of its piece's classes; `MISSING` for
+            abstentions.
         labeler_names: name of every labeler.
         class_names: name of every class.
     """
@@ -98,6 +100,7 @@ class Sizes(NamedTuple):
         num_dropped: how many of those were left out.
         num_pairs: pairs of labeler and example that contradict themselves.
         unlabelled: names of the first gold examples that nobody labelled.
+        num_alone: examples that have abstentions and no answer.
     """
 
     num_labels: int
@@ -107,6 +110,7 @@ class Sizes(NamedTuple):
     num_dropped: int
     num_pairs: int
     unlabelled: list[str]
+    num_alone: int
 
 
 class Part(NamedTuple):
@@ -119,6 +123,7 @@ class Part(NamedTuple):
         stretches: how to put the sums of labelers together.
         num_examples: how many examples there are without the room.
         num_labels: how many answers.
+        abstained: who abstained, an entry for every time.
     """
 
     labels: Labels
@@ -127,6 +132,7 @@ class Part(NamedTuple):
     stretches: Stretches
     num_examples: int
     num_labels: int
+    abstained: npt.NDArray[np.integer]
 
     def by_labeler(self, counted: Array) -> Whole:
         """Sums of labelers, as whole numbers."""
@@ -157,6 +163,10 @@ def sort_part(
 
     order = stable_order(example)
     example, labeler, label = example[order], labeler[order], label[order]
+    is_answer = label != MISSING
+    abstentions = example[~is_answer], labeler[~is_answer]
+    if not is_answer.all():
+        example, labeler, label = example[is_answer], labeler[is_answer], label[is_answer]
     num_repeats = num_dropped = num_pairs = 0
     if _has_repeats(example, labeler, numbering.labeler_names.size):
         repeats = find_repeats(example, labeler, label, duplicates)
@@ -170,6 +180,9 @@ def sort_part(
         num_repeats, num_pairs = repeats.num_repeats, repeats.num_pairs
         num_dropped = example.size - repeats.kept.size
         example, labeler, label = (column[repeats.kept] for column in (example, labeler, label))
+    num_labelers = numbering.labeler_names.size
+    _, abstained = unanswered(*abstentions, example, labeler, num_labelers)
+    num_alone = len(encoded.dictionary) - np.unique(example).size
     truth = np.full(len(encoded.dictionary), MISSING, label.dtype)
     unlabelled: list[str] = []
     if gold is not None:
@@ -185,10 +198,18 @@ def sort_part(
     with whole_file(_names(work, part)) as partial:
         _write_names(encoded.dictionary, partial)
     arrays = {"example": example, "labeler": labeler, "label": label, "truth": truth}
+    arrays["abstained"] = abstained.astype(np.int32)
     work.write_arrays(_arrays(part), **arrays, **Stretches.find(labeler)._asdict())
     num_gold = int(np.count_nonzero(truth != MISSING))
     sizes = Sizes(
-        example.size, truth.size, num_gold, num_repeats, num_dropped, num_pairs, unlabelled
+        example.size,
+        truth.size,
+        num_gold,
+        num_repeats,
+        num_dropped,
+        num_pairs,
+        unlabelled,
+        num_alone,
     )
     work.write(_record(part), sizes._asdict())
 
@@ -286,6 +307,7 @@ class PartedTable:
             stretches,
             num_examples,
             num_labels,
+            kept["abstained"],
         )
 
     def _room(self, sizes: Sequence[int], part: int, least: int) -> int:

@@ -105,12 +105,14 @@ class Sums(NamedTuple):
         class_total: likewise.
         confidence: total confidence of the examples that are not gold.
         answers: how many answers each labeler gave.
+        abstained: how often each labeler abstained.
     """
 
     counts: Whole
     class_total: Whole
     confidence: Whole
     answers: Whole
+    abstained: Whole
 
 
 def write_examples(
@@ -159,6 +161,7 @@ def write_examples(
             as_whole(scores.class_total),
             as_whole(confidence[~is_gold].sum(dtype=np.float64)),
             as_whole(np.bincount(labeler, minlength=table.room_for_labelers)),
+            as_whole(np.bincount(rows.abstained, minlength=table.room_for_labelers)),
         )
 
     if crew.team.rank == 0:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gtx_bayes.abstentions import BLANK_HINT
 from gtx_bayes.columns import Column, Source
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.writers import whole_file
@@ -28,56 +29,64 @@ class Classes:
     Attributes:
         cells: their names as given, text without surrounding blanks.
         rows: the place where each appeared first.
+        counts: how often each was answered.
     """
 
     def __init__(self) -> None:
         self._code_of: dict[str, int] = {}
         self.cells: list[Any] = []
         self.rows: list[str] = []
+        self.counts: list[int] = []
 
     @property
     def keys(self) -> list[str]:
         """The names as text."""
         return list(self._code_of)
 
-    def add(self, key: str, cell: Any, row: str) -> int:
+    def add(self, key: str, cell: Any, row: str, count: int) -> int:
         """The number of a class, which may be new."""
         code = self._code_of.setdefault(key, len(self._code_of))
         if code == len(self.cells):
             self.cells.append(cell)
             self.rows.append(row)
+            self.counts.append(0)
+        self.counts[code] += count
         return code
 
-    def codes(self, cells: pa.DictionaryArray, name: str, source: Source) -> npt.NDArray[np.int32]:
-        """Numbers of a column's classes.
+    def codes(
+        self, cells: pa.DictionaryArray, name: str, source: Source, *, with_gaps: bool = False
+    ) -> npt.NDArray[np.int32]:
+        """Numbers of a column's classes; a gap is called by the empty text, where there may be one.
 
         Raises:
             InputError: for a class without a name.
         """
         indices = cells.indices.to_numpy()
+        times = np.bincount(indices, minlength=len(cells.dictionary))
         column = _as_column(cells.dictionary, name, source)
         codes = np.empty(len(column.keys), np.int32)
         _, first = np.unique(indices, return_index=True)
         named = zip(column.keys, column.cells, first, strict=True)
         for at, (key, cell, row_at) in enumerate(named):
             row = source.row(int(row_at))
-            if key == "":
+            if key == "" and not with_gaps:
                 raise InputError(
                     f"column '{name}' has no value.",
                     where=row,
-                    mend="Fill it in or delete the row.",
+                    mend=f"Fill it in or delete the row{BLANK_HINT}.",
                 )
             is_plain = isinstance(cell, (str, int, float))
-            codes[at] = self.add(key, cell if is_plain else key, row)
+            codes[at] = self.add(key, cell if is_plain else key, row, int(times[at]))
         return codes[indices]
 
     def record(self) -> dict[str, list[Any]]:
         """Everything, as plain texts and numbers."""
-        return {"keys": self.keys, "cells": self.cells, "rows": self.rows}
+        columns = {"cells": self.cells, "rows": self.rows, "counts": self.counts}
+        return {"keys": self.keys, **columns}
 
     def merge(self, record: dict[str, list[Any]]) -> npt.NDArray[np.int32]:
         """Add another's classes, after a `record` of it; the numbers that they have here."""
-        rows = zip(record["keys"], record["cells"], record["rows"], strict=True)
+        rows = zip(*(record[name] for name in self.record()), strict=True)
         return np.array([self.add(*row) for row in rows], np.int32)
 
 
@@ -123,11 +132,13 @@ def scatter(
         InputError: for anything wrong with the rows.
     """
     classes = Classes()
-    chunks = 0
+    chunks = num_rows = 0
     for batch in table.batches(piece):
-        _keep(batch, table, piece, num_parts, classes, _chunk(work, number, chunks))
+        _keep(batch, table, num_parts, classes, _chunk(work, number, chunks))
         chunks += 1
-    work.write(_record(number), {"chunks": chunks, "classes": classes.record()})
+        num_rows += len(batch.example)
+    found = {"chunks": chunks, "num_dropped": piece.num_rows - num_rows}
+    work.write(_record(number), {**found, "classes": classes.record()})
 
 
 def is_scattered(number: int, work: WorkDirectory) -> bool:
@@ -136,7 +147,7 @@ def is_scattered(number: int, work: WorkDirectory) -> bool:
 
 
 def record_of(number: int, work: WorkDirectory) -> dict[str, Any]:
-    """What was found in a piece: its number of chunks, and its classes."""
+    """What was found in a piece: its numbers of chunks and of rows dropped, and its classes."""
     found: dict[str, Any] = work.read(_record(number))
     return found
 
@@ -164,13 +175,13 @@ def remove_scattered(work: WorkDirectory) -> None:
 def _keep(
     batch: Batch,
     table: ParquetTable,
-    piece: Piece,
     num_parts: int,
     classes: Classes,
     path: Path,
 ) -> None:
-    source = Source(piece.file, batch.first_row)
-    label = classes.codes(batch.label, table.columns["label"], source)
+    label = classes.codes(
+        batch.label, table.columns["label"], batch.place, with_gaps=table.blank == "abstain"
+    )
     part = part_of(hash_names(batch.example), num_parts)
     order = np.argsort(part, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(part, minlength=num_parts))])

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gtx_bayes.abstentions import BLANK_HINT, Blank
 from gtx_bayes.columns import ANSWER_ROLES, Column, Source, find_columns
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.readers import EXACT, is_parquet, unreadable_parquet
@@ -52,13 +53,13 @@ class Batch(NamedTuple):
         labeler: names of the labelers, of the same types, encoded by a dictionary of those that
             occur, in the order of their first appearance.
         label: the classes answered, encoded likewise, as they are in the file.
-        first_row: number of the first row in its file, counted from 1.
+        place: where the rows are.
     """
 
     example: pa.Array
     labeler: pa.DictionaryArray
     label: pa.DictionaryArray
-    first_row: int
+    place: Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ParquetTable:
         example_type: type of the examples' names: `int64` where all are whole numbers of 64 bits
             and none of them is text, else `large_string`.
         all_columns: names of all columns of the first file.
+        blank: what a blank answer is.
     """
 
     path: Path
@@ -79,14 +81,16 @@ class ParquetTable:
     columns: dict[str, str]
     example_type: pa.DataType
     all_columns: tuple[str, ...] = ()
+    blank: Blank = "error"
 
     @classmethod
-    def open(cls, path: Path, columns: Mapping[str, str]) -> "ParquetTable":
+    def open(cls, path: Path, columns: Mapping[str, str], blank: Blank = "error") -> "ParquetTable":
         """Look at what the files say of themselves.
 
         Args:
             path: a file, or a folder whose Parquet files hold one table.
             columns: name of the column of a role, where no alias fits.
+            blank: what a blank answer is.
 
         Raises:
             InputError: if there is no file, one cannot be read, or they differ in their columns.
@@ -125,7 +129,7 @@ class ParquetTable:
             and _are_whole_numbers(files, found["example"])
         )
         example_type = pa.int64() if is_whole else pa.large_string()
-        return cls(path, tuple(pieces), found, example_type, all_columns)
+        return cls(path, tuple(pieces), found, example_type, all_columns, blank)
 
     @property
     def num_rows(self) -> int:
@@ -133,7 +137,7 @@ class ParquetTable:
         return sum(piece.num_rows for piece in self.pieces)
 
     def batches(self, piece: Piece) -> Iterator[Batch]:
-        """The rows of a piece, at most `MOST_ROWS` at a time.
+        """The rows of a piece, at most `MOST_ROWS` at a time; without those to drop.
 
         Raises:
             InputError: if the file is damaged, or a cell is empty or no name.
@@ -149,23 +153,39 @@ class ParquetTable:
             for batch in batches:
                 cells = {role: batch.column(name) for role, name in self.columns.items()}
                 place = Source(piece.file, row)
-                label, _ = _encoded(cells["label"], at["label"], place)
+                row += len(batch)
+                label, _ = _encoded(
+                    cells["label"],
+                    at["label"],
+                    place,
+                    with_gaps=self.blank != "error",
+                    hint=BLANK_HINT,
+                )
+                if self.blank == "drop":
+                    kept = _rows_with_name(label, at["label"], place)
+                    if not kept.size:
+                        continue
+                    if kept.size < len(batch):
+                        place = dataclasses.replace(place, kept=kept)
+                        cells = {
+                            role: column.take(pa.array(kept)) for role, column in cells.items()
+                        }
+                        label, _ = _encoded(cells["label"], at["label"], place)
                 yield Batch(
                     _example_names(
                         cells["example"], self.example_type, self.columns["example"], place
                     ),
                     _labeler_names(cells["labeler"], at["labeler"], place),
                     label,
-                    row,
+                    place,
                 )
-                row += len(batch)
         except (pa.ArrowException, OSError) as error:
             raise unreadable_parquet(Path(piece.file), error) from error
 
     def rows_of(self, **wanted: str) -> list[str]:
         """The places of the rows with these names, by role: a search, for messages."""
         return [
-            f"{piece.file}, row {batch.first_row + int(at)}"
+            batch.place.row(int(at))
             for piece in self.pieces
             for batch in self.batches(piece)
             for at in np.flatnonzero(_matches(batch, wanted))
@@ -296,14 +316,23 @@ def _as_text(
 
 
 def _encoded(
-    cells: pa.Array, name: str, place: Source
+    cells: pa.Array, name: str, place: Source, *, with_gaps: bool = False, hint: str = ""
 ) -> tuple[pa.DictionaryArray, npt.NDArray[np.integer]]:
-    """Names by a dictionary of those that occur, and the rows where each comes first."""
+    """Names by a dictionary of those that occur, and the rows where each comes first.
+
+    Where there may be gaps these are a null in the dictionary.
+    """
     if pa.types.is_float16(cells.type):  # which Arrow does not encode
         cells = cells.cast(pa.float32())
     if not isinstance(cells, pa.DictionaryArray):
         cells = cells.dictionary_encode()
-    _refuse_gaps(cells.is_null().to_numpy(zero_copy_only=False), name, place)
+    if not with_gaps:
+        _refuse_gaps(cells.is_null().to_numpy(zero_copy_only=False), name, place, hint=hint)
+    elif cells.indices.null_count:
+        known = cells.dictionary
+        indices = cells.indices.cast(pa.int32()).fill_null(len(known))
+        known = pa.concat_arrays([known, pa.nulls(1, known.type)])
+        cells = pa.DictionaryArray.from_arrays(indices, known)
     indices = cells.indices.to_numpy()
     first = np.full(len(cells.dictionary), indices.size)
     first[indices[::-1]] = np.arange(indices.size)[::-1]  # of several the last one counts
@@ -312,6 +341,12 @@ def _encoded(
     place_of[order] = np.arange(order.size, dtype=np.int32)
     names = cells.dictionary.take(pa.array(order))
     return pa.DictionaryArray.from_arrays(pa.array(place_of[indices]), names), first[order]
+
+
+def _rows_with_name(encoded: pa.DictionaryArray, name: str, place: Source) -> npt.NDArray[np.intp]:
+    """Which rows hold a name and no gap."""
+    column = Column.of_cells(encoded.dictionary.to_pylist(), name, Source(place.name))
+    return np.flatnonzero((column.keys != "")[encoded.indices.to_numpy()])
 
 
 def _labeler_names(cells: pa.Array, name: str, place: Source) -> pa.DictionaryArray:
@@ -380,6 +415,8 @@ def _refuse_gaps(
     name: str,
     place: Source,
     rows: npt.NDArray[np.integer] | None = None,
+    *,
+    hint: str = "",
 ) -> None:
     gaps = np.flatnonzero(is_gap)
     if gaps.size:
@@ -388,5 +425,5 @@ def _refuse_gaps(
         raise InputError(
             f"column '{name}' has no value.",
             where=place.row(int(at)),
-            mend=f"Fill it in or delete the row{others}.",
+            mend=f"Fill it in or delete the row{others}{hint}.",
         )
