@@ -124,7 +124,9 @@ class TestCheck:
         assert Check("x", 9.0, check.replicated).verdict.startswith("x: more than in the model")
         less = Check("x", -9.0, check.replicated)
         assert less.verdict.startswith("x: less than in the model")
-        assert less._replace(only_more=True).verdict.startswith("x: no more than in the model")
+        one_sided = less._replace(only_more=True)
+        assert one_sided.verdict.startswith("x: no more than in the model")
+        assert one_sided.p == 1.0
 
     def test_edges(self):
         same = np.ones(4)

@@ -93,10 +93,15 @@ class Check(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Two-sided posterior predictive p-value; 2 / (R + 1) beyond all R replicates."""
+        """Posterior predictive p-value, two-sided unless only more counts.
+
+        Beyond all R replicates 2 / (R + 1), or 1 / (R + 1) where only more counts.
+        """
         if np.isnan(self.observed):
             return float("nan")
         above = int(np.sum(self.replicated >= self.observed))
+        if self.only_more:
+            return (1 + above) / (1 + self.replicated.size)
         below = int(np.sum(self.replicated <= self.observed))
         return min(1.0, 2.0 * (1 + min(above, below)) / (1 + self.replicated.size))
 
