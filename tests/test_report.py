@@ -159,6 +159,33 @@ class TestWording:
             "1,234",
         ]
 
+    @pytest.mark.parametrize(
+        ("number", "words"),
+        [
+            (1, "1st"),
+            (2, "2nd"),
+            (3, "3rd"),
+            (4, "4th"),
+            (11, "11th"),
+            (12, "12th"),
+            (113, "113th"),
+        ],
+    )
+    def test_ordinal(self, number, words):
+        assert wording.ordinal(number) == words
+
+    @pytest.mark.parametrize(
+        ("ends", "words"),
+        [
+            ((0.5, 0.75), "0.50 to 0.75"),
+            ((0.5281, 0.5287), "0.528 to 0.529"),
+            ((0.53, 0.53), "0.5300"),
+        ],
+    )
+    def test_interval(self, ends, words):
+        """Its ends are never written alike."""
+        assert wording.interval(ends) == words
+
 
 class TestByHand:
     """Six answers: a gets no, no, yes; b yes; c yes, no; nobody says maybe; c is gold."""
@@ -186,7 +213,7 @@ class TestByHand:
         assert few.startswith("3 labelers gave fewer than 5 answers")
         assert alone.startswith("1 example has a single answer")
         assert "maybe" in never
-        assert "the true class of 1 is known. The tables are thin in 3 respects." in found.verdict
+        assert "the true class of 1 is known. In 3 respects there are few answers." in found.verdict
 
     def test_outcome(self, result, key):
         found = describe_outcome(result, result.examples(key))
@@ -198,16 +225,16 @@ class TestByHand:
         assert found.num_open == 2
         assert found.expected_wrong == pytest.approx(1 / 3)
         accepted = {row.least_confident: row[1:] for row in found.accepted}
-        assert accepted[0.8] == (1, 0.5, 0.0)
-        assert accepted[0.5] == (2, 1.0, pytest.approx(1 / 3))
+        assert accepted[0.8] == (1, 0.5, 0.0, 0, 0)
+        assert accepted[0.5] == (2, 1.0, pytest.approx(1 / 3), 0, 0)
         assert found.worth is None
         assert found.num_differing == 0
 
     def test_labelers(self, result, key):
-        """On gold u is wrong once, v right once, and nothing is known of w."""
+        """On gold u is wrong once, v right once, and nothing is known of w: nobody is the best."""
         found = describe_labelers(key, result, result.labelers(), None)
         assert found.num_unknown == 1
-        assert [row.name for row in found.best.rows] == ["v", "u"]
+        assert found.best.rows == ()
         assert (found.uninformed.number, found.opposite.number, found.pairs) == (0, 0, ())
 
     def test_buying(self, result, key):
@@ -261,6 +288,58 @@ class TestLabelers:
         )
 
 
+class TestLabelersAgainstGold:
+    """What a fit says of a labeler, held against the labeler's own answers to gold."""
+
+    TRUTH = np.arange(60) % 2
+
+    def described(self, key, dense, truth, claims):
+        """The labelers as a fit describes them that claims these intervals."""
+        result = by_majority(crowd_of(np.asarray(dense), truth))
+        table = result.labelers().assign(
+            ci_low=[low for low, _ in claims],
+            ci_high=[high for _, high in claims],
+            accuracy=[(low + high) / 2 for low, high in claims],
+        )
+        return describe_labelers(key, result, table, None)
+
+    def test_the_best_are_not_whom_gold_contradicts(self, key):
+        """The first is right on 40 of 60 where .93 are claimed at the least, the second on 57."""
+        wrong_of_first, wrong_of_second = np.arange(60) % 3 == 0, np.arange(60) % 20 == 0
+        dense = [self.TRUTH ^ wrong_of_first, self.TRUTH ^ wrong_of_second, self.TRUTH]
+        found = self.described(key, dense, self.TRUTH, [(0.93, 0.97), (0.9, 0.95), (0.5, 0.6)])
+        first, third = found.contradicted.rows
+        assert {first.name, third.name} == {"w0", "w2"}
+        assert found.num_below == 1
+        assert [row.name for row in found.best.rows] == ["w1"]
+        assert (found.best.rows[0].num_right, found.best.rows[0].num_gold) == (57, 60)
+        assert "2 are contradicted by gold" in found.verdict
+
+    def test_worse_than_guessing_by_gold_alone(self, key):
+        """Right on 6 of 60, whatever is claimed."""
+        dense = [self.TRUTH ^ (np.arange(60) % 10 != 0), self.TRUTH]
+        found = self.described(key, dense, self.TRUTH, [(0.6, 0.7), (0.9, 1.0)])
+        assert [row.name for row in found.opposite.rows] == ["w0"]
+        assert [row.name for row in found.best.rows] == ["w1"]
+
+    def test_a_weak_labeler_is_no_guesser(self, key):
+        """Of 1,000 right on 590, which guesses never are, or on 510, which they are."""
+        truth = np.arange(1000) % 2
+        weak = truth ^ (np.arange(1000) // 2 % 100 >= 59)
+        guesses = truth ^ (np.arange(1000) // 2 % 100 >= 51)
+        result = by_majority(crowd_of(np.stack([weak, guesses, truth]), truth))
+        found = describe_labelers(key, result, result.labelers(), None)
+        assert [row.name for row in found.uninformed.rows] == ["w1"]
+
+    def test_one_class_only(self, key):
+        """Answers of one class, right as often as the class occurs: apart from the guessers."""
+        result = by_majority(crowd_of(np.stack([np.zeros(60, int), self.TRUTH]), self.TRUTH))
+        found = describe_labelers(key, result, result.labelers(), None)
+        assert [row.name for row in found.constant.rows] == ["w0"]
+        assert found.uninformed.rows == ()
+        assert "1 gives one class only" in found.verdict
+
+
 class TestValueOfAnswer:
     def test_by_hand(self):
         """Even odds and an accuracy of .8: 30 points. At .9 no answer of the kind can turn it."""
@@ -304,8 +383,10 @@ class TestLight:
         assert trust.contradicted == ()
 
     def test_too_much(self, key):
-        trust = self.trust(key, [0, 1, 1] * 50)
+        trust = self.trust(key, ([0] * 8 + [1] * 7) * 10)
         assert trust.light == "red"
+        assert trust.verdict == "Confidence is not honest: it promises too much."
+        assert trust.calibration.verdict.startswith("Confidence is not honest.")
         assert "promises too much" in trust.reasons[0].words
 
     def test_too_little(self, key):
@@ -339,6 +420,77 @@ class TestLight:
         row = trust.contradicted[0]
         assert (row.gold, row.crowd, row.votes_for_gold, row.num_answers) == ("c1", "c0", 0, 3)
         assert any("rules out 20 gold labels" in reason.words for reason in trust.reasons)
+
+    def test_nothing_is_counted_by_refuted_confidence(self, key):
+        """Two thirds are promised, 53 % are right: no thresholds, and the number by gold."""
+        truth = ([0] * 8 + [1] * 7) * 10
+        content = examine(key, by_majority(voted([(2, 1)] * 250, truth)))
+        assert content.trust.is_refuted
+        assert content.outcome.accepted == ()
+        first = content.actions[0].words
+        assert first.startswith("Set no threshold by confidence")
+        by_gold = content.outcome.by_gold
+        assert (by_gold.num_hidden, by_gold.num_wrong, by_gold.num_open) == (150, 70, 100)
+        assert by_gold.expected == pytest.approx(140 / 3)
+        assert by_gold.low < by_gold.expected < by_gold.high
+        assert f"about {by_gold.words} of 100 labels" in first
+        assert "but gold refutes that" in content.outcome.wrong_words
+        assert "is not counted" in content.buying.verdict
+
+    def test_limits_of_the_number_wrong(self, key):
+        """Of four hidden labels two wrong, three open: none, or all three, would be no surprise.
+
+        Of forty hidden labels none wrong and forty open: of 80 with six wrong a random half holds
+        none with probability .013, with five wrong .027.
+        """
+        content = judge_trust(key, by_majority(voted([(3, 0)] * 7, [0, 1, 0, 1])), None)
+        assert (content.by_gold.low, content.by_gold.high) == (0, 3)
+        content = judge_trust(key, by_majority(voted([(3, 0)] * 80, [0] * 40)), None)
+        assert (content.by_gold.low, content.by_gold.high) == (0, 5)
+
+    def test_quality_is_not_honesty(self, key):
+        """A third of the labels are wrong, as promised: green, and the page says a third."""
+        result = by_majority(voted([(2, 1)] * 250, [0, 0, 1] * 50))
+        content = examine(key, result)
+        assert content.trust.light == "green"
+        assert content.trust.verdict.startswith("Confidence is honest, as far as 150 hidden gold")
+        assert content.outcome.wrong_words == (
+            "By 150 hidden gold labels 33 % of the labels are wrong, about 33.3 "
+            f"({content.outcome.by_gold.low} to {content.outcome.by_gold.high}) of 100. By "
+            "confidence 33 % of the labels are wrong, about 33.3 of 100."
+        )
+
+    def test_classes_that_change_places(self, key):
+        """Every answer names the other class: the coding comes first, whoever is the best."""
+        truth = [0, 1] * 20
+        votes = [(0, 3) if at % 2 == 0 else (3, 0) for at in range(60)]
+        content = examine(key, by_majority(voted(votes, truth)))
+        trust = content.trust
+        assert trust.light == "red"
+        assert trust.coding.is_doubted
+        assert trust.coding.swapped == (("c0", "c1"),)
+        assert trust.worse_than_guessing
+        assert content.labelers.best.rows == ()
+        assert content.actions[0].words.startswith("The classes seem swapped: check the coding.")
+        assert not any("Look again" in action.words for action in content.actions)
+
+    def test_one_sided_patterns(self, key):
+        """Gold c1 gets c0 in 20 of 40, c0 gets c1 in none of 40: no swap."""
+        truth = [0] * 40 + [1] * 40
+        votes = [(3, 0)] * 60 + [(0, 3)] * 60
+        trust = judge_trust(key, by_majority(voted(votes, truth)), None)
+        assert not trust.coding.is_doubted
+        (pattern,) = trust.patterns
+        assert pattern == ("c1", "c0", 20, 40, 0, 40)
+
+    def test_gold_is_looked_at_only_beyond_chance(self, key):
+        """Two votes of forty leave 5 % or less: with a hundred gold labels two such are chance."""
+        votes = [(39, 1)] * 140
+        content = examine(key, by_majority(voted(votes, [0] * 98 + [1] * 2)))
+        assert content.trust.num_contradicted == 2
+        assert content.trust.num_expected == pytest.approx(2.5)
+        assert content.trust.contradicted == ()
+        assert not any("Look again" in action.words for action in content.actions)
 
 
 @pytest.fixture(scope="module")

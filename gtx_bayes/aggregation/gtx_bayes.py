@@ -170,7 +170,7 @@ def notes(found: Choice, *, num_gold: int, converged: bool) -> tuple[str, ...]:
         if found.dependence.is_learnt:
             told.append("Without gold rho is known from its prior, and answers only raise it.")
     if not converged:
-        told.append("The fit had not come to rest when it was stopped.")
+        told.append("The fit was stopped before it converged.")
     return tuple(told)
 
 

@@ -148,16 +148,34 @@ def _findings(content: "Content") -> dict[str, Any]:
     trust, labelers = content.trust, content.labelers
     return {
         "light": trust.light,
+        "verdict": trust.verdict,
+        "honesty": trust.honesty,
         "reasons": [reason.words for reason in trust.reasons],
         "actions": [action.words for action in content.actions],
         "expected_wrong": content.outcome.expected_wrong,
+        "wrong_by_gold": _wrong_by_gold(content),
         "num_against_majority": content.outcome.num_differing,
         "calibration": _calibration(content),
         "model_problems": [] if trust.checks is None else list(trust.checks.problems),
         "num_gold_contradicted": trust.num_contradicted,
+        "num_labelers_contradicted": labelers.contradicted.number,
         "num_uninformed": labelers.uninformed.number,
         "num_worse_than_chance": labelers.opposite.number,
         "next_examples": [example.name for example in content.buying.batch],
+    }
+
+
+def _wrong_by_gold(content: "Content") -> dict[str, Any] | None:
+    """How many labels are wrong by hidden gold; None without two gold labels."""
+    found = content.outcome.by_gold
+    if found is None:
+        return None
+    return {
+        "num_hidden": found.num_hidden,
+        "num_wrong": found.num_wrong,
+        "expected": found.expected,
+        "low": found.low,
+        "high": found.high,
     }
 
 
@@ -179,12 +197,15 @@ def _calibration(content: "Content") -> dict[str, Any] | None:
 
 
 def _overview(summary: dict[str, Any]) -> dict[str, object]:
+    by_gold = summary["wrong_by_gold"]
+    words = by_gold and f"{by_gold['expected']:.1f} ({by_gold['low']:,} to {by_gold['high']:,})"
     return {
-        "light": f"{summary['light']}: {summary['reasons'][0]}",
+        "light": f"{summary['light']}: {summary['verdict']}",
         "examples": f"{summary['num_examples']}, {summary['num_gold']} of them gold",
         "labelers": f"{summary['num_labelers']}, {summary['num_uninformed']} tell next to nothing",
         "answers": summary["num_labels"],
         "mean confidence": summary["mean_confidence"],
-        "wrong labels expected": summary["expected_wrong"],
+        "wrong labels, by confidence": summary["expected_wrong"],
+        "wrong labels, by gold": words,
         "seconds": f"{summary['seconds']:.1f}",
     }

@@ -63,6 +63,7 @@ class Buying(NamedTuple):
         most_useful: after so many answers to an example the next adds less than a tenth of one;
             None without limit.
         num_beyond: how many open examples have as many.
+        is_refuted: whether gold refutes confidence, by which all this is counted.
     """
 
     batch: tuple[UncertainExample, ...]
@@ -70,6 +71,7 @@ class Buying(NamedTuple):
     expected_wrong: float
     most_useful: int | None
     num_beyond: int
+    is_refuted: bool
 
     @property
     def wrong_in_batch(self) -> float:
@@ -87,6 +89,11 @@ class Buying(NamedTuple):
         return sum(example.most_gain for example in self.batch)
 
     @property
+    def shows_gains(self) -> bool:
+        """Whether there is a gain to show: not where every one would be written as 0.000."""
+        return not self.is_refuted and any(row.most_gain >= 0.0005 for row in self.batch)
+
+    @property
     def is_worth_little(self) -> bool:
         """Whether the answers of this crowd that are worth buying mend little of the batch."""
         return self.most_gain < _LITTLE * self.wrong_in_batch
@@ -101,6 +108,11 @@ class Buying(NamedTuple):
             if len(self.batch) > 1
             else "The most uncertain example"
         )
+        if self.is_refuted:
+            return (
+                f"{most} of {self.num_open:,} by confidence, which gold refutes: the order may "
+                "serve, but what answers would bring is not counted."
+            )
         held = f"{most} of {self.num_open:,} " + (
             f"{'hold' if len(self.batch) > 1 else 'holds'} {amount(self.wrong_in_batch)} of the "
             f"{amount(self.expected_wrong)} wrong labels that are expected"
@@ -116,12 +128,13 @@ class Buying(NamedTuple):
         return f"{bought}, {upto} {amount(self.most_gain)}."
 
 
-def plan_buying(key: Key[Array, ""], result: Aggregation) -> Buying:
+def plan_buying(key: Key[Array, ""], result: Aggregation, *, is_refuted: bool = False) -> Buying:
     """The next batch, and what it would bring.
 
     Args:
         key: random key of the lots that break ties.
         result: any method's.
+        is_refuted: whether gold refutes its confidence.
     """
     crowd = result.crowd
     found = next_labels(key, result, batch=BATCH).examples
@@ -145,6 +158,7 @@ def plan_buying(key: Key[Array, ""], result: Aggregation) -> Buying:
         expected_wrong=float(np.sum(1.0 - result.open_confidence())),
         most_useful=cap,
         num_beyond=0 if cap is None else int(np.sum(is_open & (num_answers >= cap))),
+        is_refuted=is_refuted,
     )
 
 

@@ -1,4 +1,4 @@
-"""What came in: the size of a crowd, and what is thin in it."""
+"""What came in: the size of a crowd, and what there is too little of."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Incoming(NamedTuple):
         answers_per_example: how many answers each example has.
         answers_per_labeler: how many answers each labeler gave.
         notes: what was noticed when the tables were read.
-        problems: what is thin, in words; empty when nothing is.
+        problems: what there is too little of, in words; empty when there is nothing.
     """
 
     num_answers: int
@@ -57,8 +57,8 @@ class Incoming(NamedTuple):
             f"to {counted(self.num_examples, 'example')}; {known} is known."
         )
         if not self.problems:
-            return f"{sizes} Nothing in the tables is thin."
-        return f"{sizes} The tables are thin in {counted(len(self.problems), 'respect')}."
+            return sizes
+        return f"{sizes} In {counted(len(self.problems), 'respect')} there are few answers."
 
 
 def _range(counts: npt.NDArray[np.integer]) -> str:
@@ -67,7 +67,7 @@ def _range(counts: npt.NDArray[np.integer]) -> str:
 
 
 def count_incoming(crowd: Crowd) -> Incoming:
-    """Count a crowd, and say what is thin in it."""
+    """Count a crowd, and say what there is too little of."""
     labels = crowd.labels
     per_example = labels.count_by_example()
     per_labeler = labels.count_by_labeler()

@@ -9,6 +9,7 @@ import pandas as pd
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.columns import positions
+from gtx_bayes.diagnostics.calibration import HeldOut
 from gtx_bayes.diagnostics.report.wording import amount, counted, percent, shown, visible
 from gtx_bayes.inference.dependence import Dependence, most_useful
 from gtx_bayes.labels import MISSING
@@ -46,6 +47,34 @@ class ClassRow(NamedTuple):
     num_gold: int
 
 
+class WrongByGold(NamedTuple):
+    """How many labels are wrong, judged by gold that was hidden from the fit.
+
+    Attributes:
+        num_hidden: how many gold labels were hidden.
+        num_wrong: how many of them the fit had wrong; a tie counts in part.
+        num_open: how many examples are not gold.
+        low: lower limit of the number of wrong labels among those, 95 %.
+        high: upper limit.
+    """
+
+    num_hidden: int
+    num_wrong: float
+    num_open: int
+    low: int
+    high: int
+
+    @property
+    def expected(self) -> float:
+        """How many of the open labels are wrong, if as large a share is as of the hidden gold."""
+        return self.num_open * self.num_wrong / self.num_hidden
+
+    @property
+    def words(self) -> str:
+        """The number with its limits."""
+        return f"{amount(self.expected)} ({self.low:,} to {self.high:,})"
+
+
 class Accepted(NamedTuple):
     """What accepting only confident labels would mean, gold left out.
 
@@ -53,13 +82,17 @@ class Accepted(NamedTuple):
         least_confident: the confidence to exceed.
         num_labels: how many labels exceed it.
         share: of all.
-        expected_wrong: how many of those are expected to be wrong.
+        expected_wrong: how many of those are wrong by their confidence.
+        num_hidden: how many hidden gold labels exceed it.
+        hidden_wrong: how many of those are wrong.
     """
 
     least_confident: float
     num_labels: int
     share: float
     expected_wrong: float
+    num_hidden: int
+    hidden_wrong: int
 
 
 class Differing(NamedTuple):
@@ -129,8 +162,10 @@ class Outcome(NamedTuple):
         num_classes: how many classes there are.
         confidence: of the examples that are not gold.
         num_open: how many those are.
-        expected_wrong: how many of their labels are expected to be wrong.
-        accepted: what accepting only confident labels would mean.
+        expected_wrong: how many of their labels are wrong by their confidence.
+        by_gold: how many are by hidden gold; None without two gold labels.
+        is_refuted: whether hidden gold refutes confidence, and all that is counted by it.
+        accepted: what accepting only confident labels would mean; empty where it is refuted.
         num_differing: how many labels are not those with most votes, gold left out.
         differing: the most confident of them, at most `MOST_DIFFERING`.
         worth: what the answers are worth; None for methods that do not say.
@@ -146,6 +181,8 @@ class Outcome(NamedTuple):
     confidence: npt.NDArray[np.floating]
     num_open: int
     expected_wrong: float
+    by_gold: WrongByGold | None
+    is_refuted: bool
     accepted: tuple[Accepted, ...]
     num_differing: int
     differing: tuple[Differing, ...]
@@ -169,17 +206,44 @@ class Outcome(NamedTuple):
         )
         return (
             f"{counted(self.num_open, 'example')} got a label, with a mean confidence of "
-            f"{percent(self.mean_confidence)}: about {amount(self.expected_wrong)} of the labels "
-            f"are expected to be wrong. {differing}"
+            f"{percent(self.mean_confidence)}. {self.wrong_words} {differing}"
+        )
+
+    @property
+    def wrong_words(self) -> str:
+        """How many labels are wrong, by gold and by confidence, in a sentence or two."""
+        by_confidence = (
+            f"{percent(self.expected_wrong / self.num_open)} of the labels are wrong, about "
+            f"{amount(self.expected_wrong)} of {self.num_open:,}"
+        )
+        if self.is_refuted:
+            by_confidence += ", but gold refutes that"
+        if self.by_gold is None:
+            return f"By confidence {by_confidence}."
+        gold = self.by_gold
+        hidden = counted(gold.num_hidden, "hidden gold label")
+        return (
+            f"By {hidden} {percent(gold.num_wrong / gold.num_hidden)} of the labels are wrong, "
+            f"about {gold.words} of {self.num_open:,}. By confidence {by_confidence}."
         )
 
 
-def describe_outcome(result: Aggregation, examples: pd.DataFrame) -> Outcome:
+def describe_outcome(
+    result: Aggregation,
+    examples: pd.DataFrame,
+    held_out: HeldOut | None = None,
+    by_gold: WrongByGold | None = None,
+    *,
+    is_refuted: bool = False,
+) -> Outcome:
     """The labels in numbers and words.
 
     Args:
         result: any method's.
         examples: its table of examples, whose labels are the ones spoken of.
+        held_out: its gold, hidden from the fit; None where there is too little.
+        by_gold: how many labels are wrong by that.
+        is_refuted: whether it refutes confidence: then nothing is recommended by confidence.
     """
     crowd = result.crowd
     is_open = ~crowd.assessment.which_gold()
@@ -197,7 +261,9 @@ def describe_outcome(result: Aggregation, examples: pd.DataFrame) -> Outcome:
         confidence=confidence,
         num_open=int(is_open.sum()),
         expected_wrong=float(np.sum(1.0 - confidence)),
-        accepted=_accepted(confidence, crowd.labels.num_classes),
+        by_gold=by_gold,
+        is_refuted=is_refuted,
+        accepted=(() if is_refuted else _accepted(confidence, crowd.labels.num_classes, held_out)),
         num_differing=num_differing,
         differing=differing,
         worth=None if joint is None else _worth(joint.dependence, examples["num_labels"]),
@@ -230,14 +296,29 @@ def _classes(result: Aggregation, label: npt.NDArray[np.intp]) -> tuple[ClassRow
     )
 
 
-def _accepted(confidence: npt.NDArray[np.floating], num_classes: int) -> tuple[Accepted, ...]:
+def _accepted(
+    confidence: npt.NDArray[np.floating], num_classes: int, held_out: HeldOut | None
+) -> tuple[Accepted, ...]:
     rows = []
+    hidden, is_wrong = np.zeros(0), np.zeros(0, bool)
+    if held_out is not None:
+        probs = np.asarray(held_out.class_probs)
+        hidden, is_wrong = probs.max(axis=1), probs.argmax(axis=1) != held_out.true_label
     for least in _LEAST_CONFIDENT:
         if least < 1.0 / num_classes or not confidence.size:
             continue
         kept = confidence[confidence > least]
         share = kept.size / confidence.size
-        rows.append(Accepted(least, kept.size, share, float(np.sum(1.0 - kept))))
+        rows.append(
+            Accepted(
+                least_confident=least,
+                num_labels=kept.size,
+                share=share,
+                expected_wrong=float(np.sum(1.0 - kept)),
+                num_hidden=int(np.sum(hidden > least)),
+                hidden_wrong=int(np.sum(is_wrong & (hidden > least))),
+            )
+        )
     return tuple(rows)
 
 

@@ -2,7 +2,7 @@
 
 import jinja2
 
-from gtx_bayes.diagnostics.report.wording import amount, percent, visible
+from gtx_bayes.diagnostics.report.wording import amount, interval, ordinal, percent, visible
 
 
 def page_template(package: str, name: str) -> jinja2.Template:
@@ -21,5 +21,12 @@ def page_template(package: str, name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "amount": amount, "visible": visible}
+    environment.filters |= {
+        "percent": percent,
+        "amount": amount,
+        "visible": visible,
+        "interval": interval,
+        "ordinal": ordinal,
+        "number": "{:,}".format,
+    }
     return environment.get_template(name)

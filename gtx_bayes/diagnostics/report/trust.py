@@ -16,10 +16,22 @@ from gtx_bayes.diagnostics.calibration import (
     hold_out_gold,
 )
 from gtx_bayes.diagnostics.predictive import PredictiveChecks
-from gtx_bayes.diagnostics.report.outcome import count_votes
+from gtx_bayes.diagnostics.report.gold import (
+    FEWEST_ANSWERS,
+    Coding,
+    LabelersOnGold,
+    Pattern,
+    check_coding,
+    compare_labelers,
+    count_wrong,
+    find_patterns,
+)
+from gtx_bayes.diagnostics.report.outcome import WrongByGold, count_votes
 from gtx_bayes.diagnostics.report.wording import amount, counted, percent, shown, visible
 
 Light = Literal["green", "amber", "red"]
+Honesty = Literal["honest", "unproven", "too little", "in places", "too much"]
+"""What hidden gold says of confidence: the last three are refutations."""
 
 CONTRADICTED = 0.05
 """A gold label that its example's answers give less probability than this is contradicted."""
@@ -30,10 +42,12 @@ _FEW_VOTES = 3  # fewer answers that all miss the gold label are nothing remarka
 GAPS = (0.1, 0.05)
 """Gaps between confidence and accuracy that gold should be able to show; the first decides."""
 
-_HEADLINES: dict[Light, str] = {
-    "green": "The labels and their confidence can be used as they are.",
-    "amber": "The labels can be used with care: their confidence is not proven.",
-    "red": "Do not rely on the confidence yet.",
+_VERDICTS: dict[Honesty, str] = {
+    "honest": "Confidence is honest, as far as {num} can show.",
+    "unproven": "Whether confidence is honest is not known.",
+    "too little": "Confidence is not honest: it promises too little, which errs to the safe side.",
+    "in places": "Confidence is not honest: in places it is off.",
+    "too much": "Confidence is not honest: it promises too much.",
 }
 
 
@@ -89,14 +103,22 @@ class Trust(NamedTuple):
     Attributes:
         light: "green", "amber" or "red": the worst that any reason has it be.
         reasons: why, the gravest first.
+        honesty: what hidden gold says of confidence.
         num_gold: how many gold labels there are.
+        held_out: the gold, hidden from the fit; None with fewer than two gold labels.
+        by_gold: how many labels are wrong by it.
+        worse_than_guessing: whether hidden gold finds the labels right less often than guesses.
+        coding: whether gold and answers mean the same by the names of the classes.
+        on_gold: the labelers' answers to gold, compared with what the fit says of them.
+        patterns: classes that come out as others one-sidedly.
         calibration: confidence against gold that the fit did not see; None with fewer than
             `FEWEST_LABELS` gold labels.
         wanted_gold: how much gold would show how much.
         checks: posterior predictive checks; None for methods without a model of answers.
         is_tempered: whether confidence is tempered for labelers who err together.
-        converged: whether the fit came to rest; None for methods that do not iterate.
-        contradicted: gold labels that the crowd contradicts, at most `MOST_CONTRADICTED`.
+        converged: whether the fit converged; None for methods that do not iterate.
+        contradicted: gold labels that the crowd contradicts, at most `MOST_CONTRADICTED`; empty
+            where there are no more than chance expects.
         num_contradicted: how many there are.
         num_unanimous: how many of them no answer agrees with, of three or more.
         num_expected: how many the probabilities themselves expect.
@@ -104,7 +126,14 @@ class Trust(NamedTuple):
 
     light: Light
     reasons: tuple[Reason, ...]
+    honesty: Honesty
     num_gold: int
+    held_out: HeldOut | None
+    by_gold: WrongByGold | None
+    worse_than_guessing: bool
+    coding: Coding
+    on_gold: LabelersOnGold
+    patterns: tuple[Pattern, ...]
     calibration: Calibration | None
     wanted_gold: tuple[WantedGold, ...]
     checks: PredictiveChecks | None
@@ -116,9 +145,36 @@ class Trust(NamedTuple):
     num_expected: float
 
     @property
+    def is_refuted(self) -> bool:
+        """Whether hidden gold refutes confidence."""
+        return self.honesty in ("too little", "in places", "too much")
+
+    @property
+    def is_fit_doubted(self) -> bool:
+        """Whether gold speaks against the fit, so that labelers are to be judged by gold alone."""
+        of_labelers = self.on_gold.are_many or self.on_gold.are_odd
+        of_labels = self.worse_than_guessing or self.honesty == "too much"
+        return of_labelers or of_labels or self.coding.is_doubted
+
+    @property
+    def honesty_words(self) -> str:
+        """Whether confidence is honest, in a sentence: the same wherever it is said."""
+        num = counted(self.num_gold, "hidden gold label")
+        return _VERDICTS[self.honesty].format(num=num)
+
+    @property
     def verdict(self) -> str:
-        """The light in a sentence."""
-        return _HEADLINES[self.light]
+        """The light in a sentence or two."""
+        words = []
+        if self.coding.is_doubted:
+            words.append("The classes seem swapped between gold and answers.")
+        if self.worse_than_guessing:
+            words.append("The labels are right less often than guesses would be.")
+        if self.converged is False:
+            words.append("The fit did not converge.")
+        if self.on_gold.are_many:
+            words.append("Gold contradicts what the fit says of many labelers.")
+        return " ".join([*words, self.honesty_words])
 
 
 def judge_trust(key: Key[Array, ""], result: Aggregation, checks: PredictiveChecks | None) -> Trust:
@@ -132,16 +188,30 @@ def judge_trust(key: Key[Array, ""], result: Aggregation, checks: PredictiveChec
         checks: its predictive checks, where the method has a model of answers.
     """
     num_gold = result.crowd.assessment.num_gold
+    num_classes, num_open = result.crowd.labels.num_classes, result.open_confidence().size
     found, contradicted = None, _Contradictions((), 0, 0, 0.0)
+    held_out = by_gold = None
+    patterns: tuple[Pattern, ...] = ()
+    worse_than_guessing = False
     if num_gold >= 2:
         held_out = hold_out_gold(result)
+        by_gold = count_wrong(held_out, num_open)
+        share_right = 1.0 - by_gold.num_wrong / num_gold
+        worse_than_guessing = num_gold >= FEWEST_ANSWERS and share_right < 1.0 / num_classes
         contradicted = _contradictions(result, held_out)
+        patterns = find_patterns(result, held_out)
         found = calibration(key, held_out) if num_gold >= FEWEST_LABELS else None
     joint = result.fit.joint
     is_tempered = joint is not None and joint.dependence.mean > 0.0
     converged = None if joint is None else joint.converged
+    coding = check_coding(result)
+    on_gold = compare_labelers(result, result.labelers())
+    honesty = _honesty(found)
     reasons = [
-        *_of_gold(found, num_gold),
+        *_of_coding(coding),
+        *_of_guessing(by_gold, is_worse=worse_than_guessing, chance=1.0 / num_classes),
+        *_of_labelers(on_gold),
+        *_of_gold(found, num_gold, honesty),
         *_of_contradictions(contradicted),
         *_of_fit(result, converged),
         *_of_checks(checks, is_tempered),
@@ -151,20 +221,80 @@ def judge_trust(key: Key[Array, ""], result: Aggregation, checks: PredictiveChec
     return Trust(
         light=reasons[0].light,
         reasons=tuple(reasons),
+        honesty=honesty,
         num_gold=num_gold,
+        held_out=held_out,
+        by_gold=by_gold,
+        worse_than_guessing=worse_than_guessing,
+        coding=coding,
+        on_gold=on_gold,
+        patterns=patterns,
         calibration=found,
         wanted_gold=_wanted_gold(result, found),
         checks=checks,
         is_tempered=is_tempered,
         converged=converged,
-        contradicted=contradicted.rows,
+        contradicted=contradicted.rows if contradicted.is_excess else (),
         num_contradicted=contradicted.number,
         num_unanimous=contradicted.num_unanimous,
         num_expected=contradicted.num_expected,
     )
 
 
-def _of_gold(found: Calibration | None, num_gold: int) -> list[Reason]:
+def _honesty(found: Calibration | None) -> Honesty:
+    if found is None:
+        return "unproven"
+    if min(found.p_overconfident, found.p_log_loss) < MIN_P:
+        return "too much"
+    if found.p_underconfident < MIN_P:
+        return "too little"
+    if found.problems:
+        return "in places"
+    few = found.num_examples < _gold_to_show(GAPS[0], found.mean_confidence)
+    return "unproven" if few else "honest"
+
+
+def _of_coding(coding: Coding) -> list[Reason]:
+    if not coding.is_doubted:
+        return []
+    return [Reason("red", f"The classes seem swapped: {coding.words}.")]
+
+
+def _of_guessing(by_gold: WrongByGold | None, *, is_worse: bool, chance: float) -> list[Reason]:
+    if by_gold is None or not is_worse:
+        return []
+    right = by_gold.num_hidden - by_gold.num_wrong
+    return [
+        Reason(
+            "red",
+            f"Of {counted(by_gold.num_hidden, 'gold label')} hidden from the fit it found "
+            f"{percent(right / by_gold.num_hidden)}, where guessing would find {percent(chance)}.",
+        )
+    ]
+
+
+def _of_labelers(on_gold: LabelersOnGold) -> list[Reason]:
+    below, above = int(on_gold.is_below.sum()), int(on_gold.is_above.sum())
+    tested = counted(int(on_gold.is_tested.sum()), "labeler")
+    parts = [
+        f"{number:,} {'is' if number == 1 else 'are'} right on gold {often} often than the fit says"
+        for number, often in ((below, "less"), (above, "more"))
+        if number
+    ]
+    if parts:
+        words = f"Of {tested} who answered gold {' and '.join(parts)}."
+        return [Reason("red" if on_gold.are_many else "amber", words)]
+    if on_gold.are_odd:
+        words = (
+            f"Of {tested} who answered gold {on_gold.num_odd:,} are right on it more or less often "
+            "than the fit says, each by little but too many for chance: labelers are judged by "
+            "gold alone."
+        )
+        return [Reason("amber", words)]
+    return []
+
+
+def _of_gold(found: Calibration | None, num_gold: int, honesty: Honesty) -> list[Reason]:
     if found is None:
         few = (
             f"{counted(num_gold, 'gold label is', 'gold labels are')} too few"
@@ -178,15 +308,22 @@ def _of_gold(found: Calibration | None, num_gold: int) -> list[Reason]:
         f"of {counted(found.num_examples, 'gold label')} hidden from the fit it found "
         f"{percent(right)}, where {percent(promised)} were promised"
     )
-    if min(found.p_overconfident, found.p_log_loss) < MIN_P:
-        return [Reason("red", f"Confidence promises too much: {compared}.")]
-    if found.p_underconfident < MIN_P:
-        safe = "Confidence promises too little, which errs to the safe side"
-        return [Reason("amber", f"{safe}: {compared}.")]
-    if found.problems:
+    if honesty == "too much":
+        if found.p_overconfident < MIN_P:
+            return [Reason("red", f"Confidence promises too much: {compared}.")]
+        return [
+            Reason(
+                "red",
+                "Confidence promises too much: labels that were all but certain are wrong, and "
+                f"{compared}.",
+            )
+        ]
+    if honesty == "too little":
+        return [Reason("amber", f"Confidence promises too little: {compared}.")]
+    if honesty == "in places":
         return [Reason("amber", f"Confidence is off in places: {compared}.")]
-    if found.num_examples < _gold_to_show(GAPS[0], promised):
-        seen = 2.0 * float(np.sqrt(promised * (1.0 - promised) / found.num_examples))
+    seen = 2.0 * float(np.sqrt(promised * (1.0 - promised) / found.num_examples))
+    if honesty == "unproven":
         return [
             Reason(
                 "amber",
@@ -194,18 +331,23 @@ def _of_gold(found: Calibration | None, num_gold: int) -> list[Reason]:
                 f"show only a gap of {100.0 * seen:.0f} points or more.",
             )
         ]
-    return [Reason("green", f"Confidence kept its promise: {compared}.")]
+    return [
+        Reason(
+            "green",
+            f"Confidence kept its promise: {compared}, and a gap of {100.0 * seen:.0f} points or "
+            "more would show.",
+        )
+    ]
 
 
 def _of_contradictions(found: "_Contradictions") -> list[Reason]:
-    # Of independent events, so many are less likely than under the Poisson law of the same mean.
-    if found.number == 0 or poisson.sf(found.number - 1, found.num_expected) >= MIN_P:
+    if not found.is_excess:
         return []
     return [
         Reason(
             "amber",
             f"The crowd rules out {counted(found.number, 'gold label')}, where "
-            f"{amount(found.num_expected)} would be by chance: look at them before all else.",
+            f"{amount(found.num_expected)} would be by chance.",
         )
     ]
 
@@ -213,10 +355,8 @@ def _of_contradictions(found: "_Contradictions") -> list[Reason]:
 def _of_fit(result: Aggregation, converged: bool | None) -> list[Reason]:
     reasons = []
     if converged is not None:
-        came = (
-            "The fit came to rest." if converged else "The fit was stopped before it came to rest."
-        )
-        reasons.append(Reason("green" if converged else "red", came))
+        words = "The fit converged." if converged else "The fit was stopped before it converged."
+        reasons.append(Reason("green" if converged else "red", words))
     accuracy = result.fit.labeler_accuracy.accuracy
     chance = 1.0 / result.crowd.labels.num_classes
     if not np.isnan(accuracy).all() and np.nanmean(accuracy) < chance:
@@ -247,18 +387,25 @@ class _Contradictions(NamedTuple):
     num_unanimous: int
     num_expected: float
 
+    @property
+    def is_excess(self) -> bool:
+        """Whether there are more than chance allows, at `MIN_P`."""
+        # Of independent events, so many are less likely than under the Poisson law of that mean.
+        return self.number > 0 and bool(poisson.sf(self.number - 1, self.num_expected) < MIN_P)
+
 
 def _contradictions(result: Aggregation, held_out: HeldOut) -> _Contradictions:
-    """Gold that the answers rule out, or that none of them names."""
+    """Gold that the answers rule out, or that none of them names, and that is not the label."""
     crowd = result.crowd
     truth, probs = np.asarray(held_out.true_label), np.asarray(held_out.class_probs, np.float64)
     votes = count_votes(result)[held_out.example]
     each = np.arange(truth.size)
     prob_gold, votes_for_gold = probs[each, truth], votes[each, truth]
     is_unnamed = (votes == 0) & (votes.sum(axis=1, keepdims=True) >= _FEW_VOTES)
-    is_ruled_out = (probs < CONTRADICTED) | is_unnamed
-    against = np.flatnonzero(is_ruled_out[each, truth])
     crowd_says = probs.argmax(axis=1)
+    is_ruled_out = (probs < CONTRADICTED) | is_unnamed
+    is_ruled_out[each, crowd_says] = False
+    against = np.flatnonzero(is_ruled_out[each, truth])
     rows = tuple(
         Contradicted(
             example=shown(crowd.example_names[held_out.example[at]]),
@@ -271,7 +418,7 @@ def _contradictions(result: Aggregation, held_out: HeldOut) -> _Contradictions:
         )
         for at in against[np.argsort(prob_gold[against], kind="stable")[:MOST_CONTRADICTED]]
     )
-    num_unanimous = int(is_unnamed[each, truth].sum())
+    num_unanimous = int(is_unnamed[each, truth][against].sum())
     return _Contradictions(rows, against.size, num_unanimous, float(probs.sum(where=is_ruled_out)))
 
 

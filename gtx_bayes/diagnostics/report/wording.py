@@ -57,6 +57,21 @@ def amount(number: float) -> str:
     return f"{number:,.1f}" if number < 100.0 else f"{number:,.0f}"
 
 
+def ordinal(number: int) -> str:
+    """Which one: "1st", "2nd", "11th"."""
+    last = 0 if number % 100 in (11, 12, 13) else number % 10
+    return f"{number:,}" + {1: "st", 2: "nd", 3: "rd"}.get(last, "th")
+
+
+def interval(ends: tuple[float, float]) -> str:
+    """An interval of shares, with the digits it takes to tell its ends apart, from two to four."""
+    for digits in (2, 3, 4):
+        low, high = (f"{end:.{digits}f}" for end in ends)
+        if low != high:
+            return f"{low} to {high}"
+    return low
+
+
 def _is_seen(character: str) -> bool:
     if character in _JOINERS:
         return True
