@@ -1,4 +1,5 @@
 import gc
+import importlib.util
 import os
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def data_folder():
     if not folder.is_dir():
         pytest.skip("no real data: set GTX_BAYES_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def worlds():
+    """The module that simulates crowds whose truth is known, or a skip where it is absent."""
+    beside = Path(__file__).parents[2] / "shared" / "worlds"
+    file = Path(os.environ.get("GTX_BAYES_TEST_WORLDS", beside)) / "worlds.py"
+    if not file.is_file():
+        pytest.skip("no worlds: set GTX_BAYES_TEST_WORLDS")
+    spec = importlib.util.spec_from_file_location("worlds", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def pytest_runtest_teardown():

@@ -1,0 +1,206 @@
+"""What the report says of simulated and real crowds, against the truth that it was not told."""
+
+import re
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom
+
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.diagnostics.report.content import Content, examine
+from gtx_bayes.diagnostics.report.page import Origin, render
+
+pytestmark = pytest.mark.end_to_end
+
+SEED, NUM_GOLD, NUM_TASKS = 41, 50, 300
+QUICK = ("adversarial", "bloc", "independent", "bluebirds")
+CROWDS = ("bluebirds", "trec", "web")
+SLOW = (
+    "demo",
+    "many-labelers",
+    "uneven",
+    "two-coins",
+    "looks",
+    "two-blocs",
+    "swapped",
+    "rare-class",
+    "one-class-sources",
+    "unsure",
+    "ordinal",
+    "drift",
+    "trec",
+    "web",
+)
+SWAPPED = ("adversarial", "swapped")
+"""Worlds whose labelers take the classes for each other."""
+
+
+class Page(NamedTuple):
+    """A page and the truth.
+
+    Attributes:
+        name: the crowd's.
+        content: what the page says.
+        text: the same as a reader sees it.
+        answers: every answer with the true class beside it, "true".
+        truth: the true classes by example, gold too.
+        gold: the examples whose true class the fit was told.
+    """
+
+    name: str
+    content: Content
+    text: str
+    answers: pd.DataFrame
+    truth: pd.Series
+    gold: frozenset
+
+
+@pytest.fixture(
+    scope="session", params=[*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+)
+def page(request, worlds, data_folder):
+    """The page of one crowd: 300 of its examples, of real crowds a tenth of them gold.
+
+    Where it is to be quick by one model, so that little is compiled: what is said must be true
+    whatever the fit.
+    """
+    name = request.param
+    if name in CROWDS:
+        folder = data_folder / "crowd" / name
+        labels, truth = (
+            pd.read_csv(folder / file, dtype=str) for file in ("labels.csv", "gold.csv")
+        )
+        truth = truth.iloc[:NUM_TASKS]
+        gold = truth.sample(frac=0.1, random_state=SEED)
+    else:
+        labels, gold, truth = (table.astype(str) for table in worlds.make(name, SEED, NUM_GOLD))
+        labels = labels[labels["label"] != "unsure"]
+        truth = pd.concat([gold, truth]).drop_duplicates("task").iloc[:NUM_TASKS]
+    labels = labels[labels["task"].isin(truth["task"])]
+    options = {"model": "one-coin", "class_prior": [0.5, 0.5]} if name in QUICK else {}
+    result = aggregate(Crowd.from_frames(labels, gold), **options)
+    content = examine(jax.random.key(0), result)
+    html = render(content, Origin(name, {}, 0.0))
+    text = re.sub(
+        r"<style>.*?</style>|<svg.*?</svg>|</?(?:strong|bdi|span)[^>]*>", "", html, flags=re.S
+    )
+    of_task = truth.set_index("task")["label"]
+    answers = labels.assign(true=labels["task"].map(of_task))
+    return Page(
+        name, content, re.sub(r"<[^>]+>", "|", text), answers, of_task, frozenset(gold["task"])
+    )
+
+
+def share_right(page, labelers=None):
+    """The true accuracy of each labeler."""
+    answers = page.answers
+    each = (answers["label"] == answers["true"]).groupby(answers["worker"]).mean()
+    return each if labelers is None else each.loc[[row.name for row in labelers]]
+
+
+def better_than_guessing(page, labeler):
+    """By how much the labeler's mean accuracy over the classes exceeds guesses, and its error."""
+    own = page.answers[page.answers["worker"] == labeler]
+    of_class = (own["label"] == own["true"]).groupby(own["true"])
+    mean, number = of_class.mean(), of_class.size()
+    excess = mean.sum() - 1.0
+    return excess / (mean.size - 1), np.sqrt(np.sum(0.25 / number)) / (mean.size - 1)
+
+
+def test_how_many_labels_are_wrong(page):
+    """The number by gold holds the truth between its limits; the page shows it on top."""
+    examples = page.content.examples
+    is_open = ~examples["task"].isin(page.gold)
+    wrong = int((examples["label"] != examples["task"].map(page.truth))[is_open].sum())
+    by_gold = page.content.outcome.by_gold
+    assert by_gold.num_open == is_open.sum()
+    assert by_gold.low <= wrong <= by_gold.high
+    assert f"about {by_gold.words} of {by_gold.num_open:,}" in page.text
+
+
+def test_no_number_by_confidence_that_gold_refutes(page):
+    outcome = page.content.outcome
+    assert outcome.is_refuted == ("Confidence is not honest" in page.text)
+    assert outcome.is_refuted == ("but gold refutes that" in page.text)
+    actions = " ".join(action.words for action in page.content.actions)
+    if outcome.is_refuted:
+        assert outcome.accepted == ()
+        assert "wrong labels, by confidence" not in page.text
+        assert "95 % confidence" not in actions
+        assert "Set no threshold" in actions
+    else:
+        assert "Set no threshold" not in actions
+
+
+def test_who_is_called_best(page):
+    """They are better than guesses, and on average no worse than all are."""
+    best = page.content.labelers.best.rows
+    chance = page.content.labelers.chance
+    if page.name in SWAPPED:
+        assert best == ()
+        return
+    assert best
+    found = share_right(page, best)
+    assert (found > chance).all()
+    assert found.mean() >= share_right(page).mean()
+    for row in best:
+        assert binom.cdf(row.num_right, row.num_gold, row.low) >= 0.05 or row.num_gold == 0
+
+
+def test_who_is_called_worse(page):
+    labelers = page.content.labelers
+    assert (share_right(page, labelers.opposite.rows) < labelers.chance).all()
+    for row in labelers.uninformed.rows:
+        excess, error = better_than_guessing(page, row.name)
+        assert excess < 0.25 + 2.0 * error
+    for row in labelers.constant.rows:
+        assert len(set(page.answers.loc[page.answers["worker"] == row.name, "label"])) == 1
+    for row in (*labelers.contradicted.rows, *labelers.best.rows, *labelers.opposite.rows):
+        own = page.answers[
+            (page.answers["worker"] == row.name) & page.answers["task"].isin(page.gold)
+        ]
+        assert (row.num_right, row.num_gold) == ((own["label"] == own["true"]).sum(), len(own))
+
+
+def test_what_to_do_first(page):
+    content = page.content
+    actions = [action.words for action in content.actions]
+    is_swapped = page.name in SWAPPED
+    assert actions[0].startswith("The classes seem swapped: check the coding.") == is_swapped
+    assert ("classes seem swapped" in " ".join(actions)) == is_swapped
+    if is_swapped:
+        assert content.trust.light == "red"
+    if content.trust.light == "red":
+        assert not actions[0].startswith("Buy")
+
+
+def test_gold_to_look_at_again(page):
+    """Only where there is more than chance expects, and none that is the crowd's label."""
+    trust = page.content.trust
+    assert all(row.gold != row.crowd for row in trust.contradicted)
+    assert bool(trust.contradicted) <= (trust.num_contradicted > trust.num_expected)
+    if not trust.contradicted:
+        assert "Look again" not in page.text
+
+
+def test_one_wording(page):
+    """One verdict on confidence, numbers in one format, and no word without its explanation."""
+    trust, text = page.content.trust, page.text
+    assert text.count(trust.honesty_words) >= 2
+    verdicts = {
+        "honest": "Confidence is honest",
+        "unproven": "Whether confidence is honest is not known",
+    }
+    for honesty, words in verdicts.items():
+        assert (words in text) == (honesty == trust.honesty)
+    assert not re.search(
+        r"\b(\d\.\d+) to \1\b|\d*[123]th\b(?<!1[123]th)|come to rest|\bthin\b", text
+    )
+    assert not re.search(r"\b\d{4,} (?:answers|examples|labels|labelers|gold|hidden|of)\b", text)
+    glossary = text[text.rindex("|Words|") :]
+    for word in ("informed", "nats", "cohort prior", "log loss", "Brier score", "hidden gold"):
+        assert word in glossary
