@@ -214,7 +214,7 @@ def judge_trust(key: Key[Array, ""], result: Aggregation, checks: PredictiveChec
         *_of_gold(found, num_gold, honesty),
         *_of_contradictions(contradicted),
         *_of_fit(result, converged),
-        *_of_checks(checks, is_tempered),
+        *_of_checks(checks, is_tempered, honesty),
     ]
     gravity: list[Light] = ["red", "amber", "green"]
     reasons.sort(key=lambda reason: gravity.index(reason.light))
@@ -370,12 +370,16 @@ def _of_fit(result: Aggregation, converged: bool | None) -> list[Reason]:
     return reasons
 
 
-def _of_checks(checks: PredictiveChecks | None, is_tempered: bool) -> list[Reason]:
+def _of_checks(
+    checks: PredictiveChecks | None, is_tempered: bool, honesty: Honesty
+) -> list[Reason]:
     if checks is None:
         return []
     if not checks.problems:
         return [Reason("green", "Answers drawn from the model look like the crowd's.")]
     misfit = "The crowd's answers are not as the model has them"
+    if is_tempered and honesty == "too much":
+        return [Reason("amber", f"{misfit}, and tempering confidence has not made up for it.")]
     if is_tempered:
         return [Reason("green", f"{misfit}, which is why confidence is tempered.")]
     return [Reason("amber", f"{misfit}, and confidence is not tempered for it.")]
