@@ -15,6 +15,7 @@ from gtx_bayes.columns import (
     TRUTH_COLUMNS,
     Names,
     Source,
+    as_names,
     distinct_examples,
     numbered_classes,
     positions,
@@ -97,7 +98,8 @@ def match_truth(
     keys = truths["example"].keys[kept]
     seen: npt.NDArray[np.bool_] = np.zeros(keys.size, bool)
     if exclude is not None:
-        seen = np.isin(keys, _excluded(exclude, exclude_source or Source("exclude")))
+        excluded = _excluded(exclude, exclude_source or Source("exclude"))
+        seen = positions(as_names(dict.fromkeys(excluded)), keys) >= 0
     row = positions(names.keys, keys)
     scored = (row >= 0) & ~seen
     if not scored.any():

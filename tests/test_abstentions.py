@@ -107,6 +107,13 @@ class TestTables:
         assert list(crowd.class_names) == [0, 1]
         assert list(crowd.num_abstained()) == [2, 0]
 
+    def test_categories(self):
+        """A category that is an abstention is no class, whether or not a row has it."""
+        for frame in (FRAME, FRAME[FRAME["label"] != "unsure"]):
+            frame = frame.assign(label=pd.Categorical(frame["label"], ["cat", "dog", "unsure"]))
+            crowd = Crowd.from_frames(frame, GOLD, abstain=("unsure",))
+            assert list(crowd.class_names) == ["cat", "dog"]
+
     def test_blank_answers(self, tmp_path):
         """Refused by default; dropped, or counted as abstentions; their number is said."""
         path = tmp_path / "labels.csv"

@@ -55,7 +55,7 @@ def evaluate(
 
         diagram = OutputFile(plots, (examples, truth, exclude))
     with stage("Scoring"):
-        from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, columns_for, columns_of_probs
+        from gtx_bayes.columns import TRUTH_ROLES, columns_for, columns_of_probs
         from gtx_bayes.evaluation import as_record, match_truth
         from gtx_bayes.evaluation import evaluate as score
         from gtx_bayes.io.readers import read_table
@@ -64,7 +64,7 @@ def evaluate(
         truth_frame, truth_source = read_table(truth, columns_for(TRUTH_ROLES))
         exclude_frame, exclude_source = None, None
         if exclude is not None:
-            exclude_frame, exclude_source = read_table(exclude, columns_for(EXAMPLE_ROLE))
+            exclude_frame, exclude_source = read_table(exclude, columns_for(TRUTH_ROLES))
         scored = match_truth(
             examples_frame,
             truth_frame,
