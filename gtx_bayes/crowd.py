@@ -50,8 +50,6 @@ _COUNT_COLUMNS = (
     *("count", "counts", "n", "num", "freq", "frequency", "votes", "num_votes", "n_votes"),
     *("weight", "weights"),
 )
-_MANY_PROBS = 2**24
-_FEW_ANSWERS = 10  # to a class, on average
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,9 +139,6 @@ class Crowd:
         label = positions(class_keys, answers["label"].keys)
         if classes is None:
             note_odd_classes(class_keys, label.size, notes)
-            check_class_room(
-                class_keys, example_first.size, label.size, answers["label"].source.name
-            )
         note_alike_names(rows["labeler"].cells[labeler_first], "labelers", notes)
         note_alike_names(rows["example"].cells[example_first], "examples", notes)
         kept = drop_duplicates(answers, example, labeler, label, duplicates, notes)
@@ -461,20 +456,6 @@ def note_unread_count(
                 f"{source_name}: column '{name}' is not used: every row counts as one answer. If "
                 "it says how many gave that answer, repeat the row as often."
             )
-
-
-def check_class_room(
-    keys: Sequence[str], num_examples: int, num_answers: int, source_name: str
-) -> None:
-    """Raise `InputError` for a huge table of class probabilities that few answers could fill."""
-    num_probs = num_examples * len(keys)
-    if num_probs > _MANY_PROBS and len(keys) * _FEW_ANSWERS > num_answers:
-        raise InputError(
-            f"there are {len(keys)} classes in {num_answers} answers ({some_names(keys)}), which "
-            f"makes {num_probs} class probabilities.",
-            where=source_name,
-            mend="Put the labels into fewer classes, or name all the classes if they are meant.",
-        )
 
 
 def in_order(keys: list[str]) -> list[str]:

@@ -93,7 +93,7 @@ def fits(labels, assessment, own, wants_all):
 def exchanged(labels, assessment):
     """What the devices of a fit exchange."""
     crowd = by_parts.deal_crowd(labels, assessment, None, examples_mesh(8))
-    shared = (PRIORS["one-coin"](NUM_CLASSES), variational.even(NUM_CLASSES), True, 100, 1e-3)
+    shared = (PRIORS["one-coin"](NUM_CLASSES), variational.even(NUM_CLASSES), True, 100, 1e-3, None)
     lowered = devices._on_parts.lower(
         by_parts._fit, crowd.dealt.mesh, crowd.dealt.parts, shared, (crowd.true_label, None)
     )

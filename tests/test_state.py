@@ -292,7 +292,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda a: set_record(a, version=2), "has version 2, and this program reads 1"),
+            (lambda a: set_record(a, version=1), "has version 1, and this program reads 2"),
             (lambda a: set_record(a, values={"model": "two-coin"}), "no model 'two-coin'"),
             (lambda a: set_record(a, examples=["t0"]), r"example\[\d+\] is 1, outside \[0, 1\)"),
             (lambda a: set_record(a, labelers=["w"] * 8), "two of the labelers have one name"),
@@ -330,7 +330,7 @@ class TestFile:
 
     def test_small_files_stay_small(self, kept, tmp_path):
         """Zeros that a zip holds in a thousandth of their size, and names of very many classes."""
-        about = np.frombuffer(b'{"kind": "state of a gtx-bayes fit", "version": 1}', np.uint8)
+        about = np.frombuffer(b'{"kind": "state of a gtx-bayes fit", "version": 2}', np.uint8)
         np.savez_compressed(tmp_path / "zeros.npz", record=about, x=np.zeros(2 * 10**7))
         np.savez_compressed(tmp_path / "other.npz", x=np.zeros(2 * 10**7))
         write_state(kept, tmp_path / "classes.npz")

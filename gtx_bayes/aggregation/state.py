@@ -26,7 +26,7 @@ from gtx_bayes.io.archives import Archive, read_archive, write_archive
 from gtx_bayes.labels import Assessment, Labels
 
 KIND = "state of a gtx-bayes fit"
-VERSION = 1
+VERSION = 2
 
 _SUM_TOLERANCE = 1e-3  # by how much probabilities may miss one: float32 has six digits
 _PROBS = (

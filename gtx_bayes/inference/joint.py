@@ -178,7 +178,8 @@ class JointPosterior(NamedTuple):
         prob_drawn: Callable[..., Float[Array, " num_examples"]]
         prob_drawn = partial(_prob_drawn, of) if mesh is None else _prob_drawn_dealt(of, mesh)
         keys, rho = _draw_rho(key, self.dependence, num_draws)
-        cohorts = self._cohorts(of, int(jax.random.bits(key, dtype=np.uint32)), num_draws)
+        seed = int(jax.random.bits(key, dtype=np.uint32))
+        cohorts = draw_cohorts(seed, of.prior, of.counts, num_draws)
         drawn = np.stack(
             [
                 np.asarray(prob_drawn(at, (keys, rho, cohorts)), np.float32)
@@ -188,16 +189,6 @@ class JointPosterior(NamedTuple):
         low, high = np.quantile(drawn, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], axis=0)
         confidence = class_probs.max(axis=1)
         return np.minimum(low, confidence), np.maximum(high, confidence)
-
-    def _cohorts(self, of: "_Asked", seed: int, num_draws: int) -> tuple[Cohort, ...]:
-        """Draws of what the labelers share."""
-        rng = np.random.default_rng(seed)
-        total = jnp.zeros((1, of.labels.num_classes), of.counts.dtype)
-        counts = _cohort_counts(of.prior, of.counts[..., None], total)
-        return tuple(
-            CohortPosterior.find(own.at(0), hyper).draw(rng, num_draws)
-            for own, hyper in zip(counts, of.prior.hyperpriors(), strict=True)
-        )
 
 
 class _Asked(NamedTuple):
@@ -209,6 +200,30 @@ class _Asked(NamedTuple):
     class_prior: ClassPrior
     evidence: Float[Array, "num_examples num_classes"]
     best: Int[Array, " num_examples"]
+
+
+def draw_cohorts(
+    seed: int,
+    prior: AbstractCohortPrior,
+    counts: Float[Array, "num_labelers ..."],
+    num_draws: int,
+) -> tuple[Cohort, ...]:
+    """Draws of what the labelers of each cohort share, for `AbstractCohortPrior.with_cohorts`.
+
+    Args:
+        seed: of the random numbers, which are drawn on the host.
+        prior: prior of the labelers.
+        counts: their expected counts.
+        num_draws: how many.
+    """
+    rng = np.random.default_rng(seed)
+    total = jnp.zeros((1, prior.num_classes), counts.dtype)
+    return tuple(
+        CohortPosterior.find(own.at(0), hyper).draw(rng, num_draws)
+        for own, hyper in zip(
+            _cohort_counts(prior, counts[..., None], total), prior.hyperpriors(), strict=True
+        )
+    )
 
 
 @program(static_argnames=("num_draws",))

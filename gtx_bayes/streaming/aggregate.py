@@ -45,7 +45,6 @@ from gtx_bayes.columns import (
 )
 from gtx_bayes.crowd import (
     Duplicates,
-    check_class_room,
     check_duplicates,
     find_classes,
     note_alike_names,
@@ -287,9 +286,6 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
         num_classes=table.num_classes,
     )
     notes = [*numbered.notes, *_table_notes(table, request)]
-    if request.classes is None:
-        most = max(size.num_examples for size in sizes)
-        check_class_room(numbered.class_keys, most, table.num_labels, str(request.labels))
     if not crew.has(work, _SURVEYED):
         survey.take_survey(table, crew)
         _once(work, _SURVEYED, True, crew)

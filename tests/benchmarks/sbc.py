@@ -108,10 +108,10 @@ class Model(NamedTuple):
 def fixed(prior):
     """Parameters from a cohort prior that the inference knows."""
     counts = {
-        OneCoinPrior: (NUM_LABELERS, 2),
-        ClassConditionalPrior: (NUM_LABELERS, NUM_CLASSES, 2),
-        ConfusionPrior: (NUM_LABELERS, NUM_CLASSES, NUM_CLASSES),
-        DifficultyPrior: (NUM_LABELERS, 2, 3),
+        OneCoinPrior: (NUM_LABELERS, 3),
+        ClassConditionalPrior: (NUM_LABELERS, NUM_CLASSES, 4),
+        ConfusionPrior: (NUM_LABELERS, NUM_CLASSES, NUM_CLASSES + 2),
+        DifficultyPrior: (NUM_LABELERS, 2, 5),
     }
     none = jnp.zeros(next(shape for kind, shape in counts.items() if isinstance(prior, kind)))
 
@@ -296,26 +296,28 @@ def by_nuts(model, numpyro_model, key, data):
 
 
 def by_variational(prior, key, data):
-    """Accuracies as `joint` reports them, labels uncertain; classes by their probabilities."""
+    """Parameters as intervals of examples take them, classes by their probabilities."""
     key_labelers, key_labels = jax.random.split(key)
     found = variational.fit(data.labels, data.gold, prior, jnp.asarray(UNIFORM, float))
-    accuracy = joint._accuracy(data.labels, found.class_probs, found.prior, found.counts)
-    draws = {"accuracy": accuracy.sample(key_labelers, (NUM_DRAWS,))}
-    return {**draws, **labels_by_probs(key_labels, found.class_probs)}
-
-
-def by_variational_counts(prior, key, data):
-    """Parameters given the expected counts, as intervals of examples take them."""
-    key_labelers, key_labels = jax.random.split(key)
-    found = variational.fit(data.labels, data.gold, prior, jnp.asarray(UNIFORM, float))
-    draws = draw_given_counts(key_labelers, found.prior, found.counts)
+    cohorts = ()
+    if not isinstance(prior, GivenOneCoin | GivenConfusion):
+        seed = int(jax.random.bits(key_labelers, dtype=np.uint32))
+        cohorts = joint.draw_cohorts(seed, found.prior, found.counts, NUM_DRAWS)
+    draws = draw_given_counts(key_labelers, found.prior, found.counts, cohorts)
     return {**draws, **labels_by_probs(key_labels, found.class_probs)}
 
 
 @jax.jit
-def draw_given_counts(key, prior, counts):
-    keys = jax.random.split(key, NUM_DRAWS)
-    return jax.vmap(lambda one: parameters_of(prior.sample(one, counts)))(keys)
+def draw_given_counts(key, prior, counts, cohorts):
+    """The cohort as drawn, or as it is given."""
+    known = prior.known(counts)
+
+    def draw(given):
+        key, drawn = given
+        own = prior.with_cohorts(drawn) if drawn else prior
+        return parameters_of(own.sample(key, known))
+
+    return jax.lax.map(draw, (jax.random.split(key, NUM_DRAWS), cohorts))
 
 
 @jax.jit
@@ -616,7 +618,7 @@ def cases():
             "variational",
             fixed_prior,
             rows,
-            partial(by_variational_counts, GivenConfusion(**vars(confusion))),
+            partial(by_variational, GivenConfusion(**vars(confusion))),
             1000,
             "confusion",
             **python,
@@ -626,7 +628,7 @@ def cases():
             "variational",
             learnt_prior,
             Model(confusion_rows, by_confusion),
-            partial(by_variational_counts, confusion),
+            partial(by_variational, confusion),
             1000,
             "confusion",
             **python,
@@ -645,7 +647,7 @@ def cases():
             "variational",
             "centre of its hyperprior true",
             kinds,
-            partial(by_variational_counts, DifficultyPrior.default(NUM_CLASSES)),
+            partial(by_variational, DifficultyPrior.default(NUM_CLASSES)),
             1000,
             "accuracy",
             **python,
