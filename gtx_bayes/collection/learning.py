@@ -16,7 +16,6 @@ from gtx_bayes.aggregation.gtx import Gtx
 from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.whole_run import Collection
-from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.priors import OneCoinPrior
 from gtx_bayes.labelers.one_coin import OneCoin
@@ -48,11 +47,11 @@ class _State(NamedTuple):
     num_labels: Int[Array, " num_examples"]
     class_probs: Float[Array, "num_examples num_classes"]
     prior: OneCoinPrior
-    counts: Float[Array, "num_labelers two"]
+    counts: Float[Array, "num_labelers three"]
 
     @property
     def accuracy(self) -> Float[Array, " num_labelers"]:
-        return BetaPosterior(*(self.prior.shape + self.counts).T).mean
+        return self.prior.posterior_mean(self.counts).accuracy
 
 
 def collect(
@@ -71,7 +70,8 @@ def collect(
             depend on it.
     """
     right = jnp.asarray(gold.num_correct, float)
-    from_gold = jnp.stack([right, jnp.asarray(gold.num_gold, float) - right], axis=1)
+    wrong = jnp.asarray(gold.num_gold, float) - right
+    from_gold = jnp.stack([right, wrong, jnp.zeros_like(right)], axis=1)
     prior = OneCoinPrior.default(queue.answers.num_classes)
     prior = jax.lax.fori_loop(0, _FROM_GOLD, lambda _, prior: prior.refit(from_gold), prior)
     num_examples = queue.answers.num_examples
@@ -149,7 +149,7 @@ def _buy_most_urgent(
 def _learn(
     state: _State,
     queue: AnswerQueue,
-    from_gold: Float[Array, "num_labelers two"],
+    from_gold: Float[Array, "num_labelers three"],
     num_passes: int,
 ) -> _State:
     labels = _as_long(queue.answers.first(state.num_labels))

@@ -88,7 +88,7 @@ class OneCoinStep(AbstractMStep):
         self, labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
     ) -> OneCoin:
         """Shares of right answers."""
-        counts = OneCoinPrior.default(self.num_classes).counts(labels, class_probs)
+        counts = OneCoinPrior.default(self.num_classes).counts(labels, class_probs)[:, :2]
         chance = jnp.array([1.0, self.num_classes - 1.0]) / self.num_classes
         return OneCoin(_shares(counts + self.pseudo_counts, chance)[:, 0], self.num_classes)
 
@@ -127,6 +127,7 @@ class ConfusionStep(AbstractMStep):
     ) -> ConfusionMatrix:
         """Shares of each answer to each class."""
         counts = ConfusionPrior.default(self.num_classes).counts(labels, class_probs)
+        counts = counts[:, :, : self.num_classes]
         chance = jnp.full(self.num_classes, 1.0 / self.num_classes)
         return ConfusionMatrix(_shares(counts + self.pseudo_counts, chance), self.num_classes)
 
