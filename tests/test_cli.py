@@ -174,6 +174,11 @@ class TestAggregate:
     def test_refuses_to_replace_what_it_did_not_write(self, tables):
         run = call("aggregate", tables / "labels.csv", "--output", tables)
         assert run.exit_code == 2
+        assert "labels.csv', which is read" in run.stderr
+        (tables / "papers").mkdir()
+        (tables / "papers" / "thesis.txt").write_text("all there is")
+        run = call("aggregate", tables / "labels.csv", "--output", tables / "papers")
+        assert run.exit_code == 2
         assert "which is no result of gtx-bayes aggregate" in run.stderr
         assert (tables / "labels.csv").exists()
 
@@ -237,7 +242,7 @@ class TestEvaluate:
         run = call(*words, "--plots", tables / "plot.xyz")
         assert run.exit_code == 2
         assert "'.xyz' names no image format" in run.stderr
-        run = call(*words, "--plots", tables / "truth.csv" / "plot.png")
+        run = call(*words, "--plots", tables / "labels.csv" / "plot.png")
         assert run.exit_code == 2
         assert "cannot write there" in run.stderr
 

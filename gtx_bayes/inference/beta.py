@@ -11,6 +11,7 @@ import scipy.special
 from jaxtyping import Array, Float, Key
 
 from gtx_bayes.inference.gold_counts import GoldCounts
+from gtx_bayes.standard_size import on_device
 
 IntervalKind = Literal["equal-tailed", "hdi"]
 Interval = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
@@ -57,7 +58,7 @@ class BetaPosterior:
         """
         concentration = mean * (1.0 - mean) / variance - 1.0
         a, b = mean * concentration, (1.0 - mean) * concentration
-        return cls(*(jax.device_put(x.astype(jnp.zeros(()).dtype)) for x in (a, b)))
+        return cls(on_device(a), on_device(b))
 
     def credible_interval(
         self, prob: float = 0.95, kind: IntervalKind = "equal-tailed"

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
+from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike, UInt32
 
 from gtx_bayes.devices import examples_mesh, on_parts
 from gtx_bayes.inference import by_parts, selection, variational
@@ -28,6 +28,7 @@ from gtx_bayes.standard_size import (
     LEAST_LABELS,
     first,
     in_standard_size,
+    on_device,
     padded,
     standard_size,
     with_room,
@@ -177,9 +178,8 @@ class JointPosterior(NamedTuple):
         )
         prob_drawn: Callable[..., Float[Array, " num_examples"]]
         prob_drawn = partial(_prob_drawn, of) if mesh is None else _prob_drawn_dealt(of, mesh)
-        keys, rho = _draw_rho(key, self.dependence, num_draws)
-        seed = int(jax.random.bits(key, dtype=np.uint32))
-        cohorts = draw_cohorts(seed, of.prior, of.counts, num_draws)
+        keys, rho, seed = _draw_rho(key, self.dependence, num_draws)
+        cohorts = draw_cohorts(np.asarray(seed), of.prior, of.counts, num_draws)
         drawn = np.stack(
             [
                 np.asarray(prob_drawn(at, (keys, rho, cohorts)), np.float32)
@@ -203,7 +203,7 @@ class _Asked(NamedTuple):
 
 
 def draw_cohorts(
-    seed: int,
+    seed: int | npt.NDArray[np.unsignedinteger],
     prior: AbstractCohortPrior,
     counts: Float[Array, "num_labelers ..."],
     num_draws: int,
@@ -217,24 +217,24 @@ def draw_cohorts(
         num_draws: how many.
     """
     rng = np.random.default_rng(seed)
-    total = jnp.zeros((1, prior.num_classes), counts.dtype)
+    by_rho = np.asarray(counts)[..., None]
+    total = np.zeros((1, prior.num_classes), by_rho.dtype)
+    found = _cohort_counts(*jax.device_put((prior, by_rho, total)))
     return tuple(
         CohortPosterior.find(own.at(0), hyper).draw(rng, num_draws)
-        for own, hyper in zip(
-            _cohort_counts(prior, counts[..., None], total), prior.hyperpriors(), strict=True
-        )
+        for own, hyper in zip(found, prior.hyperpriors(), strict=True)
     )
 
 
 @program(static_argnames=("num_draws",))
 def _draw_rho(
     key: Key[Array, ""], found: Dependence, num_draws: int
-) -> tuple[Key[Array, " num_draws"], Float[Array, " num_draws"]]:
-    """Draws of rho, and a key for the labelers that go with each."""
-    key_rho, key_labelers = jax.random.split(key)
+) -> tuple[Key[Array, " num_draws"], Float[Array, " num_draws"], UInt32[Array, "*words"]]:
+    """Draws of rho, a key for the labelers that go with each, and a seed for their cohort."""
+    key_rho, key_labelers, key_cohort = jax.random.split(key, 3)
     values, probs = (jnp.asarray(part, float) for part in found)
     rho = jax.random.choice(key_rho, values, (num_draws,), p=probs)
-    return jax.random.split(key_labelers, num_draws), rho
+    return jax.random.split(key_labelers, num_draws), rho, jax.random.key_data(key_cohort)
 
 
 @program
@@ -434,7 +434,7 @@ def report(
         trusts_gold_alone: whether the counts of the labelers stay those of the fit.
     """
     values, weights = found.nodes()
-    nodes = jnp.asarray(values, independent.evidence.dtype)
+    nodes = on_device(values)
     if dealt is None:
         class_probs, counts, class_total = describe(
             labels,

@@ -149,7 +149,9 @@ def refuse_inputs(output: str | Path, inputs: Iterable[str | Path | None]) -> No
         source = Path(os.path.realpath(Path(given).expanduser()))
         is_same = source.exists() and target.exists() and source.samefile(target)
         if is_same or source.is_relative_to(target) or target.is_relative_to(source):
-            relation = "is" if is_same or source == target else "is not apart from"
+            relation = "holds" if source.is_relative_to(target) else "lies in"
+            if is_same or source == target:
+                relation = "is"
             raise InputError(
                 f"this {relation} '{given}', which is read.",
                 where=str(output),

@@ -21,6 +21,7 @@ from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.variational import State, Totals
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.standard_size import on_device
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.fit import Pass, StreamedFit
 from gtx_bayes.streaming.parts import Part, PartedTable, names_of
@@ -77,7 +78,7 @@ class JointScorer(AbstractScorer):
             part.sums,
             *jax.device_put(given, device),
             self.fit.choice.dependence,
-            jnp.asarray(self.fit.choice.dependence.nodes()[0], float),
+            on_device(self.fit.choice.dependence.nodes()[0]),
             learns=self.fit.learns_class_prior,
         )
 

@@ -302,8 +302,8 @@ def _accepted(
     rows = []
     hidden, is_wrong = np.zeros(0), np.zeros(0, bool)
     if held_out is not None:
-        probs = np.asarray(held_out.class_probs)
-        hidden, is_wrong = probs.max(axis=1), probs.argmax(axis=1) != held_out.true_label
+        probs, truth = np.asarray(held_out.class_probs), np.asarray(held_out.true_label)
+        hidden, is_wrong = probs.max(axis=1), probs.argmax(axis=1) != truth
     for least in _LEAST_CONFIDENT:
         if least < 1.0 / num_classes or not confidence.size:
             continue

@@ -12,13 +12,13 @@ Two things make a labeler less known than expected counts of right answers sugge
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import scipy.special
 from jaxtyping import Array, Float
 
 from gtx_bayes.inference.beta import HyperPrior
+from gtx_bayes.standard_size import on_device
 
 _GRID = np.linspace(-3.0, 3.0, 25)  # standard deviations of the log-concentration
 _MOST_JUDGED = 10_000  # labelers, times columns, that a cohort is judged by: enough to know it
@@ -127,7 +127,7 @@ class CohortPosterior(NamedTuple):
         mean, variance = self.mean[at], self.mean_variance[at]
         concentration = mean * (1.0 - mean) / variance - 1.0
         drawn = rng.beta(mean * concentration, (1.0 - mean) * concentration)
-        return Cohort(*(jnp.asarray(x, float) for x in (self.concentration[at], drawn)))
+        return Cohort(on_device(self.concentration[at]), on_device(drawn))
 
 
 def _unit_covariance(coupling: Floats) -> Floats:
