@@ -1,5 +1,6 @@
 """Labels and labelers jointly: choose a model, fit it, learn the dependence, say how sure."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -203,7 +204,7 @@ class _Asked(NamedTuple):
 
 
 def draw_cohorts(
-    seed: int | npt.NDArray[np.unsignedinteger],
+    seed: UInt32[np.ndarray, "*words"],
     prior: AbstractCohortPrior,
     counts: Float[Array, "num_labelers ..."],
     num_draws: int,
@@ -375,8 +376,9 @@ def choose(
 def one_sided(labels: Labels) -> npt.NDArray[np.bool_]:
     """Which labelers only ever give one class, and hardly by chance.
 
-    A crowd whose labelers all answered in its own proportions would show one of them with a
-    probability of a thousandth at most.
+    Chance is that all answer in the crowd's own proportions: a labeler alone must then be as
+    uniform with a probability of a thousandth at most, over all labelers; or all the others who
+    are uniform must be so many, over all sets of that size.
     """
     label = np.asarray(labels.label).astype(np.int64)
     is_answer = label != MISSING
@@ -387,9 +389,18 @@ def one_sided(labels: Labels) -> npt.NDArray[np.bool_]:
     np.maximum.at(highest, labeler, label)
     number = np.bincount(labeler, minlength=labels.num_labelers)
     share = np.bincount(label, minlength=labels.num_classes) / max(1, int(label.size))
-    with np.errstate(divide="ignore"):  # nobody gives a class of share zero
-        log_prob = number * np.log(share[np.maximum(highest, 0)])
-    return (lowest == highest) & (log_prob < np.log(1e-3 / max(1, int(np.count_nonzero(number)))))
+    distinct, place = np.unique(number, return_inverse=True)
+    # Of so many answers being all alike, whichever class it is.
+    log_prob = np.log([np.sum(share**n) if n else 1.0 for n in distinct])[place]
+    rarely = np.log(1e-3)
+    asked = number > 0
+    is_uniform = asked & (lowest == highest)
+    alone = is_uniform & (log_prob < rarely - np.log(max(1, int(np.count_nonzero(asked)))))
+    others, rest = int(np.count_nonzero(asked & ~alone)), is_uniform & ~alone
+    num_rest = int(np.count_nonzero(rest))
+    num_sets = math.lgamma(others + 1) - math.lgamma(num_rest + 1)
+    num_sets -= math.lgamma(others - num_rest + 1)
+    return alone | rest if log_prob[rest].sum() + num_sets < rarely else alone
 
 
 def mostly_one_sided(labels: Labels) -> bool:

@@ -301,7 +301,7 @@ def by_variational(prior, key, data):
     found = variational.fit(data.labels, data.gold, prior, jnp.asarray(UNIFORM, float))
     cohorts = ()
     if not isinstance(prior, GivenOneCoin | GivenConfusion):
-        seed = int(jax.random.bits(key_labelers, dtype=np.uint32))
+        seed = np.asarray(jax.random.key_data(key_labelers))
         cohorts = joint.draw_cohorts(seed, found.prior, found.counts, NUM_DRAWS)
     draws = draw_given_counts(key_labelers, found.prior, found.counts, cohorts)
     return {**draws, **labels_by_probs(key_labels, found.class_probs)}
