@@ -134,16 +134,6 @@ class TestNotesOnClasses:
         assert f"There are {num_classes} classes in 200 answers" in note
         assert crowd_of(list(labels[:30]) * 4).notes == ()
 
-    def test_more_class_probabilities_than_the_answers_bear(self):
-        labels = [f"a sentence of its own {at}" for at in range(5000)]
-        with pytest.raises(InputError, match="there are 5000 classes in 5000 answers") as error:
-            crowd_of(labels)
-        assert "fewer classes" in error.value.mend
-        named = Crowd.from_frames(
-            pd.DataFrame({"task": range(5000), "worker": "w", "label": labels}), classes=labels
-        )
-        assert named.labels.num_classes == 5000
-
 
 @pytest.mark.parametrize("name", ["count", " Count ", "n", "num_votes", "weight"])
 def test_a_column_of_counts_is_noted(tmp_path, name):

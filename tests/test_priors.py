@@ -255,7 +255,7 @@ class TestRareClass:
     def test_mean_rows_are_no_worse_than_guesses(self):
         """Nobody names the third class: its mean row keeps a third for itself."""
         counts = jnp.tile(
-            jnp.array([[30.0, 2.0, 0, 0, 0], [2, 30, 0, 0, 0], [6, 6, 0, 0, 0]]), (9, 1, 1)
+            jnp.array([[30.0, 2.0, 0, 0, 0], [2, 30, 0, 0, 0], [6, 6, 0, 0, 0]]), (60, 1, 1)
         )
         prior = ConfusionPrior.default(3)
         for _ in range(30):

@@ -361,17 +361,16 @@ def _coupling(
 
 def _better_than_guesses(
     mean: Float[Array, "num_classes num_cells"],
+    hyper_mean: Float[Array, "num_classes num_cells"],
 ) -> Float[Array, "num_classes num_cells"]:
     """Mean rows whose right answers are no rarer than guesses, the wrong ones in proportion.
 
-    A rare class would else learn rows worse than chance, and take in all doubtful examples.
+    A rare class would else learn rows worse than chance, and take in all doubtful examples. The
+    right answer is the one that the hyperprior has as the most frequent.
     """
-    num_classes, num_cells = mean.shape
-    is_right = jnp.arange(num_cells) == (
-        jnp.arange(num_classes)[:, None] if num_cells == num_classes else 0
-    )
+    is_right = hyper_mean == hyper_mean.max(axis=1, keepdims=True)
     right = jnp.sum(jnp.where(is_right, mean, 0.0), axis=1, keepdims=True)
-    floored = jnp.maximum(right, 1.0 / num_classes)
+    floored = jnp.maximum(right, 1.0 / mean.shape[0])
     return jnp.where(is_right, floored, mean * (1.0 - floored) / (1.0 - right))
 
 
@@ -409,7 +408,7 @@ def _refit_rows(
     total = counts.sum(axis=2)
     pooled = jnp.sum(counts / (1.0 + total / concentration)[..., None], axis=0)
     pooled = pooled / concentration + _HYPER_LABELERS * hyper_mean
-    mean = _better_than_guesses(pooled / pooled.sum(axis=1, keepdims=True))
+    mean = _better_than_guesses(pooled / pooled.sum(axis=1, keepdims=True), hyper_mean)
 
     def slope(log_concentration: Float[Array, ""]) -> Float[Array, ""]:
         concentration = jnp.exp(log_concentration)
