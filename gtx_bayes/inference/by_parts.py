@@ -71,7 +71,8 @@ def fit(
     class_prior = variational.even(num_classes) if learns else crowd.class_prior
 
     def fit_from(rows: variational.Rows | None) -> VariationalFit:
-        shared = (prior, class_prior, learns, max_steps, tolerance, rows)
+        own = prior if rows is None else prior.trusting_gold()
+        shared = (own, class_prior, learns, max_steps, tolerance, rows)
         by_part, of_all = on_parts(_fit, crowd.dealt, shared, (crowd.true_label, crowd.own_prior))
         of_examples: dict[str, Any] = {
             name: crowd.dealt.collect(values) for name, values in by_part.items()

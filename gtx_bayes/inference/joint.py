@@ -390,8 +390,9 @@ def one_sided(labels: Labels) -> npt.NDArray[np.bool_]:
     number = np.bincount(labeler, minlength=labels.num_labelers)
     share = np.bincount(label, minlength=labels.num_classes) / max(1, int(label.size))
     distinct, place = np.unique(number, return_inverse=True)
+    log_share = np.log(share[share > 0])
     # Of so many answers being all alike, whichever class it is.
-    log_prob = np.log([np.sum(share**n) if n else 1.0 for n in distinct])[place]
+    log_prob = np.array([np.logaddexp.reduce(n * log_share) if n else 0.0 for n in distinct])[place]
     rarely = np.log(1e-3)
     asked = number > 0
     is_uniform = asked & (lowest == highest)

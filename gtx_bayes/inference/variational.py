@@ -180,6 +180,7 @@ def fit_from(
     tolerance: float = TOLERANCE,
 ) -> VariationalFit:
     """`fit` from one start: from the votes without `rows`, from gold with them."""
+    prior = prior if rows is None else prior.trusting_gold()
     learns = class_prior is None
     class_prior = even(labels.num_classes) if class_prior is None else class_prior
     return on_host(

@@ -480,7 +480,7 @@ def _write_by_rule(run: _Begun, fit: Fit, *, dependence: Dependence | None) -> O
     padded = jax.tree.map(
         lambda values: (
             jnp.pad(values, (0, spare), mode="edge")
-            if values.shape == (table.num_labelers,)
+            if np.shape(values) == (table.num_labelers,)
             else values
         ),
         fit.aggregator,

@@ -110,6 +110,8 @@ class StreamedFit:
     def _begin(self, crew: Crew) -> Pass:
         """The votes, or what gold says instead."""
         prior = self.choice.candidate.prior
+        if self.rows is not None:
+            prior = prior.trusting_gold()
 
         def start(part: Part, number: int, device: jax.Device) -> tuple[State, Totals, float]:
             given = jax.device_put((prior, self.rows), device)

@@ -31,7 +31,7 @@ from gtx_bayes.diagnostics.report.wording import amount, counted, percent, shown
 
 Light = Literal["green", "amber", "red"]
 Honesty = Literal["honest", "unproven", "too little", "in places", "too much"]
-"""What hidden gold says of confidence: the last three are refutations."""
+"""What hidden gold says of confidence. The last three are refutations."""
 
 CONTRADICTED = 0.05
 """A gold label that its example's answers give less probability than this is contradicted."""

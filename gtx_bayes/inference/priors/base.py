@@ -35,6 +35,10 @@ class AbstractCohortPrior(abc.ABC):
         """Probability of each kind given each class, as far as shares of votes tell."""
         return jnp.ones((*vote_shares.shape, 1), vote_shares.dtype)
 
+    def trusting_gold(self) -> "AbstractCohortPrior":
+        """The prior where gold has shown that labelers may be worse than guesses on average."""
+        return self
+
     @abc.abstractmethod
     def counts(
         self, labels: Labels, latent_probs: Float[Array, "num_examples num_latents"]

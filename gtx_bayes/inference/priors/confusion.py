@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma, gammaln
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, ScalarLike
 
 from gtx_bayes.inference.beta import HyperPrior
 from gtx_bayes.inference.priors.base import (
@@ -39,17 +39,24 @@ class ConfusionPrior(AbstractCohortPrior):
         log_concentration: logarithm of :math:`\kappa`, one for all classes: those of their own
             run off where a class is rare.
         num_classes: K.
+        least_right: what the mean rows' right answers are at least: 1 / K by default, or 0.
     """
 
     mean: Float[Array, "num_classes num_classes"]
     log_concentration: Float[Array, ""]
     num_classes: int = dataclasses.field(metadata={"static": True})
+    least_right: ScalarLike = 0.0
 
     @classmethod
     def default(cls, num_classes: int) -> "ConfusionPrior":
         """The centre of the hyperprior: half-way from chance to perfection, worth 15 answers."""
         log_concentration = on_device(HyperPrior.for_classes(num_classes).log_concentration)
-        return cls(on_device(better_than_chance(num_classes)), log_concentration, num_classes)
+        mean = on_device(better_than_chance(num_classes))
+        return cls(mean, log_concentration, num_classes, on_device(1.0 / num_classes))
+
+    def trusting_gold(self) -> "ConfusionPrior":
+        """Without a floor of the mean rows."""
+        return dataclasses.replace(self, least_right=on_device(0.0))
 
     @property
     def shape(self) -> Float[Array, "num_classes num_classes"]:
@@ -100,6 +107,7 @@ class ConfusionPrior(AbstractCohortPrior):
             self.log_concentration,
             self.known(counts)[:, :, : self.num_classes],
             jnp.asarray(better_than_chance(self.num_classes)),
+            self.least_right,
         )
         return dataclasses.replace(self, mean=mean, log_concentration=log_concentration)
 
@@ -184,17 +192,24 @@ class ClassConditionalPrior(AbstractCohortPrior):
         mean: :math:`m_y` and :math:`1 - m_y`, the cohort's right and wrong answers.
         log_concentration: logarithm of :math:`\kappa`, one for all classes.
         num_classes: K.
+        least_right: as for confusion matrices.
     """
 
     mean: Float[Array, "num_classes two"]
     log_concentration: Float[Array, ""]
     num_classes: int = dataclasses.field(metadata={"static": True})
+    least_right: ScalarLike = 0.0
 
     @classmethod
     def default(cls, num_classes: int) -> "ClassConditionalPrior":
         """The centre of the hyperprior: half-way from chance to perfection, worth 15 answers."""
         log_concentration = on_device(HyperPrior.for_classes(num_classes).log_concentration)
-        return cls(on_device(_right_or_wrong(num_classes)), log_concentration, num_classes)
+        mean = on_device(_right_or_wrong(num_classes))
+        return cls(mean, log_concentration, num_classes, on_device(1.0 / num_classes))
+
+    def trusting_gold(self) -> "ClassConditionalPrior":
+        """Without a floor of the mean rows."""
+        return dataclasses.replace(self, least_right=on_device(0.0))
 
     @property
     def shape(self) -> Float[Array, "num_classes two"]:
@@ -239,6 +254,7 @@ class ClassConditionalPrior(AbstractCohortPrior):
             self.log_concentration,
             self.known(counts)[:, :, :2],
             jnp.asarray(_right_or_wrong(self.num_classes)),
+            self.least_right,
         )
         return dataclasses.replace(self, mean=mean, log_concentration=log_concentration)
 
@@ -359,18 +375,19 @@ def _coupling(
     return -(of_named + jnp.swapaxes(of_named, 1, 2)) / (own[:, :, None] * own[:, None, :])
 
 
-def _better_than_guesses(
+def _floored(
     mean: Float[Array, "num_classes num_cells"],
     hyper_mean: Float[Array, "num_classes num_cells"],
+    least_right: ScalarLike,
 ) -> Float[Array, "num_classes num_cells"]:
-    """Mean rows whose right answers are no rarer than guesses, the wrong ones in proportion.
+    """Mean rows whose right answers are no rarer than this, the wrong ones in proportion.
 
     A rare class would else learn rows worse than chance, and take in all doubtful examples. The
     right answer is the one that the hyperprior has as the most frequent.
     """
     is_right = hyper_mean == hyper_mean.max(axis=1, keepdims=True)
     right = jnp.sum(jnp.where(is_right, mean, 0.0), axis=1, keepdims=True)
-    floored = jnp.maximum(right, 1.0 / mean.shape[0])
+    floored = jnp.maximum(right, least_right)
     return jnp.where(is_right, floored, mean * (1.0 - floored) / (1.0 - right))
 
 
@@ -401,6 +418,7 @@ def _refit_rows(
     log_concentration: Float[Array, ""],
     counts: Float[Array, "num_labelers num_classes num_cells"],
     hyper_mean: Float[Array, "num_classes num_cells"],
+    least_right: ScalarLike,
 ) -> tuple[Float[Array, "num_classes num_cells"], Float[Array, ""]]:
     """Mean rows and log-concentration of Dirichlet distributions, a step further."""
     hyper = HyperPrior.for_classes(hyper_mean.shape[0])
@@ -408,7 +426,7 @@ def _refit_rows(
     total = counts.sum(axis=2)
     pooled = jnp.sum(counts / (1.0 + total / concentration)[..., None], axis=0)
     pooled = pooled / concentration + _HYPER_LABELERS * hyper_mean
-    mean = _better_than_guesses(pooled / pooled.sum(axis=1, keepdims=True), hyper_mean)
+    mean = _floored(pooled / pooled.sum(axis=1, keepdims=True), hyper_mean, least_right)
 
     def slope(log_concentration: Float[Array, ""]) -> Float[Array, ""]:
         concentration = jnp.exp(log_concentration)
