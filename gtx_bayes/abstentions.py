@@ -250,16 +250,17 @@ def note_look_alikes(keys: Sequence[str], count: Callable[[str], int], notes: li
         notes: added to.
     """
     for key in keys:
-        if looks_like_abstention(key, [other for other in keys if other != key]) and count(key):
+        if looks_like_abstention(key, keys) and count(key):
             notes.append(
                 f"'{key}' is taken for a class, answered {count(key)} time(s); if it says nothing "
                 "about the class, name it in `abstain`."
             )
 
 
-def looks_like_abstention(key: str, others: Sequence[str]) -> bool:
-    """Whether a class is called as people call what is none, among others of these names."""
+def looks_like_abstention(key: str, keys: Sequence[str]) -> bool:
+    """Whether a class is called as people call what is none, among classes of these names."""
     if key in ("-1", "-1.0"):  # unless classes are coded -1 and 1, or go further down
+        others = [other for other in keys if other != key]
         return others not in (["1"], ["1.0"]) and not any(other[:1] == "-" for other in others)
     plain = " ".join(key.casefold().replace("\u2019", "'").replace("_", " ").split())
     return plain in _LOOK_ALIKE or plain.replace("-", " ") in _LOOK_ALIKE

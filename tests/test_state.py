@@ -182,7 +182,7 @@ class TestUpdate:
         none = Assessment.none(2 * there, 2)
         old = fitted(before, none, "one-coin", HALF, Dependence.known(0.2))
         nobody = np.zeros(0, int)
-        found = incremental.update(old, before, now, none, new[0], nobody, tolerance=0.1)
+        found = incremental.update(old, before, now, none, new[0], nobody, tolerance=0.08)
         was, is_ = old.independent.class_probs, found.joint.independent.class_probs
         is_renewed = np.any(np.asarray(was) != np.asarray(is_), axis=1)
         assert 6 < is_renewed.sum() <= found.num_recomputed < there
