@@ -1,0 +1,286 @@
+"""Things known by name: this package's own, those of installed packages, and a user's file."""
+
+import dataclasses
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gtx_bayes.errors import InputError
+
+_FILE = ".py:"
+
+
+class Registry[T]:
+    """Classes of one kind by name, imported when they are asked for.
+
+    A class has a `name` and a one-line `description`; the fields of its dataclass are its options.
+
+    Args:
+        kind: what it holds, in the singular, as errors say it ("model").
+        group: entry points of this group are found beside `own`: `NAME = "module:Class"`.
+        base: `module:Class` of the abstract class that every member extends.
+        own: members of this package, `module:Class` by name.
+    """
+
+    def __init__(self, kind: str, group: str, base: str, own: Mapping[str, str]) -> None:
+        self.kind = kind
+        self.group = group
+        self._base = base
+        self._own = dict(own)
+        self._registered: dict[str, type[T]] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """Every name: this package's, then those of installed packages, then what was registered.
+
+        Nothing is imported for it.
+        """
+        names = (*self._own, *self._entry_points(), *self._registered)
+        return tuple(dict.fromkeys(names))
+
+    def base(self) -> type[T]:
+        """The abstract class that every member extends."""
+        return typing.cast(type[T], _import(self._base))
+
+    def register(self, cls: type[T]) -> type[T]:
+        """Add a class under its `name`, as a decorator; it replaces one of that name."""
+        name = getattr(cls, "name", None)
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"{cls.__name__} has no name: give it one, `name = 'my-{self.kind}'`")
+        self._registered[name] = cls
+        return cls
+
+    def find(self, name: str) -> type[T]:
+        """The class of that name, or the class `FILE.py:Class` names.
+
+        Raises:
+            InputError: if there is none, or the file or the class in it cannot be had.
+        """
+        if name in self._registered:
+            return self._registered[name]
+        if name in self._own:
+            return self._checked(_import(self._own[name]), name)
+        if _FILE in name:
+            return self._checked(self._of_file(name), name)
+        if name in (points := self._entry_points()):
+            try:
+                return self._checked(points[name].load(), name)
+            except ImportError as error:
+                raise InputError(
+                    f"the {self.kind} '{name}' cannot be imported: {error}.",
+                    mend=f"See to the package that declares it (group {self.group}).",
+                ) from error
+        raise InputError(
+            f"there is no {self.kind} '{name}'.",
+            mend=f"There are {', '.join(self.names())}, and FILE.py:Class.",
+        )
+
+    def build(self, named: str | T, options: Mapping[str, str] | None = None) -> T:
+        """An instance: of the class of that name, or the object itself if it is one already.
+
+        Args:
+            named: a name, `FILE.py:Class`, or an instance.
+            options: fields of its dataclass, as texts.
+
+        Raises:
+            InputError: for an unknown name, field or value, or a field without a value.
+        """
+        if not isinstance(named, str):
+            return self._checked_instance(named)
+        cls = self.find(named)
+        taken = parse_options(cls, options or {}, f"{self.kind} {named}")
+        try:
+            return cls(**taken)
+        except TypeError as error:
+            raise InputError(
+                f"the {self.kind} '{named}' cannot be made: {error}.",
+                mend=f"Its options are {_options_in_words(cls)}.",
+            ) from error
+
+    def description(self, name: str) -> str:
+        """What the class of that name says of itself, in a line."""
+        return str(getattr(self.find(name), "description", ""))
+
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        return {point.name: point for point in importlib.metadata.entry_points(group=self.group)}
+
+    def _of_file(self, name: str) -> Any:
+        path, _, cls = name.rpartition(":")
+        module = import_file(Path(path), self.kind)
+        if not hasattr(module, cls):
+            there = [each for each, of in vars(module).items() if self._is_member(of)]
+            raise InputError(
+                f"there is no '{cls}' in it.",
+                where=path,
+                mend=f"It has {', '.join(there)}." if there else f"Define a {self.kind} in it.",
+            )
+        return getattr(module, cls)
+
+    def _is_member(self, found: object) -> bool:
+        base = self.base()
+        return isinstance(found, type) and issubclass(found, base) and found is not base
+
+    def _checked(self, found: Any, name: str) -> type[T]:
+        if not self._is_member(found):
+            raise InputError(
+                f"'{name}' is no {self.kind}: it does not extend {self.base().__name__}.",
+                mend=f"Derive it from {self._base.replace(':', '.')}.",
+            )
+        return typing.cast(type[T], found)
+
+    def _checked_instance(self, found: T) -> T:
+        if not isinstance(found, self.base()):
+            raise InputError(
+                f"{found!r} is no {self.kind}.",
+                mend=f"Give a name ({', '.join(self.names())}) or an instance of "
+                f"{self.base().__name__}.",
+            )
+        return found
+
+
+def import_file(path: Path, kind: str) -> types.ModuleType:
+    """The module in a file, read once for each path.
+
+    Raises:
+        InputError: if there is no such file, or reading it fails.
+    """
+    path = path.resolve()
+    name = f"_gtx_bayes_file_{path.stem}_{abs(hash(str(path))):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise InputError(
+            "there is no such file.", where=str(path), mend=f"Name the file of the {kind}."
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise InputError(
+            f"reading the {kind} failed: {type(error).__name__}: {error}.",
+            where=str(path),
+            mend="Run the file with Python to see where.",
+        ) from error
+    return module
+
+
+def parse_options(cls: type, options: Mapping[str, str], what: str) -> dict[str, Any]:
+    """Texts as values of a dataclass's fields.
+
+    Raises:
+        InputError: for a field there is not, and a text that is no value of its type.
+    """
+    fields = {field.name: field for field in _options_of(cls)}
+    taken = {}
+    for name, text in options.items():
+        field = fields.get(name.replace("-", "_"))
+        if field is None:
+            raise InputError(
+                f"the {what} has no option '{name}'.",
+                mend=f"Its options are {_options_in_words(cls)}.",
+            )
+        taken[field.name] = _parse(text, field, what)
+    return taken
+
+
+def _options_of(cls: type) -> tuple[dataclasses.Field[Any], ...]:
+    return tuple(f for f in dataclasses.fields(cls) if f.init) if _is_dataclass(cls) else ()
+
+
+def _is_dataclass(cls: type) -> bool:
+    return dataclasses.is_dataclass(cls)
+
+
+def _options_in_words(cls: type) -> str:
+    def in_words(field: dataclasses.Field[Any]) -> str:
+        is_needed = field.default is dataclasses.MISSING
+        is_needed = is_needed and field.default_factory is dataclasses.MISSING
+        return f"{field.name} (needed)" if is_needed else f"{field.name}={field.default}"
+
+    return ", ".join(map(in_words, _options_of(cls))) or "none"
+
+
+def _parse(text: str, field: dataclasses.Field[Any], what: str) -> Any:
+    default = field.default
+    as_type = type(default) if isinstance(default, bool | int | float | str) else None
+    if as_type is bool or field.type in (bool, "bool"):
+        if text.lower() in ("true", "yes", "1"):
+            return True
+        if text.lower() in ("false", "no", "0"):
+            return False
+        raise _no_value(text, field.name, what, "true or false")
+    for wanted in (as_type,) if as_type is not None else (int, float, str):
+        try:
+            return wanted(text)
+        except ValueError:
+            if as_type is int:
+                raise _no_value(text, field.name, what, "a whole number") from None
+            if as_type is float:
+                raise _no_value(text, field.name, what, "a number") from None
+    return text
+
+
+def _no_value(text: str, name: str, what: str, wanted: str) -> InputError:
+    return InputError(f"'{text}' is no {name} of the {what}.", mend=f"Give {wanted}.")
+
+
+def _import(where: str) -> Any:
+    module, _, name = where.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def option_pairs(given: list[str], option: str) -> dict[str, str]:
+    """Texts `NAME=VALUE` as a dictionary.
+
+    Raises:
+        InputError: for one without "=", and a name given twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not sign or not name.strip() or name.strip() in pairs:
+            raise InputError(
+                f"'{text}' names no option of its own.", mend=f"Write {option} NAME=VALUE."
+            )
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+MODELS: Registry[Any] = Registry(
+    "model", "gtx_bayes.models", "gtx_bayes.models.base:AbstractLabelerModel", {}
+)
+"""Labeler models: what `--model` takes."""
+
+POLICIES: Registry[Any] = Registry(
+    "strategy", "gtx_bayes.policies", "gtx_bayes.collection.base:AbstractPolicy", {}
+)
+"""Policies that spend labels: what `--strategy` takes."""
+
+METHODS: Registry[Any] = Registry(
+    "method", "gtx_bayes.methods", "gtx_bayes.aggregation.base:AbstractMethod", {}
+)
+"""Aggregation methods: what `--method` takes."""
+
+_ALL = (MODELS, POLICIES, METHODS)
+
+
+def register[C: type](cls: C) -> C:
+    """Make a class known by its `name`, as a decorator, whatever kind it is.
+
+    Raises:
+        TypeError: if it extends none of the abstract classes.
+    """
+    for registry in _ALL:
+        if issubclass(cls, registry.base()):
+            registry.register(cls)
+            return cls
+    bases = ", ".join(registry.base().__name__ for registry in _ALL)
+    raise TypeError(f"{cls.__name__} extends none of {bases}")
