@@ -8,20 +8,20 @@ answers are added as they arrive.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import PyTreeDef
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from gtx_bayes.labelers.base import AbstractLabelerModel
-from gtx_bayes.labelers.class_conditional import ClassConditional
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.hard_examples import HardExamples
-from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import Labels, PaddedLabels, Prefixes
-from gtx_bayes.log_space import FixedPoint, LogNumber, multiply, normalise
+from gtx_bayes.evidence import ClassPrior as ClassPrior
+from gtx_bayes.evidence import Evidence as Evidence
+from gtx_bayes.evidence import log_prior
+from gtx_bayes.evidence import no_evidence as no_evidence
+from gtx_bayes.labelers.base import AbstractLabelers
+from gtx_bayes.labels import Labels
+from gtx_bayes.log_space import FixedPoint, LogNumber, normalise
 from gtx_bayes.programs import program
 from gtx_bayes.votes import (
     AnyLabels,
@@ -37,12 +37,6 @@ _SHORT_SUM = 16  # so few float32 weights sum to 1e-5 without `fine`, accuracies
 _WHOLE_SUM = 64  # labelers; each weight is off by at most what float32 rounds off 16 nats
 _WHOLE_RUN = 32  # answers to an example in the long form, where their weights are not known
 
-ClassPrior = Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]
-"""One prior for all examples, or one per example; zero excludes a class for good."""
-
-AnyModel = OneCoin | ClassConditional | ConfusionMatrix | HardExamples
-"""The labeler models that `batch_log_prob` knows."""
-
 
 def effective_share(
     num_labels: Int[Array, " num_examples"], rho: ScalarLike
@@ -57,7 +51,7 @@ def effective_share(
 
 
 def class_posterior(
-    model: AbstractLabelerModel,
+    model: AbstractLabelers,
     labels: Int[Array, " num_labelers"],
     class_prior: Float[Array, " num_classes"] | None = None,
 ) -> Float[Array, " num_classes"]:
@@ -73,13 +67,13 @@ def class_posterior(
     References:
         Kumar et al. (2024), Eq. 2 and 3.
     """
-    log_prior = _log_prior(class_prior, model.num_classes)[0]
-    return normalise(model.likelihood(labels), log_prior, axis=0)
+    prior = log_prior(class_prior, model.num_classes)[0]
+    return normalise(model.likelihood(labels), prior, axis=0)
 
 
 @program
 def batch_class_posterior(
-    model: OneCoin, labels: AnyLabels, class_prior: ClassPrior | None = None
+    model: AbstractLabelers, labels: AnyLabels, class_prior: ClassPrior | None = None
 ) -> Float[Array, "num_examples num_classes"]:
     """`class_posterior` of every example, by the fast kernels.
 
@@ -88,21 +82,24 @@ def batch_class_posterior(
         labels: their answers, in either form.
         class_prior: uniform when absent.
     """
-    if model.num_classes == 2:
+    if model.num_classes == 2 and model.vote_weight is not None:
         log_odds = batch_log_odds(model, labels, class_prior)
         return jax.nn.sigmoid(jnp.stack([-log_odds, log_odds])).T
-    log_prior = _log_prior(class_prior, model.num_classes).T
+    if model.vote_weight is None:
+        prior = log_prior(class_prior, model.num_classes)
+        return normalise(model.evidence(labels).likelihood, prior, axis=1)
+    prior = log_prior(class_prior, model.num_classes).T
 
     def finish(votes: LogNumber) -> Float[Array, "num_examples num_classes"]:
         # Without the barrier a CPU recomputes the votes for every reduction of the softmax.
-        return normalise(jax.lax.optimization_barrier(votes), log_prior, axis=0).T
+        return normalise(jax.lax.optimization_barrier(votes), prior, axis=0).T
 
     return _by_certainty(model, labels, finish)
 
 
 @jax.jit
 def batch_log_odds(
-    model: OneCoin, labels: AnyLabels, class_prior: ClassPrior | None = None
+    model: AbstractLabelers, labels: AnyLabels, class_prior: ClassPrior | None = None
 ) -> Float[Array, " num_examples"]:
     r"""Posterior log odds of class 1 against class 0 of every example: two classes only.
 
@@ -115,8 +112,8 @@ def batch_log_odds(
     """
     if model.num_classes != 2:
         raise ValueError(f"log odds need two classes, not {model.num_classes}")
-    log_prior = _log_prior(class_prior, 2)
-    prior_odds = log_prior[:, 1] - log_prior[:, 0]
+    prior = log_prior(class_prior, 2)
+    prior_odds = prior[:, 1] - prior[:, 0]
 
     def odds(votes: LogNumber) -> Float[Array, " num_examples"]:
         finite = votes.coarse[1] - votes.coarse[0] + (votes.fine[1] - votes.fine[0] + prior_odds)
@@ -125,104 +122,37 @@ def batch_log_odds(
         certain = jnp.where(votes.zeros[1] < votes.zeros[0], jnp.inf, -jnp.inf)
         return jnp.where(overruled, certain, finite)
 
+    if model.vote_weight is None:
+        return odds(LogNumber(*(part.T for part in model.evidence(labels).likelihood)))
     return _by_certainty(model, labels, odds)
 
 
 @jax.jit
 def batch_log_evidence(
-    model: OneCoin, labels: AnyLabels, class_prior: ClassPrior | None = None
+    model: AbstractLabelers, labels: AnyLabels, class_prior: ClassPrior | None = None
 ) -> Float[Array, " num_examples"]:
     r"""Log-probability of every example's labels, in nats; -inf where they are impossible.
 
     .. math:: \log P(\mathcal{L}(i)) = \log \sum_y \pi_y \, P(\mathcal{L}(i) \mid Y_i = y)
     """
-    log_prior = _log_prior(class_prior, model.num_classes)
-    return jax.nn.logsumexp(batch_log_prob(model, labels) + log_prior, axis=1)
+    prior = log_prior(class_prior, model.num_classes)
+    return jax.nn.logsumexp(batch_log_prob(model, labels) + prior, axis=1)
 
 
 @program
-def batch_log_prob(model: AnyModel, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
+def batch_log_prob(model: AbstractLabelers, labels: AnyLabels) -> Float[Array, "rows num_classes"]:
     """`model.log_prob` of every example: the log-likelihood under each class, in nats."""
-    if isinstance(model, OneCoin):
-        return gather_evidence(model, labels).log_prob()
-    if isinstance(model, HardExamples):
-        return model.mix(*(batch_log_prob(each, labels) for each in (model.easy, model.hard)))
-    return _confusion_log_prob(jnp.log(model.confusion), labels)
-
-
-def _confusion_log_prob(
-    log_confusion: Float[Array, "num_labelers num_classes num_classes"], labels: AnyLabels
-) -> Float[Array, "num_examples num_classes"]:
-    check_sizes(labels, log_confusion.shape[0], log_confusion.shape[1])
-
-    def of_answers(
-        labeler: Int[Array, "*shape"], label: Int[Array, "*shape"]
-    ) -> Float[Array, "*shape num_classes"]:
-        found = jnp.swapaxes(log_confusion, 1, 2)[labeler, jnp.maximum(label, 0)]
-        is_class = (label >= 0) & (label < log_confusion.shape[1])
-        return jnp.where(is_class[..., None], found, 0.0)
-
-    if isinstance(labels, Labels):
-        none = jnp.zeros((labels.num_examples, labels.num_classes), log_confusion.dtype)
-        return none.at[labels.example].add(of_answers(labels.labeler, labels.label))
-    if isinstance(labels, PaddedLabels):
-        return of_answers(labels.labeler, labels.label).sum(axis=0)
-    if isinstance(labels, Prefixes):
-        so_far = jnp.cumsum(of_answers(labels.of.labeler, labels.of.label), axis=0)
-        so_far = jnp.concatenate([jnp.zeros_like(so_far[:1]), so_far])
-        return so_far.reshape(-1, so_far.shape[-1])
-    labeler = jnp.arange(labels.shape[0])[:, None]
-    return of_answers(jnp.broadcast_to(labeler, labels.shape), labels).sum(axis=0)
-
-
-class Evidence(NamedTuple):
-    """What the answers so far say about every example: a state that grows answer by answer.
-
-    Attributes:
-        likelihood: probability of the answers under each class, up to `common`.
-        common: the factor that all classes of an example share.
-    """
-
-    likelihood: LogNumber
-    common: LogNumber
-
-    def log_prob(self) -> Float[Array, "num_examples num_classes"]:
-        """Log-likelihood of the answers under each class, in nats."""
-        common = LogNumber(*(part[:, None] for part in self.common))
-        return multiply(self.likelihood, common).log()
-
-    def class_posterior(
-        self, class_prior: ClassPrior | None = None
-    ) -> Float[Array, "num_examples num_classes"]:
-        """Posterior of every example's class; uniform prior when absent."""
-        num_classes = self.likelihood.coarse.shape[1]
-        return normalise(self.likelihood, _log_prior(class_prior, num_classes), axis=1)
-
-
-def no_evidence(num_examples: int, num_classes: int) -> Evidence:
-    """The state before any answer. Examples yet to come may be counted in `num_examples`."""
-
-    def ones(*shape: int) -> LogNumber:
-        return LogNumber(*(jnp.zeros(shape) for _ in LogNumber._fields))
-
-    return Evidence(ones(num_examples, num_classes), ones(num_examples))
+    return model.batch_log_prob(labels)
 
 
 @jax.jit
-def gather_evidence(model: OneCoin, labels: AnyLabels) -> Evidence:
+def gather_evidence(model: AbstractLabelers, labels: AnyLabels) -> Evidence:
     """The state after all of `labels`."""
-
-    def votes(weight: Float[Array, " num_labelers"]) -> Float[Array, "num_classes num_examples"]:
-        return class_votes(labels, weight, model.num_classes)
-
-    return Evidence(
-        likelihood=LogNumber(*(votes(part).T for part in model.vote_weight)),
-        common=LogNumber(*(votes(part).sum(axis=0) for part in model.wrong)),
-    )
+    return model.evidence(labels)
 
 
 @partial(jax.jit, donate_argnums=0)
-def update(evidence: Evidence, model: OneCoin, labels: Labels) -> Evidence:
+def update(evidence: Evidence, model: AbstractLabelers, labels: Labels) -> Evidence:
     """The state after `labels` more; equal to gathering all answers afresh.
 
     Takes time in proportion to the new answers, whatever the number of examples, because the old
@@ -243,44 +173,19 @@ def update(evidence: Evidence, model: OneCoin, labels: Labels) -> Evidence:
             f"the evidence of {evidence.common.coarse.shape[0]}"
         )
     check_sizes(labels, model.num_labelers, model.num_classes)
-    answered = (labels.label >= 0) & (labels.label < model.num_classes)
-    example = jnp.where(answered, labels.example, labels.num_examples)
-
-    def add_votes(
-        total: Float[Array, "num_examples num_classes"], weight: Float[Array, " num_labelers"]
-    ) -> Float[Array, "num_examples num_classes"]:
-        return total.at[example, labels.label].add(weight[labels.labeler], mode="drop")
-
-    def add_common(
-        total: Float[Array, " num_examples"], weight: Float[Array, " num_labelers"]
-    ) -> Float[Array, " num_examples"]:
-        return total.at[example].add(weight[labels.labeler], mode="drop")
-
-    return Evidence(
-        likelihood=jax.tree.map(add_votes, evidence.likelihood, model.vote_weight),
-        common=jax.tree.map(add_common, evidence.common, model.wrong),
-    )
+    return model.add_evidence(evidence, labels)
 
 
-def _log_prior(
-    class_prior: ClassPrior | None, num_classes: int
-) -> Float[Array, "one_or_num_examples num_classes"]:
-    if class_prior is None:
-        return jnp.full((1, num_classes), -jnp.log(num_classes))
-    if class_prior.shape[-1] != num_classes:
-        raise ValueError(
-            f"the class prior has shape {class_prior.shape}, the model {num_classes} classes"
-        )
-    return jnp.log(jnp.atleast_2d(class_prior))
-
-
-def _by_certainty[T](model: OneCoin, labels: AnyLabels, finish: Callable[[LogNumber], T]) -> T:
+def _by_certainty[T](
+    model: AbstractLabelers, labels: AnyLabels, finish: Callable[[LogNumber], T]
+) -> T:
     """Apply `finish` to the votes' likelihood ratios, up to a factor that the classes share.
 
     The usual case has a branch of its own, with half of the work or less: no labeler is certain
     and, in the forms that allow it, one sum of whole numbers serves.
     """
     weight = model.vote_weight
+    assert weight is not None
     usual = jnp.all(weight.zeros == 0)
 
     def votes(part: Float[Array, " num_labelers"]) -> Float[Array, "num_classes num_examples"]:

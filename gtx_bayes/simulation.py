@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.labelers.base import AbstractLabelerModel
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
@@ -52,7 +52,7 @@ class AnswerQueue:
 @partial(jax.jit, static_argnames=("num_examples", "max_labels"))
 def simulate_queue(
     key: Key[Array, ""],
-    model: AbstractLabelerModel,
+    model: AbstractLabelers,
     num_examples: int,
     *,
     max_labels: int | None = None,
@@ -78,7 +78,7 @@ def simulate_queue(
 @partial(jax.jit, static_argnames="max_labels")
 def simulate_answers(
     key: Key[Array, ""],
-    model: AbstractLabelerModel,
+    model: AbstractLabelers,
     true_label: Int[Array, " num_examples"],
     *,
     max_labels: int | None = None,
@@ -102,7 +102,7 @@ def simulate_answers(
 
 def simulate_crowd(
     key: Key[Array, ""],
-    model: AbstractLabelerModel,
+    model: AbstractLabelers,
     num_examples: int,
     labels_per_example: int,
     *,
@@ -120,7 +120,7 @@ def simulate_crowd(
 
 def assess(
     key: Key[Array, ""],
-    model: AbstractLabelerModel,
+    model: AbstractLabelers,
     sizes: tuple[int, ...],
     *,
     class_balance: Float[Array, " num_classes"] | None = None,
@@ -226,7 +226,7 @@ def hard_examples_cohort(
 def _queue_of_answers(
     key_order: Key[Array, ""],
     key_answer: Key[Array, ""],
-    model: AbstractLabelerModel,
+    model: AbstractLabelers,
     true_label: Int[Array, " num_examples"],
     max_labels: int | None,
 ) -> AnswerQueue:

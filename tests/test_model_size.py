@@ -112,7 +112,7 @@ class TestValueOfCoin:
     @pytest.mark.parametrize("worth", [1.0, 0.4])
     def test_as_by_tables(self, probs, worth, rtol):
         coin = OneCoin(jnp.array([0.1, 0.4, 0.75, 1.0]), num_classes=len(probs))
-        expected = value_of_answer(jnp.array(probs), coin.confusion, worth)
+        expected = value_of_answer(jnp.array(probs), coin.confusion_matrix, worth)
         found = value_of_coin(jnp.array(probs), coin.accuracy, worth)
         np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
 

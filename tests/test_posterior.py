@@ -510,7 +510,7 @@ class TestWhatIsNoLabel:
         missing = np.where(beyond < num_classes, beyond, MISSING)
         accuracy = jnp.array([0.9, 0.7, 0.6])
         one_coin = OneCoin(accuracy, num_classes)
-        for model in (one_coin, ConfusionMatrix(one_coin.confusion, num_classes)):
+        for model in (one_coin, ConfusionMatrix(one_coin.confusion_matrix, num_classes)):
             expected = batch_log_prob(model, jnp.asarray(missing))
             for name in ("long", "by place"):
                 got = batch_log_prob(model, every_form(beyond, num_classes)[name])
@@ -522,7 +522,7 @@ class TestWhatIsNoLabel:
     @pytest.mark.parametrize("labels", [[1], [1, 0, 1, 0]])
     def test_one_label_for_all_labelers(self, labels):
         model = OneCoin(jnp.array([0.9, 0.7, 0.6]), num_classes=2)
-        for each in (model, ConfusionMatrix(model.confusion, 2)):
+        for each in (model, ConfusionMatrix(model.confusion_matrix, 2)):
             with pytest.raises((ValueError, jaxtyping.TypeCheckError)):
                 class_posterior(each, jnp.array(labels))
 

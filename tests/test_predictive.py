@@ -143,9 +143,9 @@ class TestReplicates:
         """Certain labelers who are always wrong on hard examples: all agree, a third wrong."""
         model = HardExamples(jnp.ones(5), jnp.zeros(5), jnp.asarray(1 / 3), 2)
         labels = Labels.from_dense(np.zeros((5, 600), int), num_classes=2)
-        answers = predictive._answers(
-            key, model, labels, jnp.zeros(600, int), predictive.independent_answers
-        ).reshape(600, 5)
+        key_latents, key_labels = jax.random.split(key)
+        latent = model.draw_latents(key_latents, jnp.zeros(600, int))
+        answers = model.draw_labels(key_labels, labels, latent).reshape(600, 5)
         assert (answers == answers[:, :1]).all()
         low, high = scipy.stats.binom.interval(1 - 1e-6, 600, 1 / 3)
         assert low <= int(answers[:, 0].sum()) <= high

@@ -63,7 +63,9 @@ class TestClassConditional:
         bounds = [found.log_evidence_bound() for found in (of_class, of_answer)]
         np.testing.assert_allclose(bounds[0], bounds[1], rtol)
         labelers = [found.prior.posterior_mean(found.counts) for found in (of_class, of_answer)]
-        np.testing.assert_allclose(labelers[0].confusion, labelers[1].confusion, rtol, rtol)
+        np.testing.assert_allclose(
+            labelers[0].confusion_matrix, labelers[1].confusion_matrix, rtol, rtol
+        )
         half = jnp.array([0.5, 0.5])
         cohorts = [found.prior.cohorts(found.counts, half)[0] for found in (of_class, of_answer)]
         for of_two, of_all in zip(*cohorts, strict=True):

@@ -19,8 +19,9 @@ from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.joint import AUTO_MODELS, Choice, JointPosterior
 from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
 from gtx_bayes.inference.priors import PRIORS
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
+from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.standard_size import first, in_standard_size
 from gtx_bayes.votes import AnyLabels, answers_per_example
 
@@ -45,7 +46,7 @@ class GtxBayes(AbstractAggregator):
         prior_is_learnt: whether the prior comes from the crowd's answers.
     """
 
-    model: AnyModel
+    model: AbstractLabelers
     class_prior: ClassPrior
     rho: ScalarLike
     prior_is_learnt: bool = dataclasses.field(default=False, metadata={"static": True})

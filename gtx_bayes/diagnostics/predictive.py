@@ -27,8 +27,6 @@ References:
     Kish (1965), Survey Sampling, sec. 5.4.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -44,13 +42,8 @@ from gtx_bayes.inference import joint
 from gtx_bayes.inference.dependence import GRID
 from gtx_bayes.inference.joint import JointPosterior
 from gtx_bayes.inference.priors import AbstractCohortPrior
-from gtx_bayes.labelers.base import AbstractLabelerModel
-from gtx_bayes.labelers.class_conditional import ClassConditional
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.hard_examples import HardExamples
-from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.posterior import AnyModel
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import in_standard_size, with_room
 
@@ -490,64 +483,45 @@ def _replicate(
     luck = jax.random.uniform(key_classes, (bounds.shape[0], 1), bounds.dtype) * bounds[:, -1:]
     true_label = jnp.sum(bounds[:, :-1] <= luck, axis=1)
     model = prior.sample(key_labelers, counts)
+    key_latents, key_labels = jax.random.split(key_answers)
+    latent = model.draw_latents(key_latents, true_label)
     if correlation is None:
-        return _answers(key_answers, model, labels, true_label, independent_answers)
-    return _answers(
-        key_answers, model, labels, true_label, partial(correlated_answers, correlation=correlation)
-    )
-
-
-def _answers(
-    key: Key[Array, ""],
-    model: AnyModel,
-    labels: Labels,
-    true_label: Int[Array, " num_examples"],
-    draw: Callable[..., Int[Array, " num_labels"]],
-) -> Int[Array, " num_labels"]:
-    """One answer for each in the table."""
-    if isinstance(model, HardExamples):  # hard for all who answer the example
-        key_hard, key = jax.random.split(key)
-        key_easy, key_other = jax.random.split(key)
-        is_hard = jax.random.bernoulli(key_hard, model.hard_share, true_label.shape)
-        easy = draw(key_easy, model.easy, labels, true_label)
-        hard = draw(key_other, model.hard, labels, true_label)
-        return jnp.where(is_hard[labels.example], hard, easy)
-    return draw(key, model, labels, true_label)
-
-
-def independent_answers(
-    key: Key[Array, ""],
-    model: AbstractLabelerModel,
-    labels: Labels,
-    true_label: Int[Array, " num_examples"],
-) -> Int[Array, " num_labels"]:
-    """One answer for each in the table: `answer` takes each of them for an example of its own."""
-    return model.answer(key, labels.labeler[None], true_label[labels.example])[0]
+        return model.draw_labels(key_labels, labels, latent)
+    return correlated_answers(key_labels, model, labels, latent, correlation=correlation)
 
 
 def correlated_answers(
     key: Key[Array, ""],
-    model: OneCoin | ClassConditional | ConfusionMatrix,
+    model: AbstractLabelers,
     labels: Labels,
-    true_label: Int[Array, " num_examples"],
+    latent: Int[Array, " num_examples"],
     *,
     correlation: ScalarLike,
 ) -> Int[Array, " num_labels"]:
-    r"""Answers whose errors on an example correlate, every labeler's own probabilities unchanged.
+    r"""Labels whose errors on an example correlate, every labeler's own probabilities unchanged.
 
-    An example has a luck :math:`u_i`, even on [0, 1], and a labeler goes by it with probability
-    :math:`\sqrt\rho`, else by luck of its own. Luck below the labeler's accuracy gives the right
-    answer, and above it the wrong ones, in an order that the class decides: those who err by the
-    example's luck err alike. Between labelers of one accuracy errors correlate by :math:`\rho`.
+    An example has a number :math:`u_i`, uniform on [0, 1], and a labeler goes by it with
+    probability :math:`\sqrt\rho`, else by one of its own. Below the labeler's accuracy it gives
+    the right label, and above it the wrong ones, in an order that the class decides: those who
+    err by the example's number err alike. Between labelers of one accuracy errors correlate by
+    :math:`\rho`.
+
+    Args:
+        key: random key.
+        model: the labelers.
+        labels: who labels which example.
+        latent: latent state of each example.
+        correlation: :math:`\rho`.
     """
     key_example, key_own, key_shared = jax.random.split(key, 3)
-    num_classes = model.num_classes
-    true = true_label[labels.example]
-    right_first = (true[:, None] + jnp.arange(num_classes)) % num_classes
-    probs = model.confusion[labels.labeler[:, None], true[:, None], right_first]
+    of_entry = latent[labels.example]
+    true = of_entry // model.num_subclasses
+    right_first = (true[:, None] + jnp.arange(model.num_answers)) % model.num_answers
+    log_probs = model.log_prob_of_answers(labels, of_entry)
+    probs = jnp.exp(jnp.take_along_axis(log_probs, right_first, axis=1))
     shape, dtype = labels.labeler.shape, probs.dtype
     of_example = jax.random.uniform(key_example, (labels.num_examples,), dtype)[labels.example]
     is_shared = jax.random.bernoulli(key_shared, jnp.sqrt(correlation), shape)
-    luck = jnp.where(is_shared, of_example, jax.random.uniform(key_own, shape, dtype))
-    place = jnp.sum(luck[:, None] >= jnp.cumsum(probs[:, :-1], axis=1), axis=1)
-    return (true + place) % num_classes
+    number = jnp.where(is_shared, of_example, jax.random.uniform(key_own, shape, dtype))
+    place = jnp.sum(number[:, None] >= jnp.cumsum(probs[:, :-1], axis=1), axis=1)
+    return (true + place) % model.num_answers

@@ -85,7 +85,7 @@ def with_log_likelihood(tree: xr.DataTree, result: Aggregation) -> xr.DataTree:
         values = pointwise.of_crowd_model(bound, crowd.labels, crowd.assessment, sites)
     else:
         values = pointwise.of_labelers(
-            crowd.labels, crowd.assessment, sites, found.given_class_prior
+            found.labelers, crowd.labels, crowd.assessment, sites, found.given_class_prior
         )
     posterior = tree["posterior"]
     longer = tree.copy()

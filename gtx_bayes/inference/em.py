@@ -22,12 +22,10 @@ from jaxtyping import Array, Float, ScalarLike
 
 from gtx_bayes.inference import variational
 from gtx_bayes.inference.priors import ConfusionPrior, OneCoinPrior
-from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.log_space import LogNumber
-from gtx_bayes.posterior import ClassPrior, Evidence, gather_evidence
+from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import class_votes, sum_over_classes
 
 MAX_STEPS = 500
@@ -245,7 +243,7 @@ def step(
     """
     model = m_step(labels, class_probs)
     proportions = class_probs.mean(axis=0) if class_prior is None else class_prior
-    evidence = batch_evidence(model, labels)
+    evidence = model.evidence(labels)
     found = variational.clamp(evidence.class_posterior(proportions), assessment)
     is_possible = jnp.arange(labels.num_classes)[None, :] == assessment.true_label[:, None]
     is_possible = is_possible | (assessment.true_label == MISSING)[:, None]
@@ -253,18 +251,6 @@ def step(
     log_likelihood = jnp.sum(jax.nn.logsumexp(joint, axis=1, where=is_possible))
     state = State(found, model, proportions, log_likelihood)
     return state, jnp.max(jnp.abs(found - class_probs), initial=0.0)
-
-
-def batch_evidence(model: OneCoin | ClassConditional | ConfusionMatrix, labels: Labels) -> Evidence:
-    """What the answers say about every example, given the labelers."""
-    if isinstance(model, OneCoin):
-        return gather_evidence(model, labels)
-    of_answer = jnp.swapaxes(model.confusion, 1, 2)[labels.labeler, jnp.maximum(labels.label, 0)]
-    factor = jnp.where((labels.label != MISSING)[:, None], of_answer, 1.0)
-    none = jnp.zeros((labels.num_examples, labels.num_classes), factor.dtype)
-    parts = LogNumber.from_log(jnp.log(factor))
-    likelihood = LogNumber(*(none.at[labels.example].add(part) for part in parts))
-    return Evidence(likelihood, LogNumber(*(none[:, 0] for _ in parts)))
 
 
 def _shares(

@@ -29,16 +29,11 @@ from gtx_bayes.devices import AXIS, BY_PART, EVERYWHERE, Parts, in_a_row, in_par
 from gtx_bayes.inference import by_parts, variational
 from gtx_bayes.inference.nuts import Draws
 from gtx_bayes.inference.priors import AbstractCohortPrior
-from gtx_bayes.labelers.base import AbstractLabelerModel
-from gtx_bayes.labelers.class_conditional import ClassConditional
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.hard_examples import HardExamples
-from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
-from gtx_bayes.posterior import ClassPrior, batch_log_prob
+from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.sums import AbstractSums, PlainSums
-from gtx_bayes.votes import class_votes
 
 
 class GibbsFit(NamedTuple):
@@ -357,7 +352,6 @@ def _draw(
     num_of_class = sums.of_examples(one_hot)
     log_density = prior.log_marginal(counts)
     model = prior.sample(key_labelers, counts)
-    assert not isinstance(model, HardExamples)
     sites = _parameters(model)
     if class_prior is None:
         log_density = log_density + _log_prob_of_counts(num_of_class)
@@ -366,29 +360,9 @@ def _draw(
     else:
         log_density = log_density + _log_prob_of_labels(one_hot, class_prior, sums)
         proportions = class_prior
-    class_probs = softmax_over_classes(jnp.log(proportions) + _evidence(model, labels))
+    class_probs = softmax_over_classes(jnp.log(proportions) + model.floored_evidence(labels))
     class_probs = variational.clamp(class_probs, assessment)
     return _Drawn(_classes_at(noise, class_probs), class_probs, sites, log_density)
-
-
-def _evidence(
-    model: OneCoin | ClassConditional | ConfusionMatrix, labels: Labels
-) -> Float[Array, "num_examples num_classes"]:
-    """Log-probability of each example's answers under each class, up to what classes share.
-
-    Probabilities that round to zero count as the smallest number, so that certain labelers who
-    contradict each other cancel one for one.
-    """
-    if isinstance(model, OneCoin):
-        right, wrong = model.accuracy, (1.0 - model.accuracy) / (model.num_classes - 1)
-        weight = jnp.log(_floored(right)) - jnp.log(_floored(wrong))
-        return class_votes(labels, weight, model.num_classes).T
-    floored = ConfusionMatrix(_floored(model.confusion), model.num_classes)
-    return batch_log_prob(floored, labels)
-
-
-def _floored(probs: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    return jnp.maximum(probs, jnp.finfo(probs.dtype).tiny)
 
 
 def _classes_at(
@@ -398,7 +372,7 @@ def _classes_at(
     return jnp.sum(noise >= jnp.cumsum(probs[:, :-1], axis=1), axis=1)
 
 
-def _parameters(model: AbstractLabelerModel) -> dict[str, Array]:
+def _parameters(model: AbstractLabelers) -> dict[str, Array]:
     """The arrays of a labeler model, by name."""
     fields = dataclasses.fields(model)  # type: ignore[arg-type]
     return {f.name: getattr(model, f.name) for f in fields if not f.metadata.get("static")}

@@ -32,9 +32,10 @@ from gtx_bayes.inference import dependence, joint, variational
 from gtx_bayes.inference.joint import JointPosterior, PassedOn
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
-from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
+from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import (
     LEAST_EXAMPLES,
@@ -359,7 +360,7 @@ def _log_score(
     return np.asarray(scores.sum(axis=0))
 
 
-def _labelers(whole: _Whole) -> AnyModel:
+def _labelers(whole: _Whole) -> AbstractLabelers:
     return joint.posterior_mean(whole.prior, jnp.asarray(whole.counts))
 
 
@@ -406,7 +407,7 @@ def _movement(new: Array, old: Array) -> npt.NDArray[np.float64]:
     return np.asarray(2.0 * np.maximum(of_probs, of_complements))
 
 
-def _rows_replaced(model: AnyModel, first: AnyModel) -> AnyModel:
+def _rows_replaced(model: AbstractLabelers, first: AbstractLabelers) -> AbstractLabelers:
     """The model, with the first labelers as they are in another."""
 
     def replace(rows: Array, first: Array) -> Array:

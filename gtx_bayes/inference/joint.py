@@ -21,8 +21,9 @@ from gtx_bayes.inference.priors import PRIORS, AbstractCohortPrior
 from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts, CohortPosterior
 from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.posterior import AnyModel, ClassPrior, batch_log_prob
+from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import (
     LEAST_LABELERS,
@@ -64,7 +65,7 @@ class PassedOn(NamedTuple):
         proportions: prior of the classes.
     """
 
-    labelers: AnyModel
+    labelers: AbstractLabelers
     proportions: ClassPrior
 
 
@@ -137,7 +138,7 @@ class JointPosterior(NamedTuple):
         return self.independent.log_evidence_bound()
 
     @property
-    def labelers(self) -> AnyModel:
+    def labelers(self) -> AbstractLabelers:
         """The labelers at their posterior means."""
         num_labelers = self.counts.shape[0]
         room = with_room(self.counts, standard_size(num_labelers, LEAST_LABELERS))
@@ -280,7 +281,7 @@ def _prob_drawn_share(
 @program
 def posterior_mean(
     prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
-) -> AnyModel:
+) -> AbstractLabelers:
     """The labelers at their posterior means, by one program."""
     return prior.posterior_mean(counts)
 

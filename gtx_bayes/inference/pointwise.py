@@ -8,6 +8,7 @@ The term of the known class alone where an example is gold. What cross-validatio
 example with all its answers: left out one by one, answers would be told by their example's others.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +18,9 @@ from jaxtyping import Array, Float, Shaped
 from numpyro import handlers
 
 from gtx_bayes.inference.crowd_models import CrowdModel
-from gtx_bayes.labelers.class_conditional import ClassConditional
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.posterior import ClassPrior, batch_log_prob
+from gtx_bayes.posterior import ClassPrior
 
 Sites = Mapping[str, Shaped[Any, "num_chains num_draws *shape"]]
 """Draws of the parameters by name, as in `Draws.posterior`."""
@@ -47,6 +46,7 @@ def of_crowd_model(
 
 
 def of_labelers(
+    labelers: AbstractLabelers,
     labels: Labels,
     assessment: Assessment,
     posterior: Sites,
@@ -57,9 +57,10 @@ def of_labelers(
     Probabilities that round to zero count as the smallest number, as they did in the draws.
 
     Args:
+        labelers: of the kind drawn, with any parameters.
         labels: the answers.
         assessment: the gold.
-        posterior: draws of "accuracy" or "confusion", and of "class_prior" where that is learnt.
+        posterior: draws of their parameters, and of "class_prior" where that is learnt.
         class_prior: the prior of the classes, where it is given.
 
     Raises:
@@ -67,34 +68,30 @@ def of_labelers(
     """
     if class_prior is None and "class_prior" not in posterior:
         raise ValueError("the draws hold no class_prior: give the one they were made with")
-    return _of_labelers(labels, assessment, dict(posterior), class_prior)
+    return _of_labelers(labelers, labels, assessment, dict(posterior), class_prior)
 
 
 @jax.jit
 def _of_labelers(
-    labels: Labels, assessment: Assessment, posterior: Sites, class_prior: ClassPrior | None
+    labelers: AbstractLabelers,
+    labels: Labels,
+    assessment: Assessment,
+    posterior: Sites,
+    class_prior: ClassPrior | None,
 ) -> Float[Array, "num_chains num_draws num_examples"]:
     known = assessment.true_label[:, None]
     possible = (known == MISSING) | (known == jnp.arange(labels.num_classes))
 
     def of_draw(draw: dict[str, Array]) -> Float[Array, " num_examples"]:
-        prior = draw["class_prior"] if class_prior is None else class_prior
-        confusion = _confusion(draw, labels.num_classes)
-        floored = jnp.maximum(confusion, jnp.finfo(confusion.dtype).tiny)
-        log_prob = batch_log_prob(ConfusionMatrix(floored, labels.num_classes), labels)
+        own = dict(draw)
+        drawn_prior = own.pop("class_prior", None)
+        prior = drawn_prior if class_prior is None else class_prior
+        drawn = dataclasses.replace(labelers, **own)  # type: ignore[type-var]
+        log_prob = drawn.floored_log_prob(labels)
         joint = jnp.where(possible, jnp.log(prior) + log_prob, -jnp.inf)
         return jax.nn.logsumexp(joint, axis=1)
 
     return _map_draws(of_draw, posterior)
-
-
-def _confusion(
-    draw: Mapping[str, Array], num_classes: int
-) -> Float[Array, "num_labelers num_classes num_classes"]:
-    if "confusion" in draw:
-        return draw["confusion"]
-    accuracy = draw["accuracy"]
-    return (OneCoin if accuracy.ndim == 1 else ClassConditional)(accuracy, num_classes).confusion
 
 
 def _map_draws(of_draw: Any, posterior: Sites) -> Float[Array, "num_chains num_draws num_examples"]:

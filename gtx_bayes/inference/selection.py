@@ -18,7 +18,6 @@ from jaxtyping import Array, Float, Int
 from gtx_bayes.inference import dependence, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.priors import AbstractCohortPrior
-from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.programs import program
@@ -229,8 +228,8 @@ def _log_scores(
     num_left = kept.labels_per_example()[example]
     evidence, kind_probs = fit.evidence[example], fit.kind_probs[example]
     class_prior = fit.class_prior if fit.class_prior.ndim == 1 else fit.class_prior[example]
-    log_table = jnp.log(_answer_probs(fit))
-    log_answer = log_table[labels.labeler[asked], :, jnp.maximum(labels.label[asked], 0)]
+    hidden = jax.tree.map(lambda column: column[asked], labels)
+    log_answer = fit.prior.posterior_mean(fit.counts).log_prob_of_labels(hidden)
 
     def at_rho(rho: Float[Array, ""]) -> Float[Array, " num_asked"]:
         probs = dependence.tempered(evidence, num_left, class_prior, rho)
@@ -238,17 +237,6 @@ def _log_scores(
         return jax.nn.logsumexp(jnp.log(probs) + log_answer, axis=1)
 
     return jax.lax.map(at_rho, grid)
-
-
-def _answer_probs(
-    fit: variational.VariationalFit,
-) -> Float[Array, "num_labelers num_latents num_classes"]:
-    """Posterior mean probability of every labeler's answers, by latent class."""
-    model = fit.prior.posterior_mean(fit.counts)
-    if isinstance(model, HardExamples):
-        by_kind = jnp.stack([model.easy.confusion, model.hard.confusion], axis=2)
-        return by_kind.reshape(model.num_labelers, -1, model.num_classes)
-    return model.confusion
 
 
 def scattered_parts(size: int, num_parts: int) -> npt.NDArray[np.int64]:

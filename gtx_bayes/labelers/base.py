@@ -1,19 +1,27 @@
-"""What a labeler model must say: how probable answers are, and how to draw them."""
+"""What labelers with known parameters are: how probable labels are, and how to draw them."""
 
 import abc
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, Shaped
 
-from gtx_bayes.labels import MISSING, check_whole
+from gtx_bayes.evidence import Evidence, no_evidence
+from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes, check_whole
 from gtx_bayes.log_space import LogNumber
+from gtx_bayes.votes import AnyLabels, check_sizes
 
 
-class AbstractLabelerModel(abc.ABC):
-    """How labelers err: a frozen pytree dataclass over the parameters of all labelers.
+class AbstractLabelers(abc.ABC):
+    """Labelers whose parameters are known: a frozen pytree dataclass over all of them.
 
-    A subclass is final and writes `num_labelers`, `likelihood` for one example, and `answer`.
+    A subclass is final and writes `num_labelers` and `log_prob_of_labels`; the rest follows, and
+    is overridden where there is a faster way.
+
+    An example's latent state is its class, and within the class one of `num_subclasses` that
+    nobody names (easy or hard, say). State c is of class c // M and subclass c % M; given the
+    state labels are independent.
     """
 
     num_classes: int
@@ -24,41 +32,239 @@ class AbstractLabelerModel(abc.ABC):
         """Number of labelers."""
 
     @abc.abstractmethod
-    def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
-        """Probability of one example's labels under each true class, shape `(num_classes,)`."""
+    def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_latents"]:
+        """Log-probability of every label given each latent state, in nats.
 
-    @abc.abstractmethod
+        Args:
+            labels: in any order; entries that are no label may have any value.
+        """
+
+    @property
+    def num_answers(self) -> int:
+        """What a label may be: the classes, then answers that are no class."""
+        return self.num_classes
+
+    @property
+    def num_subclasses(self) -> int:
+        """M, how many subclasses a class has."""
+        return 1
+
+    @property
+    def log_subclass_probs(self) -> Float[Array, "num_classes num_subclasses"]:
+        """Log-probability of each subclass given the class."""
+        return jnp.zeros((self.num_classes, 1))
+
+    @property
+    def vote_weight(self) -> LogNumber | None:
+        """Where labels are weighted votes, the likelihood ratio of the class voted for.
+
+        Against any other class, per labeler; None where evidence is no such sum.
+        """
+        return None
+
+    @property
+    def prob_right(self) -> Float[Array, "*cohorts num_labelers"] | None:
+        """Probability of a right label where wrong ones are all alike; None where they are not."""
+        return None
+
+    @property
+    def confusion_matrix(self) -> Float[Array, "*cohorts num_labelers num_classes num_answers"]:
+        """Probability of each label given each class, subclasses together."""
+        answers = jnp.arange(self.num_answers)
+        shape = (self.num_labelers, self.num_answers)
+        every = Labels(
+            jnp.zeros(self.num_labelers * self.num_answers, jnp.int32),
+            jnp.broadcast_to(jnp.arange(self.num_labelers)[:, None], shape).reshape(-1),
+            jnp.broadcast_to(answers, shape).reshape(-1),
+            1,
+            self.num_labelers,
+            self.num_classes,
+        )
+        log_probs = self.log_prob_of_labels(every)
+        by_class = self.sum_out_subclasses(log_probs).reshape(*shape, self.num_classes)
+        return jnp.exp(jnp.swapaxes(by_class, 1, 2))
+
+    def sum_out_subclasses(
+        self, log_probs: Float[Array, "rows num_latents"]
+    ) -> Float[Array, "rows num_classes"]:
+        """Log-probabilities given each class from those given each latent state."""
+        if self.num_subclasses == 1:
+            return log_probs
+        by_class = log_probs.reshape(-1, self.num_classes, self.num_subclasses)
+        return jax.nn.logsumexp(by_class + self.log_subclass_probs, axis=2)
+
+    def batch_log_prob(self, labels: AnyLabels) -> Float[Array, "rows num_classes"]:
+        r"""Log-likelihood of every example's labels under each class, in nats.
+
+        .. math:: \log P(\mathcal{L}(i) \mid Y_i = y)
+
+        Args:
+            labels: in any form; what is no label carries no evidence.
+        """
+        check_sizes(labels, self.num_labelers, self.num_classes)
+        flat = flat_labels(labels)
+        is_label = (flat.label >= 0) & (flat.label < self.num_answers)
+        per_label = jnp.where(is_label[:, None], self.log_prob_of_labels(flat), 0.0)
+        return self.sum_out_subclasses(sum_by_example(labels, per_label))
+
+    def evidence(self, labels: AnyLabels) -> Evidence:
+        """The same as a state that tells zero from small, and that labels can be added to."""
+        check_sizes(labels, self.num_labelers, self.num_classes)
+        if self.num_subclasses > 1:
+            found = LogNumber.from_log(self.batch_log_prob(labels))
+        else:
+            per_label = self._label_factors(flat_labels(labels))
+            found = LogNumber(*(sum_by_example(labels, part) for part in per_label))
+        return Evidence(found, no_evidence(*found.coarse.shape).common)
+
+    def add_evidence(self, evidence: Evidence, labels: Labels) -> Evidence:
+        """The state after more labels, in time in proportion to these.
+
+        Raises:
+            ValueError: if classes have subclasses, whose sum an example's labels enter together.
+        """
+        if self.num_subclasses > 1:
+            raise ValueError(
+                f"{type(self).__name__} sums subclasses out over all labels of an example: gather "
+                "them anew"
+            )
+        parts = zip(evidence.likelihood, self._label_factors(labels), strict=True)
+        grown = (total.at[labels.example].add(part, mode="drop") for total, part in parts)
+        return evidence._replace(likelihood=LogNumber(*grown))
+
+    def _label_factors(self, labels: Labels) -> LogNumber:
+        """Probability of every label given each class; one for what is no label."""
+        is_label = (labels.label >= 0) & (labels.label < self.num_answers)
+        per_label = jnp.where(is_label[:, None], self.log_prob_of_labels(labels), 0.0)
+        return LogNumber.from_log(per_label)
+
+    def log_prob(self, labels: Int[Array, " num_labelers"]) -> Float[Array, " num_classes"]:
+        r"""`batch_log_prob` of one example.
+
+        Args:
+            labels: class of each labeler's label; `MISSING`, and what is no class, carries no
+                evidence.
+        """
+        check_labels(labels, self.num_labelers)
+        return self.batch_log_prob(labels[:, None])[0]
+
+    def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
+        """`log_prob` as a number that tells zero from small, shape `(num_classes,)`."""
+        return LogNumber.from_log(self.log_prob(labels))
+
+    def floored_log_prob(self, labels: Labels) -> Float[Array, "num_examples num_classes"]:
+        """`batch_log_prob`, where probabilities that round to zero count as the smallest number.
+
+        Certain labelers who contradict each other then cancel one for one.
+        """
+        is_label = (labels.label >= 0) & (labels.label < self.num_answers)
+        least = jnp.log(jnp.finfo(jnp.zeros(()).dtype).tiny)
+        per_label = jnp.maximum(self.log_prob_of_labels(labels), least)
+        per_label = jnp.where(is_label[:, None], per_label, 0.0)
+        return self.sum_out_subclasses(sum_by_example(labels, per_label))
+
+    def floored_evidence(self, labels: Labels) -> Float[Array, "num_examples num_classes"]:
+        """`floored_log_prob` up to what the classes share, where that is faster."""
+        return self.floored_log_prob(labels)
+
+    def log_prob_of_answers(
+        self, labels: Labels, latent: Int[Array, " num_labels"]
+    ) -> Float[Array, "num_labels num_answers"]:
+        """Log-probability of each possible label in the place of every entry.
+
+        Args:
+            labels: who labels which example.
+            latent: latent state of the example of every entry.
+        """
+
+        def of_answer(answer: Int[Array, ""]) -> Float[Array, " num_labels"]:
+            given = jnp.full_like(labels.label, answer)
+            log_probs = self.log_prob_of_labels(dataclasses.replace(labels, label=given))
+            return jnp.take_along_axis(log_probs, latent[:, None], axis=1)[:, 0]
+
+        return jnp.stack([of_answer(jnp.int32(a)) for a in range(self.num_answers)], axis=1)
+
+    def draw_labels(
+        self, key: Key[Array, ""], labels: Labels, latent: Int[Array, " num_examples"]
+    ) -> Int[Array, " num_labels"]:
+        """A label for every entry.
+
+        Args:
+            key: random key.
+            labels: who labels which example.
+            latent: latent state of each example.
+        """
+        log_probs = self.log_prob_of_answers(labels, latent[labels.example])
+        return jax.random.categorical(key, log_probs, axis=-1)
+
+    def draw_latents(
+        self, key: Key[Array, ""], true_label: Int[Array, " num_examples"]
+    ) -> Int[Array, " num_examples"]:
+        """A latent state for each example, given its class."""
+        if self.num_subclasses == 1:
+            return true_label
+        subclass = jax.random.categorical(key, self.log_subclass_probs[true_label], axis=-1)
+        return true_label * self.num_subclasses + subclass
+
     def answer(
         self,
         key: Key[Array, ""],
         labeler: Int[Array, "num_places num_examples"],
         true_label: Int[Array, " num_examples"],
     ) -> Int[Array, "num_places num_examples"]:
-        """Answers to every example, one from each labeler asked.
+        """Labels for every example, one from each labeler asked.
 
         Args:
             key: random key.
             labeler: who is asked.
             true_label: class of each example.
         """
+        key_latents, key_labels = jax.random.split(key)
+        latent = self.draw_latents(key_latents, true_label)
+        asked = PaddedLabels(labeler, jnp.zeros_like(labeler), self.num_labelers, self.num_classes)
+        return self.draw_labels(key_labels, flat_labels(asked), latent).reshape(labeler.shape)
 
     def sample(
         self, key: Key[Array, ""], true_label: Int[Array, ""]
     ) -> Int[Array, " num_labelers"]:
-        """One answer per labeler for an example whose class is `true_label`."""
+        """One label per labeler for an example whose class is `true_label`."""
         everybody = jnp.arange(self.num_labelers)[:, None]
         return self.answer(key, everybody, true_label[None])[:, 0]
 
-    def log_prob(self, labels: Int[Array, " num_labelers"]) -> Float[Array, " num_classes"]:
-        r"""Log-likelihood of one example's labels under each true class, in nats.
 
-        .. math:: \log P(\mathcal{L}(i) \mid Y_i = y)
+def flat_labels(labels: AnyLabels) -> Labels:
+    """Any form of labels as one entry per place, in no order that counts."""
+    if isinstance(labels, Labels):
+        return labels
+    if isinstance(labels, Prefixes):
+        return flat_labels(labels.of)
+    if isinstance(labels, PaddedLabels):
+        labeler, label, num_labelers = labels.labeler, labels.label, labels.num_labelers
+        num_classes = labels.num_classes
+    else:
+        num_labelers, num_classes = labels.shape[0], 2
+        labeler, label = jnp.broadcast_to(jnp.arange(num_labelers)[:, None], labels.shape), labels
+    num_examples = label.shape[1]
+    example = jnp.broadcast_to(jnp.arange(num_examples), label.shape)
+    columns = (example.reshape(-1), labeler.reshape(-1), label.reshape(-1))
+    return Labels(*columns, num_examples, num_labelers, num_classes)
 
-        Args:
-            labels: class of each labeler's answer; `MISSING`, and what is no class, carries no
-                evidence.
-        """
-        return self.likelihood(labels).log()
+
+def sum_by_example(
+    labels: AnyLabels, per_label: Float[Array, "num_labels num_latents"]
+) -> Float[Array, "rows num_latents"]:
+    """Sums over each example's labels of what `flat_labels` has an entry for."""
+    num_latents = per_label.shape[1]
+    if isinstance(labels, Labels):
+        none = jnp.zeros((labels.num_examples, num_latents), per_label.dtype)
+        return none.at[labels.example].add(per_label)
+    if isinstance(labels, Prefixes):
+        by_place = per_label.reshape(*labels.of.label.shape, num_latents)
+        so_far = jnp.cumsum(by_place, axis=0)
+        so_far = jnp.concatenate([jnp.zeros_like(so_far[:1]), so_far])
+        return so_far.reshape(-1, num_latents)
+    shape = labels.label.shape if isinstance(labels, PaddedLabels) else labels.shape
+    return per_label.reshape(*shape, num_latents).sum(axis=0)
 
 
 def check_labels(labels: Shaped[Array, "..."], num_labelers: int) -> None:

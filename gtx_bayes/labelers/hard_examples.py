@@ -6,15 +6,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from gtx_bayes.labelers.accuracy import check_probs
-from gtx_bayes.labelers.base import AbstractLabelerModel, right_or_other
+from gtx_bayes.labelers.accuracy import check_probs, wrong_alike
+from gtx_bayes.labelers.base import AbstractLabelers, right_or_other
 from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.labels import Labels
 from gtx_bayes.log_space import LogNumber
+from gtx_bayes.votes import AnyLabels
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class HardExamples(AbstractLabelerModel):
+class HardExamples(AbstractLabelers):
     r"""One coin for easy examples, another for hard ones; nobody says which is which.
 
     .. math:: P(\mathcal{L}(i) \mid Y_i = y) = (1 - h) \, P_\alpha(\mathcal{L}(i) \mid Y_i = y) +
@@ -67,6 +69,45 @@ class HardExamples(AbstractLabelerModel):
     ) -> Float[Array, "*shape"]:
         """Log-probability of answers from those given an easy and given a hard example."""
         return jnp.logaddexp(jnp.log1p(-self.hard_share) + easy, jnp.log(self.hard_share) + hard)
+
+    @property
+    def num_subclasses(self) -> int:
+        """Easy and hard."""
+        return 2
+
+    @property
+    def log_subclass_probs(self) -> Float[Array, "num_classes two"]:
+        """The same for all classes."""
+        shares = jnp.stack([jnp.log1p(-self.hard_share), jnp.log(self.hard_share)])
+        return jnp.broadcast_to(shares, (self.num_classes, 2))
+
+    @property
+    def prob_right(self) -> Float[Array, " num_labelers"]:
+        """Easy and hard examples together."""
+        return (1.0 - self.hard_share) * self.accuracy + self.hard_share * self.hard_accuracy
+
+    @property
+    def confusion_matrix(self) -> Float[Array, "num_labelers num_classes num_classes"]:
+        """Easy and hard examples together."""
+        return wrong_alike(self.prob_right[:, None], self.num_classes)
+
+    def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_latents"]:
+        """Of one coin or the other."""
+        both = [each.log_prob_of_labels(labels) for each in (self.easy, self.hard)]
+        return jnp.stack(both, axis=2).reshape(labels.num_labels, -1)
+
+    def batch_log_prob(self, labels: AnyLabels) -> Float[Array, "rows num_classes"]:
+        """By weighted votes, once for easy and once for hard examples."""
+        return self.mix(*(each.batch_log_prob(labels) for each in (self.easy, self.hard)))
+
+    def draw_labels(
+        self, key: Key[Array, ""], labels: Labels, latent: Int[Array, " num_examples"]
+    ) -> Int[Array, " num_labels"]:
+        """Right or wrong, by the coin that the example asks for."""
+        of_example = latent[labels.example]
+        accuracy = jnp.stack([self.accuracy, self.hard_accuracy], axis=1)
+        prob_right = accuracy[labels.labeler, of_example % 2][None]
+        return right_or_other(key, prob_right, of_example // 2, self.num_classes)[0]
 
     def answer(
         self,

@@ -6,15 +6,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from gtx_bayes.evidence import Evidence
 from gtx_bayes.labelers.accuracy import check_probs, right_factor, wrong_alike, wrong_factor
-from gtx_bayes.labelers.base import AbstractLabelerModel, check_labels, right_or_other
+from gtx_bayes.labelers.base import AbstractLabelers, check_labels, right_or_other
+from gtx_bayes.labels import Labels
 from gtx_bayes.log_space import LogNumber, divide
 from gtx_bayes.lookup import look_up
+from gtx_bayes.votes import AnyLabels, class_votes
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class OneCoin(AbstractLabelerModel):
+class OneCoin(AbstractLabelers):
     r"""Labelers who are right with one probability each, whatever the class.
 
     .. math::
@@ -63,9 +66,62 @@ class OneCoin(AbstractLabelerModel):
         return divide(self.right, self.wrong)
 
     @property
-    def confusion(self) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
+    def confusion_matrix(self) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
         """The same labelers' confusion matrices."""
         return wrong_alike(self.accuracy[..., None], self.num_classes)
+
+    @property
+    def prob_right(self) -> Float[Array, "*cohorts num_labelers"]:
+        """The accuracies."""
+        return self.accuracy
+
+    def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_classes"]:
+        """Log-probability of a right label under its own class, of a wrong one under others."""
+        is_right = labels.label[:, None] == jnp.arange(self.num_classes)
+        right, wrong = (part.log()[labels.labeler][:, None] for part in (self.right, self.wrong))
+        return jnp.where(is_right, right, wrong)
+
+    def evidence(self, labels: AnyLabels) -> Evidence:
+        """What labels say about every example."""
+
+        def votes(weight: Float[Array, " num_labelers"]) -> Float[Array, "num_classes rows"]:
+            return class_votes(labels, weight, self.num_classes)
+
+        return Evidence(
+            likelihood=LogNumber(*(votes(part).T for part in self.vote_weight)),
+            common=LogNumber(*(votes(part).sum(axis=0) for part in self.wrong)),
+        )
+
+    def add_evidence(self, evidence: Evidence, labels: Labels) -> Evidence:
+        """A vote per label."""
+        answered = (labels.label >= 0) & (labels.label < self.num_classes)
+        example = jnp.where(answered, labels.example, labels.num_examples)
+
+        def add_votes(
+            total: Float[Array, "num_examples num_classes"], weight: Float[Array, " num_labelers"]
+        ) -> Float[Array, "num_examples num_classes"]:
+            return total.at[example, labels.label].add(weight[labels.labeler], mode="drop")
+
+        def add_common(
+            total: Float[Array, " num_examples"], weight: Float[Array, " num_labelers"]
+        ) -> Float[Array, " num_examples"]:
+            return total.at[example].add(weight[labels.labeler], mode="drop")
+
+        return Evidence(
+            likelihood=jax.tree.map(add_votes, evidence.likelihood, self.vote_weight),
+            common=jax.tree.map(add_common, evidence.common, self.wrong),
+        )
+
+    def batch_log_prob(self, labels: AnyLabels) -> Float[Array, "rows num_classes"]:
+        """By weighted votes, certain labelers included."""
+        return self.evidence(labels).log_prob()
+
+    def floored_evidence(self, labels: Labels) -> Float[Array, "num_examples num_classes"]:
+        """By weighted votes too."""
+        right, wrong = self.accuracy, (1.0 - self.accuracy) / (self.num_classes - 1)
+        least = jnp.finfo(right.dtype).tiny
+        weight = jnp.log(jnp.maximum(right, least)) - jnp.log(jnp.maximum(wrong, least))
+        return class_votes(labels, weight, self.num_classes).T
 
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Eq. 1 for one example: a product over the labelers who answered."""
@@ -78,6 +134,20 @@ class OneCoin(AbstractLabelerModel):
             self.wrong,
         )
         return LogNumber(*(jnp.sum(part, axis=1, where=answered) for part in per_label))
+
+    def log_prob_of_answers(
+        self, labels: Labels, latent: Int[Array, " num_labels"]
+    ) -> Float[Array, "num_labels num_classes"]:
+        """Right where it is the class."""
+        is_right = latent[:, None] == jnp.arange(self.num_classes)
+        right, wrong = (part.log()[labels.labeler][:, None] for part in (self.right, self.wrong))
+        return jnp.where(is_right, right, wrong)
+
+    def draw_labels(
+        self, key: Key[Array, ""], labels: Labels, latent: Int[Array, " num_examples"]
+    ) -> Int[Array, " num_labels"]:
+        """By `answer`, every entry an example of its own."""
+        return self.answer(key, labels.labeler[None], latent[labels.example])[0]
 
     def answer(
         self,

@@ -417,7 +417,7 @@ def simulate_rho(draw_rho, key):
     other = jax.random.categorical(key_other, jnp.log(dependence.tempered(*others, uniform, rho)))
     labeler = OneCoin(jnp.full(1, 0.8), NUM_CLASSES)
     answer = labeler.answer(key_hidden, jnp.zeros((1, NUM_OTHERS), int), other)[0]
-    answer_log_prob = jnp.log(labeler.confusion[0])[:, answer].T
+    answer_log_prob = jnp.log(labeler.confusion_matrix[0])[:, answer].T
     return {"rho": rho}, Evidence(*gold, true_label, *others, answer_log_prob)
 
 

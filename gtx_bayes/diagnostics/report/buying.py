@@ -12,12 +12,9 @@ from jaxtyping import Array, Float, Key, ScalarLike
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.columns import positions
-from gtx_bayes.diagnostics.report.labelers import confusion_of, prob_right
 from gtx_bayes.diagnostics.report.outcome import num_independent
 from gtx_bayes.diagnostics.report.wording import amount, counted, shown
 from gtx_bayes.inference.dependence import most_useful
-from gtx_bayes.labelers.hard_examples import HardExamples
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
@@ -187,10 +184,11 @@ def _gains(
     share = num_answers[asked] / num_answers[asked].sum()
     labelers = joint.labelers
     value: Callable[..., Float[Array, " num_labelers"]]
-    if isinstance(labelers, OneCoin | HardExamples):
-        value, of_all = value_of_coin, prob_right(labelers)
+    right = labelers.prob_right
+    if right is not None:
+        value, of_all = value_of_coin, right
     else:
-        value, of_all = value_of_answer, confusion_of(labelers)
+        value, of_all = value_of_answer, labelers.confusion_matrix
     room = standard_size(asked.size, LEAST_LABELERS)
     of_asked = with_room(np.asarray(of_all)[asked], room, fill=1.0)
     class_probs = np.asarray(joint.class_probs)

@@ -20,13 +20,7 @@ from gtx_bayes.diagnostics.predictive import PredictiveChecks
 from gtx_bayes.diagnostics.report.gold import DOUBT, compare_labelers, err_together
 from gtx_bayes.diagnostics.report.wording import counted, percent, shown
 from gtx_bayes.inference.priors import AbstractCohortPrior
-from gtx_bayes.labelers.accuracy import wrong_alike
-from gtx_bayes.labelers.class_conditional import ClassConditional
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.hard_examples import HardExamples
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING
-from gtx_bayes.posterior import AnyModel
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
@@ -332,29 +326,14 @@ def _informedness_drawn(
 
     def once(key: Key[Array, ""]) -> tuple[Float[Array, " num_labelers"], ...]:
         model = prior.sample(key, counts)
-        if isinstance(model, OneCoin | HardExamples):  # without tables of K x K
-            excess = model.num_classes * prob_right(model) - 1.0
+        if model.prob_right is not None:  # without tables of K x K
+            excess = model.num_classes * model.prob_right - 1.0
             return jnp.abs(excess) / (model.num_classes - 1), excess
-        confusion = confusion_of(model)
+        confusion = model.confusion_matrix
         excess = jnp.trace(confusion, axis1=-2, axis2=-1) - 1.0
         return informedness(confusion), excess
 
     return jax.lax.map(once, jax.random.split(key, _NUM_DRAWS))
-
-
-def confusion_of(model: AnyModel) -> Float[Array, "num_labelers num_classes num_classes"]:
-    """The labelers' confusion matrices, easy and hard examples together."""
-    if isinstance(model, HardExamples):
-        return wrong_alike(prob_right(model)[:, None], model.num_classes)
-    assert isinstance(model, OneCoin | ClassConditional | ConfusionMatrix)
-    return model.confusion
-
-
-def prob_right(model: OneCoin | HardExamples) -> Float[Array, " num_labelers"]:
-    """Probability of a right answer, easy and hard examples together."""
-    if isinstance(model, OneCoin):
-        return model.accuracy
-    return (1.0 - model.hard_share) * model.accuracy + model.hard_share * model.hard_accuracy
 
 
 def _group(rows: pd.DataFrame, everybody: pd.DataFrame, most: int = MOST_LISTED) -> Group:

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from gtx_bayes.inference.beta import HyperPrior
 from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Labels
-from gtx_bayes.posterior import AnyModel
 
 _LARGEST_STEP = 1.0  # of a Newton step, on the scale of logits and logarithms
 _NEARBY = 0.05  # where slopes are compared for a curvature, on the same scale
@@ -67,11 +67,13 @@ class AbstractCohortPrior(abc.ABC):
         """Log-probability of the counts, labelers integrated out."""
 
     @abc.abstractmethod
-    def posterior_mean(self, counts: Float[Array, "num_labelers ..."]) -> AnyModel:
+    def posterior_mean(self, counts: Float[Array, "num_labelers ..."]) -> AbstractLabelers:
         """The labelers at their posterior means."""
 
     @abc.abstractmethod
-    def sample(self, key: Key[Array, ""], counts: Float[Array, "num_labelers ..."]) -> AnyModel:
+    def sample(
+        self, key: Key[Array, ""], counts: Float[Array, "num_labelers ..."]
+    ) -> AbstractLabelers:
         """A draw of the labelers from their posterior given the counts."""
 
     @abc.abstractmethod
