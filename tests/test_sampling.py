@@ -42,10 +42,12 @@ class TestLogLikelihood:
     LABELS = Labels.from_dense(np.array([[0, 1, 1], [1, 1, MISSING]]), num_classes=2)
     LOG_ODDS = np.array([[[0.4, -0.3], [1.2, 2.0]], [[0.0, 0.1], [3.0, 0.5]]])
     """Two chains of two draws, two labelers."""
+    LABELERS = OneCoin(jnp.array([0.5, 0.5]), 2)
 
     def test_without_gold_it_is_the_evidence(self, rtol):
         accuracy = jax.nn.sigmoid(jnp.asarray(self.LOG_ODDS))
         found = pointwise.of_labelers(
+            self.LABELERS,
             self.LABELS, Assessment.none(3, 2), {"accuracy": accuracy}, PRIOR
         )
         for chain in range(2):
@@ -60,6 +62,7 @@ class TestLogLikelihood:
         learnt = np.array([[[0.3, 0.7], [0.5, 0.5]], [[0.9, 0.1], [0.2, 0.8]]])
         accuracy = jax.nn.sigmoid(jnp.asarray(self.LOG_ODDS))
         gibbs = pointwise.of_labelers(
+            self.LABELERS,
             self.LABELS, assessment, {"accuracy": accuracy, "class_prior": learnt}
         )
         shared = {"mean": np.full((2, 2), 0.7), "log_concentration": np.ones((2, 2))}
@@ -76,6 +79,7 @@ class TestLogLikelihood:
 
     def test_certain_labelers_who_err_are_not_impossible(self):
         found = pointwise.of_labelers(
+            self.LABELERS,
             self.LABELS,
             Assessment(jnp.array([0, 0, 0]), 2),
             {"accuracy": np.ones((1, 1, 2))},
@@ -86,6 +90,7 @@ class TestLogLikelihood:
     def test_a_prior_is_needed(self):
         with pytest.raises(ValueError, match="no class_prior"):
             pointwise.of_labelers(
+                self.LABELERS,
                 self.LABELS, Assessment.none(3, 2), {"accuracy": np.full((1, 1, 2), 0.7)}
             )
 

@@ -84,8 +84,7 @@ def _of_labelers(
 
     def of_draw(draw: dict[str, Array]) -> Float[Array, " num_examples"]:
         own = dict(draw)
-        drawn_prior = own.pop("class_prior", None)
-        prior = drawn_prior if class_prior is None else class_prior
+        prior = own.pop("class_prior") if class_prior is None else class_prior
         drawn = dataclasses.replace(labelers, **own)  # type: ignore[type-var]
         log_prob = drawn.floored_log_prob(labels)
         joint = jnp.where(possible, jnp.log(prior) + log_prob, -jnp.inf)
