@@ -10,7 +10,7 @@ import scipy.stats
 
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.alarms import alarms
-from gtx_bayes.aggregation.gtx_bayes import GtxBayes
+from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import dependence, gibbs, joint, selection, variational

@@ -17,7 +17,7 @@ from gtx_bayes import decisions
 from gtx_bayes.abstentions import rate_interval
 from gtx_bayes.aggregation import (
     gtx,
-    gtx_bayes,
+    joint_method,
     majority_vote,
     soft_vote,
     weighted_majority_vote,
@@ -38,11 +38,11 @@ from gtx_bayes.sums import AbstractSums
 
 METHODS: dict[str, Callable[..., Fit]] = {
     method.NAME: method.fit
-    for method in (majority_vote, weighted_majority_vote, soft_vote, gtx, gtx_bayes)
+    for method in (majority_vote, weighted_majority_vote, soft_vote, gtx, joint_method)
 }
 """Every method by name: functions from labels, assessment and class prior to a `Fit`."""
 
-DEFAULT_METHOD = gtx_bayes.NAME
+DEFAULT_METHOD = joint_method.NAME
 
 NamedPrior = Mapping[Any, Any] | pd.Series
 """Probability of each class by its name."""
@@ -241,7 +241,7 @@ def aggregate(
     if class_prior is not None:
         prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
     check_options(method, options)
-    if method == gtx_bayes.NAME:
+    if method == joint_method.NAME:
         options["mesh"] = mesh
     fit = METHODS[method](crowd.labels, crowd.assessment, prior, **options)
     if fit.joint is not None:

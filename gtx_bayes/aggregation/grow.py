@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from gtx_bayes.abstentions import Blank
-from gtx_bayes.aggregation import gtx_bayes
+from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.columns import Source
 from gtx_bayes.crowd import Duplicates
@@ -96,7 +96,7 @@ def grow(
     update = incremental.update(
         found, crowd.labels, grown.labels, grown.assessment, growth.changed, growth.new_gold
     )
-    fit = gtx_bayes.report(update.joint, grown.labels, grown.assessment)
+    fit = joint_method.report(update.joint, grown.labels, grown.assessment)
     if found.why:
         note = "The model is the one chosen when the fit was fresh; fit anew to choose again."
         fit = fit._replace(notes=(*fit.notes, note))
@@ -122,6 +122,6 @@ def joint_of(result: Aggregation) -> JointPosterior:
     if result.fit.joint is None:
         raise InputError(
             f"a result of {result.method} cannot grow.",
-            mend=f"Use {gtx_bayes.NAME}; other methods are quick to apply anew.",
+            mend=f"Use {joint_method.NAME}; other methods are quick to apply anew.",
         )
     return result.fit.joint

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jaxtyping import Array
 
 from gtx_bayes.abstentions import Abstentions
-from gtx_bayes.aggregation import gtx_bayes
+from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, prior_in_order
 from gtx_bayes.aggregation.grow import joint_of
 from gtx_bayes.columns import Names, as_names
@@ -95,9 +95,9 @@ def read_state(path: str | Path) -> Aggregation:
         raise _damaged(path, error.what) from error
     except (KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, f"something is missing or of another type, {error}.") from error
-    fit = gtx_bayes.report(joint, crowd.labels, crowd.assessment)
+    fit = joint_method.report(joint, crowd.labels, crowd.assessment)
     return Aggregation(
-        gtx_bayes.NAME,
+        joint_method.NAME,
         crowd,
         fit._replace(notes=notes),
         joint.class_probs,
@@ -109,7 +109,7 @@ def check_options(
     result: Aggregation,
     *,
     where: str,
-    model: str = gtx_bayes.AUTO,
+    model: str = joint_method.AUTO,
     dependence: float | None = None,
     class_prior: Sequence[float] | NamedPrior | None = None,
     classes: Sequence[str] | None = None,
@@ -132,7 +132,7 @@ def check_options(
         wanted = np.asarray(prior_in_order(class_prior, result.crowd.class_names))
     rho = "learnt" if found.dependence.is_learnt else f"{found.dependence.mean:g}"
     is_same = {
-        f"model {model}, not {found.model}": model in (gtx_bayes.AUTO, found.model),
+        f"model {model}, not {found.model}": model in (joint_method.AUTO, found.model),
         f"dependence {dependence}, not {rho}": dependence is None
         or (not found.dependence.is_learnt and dependence == found.dependence.mean),
         f"class prior {class_prior}, not {'learnt' if prior is None else prior.tolist()}": (

@@ -237,7 +237,7 @@ def _refuse_in_memory_options(state: Path | None, draws: int, *, plots: bool) ->
 
 def _check_state(state: Path, output: Path, method: str) -> None:
     """Raise `InputError` for a state that this command could not keep."""
-    from gtx_bayes.aggregation.gtx_bayes import NAME
+    from gtx_bayes.aggregation.joint_method import NAME
 
     if method != NAME:
         raise InputError(

@@ -33,7 +33,7 @@ import scipy.optimize
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from gtx_bayes import decisions, metrics
-from gtx_bayes.aggregation import gtx_bayes
+from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation, aggregate
 from gtx_bayes.inference.selection import scattered_parts
 from gtx_bayes.labels import MISSING, Assessment
@@ -184,7 +184,7 @@ def _as_fitted(result: Aggregation) -> tuple[npt.ArrayLike | None, dict[str, Any
     found = result.fit.joint
     if found is None:
         return result.class_prior, {}
-    assert result.method == gtx_bayes.NAME, "the only method with a joint posterior"
+    assert result.method == joint_method.NAME, "the only method with a joint posterior"
     dependence = None if found.dependence.is_learnt else found.dependence.mean
     return found.given_class_prior, {"model": found.model, "dependence": dependence}
 

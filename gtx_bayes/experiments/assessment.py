@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gtx_bayes.aggregation import gtx, gtx_bayes
+from gtx_bayes.aggregation import gtx, joint_method
 from gtx_bayes.aggregation.gtx import Gtx
 from gtx_bayes.collection import learning, whole_run
 from gtx_bayes.collection.base import AbstractPolicy
@@ -73,7 +73,7 @@ STYLES: dict[str, dict[str, Any]] = {
     gtx.NAME: {"color": "#b03a2e", "marker": "s"},
     "beta": {"color": "#b9770e", "marker": "^"},
     EMPIRICAL_BAYES: {"color": "#6c8ebf", "marker": "v"},
-    gtx_bayes.NAME: {"color": "#1f4e79", "marker": "o"},
+    joint_method.NAME: {"color": "#1f4e79", "marker": "o"},
 }
 
 
@@ -202,7 +202,7 @@ def collect_and_learn(
 
 
 def _settings(config: Config) -> list[tuple[str, int | None]]:
-    methods = (*ESTIMATORS, gtx_bayes.NAME)
+    methods = (*ESTIMATORS, joint_method.NAME)
     every = [(method, m) for method in methods for m in config.gold_per_labeler]
     return [(KNOWN, None), *every]
 

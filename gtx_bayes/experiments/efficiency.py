@@ -23,7 +23,13 @@ import scipy.stats
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 from matplotlib.figure import Figure
 
-from gtx_bayes.aggregation import gtx, gtx_bayes, majority_vote, soft_vote, weighted_majority_vote
+from gtx_bayes.aggregation import (
+    gtx,
+    joint_method,
+    majority_vote,
+    soft_vote,
+    weighted_majority_vote,
+)
 from gtx_bayes.experiments.features import AbstractFeatures, DrawnFeatures, Features
 from gtx_bayes.experiments.finetuning import SOFT, hard, soft
 from gtx_bayes.experiments.imputed_labels import Imputed, Labeling, impute
@@ -67,8 +73,8 @@ CANDIDATES: dict[str, Candidate] = {
     weighted_majority_vote.NAME: Candidate(weighted_majority_vote.NAME),
     soft_vote.NAME: Candidate(soft_vote.NAME),
     gtx.NAME: Candidate(gtx.NAME),
-    gtx_bayes.NAME: Candidate(gtx_bayes.NAME),
-    SOFT: Candidate(gtx_bayes.NAME, soft),
+    joint_method.NAME: Candidate(joint_method.NAME),
+    SOFT: Candidate(joint_method.NAME, soft),
     f"{gtx.NAME}-early": Candidate(gtx.NAME, threshold=EARLY_THRESHOLD),
     f"{majority_vote.NAME}-of-3": Candidate(majority_vote.NAME, max_labels=3),
     "one-label": Candidate(majority_vote.NAME, max_labels=1),

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Int, Key
 
-from gtx_bayes.aggregation import gtx, gtx_bayes, majority_vote, weighted_majority_vote
+from gtx_bayes.aggregation import gtx, joint_method, majority_vote, weighted_majority_vote
 from gtx_bayes.errors import InputError
 from gtx_bayes.experiments import training_log
 from gtx_bayes.experiments.imputed_labels import Imputed, Labeling, impute
@@ -46,7 +46,7 @@ from gtx_bayes.labels import MISSING
 
 NAME = "finetuning"
 
-SOFT = f"{gtx_bayes.NAME}-soft"
+SOFT = f"{joint_method.NAME}-soft"
 
 _FORMAT = 1  # of the log; another number where the same configuration gives other results
 
@@ -102,8 +102,8 @@ METHODS: dict[str, Method] = {
         name: Method(name, hard, *look)
         for name, *look in zip(AGGREGATORS, METHOD_COLOURS, "sD^o", METHOD_DASHES, strict=True)
     },
-    gtx_bayes.NAME: Method(gtx_bayes.NAME, hard, "#56b4e9", "v", "-"),
-    SOFT: Method(gtx_bayes.NAME, soft, "#cc79a7", "P", (0, (3, 2))),
+    joint_method.NAME: Method(joint_method.NAME, hard, "#56b4e9", "v", "-"),
+    SOFT: Method(joint_method.NAME, soft, "#cc79a7", "P", (0, (3, 2))),
 }
 """The paper's four, and two of ours: `gtx-bayes` sees five gold answers of each labeler."""
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from gtx_bayes import decisions
-from gtx_bayes.aggregation import gtx, gtx_bayes
+from gtx_bayes.aggregation import gtx, joint_method
 from gtx_bayes.aggregation.gtx import Gtx
 from gtx_bayes.collection import learning, whole_run
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
@@ -28,7 +28,7 @@ from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING
 from gtx_bayes.simulation import AnswerQueue, simulate_answers, uniform_cohort
 
-LABELINGS = (*AGGREGATORS, gtx_bayes.NAME)
+LABELINGS = (*AGGREGATORS, joint_method.NAME)
 """The paper's four methods, and `gtx-bayes`, which learns the labelers as it buys."""
 
 

@@ -23,7 +23,7 @@ from gtx_bayes.abstentions import (
     note_look_alikes,
     note_unused,
 )
-from gtx_bayes.aggregation import gtx_bayes
+from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import (
     METHODS,
     check_class_prior,
@@ -121,7 +121,7 @@ class Request:
 
     labels: Path
     gold: Path | None = None
-    method: str = gtx_bayes.NAME
+    method: str = joint_method.NAME
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     class_prior: Sequence[float] | Mapping[str, float] | None = None
     classes: Sequence[str] | None = None
@@ -140,9 +140,9 @@ class Request:
         check_duplicates(self.duplicates)
         check_blank(self.blank)
         abstain_keys(self.abstain, self.classes)
-        if self.method == gtx_bayes.NAME:
-            gtx_bayes.check_options(
-                self.options.get("model", gtx_bayes.AUTO), self.options.get("dependence")
+        if self.method == joint_method.NAME:
+            joint_method.check_options(
+                self.options.get("model", joint_method.AUTO), self.options.get("dependence")
             )
 
     def identity(self) -> dict[str, Any]:
@@ -294,7 +294,7 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
     prior = None
     if request.class_prior is not None:
         prior = check_class_prior(request.class_prior, class_names, -1)
-    finish = _finish_jointly if request.method == gtx_bayes.NAME else _finish_by_rule
+    finish = _finish_jointly if request.method == joint_method.NAME else _finish_by_rule
     return finish(_Begun(request, table, numbered, prior, notes, crew, examples, clock))
 
 
@@ -444,10 +444,10 @@ def _finish_jointly(run: _Begun) -> Outcome:
     counts = gold_counts(gold.labels, gold.assessment)
     proportions = from_whole(done.totals.class_total) + 1.0
     given = None if choice.candidate.class_prior is None else np.asarray(fit.class_prior)
-    told = gtx_bayes.notes(choice, num_gold=table.num_gold, converged=done.converged)
+    told = joint_method.notes(choice, num_gold=table.num_gold, converged=done.converged)
     return _outcome(
         run,
-        gtx_bayes.posterior_accuracy(found, counts, table.num_classes),
+        joint_method.posterior_accuracy(found, counts, table.num_classes),
         sums,
         model=choice.candidate.model,
         class_prior=proportions / proportions.sum() if given is None else given,
@@ -460,7 +460,7 @@ def _finish_jointly(run: _Begun) -> Outcome:
 def _finish_from_gold(run: _Begun, choice: Choice) -> Outcome:
     """Every example judged at what gold alone says of the labelers."""
     gold = survey.gold_of(run.table)
-    fit = gtx_bayes.report(
+    fit = joint_method.report(
         joint.fit_chosen(gold.labels, gold.assessment, choice, gold.labels),
         gold.labels,
         gold.assessment,
@@ -540,8 +540,8 @@ def _choose(
     if not crew.has(work, _CHOICE):
         crew.tell("Choosing a model", 0, 0)
         record = None
-        among = gtx_bayes.models_for(
-            request.options.get("model", gtx_bayes.AUTO),
+        among = joint_method.models_for(
+            request.options.get("model", joint_method.AUTO),
             num_labels=table.num_labels,
             num_labelers=table.num_labelers,
             num_classes=table.num_classes,
