@@ -4,8 +4,8 @@ A model is one file. It says how the labelers of one cohort err,
 
 .. math::
     \theta \sim \text{parameters}, \qquad
-    y_i^j \mid Z_i = z, \theta \sim \text{log\_prob}, \qquad
-    Z_i \mid Y_i = y, \theta \sim \text{log\_latent},
+    Z_i \mid Y_i = y, \theta \sim \text{log\_latent}, \qquad
+    y_i^j \mid Z_i = z, \theta \sim \text{log\_prob},
 
 where the latent state :math:`Z_i` of an example is its class :math:`Y_i`, or its class and
 something else that nobody names. Class posteriors, simulated labels, maximum a posteriori fits,
@@ -18,13 +18,15 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from gtx_bayes.errors import InputError
 from gtx_bayes.labelers.base import AbstractLabelers
-from gtx_bayes.labels import Labels
+from gtx_bayes.labels import MISSING, Labels
 
 Params = dict[str, Any]
-"""Parameters of a cohort by name: arrays, those of labelers with a first axis for them."""
+"""Parameters of a cohort by name."""
 
 
 class AbstractLabelerModel(abc.ABC):
@@ -36,10 +38,12 @@ class AbstractLabelerModel(abc.ABC):
     Attributes:
         name: what `--model` takes.
         description: one line, for the command line and the report.
+        covariates: names of the covariates that `log_prob` reads from the labels.
     """
 
     name: ClassVar[str]
     description: ClassVar[str] = ""
+    covariates: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
@@ -60,7 +64,7 @@ class AbstractLabelerModel(abc.ABC):
         """
 
     def num_subclasses(self, num_classes: int) -> int:
-        """How many latent states a class has: state c is of class c // M."""
+        """M, how many latent states a class has: state c is of class c // M."""
         return 1
 
     def log_latent(
@@ -73,13 +77,18 @@ class AbstractLabelerModel(abc.ABC):
         """What a label may be: the classes first, then answers that are no class."""
         return num_classes
 
-    def labelers(self, params: Params, num_labelers: int, num_classes: int) -> AbstractLabelers:
-        """The labelers of these parameters."""
-        return ModelLabelers(params, self, num_labelers, num_classes)
+    def labelers(self, params: Params, reference: Labels) -> AbstractLabelers:
+        """The labelers of these parameters; `reference` as in `ModelLabelers`."""
+        return ModelLabelers(params, reference, self)
 
-    def table_size(self, num_labelers: int, num_classes: int) -> int:
-        """How many numbers the largest table of the labelers has; limits what is fitted unasked."""
-        return num_labelers * num_classes
+    def check(self, labels: Labels) -> None:
+        """Raise `InputError` unless the labels have what the model needs."""
+        missing = [name for name in self.covariates if name not in covariates_of(labels)]
+        if missing:
+            raise InputError(
+                f"the model {self.name} needs the covariate '{missing[0]}'.",
+                mend="Name the column of the table that holds it as a covariate.",
+            )
 
 
 @jax.tree_util.register_dataclass
@@ -89,15 +98,23 @@ class ModelLabelers(AbstractLabelers):
 
     Attributes:
         params: what the model's `parameters` returns.
+        reference: one entry per labeler, with the covariates that its confusion matrix is for.
         model: the model.
-        num_labelers: J.
-        num_classes: K.
     """
 
     params: Params
+    reference: Labels
     model: AbstractLabelerModel = dataclasses.field(metadata={"static": True})
-    num_labelers: int = dataclasses.field(metadata={"static": True})
-    num_classes: int = dataclasses.field(metadata={"static": True})
+
+    @property
+    def num_labelers(self) -> int:
+        """Number of labelers."""
+        return self.reference.num_labelers
+
+    @property
+    def num_classes(self) -> int:  # type: ignore[override]
+        """K."""
+        return self.reference.num_classes
 
     @property
     def num_answers(self) -> int:
@@ -114,6 +131,62 @@ class ModelLabelers(AbstractLabelers):
         """As the model has it."""
         return self.model.log_latent(self.params, self.num_classes)
 
+    @property
+    def confusion_matrix(self) -> Float[Array, "num_labelers num_classes num_answers"]:
+        """At the covariates of `reference`."""
+
+        def of_answer(answer: int) -> Float[Array, "num_labelers num_classes"]:
+            given = jnp.full_like(self.reference.label, answer)
+            labels = dataclasses.replace(self.reference, label=given)
+            return jnp.exp(self.sum_out_subclasses(self.log_prob_of_labels(labels)))
+
+        return jnp.stack([of_answer(answer) for answer in range(self.num_answers)], axis=2)
+
     def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_latents"]:
         """As the model has it."""
         return self.model.log_prob(self.params, labels)
+
+
+def covariates_of(labels: Labels) -> set[str]:
+    """Names of all covariates: of labels, of labelers and of examples."""
+    return {*labels.covariates, *labels.labeler_covariates, *labels.example_covariates}
+
+
+def reference_labels(labels: Labels) -> Labels:
+    """One entry per labeler, about one example, each at the mean of its covariates.
+
+    Covariates of labels are means over the labeler's own labels, or over all labels where it gave
+    none; those of examples are means over all examples.
+    """
+    num_labelers = labels.num_labelers
+    is_label = np.asarray(labels.label) != MISSING
+    labeler = np.asarray(labels.labeler)[is_label]
+    number = np.bincount(labeler, minlength=num_labelers)
+
+    def of_labelers(values: Array) -> Array:
+        own = np.asarray(values)[is_label]
+        total = np.bincount(labeler, own, minlength=num_labelers)
+        everybody = own.mean() if own.size else 0.0
+        found = np.where(number > 0, total / np.maximum(number, 1), everybody)
+        return jax.device_put(found.astype(own.dtype))
+
+    def of_examples(values: Array) -> Array:
+        found = np.asarray(values)
+        return jax.device_put(found.mean(keepdims=True) if found.size else np.zeros(1, found.dtype))
+
+    def column(values: np.ndarray) -> Array:
+        return jax.device_put(values.astype(np.int32))
+
+    return Labels(
+        column(np.zeros(num_labelers)),
+        column(np.arange(num_labelers)),
+        column(np.zeros(num_labelers)),
+        1,
+        num_labelers,
+        labels.num_classes,
+        covariates={name: of_labelers(values) for name, values in labels.covariates.items()},
+        labeler_covariates=labels.labeler_covariates,
+        example_covariates={
+            name: of_examples(values) for name, values in labels.example_covariates.items()
+        },
+    )

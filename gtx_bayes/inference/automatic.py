@@ -1,0 +1,374 @@
+r"""Inference for any labeler model, from its `parameters` and `log_prob` alone.
+
+The classes are summed out, and the parameters, on the scale where they are unconstrained, are put
+at their most probable values,
+
+.. math:: \hat u = \arg\max_u \; \log p(u) + \sum_i \log \sum_y \pi_y \,
+    P(\mathcal{L}(i) \mid Y_i = y, u),
+
+by L-BFGS, from where expected labels would be if the votes were the truth. What the labels leave
+unknown of the parameters is a normal distribution with the curvature there (Laplace). A class
+posterior is the mean over draws from it,
+:math:`P(Y_i \mid \mathcal{L}) = \mathrm{E}_u \, P(Y_i \mid \mathcal{L}(i), u)`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike
+from numpyro import handlers
+from numpyro.infer.initialization import init_to_mean
+from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
+
+from gtx_bayes.evidence import ClassPrior
+from gtx_bayes.inference import variational
+from gtx_bayes.inference.variational import Rows, VariationalFit
+from gtx_bayes.labelers.base import AbstractLabelers, sum_by_example
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.base import AbstractLabelerModel, Params, reference_labels
+
+MAX_STEPS = 300
+TOLERANCE = 1e-3
+"""How far an unconstrained parameter may still move in a step that counts as converged."""
+
+MOST_DENSE = 512
+"""Parameters up to which their curvature is a whole matrix; of more the diagonal is estimated."""
+
+_NUM_PROBES = 32  # for the diagonal
+_NUM_NODES = 32  # draws behind a class posterior, in pairs of opposite ones
+_LEAST_CURVATURE = 1e-4
+
+Sites = dict[str, Array]
+
+
+class Posterior(NamedTuple):
+    """A normal distribution of unconstrained parameters.
+
+    Attributes:
+        location: their most probable values, flat.
+        scale: what standard normal numbers are multiplied by: a matrix, or a diagonal.
+        log_density: log of the posterior density there, up to the probability of the labels.
+    """
+
+    location: Float[Array, " num_params"]
+    scale: Float[Array, "num_params num_params"] | Float[Array, " num_params"]
+    log_density: Float[Array, ""]
+
+    def at(self, normal: Float[Array, " num_params"]) -> Float[Array, " num_params"]:
+        """The parameters that standard normal numbers stand for."""
+        moved = self.scale @ normal if self.scale.ndim == 2 else self.scale * normal
+        return self.location + moved
+
+    def log_evidence(self) -> float:
+        """Laplace's approximation to the log-probability of all labels, in nats."""
+        scale = np.asarray(self.scale, np.float64)
+        diagonal = np.diagonal(scale) if scale.ndim == 2 else scale
+        of_volume = np.log(np.abs(diagonal)).sum() + diagonal.size * np.log(2.0 * np.pi) / 2.0
+        return float(self.log_density) + float(of_volume)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """The unconstrained scale of a model's parameters: a constant to the compiler.
+
+    Attributes:
+        model: the model.
+        num_labelers: J.
+        num_classes: K.
+        learns_class_prior: whether proportions of the classes are a parameter, with a flat prior.
+    """
+
+    model: AbstractLabelerModel
+    num_labelers: int
+    num_classes: int
+    learns_class_prior: bool
+
+    def prior(self) -> tuple[Params, Array | None]:
+        """The NumPyro model of the parameters, and of the classes' proportions."""
+        params = self.model.parameters(self.num_labelers, self.num_classes)
+        if not self.learns_class_prior:
+            return params, None
+        proportions = dist.Dirichlet(jnp.ones(self.num_classes))
+        return params, numpyro.sample("class_prior", proportions)
+
+    def start(self) -> Sites:
+        """Unconstrained values at the means of the prior, site by site."""
+        seeded = handlers.seed(self.prior, jax.random.key(0))  # for what has no mean: a median
+        trace = handlers.trace(handlers.substitute(seeded, substitute_fn=init_to_mean())).get_trace()
+        values = {
+            name: site["value"]
+            for name, site in trace.items()
+            if site["type"] == "sample" and not site["is_observed"]
+        }
+        return dict(unconstrain_fn(seeded, (), {}, values))
+
+    def flat(self) -> tuple[Float[Array, " num_params"], Callable[[Array], Sites]]:
+        """`start` as one vector, and the way back from any."""
+        return ravel_pytree(self.start())
+
+    def log_prior(self, flat: Float[Array, " num_params"]) -> Float[Array, ""]:
+        """Log-density of unconstrained parameters before any label."""
+        _, unravel = self.flat()
+        return -potential_energy(self.prior, (), {}, unravel(flat))
+
+    def sites(self, flat: Float[Array, " num_params"]) -> Sites:
+        """Values of the NumPyro sites."""
+        _, unravel = self.flat()
+        return dict(constrain_fn(self.prior, (), {}, unravel(flat)))
+
+    def params(self, flat: Float[Array, " num_params"]) -> tuple[Params, Array | None]:
+        """What the model's `log_prob` takes, and the classes' proportions if they are learnt."""
+        found: tuple[Params, Array | None] = handlers.substitute(self.prior, self.sites(flat))()
+        return found
+
+    def labelers(self, flat: Float[Array, " num_params"], reference: Labels) -> AbstractLabelers:
+        """The labelers of these parameters."""
+        return self.model.labelers(self.params(flat)[0], reference)
+
+
+class _Crowd(NamedTuple):
+    """What a fit is of.
+
+    Attributes:
+        labels: the labels.
+        assessment: the gold.
+        class_prior: prior of the classes; uniform where proportions are learnt.
+        reference: see `ModelLabelers`.
+    """
+
+    labels: Labels
+    assessment: Assessment
+    class_prior: ClassPrior
+    reference: Labels
+
+
+def fit(
+    model: AbstractLabelerModel,
+    labels: Labels,
+    assessment: Assessment,
+    class_prior: ClassPrior | None = None,
+    *,
+    max_steps: int = MAX_STEPS,
+    tolerance: float = TOLERANCE,
+) -> VariationalFit:
+    """Class posteriors and labelers, from gold and from the crowd's own labels.
+
+    Starts from the votes; where gold speaks against them (`variational.rows_from_gold`) from gold
+    as well, and keeps the start with the higher density.
+
+    Args:
+        model: the labeler model.
+        labels: the labels.
+        assessment: the gold.
+        class_prior: prior of each class, or of each class of each example; when absent the
+            proportions of the classes are learnt.
+        max_steps: the most steps of the optimiser from a start.
+        tolerance: stop when no unconstrained parameter moves by more.
+
+    Raises:
+        InputError: if the labels lack a covariate that the model needs.
+    """
+    model.check(labels)
+    scale = Scale(model, labels.num_labelers, labels.num_classes, class_prior is None)
+    prior = variational.even(labels.num_classes) if class_prior is None else class_prior
+    crowd = _Crowd(labels, assessment, prior, reference_labels(labels))
+    starts = [_start_shares(labels, assessment, None)]
+    rows = variational.rows_from_gold(labels, assessment)
+    if rows is not None:
+        starts.append(_start_shares(labels, assessment, rows))
+    found = [_climb(scale, crowd, shares, max_steps, tolerance) for shares in starts]
+    best = max(found, key=lambda each: float(each.log_density))
+    posterior = _spread(scale, crowd, best.location)
+    return _as_fit(scale, crowd, posterior, best)
+
+
+class _Optimum(NamedTuple):
+    location: Float[Array, " num_params"]
+    log_density: Float[Array, ""]
+    num_steps: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+@jax.jit
+def _start_shares(
+    labels: Labels, assessment: Assessment, rows: Rows | None
+) -> Float[Array, "num_examples num_classes"]:
+    """Where examples start: at the votes, or at what gold says of all labelers together."""
+    return variational.start_shares(labels, assessment, rows)
+
+
+def log_joint(
+    scale: Scale, crowd: _Crowd, flat: Float[Array, " num_params"]
+) -> Float[Array, "num_examples num_classes"]:
+    r""":math:`\log \pi_y P(\mathcal{L}(i) \mid Y_i = y, u)`; -inf for classes that gold excludes."""
+    params, proportions = scale.params(flat)
+    labelers = scale.model.labelers(params, crowd.reference)
+    log_prob = labelers.batch_log_prob(crowd.labels)
+    prior = crowd.class_prior if proportions is None else proportions
+    known = crowd.assessment.true_label[:, None]
+    possible = (known == MISSING) | (known == jnp.arange(scale.num_classes))
+    return jnp.where(possible, jnp.log(prior) + log_prob, -jnp.inf)
+
+
+def _log_density(
+    scale: Scale,
+    crowd: _Crowd,
+    flat: Float[Array, " num_params"],
+    shares: Float[Array, "num_examples num_classes"],
+    trusts_shares: ScalarLike,
+) -> Float[Array, ""]:
+    """Of parameters and labels, classes summed out; or given shares of the classes."""
+    joint = log_joint(scale, crowd, flat)
+    finite = jnp.where(jnp.isfinite(joint), joint, 0.0)
+    given = jnp.sum(shares * finite, axis=1)
+    summed = jax.nn.logsumexp(joint, axis=1)
+    return scale.log_prior(flat) + jnp.sum(jnp.where(trusts_shares, given, summed))
+
+
+@partial(jax.jit, static_argnames=("scale",))
+def _climb(
+    scale: Scale,
+    crowd: _Crowd,
+    shares: Float[Array, "num_examples num_classes"],
+    max_steps: ScalarLike,
+    tolerance: ScalarLike,
+) -> _Optimum:
+    """L-BFGS: given the shares first, then with the classes summed out."""
+    optimiser = optax.lbfgs(memory_size=10)
+    start, _ = scale.flat()
+    # What is alike in the prior, communities say, must not stay so.
+    start = start + 0.05 * jnp.sin(jnp.arange(start.size, dtype=start.dtype) * 2.399963)
+
+    class At(NamedTuple):
+        flat: Array
+        state: Any
+        num_steps: Array
+        change: Array
+
+    def phase(start: Array, trusts_shares: Array) -> At:
+        def loss(flat: Array) -> Array:
+            return -_log_density(scale, crowd, flat, shares, trusts_shares)
+
+        def goes_on(at: At) -> Array:
+            return (at.num_steps < max_steps) & (at.change > tolerance)
+
+        def go_on(at: At) -> At:
+            value, grad = optax.value_and_grad_from_state(loss)(at.flat, state=at.state)
+            step, state = optimiser.update(
+                grad, at.state, at.flat, value=value, grad=grad, value_fn=loss
+            )
+            step = jnp.where(jnp.isfinite(step), step, 0.0)
+            return At(at.flat + step, state, at.num_steps + 1, jnp.max(jnp.abs(step), initial=0.0))
+
+        first = At(start, optimiser.init(start), jnp.int32(0), jnp.full((), jnp.inf, start.dtype))
+        return jax.lax.while_loop(goes_on, go_on, first)
+
+    def both(flat: Array, trusts_shares: Array) -> tuple[Array, At]:
+        at = phase(flat, trusts_shares)
+        return at.flat, at
+
+    # A scan of two: one compilation for both.
+    flat, at = jax.lax.scan(both, start, jnp.array([True, False]))
+    density = _log_density(scale, crowd, flat, shares, jnp.zeros((), bool))
+    return _Optimum(flat, density, jnp.sum(at.num_steps), at.change[-1] <= tolerance)
+
+
+@partial(jax.jit, static_argnames=("scale",))
+def _spread(scale: Scale, crowd: _Crowd, location: Float[Array, " num_params"]) -> Posterior:
+    """The normal distribution with the curvature at the most probable parameters."""
+    shares = jnp.zeros((crowd.labels.num_examples, scale.num_classes), location.dtype)
+
+    def loss(flat: Array) -> Array:
+        return -_log_density(scale, crowd, flat, shares, jnp.zeros((), bool))
+
+    def curvature_along(direction: Array) -> Array:
+        return jax.jvp(jax.grad(loss), (location,), (direction,))[1]
+
+    size = location.size
+    density = -loss(location)
+    if size <= MOST_DENSE:
+        matrix = jax.lax.map(curvature_along, jnp.eye(size, dtype=location.dtype))
+        values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2.0)
+        spread = vectors * jax.lax.rsqrt(jnp.maximum(values, _LEAST_CURVATURE))
+        # A triangular root: its diagonal tells the volume.
+        root = jnp.linalg.qr(spread.T, mode="r").T
+        return Posterior(location, root, density)
+    keys = jax.random.split(jax.random.key(0), _NUM_PROBES)
+
+    def probe(key: Key[Array, ""]) -> Array:
+        signs = jax.random.rademacher(key, (size,), location.dtype)
+        return signs * curvature_along(signs)
+
+    diagonal = jax.lax.map(probe, keys).mean(axis=0)
+    return Posterior(location, jax.lax.rsqrt(jnp.maximum(diagonal, _LEAST_CURVATURE)), density)
+
+
+def nodes(num_params: int, num_nodes: int = _NUM_NODES) -> Float[np.ndarray, "nodes num_params"]:
+    """Standard normal numbers in opposite pairs, always the same: what means are taken over."""
+    half = np.random.default_rng(0).standard_normal((num_nodes // 2, num_params))
+    return np.concatenate([half, -half])
+
+
+def _as_fit(scale: Scale, crowd: _Crowd, posterior: Posterior, best: _Optimum) -> VariationalFit:
+    normal = jax.device_put(nodes(best.location.size).astype(best.location.dtype))
+    class_probs, evidence, kind_probs, proportions = _describe(scale, crowd, posterior, normal)
+    prior = AutomaticPrior(posterior, crowd.reference, scale)
+    counts = prior.counts(crowd.labels, variational.latent_probs(class_probs, kind_probs))
+    return VariationalFit(
+        class_probs,
+        kind_probs,
+        evidence,
+        crowd.class_prior,
+        crowd.class_prior if proportions is None else proportions,
+        counts,
+        prior,
+        int(best.num_steps),
+        bool(best.converged),
+    )
+
+
+@partial(jax.jit, static_argnames=("scale",))
+def _describe(
+    scale: Scale, crowd: _Crowd, posterior: Posterior, normal: Float[Array, "nodes num_params"]
+) -> tuple[Array, Array, Array, Array | None]:
+    """Class posteriors, the evidence that goes with the class prior, subclasses, proportions."""
+    open_crowd = crowd._replace(
+        assessment=Assessment(
+            jnp.full_like(crowd.assessment.true_label, MISSING), scale.num_classes
+        )
+    )
+
+    def of_node(normal: Array) -> Array:
+        joint = log_joint(scale, open_crowd, posterior.at(normal))
+        return joint - jax.nn.logsumexp(joint, axis=1, keepdims=True)
+
+    log_probs = jax.nn.logsumexp(jax.lax.map(of_node, normal), axis=0) - jnp.log(len(normal))
+    log_prior = jnp.log(crowd.class_prior)
+    evidence = jnp.where(jnp.isneginf(log_prior), 0.0, log_probs - log_prior)
+    class_probs = variational.clamp(jnp.exp(log_probs), crowd.assessment)
+    params, proportions = scale.params(posterior.location)
+    labelers = scale.model.labelers(params, crowd.reference)
+    return class_probs, evidence, subclass_probs(labelers, crowd.labels), proportions
+
+
+def subclass_probs(
+    labelers: AbstractLabelers, labels: Labels
+) -> Float[Array, "num_examples num_classes num_subclasses"]:
+    """Probability of each subclass of every example given its class."""
+    num_subclasses = labelers.num_subclasses
+    shape = (labels.num_examples, labels.num_classes, num_subclasses)
+    if num_subclasses == 1:
+        return jnp.ones(shape)
+    is_label = (labels.label >= 0) & (labels.label < labelers.num_answers)
+    per_label = jnp.where(is_label[:, None], labelers.log_prob_of_labels(labels), 0.0)
+    by_class = sum_by_example(labels, per_label).reshape(shape) + labelers.log_subclass_probs
+    return jax.nn.softmax(by_class, axis=2)
