@@ -101,6 +101,9 @@ class Parts:
             labeler=self.labels.labeler.reshape(-1),
             label=self.labels.label.reshape(-1),
             num_examples=self.num_parts * self.labels.num_examples,
+            covariates=jax.tree.map(jnp.ravel, self.labels.covariates),
+            labeler_covariates=jax.tree.map(lambda x: x[0], self.labels.labeler_covariates),
+            example_covariates=jax.tree.map(jnp.ravel, self.labels.example_covariates),
         )
         stretch = (self.stretch + part * self.owner.shape[1]).reshape(-1)
         return labels, ExactSums(stretch, self.owner.reshape(-1), self.num_parts, AXIS)
@@ -149,32 +152,44 @@ def deal(labels: Labels, mesh: Mesh) -> Dealt:
     example, labeler, label = (
         np.asarray(column) for column in (labels.example, labels.labeler, labels.label)
     )
+    entries = [
+        np.flatnonzero((example % num_parts == part) & (label != MISSING))
+        for part in range(num_parts)
+    ]
     parts = [
         _part(example[kept] // num_parts, labeler[kept], label[kept], labels.num_labelers)
-        for kept in (
-            np.flatnonzero((example % num_parts == part) & (label != MISSING))
-            for part in range(num_parts)
-        )
+        for kept in entries
     ]
     num_rows = standard_size(-(-labels.num_examples // num_parts), _LEAST_SIZE)
 
-    def together(name: str, fill: int) -> Array:
-        arrays = [part[name] for part in parts]
+    def together(arrays: Sequence[npt.NDArray[np.generic]], fill: int = 0) -> Array:
         size = standard_size(max(array.size for array in arrays), _LEAST_SIZE)
         padded = np.full((num_parts, size), fill, arrays[0].dtype)
         for row, array in zip(padded, arrays, strict=True):
             row[: array.size] = array
         return jax.device_put(padded, NamedSharding(mesh, BY_PART))
 
+    def by_part(covariates: dict[str, Array], places: Sequence[Any]) -> dict[str, Array]:
+        on_host = {name: np.asarray(values) for name, values in covariates.items()}
+        return {name: together([of[at] for at in places]) for name, of in on_host.items()}
+
+    def in_every_part(values: Array) -> Array:
+        return jax.device_put(np.tile(values, (num_parts, 1)), NamedSharding(mesh, BY_PART))
+
+    found = {name: [part[name] for part in parts] for name in parts[0]}
     answers = Labels(
-        together("example", num_rows - 1),  # in ascending order to the end
-        together("labeler", 0),
-        together("label", MISSING),
+        together(found["example"], num_rows - 1),  # in ascending order to the end
+        together(found["labeler"]),
+        together(found["label"], MISSING),
         num_rows,
         labels.num_labelers,
         labels.num_classes,
+        by_part(labels.covariates, entries),
+        jax.tree.map(in_every_part, labels.labeler_covariates),
+        by_part(labels.example_covariates, [slice(at, None, num_parts) for at in range(num_parts)]),
+        labels.num_answers,
     )
-    parts_of_all = Parts(answers, together("stretch", 0), together("owner", 0))
+    parts_of_all = Parts(answers, together(found["stretch"]), together(found["owner"]))
     return Dealt(parts_of_all, mesh, labels.num_examples)
 
 

@@ -1,13 +1,14 @@
 """Arrays of answers, in long form (`Labels`) and by place (`PaddedLabels`), and gold labels."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jaxtyping import Array, Bool, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from gtx_bayes.errors import InputError
 
@@ -29,11 +30,17 @@ class Labels:
     Attributes:
         example: index of the example each answer is about, in ascending order.
         labeler: index of the labeler who gave it.
-        label: class index of the answer :math:`y_i^j`; entries that are `MISSING` are padding
-            and carry no evidence.
+        label: the answer :math:`y_i^j`: a class index, or from K on an answer that is no class,
+            such as "unsure"; entries that are `MISSING` are padding and carry no evidence.
         num_examples: N. Examples without an answer are allowed.
         num_labelers: J.
         num_classes: K, at least 2.
+        covariates: numbers that go with each answer, by name, such as when it was given. All
+            covariates are finite, and zero where there is padding.
+        labeler_covariates: numbers that go with each labeler, by name.
+        example_covariates: numbers that go with each example, by name.
+        num_answers: what an answer can be: the classes, then what is no class; at least K, which
+            it is where it is not given.
     """
 
     example: Int[Array, "*runs num_labels"]
@@ -42,6 +49,20 @@ class Labels:
     num_examples: int = dataclasses.field(metadata={"static": True})
     num_labelers: int = dataclasses.field(metadata={"static": True})
     num_classes: int = dataclasses.field(metadata={"static": True})
+    covariates: dict[str, Float[Array, "*runs num_labels"]] = dataclasses.field(
+        default_factory=dict
+    )
+    labeler_covariates: dict[str, Float[Array, "*runs num_labelers"]] = dataclasses.field(
+        default_factory=dict
+    )
+    example_covariates: dict[str, Float[Array, "*runs num_examples"]] = dataclasses.field(
+        default_factory=dict
+    )
+    num_answers: int = dataclasses.field(default=0, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        if self.num_answers < self.num_classes:
+            object.__setattr__(self, "num_answers", self.num_classes)
 
     @classmethod
     def from_arrays(
@@ -53,22 +74,38 @@ class Labels:
         num_classes: int,
         num_examples: int | None = None,
         num_labelers: int | None = None,
+        num_answers: int | None = None,
+        covariates: Mapping[str, npt.ArrayLike] | None = None,
+        labeler_covariates: Mapping[str, npt.ArrayLike] | None = None,
+        example_covariates: Mapping[str, npt.ArrayLike] | None = None,
     ) -> "Labels":
         """Check and sort integer arrays of equal length, one entry per answer.
 
         Args:
             example: index of the example, from 0.
             labeler: index of the labeler, from 0.
-            label: class index in `[0, num_classes)`, or `MISSING` for padding.
+            label: class index in `[0, num_classes)`, an answer that is no class up to
+                `num_answers`, or `MISSING` for padding.
             num_classes: number of classes, at least 2.
             num_examples: one more than the largest index when absent.
             num_labelers: likewise.
+            num_answers: what an answer can be; `num_classes` when absent.
+            covariates: numbers that go with each answer, by name, in the order of `example`.
+            labeler_covariates: numbers that go with each labeler, by name.
+            example_covariates: numbers that go with each example, by name.
 
         Raises:
             InputError: for arrays of unequal length or of another type than integer, indices out
-                of range, and more answers than an int32 can index.
+                of range, more answers than an int32 can index, and covariates of another length
+                or with values that are no finite numbers.
         """
         check_num_classes(num_classes)
+        num_answers = num_classes if num_answers is None else num_answers
+        if num_answers < num_classes:
+            raise InputError(
+                f"there are {num_answers} possible answers to {num_classes} classes.",
+                mend="Count the classes too: every class is an answer.",
+            )
         columns = {
             "example": np.asarray(example),
             "labeler": np.asarray(labeler),
@@ -77,21 +114,48 @@ class Labels:
         _check_columns(columns)
         num_examples = _check_indices("example", columns["example"], num_examples)
         num_labelers = _check_indices("labeler", columns["labeler"], num_labelers)
-        _check_classes("label", columns["label"], num_classes)
+        _check_classes("label", columns["label"], num_answers)
         order = np.argsort(columns["example"], kind="stable")
+        of_answers = _checked_covariates("covariates", covariates, order.size)
         return cls(
             # jnp.asarray would compile a program for every size.
             example=jax.device_put(columns["example"][order].astype(np.int32)),
             labeler=jax.device_put(columns["labeler"][order].astype(np.int32)),
-            label=jax.device_put(columns["label"][order].astype(label_dtype(num_classes))),
+            label=jax.device_put(columns["label"][order].astype(label_dtype(num_answers))),
             num_examples=num_examples,
             num_labelers=num_labelers,
             num_classes=num_classes,
+            covariates=taken(of_answers, order),
+            labeler_covariates=jax.device_put(
+                _checked_covariates("labeler_covariates", labeler_covariates, num_labelers)
+            ),
+            example_covariates=jax.device_put(
+                _checked_covariates("example_covariates", example_covariates, num_examples)
+            ),
+            num_answers=num_answers,
         )
 
     @classmethod
-    def from_dense(cls, dense: npt.ArrayLike, *, num_classes: int) -> "Labels":
-        """Build from the dense view, `labels[labeler, example]` with `MISSING` where unanswered."""
+    def from_dense(
+        cls,
+        dense: npt.ArrayLike,
+        *,
+        num_classes: int,
+        num_answers: int | None = None,
+        covariates: Mapping[str, npt.ArrayLike] | None = None,
+        labeler_covariates: Mapping[str, npt.ArrayLike] | None = None,
+        example_covariates: Mapping[str, npt.ArrayLike] | None = None,
+    ) -> "Labels":
+        """Build from the dense view, `labels[labeler, example]` with `MISSING` where unanswered.
+
+        Args:
+            dense: the answers, of shape (num_labelers, num_examples).
+            num_classes: number of classes, at least 2.
+            num_answers: as for `from_arrays`.
+            covariates: tables like `dense`, by name; read where there is an answer.
+            labeler_covariates: as for `from_arrays`.
+            example_covariates: as for `from_arrays`.
+        """
         table = np.asarray(dense)
         if table.ndim != 2:
             raise InputError(
@@ -99,6 +163,13 @@ class Labels:
                 mend="Give an array of shape (num_labelers, num_examples).",
             )
         example, labeler = np.nonzero(table.T != MISSING)
+        of_answers = {name: np.asarray(values) for name, values in (covariates or {}).items()}
+        for name, values in of_answers.items():
+            if values.shape != table.shape:
+                raise InputError(
+                    f"covariate '{name}' has shape {values.shape}, the dense view {table.shape}.",
+                    mend="Give a value for every cell, any where there is no answer.",
+                )
         return cls.from_arrays(
             example,
             labeler,
@@ -106,6 +177,10 @@ class Labels:
             num_classes=num_classes,
             num_examples=table.shape[1],
             num_labelers=table.shape[0],
+            num_answers=num_answers,
+            covariates={name: values[labeler, example] for name, values in of_answers.items()},
+            labeler_covariates=labeler_covariates,
+            example_covariates=example_covariates,
         )
 
     @property
@@ -137,7 +212,35 @@ class Labels:
         """Some of the entries, by position; examples and labelers keep their indices."""
         columns = (self.example, self.labeler, self.label)
         example, labeler, label = (jax.device_put(np.asarray(c)[kept]) for c in columns)
-        return dataclasses.replace(self, example=example, labeler=labeler, label=label)
+        return dataclasses.replace(
+            self,
+            example=example,
+            labeler=labeler,
+            label=label,
+            covariates=taken(self.covariates, kept),
+        )
+
+    def of_classes(self) -> "Labels":
+        """The answers as a model takes them that knows the classes alone.
+
+        Answers that are no class are `MISSING`, and there are no covariates. On the host; the
+        table itself, where it holds nothing else.
+        """
+        label = self.label
+        if self.num_answers > self.num_classes:
+            given = np.asarray(label)
+            missing = np.asarray(MISSING, given.dtype)
+            label = jax.device_put(np.where(given < self.num_classes, given, missing))
+        elif not (self.covariates or self.labeler_covariates or self.example_covariates):
+            return self
+        return Labels(
+            self.example,
+            self.labeler,
+            label,
+            self.num_examples,
+            self.num_labelers,
+            self.num_classes,
+        )
 
     def of_examples(self, at: npt.NDArray[np.integer]) -> "Labels":
         """All answers to some examples, which are numbered in the order given.
@@ -158,6 +261,13 @@ class Labels:
             labeler=jax.device_put(np.asarray(self.labeler)[kept]),
             label=jax.device_put(np.asarray(self.label)[kept]),
             num_examples=at.size,
+            covariates=taken(self.covariates, kept),
+            example_covariates={
+                name: jax.device_put(
+                    np.append(values, values.dtype.type(0))[np.minimum(at, values.size)]
+                )
+                for name, values in self.example_covariates.items()
+            },
         )
 
     def dense(self) -> Int[Array, "num_labelers num_examples"]:
@@ -192,12 +302,30 @@ class PaddedLabels:
         label: the answer, `MISSING` where there is none.
         num_labelers: J.
         num_classes: K.
+        covariates: as of `Labels`, in the places of the answers.
+        labeler_covariates: as of `Labels`.
+        example_covariates: as of `Labels`.
+        num_answers: as of `Labels`.
     """
 
     labeler: Int[Array, "*runs num_places num_examples"]
     label: Int[Array, "*runs num_places num_examples"]
     num_labelers: int = dataclasses.field(metadata={"static": True})
     num_classes: int = dataclasses.field(metadata={"static": True})
+    covariates: dict[str, Float[Array, "*runs num_places num_examples"]] = dataclasses.field(
+        default_factory=dict
+    )
+    labeler_covariates: dict[str, Float[Array, "*runs num_labelers"]] = dataclasses.field(
+        default_factory=dict
+    )
+    example_covariates: dict[str, Float[Array, "*runs num_examples"]] = dataclasses.field(
+        default_factory=dict
+    )
+    num_answers: int = dataclasses.field(default=0, metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        if self.num_answers < self.num_classes:
+            object.__setattr__(self, "num_answers", self.num_classes)
 
     @property
     def num_places(self) -> int:
@@ -214,6 +342,22 @@ class PaddedLabels:
         there = jnp.arange(self.num_places)[:, None] < num_labels
         missing = jnp.asarray(MISSING, self.label.dtype)
         return dataclasses.replace(self, label=jnp.where(there, self.label, missing))
+
+    def long(self) -> Labels:
+        """The long form: by place, then example, so that the examples are in no order."""
+        example = jnp.broadcast_to(jnp.arange(self.num_examples), self.label.shape)
+        return Labels(
+            example.reshape(-1),
+            self.labeler.reshape(-1).astype(jnp.int32),
+            self.label.reshape(-1),
+            self.num_examples,
+            self.num_labelers,
+            self.num_classes,
+            {name: values.reshape(-1) for name, values in self.covariates.items()},
+            self.labeler_covariates,
+            self.example_covariates,
+            self.num_answers,
+        )
 
     def dense(self) -> Int[Array, "num_labelers num_examples"]:
         """The labeler-major table of answers, `MISSING` where a labeler did not answer."""
@@ -317,6 +461,13 @@ def label_dtype(num_classes: int) -> type[np.signedinteger[Any]]:
     return next(dtype for dtype in narrow if num_classes - 1 <= np.iinfo(dtype).max)
 
 
+def taken(
+    covariates: Mapping[str, Array | npt.NDArray[np.floating]], at: npt.NDArray[np.integer]
+) -> dict[str, Array]:
+    """Some of the values of every covariate, by position."""
+    return {name: jax.device_put(np.asarray(values)[at]) for name, values in covariates.items()}
+
+
 def check_whole(name: str, values: Shaped[Array, "..."]) -> None:
     """Raise `ValueError` for labels that are no integers; at no cost, also within a trace."""
     if not jnp.issubdtype(values.dtype, jnp.integer):
@@ -381,3 +532,29 @@ def _check_classes(name: str, values: npt.NDArray[Any], num_classes: int) -> Non
             f"{name}[{at}] is {values[at]}, outside [0, {num_classes}).",
             mend=f"Number the classes from 0; {MISSING} alone stands for no label.",
         )
+
+
+def _checked_covariates(
+    what: str, covariates: Mapping[str, npt.ArrayLike] | None, size: int
+) -> dict[str, npt.NDArray[np.floating]]:
+    """The covariates as floats of the default precision."""
+    found = {}
+    for name, given in (covariates or {}).items():
+        values = np.asarray(given)
+        if values.shape != (size,):
+            raise InputError(
+                f"{what}['{name}'] has shape {values.shape}, not ({size},).",
+                mend="Give one value each, in order.",
+            )
+        if not (np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_):
+            raise InputError(f"{what}['{name}'] holds {values.dtype} values.", mend="Give numbers.")
+        values = values.astype(jnp.result_type(float))
+        outside = np.flatnonzero(~np.isfinite(values))
+        if outside.size:
+            at = int(outside[0])
+            raise InputError(
+                f"{what}['{name}'][{at}] is {values[at]}, not a finite number.",
+                mend="Fill it in, or leave the covariate out.",
+            )
+        found[name] = values
+    return found

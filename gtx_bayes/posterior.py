@@ -6,6 +6,7 @@ models for cohorts and over priors for prior draws. `Evidence` is the same as a 
 answers are added as they arrive.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -229,6 +230,10 @@ def _sum_whole(
     log: Float[Array, " num_labelers"], whole: FixedPoint, labels: AnyLabels, num_classes: int
 ) -> Float[Array, "num_classes num_examples"]:
     """Logarithms of the votes' likelihood ratios, up to a summand that the classes share."""
+    if isinstance(labels, Labels):  # the covariates are no whole numbers, and say nothing here
+        labels = dataclasses.replace(
+            labels, covariates={}, labeler_covariates={}, example_covariates={}
+        )
     columns, structure = jax.tree.flatten(labels)
     return _sum_columns(log, whole, columns, structure, num_classes)
 

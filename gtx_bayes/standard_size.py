@@ -62,13 +62,18 @@ def padded(
     num_examples: int,
 ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
     """The same tables with so many entries and examples, and labelers in standard size."""
+    num_labelers = standard_size(labels.num_labelers, LEAST_LABELERS)
     longer = Labels(
         with_room(labels.example, num_labels),
         with_room(labels.labeler, num_labels),
         with_room(labels.label, num_labels, fill=MISSING),
         num_examples,
-        standard_size(labels.num_labelers, LEAST_LABELERS),
+        num_labelers,
         labels.num_classes,
+        jax.tree.map(lambda x: with_room(x, num_labels), labels.covariates),
+        jax.tree.map(lambda x: with_room(x, num_labelers), labels.labeler_covariates),
+        jax.tree.map(lambda x: with_room(x, num_examples), labels.example_covariates),
+        labels.num_answers,
     )
     truth = with_room(assessment.true_label, num_examples, fill=MISSING)
     if class_prior is not None and class_prior.ndim == 2:

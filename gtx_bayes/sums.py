@@ -89,7 +89,14 @@ class ExactSums(AbstractSums):
     ) -> Float[Array, "num_labelers ..."]:
         """Every stretch is counted as if it were a labeler, and the labelers' are added up."""
         by_stretch = count(
-            dataclasses.replace(labels, labeler=self.stretch, num_labelers=self.owner.shape[0])
+            dataclasses.replace(
+                labels,
+                labeler=self.stretch,
+                num_labelers=self.owner.shape[0],
+                labeler_covariates=jax.tree.map(
+                    lambda values: values[self.owner], labels.labeler_covariates
+                ),
+            )
         )
         found = digits(by_stretch)
         none = jnp.zeros((len(found), labels.num_labelers, *by_stretch.shape[1:]), found.dtype)

@@ -15,7 +15,11 @@ from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes, check_whol
 from gtx_bayes.lookup import look_up
 
 AnyLabels = Labels | PaddedLabels | Prefixes | Int[Array, "num_labelers num_examples"]
-"""Answers in long form, by place, or as the labeler-major table with `MISSING` where unanswered."""
+"""Answers in long form, by place, or as the labeler-major table with `MISSING` where unanswered.
+
+The table holds classes and `MISSING` alone; take `Labels.of_classes` where there are other answers,
+which are no evidence in the other forms.
+"""
 
 LongOrDense = Labels | Int[Array, "num_labelers num_examples"]
 """Answers in long form or as the table."""

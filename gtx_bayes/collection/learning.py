@@ -19,7 +19,6 @@ from gtx_bayes.collection.whole_run import Collection
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.priors import OneCoinPrior
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import Labels, PaddedLabels
 from gtx_bayes.simulation import AnswerQueue
 
 NUM_ROUNDS = 10
@@ -152,7 +151,7 @@ def _learn(
     from_gold: Float[Array, "num_labelers three"],
     num_passes: int,
 ) -> _State:
-    labels = _as_long(queue.answers.first(state.num_labels))
+    labels = queue.answers.first(state.num_labels).long()
 
     def renew(_: ScalarLike, state: _State) -> _State:
         counts = state.prior.counts(labels, state.class_probs) + from_gold
@@ -162,16 +161,3 @@ def _learn(
 
     state = jax.lax.fori_loop(0, num_passes, renew, state)
     return state._replace(counts=state.prior.counts(labels, state.class_probs) + from_gold)
-
-
-def _as_long(answers: PaddedLabels) -> Labels:
-    """The long form, by place, then example: sums over it do not ask for an order."""
-    example = jnp.broadcast_to(jnp.arange(answers.num_examples), answers.label.shape)
-    return Labels(
-        example.reshape(-1),
-        answers.labeler.reshape(-1).astype(jnp.int32),
-        answers.label.reshape(-1),
-        answers.num_examples,
-        answers.num_labelers,
-        answers.num_classes,
-    )

@@ -43,6 +43,7 @@ from gtx_bayes.standard_size import (
     in_standard_size,
     padded,
     standard_size,
+    with_room,
 )
 
 TOLERANCE = 0.01
@@ -300,7 +301,10 @@ def _total(
 
 
 def _of_block(labels: Labels, block: Indices, num_labelers: int) -> Labels:
-    return dataclasses.replace(labels.of_examples(block), num_labelers=num_labelers)
+    of_labelers = jax.tree.map(lambda x: with_room(x, num_labelers), labels.labeler_covariates)
+    return dataclasses.replace(
+        labels.of_examples(block), num_labelers=num_labelers, labeler_covariates=of_labelers
+    )
 
 
 def _block_size(num_labels: int, num_examples: int, most: tuple[int, int]) -> tuple[int, int]:

@@ -84,24 +84,10 @@ class Batches(NamedTuple):
         if not 1 <= batch_examples <= num_examples:
             raise ValueError(f"{num_examples} examples cannot fill batches of {batch_examples}")
         order = np.asarray(jax.random.permutation(key, num_examples))
-        place = np.empty_like(order)
-        place[order] = np.arange(num_examples)
-        answered = np.asarray(labels.label) != MISSING
-        example, labeler, label = (
-            np.asarray(column)[answered]
-            for column in (labels.example, labels.labeler, labels.label)
-        )
-        shuffled = Labels.from_arrays(
-            place[example],
-            labeler,
-            label,
-            num_classes=labels.num_classes,
-            num_examples=num_examples,
-            num_labelers=labels.num_labelers,
-        )
-        counts = np.bincount(place[example], minlength=num_examples)
+        counts = labels.count_by_example()[order]
+        answers = labels.entries(np.flatnonzero(np.asarray(labels.label) != MISSING))
         return cls(
-            labels=shuffled,
+            labels=answers.of_examples(order),
             assessment=Assessment(assessment.true_label[order], assessment.num_classes),
             first=jnp.asarray(np.concatenate([[0], np.cumsum(counts)]), jnp.int32),
             batch_examples=batch_examples,
@@ -122,6 +108,15 @@ class Batches(NamedTuple):
             num_examples=self.batch_examples,
             num_labelers=self.labels.num_labelers,
             num_classes=self.labels.num_classes,
+            covariates={
+                name: jnp.where(there, values[entry], 0.0)
+                for name, values in self.labels.covariates.items()
+            },
+            labeler_covariates=self.labels.labeler_covariates,
+            example_covariates={
+                name: values[example] for name, values in self.labels.example_covariates.items()
+            },
+            num_answers=self.labels.num_answers,
         )
         return labels, Assessment(self.assessment.true_label[example], self.assessment.num_classes)
 
