@@ -255,7 +255,19 @@ def option_pairs(given: list[str], option: str) -> dict[str, str]:
 
 
 MODELS: Registry[Any] = Registry(
-    "model", "gtx_bayes.models", "gtx_bayes.models.base:AbstractLabelerModel", {}
+    "model",
+    "gtx_bayes.models",
+    "gtx_bayes.models.base:AbstractLabelerModel",
+    {
+        "one-coin": "gtx_bayes.models.one_coin:OneCoinModel",
+        "class-conditional": "gtx_bayes.models.class_conditional:ClassConditionalModel",
+        "confusion": "gtx_bayes.models.confusion:ConfusionModel",
+        "difficulty": "gtx_bayes.models.difficulty:DifficultyModel",
+        "communities": "gtx_bayes.models.communities:CommunitiesModel",
+        "ordinal": "gtx_bayes.models.ordinal:OrdinalModel",
+        "drift": "gtx_bayes.models.drift:DriftModel",
+        "abstaining": "gtx_bayes.models.abstaining:AbstainingModel",
+    },
 )
 """Labeler models: what `--model` takes."""
 

@@ -47,8 +47,7 @@ class TestLogLikelihood:
     def test_without_gold_it_is_the_evidence(self, rtol):
         accuracy = jax.nn.sigmoid(jnp.asarray(self.LOG_ODDS))
         found = pointwise.of_labelers(
-            self.LABELERS,
-            self.LABELS, Assessment.none(3, 2), {"accuracy": accuracy}, PRIOR
+            self.LABELERS, self.LABELS, Assessment.none(3, 2), {"accuracy": accuracy}, PRIOR
         )
         for chain in range(2):
             for draw in range(2):
@@ -62,8 +61,7 @@ class TestLogLikelihood:
         learnt = np.array([[[0.3, 0.7], [0.5, 0.5]], [[0.9, 0.1], [0.2, 0.8]]])
         accuracy = jax.nn.sigmoid(jnp.asarray(self.LOG_ODDS))
         gibbs = pointwise.of_labelers(
-            self.LABELERS,
-            self.LABELS, assessment, {"accuracy": accuracy, "class_prior": learnt}
+            self.LABELERS, self.LABELS, assessment, {"accuracy": accuracy, "class_prior": learnt}
         )
         shared = {"mean": np.full((2, 2), 0.7), "log_concentration": np.ones((2, 2))}
         nuts = pointwise.of_crowd_model(
@@ -91,7 +89,9 @@ class TestLogLikelihood:
         with pytest.raises(ValueError, match="no class_prior"):
             pointwise.of_labelers(
                 self.LABELERS,
-                self.LABELS, Assessment.none(3, 2), {"accuracy": np.full((1, 1, 2), 0.7)}
+                self.LABELS,
+                Assessment.none(3, 2),
+                {"accuracy": np.full((1, 1, 2), 0.7)},
             )
 
 

@@ -18,10 +18,11 @@ from gtx_bayes.inference.dependence import most_useful, tempered
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.joint import AUTO_MODELS, Choice, JointPosterior
 from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
-from gtx_bayes.inference.priors import PRIORS
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
+from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import first, in_standard_size
 from gtx_bayes.votes import AnyLabels, answers_per_example
 
@@ -66,7 +67,7 @@ def fit(
     assessment: Assessment,
     class_prior: ClassPrior | None = None,
     *,
-    model: str = AUTO,
+    model: str | AbstractLabelerModel = AUTO,
     dependence: float | None = None,
     mesh: Mesh | None = None,
 ) -> Fit:
@@ -76,8 +77,9 @@ def fit(
         labels: the answers.
         assessment: the gold; none is needed.
         class_prior: prior of each class; when absent uniform or learnt, whichever does better.
-        model: a name in `PRIORS`, or "auto" for the one of `AUTO_MODELS` that predicts hidden
-            labels best, of those that the crowd can bear (`model_size.bearable`).
+        model: a registered name, `FILE.py:Class`, a model, or "auto" for the one of `AUTO_MODELS`
+            that predicts hidden labels best, of those that the crowd can bear
+            (`model_size.bearable`).
         dependence: rho, if it is not to be learnt; 0 for independence.
         mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
 
@@ -98,7 +100,9 @@ def fit(
     return report(found._replace(why=among.why(found.why)), labels, assessment)
 
 
-def models_for(model: str, *, num_labels: int, num_labelers: int, num_classes: int) -> Bearable:
+def models_for(
+    model: str | AbstractLabelerModel, *, num_labels: int, num_labelers: int, num_classes: int
+) -> Bearable:
     """The models to choose from in a crowd of this size; arguments as for `bearable`.
 
     Raises:
@@ -111,13 +115,14 @@ def models_for(model: str, *, num_labels: int, num_labelers: int, num_classes: i
     }
     if model == AUTO:
         return bearable(AUTO_MODELS, **size)
-    check_model_size(model, **size)
-    return Bearable((model,), "")
+    found: AbstractLabelerModel = MODELS.build(model)
+    check_model_size(found.name, **size)
+    return Bearable((found,), "")
 
 
 def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit:
     """The joint posterior as a method that is fitted, with what a user should know of it."""
-    in_size, gold, _ = in_standard_size(labels, assessment, None)
+    in_size, gold, _ = in_standard_size(labels.of_classes(), assessment, None)
     counts = first(labels.num_labelers, gold_counts(in_size, gold))
     return Fit(
         GtxBayes(
@@ -131,12 +136,10 @@ def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit
     )
 
 
-def check_options(model: str, dependence: float | None) -> None:
+def check_options(model: str | AbstractLabelerModel, dependence: float | None) -> None:
     """Raise `InputError` for a model there is not, or a dependence that is none."""
-    if model != AUTO and model not in PRIORS:
-        raise InputError(
-            f"there is no model '{model}'.", mend=f"The models are {AUTO}, {', '.join(PRIORS)}."
-        )
+    if model != AUTO:
+        MODELS.build(model)
     if dependence is not None and not 0.0 <= dependence <= 1.0:
         raise InputError(
             f"the dependence is {dependence:g}.", mend="Give a number from 0 (none) to 1."

@@ -45,7 +45,7 @@ from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.programs import program
-from gtx_bayes.standard_size import in_standard_size, with_room
+from gtx_bayes.standard_size import with_room
 
 MAX_Z = 3.0
 """A statistic further than this from its replicates, in their standard deviations, is a misfit."""
@@ -450,7 +450,7 @@ class _Replicates:
         self, key: Key[Array, ""], number: int, labels: Labels, found: JointPosterior
     ) -> None:
         none = Assessment.none(labels.num_examples, labels.num_classes)
-        longer, _, _ = in_standard_size(labels, none, None)
+        longer, _, _ = found.in_size(labels, none, None)
         even = 1.0 / labels.num_classes
         self._keys = jax.random.split(key, number)
         self._num_labels = labels.num_labels

@@ -11,7 +11,8 @@ from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.diagnostics.checks import check_convergence
 from gtx_bayes.diagnostics.to_arviz import CLASS_POSTERIOR, to_datatree
 from gtx_bayes.inference import pointwise
-from gtx_bayes.inference.crowd_nuts import NutsFit, crowd_model, fit_nuts
+from gtx_bayes.inference.crowd_models import crowd_model
+from gtx_bayes.inference.crowd_nuts import NutsFit, fit_nuts
 from gtx_bayes.inference.gibbs import GibbsFit, run_gibbs
 from gtx_bayes.inference.joint import JointPosterior
 
@@ -81,7 +82,7 @@ def with_log_likelihood(tree: xr.DataTree, result: Aggregation) -> xr.DataTree:
     found, crowd = _joint(result), result.crowd
     sites = {str(name): np.asarray(site) for name, site in tree["posterior"].to_dataset().items()}
     if tree.attrs["method"] == "nuts":
-        bound = crowd_model(found.model, found.given_class_prior)
+        bound = crowd_model(found.labeler_model, found.given_class_prior)
         values = pointwise.of_crowd_model(bound, crowd.labels, crowd.assessment, sites)
     else:
         values = pointwise.of_labelers(
@@ -120,7 +121,7 @@ def _by_nuts(
     if class_prior is not None and class_prior.ndim == 2:
         raise ValueError('"nuts" takes one class prior for all examples: use "gibbs"')
     labels, assessment = result.crowd.labels, result.crowd.assessment
-    return fit_nuts(key, found.model, labels, assessment, class_prior, **options)
+    return fit_nuts(key, found.labeler_model, labels, assessment, class_prior, **options)
 
 
 _SAMPLERS: dict[str, Callable[..., GibbsFit | NutsFit]] = {"gibbs": _by_gibbs, "nuts": _by_nuts}

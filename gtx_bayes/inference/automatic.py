@@ -13,9 +13,9 @@ posterior is the mean over draws from it,
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,9 @@ from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
 from gtx_bayes.evidence import ClassPrior
 from gtx_bayes.inference import variational
+from gtx_bayes.inference.beta import BetaPosterior, HyperPrior
+from gtx_bayes.inference.priors.base import AbstractCohortPrior, answered, prob_of_answer
+from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
 from gtx_bayes.inference.variational import Rows, VariationalFit
 from gtx_bayes.labelers.base import AbstractLabelers, sum_by_example
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -103,7 +106,9 @@ class Scale:
     def start(self) -> Sites:
         """Unconstrained values at the means of the prior, site by site."""
         seeded = handlers.seed(self.prior, jax.random.key(0))  # for what has no mean: a median
-        trace = handlers.trace(handlers.substitute(seeded, substitute_fn=init_to_mean())).get_trace()
+        trace = handlers.trace(
+            handlers.substitute(seeded, substitute_fn=init_to_mean())
+        ).get_trace()
         values = {
             name: site["value"]
             for name, site in trace.items()
@@ -177,7 +182,7 @@ def fit(
     Raises:
         InputError: if the labels lack a covariate that the model needs.
     """
-    model.check(labels)
+    model = model.for_labels(labels)
     scale = Scale(model, labels.num_labelers, labels.num_classes, class_prior is None)
     prior = variational.even(labels.num_classes) if class_prior is None else class_prior
     crowd = _Crowd(labels, assessment, prior, reference_labels(labels))
@@ -203,13 +208,13 @@ def _start_shares(
     labels: Labels, assessment: Assessment, rows: Rows | None
 ) -> Float[Array, "num_examples num_classes"]:
     """Where examples start: at the votes, or at what gold says of all labelers together."""
-    return variational.start_shares(labels, assessment, rows)
+    return variational.clamp(variational.vote_shares(labels, rows), assessment)
 
 
 def log_joint(
     scale: Scale, crowd: _Crowd, flat: Float[Array, " num_params"]
 ) -> Float[Array, "num_examples num_classes"]:
-    r""":math:`\log \pi_y P(\mathcal{L}(i) \mid Y_i = y, u)`; -inf for classes that gold excludes."""
+    r""":math:`\log \pi_y P(\mathcal{L}(i) \mid Y_i = y, u)`; -inf where gold excludes the class."""
     params, proportions = scale.params(flat)
     labelers = scale.model.labelers(params, crowd.reference)
     log_prob = labelers.batch_log_prob(crowd.labels)
@@ -372,3 +377,140 @@ def subclass_probs(
     per_label = jnp.where(is_label[:, None], labelers.log_prob_of_labels(labels), 0.0)
     by_class = sum_by_example(labels, per_label).reshape(shape) + labelers.log_subclass_probs
     return jax.nn.softmax(by_class, axis=2)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AutomaticPrior(AbstractCohortPrior):
+    """A fitted model in the place of a conjugate prior: what is known of its labelers.
+
+    Counts have shape (num_labelers, 2): expected right and wrong labels. They are reported, and
+    nothing is inferred from them.
+
+    Attributes:
+        posterior: of the unconstrained parameters.
+        reference: see `ModelLabelers`.
+        scale: what the parameters are.
+    """
+
+    is_conjugate: ClassVar[bool] = False
+
+    posterior: Posterior
+    reference: Labels
+    scale: Scale = dataclasses.field(metadata={"static": True})
+
+    @property
+    def num_classes(self) -> int:  # type: ignore[override]
+        """K."""
+        return self.scale.num_classes
+
+    @property
+    def num_kinds(self) -> int:
+        """As the model has it."""
+        return self.scale.model.num_subclasses(self.num_classes)
+
+    @property
+    def labeler_model(self) -> AbstractLabelerModel:
+        """The model."""
+        return self.scale.model
+
+    def counts(
+        self, labels: Labels, latent_probs: Float[Array, "num_examples num_latents"]
+    ) -> Float[Array, "num_labelers two"]:
+        """Expected right and wrong labels."""
+        shape = (labels.num_examples, labels.num_classes, self.num_kinds)
+        class_probs = latent_probs.reshape(shape).sum(axis=2)
+        classes = answered(labels) & (labels.label < labels.num_classes)
+        of_classes = dataclasses.replace(labels, label=jnp.where(classes, labels.label, MISSING))
+        right = prob_of_answer(of_classes, class_probs)
+        none = jnp.zeros((labels.num_labelers, 2), right.dtype)
+        wrong = classes.astype(right.dtype) - right
+        return none.at[labels.labeler].add(jnp.stack([right, wrong], axis=1))
+
+    def posterior_mean(self, counts: Float[Array, "num_labelers two"]) -> AbstractLabelers:
+        """The labelers at the most probable parameters."""
+        return self.scale.labelers(self.posterior.location, self.reference)
+
+    def sample(
+        self, key: Key[Array, ""], counts: Float[Array, "num_labelers two"]
+    ) -> AbstractLabelers:
+        """The labelers of a draw of the parameters."""
+        location = self.posterior.location
+        normal = jax.random.normal(key, location.shape, location.dtype)
+        return self.scale.labelers(self.posterior.at(normal), self.reference)
+
+    def known(self, counts: Float[Array, "num_labelers two"]) -> Float[Array, "num_labelers two"]:
+        """As they are: what labels leave unknown is in the posterior."""
+        return counts
+
+    def with_cohorts(self, drawn: Sequence[Cohort]) -> "AutomaticPrior":
+        """As it is, likewise."""
+        return self
+
+    def cohorts(
+        self, counts: Float[Array, "num_labelers two"], class_prior: Float[Array, " num_classes"]
+    ) -> tuple[CohortCounts, ...]:
+        """None: accuracies come from draws."""
+        return ()
+
+    def hyperpriors(self) -> tuple[HyperPrior, ...]:
+        """None."""
+        return ()
+
+    def log_density(self) -> Float[Array, ""]:
+        """Part of the posterior's density."""
+        return jnp.zeros(())
+
+    def log_marginal(self, counts: Float[Array, "num_labelers two"]) -> Float[Array, ""]:
+        """Never asked for: see `Posterior.log_evidence`."""
+        raise NotImplementedError
+
+    def refit(self, counts: Float[Array, "num_labelers two"]) -> "AutomaticPrior":
+        """Never asked for: the fit is `fit`."""
+        raise NotImplementedError
+
+    def evidence(
+        self,
+        labels: Labels,
+        latent_probs: Float[Array, "num_examples num_latents"],
+        counts: Float[Array, "num_labelers two"],
+    ) -> Float[Array, "num_examples num_latents"]:
+        """Never asked for, likewise."""
+        raise NotImplementedError
+
+
+def labeler_accuracy(
+    prior: AutomaticPrior, class_total: Float[np.ndarray, " num_classes"]
+) -> BetaPosterior:
+    """Posterior of accuracies, by their means and variances over draws of the parameters.
+
+    The accuracy of a labeler is the probability of a right label, classes in the proportions of
+    the examples, at the labeler's mean covariates.
+
+    Args:
+        prior: the fitted model.
+        class_total: expected number of answered examples of each class.
+    """
+    shares = class_total + 1.0
+    normal = nodes(prior.posterior.location.size, 4 * _NUM_NODES)
+    dtype = np.asarray(prior.posterior.location).dtype
+    mean, variance = _accuracy_moments(
+        *jax.device_put((prior, (shares / shares.sum()).astype(dtype), normal.astype(dtype)))
+    )
+    found = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
+    return BetaPosterior.from_moments(*found)
+
+
+@jax.jit
+def _accuracy_moments(
+    prior: AutomaticPrior,
+    shares: Float[Array, " num_classes"],
+    normal: Float[Array, "nodes num_params"],
+) -> tuple[Float[Array, " num_labelers"], Float[Array, " num_labelers"]]:
+    def of_node(normal: Array) -> Array:
+        labelers = prior.scale.labelers(prior.posterior.at(normal), prior.reference)
+        right = jnp.diagonal(labelers.confusion_matrix, axis1=1, axis2=2)
+        return right[:, : shares.size] @ shares
+
+    drawn = jax.lax.map(of_node, normal)
+    return drawn.mean(axis=0), drawn.var(axis=0)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from numpyro.infer import init_to_mean
 
-from gtx_bayes.inference.crowd_models import CROWD_MODELS, CrowdModel, mean_class_posterior
+from gtx_bayes.inference.crowd_models import crowd_model, mean_class_posterior
 from gtx_bayes.inference.nuts import Draws, run_nuts
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.models.base import AbstractLabelerModel
 
 
 class NutsFit(NamedTuple):
@@ -26,7 +27,7 @@ class NutsFit(NamedTuple):
 
 def fit_nuts(
     key: Key[Array, ""],
-    model: str,
+    model: AbstractLabelerModel,
     labels: Labels,
     assessment: Assessment,
     class_prior: Float[Array, " num_classes"] | None = None,
@@ -40,7 +41,7 @@ def fit_nuts(
 
     Args:
         key: random key.
-        model: a name in `CROWD_MODELS`.
+        model: the labeler model.
         labels: the answers.
         assessment: the gold.
         class_prior: probability of each class; learnt when absent.
@@ -72,8 +73,3 @@ def fit_nuts(
         for chain in range(num_chains)
     ]
     return NutsFit(draws, jnp.stack(by_chain))
-
-
-def crowd_model(model: str, class_prior: Float[Array, " num_classes"] | None) -> CrowdModel:
-    """A model of `CROWD_MODELS` with its class prior bound."""
-    return partial(CROWD_MODELS[model], class_prior=class_prior)

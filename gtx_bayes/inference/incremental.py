@@ -40,7 +40,6 @@ from gtx_bayes.programs import program
 from gtx_bayes.standard_size import (
     LEAST_EXAMPLES,
     LEAST_LABELS,
-    in_standard_size,
     padded,
     standard_size,
     with_room,
@@ -147,9 +146,9 @@ def update(
     given = old.independent.class_prior
     if given.ndim == 2 and labels.num_examples > before.num_examples:
         raise ValueError("new examples have no class prior, which was given example by example")
-    in_size, gold, class_prior = in_standard_size(labels, assessment, given)
+    in_size, gold, class_prior = old.in_size(labels, assessment, given)
     assert class_prior is not None
-    if old.trusts_gold_alone:  # what is new touches all labelers at once, and costs one pass
+    if old.trusts_gold_alone or not old.prior.is_conjugate:  # what is new touches all at once
         candidate = old.choice.candidate._replace(class_prior=class_prior)
         choice = old.choice._replace(candidate=candidate)
         return Update(joint.fit_chosen(in_size, gold, choice, labels), labels.num_examples)

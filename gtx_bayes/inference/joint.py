@@ -13,18 +13,21 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike, UInt32
 
 from gtx_bayes.devices import examples_mesh, on_parts
-from gtx_bayes.inference import by_parts, selection, variational
+from gtx_bayes.inference import automatic, by_parts, selection, variational
+from gtx_bayes.inference.automatic import AutomaticPrior
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.by_parts import DealtCrowd
 from gtx_bayes.inference.dependence import Dependence, tempered
-from gtx_bayes.inference.priors import PRIORS, AbstractCohortPrior
+from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts, CohortPosterior
 from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.programs import program
+from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import (
     LEAST_LABELERS,
     LEAST_LABELS,
@@ -119,10 +122,15 @@ class JointPosterior(NamedTuple):
     @property
     def choice(self) -> Choice:
         """What was fitted."""
-        candidate = Candidate(
-            self.model, self.prior, self.given_class_prior, self.trusts_gold_alone
-        )
+        start = self.prior if self.prior.is_conjugate else self.labeler_model
+        candidate = Candidate(self.model, start, self.given_class_prior, self.trusts_gold_alone)
         return Choice(candidate, self.dependence, self.why)
+
+    @property
+    def labeler_model(self) -> AbstractLabelerModel:
+        """The labeler model."""
+        found: AbstractLabelerModel = self.prior.labeler_model or MODELS.build(self.model)
+        return found
 
     @property
     def given_class_prior(self) -> ClassPrior | None:
@@ -141,8 +149,18 @@ class JointPosterior(NamedTuple):
     def labelers(self) -> AbstractLabelers:
         """The labelers at their posterior means."""
         num_labelers = self.counts.shape[0]
+        if not self.prior.is_conjugate:
+            return posterior_mean(self.prior, self.counts)
         room = with_room(self.counts, standard_size(num_labelers, LEAST_LABELERS))
         return first(num_labelers, posterior_mean(self.prior, room))
+
+    def in_size(
+        self, labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
+    ) -> tuple[Labels, Assessment, ClassPrior | None]:
+        """Tables in the size that the prior's programs take: with room to spare, or as they are."""
+        if self.prior.is_conjugate:
+            return in_standard_size(labels.of_classes(), assessment, class_prior)
+        return labels, assessment, class_prior
 
     def credible_interval(
         self,
@@ -164,7 +182,7 @@ class JointPosterior(NamedTuple):
         """
         num_examples = labels.num_examples
         fit = self.independent
-        labels, _, class_prior = in_standard_size(
+        labels, _, class_prior = self.in_size(
             labels, Assessment.none(num_examples, labels.num_classes), fit.class_prior
         )
         assert class_prior is not None
@@ -291,7 +309,7 @@ def fit(
     assessment: Assessment,
     class_prior: ClassPrior | None = None,
     *,
-    models: Sequence[str] = AUTO_MODELS,
+    models: Sequence[str | AbstractLabelerModel] = AUTO_MODELS,
     dependence: float | None = None,
     mesh: Mesh | None = None,
 ) -> JointPosterior:
@@ -305,12 +323,16 @@ def fit(
         assessment: the gold.
         class_prior: prior of each class, or of each class of each example; when absent uniform or
             learnt, whichever does better.
-        models: names in `PRIORS`, simple ones first; the only one is fitted unasked.
+        models: registered names or models, simple ones first; the only one is fitted unasked.
         dependence: rho, if it is given instead of learnt; 0 for independence.
         mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
     """
     size = labels
-    labels, assessment, class_prior = in_standard_size(labels, assessment, class_prior)
+    start = [Candidate.of(model, labels.num_classes, class_prior) for model in models]
+    if all(candidate.is_padded for candidate in start):
+        labels, assessment, class_prior = in_standard_size(
+            labels.of_classes(), assessment, class_prior
+        )
     found = choose(labels, assessment, class_prior, models=models, dependence=dependence)
     return fit_chosen(labels, assessment, found, size, mesh)
 
@@ -327,11 +349,11 @@ def fit_chosen(
         size: the answers without the room to spare.
         mesh: devices to fit on.
     """
+    chosen = found.candidate
     if mesh is None and size.num_labels > MOST_AT_ONCE:
         mesh = examples_mesh(1)
-    chosen = found.candidate
     dealt = None
-    if mesh is None or chosen.trusts_gold_alone:
+    if mesh is None or chosen.trusts_gold_alone or isinstance(chosen.prior, AbstractLabelerModel):
         independent = chosen.fit(labels, assessment)
     else:
         dealt = by_parts.deal_crowd(labels, assessment, chosen.class_prior, mesh)
@@ -356,7 +378,7 @@ def choose(
     assessment: Assessment,
     class_prior: ClassPrior | None,
     *,
-    models: Sequence[str],
+    models: Sequence[str | AbstractLabelerModel],
     dependence: float | None,
 ) -> Choice:
     """The best of the models, and the dependence; arguments as for `fit`, in standard size."""
@@ -414,7 +436,7 @@ def mostly_one_sided(labels: Labels) -> bool:
 
 def _from_gold_alone(class_prior: ClassPrior | None, num_classes: int) -> Candidate:
     prior = variational.even(num_classes) if class_prior is None else class_prior
-    return Candidate("one-coin", PRIORS["one-coin"](num_classes), prior, trusts_gold_alone=True)
+    return Candidate.of(AUTO_MODELS[0], num_classes, prior)._replace(trusts_gold_alone=True)
 
 
 def report(
@@ -464,7 +486,11 @@ def report(
     by_rho = np.asarray(counts)
     if trusts_gold_alone:
         by_rho = np.repeat(np.asarray(independent.counts)[..., None], weights.size, axis=-1)
-    accuracy = labeler_accuracy(independent.prior, by_rho, np.asarray(class_total), weights)
+    if isinstance(independent.prior, AutomaticPrior):
+        total = np.asarray(class_total).T @ weights
+        accuracy = automatic.labeler_accuracy(independent.prior, total)
+    else:
+        accuracy = labeler_accuracy(independent.prior, by_rho, np.asarray(class_total), weights)
     counts = jax.device_put((by_rho @ weights).astype(by_rho.dtype))
     of_examples, of_labelers = partial(first, size.num_examples), partial(first, size.num_labelers)
 
@@ -491,7 +517,12 @@ def report(
             proportions=of_classes(independent.proportions),
             counts=of_labelers(independent.counts),
         ),
-        PassedOn(of_labelers(passed_on.labelers), of_classes(passed_on.proportions)),
+        PassedOn(
+            of_labelers(passed_on.labelers)
+            if independent.prior.is_conjugate
+            else passed_on.labelers,
+            of_classes(passed_on.proportions),
+        ),
     )
 
 
@@ -567,16 +598,10 @@ def _describe_share(
 
 
 def _candidates(
-    models: Sequence[str], class_prior: ClassPrior | None, num_classes: int
+    models: Sequence[str | AbstractLabelerModel], class_prior: ClassPrior | None, num_classes: int
 ) -> list[Candidate]:
-    if class_prior is not None:
-        return [Candidate(model, PRIORS[model](num_classes), class_prior) for model in models]
-    uniform = variational.even(num_classes)
-    return [
-        Candidate(model, PRIORS[model](num_classes), prior)
-        for model in models
-        for prior in (uniform, None)
-    ]
+    priors = (variational.even(num_classes), None) if class_prior is None else (class_prior,)
+    return [Candidate.of(model, num_classes, prior) for model in models for prior in priors]
 
 
 def _judge(

@@ -1,7 +1,7 @@
 """How large a labeler model and class probabilities become, and what a crowd can bear."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gtx_bayes.errors import InputError
 
@@ -20,11 +20,11 @@ class Bearable(NamedTuple):
     """The models that a crowd can bear.
 
     Attributes:
-        models: their names, in the order given.
+        models: their names, in the order given, or the only one itself.
         left_out: which are left out and why, in words; empty if none is.
     """
 
-    models: tuple[str, ...]
+    models: tuple[Any, ...]
     left_out: str
 
     def why(self, why: str) -> str:

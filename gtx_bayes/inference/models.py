@@ -4,56 +4,15 @@ Accuracies are sampled on the scale of their log odds, where those of labelers w
 mistake do not run into the end of the float format.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from jax.scipy.special import betaln, digamma
-from jaxtyping import Array, Float, Key
-from numpyro.distributions import constraints
+from jaxtyping import Array, Float
 
 from gtx_bayes.inference.beta import CohortPrior, HyperPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
-
-
-class LogitBeta(dist.Distribution):  # type: ignore[misc]
-    r"""The log odds of a Beta variable.
-
-    .. math:: p(x) = \frac{\sigma(x)^a \, \sigma(-x)^b}{B(a, b)}
-
-    Args:
-        a: first shape parameter, positive.
-        b: second shape parameter, positive.
-    """
-
-    arg_constraints = {"a": constraints.positive, "b": constraints.positive}  # noqa: RUF012
-    support = constraints.real
-    reparametrized_params: list[str] = []  # noqa: RUF012
-
-    def __init__(self, a: Any, b: Any, *, validate_args: bool | None = None) -> None:
-        shape = jnp.broadcast_shapes(jnp.shape(a), jnp.shape(b))
-        self.a, self.b = jnp.broadcast_to(a, shape), jnp.broadcast_to(b, shape)
-        super().__init__(batch_shape=shape, validate_args=validate_args)
-
-    @property
-    def mean(self) -> Float[Array, "..."]:
-        """A difference of digamma functions."""
-        return digamma(self.a) - digamma(self.b)
-
-    def sample(
-        self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()
-    ) -> Float[Array, "..."]:
-        """Difference of the logarithms of two Gamma draws."""
-        key_a, key_b = jax.random.split(key)
-        shape = (*sample_shape, *self.batch_shape)
-        return jax.random.loggamma(key_a, self.a, shape) - jax.random.loggamma(key_b, self.b, shape)
-
-    def log_prob(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Log-density at log odds `value`."""
-        density = self.a * jax.nn.log_sigmoid(value) + self.b * jax.nn.log_sigmoid(-value)
-        return density - betaln(self.a, self.b)
+from gtx_bayes.models.distributions import LogitBeta
 
 
 def conjugate(counts: GoldCounts, prior: CohortPrior) -> None:

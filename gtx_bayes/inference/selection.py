@@ -15,12 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float, Int
 
-from gtx_bayes.inference import dependence, variational
+from gtx_bayes.inference import automatic, dependence, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.programs import program
+from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import on_device, with_room
 
 NUM_PARTS = 4
@@ -33,18 +36,36 @@ class Candidate(NamedTuple):
 
     Attributes:
         model: name of the labeler model.
-        prior: its cohort prior to start from.
+        prior: its cohort prior to start from, or the model itself where it has none.
         class_prior: prior of the classes; None to learn their proportions.
         trusts_gold_alone: whether labelers are known from gold and not from their agreement.
     """
 
     model: str
-    prior: AbstractCohortPrior
+    prior: AbstractCohortPrior | AbstractLabelerModel
     class_prior: ClassPrior | None
     trusts_gold_alone: bool = False
 
+    @classmethod
+    def of(
+        cls, named: str | AbstractLabelerModel, num_classes: int, class_prior: ClassPrior | None
+    ) -> "Candidate":
+        """A registered model, or one of the user's own."""
+        model: AbstractLabelerModel = MODELS.build(named)
+        prior: AbstractCohortPrior | AbstractLabelerModel = model
+        if isinstance(model, AbstractConjugateModel):
+            prior = model.cohort_prior(num_classes)
+        return cls(model.name, prior, class_prior)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether it is fitted to tables of standard size: labelers to spare cost nothing."""
+        return isinstance(self.prior, AbstractCohortPrior)
+
     def fit(self, labels: Labels, assessment: Assessment) -> variational.VariationalFit:
         """The model fitted to a crowd."""
+        if isinstance(self.prior, AbstractLabelerModel):
+            return automatic.fit(self.prior, labels, assessment, self.class_prior)
         fit = variational.fit_from_gold if self.trusts_gold_alone else variational.fit
         return fit(labels, assessment, self.prior, self.class_prior)
 
@@ -228,7 +249,13 @@ def _log_scores(
     num_left = kept.labels_per_example()[example]
     evidence, kind_probs = fit.evidence[example], fit.kind_probs[example]
     class_prior = fit.class_prior if fit.class_prior.ndim == 1 else fit.class_prior[example]
-    hidden = jax.tree.map(lambda column: column[asked], labels)
+    hidden = dataclasses.replace(
+        labels,
+        example=labels.example[asked],
+        labeler=labels.labeler[asked],
+        label=labels.label[asked],
+        covariates={name: values[asked] for name, values in labels.covariates.items()},
+    )
     log_answer = fit.prior.posterior_mean(fit.counts).log_prob_of_labels(hidden)
 
     def at_rho(rho: Float[Array, ""]) -> Float[Array, " num_asked"]:

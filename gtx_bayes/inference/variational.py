@@ -421,13 +421,17 @@ def start(
             that these give, as if all labelers were alike; at shares of votes, one more vote
             spread over all classes, if absent.
     """
+    shares = vote_shares(labels, rows)
+    return State(clamp(shares, assessment), prior.start_kinds(shares), prior)
+
+
+def vote_shares(labels: Labels, rows: Rows | None) -> Float[Array, "num_examples num_classes"]:
+    """Where examples start, as in `start`."""
     votes = class_votes(labels, jnp.ones(labels.num_labelers), labels.num_classes)
     if rows is None:
         votes = votes + 1.0 / labels.num_classes
-        shares = (votes / sum_over_classes(votes)).T
-    else:
-        shares = softmax_over_classes(votes.T @ rows.T.astype(votes.dtype))
-    return State(clamp(shares, assessment), prior.start_kinds(shares), prior)
+        return (votes / sum_over_classes(votes)).T
+    return softmax_over_classes(votes.T @ rows.T.astype(votes.dtype))
 
 
 @jax.jit

@@ -237,17 +237,12 @@ def flat_labels(labels: AnyLabels) -> Labels:
     if isinstance(labels, Labels):
         return labels
     if isinstance(labels, Prefixes):
-        return flat_labels(labels.of)
+        return labels.of.long()
     if isinstance(labels, PaddedLabels):
-        labeler, label, num_labelers = labels.labeler, labels.label, labels.num_labelers
-        num_classes = labels.num_classes
-    else:
-        num_labelers, num_classes = labels.shape[0], 2
-        labeler, label = jnp.broadcast_to(jnp.arange(num_labelers)[:, None], labels.shape), labels
-    num_examples = label.shape[1]
-    example = jnp.broadcast_to(jnp.arange(num_examples), label.shape)
-    columns = (example.reshape(-1), labeler.reshape(-1), label.reshape(-1))
-    return Labels(*columns, num_examples, num_labelers, num_classes)
+        return labels.long()
+    labeler = jnp.broadcast_to(jnp.arange(labels.shape[0])[:, None], labels.shape)
+    # Nothing here asks for the number of classes, which a table does not know.
+    return PaddedLabels(labeler, labels, labels.shape[0], 2).long()
 
 
 def sum_by_example(

@@ -81,14 +81,19 @@ class AbstractLabelerModel(abc.ABC):
         """The labelers of these parameters; `reference` as in `ModelLabelers`."""
         return ModelLabelers(params, reference, self)
 
-    def check(self, labels: Labels) -> None:
-        """Raise `InputError` unless the labels have what the model needs."""
+    def for_labels(self, labels: Labels) -> "AbstractLabelerModel":
+        """The model for a table, which a fit asks for once: with options that follow from it.
+
+        Raises:
+            InputError: unless the labels have the covariates that the model needs.
+        """
         missing = [name for name in self.covariates if name not in covariates_of(labels)]
         if missing:
             raise InputError(
                 f"the model {self.name} needs the covariate '{missing[0]}'.",
                 mend="Name the column of the table that holds it as a covariate.",
             )
+        return self
 
 
 @jax.tree_util.register_dataclass
@@ -189,4 +194,5 @@ def reference_labels(labels: Labels) -> Labels:
         example_covariates={
             name: of_examples(values) for name, values in labels.example_covariates.items()
         },
+        num_answers=labels.num_answers,
     )

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
@@ -20,7 +21,10 @@ class AbstractCohortPrior(abc.ABC):
 
     Attributes:
         num_classes: K.
+        is_conjugate: whether it is refitted from counts.
     """
+
+    is_conjugate: ClassVar[bool] = True
 
     num_classes: int
 
@@ -28,6 +32,11 @@ class AbstractCohortPrior(abc.ABC):
     def num_kinds(self) -> int:
         """M, how many kinds of examples there are within a class."""
         return 1
+
+    @property
+    def labeler_model(self) -> Any:
+        """The labeler model, where it is not the registered one of its name."""
+        return None
 
     def start_kinds(
         self, vote_shares: Float[Array, "num_examples num_classes"]

@@ -1,0 +1,1 @@
+"""Labeler models, one a file: how labelers err, and what follows from it."""
