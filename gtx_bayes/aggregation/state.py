@@ -1,5 +1,6 @@
 """A result of "gtx-bayes" as one file, to be read and continued in another process."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -17,16 +18,21 @@ from gtx_bayes.aggregation.grow import joint_of
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
+from gtx_bayes.inference import automatic
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence
-from gtx_bayes.inference.joint import JointPosterior, PassedOn
-from gtx_bayes.inference.priors import PRIORS
+from gtx_bayes.inference.joint import JointPosterior, PassedOn, posterior_mean
+from gtx_bayes.inference.priors import AbstractCohortPrior
+from gtx_bayes.inference.selection import Candidate
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.io.archives import Archive, read_archive, write_archive
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.models.conjugate import AbstractConjugateModel
+from gtx_bayes.registry import MODELS
 
 KIND = "state of a gtx-bayes fit"
-VERSION = 2
+VERSION = 3
 
 _SUM_TOLERANCE = 1e-3  # by how much probabilities may miss one: float32 has six digits
 _PROBS = (
@@ -53,7 +59,8 @@ def write_state(result: Aggregation, path: str | Path) -> None:
     Raises:
         InputError: for a result of another method, or if there is no writing there.
     """
-    crowd, leaves = result.crowd, _leaves(joint_of(result))
+    found = joint_of(result)
+    crowd, leaves = result.crowd, _kept_leaves(found)
     is_gold = np.flatnonzero(np.asarray(crowd.assessment.is_gold))
     arrays = {
         "labels.example": crowd.labels.example,
@@ -72,6 +79,7 @@ def write_state(result: Aggregation, path: str | Path) -> None:
         "classes": _plain_names(crowd.class_names),
         "notes": crowd.notes,
         "fit_notes": result.fit.notes,
+        "labeler_model": _record_of(found.labeler_model),
         "values": {name: leaf for name, leaf in leaves.items() if not hasattr(leaf, "shape")},
     }
     write_archive(
@@ -79,8 +87,13 @@ def write_state(result: Aggregation, path: str | Path) -> None:
     )
 
 
-def read_state(path: str | Path) -> Aggregation:
+def read_state(path: str | Path, *, model: str | AbstractLabelerModel | None = None) -> Aggregation:
     """Read a result that `write_state` wrote.
+
+    Args:
+        path: the file.
+        model: the labeler model, where it is neither this package's nor an installed one's: no
+            file of Python is read because a state names it.
 
     Raises:
         InputError: if the file is absent, damaged, of another kind or version, or if what it
@@ -89,7 +102,7 @@ def read_state(path: str | Path) -> Aggregation:
     archive = read_archive(path, KIND, VERSION)
     try:
         crowd = _crowd(archive)
-        joint = _joint(archive, crowd.labels)
+        joint = _joint(archive, crowd.labels, model)
         notes = _notes(archive, "fit_notes")
     except InputError as error:
         raise _damaged(path, error.what) from error
@@ -131,8 +144,9 @@ def check_options(
     if class_prior is not None:
         wanted = np.asarray(prior_in_order(class_prior, result.crowd.class_names))
     rho = "learnt" if found.dependence.is_learnt else f"{found.dependence.mean:g}"
+    asked = model if model == joint_method.AUTO else MODELS.build(model).name
     is_same = {
-        f"model {model}, not {found.model}": model in (joint_method.AUTO, found.model),
+        f"model {model}, not {found.model}": asked in (joint_method.AUTO, found.model),
         f"dependence {dependence}, not {rho}": dependence is None
         or (not found.dependence.is_learnt and dependence == found.dependence.mean),
         f"class prior {class_prior}, not {'learnt' if prior is None else prior.tolist()}": (
@@ -226,19 +240,60 @@ def _notes(archive: Archive, name: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _joint(archive: Archive, labels: Labels) -> JointPosterior:
+def _record_of(model: AbstractLabelerModel) -> dict[str, Any]:
+    """A labeler model's name and options."""
+    options = dataclasses.asdict(model)  # type: ignore[call-overload]
+    return {"name": model.name, "options": options}
+
+
+def _model_of(
+    record: dict[str, Any], given: str | AbstractLabelerModel | None
+) -> AbstractLabelerModel:
+    """The labeler model that was kept."""
+    name, options = record["name"], record["options"]
+    if given is not None and MODELS.build(given).name == name:
+        cls = type(MODELS.build(given))
+    elif name in MODELS.names():
+        cls = MODELS.find(name)
+    else:
+        raise InputError(
+            f"its labeler model '{name}' is not known here: name it again, as FILE.py:Class."
+        )
+    taken = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    try:
+        found: AbstractLabelerModel = cls(**taken)
+    except TypeError as error:
+        raise InputError(f"its labeler model '{name}' has other options: {error}.") from error
+    return found
+
+
+def _joint(
+    archive: Archive, labels: Labels, given: str | AbstractLabelerModel | None
+) -> JointPosterior:
     """The joint posterior, every array of the size that the labels and the model ask for."""
     values = archive.record["values"]
-    if values["model"] not in PRIORS:
-        raise InputError(f"there is no model '{values['model']}'.")
+    model = _model_of(archive.record["labeler_model"], given)
+    if values["model"] != model.name:
+        raise InputError(f"it is of the models '{values['model']}' and '{model.name}'.")
+    model = model.for_labels(labels)
     prior_size = archive.arrays["class_prior"].shape
     if prior_size not in ((labels.num_classes,), (labels.num_examples, labels.num_classes)):
         raise InputError(f"'class_prior' has shape {prior_size}.")
     grid_size = archive.arrays["dependence.values"].shape
-    _check_sizes(archive, values["model"], labels)
-    pattern = _pattern(values["model"], labels, prior_size, grid_size)
+    if isinstance(model, AbstractConjugateModel):
+        labels = labels.of_classes()
+    learns = values["learns_class_prior"]
+    counts_of = Candidate.of(model, labels.num_classes, None).prior
+    if isinstance(counts_of, AbstractLabelerModel):
+        counts_of = automatic.empty(model, labels, learns is True)
+    _check_sizes(archive, counts_of, labels)
+    pattern = _pattern(model.name, counts_of, labels, prior_size, grid_size)
+    kept = _kept_leaves(pattern)
     found: dict[str, Any] = {}
     for name, expected in _leaves(pattern).items():
+        if name not in kept:
+            found[name] = expected
+            continue
         if isinstance(expected, jax.Array):
             found[name] = _array(archive, name, expected.shape)
         elif type(values[name]) is not type(expected):
@@ -251,10 +306,26 @@ def _joint(archive: Archive, labels: Labels) -> JointPosterior:
         if is_array and not name.startswith("dependence."):  # which is float64 throughout
             found[name] = jnp.asarray(value, float)
     _, tree = jax.tree_util.tree_flatten(pattern)
-    return jax.tree_util.tree_unflatten(tree, list(found.values()))
+    joint: JointPosterior = jax.tree_util.tree_unflatten(tree, list(found.values()))
+    if joint.prior.is_conjugate:
+        return joint
+    labelers = posterior_mean(joint.prior, joint.counts)
+    return joint._replace(
+        independent=joint.independent._replace(prior=joint.prior),
+        passed_on=joint.passed_on._replace(labelers=labelers),
+    )
 
 
-def _check_sizes(archive: Archive, model: str, labels: Labels) -> None:
+def _kept_leaves(joint: JointPosterior) -> dict[str, Any]:
+    """Those of `_leaves` that do not follow from the labels and the others."""
+    leaves = _leaves(joint)
+    if joint.prior.is_conjugate:
+        return leaves
+    follow = ("prior.reference", "independent.prior", "passed_on.labelers")
+    return {name: leaf for name, leaf in leaves.items() if not name.startswith(follow)}
+
+
+def _check_sizes(archive: Archive, prior: AbstractCohortPrior, labels: Labels) -> None:
     """Raise `InputError` unless the largest arrays have their sizes, before any like them is made.
 
     What is made is then no larger than the file.
@@ -262,7 +333,7 @@ def _check_sizes(archive: Archive, model: str, labels: Labels) -> None:
     num_examples, num_classes = labels.num_examples, labels.num_classes
     num_kinds = (archive.arrays["independent.kind_probs"].shape or (0,))[-1]
     latent = jax.ShapeDtypeStruct((num_examples, num_classes * num_kinds), jnp.zeros(()).dtype)
-    counts = jax.eval_shape(lambda x: PRIORS[model](num_classes).counts(labels, x), latent).shape
+    counts = jax.eval_shape(lambda x: prior.counts(labels, x), latent).shape
     for name, shape in (
         ("class_probs", (num_examples, num_classes)),
         ("independent.kind_probs", (num_examples, num_classes, num_kinds)),
@@ -273,7 +344,11 @@ def _check_sizes(archive: Archive, model: str, labels: Labels) -> None:
 
 
 def _pattern(
-    model: str, labels: Labels, prior_size: tuple[int, ...], grid_size: tuple[int, ...]
+    model: str,
+    prior: AbstractCohortPrior,
+    labels: Labels,
+    prior_size: tuple[int, ...],
+    grid_size: tuple[int, ...],
 ) -> JointPosterior:
     """A joint posterior of the right sizes, with any values."""
 
@@ -282,7 +357,6 @@ def _pattern(
 
     num_examples, num_labelers = labels.num_examples, labels.num_labelers
     num_classes = labels.num_classes
-    prior = PRIORS[model](num_classes)
     latent_probs = size(num_examples, num_classes * prior.num_kinds)
     counts = size(*jax.eval_shape(prior.counts, labels, latent_probs).shape)
     independent = VariationalFit(
@@ -309,7 +383,7 @@ def _pattern(
         converged=True,
         trusts_gold_alone=False,
         independent=independent,
-        passed_on=PassedOn(prior.posterior_mean(counts), size(*prior_size)),
+        passed_on=PassedOn(posterior_mean(prior, counts), size(*prior_size)),
     )
 
 

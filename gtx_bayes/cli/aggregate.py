@@ -35,6 +35,7 @@ from gtx_bayes.cli.tables import (
     LabelsArgument,
     MethodOption,
     ModelOption,
+    ModelSettingsOption,
     TaskColumnOption,
     WorkerColumnOption,
     given,
@@ -83,6 +84,7 @@ def aggregate(
     gold: GoldOption = None,
     method: MethodOption = "gtx-bayes",
     model: ModelOption = "auto",
+    model_option: ModelSettingsOption = None,
     dependence: DependenceOption = "learned",
     class_prior: ClassPriorOption = None,
     classes: ClassesOption = None,
@@ -147,7 +149,7 @@ def aggregate(
             labels=labels,
             gold=gold,
             method=method,
-            options=parse_options(model, dependence),
+            options=parse_options(model, dependence, model_option),
             class_prior=parse_prior(class_prior),
             classes=None if classes is None else classes.split(","),
             duplicates=duplicates.value,
@@ -169,7 +171,7 @@ def aggregate(
         _check_state(state, directory.target, method)
         state_file = OutputFile(state, (labels, gold), tells_itself=True)
     wanted_classes = None if classes is None else classes.split(",")
-    options, prior = parse_options(model, dependence), parse_prior(class_prior)
+    options, prior = parse_options(model, dependence, model_option), parse_prior(class_prior)
     mesh = mesh_of(devices)
     tables: dict[str, Any] = {
         "duplicates": duplicates.value,
@@ -183,7 +185,7 @@ def aggregate(
         with stage(f"Reading {state}"):
             from gtx_bayes.aggregation.state import check_options, read_state
 
-            kept = read_state(state)
+            kept = read_state(state, model=None if model == "auto" else model)
             check_options(
                 kept, where=str(state), classes=wanted_classes, class_prior=prior, **options
             )

@@ -23,6 +23,7 @@ from gtx_bayes.cli.tables import (
     LabelColumnOption,
     LabelsArgument,
     ModelOption,
+    ModelSettingsOption,
     TaskColumnOption,
     WorkerColumnOption,
     given,
@@ -58,6 +59,7 @@ def diagnose(
     ],
     gold: GoldOption = None,
     model: ModelOption = "auto",
+    model_option: ModelSettingsOption = None,
     dependence: DependenceOption = "learned",
     class_prior: ClassPriorOption = None,
     classes: ClassesOption = None,
@@ -101,7 +103,7 @@ def diagnose(
     with stage(f"Aggregating {crowd.labels.num_labels} answers"):
         from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 
-        options = parse_options(model, dependence)
+        options = parse_options(model, dependence, model_option)
         result = aggregate(crowd, DEFAULT_METHOD, class_prior=parse_prior(class_prior), **options)
     with stage("Checking the fit"), directory:
         import jax

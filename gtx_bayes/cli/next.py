@@ -22,6 +22,7 @@ from gtx_bayes.cli.tables import (
     LabelsArgument,
     MethodOption,
     ModelOption,
+    ModelSettingsOption,
     TaskColumnOption,
     WorkerColumnOption,
     given,
@@ -65,6 +66,7 @@ def next_(
     ] = "uncertainty",
     method: MethodOption = "gtx-bayes",
     model: ModelOption = "auto",
+    model_option: ModelSettingsOption = None,
     dependence: DependenceOption = "learned",
     threshold: Annotated[
         float | None,
@@ -197,7 +199,7 @@ def next_(
 
         result = None
         if crowd is not None:
-            options = parse_options(model, dependence)
+            options = parse_options(model, dependence, model_option)
             prior = _prior(crowd, class_prior, second_opinion)
             result = aggregate(crowd, method, class_prior=prior, **options)
         found = next_labels(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gtx_bayes.errors import InputError
+from gtx_bayes.registry import MODELS, option_pairs
 
 
 class DuplicateChoice(enum.StrEnum):
@@ -42,8 +43,15 @@ MethodOption = Annotated[
 ModelOption = Annotated[
     str,
     typer.Option(
-        help="How labelers err, for gtx-bayes: one-coin, class-conditional, confusion, difficulty, "
-        "or auto, that of one-coin and confusion that predicts hidden labels best."
+        metavar="NAME|FILE.py:Class",
+        help=f"How labelers err, for gtx-bayes: {', '.join(MODELS.names())}, a class in a file, or "
+        "auto, that of one-coin and confusion that predicts hidden labels best.",
+    ),
+]
+ModelSettingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model-option", metavar="NAME=VALUE", help="A setting of the model; may be repeated."
     ),
 ]
 DependenceOption = Annotated[
@@ -106,13 +114,19 @@ def parse_abstain(text: str | None) -> list[str]:
     return [] if text is None else text.split(",")
 
 
-def parse_options(model: str, dependence: str) -> dict[str, Any]:
+def parse_options(model: str, dependence: str, settings: list[str] | None = None) -> dict[str, Any]:
     """The options of a method that differ from its defaults.
 
     Raises:
         InputError: for a dependence that is neither a word known nor a number.
     """
     options: dict[str, Any] = {} if model == "auto" else {"model": model}
+    if settings:
+        if model == "auto":
+            raise InputError(
+                "there is no model to set options of.", where="--model-option", mend="Name --model."
+            )
+        options["model"] = MODELS.build(model, option_pairs(settings, "--model-option"))
     if dependence == "none":
         options["dependence"] = 0.0
     elif dependence != "learned":

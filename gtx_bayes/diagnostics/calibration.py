@@ -186,7 +186,7 @@ def _as_fitted(result: Aggregation) -> tuple[npt.ArrayLike | None, dict[str, Any
         return result.class_prior, {}
     assert result.method == joint_method.NAME, "the only method with a joint posterior"
     dependence = None if found.dependence.is_learnt else found.dependence.mean
-    return found.given_class_prior, {"model": found.model, "dependence": dependence}
+    return found.given_class_prior, {"model": found.labeler_model, "dependence": dependence}
 
 
 def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:

@@ -429,7 +429,11 @@ def _independent(result: Aggregation, found: JointPosterior) -> JointPosterior:
         return found
     crowd = result.crowd
     return joint.fit(
-        crowd.labels, crowd.assessment, found.class_prior, models=(found.model,), dependence=0.0
+        crowd.labels,
+        crowd.assessment,
+        found.class_prior,
+        models=(found.labeler_model,),
+        dependence=0.0,
     )
 
 

@@ -23,19 +23,19 @@ LOG_LIKELIHOOD = "log_likelihood"
 def sample_posterior(
     key: Key[Array, ""],
     result: Aggregation,
-    method: str = "gibbs",
+    method: str | None = None,
     **options: Any,
 ) -> xr.DataTree:
     """Draws from the posterior behind a result, labelers independent given the classes.
 
     The labeler model is the result's. "gibbs" holds its cohort prior fixed where the fit left it,
-    and knows all models but "difficulty"; "nuts" samples what the cohort shares as well. A class
-    prior that was learnt is drawn too.
+    and knows conjugate models whose classes have no subclasses; "nuts" knows all, and samples what
+    the cohort shares as well. A class prior that was learnt is drawn too.
 
     Args:
         key: random key.
         result: of a method with a joint posterior.
-        method: "gibbs" or "nuts".
+        method: "gibbs" or "nuts"; when absent the first that knows the model.
         **options: more arguments of `gibbs.run_gibbs` or `crowd_nuts.fit_nuts`: `num_warmup`,
             `num_draws`, `num_chains`, and for "nuts" `target_accept_prob`.
 
@@ -51,9 +51,12 @@ def sample_posterior(
     Warns:
         ConvergenceWarning: for everything that speaks against the draws, with the mend.
     """
+    found = _joint(result)
+    if method is None:
+        is_known = found.prior.is_conjugate and found.prior.num_kinds == 1
+        method = "gibbs" if is_known else "nuts"
     if method not in _SAMPLERS:
         raise ValueError(f"there is no sampler '{method}': choose one of {', '.join(_SAMPLERS)}")
-    found = _joint(result)
     drawn = _SAMPLERS[method](key, result, found, **options)
     crowd = result.crowd
     tree = to_datatree(drawn.draws, crowd.labeler_names, class_names=crowd.class_names)

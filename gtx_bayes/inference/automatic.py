@@ -120,6 +120,11 @@ class Scale:
         """`start` as one vector, and the way back from any."""
         return ravel_pytree(self.start())
 
+    def start_from(self) -> Float[Array, " num_params"]:
+        """The means of the prior, but what is alike there, communities say, must not stay so."""
+        start, _ = self.flat()
+        return start + 0.05 * jnp.sin(jnp.arange(start.size, dtype=start.dtype) * 2.399963)
+
     def log_prior(self, flat: Float[Array, " num_params"]) -> Float[Array, ""]:
         """Log-density of unconstrained parameters before any label."""
         _, unravel = self.flat()
@@ -140,7 +145,7 @@ class Scale:
         return self.model.labelers(self.params(flat)[0], reference)
 
 
-class _Crowd(NamedTuple):
+class Crowd(NamedTuple):
     """What a fit is of.
 
     Attributes:
@@ -185,7 +190,7 @@ def fit(
     model = model.for_labels(labels)
     scale = Scale(model, labels.num_labelers, labels.num_classes, class_prior is None)
     prior = variational.even(labels.num_classes) if class_prior is None else class_prior
-    crowd = _Crowd(labels, assessment, prior, reference_labels(labels))
+    crowd = Crowd(labels, assessment, prior, reference_labels(labels))
     starts = [_start_shares(labels, assessment, None)]
     rows = variational.rows_from_gold(labels, assessment)
     if rows is not None:
@@ -212,7 +217,7 @@ def _start_shares(
 
 
 def log_joint(
-    scale: Scale, crowd: _Crowd, flat: Float[Array, " num_params"]
+    scale: Scale, crowd: Crowd, flat: Float[Array, " num_params"]
 ) -> Float[Array, "num_examples num_classes"]:
     r""":math:`\log \pi_y P(\mathcal{L}(i) \mid Y_i = y, u)`; -inf where gold excludes the class."""
     params, proportions = scale.params(flat)
@@ -224,34 +229,46 @@ def log_joint(
     return jnp.where(possible, jnp.log(prior) + log_prob, -jnp.inf)
 
 
-def _log_density(
+def log_likelihood(
     scale: Scale,
-    crowd: _Crowd,
+    crowd: Crowd,
     flat: Float[Array, " num_params"],
     shares: Float[Array, "num_examples num_classes"],
     trusts_shares: ScalarLike,
 ) -> Float[Array, ""]:
-    """Of parameters and labels, classes summed out; or given shares of the classes."""
+    """Log-probability of all labels, classes summed out; or expected, given shares of the classes.
+
+    Args:
+        scale: what the parameters are.
+        crowd: the labels.
+        flat: the unconstrained parameters.
+        shares: shares of the classes.
+        trusts_shares: whether they are given.
+    """
     joint = log_joint(scale, crowd, flat)
     finite = jnp.where(jnp.isfinite(joint), joint, 0.0)
     given = jnp.sum(shares * finite, axis=1)
     summed = jax.nn.logsumexp(joint, axis=1)
-    return scale.log_prior(flat) + jnp.sum(jnp.where(trusts_shares, given, summed))
+    return jnp.sum(jnp.where(trusts_shares, given, summed))
+
+
+def log_density(scale: Scale, crowd: Crowd, flat: Float[Array, " num_params"]) -> Float[Array, ""]:
+    """Of parameters and labels."""
+    none = jnp.zeros((crowd.labels.num_examples, scale.num_classes), flat.dtype)
+    return scale.log_prior(flat) + log_likelihood(scale, crowd, flat, none, jnp.zeros((), bool))
 
 
 @partial(jax.jit, static_argnames=("scale",))
 def _climb(
     scale: Scale,
-    crowd: _Crowd,
+    crowd: Crowd,
     shares: Float[Array, "num_examples num_classes"],
     max_steps: ScalarLike,
     tolerance: ScalarLike,
 ) -> _Optimum:
     """L-BFGS: given the shares first, then with the classes summed out."""
     optimiser = optax.lbfgs(memory_size=10)
-    start, _ = scale.flat()
-    # What is alike in the prior, communities say, must not stay so.
-    start = start + 0.05 * jnp.sin(jnp.arange(start.size, dtype=start.dtype) * 2.399963)
+    start = scale.start_from()
 
     class At(NamedTuple):
         flat: Array
@@ -261,7 +278,8 @@ def _climb(
 
     def phase(start: Array, trusts_shares: Array) -> At:
         def loss(flat: Array) -> Array:
-            return -_log_density(scale, crowd, flat, shares, trusts_shares)
+            likelihood = log_likelihood(scale, crowd, flat, shares, trusts_shares)
+            return -likelihood - scale.log_prior(flat)
 
         def goes_on(at: At) -> Array:
             return (at.num_steps < max_steps) & (at.change > tolerance)
@@ -283,38 +301,52 @@ def _climb(
 
     # A scan of two: one compilation for both.
     flat, at = jax.lax.scan(both, start, jnp.array([True, False]))
-    density = _log_density(scale, crowd, flat, shares, jnp.zeros((), bool))
-    return _Optimum(flat, density, jnp.sum(at.num_steps), at.change[-1] <= tolerance)
+    return _Optimum(
+        flat, log_density(scale, crowd, flat), jnp.sum(at.num_steps), at.change[-1] <= tolerance
+    )
 
 
 @partial(jax.jit, static_argnames=("scale",))
-def _spread(scale: Scale, crowd: _Crowd, location: Float[Array, " num_params"]) -> Posterior:
+def _spread(scale: Scale, crowd: Crowd, location: Float[Array, " num_params"]) -> Posterior:
     """The normal distribution with the curvature at the most probable parameters."""
-    shares = jnp.zeros((crowd.labels.num_examples, scale.num_classes), location.dtype)
+    found = curvature(lambda flat: log_density(scale, crowd, flat), location)
+    return Posterior(location, root_of(found), log_density(scale, crowd, location))
 
-    def loss(flat: Array) -> Array:
-        return -_log_density(scale, crowd, flat, shares, jnp.zeros((), bool))
 
-    def curvature_along(direction: Array) -> Array:
-        return jax.jvp(jax.grad(loss), (location,), (direction,))[1]
+def curvature(
+    log_density: Callable[[Float[Array, " num_params"]], Float[Array, ""]],
+    location: Float[Array, " num_params"],
+) -> Float[Array, "num_params num_params"] | Float[Array, " num_params"]:
+    r"""Second derivatives, negated: the matrix, or of many parameters an estimate of its diagonal.
 
+    The diagonal is the mean over random signs v of :math:`v \odot H v` (Bekas, Kokiopoulou and
+    Saad, 2007), which errs where parameters depend on each other.
+    """
     size = location.size
-    density = -loss(location)
+
+    def along(direction: Array) -> Array:
+        return -jax.jvp(jax.grad(log_density), (location,), (direction,))[1]
+
     if size <= MOST_DENSE:
-        matrix = jax.lax.map(curvature_along, jnp.eye(size, dtype=location.dtype))
-        values, vectors = jnp.linalg.eigh((matrix + matrix.T) / 2.0)
-        spread = vectors * jax.lax.rsqrt(jnp.maximum(values, _LEAST_CURVATURE))
-        # A triangular root: its diagonal tells the volume.
-        root = jnp.linalg.qr(spread.T, mode="r").T
-        return Posterior(location, root, density)
-    keys = jax.random.split(jax.random.key(0), _NUM_PROBES)
+        return jax.lax.map(along, jnp.eye(size, dtype=location.dtype))
 
     def probe(key: Key[Array, ""]) -> Array:
         signs = jax.random.rademacher(key, (size,), location.dtype)
-        return signs * curvature_along(signs)
+        return signs * along(signs)
 
-    diagonal = jax.lax.map(probe, keys).mean(axis=0)
-    return Posterior(location, jax.lax.rsqrt(jnp.maximum(diagonal, _LEAST_CURVATURE)), density)
+    # The same signs each time: they are part of the method, not of the data.
+    return jax.lax.map(probe, jax.random.split(jax.random.key(0), _NUM_PROBES)).mean(axis=0)
+
+
+def root_of(
+    curvature: Float[Array, "num_params num_params"] | Float[Array, " num_params"],
+) -> Float[Array, "num_params num_params"] | Float[Array, " num_params"]:
+    """What standard normal numbers are multiplied by for this curvature."""
+    if curvature.ndim == 1:
+        return jax.lax.rsqrt(jnp.maximum(curvature, _LEAST_CURVATURE))
+    values, vectors = jnp.linalg.eigh((curvature + curvature.T) / 2.0)
+    spread = vectors * jax.lax.rsqrt(jnp.maximum(values, _LEAST_CURVATURE))
+    return jnp.linalg.qr(spread.T, mode="r").T  # triangular: its diagonal tells the volume
 
 
 def nodes(num_params: int, num_nodes: int = _NUM_NODES) -> Float[np.ndarray, "nodes num_params"]:
@@ -323,9 +355,9 @@ def nodes(num_params: int, num_nodes: int = _NUM_NODES) -> Float[np.ndarray, "no
     return np.concatenate([half, -half])
 
 
-def _as_fit(scale: Scale, crowd: _Crowd, posterior: Posterior, best: _Optimum) -> VariationalFit:
+def _as_fit(scale: Scale, crowd: Crowd, posterior: Posterior, best: _Optimum) -> VariationalFit:
     normal = jax.device_put(nodes(best.location.size).astype(best.location.dtype))
-    class_probs, evidence, kind_probs, proportions = _describe(scale, crowd, posterior, normal)
+    class_probs, evidence, kind_probs, proportions = describe(scale, crowd, posterior, normal)
     prior = AutomaticPrior(posterior, crowd.reference, scale)
     counts = prior.counts(crowd.labels, variational.latent_probs(class_probs, kind_probs))
     return VariationalFit(
@@ -342,10 +374,17 @@ def _as_fit(scale: Scale, crowd: _Crowd, posterior: Posterior, best: _Optimum) -
 
 
 @partial(jax.jit, static_argnames=("scale",))
-def _describe(
-    scale: Scale, crowd: _Crowd, posterior: Posterior, normal: Float[Array, "nodes num_params"]
+def describe(
+    scale: Scale, crowd: Crowd, posterior: Posterior, normal: Float[Array, "nodes num_params"]
 ) -> tuple[Array, Array, Array, Array | None]:
-    """Class posteriors, the evidence that goes with the class prior, subclasses, proportions."""
+    """Class posteriors, the evidence that goes with the class prior, subclasses, proportions.
+
+    Args:
+        scale: what the parameters are.
+        crowd: the labels.
+        posterior: of the parameters.
+        normal: standard normal numbers to take means over, see `nodes`.
+    """
     open_crowd = crowd._replace(
         assessment=Assessment(
             jnp.full_like(crowd.assessment.true_label, MISSING), scale.num_classes
@@ -514,3 +553,19 @@ def _accuracy_moments(
 
     drawn = jax.lax.map(of_node, normal)
     return drawn.mean(axis=0), drawn.var(axis=0)
+
+
+def empty(model: AbstractLabelerModel, labels: Labels, learns_class_prior: bool) -> AutomaticPrior:
+    """A fitted model with zeros for all that is found, of the sizes that a fit would have.
+
+    Args:
+        model: the labeler model, for these labels.
+        labels: the labels.
+        learns_class_prior: whether the proportions of the classes are learnt.
+    """
+    scale = Scale(model, labels.num_labelers, labels.num_classes, learns_class_prior)
+    size = jax.eval_shape(lambda: scale.flat()[0]).size
+    shape = (size, size) if size <= MOST_DENSE else (size,)
+    dtype = jnp.zeros(()).dtype
+    posterior = Posterior(*(jax.device_put(np.zeros(of, dtype)) for of in ((size,), shape, ())))
+    return AutomaticPrior(posterior, reference_labels(labels), scale)

@@ -120,6 +120,8 @@ def run_gibbs(
     Raises:
         ValueError: for a model of several kinds of examples, which these blocks do not draw.
     """
+    if not prior.is_conjugate:
+        raise ValueError('Gibbs sampling takes conjugate models: use "nuts"')
     if prior.num_kinds > 1:
         raise ValueError(
             f"Gibbs sampling takes examples of a class for alike, {type(prior).__name__} does not: "

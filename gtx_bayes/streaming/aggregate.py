@@ -55,19 +55,20 @@ from gtx_bayes.crowd import (
     some_names,
 )
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference import joint, variational
+from gtx_bayes.inference import automatic, joint, variational
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.joint import Choice
 from gtx_bayes.inference.model_size import check_num_class_probs
-from gtx_bayes.inference.priors import PRIORS
 from gtx_bayes.inference.selection import Candidate
 from gtx_bayes.inference.variational import Rows
 from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import Assessment, Labels, check_num_classes
+from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.standard_size import in_standard_size
 from gtx_bayes.streaming import survey
+from gtx_bayes.streaming.automatic import AutomaticFit, AutomaticScorer
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.fit import StreamedFit
 from gtx_bayes.streaming.parts import Gold, Numbering, PartedTable, is_sorted, sizes_of, sort_part
@@ -428,6 +429,8 @@ def _finish_jointly(run: _Begun) -> Outcome:
     clock.lap("choose")
     if choice.candidate.trusts_gold_alone:
         return _finish_from_gold(run, choice)
+    if isinstance(choice.candidate.prior, AbstractLabelerModel):
+        return _finish_automatically(run, choice, choice.candidate.prior)
     fit = StreamedFit(table, choice, rows)
     done = fit.run(crew)
     clock.lap("fit")
@@ -454,6 +457,29 @@ def _finish_jointly(run: _Begun) -> Outcome:
         dependence=choice.dependence,
         num_passes=done.number,
         notes=told,
+    )
+
+
+def _finish_automatically(run: _Begun, choice: Choice, model: AbstractLabelerModel) -> Outcome:
+    """A model without conjugate prior."""
+    table = run.table
+    fit = AutomaticFit(table, model, choice, run.crew)
+    run.clock.lap("fit")
+    sums = run.write(AutomaticScorer(fit, choice.dependence))
+    class_total = from_whole(sums.class_total).T @ choice.dependence.nodes()[1]
+    accuracy = automatic.labeler_accuracy(fit.prior, class_total.astype(jnp.zeros(()).dtype))
+    found = jax.tree.map(lambda values: values[: table.num_labelers], accuracy)
+    gold = survey.gold_of(table)
+    counts = gold_counts(gold.labels, gold.assessment)
+    return _outcome(
+        run,
+        joint_method.posterior_accuracy(found, counts, table.num_classes),
+        sums,
+        model=choice.candidate.model,
+        class_prior=fit.proportions(),
+        dependence=choice.dependence,
+        num_passes=fit.num_passes,
+        notes=joint_method.notes(choice, num_gold=table.num_gold, converged=fit.converged),
     )
 
 
@@ -548,11 +574,13 @@ def _choose(
         )
         if rank == 0:
             some = survey.some_of(table)
-            labels, assessment, prior = in_standard_size(*some, prior)
+            labels, assessment, padded_prior = in_standard_size(*some, prior)
+            if any(not Candidate.of(m, table.num_classes, None).is_padded for m in among.models):
+                (labels, assessment), padded_prior = some, prior
             found = joint.choose(
                 labels,
                 assessment,
-                prior,
+                padded_prior,
                 models=among.models,
                 dependence=request.options.get("dependence"),
             )
@@ -570,12 +598,12 @@ def _choose(
     kept = work.read(_CHOICE)
     uniform = jnp.full(table.num_classes, 1.0 / table.num_classes)
     given = uniform if prior is None else prior
-    candidate = Candidate(
-        kept["model"],
-        PRIORS[kept["model"]](table.num_classes),
+    asked = request.options.get("model", joint_method.AUTO)
+    candidate = Candidate.of(
+        kept["model"] if asked == joint_method.AUTO else asked,
+        table.num_classes,
         None if kept["learns"] else given,
-        kept["trusts_gold_alone"],
-    )
+    )._replace(trusts_gold_alone=kept["trusts_gold_alone"])
     dependence = Dependence(np.array(kept["rho"]), np.array(kept["probs"]))
     rows = None if kept["rows"] is None else jnp.asarray(np.array(kept["rows"]), float)
     return Choice(candidate, dependence, kept["why"]), rows
@@ -587,12 +615,11 @@ def _rows(
     """Where the fit starts, by a fit to the answers that models are judged by."""
     gold = survey.gold_of(table)
     rows = variational.rows_from_gold(gold.labels, gold.assessment)
-    if rows is None or chosen.trusts_gold_alone:
+    prior = chosen.prior
+    if rows is None or chosen.trusts_gold_alone or isinstance(prior, AbstractLabelerModel):
         return None
     return variational.best_start(
-        lambda rows: variational.fit_from(
-            labels, assessment, chosen.prior, chosen.class_prior, rows
-        ),
+        lambda rows: variational.fit_from(labels, assessment, prior, chosen.class_prior, rows),
         rows,
     )[1]
 

@@ -70,6 +70,13 @@ class StreamedFit:
     rows: variational.Rows | None = None
 
     @property
+    def start_prior(self) -> AbstractCohortPrior:
+        """The prior of the labelers to start from."""
+        prior = self.choice.candidate.prior
+        assert isinstance(prior, AbstractCohortPrior)
+        return prior
+
+    @property
     def class_prior(self) -> ClassPrior:
         """The prior of the classes that was given; uniform where it is learnt instead."""
         given = self.choice.candidate.class_prior
@@ -101,7 +108,7 @@ class StreamedFit:
     def _last(self) -> Pass:
         """Where the work stands."""
         kept = self.table.work.read_arrays(_RECORD)
-        leaves, form = jax.tree.flatten(self.choice.candidate.prior)
+        leaves, form = jax.tree.flatten(self.start_prior)
         leaves = [jnp.asarray(kept[f"prior_{at}"]) for at in range(len(leaves))]
         prior = jax.tree.unflatten(form, leaves)
         totals = WholeTotals(kept["counts"], kept["class_total"])
@@ -109,7 +116,7 @@ class StreamedFit:
 
     def _begin(self, crew: Crew) -> Pass:
         """The votes, or what gold says instead."""
-        prior = self.choice.candidate.prior
+        prior = self.start_prior
         if self.rows is not None:
             prior = prior.trusting_gold()
 
