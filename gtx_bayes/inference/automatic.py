@@ -167,6 +167,8 @@ def fit(
     assessment: Assessment,
     class_prior: ClassPrior | None = None,
     *,
+    start: "AutomaticPrior | None" = None,
+    spread: bool = True,
     max_steps: int = MAX_STEPS,
     tolerance: float = TOLERANCE,
 ) -> VariationalFit:
@@ -181,24 +183,40 @@ def fit(
         assessment: the gold.
         class_prior: prior of each class, or of each class of each example; when absent the
             proportions of the classes are learnt.
+        start: a fit of the model to labels like these, if there is one, to start from instead.
+        spread: whether to find what the labels leave unknown; class posteriors are those at the
+            most probable parameters otherwise.
         max_steps: the most steps of the optimiser from a start.
         tolerance: stop when no unconstrained parameter moves by more.
 
     Raises:
         InputError: if the labels lack a covariate that the model needs.
     """
-    model = model.for_labels(labels)
+    model = model.for_labels(labels) if start is None else start.scale.model
     scale = Scale(model, labels.num_labelers, labels.num_classes, class_prior is None)
     prior = variational.even(labels.num_classes) if class_prior is None else class_prior
     crowd = Crowd(labels, assessment, prior, reference_labels(labels))
-    starts = [_start_shares(labels, assessment, None)]
-    rows = variational.rows_from_gold(labels, assessment)
-    if rows is not None:
-        starts.append(_start_shares(labels, assessment, rows))
-    found = [_climb(scale, crowd, shares, max_steps, tolerance) for shares in starts]
+    if start is None:
+        rows = variational.rows_from_gold(labels, assessment)
+        begin = _begin(scale)
+        found = [
+            _climb(scale, crowd, begin, _start_shares(labels, assessment, at), max_steps, tolerance)
+            for at in ((None,) if rows is None else (None, rows))
+        ]
+    else:
+        found = [
+            _climb(scale, crowd, start.posterior.location, None, max_steps, tolerance),
+        ]
     best = max(found, key=lambda each: float(each.log_density))
-    posterior = _spread(scale, crowd, best.location)
-    return _as_fit(scale, crowd, posterior, best)
+    if spread:
+        posterior = _spread(scale, crowd, best.location)
+        normal = nodes(best.location.size)
+    else:
+        posterior = Posterior(best.location, jnp.zeros_like(best.location), best.log_density)
+        normal = np.zeros((1, best.location.size))
+    normal = jax.device_put(normal.astype(best.location.dtype))
+    fitted = _as_fit(scale, crowd, posterior, normal)
+    return fitted._replace(num_steps=int(best.num_steps), converged=bool(best.converged))
 
 
 class _Optimum(NamedTuple):
@@ -206,6 +224,11 @@ class _Optimum(NamedTuple):
     log_density: Float[Array, ""]
     num_steps: Int[Array, ""]
     converged: Bool[Array, ""]
+
+
+@partial(jax.jit, static_argnames=("scale",))
+def _begin(scale: Scale) -> Float[Array, " num_params"]:
+    return scale.start_from()
 
 
 @jax.jit
@@ -262,13 +285,16 @@ def log_density(scale: Scale, crowd: Crowd, flat: Float[Array, " num_params"]) -
 def _climb(
     scale: Scale,
     crowd: Crowd,
-    shares: Float[Array, "num_examples num_classes"],
+    start: Float[Array, " num_params"],
+    shares: Float[Array, "num_examples num_classes"] | None,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
 ) -> _Optimum:
-    """L-BFGS: given the shares first, then with the classes summed out."""
+    """L-BFGS: given shares of the classes first, if there are any, then with these summed out."""
     optimiser = optax.lbfgs(memory_size=10)
-    start = scale.start_from()
+    has_shares = shares is not None
+    if shares is None:
+        shares = jnp.zeros((crowd.labels.num_examples, scale.num_classes), start.dtype)
 
     class At(NamedTuple):
         flat: Array
@@ -299,8 +325,8 @@ def _climb(
         at = phase(flat, trusts_shares)
         return at.flat, at
 
-    # A scan of two: one compilation for both.
-    flat, at = jax.lax.scan(both, start, jnp.array([True, False]))
+    # A scan: one compilation for both.
+    flat, at = jax.lax.scan(both, start, jnp.array([True, False] if has_shares else [False]))
     return _Optimum(
         flat, log_density(scale, crowd, flat), jnp.sum(at.num_steps), at.change[-1] <= tolerance
     )
@@ -355,8 +381,13 @@ def nodes(num_params: int, num_nodes: int = _NUM_NODES) -> Float[np.ndarray, "no
     return np.concatenate([half, -half])
 
 
-def _as_fit(scale: Scale, crowd: Crowd, posterior: Posterior, best: _Optimum) -> VariationalFit:
-    normal = jax.device_put(nodes(best.location.size).astype(best.location.dtype))
+@partial(jax.jit, static_argnames=("scale",))
+def _as_fit(
+    scale: Scale,
+    crowd: Crowd,
+    posterior: Posterior,
+    normal: Float[Array, "nodes num_params"],
+) -> VariationalFit:
     class_probs, evidence, kind_probs, proportions = describe(scale, crowd, posterior, normal)
     prior = AutomaticPrior(posterior, crowd.reference, scale)
     counts = prior.counts(crowd.labels, variational.latent_probs(class_probs, kind_probs))
@@ -368,8 +399,8 @@ def _as_fit(scale: Scale, crowd: Crowd, posterior: Posterior, best: _Optimum) ->
         crowd.class_prior if proportions is None else proportions,
         counts,
         prior,
-        int(best.num_steps),
-        bool(best.converged),
+        num_steps=0,
+        converged=False,
     )
 
 

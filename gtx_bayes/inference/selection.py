@@ -16,6 +16,7 @@ import numpy.typing as npt
 from jaxtyping import Array, Float, Int
 
 from gtx_bayes.inference import automatic, dependence, variational
+from gtx_bayes.inference.automatic import AutomaticPrior
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -39,12 +40,14 @@ class Candidate(NamedTuple):
         prior: its cohort prior to start from, or the model itself where it has none.
         class_prior: prior of the classes; None to learn their proportions.
         trusts_gold_alone: whether labelers are known from gold and not from their agreement.
+        start: of a model without cohort prior a fit to labels like these, to start from.
     """
 
     model: str
     prior: AbstractCohortPrior | AbstractLabelerModel
     class_prior: ClassPrior | None
     trusts_gold_alone: bool = False
+    start: AutomaticPrior | None = None
 
     @classmethod
     def of(
@@ -62,10 +65,14 @@ class Candidate(NamedTuple):
         """Whether it is fitted to tables of standard size: labelers to spare cost nothing."""
         return isinstance(self.prior, AbstractCohortPrior)
 
-    def fit(self, labels: Labels, assessment: Assessment) -> variational.VariationalFit:
-        """The model fitted to a crowd."""
+    def fit(
+        self, labels: Labels, assessment: Assessment, *, spread: bool = True
+    ) -> variational.VariationalFit:
+        """The model fitted to a crowd; without `spread` with less known of its uncertainty."""
         if isinstance(self.prior, AbstractLabelerModel):
-            return automatic.fit(self.prior, labels, assessment, self.class_prior)
+            return automatic.fit(
+                self.prior, labels, assessment, self.class_prior, start=self.start, spread=spread
+            )
         fit = variational.fit_from_gold if self.trusts_gold_alone else variational.fit
         return fit(labels, assessment, self.prior, self.class_prior)
 
@@ -94,6 +101,10 @@ class Judgement(NamedTuple):
 
 def judge(labels: Labels, assessment: Assessment, candidate: Candidate) -> Judgement:
     """Fit a candidate without parts of the gold and of the answers, and score those."""
+    if isinstance(candidate.prior, AbstractLabelerModel):  # slow from afar, and quick from near by
+        whole = candidate.fit(labels, assessment, spread=False).prior
+        assert isinstance(whole, AutomaticPrior)
+        candidate = candidate._replace(start=whole)
     gold = _gold_scores(labels, assessment, candidate)
     hidden = [_hidden_answers(labels, assessment, candidate, part) for part in range(NUM_PARTS)]
     grid = np.sum([part.total() for part in hidden], axis=0)
@@ -160,7 +171,7 @@ def _gold_scores(
         hidden = truth.copy()
         hidden[gold[parts == part]] = MISSING
         seen = Assessment(jax.device_put(hidden), assessment.num_classes)
-        fit = candidate.fit(labels, seen)
+        fit = candidate.fit(labels, seen, spread=False)
         mine = gold[parts == part]
         class_prior = np.asarray(fit.class_prior)
         scores[parts == part] = dependence.class_log_scores(
@@ -219,7 +230,7 @@ def _hidden_answers(
     left = label.copy()
     left[hidden] = MISSING
     kept = dataclasses.replace(labels, label=jax.device_put(left))
-    fit = candidate.fit(kept, assessment)
+    fit = candidate.fit(kept, assessment, spread=False)
     # Where nothing is left to predict from, there is nothing to learn of rho.
     asked = hidden[kept.count_by_example()[example[hidden]] > 0]
     # As many places as any table of this size can need: one program for all.
