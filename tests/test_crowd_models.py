@@ -15,23 +15,27 @@ from numpyro.infer.util import log_density
 
 from gtx_bayes.diagnostics.checks import measure_convergence
 from gtx_bayes.diagnostics.to_arviz import to_datatree
-from gtx_bayes.inference import crowd_models
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior, HyperPrior
-from gtx_bayes.inference.crowd_models import LogRatioDirichlet, mean_class_posterior
+from gtx_bayes.inference.crowd_models import crowd_model, mean_class_posterior
 from gtx_bayes.inference.gold_counts import gold_counts
-from gtx_bayes.inference.models import LogitBeta
 from gtx_bayes.inference.nuts import run_nuts
 from gtx_bayes.inference.svi import Batches, fit_svi
-from gtx_bayes.labelers import OneCoin
+from gtx_bayes.labelers import HardExamples, OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.class_conditional import ClassConditionalModel
+from gtx_bayes.models.communities import CommunitiesModel
+from gtx_bayes.models.confusion import ConfusionModel
+from gtx_bayes.models.difficulty import DifficultyModel
+from gtx_bayes.models.distributions import LogitBeta, LogRatioDirichlet, log_simplex
+from gtx_bayes.models.one_coin import OneCoinModel
 from gtx_bayes.simulation import simulate_crowd
 
 MODELS = {
-    "one_coin": crowd_models.one_coin,
-    "class_conditional": crowd_models.class_conditional,
-    "confusion": crowd_models.confusion,
-    "difficulty": crowd_models.difficulty,
-    "communities": partial(crowd_models.communities, num_communities=2),
+    "one_coin": crowd_model(OneCoinModel()),
+    "class_conditional": crowd_model(ClassConditionalModel()),
+    "confusion": crowd_model(ConfusionModel()),
+    "difficulty": crowd_model(DifficultyModel()),
+    "communities": crowd_model(CommunitiesModel(num_communities=2)),
 }
 pytestmark = pytest.mark.end_to_end
 
@@ -50,6 +54,13 @@ DENSE = np.array(
 LABELS = Labels.from_dense(DENSE, num_classes=3)
 GOLD = Assessment.from_arrays([1, 3], [2, 0], num_examples=5, num_classes=3)
 CLASS_PRIOR = np.array([0.5, 0.2, 0.3])
+
+
+def given_cohort(cohort, class_prior):
+    """One coin with the prior of the accuracies given."""
+    concentration = jnp.asarray(cohort.a + cohort.b, float)
+    given = {"mean": cohort.a / concentration, "log_concentration": jnp.log(concentration)}
+    return handlers.condition(crowd_model(OneCoinModel(), class_prior), given)
 
 
 def some_parameters(key, model, *args):
@@ -219,7 +230,7 @@ class TestPriors:
             "class_prior": jnp.asarray(CLASS_PRIOR),
         }
         nothing = Labels.from_dense(np.full((4, 1), MISSING), num_classes=3)
-        got, _ = log_density(crowd_models.one_coin, (nothing, Assessment.none(1, 3)), {}, sites)
+        got, _ = log_density(MODELS["one_coin"], (nothing, Assessment.none(1, 3)), {}, sites)
         hyper = HyperPrior.for_classes(3)
         accuracy, kappa = scipy.special.expit(log_odds), np.exp(2.0)
         want = scipy.stats.beta.logpdf(0.7, hyper.mean_a, hyper.mean_b)
@@ -254,7 +265,7 @@ class TestPriors:
         law = LogRatioDirichlet(jnp.asarray(shape))
         draws = law.sample(key, (5000,))
         assert (np.abs(draws.mean(axis=0) - law.mean) < 5 * draws.std(axis=0) / 5000**0.5).all()
-        probs = np.exp(np.asarray(crowd_models.log_simplex(draws), float))
+        probs = np.exp(np.asarray(log_simplex(draws), float))
         for entry, a in enumerate(shape):
             marginal = scipy.stats.beta(a, shape.sum() - a)
             assert scipy.stats.kstest(probs[:, entry], marginal.cdf).pvalue > 1e-6
@@ -264,7 +275,7 @@ class TestPriors:
         labels = Labels.from_dense(np.full((4000, 1), MISSING), num_classes=3)
         mean = jnp.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.05, 0.15, 0.8]])
         given = {"mean": mean, "log_concentration": jnp.log(20.0)}
-        model = handlers.substitute(crowd_models.confusion, given)
+        model = handlers.substitute(MODELS["confusion"], given)
         trace = handlers.trace(handlers.seed(model, key)).get_trace(labels, Assessment.none(1, 3))
         rows = trace["confusion"]["value"]
         np.testing.assert_allclose(rows.sum(axis=2), 1.0, rtol=1e-5)
@@ -290,7 +301,7 @@ class TestDifficulty:
             "shift": shift,
             "log_odds": np.full(num_labels, self.ODDS),
         }
-        model = partial(crowd_models.difficulty, class_prior=jnp.array([0.5, 0.5]))
+        model = crowd_model(DifficultyModel(), jnp.array([0.5, 0.5]))
         draws = {name: np.asarray(value)[None, None] for name, value in draws.items()}
         posterior = mean_class_posterior(model, labels, Assessment.none(1, 2), draws)
         return float(posterior[0, 1])
@@ -324,8 +335,8 @@ class TestDifficulty:
         log_odds, h = jnp.full(3, self.ODDS), jnp.array(0.1)
 
         def evidence(shift):
-            log_prob = crowd_models.difficulty_log_prob(labels, log_odds, jnp.array(shift), h)
-            return jax.nn.logsumexp(log_prob, axis=1)
+            easy, hard = jax.nn.sigmoid(log_odds), jax.nn.sigmoid(log_odds - shift)
+            return jax.nn.logsumexp(HardExamples(easy, hard, h, 2).batch_log_prob(labels), axis=1)
 
         same = evidence(2 * self.ODDS - 0.5)
         np.testing.assert_allclose(evidence(0.5), same, rtol=10 * rtol)
@@ -344,7 +355,7 @@ class TestNuts:
         labels = Labels.from_dense(dense, num_classes=2)
         gold = Assessment.from_arrays([0], [1], num_examples=6, num_classes=2)
         cohort, class_prior = CohortPrior(0.75, 6.0), np.array([0.4, 0.6])
-        model = partial(crowd_models.one_coin, cohort=cohort, class_prior=jnp.asarray(class_prior))
+        model = given_cohort(cohort, jnp.asarray(class_prior))
         draws = run_nuts(
             key, partial(model, labels, gold), num_warmup=400, num_draws=1000, num_chains=2
         )
@@ -408,7 +419,7 @@ def crowd(key, accuracy, *, num_examples, num_gold):
 class TestSvi:
     def test_every_example_is_in_as_many_batches(self, key, rtol):
         """So the mean over all batches, scaled, is the whole sum: unbiased, exactly."""
-        model = crowd_models.confusion
+        model = MODELS["confusion"]
         parameters = some_parameters(key, model, LABELS, GOLD)
         batches = Batches.shuffled(key, LABELS, GOLD, 2)
         assert batches.most_labels == 4
@@ -443,7 +454,7 @@ class TestSvi:
         accuracy = np.array([0.9, 0.8, 0.7, 0.6])
         labels, gold, _ = crowd(key, accuracy, num_examples=200, num_gold=200)
         cohort, num_draws = CohortPrior(0.75, 8.0), 4000
-        model = partial(crowd_models.one_coin, cohort=cohort, class_prior=jnp.array([0.5, 0.5]))
+        model = given_cohort(cohort, jnp.array([0.5, 0.5]))
         fit = fit_svi(key, model, labels, gold, batch_examples=50, num_steps=3000)
         draws = fit.sample(key, num_draws).posterior
         exact = BetaPosterior.from_counts(gold_counts(labels, gold), cohort)

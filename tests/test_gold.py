@@ -19,6 +19,7 @@ from gtx_bayes.inference.nuts import run_nuts
 from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.distributions import LogitBeta
 from gtx_bayes.posterior import class_posterior
 
 COUNTS = GoldCounts(jnp.array([5, 4, 5, 3, 0, 20]), jnp.array([5, 5, 5, 5, 0, 30]))
@@ -261,7 +262,7 @@ class TestNuts:
 
     def test_log_odds_of_a_beta_variable(self, key):
         """Density integrates to one; draws follow it, by Kolmogorov-Smirnov at 1e-6."""
-        law = models.LogitBeta(jnp.array(3.0), jnp.array(0.5))
+        law = LogitBeta(jnp.array(3.0), jnp.array(0.5))
         grid = np.linspace(-20, 60, 80_001)
         density = np.exp(np.asarray(law.log_prob(jnp.asarray(grid)), float))
         assert scipy.integrate.trapezoid(density, grid) == pytest.approx(1, rel=1e-4)

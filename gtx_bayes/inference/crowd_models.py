@@ -44,6 +44,8 @@ def crowd_model(
         model: the labeler model.
         class_prior: probability of each class; learnt when absent.
     """
+    if class_prior is None:
+        return partial(_of_model, model)
     return partial(_of_model, model, class_prior=class_prior)
 
 

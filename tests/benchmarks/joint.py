@@ -19,12 +19,15 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import scipy.special
+from numpyro import handlers
 from numpyro.infer import MCMC, NUTS, init_to_mean
 
-from gtx_bayes.inference import crowd_models, gibbs, variational
+from gtx_bayes.inference import gibbs, variational
 from gtx_bayes.inference.beta import CohortPrior
+from gtx_bayes.inference.crowd_models import crowd_model
 from gtx_bayes.inference.priors import ConfusionPrior, OneCoinPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.one_coin import OneCoinModel
 from tests.benchmarks.kernels import crowd_kit, fastest, publish, row
 
 NUM_STEPS = 10
@@ -109,8 +112,12 @@ def sampler_rows(rng):
         fit = gibbs.run_gibbs(jax.random.key(0), labels, none, prior, uniform)
         return fit.draws.posterior["accuracy"]
 
+    given = {
+        "mean": cohort.a / (cohort.a + cohort.b),
+        "log_concentration": jnp.log(cohort.a + cohort.b),
+    }
     model = functools.partial(
-        crowd_models.one_coin, labels, none, class_prior=uniform, cohort=cohort
+        handlers.condition(crowd_model(OneCoinModel(), uniform), given), labels, none
     )
     nuts = MCMC(
         NUTS(model, init_strategy=init_to_mean),

@@ -25,9 +25,9 @@ import numpyro.distributions as dist
 
 from gtx_bayes.diagnostics import sbc
 from gtx_bayes.experiments.runs import map_runs
-from gtx_bayes.inference import crowd_models, dependence, gibbs, joint, nuts, variational
+from gtx_bayes.inference import dependence, gibbs, joint, nuts, variational
 from gtx_bayes.inference.beta import HyperPrior
-from gtx_bayes.inference.models import LogitBeta
+from gtx_bayes.inference.crowd_models import crowd_model
 from gtx_bayes.inference.priors import (
     HARD_SHARE,
     ClassConditionalPrior,
@@ -35,11 +35,16 @@ from gtx_bayes.inference.priors import (
     DifficultyPrior,
     OneCoinPrior,
 )
+from gtx_bayes.labelers.base import sum_by_example
 from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.confusion import ConfusionModel
+from gtx_bayes.models.difficulty import DifficultyModel
+from gtx_bayes.models.distributions import LogitBeta
+from gtx_bayes.models.one_coin import OneCoinModel
 from gtx_bayes.simulation import simulate_queue
 
 NUM_LABELERS, NUM_EXAMPLES, PER_EXAMPLE, NUM_GOLD, NUM_CLASSES = 6, 40, 4, 10, 3
@@ -171,37 +176,46 @@ def difficulty_cohort(key):
 
 
 def by_log_odds(parameters, labels):
-    return crowd_models.one_coin_log_prob(labels, parameters["log_odds"])
+    return log_prob_of_odds(labels, parameters["log_odds"])
 
 
-def log_odds_of(probs):
+def within(probs):
     """Probabilities that round to certainty count as the nearest that do not."""
     eps = jnp.finfo(probs.dtype).eps
-    return jax.scipy.special.logit(jnp.clip(probs, eps, 1.0 - eps))
+    return jnp.clip(probs, eps, 1.0 - eps)
+
+
+def log_prob_of_odds(labels, log_odds):
+    """Log-likelihood of every example's labels, from log odds that do not round to certainty."""
+    per_label = OneCoinModel().log_prob({"log_odds": log_odds}, labels)
+    per_label = jnp.where((labels.label != MISSING)[:, None], per_label, 0.0)
+    return sum_by_example(labels, per_label)
 
 
 def by_accuracy(parameters, labels):
-    return crowd_models.one_coin_log_prob(labels, log_odds_of(parameters["accuracy"]))
+    return OneCoin(within(parameters["accuracy"]), NUM_CLASSES).batch_log_prob(labels)
 
 
 def by_class(parameters, labels):
-    return crowd_models.class_conditional_log_prob(labels, log_odds_of(parameters["accuracy"]))
+    return ClassConditional(within(parameters["accuracy"]), NUM_CLASSES).batch_log_prob(labels)
 
 
 def by_confusion(parameters, labels):
     floored = jnp.maximum(parameters["confusion"], jnp.finfo(float).tiny)
-    return crowd_models.confusion_log_prob(labels, jnp.log(floored))
+    return ConfusionMatrix(floored, NUM_CLASSES).batch_log_prob(labels)
 
 
 def by_shift(parameters, labels):
-    return crowd_models.difficulty_log_prob(
-        labels, parameters["log_odds"], parameters["shift"], parameters["hard_share"]
+    easy, share = parameters["log_odds"], parameters["hard_share"]
+    return jnp.logaddexp(
+        jnp.log1p(-share) + log_prob_of_odds(labels, easy),
+        jnp.log(share) + log_prob_of_odds(labels, easy - parameters["shift"]),
     )
 
 
 def by_kind(parameters, labels):
     easy, hard = (
-        crowd_models.one_coin_log_prob(labels, log_odds_of(parameters[name]))
+        OneCoin(within(parameters[name]), NUM_CLASSES).batch_log_prob(labels)
         for name in ("accuracy", "hard_accuracy")
     )
     share = parameters["hard_share"]
@@ -562,7 +576,7 @@ def cases():
             "NUTS",
             learnt_prior,
             nuts_one_coin,
-            partial(by_nuts, nuts_one_coin, crowd_models.one_coin),
+            partial(by_nuts, nuts_one_coin, crowd_model(OneCoinModel())),
             400,
             "log_odds",
         ),
@@ -609,7 +623,7 @@ def cases():
             "NUTS",
             learnt_prior,
             nuts_rows,
-            partial(by_nuts, nuts_rows, crowd_models.confusion),
+            partial(by_nuts, nuts_rows, crowd_model(ConfusionModel())),
             200,
             "confusion",
         ),
@@ -638,7 +652,7 @@ def cases():
             "NUTS",
             learnt_prior,
             nuts_difficulty,
-            partial(by_nuts, nuts_difficulty, crowd_models.difficulty),
+            partial(by_nuts, nuts_difficulty, crowd_model(DifficultyModel())),
             200,
             "log_odds",
         ),

@@ -1,0 +1,192 @@
+"""The contract of labeler models: a file with a prior and a likelihood, and all that follows."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+from numpyro import handlers
+
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.models.base import ModelLabelers, reference_labels
+from gtx_bayes.models.conjugate import AbstractConjugateModel
+from gtx_bayes.registry import MODELS
+
+PLUGINS = Path(__file__).parent / "plugins"
+SPAMMERS = f"{PLUGINS / 'spammers.py'}:Spammers"
+EXPERIENCE = f"{PLUGINS / 'experience.py'}:Experience"
+
+NUM_EXAMPLES, NUM_LABELERS, NUM_CLASSES = 60, 5, 3
+
+
+def table(rng):
+    """Labels of five labelers, right with .85 to .6, and the gold of eight examples."""
+    truth = rng.integers(0, NUM_CLASSES, NUM_EXAMPLES)
+    is_right = rng.random((NUM_EXAMPLES, NUM_LABELERS)) < [0.85, 0.8, 0.75, 0.7, 0.6]
+    other = (truth[:, None] + rng.integers(1, NUM_CLASSES, is_right.shape)) % NUM_CLASSES
+    label = np.where(is_right, truth[:, None], other)
+    example, labeler = np.indices(label.shape)
+    tasks = np.array([f"t{i:02d}" for i in range(NUM_EXAMPLES)])
+    names = np.array(list("abc"))
+    frame = pd.DataFrame(
+        {
+            "task": tasks[example.ravel()],
+            "worker": [f"w{j}" for j in labeler.ravel()],
+            "label": names[label.ravel()],
+            "when": (example + 0.1 * labeler).ravel(),
+        }
+    )
+    gold = pd.DataFrame({"task": tasks[:8], "label": names[truth[:8]]})
+    return frame, gold, names[truth]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return table(np.random.default_rng(5))
+
+
+@pytest.fixture(scope="module")
+def crowd(data):
+    """With a covariate of labels, one of labelers, and labels that are no class."""
+    frame, gold, _ = data
+    found = Crowd.from_frames(frame, gold)
+    labels = found.labels
+    when = np.asarray(labels.example) + 0.1 * np.asarray(labels.labeler)
+    labels = dataclasses.replace(
+        labels,
+        covariates={"when": jax.device_put(when.astype(np.float32))},
+        labeler_covariates={"experience": jnp.linspace(1.0, -1.0, NUM_LABELERS)},
+        num_answers=NUM_CLASSES + 1,
+    )
+    return dataclasses.replace(found, labels=labels)
+
+
+def models():
+    return [*MODELS.names(), SPAMMERS, EXPERIENCE]
+
+
+def short(name):
+    return name.rpartition(":")[2]
+
+
+EVERY = pytest.mark.parametrize("name", models(), ids=short)
+
+
+def params_of(key, model, labels):
+    """A draw of the prior."""
+    seeded = handlers.seed(model.parameters, key)
+    return seeded(labels.num_labelers, labels.num_classes)
+
+
+class TestContract:
+    @EVERY
+    def test_probabilities(self, key, crowd, name):
+        """Of all that a label may be, given each latent state, they sum to one.
+
+        And where a model has faster labelers than the general ones, these say the same.
+        """
+        labels = crowd.labels
+        model = MODELS.build(name).for_labels(labels)
+        reference = reference_labels(labels)
+
+        @jax.jit
+        def found(key, labels):
+            seeded = handlers.seed(model.parameters, key)
+            params = seeded(labels.num_labelers, labels.num_classes)
+            general = ModelLabelers(params, reference, model)
+            classes = dataclasses.replace(labels, num_answers=NUM_CLASSES)
+            own = model.labelers(params, reference)
+            return (
+                [
+                    model.log_prob(
+                        params, dataclasses.replace(labels, label=jnp.full_like(labels.label, a))
+                    )
+                    for a in range(general.num_answers)
+                ],
+                general.log_subclass_probs,
+                general.confusion_matrix,
+                general.batch_log_prob(classes),
+                own.batch_log_prob(classes),
+            )
+
+        log_probs, shares, rows, general, own = found(key, labels)
+        num_subclasses = model.num_subclasses(NUM_CLASSES)
+        assert log_probs[0].shape == (labels.num_labels, num_subclasses * NUM_CLASSES)
+        np.testing.assert_allclose(np.exp(log_probs).sum(axis=0), 1.0, atol=1e-5)
+        assert shares.shape == (NUM_CLASSES, num_subclasses)
+        np.testing.assert_allclose(np.exp(shares).sum(axis=1), 1.0, atol=1e-6)
+        assert rows.shape == (NUM_LABELERS, NUM_CLASSES, model.num_answers(NUM_CLASSES))
+        np.testing.assert_allclose(rows.sum(axis=2), 1.0, atol=1e-5)
+        np.testing.assert_allclose(own, general, rtol=1e-3, atol=1e-3)
+
+    @EVERY
+    def test_description(self, name):
+        model = MODELS.build(name)
+        assert model.name
+        assert model.description
+        assert hash(model) == hash(MODELS.build(name))
+
+    def test_a_covariate_is_missing(self, data):
+        frame, gold, _ = data
+        with pytest.raises(InputError, match="needs the covariate 'when'"):
+            aggregate(Crowd.from_frames(frame, gold), model="drift")
+
+
+AUTOMATIC = [
+    name for name in models() if not isinstance(MODELS.build(name), AbstractConjugateModel)
+]
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("name", AUTOMATIC, ids=short)
+def test_everything(key, crowd, data, name, tmp_path):
+    """A model without a line elsewhere: every result there is, by one fit."""
+    model = MODELS.build(name)
+    result = aggregate(crowd, model=model, dependence=0.0)
+    assert result.fit.model == model.name
+    assert result.fit.joint.converged
+    truth = data[2]
+    examples = result.examples()
+    is_open = ~examples["is_gold"].to_numpy()
+    num_open = int(is_open.sum())
+    # The best of five labelers is right with .85 and all together more often: binomial, 1e-6.
+    least = scipy.stats.binom.ppf(1e-6, num_open, 0.85)
+    assert (examples["label"].to_numpy() == truth)[is_open].sum() >= least
+    assert (examples["confidence_low"] <= examples["confidence"] + 1e-6).all()
+    assert (examples["confidence"] <= examples["confidence_high"] + 1e-6).all()
+    labelers = result.labelers()
+    assert (labelers["ci_low"] < labelers["accuracy"]).all()
+    assert (labelers["accuracy"] < labelers["ci_high"]).all()
+
+    rows = result.confusion()
+    assert set(rows["worker"]) == set(crowd.labeler_names)
+    chosen = next_labels(result, batch=3)
+    assert len(chosen) == 3
+
+    checks = predictive_checks(key, result, num_replicates=20)
+    assert np.isfinite(checks.agreement_per_example.z)
+
+    path = tmp_path / "state.npz"
+    write_state(result, path)
+    again = read_state(path, model=model)
+    np.testing.assert_allclose(again.class_probs, result.class_probs, atol=1e-6)
+    assert again.fit.joint.labeler_model == result.fit.joint.labeler_model
+
+
+@pytest.mark.end_to_end
+def test_posterior_draws_and_cross_validation(key, crowd):
+    """By NUTS, the classes summed out; the fit's accuracies lie within its spread."""
+    result = aggregate(crowd, model=SPAMMERS, dependence=0.0)
+    tree = sample_posterior(key, result, num_warmup=150, num_draws=100, num_chains=2)
+    assert tree.attrs["method"] == "nuts"
+    loo = leave_one_out(with_log_likelihood(tree, result))
+    assert loo.pareto_k.shape == (NUM_EXAMPLES,)
+    by_chains = np.asarray(tree["class_posterior"]["class_probs"]).mean(axis=0)
+    error = np.abs(by_chains - np.asarray(result.class_probs)).mean()
+    assert error < 0.05
