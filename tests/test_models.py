@@ -12,7 +12,12 @@ import scipy.stats
 from numpyro import handlers
 
 from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.aggregation.state import read_state, write_state
+from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.crowd import Crowd
+from gtx_bayes.diagnostics.loo import leave_one_out
+from gtx_bayes.diagnostics.predictive import predictive_checks
+from gtx_bayes.diagnostics.sampling import sample_posterior, with_log_likelihood
 from gtx_bayes.errors import InputError
 from gtx_bayes.models.base import ModelLabelers, reference_labels
 from gtx_bayes.models.conjugate import AbstractConjugateModel
