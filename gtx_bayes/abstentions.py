@@ -179,7 +179,11 @@ class Spoken(NamedTuple):
 
 
 def set_aside(
-    rows: dict[str, Column], abstain: Sequence[str], blank: Blank, notes: list[str]
+    rows: dict[str, Column],
+    abstain: Sequence[str],
+    blank: Blank,
+    notes: list[str],
+    kept: Sequence[str] = (),
 ) -> Spoken:
     """Tell answers from abstentions, and drop blank answers where that was asked for.
 
@@ -188,18 +192,20 @@ def set_aside(
         abstain: values that are abstentions, as `abstain_keys` returns them.
         blank: what a blank answer is; blanks were refused already if it is an error.
         notes: what the user should know is added to it.
+        kept: abstentions that are answers; the empty text for blank ones.
     """
     rows = {**rows, "label": rows["label"].declaring_none_of(abstain)}
+    abstain = [key for key in abstain if key not in kept]
     keys, source = rows["label"].keys, rows["label"].source
     is_answer = np.ones(keys.size, bool)
     if blank != "error":
         is_blank = keys == ""
         note_blank(int(is_blank.sum()), blank, source.name, notes)
         if blank == "drop" and is_blank.any():
-            kept = np.flatnonzero(~is_blank)
-            rows = {role: column.entries(kept) for role, column in rows.items()}
-            keys, is_answer = keys[kept], is_answer[kept]
-        elif blank == "abstain":
+            filled = np.flatnonzero(~is_blank)
+            rows = {role: column.entries(filled) for role, column in rows.items()}
+            keys, is_answer = keys[filled], is_answer[filled]
+        elif blank == "abstain" and "" not in kept:
             is_answer &= ~is_blank
     if abstain:
         is_answer &= ~pd.Series(keys).isin(abstain).to_numpy()

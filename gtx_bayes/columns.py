@@ -163,6 +163,12 @@ class Column:
             self, cells=self.cells[kept], keys=self.keys[kept], source=source
         )
 
+    def without(self, keys: Collection[str]) -> "Column":
+        """The rows with other keys than these."""
+        if not keys:
+            return self
+        return self.entries(np.flatnonzero(~pd.Series(self.keys).isin(list(keys)).to_numpy()))
+
     def declaring_none_of(self, keys: Iterable[str]) -> "Column":
         """The column, with some of its spare categories not declared."""
         left = {key: name for key, name in self.spare.items() if key not in set(keys)}

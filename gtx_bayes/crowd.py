@@ -37,10 +37,14 @@ from gtx_bayes.columns import (
     quoted_apart,
     read_columns,
 )
+from gtx_bayes.covariates import Table, of_answers, of_each
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Assessment, Labels, check_num_classes
 
 Duplicates = Literal["error", "first", "last", "all"]
+
+BLANK_NAME = "(blank)"
+"""What a blank answer is called where it is kept as an answer."""
 
 _SHOWN = 3  # names in a note
 _LONG_NAME = 60  # characters in a note
@@ -63,7 +67,11 @@ class Crowd:
         labeler_names: name of every labeler, likewise.
         class_names: name of every class, in numeric order if all are numbers, else alphabetic.
         notes: what a user should know about how the tables were read.
-        abstentions: who abstained on what; None if nothing was named that is an abstention.
+        abstentions: who abstained on what; None if nothing was named that is an abstention, or if
+            abstentions are kept as answers.
+        other_names: name of every answer that is no class, in the order of their indices, which
+            follow those of the classes.
+        starts: what the covariates that are times are counted from, by column.
     """
 
     labels: Labels
@@ -73,6 +81,8 @@ class Crowd:
     class_names: Names
     notes: tuple[str, ...] = ()
     abstentions: Abstentions | None = None
+    other_names: Names = dataclasses.field(default_factory=lambda: as_names([]))
+    starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_frames(
@@ -84,10 +94,16 @@ class Crowd:
         classes: Sequence[object] | None = None,
         abstain: Sequence[object] = (),
         blank: Blank = "error",
+        keep_abstentions: bool = False,
+        covariates: Sequence[str] = (),
+        labeler_covariates: pd.DataFrame | None = None,
+        example_covariates: pd.DataFrame | None = None,
         columns: Mapping[str, str] | None = None,
         gold_columns: Mapping[str, str] | None = None,
         labels_source: Source | None = None,
         gold_source: Source | None = None,
+        labeler_source: Source | None = None,
+        example_source: Source | None = None,
     ) -> "Crowd":
         """Check the tables and number their examples, labelers and classes.
 
@@ -105,10 +121,19 @@ class Crowd:
                 answer, but counted for every labeler. An abstention counts once for a labeler and
                 an example, and not where the labeler answered too.
             blank: what a blank answer is: an error, a row to drop, or an abstention.
+            keep_abstentions: keep abstentions as answers that are no class, for a model that
+                learns from them; others count them as above.
+            covariates: columns of `labels` that are numbers or times, for a model that takes
+                them. Times, such as 2026-11-28 09:30, become days since the first.
+            labeler_covariates: one row per labeler, its name in a column called as in `labels`;
+                every column of numbers or times is a covariate.
+            example_covariates: one row per example, likewise.
             columns: column of `labels` for "example", "labeler" or "label", where no alias fits.
             gold_columns: column of `gold` for "example" or "label", likewise.
             labels_source: where `labels` comes from, for messages.
             gold_source: where `gold` comes from, for messages.
+            labeler_source: where `labeler_covariates` comes from, for messages.
+            example_source: where `example_covariates` comes from, for messages.
 
         Raises:
             InputError: for anything wrong in a table, with the row and the mend.
@@ -116,17 +141,19 @@ class Crowd:
         check_duplicates(duplicates)
         notes: list[str] = []
         keys = abstain_keys(abstain, classes)
+        others = _kept_abstentions(keys, blank) if keep_abstentions else []
         rows = read_answers(labels, columns, labels_source, blank)
-        spoken = set_aside(rows, keys, blank, notes)
+        spoken = set_aside(rows, keys, blank, notes, others)
         rows, answers = spoken.rows, spoken.answers
         given, source = rows["label"].keys, answers["label"].source
         note_unused([key for key in keys if not (given == key).any()], source.name, notes)
-        if not answers["label"].keys.size:
+        classed = answers["label"].without(others)
+        if not classed.keys.size:
             raise no_answer(source.name)
         truths = None
         if gold is not None:
             truths = read_truths(gold, gold_columns, gold_source, notes, keys)
-        class_keys, class_names = find_classes(answers["label"], truths, classes, notes)
+        class_keys, class_names = find_classes(classed, truths, classes, notes)
         check_num_classes(len(class_keys))
         note_unread_columns(labels, answers, notes)
         if classes is None:
@@ -136,11 +163,17 @@ class Crowd:
         all_labelers, labeler_first = number_names(rows["labeler"].keys)
         example, abstained_example = spoken.split(all_examples)
         labeler, abstained_labeler = spoken.split(all_labelers)
-        label = positions(class_keys, answers["label"].keys)
+        label = positions([*class_keys, *others], answers["label"].keys)
         if classes is None:
-            note_odd_classes(class_keys, label.size, notes)
-        note_alike_names(rows["labeler"].cells[labeler_first], "labelers", notes)
-        note_alike_names(rows["example"].cells[example_first], "examples", notes)
+            note_odd_classes(class_keys, classed.keys.size, notes)
+        example_names = rows["example"].cells[example_first]
+        labeler_names = rows["labeler"].cells[labeler_first]
+        note_alike_names(labeler_names, "labelers", notes)
+        note_alike_names(example_names, "examples", notes)
+        starts: dict[str, str] = {}
+        by_answer = of_answers(labels, covariates, answers["label"], starts, notes)
+        of_labelers = table_of("labeler", labeler_covariates, labeler_source)
+        of_examples = table_of("example", example_covariates, example_source)
         kept = drop_duplicates(answers, example, labeler, label, duplicates, notes)
         numbered = Labels.from_arrays(
             example[kept],
@@ -149,6 +182,10 @@ class Crowd:
             num_classes=len(class_keys),
             num_examples=example_first.size,
             num_labelers=labeler_first.size,
+            num_answers=len(class_keys) + len(others),
+            covariates={name: values[kept] for name, values in by_answer.items()},
+            labeler_covariates=of_each("labeler", labeler_names, of_labelers, starts, notes),
+            example_covariates=of_each("example", example_names, of_examples, starts, notes),
         )
         assessment = Assessment.none(numbered.num_examples, numbered.num_classes)
         if truths is not None:
@@ -156,28 +193,79 @@ class Crowd:
             assessment = _assess(truths, example_keys, class_keys, numbered.num_classes, notes)
         abstentions = None
         if keys or blank == "abstain":
-            abstentions = Abstentions.beside(numbered, abstained_example, abstained_labeler)
-            note_alone(int(np.sum(numbered.count_by_example() == 0)), notes)
+            if not others:
+                abstentions = Abstentions.beside(numbered, abstained_example, abstained_labeler)
+            note_alone(int(np.sum(numbered.of_classes().count_by_example() == 0)), notes)
         return cls(
             labels=numbered,
             assessment=assessment,
-            example_names=rows["example"].cells[example_first],
-            labeler_names=rows["labeler"].cells[labeler_first],
+            example_names=example_names,
+            labeler_names=labeler_names,
             class_names=class_names,
             notes=tuple(notes),
             abstentions=abstentions,
+            other_names=as_names(key or BLANK_NAME for key in others),
+            starts=starts,
         )
+
+    @property
+    def answer_names(self) -> Names:
+        """Name of everything an answer can be: the classes, then what is no class."""
+        return np.concatenate([self.class_names, self.other_names])
+
+    @property
+    def covariate_names(self) -> list[str]:
+        """Names of all covariates: of answers, of labelers and of examples."""
+        of = self.labels
+        return [*of.covariates, *of.labeler_covariates, *of.example_covariates]
 
     def num_abstained(self) -> npt.NDArray[np.int64] | None:
         """How often each labeler abstained; None if nothing was named that is an abstention."""
-        if self.abstentions is None:
-            return None
-        return self.abstentions.by_labeler(self.labels.num_labelers)
+        num_labelers = self.labels.num_labelers
+        if self.other_names.size:
+            is_other = np.asarray(self.labels.label) >= self.labels.num_classes
+            return np.bincount(np.asarray(self.labels.labeler)[is_other], minlength=num_labelers)
+        return None if self.abstentions is None else self.abstentions.by_labeler(num_labelers)
+
+    def keeping(self, *, abstentions: bool = False, covariates: bool = False) -> "Crowd":
+        """The crowd with no more than a model takes, and with notes of what it leaves out.
+
+        Args:
+            abstentions: whether it takes answers that are no class; else they are abstentions.
+            covariates: whether it takes covariates.
+        """
+        notes, kept, labels = list(self.notes), self.abstentions, self.labels
+        other_names, starts = self.other_names, self.starts
+        if other_names.size and not abstentions:
+            is_other = np.asarray(labels.label) >= labels.num_classes
+            other = labels.entries(np.flatnonzero(is_other))
+            labels = labels.entries(np.flatnonzero(~is_other))
+            labels = dataclasses.replace(labels, num_answers=labels.num_classes)
+            kept = Abstentions.beside(labels, np.asarray(other.example), np.asarray(other.labeler))
+            note_left_out(other_names, (), notes)
+            other_names = as_names([])
+        if self.covariate_names and not covariates:
+            labels = dataclasses.replace(
+                labels, covariates={}, labeler_covariates={}, example_covariates={}
+            )
+            note_left_out((), self.covariate_names, notes)
+            starts = {}
+        if labels is self.labels:
+            return self
+        return dataclasses.replace(
+            self,
+            labels=labels,
+            notes=tuple(notes),
+            abstentions=kept,
+            other_names=other_names,
+            starts=starts,
+        )
 
     def to_frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The tables of answers and of gold, in the columns that `from_frames` reads.
 
-        Abstentions are no answers and are left out.
+        Abstentions are left out, unless they are kept as answers. The covariates of answers stand
+        in columns of their names.
         """
         is_gold = np.flatnonzero(np.asarray(self.assessment.is_gold))
         truth = np.asarray(self.assessment.true_label)[is_gold]
@@ -186,11 +274,47 @@ class Crowd:
             {
                 "task": self.example_names[np.asarray(self.labels.example)[answered]],
                 "worker": self.labeler_names[np.asarray(self.labels.labeler)[answered]],
-                "label": self.class_names[np.asarray(self.labels.label)[answered]],
+                "label": self.answer_names[np.asarray(self.labels.label)[answered]],
+                **{
+                    name: np.asarray(values)[answered]
+                    for name, values in self.labels.covariates.items()
+                },
             }
         )
         gold = pd.DataFrame({"task": self.example_names[is_gold], "label": self.class_names[truth]})
         return answers, gold
+
+
+def table_of(role: str, frame: pd.DataFrame | None, source: Source | None) -> Table | None:
+    """A table of labelers or of examples with its place; None where there is none."""
+    return None if frame is None else Table(frame, source or Source(f"{role}_covariates"))
+
+
+def _kept_abstentions(keys: Sequence[str], blank: Blank) -> list[str]:
+    """The answers that are no class: the empty text stands for blank ones.
+
+    Raises:
+        InputError: if there are none.
+    """
+    others = [*keys, *([""] if blank == "abstain" else [])]
+    if not others:
+        raise InputError(
+            "there are no abstentions to keep.",
+            mend='Name them in `abstain`, or say `blank="abstain"`.',
+        )
+    return others
+
+
+def note_left_out(
+    other_names: Names | Sequence[str], covariates: Sequence[str], notes: list[str]
+) -> None:
+    """Note what a model does not take: answers that are no class, and covariates."""
+    if len(other_names):
+        notes.append(
+            f"{some_names(other_names)} count as abstentions: the model knows the classes alone."
+        )
+    if covariates:
+        notes.append(f"The model takes no covariates: {some_names(covariates)}.")
 
 
 def check_duplicates(duplicates: str) -> None:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from jaxtyping import Array
 
 from gtx_bayes.abstentions import (
     Abstentions,
@@ -20,7 +21,9 @@ from gtx_bayes.abstentions import (
     set_aside,
 )
 from gtx_bayes.columns import Column, Names, Source, distinct_examples, numbered_classes
+from gtx_bayes.covariates import Covariates, Table, of_answers, of_each
 from gtx_bayes.crowd import (
+    BLANK_NAME,
     Crowd,
     Duplicates,
     check_duplicates,
@@ -31,6 +34,7 @@ from gtx_bayes.crowd import (
     read_answers,
     read_truths,
     some_names,
+    table_of,
 )
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -79,10 +83,14 @@ def grow_crowd(
     duplicates: Duplicates = "error",
     abstain: Sequence[object] = (),
     blank: Blank = "error",
+    labeler_covariates: pd.DataFrame | None = None,
+    example_covariates: pd.DataFrame | None = None,
     columns: Mapping[str, str] | None = None,
     gold_columns: Mapping[str, str] | None = None,
     labels_source: Source | None = None,
     gold_source: Source | None = None,
+    labeler_source: Source | None = None,
+    example_source: Source | None = None,
 ) -> Growth:
     """Add what tables hold that the crowd does not.
 
@@ -97,16 +105,21 @@ def grow_crowd(
             in the crowd: refuse, keep the first (the crowd's) or the last (the table's), or let
             all count.
         abstain: values that are abstentions, none of them a class of the crowd, as in
-            `Crowd.from_frames`.
+            `Crowd.from_frames`. Those that the crowd keeps as answers are kept, named or not.
         blank: what a blank answer is, likewise.
+        labeler_covariates: the covariates of new labelers, where the crowd has such; those known
+            keep the values they have. The covariates of answers are columns of `labels`.
+        example_covariates: those of new examples, likewise.
         columns: column of `labels` for "example", "labeler" or "label", where no alias fits.
         gold_columns: column of `gold` for "example" or "label", likewise.
         labels_source: where `labels` comes from, for messages.
         gold_source: where `gold` comes from, for messages.
+        labeler_source: where `labeler_covariates` comes from, for messages.
+        example_source: where `example_covariates` comes from, for messages.
 
     Raises:
-        InputError: for anything wrong in a table, a class that the crowd does not have, and gold
-            that contradicts the crowd's.
+        InputError: for anything wrong in a table, a class that the crowd does not have, a
+            covariate that is missing, and gold that contradicts the crowd's.
     """
     check_duplicates(duplicates)
     notes: list[str] = []
@@ -115,21 +128,38 @@ def grow_crowd(
     if labels is not None:
         rows = read_answers(labels, columns, labels_source, blank)
         note_unread_columns(labels, rows, notes)
-        spoken = set_aside(rows, keys, blank, notes)
-        grown, changed, num_new = _with_answers(crowd, spoken, duplicates, notes)
+        spoken = set_aside(rows, keys, blank, notes, _other_keys(crowd))
+        starts = dict(crowd.starts)
+        by_answer = of_answers(
+            labels, list(crowd.labels.covariates), spoken.answers["label"], starts, notes
+        )
+        tables = {
+            "labeler": table_of("labeler", labeler_covariates, labeler_source),
+            "example": table_of("example", example_covariates, example_source),
+        }
+        grown, changed, num_new = _with_answers(
+            crowd, spoken, by_answer, tables, starts, duplicates, notes
+        )
+        _check_no_times(starts, crowd)
         if grown.abstentions is not None:
             note_alone(int(np.sum(grown.labels.count_by_example() == 0)), notes)
     assessment = _extended(crowd.assessment, grown.labels.num_examples)
     new_gold = np.zeros(0, np.int64)
     if gold is not None:
-        truths = read_truths(gold, gold_columns, gold_source, notes, keys)
+        truths = read_truths(gold, gold_columns, gold_source, notes, [*keys, *_other_keys(crowd)])
         assessment, new_gold = _with_gold(grown, assessment, truths, notes)
     grown = dataclasses.replace(grown, assessment=assessment, notes=tuple(notes))
     return Growth(grown, changed, new_gold, num_new)
 
 
 def _with_answers(
-    crowd: Crowd, spoken: Spoken, duplicates: Duplicates, notes: list[str]
+    crowd: Crowd,
+    spoken: Spoken,
+    by_answer: Covariates,
+    tables: Mapping[str, Table | None],
+    starts: dict[str, str],
+    duplicates: Duplicates,
+    notes: list[str],
 ) -> tuple[Crowd, Indices, int]:
     """The crowd with the answers it lacks, the examples they change, and how many they are."""
     columns = spoken.answers
@@ -155,13 +185,14 @@ def _with_answers(
     )
     new, gone = table.entries(is_new), rows[is_replaced]
     changed = np.union1d(new.example, mentioned.example[is_replaced])
-    new = new.entries(np.argsort(new.example, kind="stable"))
+    order = np.argsort(new.example, kind="stable")
+    new = new.entries(order)
     left = [np.delete(part, gone) if gone.size else part for part in old]
     at = np.searchsorted(left[0], new.example.astype(left[0].dtype), side="right")
     all_examples, all_labelers, all_labels = (
-        jax.device_put(np.insert(part, at, more.astype(part.dtype)))
-        for part, more in zip(left, new, strict=True)
+        _inserted(part, at, more) for part, more in zip(left, new, strict=True)
     )
+    rows_of_new = kept[is_new][order]
     labels = Labels(
         all_examples,
         all_labelers,
@@ -169,6 +200,17 @@ def _with_answers(
         num_examples=len(example_names),
         num_labelers=len(labeler_names),
         num_classes=before.num_classes,
+        covariates={
+            name: _inserted(np.delete(values, gone), at, by_answer[name][rows_of_new])
+            for name, values in before.covariates.items()
+        },
+        labeler_covariates=_with_new(
+            "labeler", before.labeler_covariates, labeler_names, tables, starts, notes
+        ),
+        example_covariates=_with_new(
+            "example", before.example_covariates, example_names, tables, starts, notes
+        ),
+        num_answers=before.num_answers,
     )
     abstentions = crowd.abstentions
     if abstentions is not None or abstained_example.size:
@@ -183,6 +225,47 @@ def _with_answers(
         abstentions=abstentions,
     )
     return grown, changed, new.example.size
+
+
+def _inserted(
+    part: npt.NDArray[np.generic], at: npt.NDArray[np.integer], more: npt.NDArray[np.generic]
+) -> Array:
+    return jax.device_put(np.insert(part, at, more.astype(part.dtype)))
+
+
+def _with_new(
+    role: str,
+    before: dict[str, Array],
+    names: Names,
+    tables: Mapping[str, Table | None],
+    starts: dict[str, str],
+    notes: list[str],
+) -> dict[str, Array]:
+    """The covariates of labelers or of examples, with those of who is new after the others."""
+    if not before:
+        return {}
+    size = next(iter(before.values())).size
+    new = of_each(role, names[size:], tables[role], starts, notes, list(before))
+    return {
+        name: _inserted(np.asarray(values), np.full(len(names) - size, size), new[name])
+        if name in new
+        else values
+        for name, values in before.items()
+    }
+
+
+def _check_no_times(starts: Mapping[str, str], crowd: Crowd) -> None:
+    """Raise `InputError` if what the crowd has as numbers came as times."""
+    for name in starts.keys() - crowd.starts.keys():
+        raise InputError(
+            f"covariate '{name}' holds times, and numbers in the fit.",
+            mend="Give numbers on the scale of the fit's.",
+        )
+
+
+def _other_keys(crowd: Crowd) -> list[str]:
+    """The answers that are no class as keys of a column."""
+    return ["" if name == BLANK_NAME else str(name) for name in crowd.other_names]
 
 
 def _indexed(names: Names, column: Column) -> tuple[Indices, Names]:
@@ -207,7 +290,7 @@ def _find(names: Names, keys: Names) -> Indices:
 
 def _class_index(crowd: Crowd, column: Column) -> npt.NDArray[np.int64]:
     keys = [str(name) for name in crowd.class_names]
-    index, unknown = numbered_classes(column, keys)
+    index, unknown = numbered_classes(column, [*keys, *_other_keys(crowd)])
     if unknown:
         is_odd = looks_like_abstention(unknown[0], keys)
         raise InputError(
@@ -230,9 +313,9 @@ def _compare(
     notes: list[str],
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which answers of the table are new, and which of the old ones they replace."""
-    num_classes = crowd.labels.num_classes
+    num_answers = crowd.labels.num_answers
     pair, old_pair = table.pair(num_labelers), old.pair(num_labelers)
-    triple, old_triple = pair * num_classes + table.label, old_pair * num_classes + old.label
+    triple, old_triple = pair * num_answers + table.label, old_pair * num_answers + old.label
     # With repeats that all count, the third of a kind is new where the crowd has two.
     distinct, times = np.unique(old_triple, return_counts=True)
     at = np.searchsorted(distinct, triple)
@@ -255,7 +338,7 @@ def _compare(
     place = int(kept[row])
     raise InputError(
         f"'{columns['labeler'].keys[place]}' answers '{columns['example'].keys[place]}' with "
-        f"'{columns['label'].keys[place]}' here and with '{crowd.class_names[there]}' in the fit.",
+        f"'{columns['label'].keys[place]}' here and with '{crowd.answer_names[there]}' in the fit.",
         where=columns["label"].source.row(place),
         mend=f"Say which count ({number}): "
         '`duplicates="first"`, `duplicates="last"` or `duplicates="all"`.',

@@ -188,6 +188,13 @@ class Labels:
         """Number of entries, padding included."""
         return self.label.shape[0]
 
+    @property
+    def is_class(self) -> Bool[Array, "*runs num_labels"]:
+        """Which entries are answers that name a class."""
+        if self.num_answers == self.num_classes:
+            return self.label != MISSING
+        return (self.label >= 0) & (self.label < self.num_classes)
+
     def labels_per_example(self) -> Int[Array, " num_examples"]:
         """How many answers each example has."""
         return jnp.zeros(self.num_examples, jnp.int32).at[self.example].add(self.label != MISSING)

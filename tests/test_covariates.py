@@ -5,14 +5,22 @@ must stay that function.
 """
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.aggregation.state import read_state, write_state
+from gtx_bayes.cli.commands import app
+from gtx_bayes.crowd import Crowd
 from gtx_bayes.devices import deal, examples_mesh, on_parts
 from gtx_bayes.errors import InputError
+from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference.svi import Batches
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labelers.one_coin import OneCoin
@@ -71,12 +79,12 @@ def assert_kept(labels, num_labels, examples=None):
 
 def summed(labels, sums, shared, of_examples):
     """What a device finds: the covariates of each example's answers, and those of labelers."""
-    by_example = jnp.zeros(labels.num_examples).at[labels.example].add(labels.covariates["when"])
+    by_example = jax.ops.segment_sum(labels.covariates["when"], labels.example, labels.num_examples)
 
     def count(labels):
         skill = labels.labeler_covariates["skill"][labels.labeler]
         skill = jnp.where(labels.label != MISSING, skill, 0.0)
-        return jnp.zeros(labels.num_labelers).at[labels.labeler].add(skill)
+        return jax.ops.segment_sum(skill, labels.labeler, labels.num_labelers)
 
     return (by_example, labels.example_covariates["length"]), sums.of_labelers(count, labels)
 
@@ -228,3 +236,211 @@ def test_too_few_answers():
         Labels.from_arrays([0], [0], [0], num_classes=2, num_answers=1)
     with pytest.raises(InputError, match=r"label\[0\] is 3"):
         Labels.from_arrays([0], [0], [3], num_classes=2, num_answers=3)
+
+
+def frame():
+    """The answers as a user's table, "unsure" among them, each with a time and a number."""
+    example, labeler = np.nonzero(DENSE.T != MISSING)
+    return pd.DataFrame(
+        {
+            "task": [f"t{i}" for i in example],
+            "worker": [f"w{j}" for j in labeler],
+            "label": np.array(["no", "yes", "unsure"])[DENSE[labeler, example]],
+            "when": when(example, labeler),
+        }
+    )
+
+
+WORKERS = pd.DataFrame(
+    {"worker": ["w2", "w0", "w1"], "skill": ["2.5", "0.5", "1.5"], "town": ["A", "B", "A"]}
+)
+TASKS = pd.DataFrame({"task": [f"t{i}" for i in range(6)], "length": np.arange(6) - 0.25})
+KEPT = {"abstain": ("unsure",), "keep_abstentions": True}
+
+
+def crowd_of(rows, **options):
+    return Crowd.from_frames(
+        rows,
+        **{
+            "covariates": ["when"],
+            "labeler_covariates": WORKERS,
+            "example_covariates": TASKS,
+            **KEPT,
+            **options,
+        },
+    )
+
+
+def assert_named(crowd, num_labels):
+    """What `assert_kept` asserts, by the numbers in the names of labelers and of examples."""
+    labels = crowd.labels
+    assert labels.num_labels == num_labels
+    example, labeler = (
+        np.array([int(name[1:]) for name in names])
+        for names in (crowd.example_names, crowd.labeler_names)
+    )
+    found = when(example[np.asarray(labels.example)], labeler[np.asarray(labels.labeler)])
+    np.testing.assert_array_equal(labels.covariates["when"], found)
+    np.testing.assert_array_equal(labels.labeler_covariates["skill"], labeler + 0.5)
+    np.testing.assert_array_equal(labels.example_covariates["length"], example - 0.25)
+
+
+class TestRead:
+    def test_frames(self):
+        crowd = crowd_of(frame().sample(frac=1.0, random_state=1))
+        assert_named(crowd, 10)
+        assert list(crowd.answer_names) == ["no", "yes", "unsure"]
+        assert (crowd.labels.num_classes, crowd.labels.num_answers) == (2, 3)
+        np.testing.assert_array_equal(sorted(crowd.num_abstained()), [0, 1, 1])
+        assert any("'town' hold(s) no numbers" in note for note in crowd.notes)
+        assert any("2 row(s) are of no example here" in note for note in crowd.notes)
+
+    def test_rows_dropped(self):
+        """Blank rows and repeats go with their covariates, which may then be blank."""
+        rows = frame()
+        extra = rows.iloc[[0]].assign(label="", when=np.nan)
+        again = rows.iloc[[3]].assign(when=-1.0)
+        crowd = crowd_of(pd.concat([extra, rows, again]), blank="drop")
+        assert_named(crowd, 10)
+
+    def test_blank_answers_kept(self):
+        rows = frame()
+        rows.loc[rows["label"] == "unsure", "label"] = ""
+        crowd = crowd_of(rows, abstain=(), blank="abstain")
+        assert_named(crowd, 10)
+        assert list(crowd.answer_names) == ["no", "yes", "(blank)"]
+
+    def test_round_trip(self):
+        crowd = crowd_of(frame())
+        assert_named(crowd_of(crowd.to_frames()[0]), 10)
+
+    def test_times(self):
+        rows = frame().assign(when="2026-11-28T12:00")
+        rows.loc[2, "when"] = "2026-11-27 06:00"
+        crowd = crowd_of(rows)
+        days = np.full(10, 1.25)
+        days[2] = 0.0
+        np.testing.assert_array_equal(crowd.labels.covariates["when"], days)
+        assert any("days since the first, 2026-11-27T06:00" in note for note in crowd.notes)
+        as_dates = crowd_of(rows.assign(when=pd.to_datetime(rows["when"], format="ISO8601")))
+        np.testing.assert_array_equal(as_dates.labels.covariates["when"], days)
+
+    @pytest.mark.parametrize(
+        ("rows", "options", "message"),
+        [
+            (frame().assign(when="early"), {}, "'early', which is no number or time"),
+            (frame().assign(when=[*[1.0] * 9, None]), {}, r"row 9: .*'when' has no finite value"),
+            (frame(), {"covariates": ["hour"]}, "'hour' is not one column"),
+            (frame(), {"covariates": "when"}, "not several columns"),
+            (frame(), {"labeler_covariates": WORKERS[:2]}, r"1 labeler\(s\) have no row: 'w1'"),
+            (frame(), {"labeler_covariates": WORKERS.iloc[[0, 0]]}, "'w2' has two rows"),
+            (frame(), {"abstain": ()}, "no abstentions to keep"),
+        ],
+    )
+    def test_refused(self, rows, options, message):
+        with pytest.raises(InputError, match=message):
+            crowd_of(rows, **options)
+
+    def test_of_classes(self):
+        """A model that knows the classes alone is given what it is given without any of this."""
+        reduced = crowd_of(frame()).keeping()
+        plain = Crowd.from_frames(frame(), abstain=("unsure",))
+        for name in ("example", "labeler", "label"):
+            np.testing.assert_array_equal(
+                getattr(reduced.labels, name), getattr(plain.labels, name)
+            )
+        for found, wanted in zip(reduced.abstentions, plain.abstentions, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+        assert not reduced.covariate_names
+        assert not reduced.other_names.size
+        assert any("takes no covariates: 'when', 'skill', 'length'" in n for n in reduced.notes)
+        assert plain.keeping() is plain
+
+
+class TestGrown:
+    def test_with_its_covariates(self):
+        rows = frame().sample(frac=1.0, random_state=3)
+        crowd = crowd_of(rows[:6])
+        growth = grow_crowd(
+            crowd, rows, labeler_covariates=WORKERS, example_covariates=TASKS, duplicates="last"
+        )
+        assert growth.num_new_labels == 4
+        assert_named(growth.crowd, 10)
+        assert growth.crowd.labels.num_answers == 3
+
+    def test_an_answer_replaced(self):
+        rows = frame()
+        crowd = crowd_of(rows)
+        new = rows.iloc[[4]].assign(label="unsure", when=7.0)
+        grown = grow_crowd(crowd, new, duplicates="last").crowd.labels
+        changed = np.flatnonzero(np.asarray(grown.covariates["when"]) == 7.0)
+        assert changed.size == 1
+        assert grown.label[changed[0]] == UNSURE
+        assert grown.num_labels == 10
+
+    def test_times_from_the_same_start(self):
+        rows = frame().assign(when="2026-11-28")
+        crowd = crowd_of(rows[1:])
+        grown = grow_crowd(crowd, rows[:1].assign(when="2026-11-26"), duplicates="all").crowd
+        assert sorted(set(np.asarray(grown.labels.covariates["when"]))) == [-2.0, 0.0]
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"when": "2026-11-28"}, "holds times, and numbers in the fit"),
+            ({"worker": "w9"}, "'w9' are new, and the fit knows labelers by 'skill'"),
+            ({"when": None}, "no number or time|no finite value"),
+        ],
+    )
+    def test_refused(self, changes, message):
+        crowd = crowd_of(frame())
+        with pytest.raises(InputError, match=message):
+            grow_crowd(crowd, frame()[:1].assign(**changes), duplicates="last")
+
+    def test_without_the_column(self):
+        with pytest.raises(InputError, match="'when' is not one column"):
+            grow_crowd(crowd_of(frame()), frame().drop(columns="when"))
+
+
+class TestAggregated:
+    GOLD_ROWS = pd.DataFrame({"task": ["t0", "t3"], "label": ["no", "yes"]})
+
+    def test_model_of_classes(self, key):
+        """Abstentions that are kept count as abstentions, and the result is the same."""
+        options = {"model": "one-coin", "dependence": 0.0}
+        kept = aggregate(crowd_of(frame(), gold=self.GOLD_ROWS), **options)
+        plain = aggregate(
+            Crowd.from_frames(frame(), self.GOLD_ROWS, abstain=("unsure",)), **options
+        )
+        pd.testing.assert_frame_equal(kept.examples(key), plain.examples(key))
+        pd.testing.assert_frame_equal(kept.labelers(), plain.labelers())
+        assert any("'unsure' count as abstentions" in note for note in kept.notes)
+
+    def test_state(self, tmp_path):
+        rows = frame()
+        crowd = crowd_of(rows, gold=self.GOLD_ROWS)
+        result = aggregate(crowd, model="one-coin", dependence=0.0)
+        write_state(dataclasses.replace(result, crowd=crowd), tmp_path / "fit")
+        found = read_state(tmp_path / "fit").crowd
+        assert_named(found, 10)
+        assert list(found.answer_names) == ["no", "yes", "unsure"]
+        assert grow_crowd(found, rows).num_new_labels == 0
+
+
+def test_command_line(tmp_path):
+    """Refused with the option's name where nothing could take it; else as in Python."""
+    frame().to_csv(tmp_path / "labels.csv", index=False)
+    WORKERS.to_csv(tmp_path / "workers.csv", index=False)
+    shared = [str(tmp_path / "labels.csv"), "--abstain", "unsure", "--keep-abstentions"]
+    shared += ["--covariate", "when", "--labeler-table", str(tmp_path / "workers.csv")]
+    runner = CliRunner()
+    found = runner.invoke(
+        app, ["aggregate", *shared, "-o", str(tmp_path / "out"), "--method", "majority-vote"]
+    )
+    assert found.exit_code == 0, found.output
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["num_labels"], summary["num_abstained"]) == (8, 2)
+    assert any("takes no covariates: 'when', 'skill'" in note for note in summary["warnings"])
+    found = runner.invoke(app, ["next", *shared, "--method", "majority-vote", "--json"])
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["num_open"] == 4

@@ -91,7 +91,7 @@ class Aggregation:
             "task": crowd.example_names,
             "label": crowd.class_names[np.asarray(decided.hard_label)[:num_examples]],
             "confidence": np.asarray(decided.confidence)[:num_examples],
-            "num_labels": crowd.labels.count_by_example(),
+            "num_labels": crowd.labels.of_classes().count_by_example(),
             "num_tied": np.asarray(decided.num_tied)[:num_examples],
             "is_gold": self._is_gold,
         }
@@ -114,7 +114,7 @@ class Aggregation:
         return labeler_table(
             crowd.labeler_names,
             self.fit.labeler_accuracy,
-            crowd.labels.count_by_labeler(),
+            crowd.labels.of_classes().count_by_labeler(),
             crowd.num_abstained(),
         )
 
@@ -131,7 +131,7 @@ class Aggregation:
         """What a user should know about the tables and the fit."""
         crowd = self.crowd
         found = alarms(
-            crowd.labels,
+            crowd.labels.of_classes(),
             self.fit.labeler_accuracy.counts,
             np.asarray(self.class_probs),
             ~self._is_gold,
@@ -241,6 +241,7 @@ def aggregate(
     if class_prior is not None:
         prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
     check_options(method, options)
+    crowd = crowd.keeping(**_taken(crowd, method, options))
     if method == joint_method.NAME:
         options["mesh"] = mesh
     fit = METHODS[method](crowd.labels, crowd.assessment, prior, **options)
@@ -251,6 +252,14 @@ def aggregate(
     else:
         class_probs = _class_probs_dealt(fit.aggregator, crowd.labels, prior, mesh)
     return Aggregation(method, crowd, fit, clamp(class_probs, crowd.assessment), prior)
+
+
+def _taken(crowd: Crowd, method: str, options: Mapping[str, Any]) -> dict[str, bool]:
+    """What a method takes of a crowd, for `Crowd.keeping`."""
+    if method != joint_method.NAME:
+        return {}
+    model = options.get("model", joint_method.AUTO)
+    return joint_method.taken_by(model, crowd.labels.num_classes)
 
 
 def _class_probs_dealt(

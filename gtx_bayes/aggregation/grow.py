@@ -44,10 +44,14 @@ def grow(
     duplicates: Duplicates = "error",
     abstain: Sequence[object] = (),
     blank: Blank = "error",
+    labeler_covariates: pd.DataFrame | None = None,
+    example_covariates: pd.DataFrame | None = None,
     columns: Mapping[str, str] | None = None,
     gold_columns: Mapping[str, str] | None = None,
     labels_source: Source | None = None,
     gold_source: Source | None = None,
+    labeler_source: Source | None = None,
+    example_source: Source | None = None,
 ) -> Grown:
     """Learn from new answers and new gold what a fit of "gtx-bayes" does not know yet.
 
@@ -62,10 +66,14 @@ def grow(
         duplicates: see `growth.grow_crowd`, as for the other arguments.
         abstain: values that are abstentions.
         blank: what a blank answer is.
+        labeler_covariates: covariates of new labelers, where the fit has such.
+        example_covariates: covariates of new examples, likewise.
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
         labels_source: where `labels` comes from, for messages.
         gold_source: where `gold` comes from, for messages.
+        labeler_source: where `labeler_covariates` comes from, for messages.
+        example_source: where `example_covariates` comes from, for messages.
 
     Raises:
         InputError: for a result of another method, for anything wrong in a table, for classes
@@ -81,10 +89,14 @@ def grow(
         duplicates=duplicates,
         abstain=abstain,
         blank=blank,
+        labeler_covariates=labeler_covariates,
+        example_covariates=example_covariates,
         columns=columns,
         gold_columns=gold_columns,
         labels_source=labels_source,
         gold_source=gold_source,
+        labeler_source=labeler_source,
+        example_source=example_source,
     )
     grown = growth.crowd
     num_new_examples = grown.labels.num_examples - crowd.labels.num_examples

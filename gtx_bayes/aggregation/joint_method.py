@@ -21,6 +21,7 @@ from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import first, in_standard_size
@@ -118,6 +119,17 @@ def models_for(
     found: AbstractLabelerModel = MODELS.build(model)
     check_model_size(found.name, **size)
     return Bearable((found,), "")
+
+
+def taken_by(model: str | AbstractLabelerModel, num_classes: int) -> dict[str, bool]:
+    """Whether a model takes answers that are no class, and covariates, for `Crowd.keeping`."""
+    if model == AUTO:
+        return {"abstentions": False, "covariates": False}
+    found: AbstractLabelerModel = MODELS.build(model)
+    return {
+        "abstentions": found.num_answers(num_classes) > num_classes,
+        "covariates": not isinstance(found, AbstractConjugateModel),
+    }
 
 
 def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit:

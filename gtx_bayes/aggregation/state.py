@@ -16,6 +16,7 @@ from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, prior_in_order
 from gtx_bayes.aggregation.grow import joint_of
 from gtx_bayes.columns import Names, as_names
+from gtx_bayes.covariates import check_starts
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import automatic
@@ -70,6 +71,13 @@ def write_state(result: Aggregation, path: str | Path) -> None:
         "gold.label": np.asarray(crowd.assessment.true_label)[is_gold],
         **{name: leaf for name, leaf in leaves.items() if hasattr(leaf, "shape")},
     }
+    covariates = {
+        "covariates": crowd.labels.covariates,
+        "labeler_covariates": crowd.labels.labeler_covariates,
+        "example_covariates": crowd.labels.example_covariates,
+    }
+    for of, by_name in covariates.items():
+        arrays |= {f"{of}.{at}": values for at, values in enumerate(by_name.values())}
     if crowd.abstentions is not None:
         for name, indices in crowd.abstentions._asdict().items():
             arrays[f"abstentions.{name}"] = indices
@@ -77,6 +85,9 @@ def write_state(result: Aggregation, path: str | Path) -> None:
         "examples": _plain_names(crowd.example_names),
         "labelers": _plain_names(crowd.labeler_names),
         "classes": _plain_names(crowd.class_names),
+        "others": _plain_names(crowd.other_names),
+        **{of: list(by_name) for of, by_name in covariates.items()},
+        "starts": dict(crowd.starts),
         "notes": crowd.notes,
         "fit_notes": result.fit.notes,
         "labeler_model": _record_of(found.labeler_model),
@@ -191,6 +202,8 @@ def _plain_names(names: Names) -> list[object]:
 def _crowd(archive: Archive) -> Crowd:
     names = {role: _names(archive, role) for role in ("examples", "labelers", "classes")}
     num_examples, num_labelers, num_classes = (len(found) for found in names.values())
+    archive.record.setdefault("others", [])  # of a file from before there were any
+    others = _names(archive, "others")
     example = archive.arrays["labels.example"]
     if example.ndim == 1 and np.any(example[1:] < example[:-1]):
         raise InputError("the answers are not in order.")
@@ -201,6 +214,14 @@ def _crowd(archive: Archive) -> Crowd:
         num_classes=num_classes,
         num_examples=num_examples,
         num_labelers=num_labelers,
+        num_answers=num_classes + len(others),
+        **{
+            of: {
+                str(name): archive.arrays[f"{of}.{at}"]
+                for at, name in enumerate(archive.record.get(of, []))
+            }
+            for of in ("covariates", "labeler_covariates", "example_covariates")
+        },
     )
     abstentions = None
     if "abstentions.example" in archive.arrays:
@@ -221,6 +242,8 @@ def _crowd(archive: Archive) -> Crowd:
         class_names=names["classes"],
         notes=_notes(archive, "notes"),
         abstentions=abstentions,
+        other_names=others,
+        starts=check_starts(archive.record.get("starts", {})),
     )
 
 

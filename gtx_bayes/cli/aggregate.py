@@ -25,13 +25,17 @@ from gtx_bayes.cli.tables import (
     BlankOption,
     ClassesOption,
     ClassPriorOption,
+    CovariateOption,
     DependenceOption,
     DuplicateChoice,
     DuplicatesOption,
+    ExampleTableOption,
     GoldLabelColumnOption,
     GoldOption,
     GoldTaskColumnOption,
+    KeepAbstentionsOption,
     LabelColumnOption,
+    LabelerTableOption,
     LabelsArgument,
     MethodOption,
     ModelOption,
@@ -91,6 +95,10 @@ def aggregate(
     duplicates: DuplicatesOption = DuplicateChoice.error,
     abstain: AbstainOption = None,
     blank: BlankOption = BlankChoice.error,
+    keep_abstentions: KeepAbstentionsOption = False,
+    covariate: CovariateOption = None,
+    labeler_table: LabelerTableOption = None,
+    example_table: ExampleTableOption = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -142,7 +150,17 @@ def aggregate(
     processes = Processes(coordinator, num_processes, process_id)
     needs_streaming = work is not None or resume or coordinator is not None
     if is_streamed(labels, streamed, needs_streaming=needs_streaming):
-        _refuse_in_memory_options(state, draws, plots=plots)
+        _refuse_in_memory_options(
+            {
+                "--state": state,
+                "--draws": draws,
+                "--plots": plots,
+                "--keep-abstentions": keep_abstentions,
+                "--covariate": covariate,
+                "--labeler-table": labeler_table,
+                "--example-table": example_table,
+            }
+        )
         from gtx_bayes.streaming.aggregate import Request
 
         request = Request(
@@ -164,12 +182,13 @@ def aggregate(
         if summary is not None:
             _tell(summary, method, output, as_json=as_json)
         return
-    directory = OutputDirectory(output, COMMAND, RESULT_FILES, (labels, gold))
+    inputs = (labels, gold, labeler_table, example_table)
+    directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     state_file = None
     if state is not None:
         state = state.expanduser()
         _check_state(state, directory.target, method)
-        state_file = OutputFile(state, (labels, gold), tells_itself=True)
+        state_file = OutputFile(state, inputs, tells_itself=True)
     wanted_classes = None if classes is None else classes.split(",")
     options, prior = parse_options(model, dependence, model_option), parse_prior(class_prior)
     mesh = mesh_of(devices)
@@ -190,12 +209,23 @@ def aggregate(
                 kept, where=str(state), classes=wanted_classes, class_prior=prior, **options
             )
         with stage(f"Learning from what is new in {labels}"):
-            result, new = _grow(kept, labels, gold, tables)
+            if covariate or keep_abstentions:
+                _check_kept(kept, covariate or [], keep_abstentions=keep_abstentions)
+            result, new = _grow(kept, labels, gold, labeler_table, example_table, tables)
     else:
         with stage(f"Reading {labels}"):
             from gtx_bayes.io.readers import read_crowd
 
-            crowd = read_crowd(labels, gold, classes=wanted_classes, **tables)
+            crowd = read_crowd(
+                labels,
+                gold,
+                classes=wanted_classes,
+                keep_abstentions=keep_abstentions,
+                covariates=covariate or (),
+                labeler_covariates=labeler_table,
+                example_covariates=example_table,
+                **tables,
+            )
         with stage(f"Aggregating {crowd.labels.num_labels} answers by {method}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
 
@@ -226,9 +256,9 @@ def _tell(summary: dict[str, Any], method: str, output: Path, *, as_json: bool) 
     print_record(f"{method} → {output}", _overview(summary))
 
 
-def _refuse_in_memory_options(state: Path | None, draws: int, *, plots: bool) -> None:
+def _refuse_in_memory_options(given: dict[str, Any]) -> None:
     """Raise `InputError` for what needs the whole table in memory."""
-    for name, is_wanted in (("--state", state), ("--draws", draws), ("--plots", plots)):
+    for name, is_wanted in given.items():
         if is_wanted:
             raise InputError(
                 "a streamed table is never in memory as a whole, which this needs.",
@@ -253,21 +283,44 @@ def _check_state(state: Path, output: Path, method: str) -> None:
         )
 
 
+def _check_kept(kept: "Aggregation", covariates: list[str], *, keep_abstentions: bool) -> None:
+    """Raise `InputError` for what the state's model does not use."""
+    crowd = kept.crowd
+    unknown = [name for name in covariates if name not in crowd.labels.covariates]
+    where = "--covariate" if unknown else "--keep-abstentions"
+    if unknown or (keep_abstentions and not crowd.other_names.size):
+        raise InputError(
+            "the state was made without.", where=where, mend="Leave it out, or fit all anew."
+        )
+
+
 def _grow(
-    kept: "Aggregation", labels: Path, gold: Path | None, tables: dict[str, Any]
+    kept: "Aggregation",
+    labels: Path,
+    gold: Path | None,
+    labeler_table: Path | None,
+    example_table: Path | None,
+    tables: dict[str, Any],
 ) -> tuple["Aggregation", dict[str, int]]:
     """The result with what is new in the tables, and how much that is."""
     from gtx_bayes.aggregation.grow import grow
-    from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, columns_for
-    from gtx_bayes.io.readers import read_table
+    from gtx_bayes.columns import TRUTH_ROLES, columns_for
+    from gtx_bayes.io.readers import read_covariate_tables, read_labels, read_table
 
-    frame, labels_source = read_table(labels, columns_for(ANSWER_ROLES, tables["columns"]))
+    covariates = list(kept.crowd.labels.covariates)
+    frame, labels_source = read_labels(labels, tables["columns"], covariates)
     gold_frame, gold_source = None, None
     if gold is not None:
         wanted = columns_for(TRUTH_ROLES, tables["gold_columns"])
         gold_frame, gold_source = read_table(gold, wanted)
     grown = grow(
-        kept, frame, gold_frame, labels_source=labels_source, gold_source=gold_source, **tables
+        kept,
+        frame,
+        gold_frame,
+        labels_source=labels_source,
+        gold_source=gold_source,
+        **tables,
+        **read_covariate_tables(labeler_table, example_table),
     )
     new = {name: value for name, value in grown._asdict().items() if name.startswith("num_")}
     return grown.result, new
@@ -324,7 +377,7 @@ def _write(
 def summarise(result: "Aggregation", command: str, *, seconds: float) -> dict[str, Any]:
     """What a summary.json says of a result, whichever command wrote it."""
     crowd = result.crowd
-    confidence = result.open_confidence()
+    confidence, num_abstained = result.open_confidence(), crowd.num_abstained()
     return {
         "command": command,
         "method": result.method,
@@ -333,7 +386,7 @@ def summarise(result: "Aggregation", command: str, *, seconds: float) -> dict[st
         "num_labelers": crowd.labels.num_labelers,
         "num_classes": crowd.labels.num_classes,
         "num_labels": crowd.labels.num_labels,
-        "num_abstained": 0 if crowd.abstentions is None else crowd.abstentions.example.size,
+        "num_abstained": 0 if num_abstained is None else int(num_abstained.sum()),
         "num_gold": crowd.assessment.num_gold,
         "classes": [str(name) for name in crowd.class_names],
         "class_prior": _class_prior(result),

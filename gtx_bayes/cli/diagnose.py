@@ -14,13 +14,17 @@ from gtx_bayes.cli.tables import (
     BlankOption,
     ClassesOption,
     ClassPriorOption,
+    CovariateOption,
     DependenceOption,
     DuplicateChoice,
     DuplicatesOption,
+    ExampleTableOption,
     GoldLabelColumnOption,
     GoldOption,
     GoldTaskColumnOption,
+    KeepAbstentionsOption,
     LabelColumnOption,
+    LabelerTableOption,
     LabelsArgument,
     ModelOption,
     ModelSettingsOption,
@@ -66,6 +70,10 @@ def diagnose(
     duplicates: DuplicatesOption = DuplicateChoice.error,
     abstain: AbstainOption = None,
     blank: BlankOption = BlankChoice.error,
+    keep_abstentions: KeepAbstentionsOption = False,
+    covariate: CovariateOption = None,
+    labeler_table: LabelerTableOption = None,
+    example_table: ExampleTableOption = None,
     task_column: TaskColumnOption = None,
     worker_column: WorkerColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -85,7 +93,8 @@ def diagnose(
     start = time.perf_counter()
     from gtx_bayes.io.writers import OutputDirectory, write_summary
 
-    directory = OutputDirectory(output, COMMAND, RESULT_FILES, (labels, gold))
+    inputs = (labels, gold, labeler_table, example_table)
+    directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     with stage(f"Reading {labels}"):
         from gtx_bayes.io.readers import read_crowd
 
@@ -96,10 +105,14 @@ def diagnose(
             classes=None if classes is None else classes.split(","),
             abstain=parse_abstain(abstain),
             blank=blank.value,
+            keep_abstentions=keep_abstentions,
+            covariates=covariate or (),
+            labeler_covariates=labeler_table,
+            example_covariates=example_table,
             columns=given(example=task_column, labeler=worker_column, label=label_column),
             gold_columns=given(example=gold_task_column, label=gold_label_column),
         )
-        crowd = _without_folders(crowd, labels, gold)
+        crowd = _without_folders(crowd, *inputs)
     with stage(f"Aggregating {crowd.labels.num_labels} answers"):
         from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 
@@ -120,6 +133,10 @@ def diagnose(
             "duplicates": duplicates.value,
             "abstain": abstain,
             "blank": None if blank is BlankChoice.error else blank.value,
+            "keep abstentions": "yes" if keep_abstentions else None,
+            "covariates": ",".join(covariate) if covariate else None,
+            "labeler table": None if labeler_table is None else labeler_table.name,
+            "example table": None if example_table is None else example_table.name,
             "seed": str(seed),
         }
         origin = Origin(labels.name, {k: v for k, v in asked.items() if v is not None}, start)

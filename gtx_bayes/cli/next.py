@@ -12,13 +12,17 @@ from gtx_bayes.cli.tables import (
     BlankOption,
     ClassesOption,
     ClassPriorOption,
+    CovariateOption,
     DependenceOption,
     DuplicateChoice,
     DuplicatesOption,
+    ExampleTableOption,
     GoldLabelColumnOption,
     GoldOption,
     GoldTaskColumnOption,
+    KeepAbstentionsOption,
     LabelColumnOption,
+    LabelerTableOption,
     LabelsArgument,
     MethodOption,
     ModelOption,
@@ -113,6 +117,10 @@ def next_(
     duplicates: DuplicatesOption = DuplicateChoice.error,
     abstain: AbstainOption = None,
     blank: BlankOption = BlankChoice.error,
+    keep_abstentions: KeepAbstentionsOption = False,
+    covariate: CovariateOption = None,
+    labeler_table: LabelerTableOption = None,
+    example_table: ExampleTableOption = None,
     task_column: TaskColumnOption = None,
     worker_column: WorkerColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -134,25 +142,26 @@ def next_(
         from gtx_bayes.io.writers import OutputFile, check_ending
 
         check_ending(output)
-        batch_file = OutputFile(output, (labels, gold, tasks, second_opinion))
+        batch_file = OutputFile(
+            output, (labels, gold, tasks, second_opinion, labeler_table, example_table)
+        )
     with stage(f"Reading {labels}"):
         from gtx_bayes.abstentions import abstain_keys
         from gtx_bayes.aggregation.aggregate import check_method
         from gtx_bayes.columns import (
-            ANSWER_ROLES,
             EXAMPLE_ROLE,
             TRUTH_ROLES,
             columns_for,
             read_columns,
         )
         from gtx_bayes.crowd import Crowd, read_truths
-        from gtx_bayes.io.readers import read_table
+        from gtx_bayes.io.readers import read_covariate_tables, read_labels, read_table
 
         check_method(method)
         columns = given(example=task_column, labeler=worker_column, label=label_column)
         gold_columns = given(example=gold_task_column, label=gold_label_column)
 
-        frame, labels_source = read_table(labels, columns_for(ANSWER_ROLES, columns))
+        frame, labels_source = read_labels(labels, columns, covariate or ())
         gold_frame, gold_source, tasks_frame, tasks_source = None, None, None, None
         if gold is not None:
             gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, gold_columns))
@@ -185,10 +194,13 @@ def next_(
                 classes=None if classes is None else classes.split(","),
                 abstain=parse_abstain(abstain),
                 blank=blank.value,
+                keep_abstentions=keep_abstentions,
+                covariates=covariate or (),
                 columns=columns,
                 gold_columns=gold_columns,
                 labels_source=labels_source,
                 gold_source=gold_source,
+                **read_covariate_tables(labeler_table, example_table),
             )
     with stage("Choosing"):
         import numpy as np

@@ -89,6 +89,30 @@ BlankOption = Annotated[
     BlankChoice,
     typer.Option(help="What a blank answer is: an error, a row to drop, or an abstention."),
 ]
+KeepAbstentionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-abstentions",
+        help="Keep abstentions as answers that are no class, for a model that learns from them.",
+    ),
+]
+CovariateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--covariate",
+        metavar="COLUMN",
+        help="Column of LABELS with numbers or times that the model takes, such as when each "
+        "answer was given. May be repeated.",
+    ),
+]
+LabelerTableOption = Annotated[
+    Path | None,
+    typer.Option(help="Table of workers: worker, and columns of numbers that the model takes."),
+]
+ExampleTableOption = Annotated[
+    Path | None,
+    typer.Option(help="Table of tasks: task, and columns of numbers that the model takes."),
+]
 TaskColumnOption = Annotated[str | None, typer.Option(metavar="NAME", help="Column of the task.")]
 WorkerColumnOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column of the worker.")

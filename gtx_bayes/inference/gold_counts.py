@@ -25,7 +25,7 @@ class GoldCounts(NamedTuple):
 def gold_counts(labels: Labels, assessment: Assessment) -> GoldCounts:
     """Count every labeler's right answers on the gold examples."""
     truth = assessment.true_label[labels.example]
-    scored = (truth != MISSING) & (labels.label != MISSING)
+    scored = (truth != MISSING) & labels.is_class
     right = scored & (labels.label == truth)
     none = jnp.zeros(labels.num_labelers, jnp.int32)
     return GoldCounts(

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,10 @@ def read_crowd(
     classes: Sequence[object] | None = None,
     abstain: Sequence[object] = (),
     blank: Blank = "error",
+    keep_abstentions: bool = False,
+    covariates: Sequence[str] = (),
+    labeler_covariates: str | Path | None = None,
+    example_covariates: str | Path | None = None,
     columns: Mapping[str, str] | None = None,
     gold_columns: Mapping[str, str] | None = None,
 ) -> Crowd:
@@ -55,13 +60,17 @@ def read_crowd(
         classes: every class there is.
         abstain: values that say nothing about the class.
         blank: what a blank answer is.
+        keep_abstentions: keep abstentions as answers that are no class.
+        covariates: columns of `labels` that are numbers or times.
+        labeler_covariates: file with one row per labeler.
+        example_covariates: file with one row per example.
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
 
     Raises:
         InputError: for anything wrong with a file or a table, with the row and the mend.
     """
-    labels_frame, labels_source = read_table(labels, columns_for(ANSWER_ROLES, columns))
+    labels_frame, labels_source = read_labels(labels, columns, covariates)
     gold_frame, gold_source = None, None
     if gold is not None:
         gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, gold_columns))
@@ -72,11 +81,33 @@ def read_crowd(
         classes=classes,
         abstain=abstain,
         blank=blank,
+        keep_abstentions=keep_abstentions,
+        covariates=covariates,
         columns=columns,
         gold_columns=gold_columns,
         labels_source=labels_source,
         gold_source=gold_source,
+        **read_covariate_tables(labeler_covariates, example_covariates),
     )
+
+
+def read_labels(
+    path: str | Path, columns: Mapping[str, str] | None = None, covariates: Sequence[str] = ()
+) -> tuple[pd.DataFrame, Source]:
+    """Read a table of answers; of its columns those that play a role, and the covariates."""
+    named = {**(columns or {}), **{f"covariate {name}": name for name in covariates}}
+    return read_table(path, columns_for(ANSWER_ROLES, named))
+
+
+def read_covariate_tables(
+    labelers: str | Path | None, examples: str | Path | None
+) -> dict[str, Any]:
+    """Tables of labelers and of examples, as the arguments that `Crowd.from_frames` takes."""
+    found: dict[str, Any] = {}
+    for role, path in (("labeler", labelers), ("example", examples)):
+        if path is not None:
+            found[f"{role}_covariates"], found[f"{role}_source"] = read_table(path)
+    return found
 
 
 def read_table(

@@ -265,7 +265,7 @@ def err_together(result: Aggregation, first: object, second: object) -> bool:
 
 def _answers_to_gold(result: Aggregation) -> tuple[npt.NDArray[np.int64], ...]:
     """Example, labeler, answer and true class of every answer to gold."""
-    labels = result.crowd.labels
+    labels = result.crowd.labels.of_classes()
     example, labeler, label = (
         np.asarray(of, np.int64) for of in (labels.example, labels.labeler, labels.label)
     )

@@ -104,7 +104,7 @@ def _problems(
     without = int(np.sum(per_example == 0))
     if without:
         problems.append(f"{counted(without, 'example has', 'examples have')} no answer at all.")
-    answers = np.asarray(crowd.labels.label)
+    answers = np.asarray(crowd.labels.of_classes().label)
     votes = np.bincount(answers[answers != MISSING], minlength=crowd.labels.num_classes)
     never = np.flatnonzero(votes == 0)
     if never.size:

@@ -237,7 +237,7 @@ def _give_one_class(result: Aggregation) -> npt.NDArray[np.bool_]:
 
     With a probability below `MIN_P`, that is, corrected for the number of labelers.
     """
-    labels = result.crowd.labels
+    labels = result.crowd.labels.of_classes()
     label, labeler = np.asarray(labels.label), np.asarray(labels.labeler)
     label, labeler = label[label != MISSING], labeler[label != MISSING]
     lowest = np.full(labels.num_labelers, labels.num_classes)

@@ -273,7 +273,7 @@ def describe_outcome(
 
 def count_votes(result: Aggregation) -> npt.NDArray[np.int64]:
     """How many answers name each class of each example."""
-    labels = result.crowd.labels
+    labels = result.crowd.labels.of_classes()
     answers = np.asarray(labels.label, np.int64)
     cell = (np.asarray(labels.example, np.int64) * labels.num_classes + answers)[answers != MISSING]
     votes = np.bincount(cell, minlength=labels.num_examples * labels.num_classes)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key, Shaped
 from gtx_bayes.inference.beta import HyperPrior
 from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
 from gtx_bayes.labelers.base import AbstractLabelers
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.labels import Labels
 
 _LARGEST_STEP = 1.0  # of a Newton step, on the scale of logits and logarithms
 _NEARBY = 0.05  # where slopes are compared for a curvature, on the same scale
@@ -112,7 +112,7 @@ class AbstractCohortPrior(abc.ABC):
 
 def answered(labels: Labels) -> Shaped[Array, " num_labels"]:
     """Which entries are answers, and not padding."""
-    return labels.label != MISSING
+    return labels.is_class
 
 
 def prob_of_answer(

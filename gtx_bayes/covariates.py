@@ -1,0 +1,267 @@
+"""Numbers that go with answers, labelers and examples, as read from a user's tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gtx_bayes.columns import EXAMPLE_ROLE, LABELER_COLUMNS, Column, Names, Source, read_columns
+from gtx_bayes.errors import InputError
+
+ROLES: dict[str, dict[str, tuple[str, ...]]] = {
+    "labeler": {"labeler": LABELER_COLUMNS},
+    "example": {**EXAMPLE_ROLE},
+}
+"""Whose covariates a table of its own may hold."""
+
+_DAY = np.timedelta64(86_400_000_000, "us")
+_SHOWN = 3  # names in a message
+
+Covariates = dict[str, npt.NDArray[np.float64]]
+
+
+class Table(NamedTuple):
+    """A table of labelers or of examples, as a user gives it.
+
+    Attributes:
+        frame: one row each; the columns of numbers and of times are covariates.
+        source: where it comes from, for messages.
+    """
+
+    frame: pd.DataFrame
+    source: Source
+
+
+class Numbers(NamedTuple):
+    """A column as numbers.
+
+    Attributes:
+        cells: the numbers, NaN where a cell is empty.
+        start: what times are counted from, as text; None if the cells are numbers.
+    """
+
+    cells: npt.NDArray[np.float64]
+    start: str | None
+
+
+def of_answers(
+    labels: pd.DataFrame,
+    names: Sequence[str],
+    answers: Column,
+    starts: dict[str, str],
+    notes: list[str],
+) -> Covariates:
+    """The covariates of answers, from columns of the table of answers.
+
+    Args:
+        labels: the table.
+        names: its columns that are covariates.
+        answers: the labels of the rows that count.
+        starts: what times are counted from, by column; added to for columns that are new there.
+        notes: what the user should know is added to it.
+
+    Raises:
+        InputError: for a column that is not there, is named twice, or holds a cell that is empty
+            or no number, with its row.
+    """
+    if isinstance(names, str):
+        raise InputError(
+            f"`covariates` is the text '{names}', not several columns.",
+            mend=f"Give a tuple: ('{names}',).",
+        )
+    source = answers.source
+    found = {}
+    for name in names:
+        if list(labels.columns).count(name) != 1 or name in found:
+            columns = ", ".join(f"'{column}'" for column in source.columns or labels.columns)
+            raise InputError(
+                f"the covariate '{name}' is not one column of the table, named once.",
+                where=source.name,
+                mend=f"Name each covariate once. The columns are {columns}.",
+            )
+        column = labels[name] if source.kept is None else labels[name].iloc[source.kept]
+        found[name] = _required(column, str(name), source, starts, str(name), notes)
+    return found
+
+
+def of_each(
+    role: str,
+    names: Names,
+    table: Table | None,
+    starts: dict[str, str],
+    notes: list[str],
+    wanted: Sequence[str] | None = None,
+) -> Covariates:
+    """The covariates of labelers or of examples, from a table of their own.
+
+    Args:
+        role: "labeler" or "example".
+        names: of those who need them, in order.
+        table: the table; rows of others are left out.
+        starts: as for `of_answers`.
+        notes: likewise.
+        wanted: the covariates that there have to be; all columns of numbers when absent.
+
+    Raises:
+        InputError: for a name without a row or with two, a covariate that is not there, and a cell
+            that is empty or no number.
+    """
+    if wanted is not None and (not wanted or not len(names)):
+        return {}
+    if table is None:
+        if wanted is None:
+            return {}
+        raise InputError(
+            f"{_some(names)} are new, and the fit knows {role}s by {_some(wanted)}.",
+            mend=f"Give a table of {role}s with the values of those who are new.",
+        )
+    source = table.source
+    key = read_columns(table.frame, ROLES[role], {}, source)[role]
+    at = _rows_of(role, names, key)
+    if len(key.keys) > len(names):
+        notes.append(f"{source.name}: {len(key.keys) - len(names)} row(s) are of no {role} here.")
+    rows = table.frame.iloc[at]
+    here = Source(source.name, source.first_row, source.rows, kept=at)
+    found, unused = {}, []
+    for name in table.frame.columns if wanted is None else wanted:
+        if name == key.name:
+            continue
+        if name not in table.frame.columns:
+            raise InputError(
+                f"the {role}s have no column '{name}', by which the fit knows them.",
+                where=source.name,
+                mend="Add the column.",
+            )
+        is_number = numbers_of(table.frame[name], str(name), source) is not None
+        if wanted is None and not is_number:
+            unused.append(name)
+            continue
+        start_key = f"{role} {name}"
+        found[str(name)] = _required(rows[name], str(name), here, starts, start_key, notes)
+    if unused:
+        notes.append(
+            f"{source.name}: {_some(unused)} hold(s) no numbers and no times, and is not used."
+        )
+    return found
+
+
+def numbers_of(
+    column: "pd.Series[Any]", name: str, source: Source, start: str | None = None
+) -> Numbers | None:
+    """A column as numbers, times as days since the first; None if it holds anything else.
+
+    Args:
+        column: the column; text such as "2.5" or "2026-11-28 09:30" is read.
+        name: its name.
+        source: the table.
+        start: what times are counted from; the first when absent.
+    """
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return Numbers(np.asarray(column.to_numpy(np.float64, na_value=np.nan)), None)
+    keys = _keys(column, name, source)
+    is_given = (keys != "").to_numpy()
+    if not is_given.any():
+        return None
+    values = pd.to_numeric(keys.where(is_given), errors="coerce").to_numpy(np.float64)
+    if not np.isnan(values[is_given]).any():
+        return Numbers(values, None)
+    times = _times(keys.where(is_given))
+    if times[is_given].isna().any():
+        return None
+    first = times.min() if start is None else pd.Timestamp(start)
+    days = (times - first).to_numpy() / _DAY
+    return Numbers(np.asarray(days, np.float64), first.isoformat())
+
+
+def _keys(column: "pd.Series[Any]", name: str, source: Source) -> "pd.Series[Any]":
+    cells = Column.read_with_gaps(column.to_frame(name), name, source)
+    return pd.Series(cells.keys, dtype=object)
+
+
+def _times(keys: "pd.Series[Any]") -> "pd.Series[Any]":
+    return pd.to_datetime(keys, format="ISO8601", utc=True, errors="coerce")
+
+
+def _required(
+    column: "pd.Series[Any]",
+    name: str,
+    source: Source,
+    starts: dict[str, str],
+    start_key: str,
+    notes: list[str],
+) -> npt.NDArray[np.float64]:
+    """The numbers of a column in which none may be missing."""
+    start = starts.get(start_key)
+    found = numbers_of(column, name, source, start)
+    if found is None or (start is not None and found.start is None):
+        at, cell = _first_odd(column, name, source)
+        raise InputError(
+            f"covariate '{name}' is {cell!r}, which is no {'time' if start else 'number or time'}.",
+            where=source.row(at),
+            mend="Give numbers, or times such as 2026-11-28 09:30; classes of things as a column "
+            "of 0 and 1 for each.",
+        )
+    missing = np.flatnonzero(~np.isfinite(found.cells))
+    if missing.size:
+        raise InputError(
+            f"covariate '{name}' has no finite value.",
+            where=source.row(int(missing[0])),
+            mend=f"Fill it in or leave out the row ({missing.size} such row(s)).",
+        )
+    if found.start is not None:
+        if start is None:
+            notes.append(
+                f"{source.name}: '{name}' holds times, which count in days since the first, "
+                f"{found.start}."
+            )
+        starts[start_key] = found.start
+    return found.cells
+
+
+def _first_odd(column: "pd.Series[Any]", name: str, source: Source) -> tuple[int, str]:
+    """The first cell that is no number, nor a time if some cell is one."""
+    keys = _keys(column, name, source)
+    is_number = pd.to_numeric(keys, errors="coerce").notna()
+    is_time = _times(keys).notna()
+    is_odd = ~(is_time if (is_time & ~is_number).any() else is_number)
+    at = int(np.flatnonzero(is_odd)[0]) if is_odd.any() else 0
+    return at, str(keys[at])
+
+
+def _rows_of(role: str, names: Names, key: Column) -> npt.NDArray[np.intp]:
+    """Position of the row of each name."""
+    index = pd.Index(key.keys, dtype=object)
+    again = np.flatnonzero(index.duplicated())
+    if again.size:
+        raise InputError(
+            f"the {role} '{key.keys[again[0]]}' has two rows.",
+            where=key.source.row(int(again[0])),
+            mend="Keep one.",
+        )
+    at = index.get_indexer(pd.Index([str(name) for name in names], dtype=object))
+    missing = np.flatnonzero(at < 0)
+    if missing.size:
+        raise InputError(
+            f"{missing.size} {role}(s) have no row: {_some(names[missing])}.",
+            where=key.source.name,
+            mend=f"Give every {role} of the answers a row.",
+        )
+    return at
+
+
+def _some(names: Sequence[object] | Names) -> str:
+    shown = ", ".join(f"'{name}'" for name in list(names)[:_SHOWN])
+    return shown + (", ..." if len(names) > _SHOWN else "")
+
+
+def check_starts(starts: Mapping[str, object]) -> dict[str, str]:
+    """What times are counted from, as read from a file.
+
+    Raises:
+        InputError: for anything but text by text.
+    """
+    if not isinstance(starts, dict) or not all(isinstance(v, str) for v in starts.values()):
+        raise InputError("the starts of times are no texts.")
+    return dict(starts)
