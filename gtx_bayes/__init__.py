@@ -8,12 +8,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gtx_bayes.aggregation.aggregate import METHODS as METHODS
     from gtx_bayes.aggregation.aggregate import Aggregation as Aggregation
     from gtx_bayes.aggregation.aggregate import aggregate as aggregate
+    from gtx_bayes.aggregation.dawid_skene import DawidSkene as DawidSkene
     from gtx_bayes.aggregation.grow import grow as grow
+    from gtx_bayes.aggregation.gtx import ClassPosterior as ClassPosterior
     from gtx_bayes.aggregation.gtx import Gtx as Gtx
+    from gtx_bayes.aggregation.joint_method import GtxBayes as GtxBayes
     from gtx_bayes.aggregation.majority_vote import MajorityVote as MajorityVote
+    from gtx_bayes.aggregation.one_coin_em import OneCoinEM as OneCoinEM
     from gtx_bayes.aggregation.soft_vote import SoftVote as SoftVote
     from gtx_bayes.aggregation.state import read_state as read_state
     from gtx_bayes.aggregation.state import write_state as write_state
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
     from gtx_bayes.posterior import gather_evidence as gather_evidence
     from gtx_bayes.posterior import no_evidence as no_evidence
     from gtx_bayes.posterior import update as update
+    from gtx_bayes.registry import METHODS as METHODS
+    from gtx_bayes.registry import register as register
     from gtx_bayes.simulation import simulate_crowd as simulate_crowd
     from gtx_bayes.simulation import simulate_queue as simulate_queue
 
@@ -52,15 +57,19 @@ _HOME = {
     "Aggregation": "aggregation.aggregate",
     "Assessment": "labels",
     "BetaPosterior": "inference.beta",
+    "ClassPosterior": "aggregation.gtx",
     "CohortPrior": "inference.beta",
     "Crowd": "crowd",
+    "DawidSkene": "aggregation.dawid_skene",
     "Gtx": "aggregation.gtx",
+    "GtxBayes": "aggregation.joint_method",
     "InputError": "errors",
     "Labels": "labels",
-    "METHODS": "aggregation.aggregate",
+    "METHODS": "registry",
     "MISSING": "labels",
     "MajorityVote": "aggregation.majority_vote",
     "OneCoin": "labelers.one_coin",
+    "OneCoinEM": "aggregation.one_coin_em",
     "SoftVote": "aggregation.soft_vote",
     "WeightedMajorityVote": "aggregation.weighted_majority_vote",
     "accuracy_mle": "inference.plug_in",
@@ -81,6 +90,7 @@ _HOME = {
     "no_evidence": "posterior",
     "read_crowd": "io.readers",
     "read_state": "aggregation.state",
+    "register": "registry",
     "simulate_crowd": "simulation",
     "simulate_queue": "simulation",
     "uncertainty": "decisions",

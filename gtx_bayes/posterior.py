@@ -76,7 +76,7 @@ def class_posterior(
 def batch_class_posterior(
     model: AbstractLabelers, labels: AnyLabels, class_prior: ClassPrior | None = None
 ) -> Float[Array, "num_examples num_classes"]:
-    """`class_posterior` of every example, by the fast kernels.
+    """`class_posterior` of every example, for one coin by the fast kernels.
 
     Args:
         model: the labelers.

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,20 @@ class Registry[T]:
         self._own = dict(own)
         self._registered: dict[str, type[T]] = {}
 
-    def names(self) -> tuple[str, ...]:
+    def names(self, *, installed: bool = True) -> tuple[str, ...]:
         """Every name: this package's, then those of installed packages, then what was registered.
 
         Nothing is imported for it.
+
+        Args:
+            installed: whether to look through the installed packages, which takes a while.
         """
-        names = (*self._own, *self._entry_points(), *self._registered)
-        return tuple(dict.fromkeys(names))
+        points = self._entry_points() if installed else ()
+        return tuple(dict.fromkeys((*self._own, *points, *self._registered)))
+
+    def __iter__(self) -> Iterator[str]:
+        """Every name."""
+        return iter(self.names())
 
     def base(self) -> type[T]:
         """The abstract class that every member extends."""
@@ -277,7 +284,21 @@ POLICIES: Registry[Any] = Registry(
 """Policies that spend labels: what `--strategy` takes."""
 
 METHODS: Registry[Any] = Registry(
-    "method", "gtx_bayes.methods", "gtx_bayes.aggregation.base:AbstractMethod", {}
+    "method",
+    "gtx_bayes.methods",
+    "gtx_bayes.aggregation.base:AbstractMethod",
+    {
+        name: f"gtx_bayes.aggregation.{where}"
+        for name, where in {
+            "majority-vote": "majority_vote:MajorityVote",
+            "weighted-majority-vote": "weighted_majority_vote:WeightedMajorityVote",
+            "soft-vote": "soft_vote:SoftVote",
+            "gtx": "gtx:Gtx",
+            "one-coin-em": "one_coin_em:OneCoinEM",
+            "dawid-skene": "dawid_skene:DawidSkene",
+            "gtx-bayes": "joint_method:GtxBayes",
+        }.items()
+    },
 )
 """Aggregation methods: what `--method` takes."""
 

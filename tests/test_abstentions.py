@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from gtx_bayes.aggregation.aggregate import METHODS, aggregate
+from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.classifier.imputed import Imputed
@@ -22,6 +22,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import match_truth
 from gtx_bayes.growth import grow_crowd
 from gtx_bayes.io import read_crowd
+from gtx_bayes.registry import METHODS
 
 FRAME = pd.DataFrame(
     [
@@ -210,10 +211,10 @@ class TestResults:
         abstained = answers[answers["label"] == "unsure"].groupby("worker").size()
         assert (table["num_abstained"] == abstained.reindex(table.index, fill_value=0)).all()
 
-    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize("method", METHODS.names())
     def test_examples_without_an_answer(self, key, method):
         """They stay, at the class prior; a labeler without one stays too."""
-        takes_prior = method in ("gtx", "gtx-bayes")
+        takes_prior = method not in ("majority-vote", "weighted-majority-vote", "soft-vote")
         options = QUICK if method == "gtx-bayes" else {}
         options = options | ({"class_prior": [0.3, 0.7]} if takes_prior else {})
         result = aggregate(Crowd.from_frames(FRAME, GOLD, abstain=("unsure",)), method, **options)

@@ -133,9 +133,34 @@ class TestAggregate:
             labels.add(tuple(examples["label"]))
         assert labels == {("yes", "yes", "no", "yes"), ("yes", "no", "no", "yes")}
 
+    def test_a_method_with_options(self, tables):
+        run = aggregate(
+            tables, "--method", "dawid-skene", "--method-option", "num_steps=1", "--json"
+        )
+        assert run.exit_code == 0, run.stderr
+        summary = json.loads(run.stdout)
+        assert (summary["method"], summary["model"]) == ("dawid-skene", "confusion")
+        assert any("stopped before it converged" in note for note in summary["warnings"])
+
+    def test_a_method_of_a_file(self, tables):
+        """The skeleton in the documentation: ten votes more for both classes."""
+        page = (HERE / "docs" / "developer" / "new_method.md").read_text(encoding="utf-8")
+        code = re.search(r"aggregation method\n.*?```python\n(.*?)```", page, flags=re.DOTALL)[1]
+        (tables / "mine.py").write_text(code.replace("@register\n", ""))
+        words = ("--method", f"{tables / 'mine.py'}:MyMethod", "--method-option", "strength=10")
+        run = aggregate(tables, *words)
+        assert run.exit_code == 0, run.stderr
+        assert "my-method" in run.stdout
+        examples = pd.read_csv(tables / "out" / "examples.csv", index_col="task")
+        np.testing.assert_allclose(examples.loc["a", "prob_yes"], 12 / 23, rtol=1e-5)
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [
+            (["--method-option", "speed=3"], "the method gtx-bayes has no option 'speed'"),
+            (["--method-option", "speed"], "Write --method-option NAME=VALUE"),
+            (["--method", "nothing.py:Mine"], "no such file"),
+            (["--method", "gtx", "--model", "confusion"], "gtx has no model"),
             (["--method", "gtx-bayse"], "no method 'gtx-bayse'"),
             (["--method", "gtx", "--draws", "5"], "--draws: gtx has no posterior"),
             (["--class-prior", "a,b"], "--class-prior: 'a,b' is no list of numbers"),

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from gtx_bayes.aggregation.gtx import Gtx
-from gtx_bayes.aggregation.majority_vote import MajorityVote
-from gtx_bayes.aggregation.soft_vote import SoftVote
-from gtx_bayes.aggregation.weighted_majority_vote import WeightedMajorityVote
+from gtx_bayes.aggregation.gtx import ClassPosterior
+from gtx_bayes.aggregation.majority_vote import VoteShares
+from gtx_bayes.aggregation.soft_vote import SoftVoteShares
+from gtx_bayes.aggregation.weighted_majority_vote import WeightedVoteShares
 from gtx_bayes.collection import step_by_step, whole_run
 from gtx_bayes.collection.base import NEVER, largest_first
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold, exceeds
@@ -28,11 +28,11 @@ from gtx_bayes.labels import MISSING, PaddedLabels
 from gtx_bayes.simulation import AnswerQueue, simulate_queue, uniform_cohort
 
 AGGREGATORS = {
-    "majority-vote": lambda accuracy: MajorityVote(2),
-    "weighted-majority-vote": lambda accuracy: WeightedMajorityVote(accuracy, 2),
-    "soft-vote": lambda accuracy: SoftVote(accuracy, 2),
-    "gtx": lambda accuracy: Gtx(OneCoin(accuracy, 2)),
-    "gtx, three classes": lambda accuracy: Gtx(OneCoin(accuracy, 3)),
+    "majority-vote": lambda accuracy: VoteShares(2),
+    "weighted-majority-vote": lambda accuracy: WeightedVoteShares(accuracy, 2),
+    "soft-vote": lambda accuracy: SoftVoteShares(accuracy, 2),
+    "gtx": lambda accuracy: ClassPosterior(OneCoin(accuracy, 2)),
+    "gtx, three classes": lambda accuracy: ClassPosterior(OneCoin(accuracy, 3)),
 }
 POLICIES = {
     "confidence-threshold": lambda key, n: ConfidenceThreshold(0.85, 3),
@@ -105,7 +105,7 @@ def test_counted_in_a_stream_are_the_finished_at_every_budget(key):
 @pytest.mark.parametrize("policy", ["confidence-threshold", "uncertainty"])
 def test_the_engines_agree_on_queues_shorter_than_the_cap(policy, key):
     queue = simulate_queue(key, OneCoin(jnp.array([0.6, 0.7, 0.75, 0.8]), 2), 5, max_labels=2)
-    method, rule = MajorityVote(2), POLICIES[policy](key, 5)
+    method, rule = VoteShares(2), POLICIES[policy](key, 5)
     path = class_prob_path(method, queue)
     for budget in (3, 20):
         by_steps, _ = step_by_step.collect(rule, method, queue, budget)
@@ -133,7 +133,7 @@ def test_uncertainty_sampling_against_a_heap(key):
     key_cohort, key_queue = jax.random.split(key)
     labelers = uniform_cohort(key_cohort, 7, 0.6, 0.9)
     queue = simulate_queue(key_queue, labelers, 200)
-    path = class_prob_path(MajorityVote(2), queue)
+    path = class_prob_path(VoteShares(2), queue)
     plan = whole_run.schedule(UncertaintySampling(7), path)
     expected = by_heap(np.asarray(path, np.float64), 900, 7)
     np.testing.assert_array_equal(plan.purchases().example[:900], expected)
@@ -148,7 +148,7 @@ def test_uncertainty_sampling_worked_by_hand():
     table = jnp.array([[0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0]], jnp.int8)
     labeler = jnp.tile(jnp.arange(4, dtype=jnp.int8)[:, None], (1, 3))
     queue = AnswerQueue(PaddedLabels(labeler, table, 4, 2), jnp.zeros(3, jnp.int8))
-    method = Gtx(OneCoin(jnp.full(4, 0.8), 2))
+    method = ClassPosterior(OneCoin(jnp.full(4, 0.8), 2))
     _, order = step_by_step.collect(UncertaintySampling(4), method, queue, 12)
     # One label each, all at .2. Second labels: 0 agrees (.06); 1 does not (.5) and goes on to .2
     # with three; 2, at .2 with one, comes before it and agrees (.06). 1 ends at .06 with four. 0,
@@ -161,7 +161,7 @@ def test_stops_at_the_threshold_worked_by_hand():
     labeler = jnp.array([[0, 0, 1], [1, 1, 0]], jnp.int8)
     label = jnp.array([[0, 1, 0], [0, 0, 0]], jnp.int8)
     queue = AnswerQueue(PaddedLabels(labeler, label, 2, 2), jnp.zeros(3, jnp.int8))
-    path = class_prob_path(Gtx(OneCoin(jnp.array([0.9, 0.8]), 2)), queue)
+    path = class_prob_path(ClassPosterior(OneCoin(jnp.array([0.9, 0.8]), 2)), queue)
 
     def counts(threshold, budget=6):
         return whole_run.collect(ConfidenceThreshold(threshold, 2), path, budget)
@@ -252,7 +252,7 @@ class TestRisk:
         """The realised errors of what it accepts follow the binomial law at the target."""
         labelers = OneCoin(jnp.linspace(0.7, 0.9, 6), 2)
         queue = simulate_queue(key, labelers, 300)
-        method = Gtx(labelers)
+        method = ClassPosterior(labelers)
         found, _ = step_by_step.collect(RiskTarget(0.05, 6), method, queue, 300 * 6)
         probs = method.class_probs(queue.answers.first(found.num_labels))
         accepted = np.asarray(exceeds(probs, threshold_for_risk(probs, 0.05)))
@@ -265,7 +265,7 @@ class TestRisk:
     def test_streaming_threshold_meets_its_target(self, key):
         key_threshold, key_queue = jax.random.split(key)
         labelers = OneCoin(jnp.array([0.6, 0.7, 0.75, 0.8, 0.85, 0.9]), 2)
-        method, target = Gtx(labelers), 0.03
+        method, target = ClassPosterior(labelers), 0.03
         threshold = streaming_threshold_for_risk(
             key_threshold, method, labelers, target, max_labels=6
         )
@@ -283,7 +283,7 @@ class TestRisk:
     def test_impossible_targets(self, key):
         guess = OneCoin(jnp.full(3, 0.5), 2)
         found = streaming_threshold_for_risk(
-            key, Gtx(guess), guess, 0.1, max_labels=3, num_examples=50
+            key, ClassPosterior(guess), guess, 0.1, max_labels=3, num_examples=50
         )
         assert float(found) == 1.0
         assert float(threshold_for_risk(jnp.full((4, 2), 0.5), 0.1)) == 1.0

@@ -8,7 +8,6 @@ import scipy.stats
 from matplotlib import pyplot as plt
 
 from gtx_bayes import InputError
-from gtx_bayes.aggregation.aggregate import METHODS
 from gtx_bayes.experiments import (
     assessment,
     demo,
@@ -22,6 +21,7 @@ from gtx_bayes.experiments import (
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, map_cohorts
 from gtx_bayes.experiments.study import Printed, figure, outside, ratio, z_score
+from gtx_bayes.registry import METHODS
 
 pytestmark = pytest.mark.end_to_end
 

@@ -10,7 +10,7 @@ import scipy.stats
 
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.alarms import alarms
-from gtx_bayes.aggregation.joint_method import GtxBayes
+from gtx_bayes.aggregation.joint_method import TemperedPosterior
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import dependence, gibbs, joint, selection, variational
@@ -289,7 +289,7 @@ class TestConfusionPosterior:
         """rho acts by the number of answers, whichever form they are in."""
         table = jnp.array([[1, -1], [1, 0], [0, -1]], jnp.int8)
         labeler = jnp.tile(jnp.arange(3)[:, None], (1, 2))
-        method = GtxBayes(OneCoin(jnp.array([0.9, 0.8, 0.7]), 2), FLAT, 0.5)
+        method = TemperedPosterior(OneCoin(jnp.array([0.9, 0.8, 0.7]), 2), FLAT, 0.5)
         padded = PaddedLabels(labeler, table, 3, 2)
         dense = method.class_probs(table)
         np.testing.assert_allclose(method.class_probs(padded), dense, rtol=1e-5)
@@ -303,10 +303,10 @@ class TestConfusionPosterior:
         model, prior = OneCoin(jnp.array([0.8, 0.8, 0.8]), 2), jnp.array([0.85, 0.15])
         table = jnp.array([[1, -1], [1, -1], [1, -1]], jnp.int8)
         log_odds = np.log(15 / 85) + 3 * np.log(4)
-        learnt = GtxBayes(model, prior, 1.0, prior_is_learnt=True).class_probs(table)[:, 1]
+        learnt = TemperedPosterior(model, prior, 1.0, prior_is_learnt=True).class_probs(table)[:, 1]
         np.testing.assert_allclose(learnt[0], scipy.special.expit(log_odds / 3), rtol=1e-5)
         np.testing.assert_allclose(learnt[1], 0.15, rtol=1e-5)
-        given = GtxBayes(model, prior, 1.0).class_probs(table)[0, 1]
+        given = TemperedPosterior(model, prior, 1.0).class_probs(table)[0, 1]
         np.testing.assert_allclose(
             given, scipy.special.expit(np.log(15 / 85) + np.log(4)), rtol=1e-5
         )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from gtx_bayes.aggregation.gtx import Gtx
+from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.optimal import MAX_LABELERS, least_error, stopping_curve
@@ -103,7 +103,7 @@ def test_stopping_curve_against_simulation(key):
     accuracy, num_examples = jnp.array([0.6, 0.7, 0.8, 0.9, 0.95]), 40_000
     thresholds = jnp.array([0.8, 0.95])
     queue = simulate_queue(key, OneCoin(accuracy, 2), num_examples)
-    path = class_prob_path(Gtx(OneCoin(accuracy, 2)), queue)
+    path = class_prob_path(ClassPosterior(OneCoin(accuracy, 2)), queue)
     for cap in (2, 5):
         error, labels = stopping_curve(accuracy, thresholds, cap)
         for at, threshold in enumerate(thresholds):

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 
-from gtx_bayes.aggregation.aggregate import METHODS, aggregate
+from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.cli.streaming import Processes, stream
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.decisions import num_tied
@@ -29,6 +29,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import match_truth
 from gtx_bayes.inference.priors import OneCoinPrior
 from gtx_bayes.io import read_crowd, read_table, write_table
+from gtx_bayes.registry import METHODS
 from gtx_bayes.standard_size import close_size
 from gtx_bayes.streaming.aggregate import Request
 from gtx_bayes.streaming.crew import Crew
@@ -148,7 +149,18 @@ def assert_same(found, expected, *, atol=2e-5):
         np.testing.assert_allclose(labelers[name], wanted_labelers[name], atol=atol)
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+STREAMED = sorted(
+    name for name in METHODS if name == "gtx-bayes" or METHODS.find(name).learns_from_gold_alone
+)
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(STREAMED)))
+def test_other_methods_are_refused_with_words(tmp_path, method):
+    with pytest.raises(InputError, match=f"{method} learns from all answers at once"):
+        Request(labels=tmp_path / "answers", method=method).check()
+
+
+@pytest.mark.parametrize("method", STREAMED)
 def test_every_method_streams_to_what_it_says_in_memory(tables, tmp_path, method):
     answers, gold, place = tables
     is_joint = method == "gtx-bayes"

@@ -1,8 +1,7 @@
 """From a crowd to a result: fit a method by name, score every example, keep gold as it is."""
 
 import dataclasses
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,15 +14,9 @@ from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes import decisions
 from gtx_bayes.abstentions import rate_interval
-from gtx_bayes.aggregation import (
-    gtx,
-    joint_method,
-    majority_vote,
-    soft_vote,
-    weighted_majority_vote,
-)
 from gtx_bayes.aggregation.alarms import alarms
-from gtx_bayes.aggregation.base import AbstractAggregator, Fit, LabelerAccuracy
+from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit, LabelerAccuracy
+from gtx_bayes.aggregation.joint_method import AUTO, NAME
 from gtx_bayes.columns import Column, Names, Source, as_names, positions
 from gtx_bayes.crowd import Crowd, some_names
 from gtx_bayes.devices import deal, on_parts
@@ -31,18 +24,14 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference.model_size import check_num_class_probs
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import Labels
+from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.programs import program
+from gtx_bayes.registry import METHODS
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 from gtx_bayes.sums import AbstractSums
 
-METHODS: dict[str, Callable[..., Fit]] = {
-    method.NAME: method.fit
-    for method in (majority_vote, weighted_majority_vote, soft_vote, gtx, joint_method)
-}
-"""Every method by name: functions from labels, assessment and class prior to a `Fit`."""
-
-DEFAULT_METHOD = joint_method.NAME
+DEFAULT_METHOD = NAME
 
 NamedPrior = Mapping[Any, Any] | pd.Series
 """Probability of each class by its name."""
@@ -201,24 +190,29 @@ def _decide(key: Key[Array, ""], class_probs: Float[Array, "num_examples num_cla
 
 def aggregate(
     crowd: Crowd,
-    method: str = DEFAULT_METHOD,
+    method: str | AbstractMethod = DEFAULT_METHOD,
     *,
     class_prior: npt.ArrayLike | NamedPrior | None = None,
+    model: str = AUTO,
+    dependence: float | None = None,
     mesh: Mesh | None = None,
-    **options: Any,
 ) -> Aggregation:
     """Apply a method to a crowd.
 
     Args:
         crowd: the answers and the gold.
-        method: a name in `METHODS`.
+        method: a name in `registry.METHODS`, `FILE.py:Class`, or an instance, whose fields are
+            the method's options.
         class_prior: probability of each class: a dictionary or a Series by class name, or an
             array of shape (num_classes,) in the order of `crowd.class_names`; or of each class of
             each example, shape (num_examples, num_classes). When absent uniform, but that
             "gtx-bayes" learns it where that does better.
+        model: how labelers err, for methods with this option such as "gtx-bayes": a name, or
+            "auto" for the one that predicts hidden labels best.
+        dependence: rho, for methods with this option: how far labelers err together, from 0 to
+            1; learnt when absent.
         mesh: devices to spread the examples over, from `devices.examples_mesh`; one where it is
             absent.
-        **options: more arguments of the method's `fit`: for "gtx-bayes" `model` and `dependence`.
 
     Raises:
         InputError: for an unknown method, a method that needs gold without any, a class prior
@@ -231,7 +225,7 @@ def aggregate(
             f"aggregate takes a Crowd, not a {type(crowd).__name__}: build one with "
             "Crowd.from_frames or read_crowd"
         )
-    check_method(method)
+    chosen = configured(method, model=model, dependence=dependence)
     check_num_class_probs(
         num_examples=crowd.labels.num_examples,
         num_labels=crowd.labels.num_labels,
@@ -240,26 +234,39 @@ def aggregate(
     prior = None
     if class_prior is not None:
         prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
-    check_options(method, options)
-    crowd = crowd.keeping(**_taken(crowd, method, options))
-    if method == joint_method.NAME:
-        options["mesh"] = mesh
-    fit = METHODS[method](crowd.labels, crowd.assessment, prior, **options)
+    crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
+    fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)
     if fit.joint is not None:
-        return Aggregation(method, crowd, fit, fit.joint.class_probs, fit.joint.class_prior)
+        return Aggregation(chosen.name, crowd, fit, fit.joint.class_probs, fit.class_prior)
     if mesh is None:
         class_probs = fit.aggregator.class_probs(crowd.labels)
     else:
         class_probs = _class_probs_dealt(fit.aggregator, crowd.labels, prior, mesh)
-    return Aggregation(method, crowd, fit, clamp(class_probs, crowd.assessment), prior)
+    class_probs = clamp(class_probs, crowd.assessment)
+    return Aggregation(chosen.name, crowd, fit, class_probs, fit.class_prior)
 
 
-def _taken(crowd: Crowd, method: str, options: Mapping[str, Any]) -> dict[str, bool]:
-    """What a method takes of a crowd, for `Crowd.keeping`."""
-    if method != joint_method.NAME:
-        return {}
-    model = options.get("model", joint_method.AUTO)
-    return joint_method.taken_by(model, crowd.labels.num_classes)
+def configured(
+    method: str | AbstractMethod,
+    *,
+    model: str | AbstractLabelerModel = AUTO,
+    dependence: float | None = None,
+) -> AbstractMethod:
+    """A method with the options that many share put in; arguments as for `aggregate`.
+
+    Raises:
+        InputError: for an unknown method, and an option that the method does not have.
+    """
+    chosen = METHODS.build(method)
+    given = {"model": None if model == AUTO else model, "dependence": dependence}
+    given = {name: value for name, value in given.items() if value is not None}
+    options = dataclasses.fields(chosen) if dataclasses.is_dataclass(chosen) else ()
+    for name in given:
+        if name not in [option.name for option in options]:
+            raise InputError(
+                f"{chosen.name} has no {name}.", mend=f"Leave it out, or use {DEFAULT_METHOD}."
+            )
+    return dataclasses.replace(chosen, **given) if given else chosen
 
 
 def _class_probs_dealt(
@@ -283,22 +290,6 @@ def _class_probs_of_share(
 def _with_prior(rule: AbstractAggregator, class_prior: ClassPrior | None) -> AbstractAggregator:
     """A rule that takes a prior, with another one."""
     return dataclasses.replace(rule, class_prior=class_prior)  # type: ignore[type-var]
-
-
-def check_options(method: str, options: Mapping[str, Any]) -> None:
-    """Raise `InputError` if the method's `fit` does not take these options."""
-    taken = inspect.signature(METHODS[method]).parameters
-    for name in options:
-        if name not in taken:
-            raise InputError(f"{method} has no {name}.", mend="Leave it out, or use gtx-bayes.")
-
-
-def check_method(method: str) -> None:
-    """Raise `InputError` unless there is a method of that name."""
-    if method not in METHODS:
-        raise InputError(
-            f"there is no method '{method}'.", mend=f"The methods are {', '.join(METHODS)}."
-        )
 
 
 def check_class_prior(

@@ -1,18 +1,20 @@
 """What every aggregation method is and what fitting one returns."""
 
 import abc
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.joint import JointPosterior
+from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import AnyLabels, sum_over_classes
 
@@ -63,6 +65,8 @@ class Fit(NamedTuple):
         joint: posterior of labels and labelers together, for methods that have one. Its class
             probabilities are those of the examples fitted: each answer is judged without what it
             says of its own labeler, which the aggregator cannot know of.
+        class_prior: prior of the classes, given or estimated; None stands for a uniform one, and
+            for methods of votes, which have none.
     """
 
     aggregator: AbstractAggregator
@@ -71,6 +75,55 @@ class Fit(NamedTuple):
     notes: tuple[str, ...] = ()
     posterior: BetaPosterior | None = None
     joint: JointPosterior | None = None
+    class_prior: ClassPrior | None = None
+
+
+class AbstractMethod(abc.ABC):
+    """A way from answers and gold to class probabilities: a frozen dataclass, its fields options.
+
+    A subclass is final. `gtx_bayes.register` makes it known by its name.
+
+    Attributes:
+        name: what `aggregate` and `--method` take.
+        description: what it does, in a line.
+        learns_from_gold_alone: whether `fit` looks at nothing but gold examples and the answers to
+            them. Such a method goes through tables larger than memory.
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    learns_from_gold_alone: ClassVar[bool] = False
+
+    def takes(self, num_classes: int) -> dict[str, bool]:
+        """Whether it takes labels that are no class, and covariates, for `Crowd.keeping`."""
+        return {"abstentions": False, "covariates": False}
+
+    @abc.abstractmethod
+    def fit(
+        self,
+        labels: Labels,
+        assessment: Assessment,
+        class_prior: ClassPrior | None = None,
+        *,
+        mesh: Mesh | None = None,
+    ) -> Fit:
+        """The rule that judges examples, and what was found of the labelers.
+
+        Args:
+            labels: the answers.
+            assessment: the gold.
+            class_prior: prior of each class, or of each class of each example.
+            mesh: devices to fit on; one where it is absent. The rule itself is applied to the
+                examples by `aggregate`, over all of them.
+
+        Raises:
+            InputError: for options or tables that the method cannot work with.
+        """
+
+
+def unknown_accuracy(num_labelers: int) -> npt.NDArray[np.float64]:
+    """NaN for every labeler: where a report has no number."""
+    return np.full(num_labelers, np.nan)
 
 
 def vote_shares(

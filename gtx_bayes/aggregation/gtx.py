@@ -1,16 +1,17 @@
 """GTX, the paper's method: the exact one-coin posterior at plug-in accuracies (sec. 2)."""
 
 import dataclasses
-from typing import Final
+from typing import ClassVar, Final
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from gtx_bayes.aggregation.base import AbstractAggregator, Fit
+from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
 from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.posterior import ClassPrior, batch_class_posterior
+from gtx_bayes.posterior import AnyModel, ClassPrior, batch_class_posterior
 from gtx_bayes.votes import AnyLabels
 
 NAME: Final = "gtx"
@@ -18,15 +19,15 @@ NAME: Final = "gtx"
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Gtx(AbstractAggregator):
-    """The class posterior (Eq. 3) given labelers with known accuracies.
+class ClassPosterior(AbstractAggregator):
+    """The class posterior (Eq. 3) given labelers whose accuracies, or confusions, are known.
 
     Attributes:
-        model: the one-coin model of the labelers.
+        model: the labelers.
         class_prior: prior of each class, or of each class of each example; uniform when absent.
     """
 
-    model: OneCoin
+    model: AnyModel
     class_prior: ClassPrior | None = None
 
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
@@ -34,16 +35,32 @@ class Gtx(AbstractAggregator):
         return batch_class_posterior(self.model, labels, self.class_prior)
 
 
-def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:
-    """Accuracies from gold (Eq. 4).
+@dataclasses.dataclass(frozen=True)
+class Gtx(AbstractMethod):
+    """The class posterior (Eq. 3) at the labelers' accuracies on gold (Eq. 4)."""
 
-    Raises:
-        InputError: if there is no gold.
-    """
-    return fit_plug_in(
-        NAME,
-        labels,
-        assessment,
-        lambda accuracy: Gtx(OneCoin(accuracy, labels.num_classes), class_prior),
-        model="one-coin",
-    )
+    name: ClassVar[str] = NAME
+    description: ClassVar[str] = "the exact posterior at the accuracies on gold (the paper)"
+    learns_from_gold_alone: ClassVar[bool] = True
+
+    def fit(
+        self,
+        labels: Labels,
+        assessment: Assessment,
+        class_prior: ClassPrior | None = None,
+        *,
+        mesh: Mesh | None = None,
+    ) -> Fit:
+        """Accuracies from gold.
+
+        Raises:
+            InputError: if there is no gold.
+        """
+        found = fit_plug_in(
+            NAME,
+            labels,
+            assessment,
+            lambda accuracy: ClassPosterior(OneCoin(accuracy, labels.num_classes), class_prior),
+            model="one-coin",
+        )
+        return found._replace(class_prior=class_prior)

@@ -1,7 +1,7 @@
 """GTX with uncertain labelers who err together: gold and the crowd's own answers, jointly."""
 
 import dataclasses
-from typing import Final
+from typing import ClassVar, Final
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,13 @@ import numpy.typing as npt
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, ScalarLike
 
-from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator, Fit, LabelerAccuracy
+from gtx_bayes.aggregation.base import (
+    INTERVAL_PROB,
+    AbstractAggregator,
+    AbstractMethod,
+    Fit,
+    LabelerAccuracy,
+)
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import joint
 from gtx_bayes.inference.beta import BetaPosterior
@@ -33,7 +39,7 @@ AUTO: Final = "auto"
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class GtxBayes(AbstractAggregator):
+class TemperedPosterior(AbstractAggregator):
     r"""The class posterior given labelers who err together.
 
     .. math:: P(Y_i = y \mid \mathcal{L}(i)) \propto
@@ -61,6 +67,44 @@ class GtxBayes(AbstractAggregator):
             evidence = evidence + jnp.log(class_prior)
             class_prior = jnp.ones(self.model.num_classes)
         return tempered(evidence, answers_per_example(labels), class_prior, self.rho)
+
+
+@dataclasses.dataclass(frozen=True)
+class GtxBayes(AbstractMethod):
+    """Labels, labelers and their dependence from gold and from the crowd's own answers.
+
+    Attributes:
+        model: how labelers err: a name, or "auto" for the one that predicts hidden labels best.
+        dependence: rho, if it is not to be learnt; 0 for independence.
+    """
+
+    name: ClassVar[str] = NAME
+    description: ClassVar[str] = "labels and labelers jointly, from gold and the answers themselves"
+
+    model: str | AbstractLabelerModel = AUTO
+    dependence: float | None = None
+
+    def takes(self, num_classes: int) -> dict[str, bool]:
+        """What the model takes."""
+        return taken_by(self.model, num_classes)
+
+    def fit(
+        self,
+        labels: Labels,
+        assessment: Assessment,
+        class_prior: ClassPrior | None = None,
+        *,
+        mesh: Mesh | None = None,
+    ) -> Fit:
+        """`fit` of this module; when no prior is given it is learnt where that does better."""
+        return fit(
+            labels,
+            assessment,
+            class_prior,
+            model=self.model,
+            dependence=self.dependence,
+            mesh=mesh,
+        )
 
 
 def fit(
@@ -137,7 +181,7 @@ def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit
     in_size, gold, _ = in_standard_size(labels.of_classes(), assessment, None)
     counts = first(labels.num_labelers, gold_counts(in_size, gold))
     return Fit(
-        GtxBayes(
+        TemperedPosterior(
             found.labelers, found.class_prior, found.dependence.mean, found.learns_class_prior
         ),
         posterior_accuracy(found.accuracy, counts, labels.num_classes),
@@ -145,6 +189,7 @@ def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit
         notes(found.choice, num_gold=assessment.num_gold, converged=found.converged),
         found.accuracy,
         found,
+        found.class_prior,
     )
 
 

@@ -1,13 +1,15 @@
 """Soft voting (SV): every vote spread over the classes by accuracy (paper, sec. 3.1)."""
 
 import dataclasses
-from typing import Final
+from typing import ClassVar, Final
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import (
     AbstractAggregator,
+    AbstractMethod,
     Fit,
     checked_weight,
     refuse_class_prior,
@@ -23,7 +25,7 @@ NAME: Final = "soft-vote"
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class SoftVote(AbstractAggregator):
+class SoftVoteShares(AbstractAggregator):
     r"""Each answer gives its accuracy to its class and shares the rest among the others.
 
     .. math:: \frac{1}{|\mathcal{J}(i)|} \sum_j \left( \hat\alpha_j I[y_i^j = y] +
@@ -49,17 +51,32 @@ class SoftVote(AbstractAggregator):
         return vote_shares(right + (sum_over_classes(wrong) - wrong))
 
 
-def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:
-    """Accuracies from gold (Eq. 4).
+@dataclasses.dataclass(frozen=True)
+class SoftVote(AbstractMethod):
+    """Votes shared among the classes by the labelers' accuracies on gold (Eq. 4)."""
 
-    Raises:
-        InputError: if there is no gold, or a class prior is given.
-    """
-    refuse_class_prior(NAME, class_prior)
-    return fit_plug_in(
-        NAME,
-        labels,
-        assessment,
-        lambda accuracy: SoftVote(accuracy, labels.num_classes),
-        model="votes",
-    )
+    name: ClassVar[str] = NAME
+    description: ClassVar[str] = "votes shared among the classes by accuracy on gold"
+    learns_from_gold_alone: ClassVar[bool] = True
+
+    def fit(
+        self,
+        labels: Labels,
+        assessment: Assessment,
+        class_prior: ClassPrior | None = None,
+        *,
+        mesh: Mesh | None = None,
+    ) -> Fit:
+        """Accuracies from gold.
+
+        Raises:
+            InputError: if there is no gold, or a class prior is given.
+        """
+        refuse_class_prior(NAME, class_prior)
+        return fit_plug_in(
+            NAME,
+            labels,
+            assessment,
+            lambda accuracy: SoftVoteShares(accuracy, labels.num_classes),
+            model="votes",
+        )

@@ -1,13 +1,15 @@
 """Weighted majority voting (WMV): votes weighted by accuracy (paper, sec. 3.1)."""
 
 import dataclasses
-from typing import Final
+from typing import ClassVar, Final
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import (
     AbstractAggregator,
+    AbstractMethod,
     Fit,
     checked_weight,
     refuse_class_prior,
@@ -23,7 +25,7 @@ NAME: Final = "weighted-majority-vote"
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class WeightedMajorityVote(AbstractAggregator):
+class WeightedVoteShares(AbstractAggregator):
     r"""Total accuracy behind each class over the total accuracy of all who answered.
 
     .. math:: \frac{\sum_j \hat\alpha_j I[y_i^j = y]}{\sum_j \hat\alpha_j}
@@ -44,17 +46,32 @@ class WeightedMajorityVote(AbstractAggregator):
         return vote_shares(class_votes(labels, checked_weight(self.accuracy), self.num_classes))
 
 
-def fit(labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None) -> Fit:
-    """Accuracies from gold (Eq. 4).
+@dataclasses.dataclass(frozen=True)
+class WeightedMajorityVote(AbstractMethod):
+    """Votes weighted by the labelers' accuracies on gold (Eq. 4)."""
 
-    Raises:
-        InputError: if there is no gold, or a class prior is given.
-    """
-    refuse_class_prior(NAME, class_prior)
-    return fit_plug_in(
-        NAME,
-        labels,
-        assessment,
-        lambda accuracy: WeightedMajorityVote(accuracy, labels.num_classes),
-        model="votes",
-    )
+    name: ClassVar[str] = NAME
+    description: ClassVar[str] = "votes weighted by accuracy on gold"
+    learns_from_gold_alone: ClassVar[bool] = True
+
+    def fit(
+        self,
+        labels: Labels,
+        assessment: Assessment,
+        class_prior: ClassPrior | None = None,
+        *,
+        mesh: Mesh | None = None,
+    ) -> Fit:
+        """Accuracies from gold.
+
+        Raises:
+            InputError: if there is no gold, or a class prior is given.
+        """
+        refuse_class_prior(NAME, class_prior)
+        return fit_plug_in(
+            NAME,
+            labels,
+            assessment,
+            lambda accuracy: WeightedVoteShares(accuracy, labels.num_classes),
+            model="votes",
+        )

@@ -38,11 +38,13 @@ from gtx_bayes.cli.tables import (
     LabelerTableOption,
     LabelsArgument,
     MethodOption,
+    MethodOptionsOption,
     ModelOption,
     ModelSettingsOption,
     TaskColumnOption,
     WorkerColumnOption,
     given,
+    method_of,
     parse_abstain,
     parse_options,
     parse_prior,
@@ -87,6 +89,7 @@ def aggregate(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write results to.")],
     gold: GoldOption = None,
     method: MethodOption = "gtx-bayes",
+    method_option: MethodOptionsOption = None,
     model: ModelOption = "auto",
     model_option: ModelSettingsOption = None,
     dependence: DependenceOption = "learned",
@@ -147,6 +150,7 @@ def aggregate(
     from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_summary
 
     labels = labels.expanduser()
+    chosen = method_of(method, method_option)
     processes = Processes(coordinator, num_processes, process_id)
     needs_streaming = work is not None or resume or coordinator is not None
     if is_streamed(labels, streamed, needs_streaming=needs_streaming):
@@ -166,7 +170,7 @@ def aggregate(
         request = Request(
             labels=labels,
             gold=gold,
-            method=method,
+            method=chosen,
             options=parse_options(model, dependence, model_option),
             class_prior=parse_prior(class_prior),
             classes=None if classes is None else classes.split(","),
@@ -180,14 +184,14 @@ def aggregate(
         wanted = "all" if devices is None else num_devices(devices)  # of each process
         summary = stream(request, output, work, processes, resume=resume, devices=wanted)
         if summary is not None:
-            _tell(summary, method, output, as_json=as_json)
+            _tell(summary, output, as_json=as_json)
         return
     inputs = (labels, gold, labeler_table, example_table)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     state_file = None
     if state is not None:
         state = state.expanduser()
-        _check_state(state, directory.target, method)
+        _check_state(state, directory.target, chosen.name)
         state_file = OutputFile(state, inputs, tells_itself=True)
     wanted_classes = None if classes is None else classes.split(",")
     options, prior = parse_options(model, dependence, model_option), parse_prior(class_prior)
@@ -226,14 +230,14 @@ def aggregate(
                 example_covariates=example_table,
                 **tables,
             )
-        with stage(f"Aggregating {crowd.labels.num_labels} answers by {method}"):
+        with stage(f"Aggregating {crowd.labels.num_labels} answers by {chosen.name}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
 
-            result = apply(crowd, method, class_prior=prior, mesh=mesh, **options)
+            result = apply(crowd, chosen, class_prior=prior, mesh=mesh, **options)
             new = _all_new(result)
     if draws and result.fit.posterior is None:
         raise InputError(
-            f"{method} has no posterior to draw from.",
+            f"{chosen.name} has no posterior to draw from.",
             where="--draws",
             mend="Leave it out, or use gtx-bayes.",
         )
@@ -244,16 +248,16 @@ def aggregate(
         if state is not None:
             summary |= {"state": str(state), "resumed": is_resumed, **new}
         write_summary(summary, directory.path)
-    _tell(summary, method, output, as_json=as_json)
+    _tell(summary, output, as_json=as_json)
 
 
-def _tell(summary: dict[str, Any], method: str, output: Path, *, as_json: bool) -> None:
+def _tell(summary: dict[str, Any], output: Path, *, as_json: bool) -> None:
     """Say what was found."""
     print_notes(summary["warnings"])
     if as_json:
         print_json({**summary, "output": str(output)})
         return
-    print_record(f"{method} → {output}", _overview(summary))
+    print_record(f"{summary['method']} → {output}", _overview(summary))
 
 
 def _refuse_in_memory_options(given: dict[str, Any]) -> None:

@@ -21,10 +21,12 @@ from gtx_bayes.cli.tables import (
     GoldTaskColumnOption,
     LabelColumnOption,
     MethodOption,
+    MethodOptionsOption,
     ModelOption,
     TaskColumnOption,
     WorkerColumnOption,
     given,
+    method_of,
     parse_abstain,
     parse_options,
     parse_prior,
@@ -53,6 +55,7 @@ from gtx_bayes.cli.training import (
 from gtx_bayes.errors import InputError
 
 if TYPE_CHECKING:
+    from gtx_bayes.aggregation.base import AbstractMethod
     from gtx_bayes.classifier.imputed import Imputed
     from gtx_bayes.finetune.efficientnet import EfficientNet
     from gtx_bayes.finetune.images import ImageSet
@@ -136,6 +139,7 @@ def finetune(
         ),
     ] = None,
     method: MethodOption = "gtx-bayes",
+    method_option: MethodOptionsOption = None,
     model: ModelOption = "auto",
     dependence: DependenceOption = "learned",
     class_prior: ClassPriorOption = None,
@@ -189,9 +193,10 @@ def finetune(
         "abstain": parse_abstain(abstain),
         "blank": blank.value,
     }
+    chosen = method_of(method, method_option)
     with stage(f"Aggregating {labels}"):
         imputed = _impute(
-            labels, gold, tables, method, parse_prior(class_prior), parse_options(model, dependence)
+            labels, gold, tables, chosen, parse_prior(class_prior), parse_options(model, dependence)
         )
     key_parts, key_weights, key_train = jax.random.split(jax.random.key(seed), 3)
     with stage(f"Reading {', '.join(images)}"):
@@ -268,7 +273,7 @@ def _impute(
     labels: Path,
     gold: Path | None,
     tables: dict[str, Any],
-    method: str,
+    method: "AbstractMethod",
     class_prior: list[float] | dict[str, float] | None,
     options: dict[str, Any],
 ) -> "Imputed":

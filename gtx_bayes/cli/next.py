@@ -25,11 +25,13 @@ from gtx_bayes.cli.tables import (
     LabelerTableOption,
     LabelsArgument,
     MethodOption,
+    MethodOptionsOption,
     ModelOption,
     ModelSettingsOption,
     TaskColumnOption,
     WorkerColumnOption,
     given,
+    method_of,
     parse_abstain,
     parse_options,
     parse_prior,
@@ -69,6 +71,7 @@ def next_(
         str, typer.Option(help="uncertainty, confidence-threshold, random or fixed.")
     ] = "uncertainty",
     method: MethodOption = "gtx-bayes",
+    method_option: MethodOptionsOption = None,
     model: ModelOption = "auto",
     model_option: ModelSettingsOption = None,
     dependence: DependenceOption = "learned",
@@ -147,7 +150,6 @@ def next_(
         )
     with stage(f"Reading {labels}"):
         from gtx_bayes.abstentions import abstain_keys
-        from gtx_bayes.aggregation.aggregate import check_method
         from gtx_bayes.columns import (
             EXAMPLE_ROLE,
             TRUTH_ROLES,
@@ -157,7 +159,7 @@ def next_(
         from gtx_bayes.crowd import Crowd, read_truths
         from gtx_bayes.io.readers import read_covariate_tables, read_labels, read_table
 
-        check_method(method)
+        chosen = method_of(method, method_option)
         columns = given(example=task_column, labeler=worker_column, label=label_column)
         gold_columns = given(example=gold_task_column, label=gold_label_column)
 
@@ -213,7 +215,7 @@ def next_(
         if crowd is not None:
             options = parse_options(model, dependence, model_option)
             prior = _prior(crowd, class_prior, second_opinion)
-            result = aggregate(crowd, method, class_prior=prior, **options)
+            result = aggregate(crowd, chosen, class_prior=prior, **options)
         found = next_labels(
             key_of(np.uint32(seed)),
             result,
@@ -244,7 +246,7 @@ def next_(
         print_json(
             {
                 "strategy": found.strategy,
-                "method": method,
+                "method": chosen.name,
                 "threshold": found.threshold,
                 "max_labels": found.max_labels,
                 "batch": batch,

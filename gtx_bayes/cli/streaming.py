@@ -275,7 +275,7 @@ def _summary(
     prior = uniform if found.class_prior is None else found.class_prior.tolist()
     return {
         "command": command,
-        "method": request.method,
+        "method": request.configured.name,
         "model": found.model,
         "num_examples": table.num_examples,
         "num_labelers": table.num_labelers,

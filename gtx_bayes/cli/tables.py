@@ -1,13 +1,25 @@
 """Options of the commands that read tables of answers and gold."""
 
 import enum
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gtx_bayes.errors import InputError
-from gtx_bayes.registry import MODELS, option_pairs
+from gtx_bayes.registry import METHODS, MODELS, Registry, option_pairs
+
+if TYPE_CHECKING:
+    from gtx_bayes.aggregation.base import AbstractMethod
+
+_HELP = ("--help", "-h")
+
+
+def in_help(registry: Registry[Any]) -> str:
+    """The names of a registry for a help text; of installed packages where help is asked for."""
+    named = registry.names(installed=any(word in sys.argv for word in _HELP))
+    return f"{', '.join(named)}, or FILE.py:Class"
 
 
 class DuplicateChoice(enum.StrEnum):
@@ -37,15 +49,22 @@ GoldOption = Annotated[Path | None, typer.Option(help="Known labels: task, label
 MethodOption = Annotated[
     str,
     typer.Option(
-        help="gtx-bayes, gtx (the paper), soft-vote, weighted-majority-vote or majority-vote."
+        metavar="NAME|FILE.py:Class",
+        help=f"How answers become class probabilities: {in_help(METHODS)}.",
+    ),
+]
+MethodOptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method-option", metavar="NAME=VALUE", help="An option of the method; may be repeated."
     ),
 ]
 ModelOption = Annotated[
     str,
     typer.Option(
         metavar="NAME|FILE.py:Class",
-        help=f"How labelers err, for gtx-bayes: {', '.join(MODELS.names())}, a class in a file, or "
-        "auto, that of one-coin and confusion that predicts hidden labels best.",
+        help="How labelers err, for gtx-bayes: auto, that of one-coin and confusion that predicts "
+        f"hidden labels best, or {in_help(MODELS)}.",
     ),
 ]
 ModelSettingsOption = Annotated[
@@ -136,6 +155,15 @@ def given(**columns: str | None) -> dict[str, str]:
 def parse_abstain(text: str | None) -> list[str]:
     """The values that are abstentions."""
     return [] if text is None else text.split(",")
+
+
+def method_of(name: str, options: list[str] | None) -> "AbstractMethod":
+    """The method that the user named, with its options.
+
+    Raises:
+        InputError: for an unknown method, option or value.
+    """
+    return METHODS.build(name, option_pairs(options or [], "--method-option"))
 
 
 def parse_options(model: str, dependence: str, settings: list[str] | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, ScalarLike
 
-from gtx_bayes.aggregation.gtx import Gtx
+from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.whole_run import Collection
@@ -92,7 +92,9 @@ def collect(
     state = _learn(state, queue, from_gold, _PASSES_AT_LAST)
     counted = jnp.ones(num_examples, bool)
     if policy.is_streaming:
-        path = whole_run.class_prob_path(Gtx(OneCoin(state.accuracy, num_classes)), queue)
+        path = whole_run.class_prob_path(
+            ClassPosterior(OneCoin(state.accuracy, num_classes)), queue
+        )
         in_order = jnp.cumsum(state.num_labels)
         # The example at which the budget ended may want more; whatever follows was never seen.
         wants_more = state.num_labels < whole_run.num_wanted(policy, path)
@@ -122,7 +124,7 @@ def _buy_in_stream(
 ) -> Int[Array, " num_examples"]:
     """Examples not yet begun, up to `end`, each until the policy is content."""
     model = OneCoin(state.accuracy, queue.answers.num_classes)
-    wanted = whole_run.num_wanted(policy, whole_run.class_prob_path(Gtx(model), queue))
+    wanted = whole_run.num_wanted(policy, whole_run.class_prob_path(ClassPosterior(model), queue))
     is_new = (state.num_labels == 0) & (jnp.arange(wanted.shape[0]) < end)
     wanted = jnp.where(is_new, wanted.astype(jnp.int32), state.num_labels)
     return whole_run.serve_in_order(wanted, budget)
@@ -137,7 +139,7 @@ def _buy_most_urgent(
 ) -> Int[Array, " num_examples"]:
     """The labels that make up `end`, those bought before among them."""
     model = OneCoin(state.accuracy, queue.answers.num_classes)
-    plan = whole_run.schedule(policy, whole_run.class_prob_path(Gtx(model), queue))
+    plan = whole_run.schedule(policy, whole_run.class_prob_path(ClassPosterior(model), queue))
     place = jnp.arange(plan.priority.shape[0])[:, None]
     is_bought = place < state.num_labels
     return whole_run.Schedule(jnp.where(is_bought, jnp.uint32(2**32 - 1), plan.priority)).within(

@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gtx_bayes.aggregation import gtx, joint_method
-from gtx_bayes.aggregation.gtx import Gtx
+from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.collection import learning, whole_run
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
@@ -187,7 +187,7 @@ def collect(
     budget: int,
 ) -> Score:
     """Spend the budget under the posterior at these accuracies."""
-    path = whole_run.class_prob_path(Gtx(OneCoin(accuracy, 2)), queue)
+    path = whole_run.class_prob_path(ClassPosterior(OneCoin(accuracy, 2)), queue)
     bought = whole_run.collect(policy, path, budget)
     return score(bought, losses(path, queue.true_label), budget)
 
@@ -197,7 +197,7 @@ def collect_and_learn(
 ) -> Score:
     """Spend the budget under accuracies learnt on the way; scored at those known in the end."""
     found = learning.collect(policy, gold, queue, budget)
-    path = whole_run.class_prob_path(Gtx(OneCoin(found.accuracy, 2)), queue)
+    path = whole_run.class_prob_path(ClassPosterior(OneCoin(found.accuracy, 2)), queue)
     return score(found.bought, losses(path, queue.true_label), budget)
 
 

@@ -10,12 +10,13 @@ import pandas as pd
 from jaxtyping import Array, Key
 
 from gtx_bayes import metrics
-from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, METHODS, Aggregation, aggregate
-from gtx_bayes.aggregation.gtx import Gtx
+from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, Aggregation, aggregate
+from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.evaluation import Scored, as_record, evaluate
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.metrics import ReliabilityCurve
+from gtx_bayes.registry import METHODS
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
 
 KNOWN_ACCURACY = "known accuracies"
@@ -88,7 +89,7 @@ def run(key: Key[Array, ""], config: Config | None = None) -> Result:
 
     scored = slice(config.gold_per_labeler, None)
     by_number = np.array([int(str(name)[1:]) for name in crowd.labeler_names])
-    oracle = Gtx(OneCoin(labelers.accuracy[by_number], labelers.num_classes))
+    oracle = ClassPosterior(OneCoin(labelers.accuracy[by_number], labelers.num_classes))
     results = {name: aggregate(crowd, name) for name in METHODS}
     probs = {name: result.class_probs for name, result in results.items()}
     probs[KNOWN_ACCURACY] = oracle.class_probs(crowd.labels)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from gtx_bayes import decisions
 from gtx_bayes.aggregation import gtx, joint_method
-from gtx_bayes.aggregation.gtx import Gtx
+from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.collection import learning, whole_run
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.whole_run import Collection, at_count
@@ -132,7 +132,9 @@ def impute(
     def spend_and_learn(budget: Int[Array, ""]) -> _Spent:
         policy = ConfidenceThreshold(config.threshold, config.max_labels)
         learnt = learning.collect(policy, first, queue, budget)
-        path = whole_run.class_prob_path(Gtx(OneCoin(learnt.accuracy, num_classes)), queue)
+        path = whole_run.class_prob_path(
+            ClassPosterior(OneCoin(learnt.accuracy, num_classes)), queue
+        )
         return _Spent(learnt.bought, _at_count(path, learnt.bought))
 
     # One after the other, by one program: of each method's own they would compile for long.

@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 from matplotlib.figure import Figure
 
-from gtx_bayes.aggregation.gtx import Gtx
+from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.whole_run import at_count
@@ -214,7 +214,7 @@ def simulate_run(
         of_size: GoldCounts,
     ) -> Grid:
         known = BetaPosterior.from_counts(of_size, prior)
-        path = whole_run.class_prob_path(Gtx(OneCoin(known.mean, 2)), queue)
+        path = whole_run.class_prob_path(ClassPosterior(OneCoin(known.mean, 2)), queue)
         error = losses(path, queue.true_label).error
 
         def at_threshold(threshold: Float[Array, ""]) -> Grid:

@@ -37,12 +37,12 @@ METHOD_DASHES: tuple[Any, ...] = ("--", (0, (1, 1.5)), "-", "-")
 """One per method, for plots; the first two often coincide."""
 
 AGGREGATORS: dict[str, Callable[..., AbstractAggregator]] = {
-    majority_vote.NAME: lambda accuracy, classes=2: majority_vote.MajorityVote(classes),
+    majority_vote.NAME: lambda accuracy, classes=2: majority_vote.VoteShares(classes),
     weighted_majority_vote.NAME: lambda accuracy, classes=2: (
-        weighted_majority_vote.WeightedMajorityVote(accuracy, classes)
+        weighted_majority_vote.WeightedVoteShares(accuracy, classes)
     ),
-    soft_vote.NAME: lambda accuracy, classes=2: soft_vote.SoftVote(accuracy, classes),
-    gtx.NAME: lambda accuracy, classes=2: gtx.Gtx(OneCoin(accuracy, classes)),
+    soft_vote.NAME: lambda accuracy, classes=2: soft_vote.SoftVoteShares(accuracy, classes),
+    gtx.NAME: lambda accuracy, classes=2: gtx.ClassPosterior(OneCoin(accuracy, classes)),
 }
 """The paper's methods, given the labelers' accuracies (sec. 3.1) and, if not two, the classes."""
 

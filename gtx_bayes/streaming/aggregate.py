@@ -1,6 +1,7 @@
 """From a Parquet table to a directory of results, stage by stage; what is done stays done."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,14 +26,13 @@ from gtx_bayes.abstentions import (
 )
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import (
-    METHODS,
     check_class_prior,
-    check_method,
-    check_options,
+    configured,
     labeler_table,
 )
 from gtx_bayes.aggregation.alarms import alarms
-from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
+from gtx_bayes.aggregation.base import AbstractMethod, Fit, LabelerAccuracy
+from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.columns import (
     TRUTH_ROLES,
     Column,
@@ -107,8 +107,8 @@ class Request:
     Attributes:
         labels: the table of answers: a Parquet file, or a folder of them.
         gold: the table of gold labels, of any format.
-        method: name of the method.
-        options: more arguments of the method's `fit`.
+        method: the method, or its name.
+        options: `model` and `dependence`, as for `aggregate`.
         class_prior: prior of each class, in their order or by name.
         classes: every class there is.
         duplicates: which answers count where a labeler contradicts itself.
@@ -122,7 +122,7 @@ class Request:
 
     labels: Path
     gold: Path | None = None
-    method: str = joint_method.NAME
+    method: str | AbstractMethod = joint_method.NAME
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     class_prior: Sequence[float] | Mapping[str, float] | None = None
     classes: Sequence[str] | None = None
@@ -136,23 +136,37 @@ class Request:
 
     def check(self) -> None:
         """Raise `InputError` for options that no table could go with."""
-        check_method(self.method)
-        check_options(self.method, self.options)
+        chosen = self.configured
         check_duplicates(self.duplicates)
         check_blank(self.blank)
         abstain_keys(self.abstain, self.classes)
-        if self.method == joint_method.NAME:
-            joint_method.check_options(
-                self.options.get("model", joint_method.AUTO), self.options.get("dependence")
+        if isinstance(chosen, GtxBayes):
+            joint_method.check_options(chosen.model, chosen.dependence)
+        elif not chosen.learns_from_gold_alone:
+            raise InputError(
+                f"{chosen.name} learns from all answers at once, and a streamed table is never in "
+                "memory as a whole.",
+                where="method",
+                mend=f"Use {joint_method.NAME}, or aggregate in memory.",
             )
+
+    @functools.cached_property
+    def configured(self) -> AbstractMethod:
+        """The method with its options.
+
+        Raises:
+            InputError: for an unknown method, and an option that it does not have.
+        """
+        return configured(self.method, **self.options)
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must have in common with the one that began, by name."""
         record = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("labels", "gold")
+            if field.name not in ("labels", "gold", "options")
         }
+        record["method"] = repr(self.configured)
         record["abstain"] = abstain_keys(self.abstain)
         return {**record, "labels": _fingerprint(self.labels), "gold": _fingerprint(self.gold)}
 
@@ -295,7 +309,8 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
     prior = None
     if request.class_prior is not None:
         prior = check_class_prior(request.class_prior, class_names, -1)
-    finish = _finish_jointly if request.method == joint_method.NAME else _finish_by_rule
+    is_joint = isinstance(request.configured, GtxBayes)
+    finish = _finish_jointly if is_joint else _finish_by_rule
     return finish(_Begun(request, table, numbered, prior, notes, crew, examples, clock))
 
 
@@ -496,7 +511,7 @@ def _finish_from_gold(run: _Begun, choice: Choice) -> Outcome:
 
 def _finish_by_rule(run: _Begun) -> Outcome:
     request, gold = run.request, survey.gold_of(run.table)
-    fit = METHODS[request.method](gold.labels, gold.assessment, run.prior, **request.options)
+    fit = request.configured.fit(gold.labels, gold.assessment, run.prior)
     return _write_by_rule(run, fit, dependence=None)
 
 
@@ -563,11 +578,13 @@ def _choose(
 ) -> tuple[Choice, Rows | None]:
     """The model and where its fit starts, chosen once for all processes."""
     work, rank = table.work, crew.team.rank
+    method = request.configured
+    assert isinstance(method, GtxBayes), "no other method chooses among models"
     if not crew.has(work, _CHOICE):
         crew.tell("Choosing a model", 0, 0)
         record = None
         among = joint_method.models_for(
-            request.options.get("model", joint_method.AUTO),
+            method.model,
             num_labels=table.num_labels,
             num_labelers=table.num_labelers,
             num_classes=table.num_classes,
@@ -582,7 +599,7 @@ def _choose(
                 assessment,
                 padded_prior,
                 models=among.models,
-                dependence=request.options.get("dependence"),
+                dependence=method.dependence,
             )
             rows = _rows(table, found.candidate, labels, assessment)
             record = {

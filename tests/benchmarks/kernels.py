@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtx_bayes.aggregation.majority_vote import MajorityVote
+from gtx_bayes.aggregation.majority_vote import VoteShares
 from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import Labels
 from gtx_bayes.posterior import (
@@ -176,7 +176,7 @@ def long_rows(num_labels, rng, peers):
         votes = np.bincount(2 * example + label, minlength=2 * num_examples).reshape(-1, 2)
         return votes / np.maximum(votes.sum(axis=1, keepdims=True), 1)
 
-    vote = jax.jit(MajorityVote(2).class_probs)
+    vote = jax.jit(VoteShares(2).class_probs)
     ours, theirs = fastest(lambda: vote(labels), votes_by_numpy, rounds=3)
     yield row("majority vote", size, ours, "NumPy bincount", theirs / ours)
     if peers:

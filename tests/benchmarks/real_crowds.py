@@ -20,12 +20,13 @@ import jax
 import numpy as np
 import pandas as pd
 
-from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, METHODS, aggregate
+from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 from gtx_bayes.columns import PROB_PREFIX
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import as_record, evaluate, match_truth
 from gtx_bayes.io import read_table
+from gtx_bayes.registry import METHODS
 
 SETS = (
     "bluebirds",
