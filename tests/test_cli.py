@@ -58,10 +58,12 @@ class TestAggregate:
         assert {path.name for path in (tables / "out").iterdir()} == {
             "examples.csv",
             "labelers.csv",
+            "confusion.csv",
             "summary.json",
             "posterior.nc",
             "confidence.png",
             "labelers.png",
+            "confusion.png",
         }
         examples = pd.read_csv(tables / "out" / "examples.csv")
         assert list(examples["task"]) == ["a", "b", "c", "g"]
@@ -124,6 +126,16 @@ class TestAggregate:
         run = aggregate(tables, "--json")
         assert "nobody labelled" in run.stderr
         assert "nobody labelled" in json.loads(run.stdout)["warnings"][0]
+
+    def test_confusion_matrices_are_guarded(self, tables, monkeypatch):
+        aggregate(tables, "--method", "majority-vote")
+        table = pd.read_csv(tables / "out" / "confusion.csv")
+        assert table.shape == (12, 6)
+        assert set(table["source"]) == {"gold"}
+        monkeypatch.setattr("gtx_bayes.cli.aggregate.MOST_CONFUSION_ROWS", 11)
+        run = aggregate(tables, "--method", "majority-vote", "--json")
+        assert "confusion.csv is left out: it would have 12 rows, more than 11." in run.stderr
+        assert not (tables / "out" / "confusion.csv").exists()
 
     def test_seed_decides_ties_alone(self, tables):
         labels = set()

@@ -271,10 +271,15 @@ class TestPlots:
 
     def test_result_plots(self, tmp_path):
         plots.save_result_plots(aggregate(Crowd.from_frames(FRAME, GOLD)), tmp_path)
-        assert {path.name for path in tmp_path.iterdir()} == {"confidence.png", "labelers.png"}
+        assert {path.name for path in tmp_path.iterdir()} == {
+            "confidence.png",
+            "labelers.png",
+            "confusion.png",
+        }
         (tmp_path / "votes").mkdir()
         plots.save_result_plots(
             aggregate(Crowd.from_frames(FRAME), "majority-vote"), tmp_path / "votes"
         )
-        assert [path.name for path in (tmp_path / "votes").iterdir()] == ["confidence.png"]
+        drawn = {path.name for path in (tmp_path / "votes").iterdir()}
+        assert drawn == {"confidence.png", "confusion.png"}
         assert not plt.get_fignums()

@@ -348,8 +348,8 @@ COMMANDS = {
 }
 RESULTS = {
     "aggregate": {
-        "it": {"examples.csv", "labelers.csv", "summary.json", "posterior.nc"}
-        | {"confidence.png", "labelers.png"}
+        "it": {"examples.csv", "labelers.csv", "confusion.csv", "summary.json", "posterior.nc"}
+        | {"confidence.png", "labelers.png", "confusion.png"}
     },
     "diagnose": {"it": {"report.html", "examples.csv", "labelers.csv", "summary.json"}},
     "next": {".": {"batch.csv"}},

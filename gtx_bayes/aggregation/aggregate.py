@@ -1,7 +1,8 @@
 """From a crowd to a result: fit a method by name, score every example, keep gold as it is."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +14,18 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes import decisions
-from gtx_bayes.abstentions import rate_interval
+from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation.alarms import alarms
-from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit, LabelerAccuracy
+from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
 from gtx_bayes.aggregation.joint_method import AUTO, NAME
+from gtx_bayes.aggregation.tables import (
+    confusion_of,
+    confusion_table,
+    labeler_table,
+    page,
+)
 from gtx_bayes.columns import Column, Names, Source, as_names, positions
-from gtx_bayes.crowd import Crowd, some_names
+from gtx_bayes.crowd import Crowd, Duplicates, some_names
 from gtx_bayes.devices import deal, on_parts
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.model_size import check_num_class_probs
@@ -26,7 +33,7 @@ from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.programs import program
+from gtx_bayes.programs import key_of, program
 from gtx_bayes.registry import METHODS
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 from gtx_bayes.sums import AbstractSums
@@ -36,8 +43,10 @@ DEFAULT_METHOD = NAME
 NamedPrior = Mapping[Any, Any] | pd.Series
 """Probability of each class by its name."""
 
+_SHOWN_CLASSES = 6  # in a notebook
 
-@dataclasses.dataclass(frozen=True, eq=False)
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Aggregation:
     """The result of one method on one crowd.
 
@@ -55,43 +64,32 @@ class Aggregation:
     class_probs: Float[Array, "num_examples num_classes"]
     class_prior: ClassPrior | None = None
 
-    def examples(self, key: Key[Array, ""], *, mesh: Mesh | None = None) -> pd.DataFrame:
+    def examples(
+        self, key: Key[Array, ""] | int | None = None, *, mesh: Mesh | None = None
+    ) -> pd.DataFrame:
         """One row per example: hard label, confidence, counts, and every class's probability.
 
         Methods with a joint posterior add the 95 % credible interval of the confidence.
 
         Args:
             key: decides the hard label where classes tie (column `num_tied` shows where), and
-                the draws behind the intervals.
+                the draws behind the intervals; a seed stands for its key. Seed 0 when absent.
             mesh: devices to work out the intervals on; one where it is absent.
 
         Raises:
+            InputError: for a seed that is none.
             ValueError: if class probabilities are NaN, which `aggregate` never returns.
         """
-        probs = np.asarray(self.class_probs)
-        if np.isnan(probs).any():
-            raise ValueError("there are class probabilities that are NaN")
         crowd = self.crowd
-        num_examples = crowd.labels.num_examples
-        decided = _decide(
-            key, with_room(self.class_probs, standard_size(num_examples, LEAST_EXAMPLES))
+        table, key_left = _example_table(
+            _as_key(key), crowd.example_names, crowd.class_names, self.class_probs, crowd.labels
         )
-        columns: dict[str, Any] = {
-            "task": crowd.example_names,
-            "label": crowd.class_names[np.asarray(decided.hard_label)[:num_examples]],
-            "confidence": np.asarray(decided.confidence)[:num_examples],
-            "num_labels": crowd.labels.of_classes().count_by_example(),
-            "num_tied": np.asarray(decided.num_tied)[:num_examples],
-            "is_gold": self._is_gold,
-        }
+        table.insert(5, "is_gold", self._is_gold)
         if self.fit.joint is not None:
-            low, high = self.fit.joint.credible_interval(decided.key_left, crowd.labels, mesh=mesh)
-            is_gold = columns["is_gold"]
-            columns["confidence_low"] = np.where(is_gold, 1.0, low)
-            columns["confidence_high"] = np.where(is_gold, 1.0, high)
-        for k, name in enumerate(crowd.class_names):
-            columns[f"prob_{name}"] = probs[:, k]
-        return pd.DataFrame(columns)
+            low, high = self.fit.joint.credible_interval(key_left, crowd.labels, mesh=mesh)
+            table.insert(6, "confidence_low", np.where(self._is_gold, 1.0, low))
+            table.insert(7, "confidence_high", np.where(self._is_gold, 1.0, high))
+        return table
 
     def labelers(self) -> pd.DataFrame:
         """One row per labeler: accuracy with its interval, and the counts behind it.
@@ -107,6 +105,140 @@ class Aggregation:
             crowd.num_abstained(),
         )
 
+    def confusion(self) -> pd.DataFrame:
+        """How each labeler answers examples of each class: one row a labeler, class and answer.
+
+        Columns `worker`, `true_label`, `label`, `probability` (of the answer given the class),
+        `num_labels` (how many such answers there are) and `source`, which says what the
+        probabilities come from: "model", the labeler model of the fit; for methods of votes
+        "gold", the shares of the answers to gold, or without gold "hard labels", those of the
+        answers to examples of each most probable class. See `tables.Confusion`.
+
+        Raises:
+            InputError: if the table would have more than `tables.MOST_CELLS` rows.
+        """
+        crowd = self.crowd
+        found = confusion_of(self.fit, crowd.labels, crowd.assessment, self.class_probs)
+        return confusion_table(found, crowd.labeler_names, crowd.class_names)
+
+    def confusion_matrix(self, worker: object) -> pd.DataFrame:
+        """The probabilities of `confusion` for one labeler: true classes by row, answers by column.
+
+        Args:
+            worker: the labeler's name.
+
+        Raises:
+            InputError: if there is no labeler of that name, or too many classes.
+        """
+        crowd = self.crowd
+        at = int(positions(_as_keys(crowd.labeler_names), as_names([str(worker)]))[0])
+        if at < 0:
+            raise InputError(
+                f"there is no labeler '{worker}'.",
+                mend=f"There are {some_names(crowd.labeler_names)}.",
+            )
+        found = confusion_of(self.fit, crowd.labels, crowd.assessment, self.class_probs, at)
+        return pd.DataFrame(
+            found.probability[0],
+            index=pd.Index(crowd.class_names, name="true_label"),
+            columns=pd.Index(crowd.class_names, name="label"),
+        )
+
+    def predict(
+        self,
+        labels: pd.DataFrame,
+        key: Key[Array, ""] | int | None = None,
+        *,
+        duplicates: Duplicates = "error",
+        abstain: Sequence[object] = (),
+        blank: Blank = "error",
+        columns: Mapping[str, str] | None = None,
+        labels_source: Source | None = None,
+    ) -> pd.DataFrame:
+        """Class probabilities of other examples, which labelers of this crowd have answered.
+
+        Nothing is learnt from the answers: see `grow` for that.
+
+        Args:
+            labels: one row per answer, as in `Crowd.from_frames`.
+            key: decides the hard label where classes tie; a seed, or seed 0 when absent.
+            duplicates: see `Crowd.from_frames`, as for the other arguments.
+            abstain: values that are abstentions.
+            blank: what a blank answer is.
+            columns: columns of `labels` by role, where no alias fits.
+            labels_source: where `labels` comes from, for messages.
+
+        Returns:
+            The columns of `examples` but for those of gold and of intervals.
+
+        Raises:
+            InputError: for anything wrong in the table, for labelers and classes that the crowd
+                does not have, and where the class prior was given example by example.
+        """
+        if self.class_prior is not None and self.class_prior.ndim == 2:
+            raise InputError(
+                "the class prior was given example by example, and new examples have none.",
+                mend="Fit all answers anew, with a prior for each example.",
+            )
+        new = Crowd.from_frames(
+            labels,
+            classes=list(self.crowd.class_names),
+            duplicates=duplicates,
+            abstain=abstain,
+            blank=blank,
+            columns=columns,
+            labels_source=labels_source,
+        )
+        at = positions(_as_keys(self.crowd.labeler_names), _as_keys(new.labeler_names))
+        if (at < 0).any():
+            raise InputError(
+                f"the fit does not know {some_names(new.labeler_names[at < 0])}.",
+                where="labels" if labels_source is None else labels_source.name,
+                mend="Leave their answers out, or learn from them by `grow`.",
+            )
+        by = at.astype(np.int32)[np.asarray(new.labels.labeler)]
+        known = dataclasses.replace(
+            new.labels,
+            labeler=jax.device_put(by),
+            num_labelers=self.crowd.labels.num_labelers,
+        )
+        class_probs = self.fit.aggregator.class_probs(known)
+        names = (new.example_names, new.class_names)
+        return _example_table(_as_key(key), *names, class_probs, known)[0]
+
+    def __repr__(self) -> str:
+        """The method, and how much there is of what."""
+        return f"<Aggregation by {self._title}: {self._facts}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first examples and labelers, and what to know of them."""
+        crowd = self.crowd
+        examples, _ = _example_table(
+            key_of(np.uint32(0)),
+            crowd.example_names,
+            crowd.class_names,
+            self.class_probs,
+            crowd.labels,
+        )
+        shown = list(examples.columns[: 4 + _SHOWN_CLASSES + 1])
+        tables = (("examples", examples[shown]), ("labelers", self.labelers()))
+        return page(f"Aggregation by {self._title}", self._facts, tables, self.notes)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.method} ({self.fit.model})"
+
+    @property
+    def _facts(self) -> str:
+        labels = self.crowd.labels
+        confidence = self.open_confidence()
+        mean = f", mean confidence {confidence.mean():.3f}" if confidence.size else ""
+        return (
+            f"{labels.num_examples:,} examples ({self.crowd.assessment.num_gold:,} gold), "
+            f"{labels.num_labelers:,} labelers, {labels.num_classes:,} classes, "
+            f"{labels.num_labels:,} labels{mean}"
+        )
+
     def open_confidence(self) -> npt.NDArray[np.floating]:
         """Confidence of the examples that are not gold."""
         return np.asarray(self.class_probs).max(axis=1)[~self._is_gold]
@@ -115,7 +247,7 @@ class Aggregation:
     def _is_gold(self) -> npt.NDArray[np.bool_]:
         return self.crowd.assessment.which_gold()
 
-    @property
+    @functools.cached_property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about the tables and the fit."""
         crowd = self.crowd
@@ -130,41 +262,43 @@ class Aggregation:
         return (*crowd.notes, *self.fit.notes, *found)
 
 
-def labeler_table(
-    names: Names,
-    found: LabelerAccuracy,
-    num_labels: npt.NDArray[np.integer],
-    num_abstained: npt.NDArray[np.integer] | None = None,
-) -> pd.DataFrame:
-    """What a fit says of every labeler, one row each.
+def _as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:
+    """A key as it is, and a seed as its key, which is that of `jax.random.key`."""
+    if key is not None and not isinstance(key, int):
+        return key
+    seed = key or 0
+    if not 0 <= seed < 2**32:
+        raise InputError(f"the seed is {seed}.", mend=f"Give a whole number below {2**32}.")
+    return key_of(np.uint32(seed))
 
-    Args:
-        names: of the labelers.
-        found: their accuracies.
-        num_labels: how many answers each gave.
-        num_abstained: how often each abstained; None if nothing was named that is an abstention.
-    """
-    table = pd.DataFrame(
-        {
-            "worker": names,
-            "accuracy": found.accuracy,
-            "ci_low": found.ci_low,
-            "ci_high": found.ci_high,
-            "num_gold": np.asarray(found.counts.num_gold),
-            "num_correct": np.asarray(found.counts.num_correct),
-            "num_labels": num_labels,
-            "prob_worse_than_chance": found.prob_worse_than_chance,
-        }
-    )
-    if num_abstained is None:
-        return table
-    share, low, high = rate_interval(num_abstained, num_labels)
-    return table.assign(
-        num_abstained=num_abstained,
-        abstention_rate=share,
-        abstention_low=low,
-        abstention_high=high,
-    )
+
+def _as_keys(names: Names) -> Names:
+    return as_names([str(name) for name in names])
+
+
+def _example_table(
+    key: Key[Array, ""],
+    example_names: Names,
+    class_names: Names,
+    class_probs: Float[Array, "num_examples num_classes"],
+    labels: Labels,
+) -> tuple[pd.DataFrame, Key[Array, ""]]:
+    """What class probabilities come to, one row per example, and a key that is left."""
+    probs = np.asarray(class_probs)
+    if np.isnan(probs).any():
+        raise ValueError("there are class probabilities that are NaN")
+    size = labels.num_examples
+    decided = _decide(key, with_room(probs, standard_size(size, LEAST_EXAMPLES)))
+    columns: dict[str, Any] = {
+        "task": example_names,
+        "label": class_names[np.asarray(decided.hard_label)[:size]],
+        "confidence": np.asarray(decided.confidence)[:size],
+        "num_labels": labels.of_classes().count_by_example(),
+        "num_tied": np.asarray(decided.num_tied)[:size],
+    }
+    for k, name in enumerate(class_names):
+        columns[f"prob_{name}"] = probs[:, k]
+    return pd.DataFrame(columns), decided.key_left
 
 
 class _Decided(NamedTuple):

@@ -14,6 +14,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.joint import JointPosterior
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import AnyLabels, sum_over_classes
@@ -31,6 +32,11 @@ class AbstractAggregator(abc.ABC):
     @abc.abstractmethod
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
         """Probability of every class of every example; examples without answers included."""
+
+    @property
+    def labelers(self) -> AbstractLabelers | None:
+        """The labeler model behind the rule; None for votes, which have none."""
+        return None
 
 
 class LabelerAccuracy(NamedTuple):

@@ -68,7 +68,7 @@ class AbstractEM(AbstractMethod):
         )
         unknown = unknown_accuracy(labels.num_labelers)
         report = LabelerAccuracy(
-            accuracy=_mean_accuracy(np.asarray(found.model.confusion), found.class_prior),
+            accuracy=_mean_accuracy(np.asarray(found.model.confusion_matrix), found.class_prior),
             ci_low=unknown,
             ci_high=unknown,
             interval="none: an estimate without a posterior",

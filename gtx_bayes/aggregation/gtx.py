@@ -9,9 +9,10 @@ from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
 from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.posterior import AnyModel, ClassPrior, batch_class_posterior
+from gtx_bayes.posterior import ClassPrior, batch_class_posterior
 from gtx_bayes.votes import AnyLabels
 
 NAME: Final = "gtx"
@@ -27,8 +28,13 @@ class ClassPosterior(AbstractAggregator):
         class_prior: prior of each class, or of each class of each example; uniform when absent.
     """
 
-    model: AnyModel
+    model: AbstractLabelers
     class_prior: ClassPrior | None = None
+
+    @property
+    def labelers(self) -> AbstractLabelers:
+        """The labelers."""
+        return self.model
 
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
         """The class posterior; the prior for an example without answers."""

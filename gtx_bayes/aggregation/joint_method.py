@@ -59,6 +59,11 @@ class TemperedPosterior(AbstractAggregator):
     rho: ScalarLike
     prior_is_learnt: bool = dataclasses.field(default=False, metadata={"static": True})
 
+    @property
+    def labelers(self) -> AbstractLabelers:
+        """The labelers."""
+        return self.model
+
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
         """The class posterior; the prior for an example without answers."""
         evidence = batch_log_prob(self.model, labels)

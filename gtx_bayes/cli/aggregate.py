@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,14 +72,19 @@ if TYPE_CHECKING:
     from gtx_bayes.io.writers import OutputFile
 
 COMMAND = "gtx-bayes aggregate"
+MOST_CONFUSION_ROWS = 2**17
+"""Larger tables of confusion matrices are not written: they would take longer than the rest."""
+
 RESULT_FILES = (
     "examples.csv",
     "examples.parquet",
     "labelers.csv",
+    "confusion.csv",
     "summary.json",
     "posterior.nc",
     "confidence.png",
     "labelers.png",
+    "confusion.png",
 )
 
 
@@ -140,9 +145,9 @@ def aggregate(
 ) -> None:
     """Turn answers into labels with confidence and labelers with accuracies.
 
-    Writes examples.csv, labelers.csv and summary.json to the output directory, which appears
-    whole or not at all and replaces an earlier result. Columns called example or item,
-    labeler, rater or annotator, and rating are recognised; others need the column options.
+    Writes examples.csv, labelers.csv, confusion.csv and summary.json to the output directory,
+    which appears whole or not at all and replaces an earlier result. Columns called example or
+    item, labeler, rater or annotator, and rating are recognised; others need the column options.
     LABELS that do not fit into memory are streamed: a Parquet file, or a folder of them, gone
     through part by part; the examples are then a folder of Parquet files, examples.parquet.
     """
@@ -243,8 +248,8 @@ def aggregate(
         )
     # Left in turn: the directory takes its place first, the state last of all.
     with stage(f"Writing {output}"), _state_to_come(result, state_file), directory:
-        _write(result, directory.path, seed=seed, draws=draws, plots=plots, mesh=mesh)
-        summary = summarise(result, COMMAND, seconds=time.perf_counter() - start)
+        told = _write(result, directory.path, seed=seed, draws=draws, plots=plots, mesh=mesh)
+        summary = summarise(result, COMMAND, seconds=time.perf_counter() - start, more=told)
         if state is not None:
             summary |= {"state": str(state), "resumed": is_resumed, **new}
         write_summary(summary, directory.path)
@@ -357,8 +362,8 @@ def _state_to_come(result: "Aggregation", state: "OutputFile | None") -> Iterato
 
 def _write(
     result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool, mesh: "Mesh | None"
-) -> None:
-    """Write all but the summary."""
+) -> list[str]:
+    """Write all but the summary; what is left out and why."""
     import numpy as np
 
     from gtx_bayes.io.writers import write_csv
@@ -367,6 +372,15 @@ def _write(
     key_ties, key_draws = split_seed(np.uint32(seed), 2)
     write_csv(result.examples(key_ties, mesh=mesh), path / "examples.csv")
     write_csv(result.labelers(), path / "labelers.csv")
+    told = []
+    num_cells = result.crowd.labels.num_labelers * result.crowd.labels.num_classes**2
+    if num_cells <= MOST_CONFUSION_ROWS:
+        write_csv(result.confusion(), path / "confusion.csv")
+    else:
+        told.append(
+            f"confusion.csv is left out: it would have {num_cells:,} rows, more than "
+            f"{MOST_CONFUSION_ROWS:,}."
+        )
     if draws:
         from gtx_bayes.diagnostics.to_arviz import draw_labelers, write_netcdf
 
@@ -376,9 +390,12 @@ def _write(
         from gtx_bayes.diagnostics.plots import save_result_plots
 
         save_result_plots(result, path)
+    return told
 
 
-def summarise(result: "Aggregation", command: str, *, seconds: float) -> dict[str, Any]:
+def summarise(
+    result: "Aggregation", command: str, *, seconds: float, more: Sequence[str] = ()
+) -> dict[str, Any]:
     """What a summary.json says of a result, whichever command wrote it."""
     crowd = result.crowd
     confidence, num_abstained = result.open_confidence(), crowd.num_abstained()
@@ -398,7 +415,7 @@ def summarise(result: "Aggregation", command: str, *, seconds: float) -> dict[st
         "labeler_interval": result.fit.labeler_accuracy.interval,
         "mean_confidence": float(confidence.mean()) if confidence.size else None,
         "seconds": round(seconds, 3),
-        "warnings": [in_options(note) for note in result.notes],
+        "warnings": [in_options(note) for note in (*result.notes, *more)],
     }
 
 

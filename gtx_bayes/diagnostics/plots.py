@@ -10,12 +10,16 @@ import pandas as pd
 import scipy.stats
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 
 from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.tables import MOST_CELLS
+from gtx_bayes.columns import Names
 from gtx_bayes.diagnostics.calibration import Calibration
 from gtx_bayes.diagnostics.loo import LeaveOneOut
 from gtx_bayes.diagnostics.predictive import Check, PredictiveChecks
 from gtx_bayes.diagnostics.sbc import Quantity, as_text, ecdf_band
+from gtx_bayes.errors import InputError
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.metrics import ReliabilityCurve
 
@@ -24,6 +28,9 @@ ALARM = "#b03a2e"
 FAINT = "#9aa5b1"
 MUTED = "#5b6770"
 """The colours that mean something, so that a page can put its own in their place."""
+
+_MOST_DRAWN = 40  # classes of a matrix
+_MOST_WRITTEN = 144  # cells whose numbers are written in them
 
 
 def plot_labeler_forest(
@@ -77,6 +84,69 @@ def plot_labeler_forest(
     ax.set_title(f"Labelers{of_all}", loc="left")
     _bare(ax)
     return ax
+
+
+def plot_confusion(
+    confusion: pd.DataFrame, *, worker: object | None = None, ax: Axes | None = None
+) -> Axes:
+    """A confusion matrix: the probability of each answer to examples of each class.
+
+    Args:
+        confusion: columns worker, true_label, label, probability, num_labels, as
+            `Aggregation.confusion` returns them.
+        worker: whose matrix; when absent that of all labelers together, each row of each labeler
+            counting by its number of answers.
+        ax: where to draw.
+
+    Raises:
+        InputError: if there is no labeler of that name.
+    """
+    table = confusion
+    if worker is not None:
+        table = confusion[confusion["worker"].astype(str) == str(worker)]
+        if not len(table):
+            raise InputError(
+                f"there is no labeler '{worker}'.", mend="Give a name of the column worker."
+            )
+    matrix, true_names, names = _pooled(table, by_number=worker is None)
+    if ax is None:
+        side = 1.8 + 0.45 * len(matrix)
+        _, ax = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
+    ax.imshow(matrix, cmap=_from_white_to(INK), vmin=0.0, vmax=1.0)
+    if matrix.size <= _MOST_WRITTEN:
+        for (row, column), value in np.ndenumerate(matrix):
+            if not np.isnan(value):
+                colour = "white" if value > 0.5 else "black"
+                text = ax.text(column, row, f"{value:.2f}", ha="center", va="center")
+                text.set(fontsize=8, color=colour)
+    ax.set_xticks(np.arange(matrix.shape[1]), [_short(str(name)) for name in names])
+    ax.tick_params(axis="x", labelrotation=90 if len(matrix) > 6 else 0)
+    ax.set_yticks(np.arange(len(matrix)), [_short(str(name)) for name in true_names])
+    ax.set_xlabel("label given")
+    ax.set_ylabel("true label")
+    ax.set_title("All labelers" if worker is None else _short(str(worker)), loc="left")
+    return ax
+
+
+def _pooled(
+    confusion: pd.DataFrame, *, by_number: bool
+) -> tuple[npt.NDArray[np.floating], Names, Names]:
+    """Mean of the labelers' matrices, each row by its number of answers or all alike; and names."""
+    labeler, labelers = pd.factorize(confusion["worker"])
+    true, true_names = pd.factorize(confusion["true_label"])
+    answer, names = pd.factorize(confusion["label"])
+    row = labeler * len(true_names) + true
+    size = len(labelers) * len(true_names)
+    of_row = (
+        np.bincount(row, confusion["num_labels"], size)[row] if by_number else np.ones(len(row))
+    )
+    probability = confusion["probability"].to_numpy(float)
+    weight = np.where(np.isnan(probability), 0.0, of_row)
+    cell, cells = true * len(names) + answer, len(true_names) * len(names)
+    total = np.bincount(cell, weight, cells)
+    mean = np.bincount(cell, np.nan_to_num(probability) * weight, cells)
+    mean = np.where(total > 0, mean / np.where(total > 0, total, 1.0), np.nan)
+    return mean.reshape(len(true_names), len(names)), np.asarray(true_names), np.asarray(names)
 
 
 def plot_reliability(
@@ -389,12 +459,19 @@ def _title(quantity: Quantity) -> str:
 
 
 def save_result_plots(result: Aggregation, directory: Path) -> None:
-    """Write labelers.png, where accuracies are known, and confidence.png into a directory."""
-    num_classes = result.crowd.labels.num_classes
+    """Write plots of a result into a directory.
+
+    That is confidence.png, labelers.png where accuracies are known, and confusion.png where there
+    are not too many classes.
+    """
+    labels = result.crowd.labels
+    num_classes = labels.num_classes
     axes = {"confidence.png": plot_confidence(result.open_confidence(), num_classes=num_classes)}
     labelers = result.labelers()
     if labelers["accuracy"].notna().any():
         axes["labelers.png"] = plot_labeler_forest(labelers, chance=1.0 / num_classes)
+    if labels.num_labelers * num_classes**2 <= MOST_CELLS and num_classes <= _MOST_DRAWN:
+        axes["confusion.png"] = plot_confusion(result.confusion())
     for name, ax in axes.items():
         save_figure(ax, directory / name)
 
@@ -405,6 +482,10 @@ def save_figure(ax: Axes, path: Path) -> None:
     assert figure is not None, "axes belong to a figure"
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def _from_white_to(colour: str) -> LinearSegmentedColormap:
+    return LinearSegmentedColormap.from_list(f"white to {colour}", ["white", colour])
 
 
 def _bare(ax: Axes) -> None:

@@ -59,12 +59,6 @@ class HardExamples(AbstractLabelers):
         """The labelers on hard examples."""
         return OneCoin(self.hard_accuracy, self.num_classes)
 
-    @property
-    def confusion(self) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
-        """The labelers' confusion matrices, over hard and easy examples."""
-        share = jnp.asarray(self.hard_share)[..., None, None, None]
-        return (1.0 - share) * self.easy.confusion + share * self.hard.confusion
-
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Probability of one example's labels under each true class, hardness summed out."""
         easy, hard = (each.likelihood(labels).log() for each in (self.easy, self.hard))

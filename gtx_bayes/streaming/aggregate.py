@@ -28,11 +28,11 @@ from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import (
     check_class_prior,
     configured,
-    labeler_table,
 )
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractMethod, Fit, LabelerAccuracy
 from gtx_bayes.aggregation.joint_method import GtxBayes
+from gtx_bayes.aggregation.tables import labeler_table
 from gtx_bayes.columns import (
     TRUTH_ROLES,
     Column,

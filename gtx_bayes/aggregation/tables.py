@@ -1,0 +1,211 @@
+"""Results as tables by name: labelers, confusion matrices, and a page for notebooks."""
+
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from jaxtyping import Array, Float
+
+from gtx_bayes.abstentions import rate_interval
+from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
+from gtx_bayes.columns import Names
+from gtx_bayes.errors import InputError
+from gtx_bayes.labelers.base import AbstractLabelers
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.programs import program
+from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
+
+MOST_CELLS = 2**20
+"""Rows that a table of confusion matrices has at most: one for each labeler, class and answer."""
+
+_TIE = 1e-6  # class probabilities this close to the best share a hard label
+_SHOWN_ROWS, _SHOWN_NOTES = 5, 5  # in a notebook
+
+
+def labeler_table(
+    names: Names,
+    found: LabelerAccuracy,
+    num_labels: npt.NDArray[np.integer],
+    num_abstained: npt.NDArray[np.integer] | None = None,
+) -> pd.DataFrame:
+    """What a fit says of every labeler, one row each.
+
+    Args:
+        names: of the labelers.
+        found: their accuracies.
+        num_labels: how many answers each gave.
+        num_abstained: how often each abstained; None if nothing was named that is an abstention.
+    """
+    table = pd.DataFrame(
+        {
+            "worker": names,
+            "accuracy": found.accuracy,
+            "ci_low": found.ci_low,
+            "ci_high": found.ci_high,
+            "num_gold": np.asarray(found.counts.num_gold),
+            "num_correct": np.asarray(found.counts.num_correct),
+            "num_labels": num_labels,
+            "prob_worse_than_chance": found.prob_worse_than_chance,
+        }
+    )
+    if num_abstained is None:
+        return table
+    share, low, high = rate_interval(num_abstained, num_labels)
+    return table.assign(
+        num_abstained=num_abstained,
+        abstention_rate=share,
+        abstention_low=low,
+        abstention_high=high,
+    )
+
+
+class Confusion(NamedTuple):
+    """Confusion matrices of some labelers.
+
+    Attributes:
+        source: what `probability` comes from: "model", the labeler model of the fit; "gold", the
+            shares of the answers to gold; or "hard labels", those of the answers to everything,
+            each example having its most probable class.
+        probability: of every answer, given the true class; NaN where nothing is known of a row.
+        num_labels: how many answers these are: an example counts for a class by its probability
+            with "model", and by its label otherwise.
+    """
+
+    source: str
+    probability: npt.NDArray[np.floating]
+    num_labels: npt.NDArray[np.floating]
+
+
+def confusion_of(
+    fit: Fit,
+    labels: Labels,
+    assessment: Assessment,
+    class_probs: Float[Array, "num_examples num_classes"],
+    labeler: int | None = None,
+) -> Confusion:
+    """Confusion matrices of all labelers, or of one.
+
+    Args:
+        fit: the fit.
+        labels: the answers.
+        assessment: the gold.
+        class_probs: probability of each class of each example.
+        labeler: index of one labeler, for shape (1, num_classes, num_answers).
+
+    Raises:
+        InputError: if the matrices have more than `MOST_CELLS` cells together.
+    """
+    num_labelers = labels.num_labelers if labeler is None else 1
+    if num_labelers * labels.num_classes**2 > MOST_CELLS:
+        raise InputError(
+            f"the confusion matrices of {num_labelers:,} labelers have "
+            f"{num_labelers * labels.num_classes**2:,} cells, more than {MOST_CELLS:,}.",
+            mend="Ask for those of one labeler at a time, by `confusion_matrix`, or join classes.",
+        )
+    model = fit.aggregator.labelers
+    source = "model" if model is not None else "gold" if assessment.num_gold else "hard labels"
+    weight = np.asarray(class_probs)
+    if source == "gold":
+        weight = weight * assessment.which_gold()[:, None]
+    elif source == "hard labels":
+        weight = _hard(weight)
+    num_labels = _expected_counts(labels, weight, labeler)
+    if model is not None:
+        probability = _matrices(model, labels.num_labelers)
+        return Confusion(
+            source, probability if labeler is None else probability[[labeler]], num_labels
+        )
+    total = num_labels.sum(axis=2, keepdims=True)
+    probability = np.where(total > 0, num_labels / np.where(total > 0, total, 1.0), np.nan)
+    return Confusion(source, probability, num_labels)
+
+
+def confusion_table(found: Confusion, labeler_names: Names, class_names: Names) -> pd.DataFrame:
+    """Confusion matrices in long form: one row for each labeler, true class and answer."""
+    shape = found.probability.shape
+    labeler, true_class, answer = (axis.ravel() for axis in np.indices(shape))
+    return pd.DataFrame(
+        {
+            "worker": labeler_names[labeler],
+            "true_label": class_names[true_class],
+            "label": class_names[answer],
+            "probability": found.probability.ravel(),
+            "num_labels": found.num_labels.ravel(),
+            "source": found.source,
+        }
+    )
+
+
+def _hard(probs: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """One at each example's most probable class; classes that tie share it."""
+    is_best = probs >= probs.max(axis=1, keepdims=True) - _TIE
+    return is_best / is_best.sum(axis=1, keepdims=True)
+
+
+def _expected_counts(
+    labels: Labels, weight: npt.NDArray[np.floating], labeler: int | None
+) -> npt.NDArray[np.floating]:
+    """How many answers of each kind every labeler gave to each class, examples having weights."""
+    num_classes = labels.num_classes
+    by, example, label = (np.asarray(x) for x in (labels.labeler, labels.example, labels.label))
+    kept = label != MISSING
+    num_labelers = labels.num_labelers
+    if labeler is not None:
+        kept &= by == labeler
+        by, num_labelers = np.zeros_like(by), 1
+    cell = by[kept].astype(np.int64) * num_classes + label[kept]
+    counts = [
+        np.bincount(cell, weight[example[kept], true], num_labelers * num_classes)
+        for true in range(num_classes)
+    ]
+    return np.stack(counts).reshape(num_classes, num_labelers, num_classes).swapaxes(0, 1)
+
+
+def _matrices(model: AbstractLabelers, num_labelers: int) -> npt.NDArray[np.floating]:
+    """The confusion matrices of a model, by a program for few sizes."""
+    size = standard_size(num_labelers, LEAST_LABELERS)
+    room = jax.tree.map(
+        lambda part: with_room(part, size) if np.shape(part)[:1] == (num_labelers,) else part,
+        model,
+    )
+    return np.asarray(_confusion(room))[:num_labelers]
+
+
+@program
+def _confusion(model: AbstractLabelers) -> Float[Array, "num_labelers num_classes num_answers"]:
+    return model.confusion_matrix
+
+
+def page(
+    title: str,
+    facts: str,
+    tables: Sequence[tuple[str, pd.DataFrame]],
+    notes: Sequence[str],
+) -> str:
+    """A short page of HTML: the first rows of each table, and the first notes, all escaped.
+
+    Args:
+        title: what it is.
+        facts: a line about it.
+        tables: tables by what their rows are.
+        notes: what a user should know.
+    """
+    parts = [f"<p><b>{html.escape(title)}</b><br>{html.escape(facts)}</p>"]
+    for what, table in tables:
+        shown = table.head(_SHOWN_ROWS).to_html(index=False, border=0, float_format="{:.3f}".format)
+        parts.append(f"{shown}<p>{_of_all(what, len(table))}</p>")
+    told = [f"<li>{html.escape(note)}</li>" for note in notes[:_SHOWN_NOTES]]
+    if len(notes) > _SHOWN_NOTES:
+        told.append(f"<li>and {len(notes) - _SHOWN_NOTES} more in <code>notes</code></li>")
+    if told:
+        parts.append(f"<ul>{''.join(told)}</ul>")
+    return f"<div>{''.join(parts)}</div>"
+
+
+def _of_all(what: str, number: int) -> str:
+    shown = min(number, _SHOWN_ROWS)
+    return f"{shown} of {number:,} {html.escape(what)}"
