@@ -1,7 +1,7 @@
 """Score a table of results against a table of true labels."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,12 +24,12 @@ from gtx_bayes.columns import (
 )
 from gtx_bayes.crowd import read_truths
 from gtx_bayes.errors import InputError
+from gtx_bayes.inference.model_size import FREE_PROBS
 from gtx_bayes.labels import MISSING
 from gtx_bayes.metrics import Estimate
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
-_MANY_PROBS = 2**24
 _SHOWN = 10  # classes in a note
 
 METRICS = {
@@ -113,7 +113,7 @@ def match_truth(
         notes.append(f"{absent} example(s) with a true label are not among the results.")
     label, extra = numbered_classes(truths["label"], classes)
     num_probs = int(scored.sum()) * (len(classes) + len(extra))
-    if len(extra) > len(classes) and num_probs > _MANY_PROBS:
+    if len(extra) > len(classes) and num_probs > FREE_PROBS:
         raise InputError(
             f"the results give no probability to {len(extra)} of the true classes, such as "
             f"'{extra[0]}'.",
@@ -142,8 +142,26 @@ def _excluded(exclude: pd.DataFrame, source: Source) -> Names:
     return keys[found["label"].keys != ""] if "label" in found else keys
 
 
-def evaluate(scored: Scored) -> dict[str, Estimate]:
-    """Every metric of `METRICS`, by name; also within a function that JAX compiles."""
+def evaluate(
+    examples: pd.DataFrame | Scored | Float[Array | np.ndarray, "num_examples num_classes"],
+    truth: pd.DataFrame | Int[Array | np.ndarray, " num_examples"] | None = None,
+    exclude: pd.DataFrame | None = None,
+) -> dict[str, Estimate]:
+    """Every metric of `METRICS`, by name; of arrays also within a function that JAX compiles.
+
+    Args:
+        examples: a table with a task column and prob_<class> columns, such as
+            `Aggregation.examples` returns; or class probabilities as an array.
+        truth: a table with columns task and label (or aliases); or the true classes of the same
+            examples by number, `MISSING` where one is not known.
+        exclude: with tables, one with a task column: examples not to score, such as the gold that
+            the method has seen.
+
+    Raises:
+        InputError: for tables that `match_truth` refuses, a table beside an array, and arrays of
+            unequal length.
+    """
+    scored = _matched(examples, truth, exclude)
     if isinstance(scored.class_probs, jax.core.Tracer):
         return _every_metric(scored.class_probs, scored.true_label)
     size = standard_size(scored.true_label.size, LEAST_EXAMPLES)
@@ -151,6 +169,31 @@ def evaluate(scored: Scored) -> dict[str, Estimate]:
         with_room(scored.class_probs, size), with_room(scored.true_label, size, fill=MISSING)
     )
     return {name: found[name] for name in METRICS}  # JAX puts keys in alphabetical order
+
+
+def _matched(examples: Any, truth: Any, exclude: pd.DataFrame | None) -> Scored:
+    if isinstance(examples, Scored) and truth is None and exclude is None:
+        return examples
+    if isinstance(examples, pd.DataFrame) and isinstance(truth, pd.DataFrame):
+        return match_truth(examples, truth, exclude)
+    is_table = isinstance(examples, pd.DataFrame | Scored) or isinstance(truth, pd.DataFrame)
+    if is_table or truth is None or exclude is not None:
+        raise InputError(
+            "the results and the truth are not of one kind.",
+            where="truth",
+            mend="Give two tables, with a third of what to leave out, or two arrays.",
+        )
+    if np.shape(examples)[:1] != np.shape(truth):
+        raise InputError(
+            f"the class probabilities have shape {np.shape(examples)}, the truth "
+            f"{np.shape(truth)}.",
+            where="truth",
+            mend="Give one true class for each example.",
+        )
+    probs, true_label = (
+        x if isinstance(x, jax.Array) else jax.device_put(x) for x in (examples, truth)
+    )
+    return Scored(probs, true_label)
 
 
 @program

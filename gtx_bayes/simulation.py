@@ -6,18 +6,22 @@ Everything is a pure function of a key: jit it, and vmap it over runs.
 import dataclasses
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
+from gtx_bayes.columns import as_names
+from gtx_bayes.crowd import Crowd
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import PaddedLabels, check_whole, label_dtype
+from gtx_bayes.labels import Assessment, Labels, PaddedLabels, check_whole, label_dtype
 
 _FEW_PLACES = 24  # queues up to here are counted out; for longer ones labelers are sorted by lots
 _WORD = 2**16  # digits drawn from one random word multiply to at most this: bias below 2**-16
@@ -116,6 +120,58 @@ def simulate_crowd(
     return simulate_queue(
         key, model, num_examples, max_labels=labels_per_example, class_balance=class_balance
     )
+
+
+class Simulated(NamedTuple):
+    """A simulated crowd as a user has it, and what a user does not know.
+
+    Attributes:
+        crowd: answers, gold and names.
+        truth: true class of every example: columns task and label.
+    """
+
+    crowd: Crowd
+    truth: pd.DataFrame
+
+
+def simulate(
+    key: Key[Array, ""],
+    model: AbstractLabelerModel,
+    num_examples: int,
+    labels_per_example: int,
+    *,
+    num_gold: int = 0,
+    class_balance: Float[Array, " num_classes"] | None = None,
+) -> Simulated:
+    """A crowd by names: examples e0, e1, ..., labelers w0, w1, ... and classes 0, 1, ...
+
+    Args:
+        key: random key.
+        model: the labelers.
+        num_examples: N.
+        labels_per_example: how many labelers, chosen at random, answer each example.
+        num_gold: so many examples, from the first on, are gold.
+        class_balance: probability of each class; even when absent.
+
+    Raises:
+        ValueError: if there are fewer labelers than answers wanted per example.
+    """
+    queue = simulate_crowd(
+        key, model, num_examples, labels_per_example, class_balance=class_balance
+    )
+    true_label, num_classes = np.asarray(queue.true_label), model.num_classes
+    gold = np.arange(min(num_gold, num_examples))
+    crowd = Crowd(
+        Labels.from_dense(queue.labels, num_classes=num_classes),
+        Assessment.from_arrays(
+            gold, true_label[gold], num_examples=num_examples, num_classes=num_classes
+        ),
+        example_names=as_names([f"e{i}" for i in range(num_examples)]),
+        labeler_names=as_names([f"w{j}" for j in range(model.num_labelers)]),
+        class_names=as_names(list(range(num_classes))),
+    )
+    truth = {"task": crowd.example_names, "label": crowd.class_names[true_label]}
+    return Simulated(crowd, pd.DataFrame(truth))
 
 
 def assess(

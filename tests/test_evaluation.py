@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from jaxtyping import TypeCheckError
 
 from gtx_bayes import metrics
 from gtx_bayes.columns import Source
@@ -42,6 +43,33 @@ def test_repeated_truths_count_once():
 def test_blanks_around_class_names():
     scored = match_truth(EXAMPLES.rename(columns={"prob_no": "prob_ no"}), TRUTH)
     assert scored.notes == ()
+
+
+def test_of_tables_and_of_arrays():
+    """The same scores, however the results and the truth are given."""
+    exclude = TRUTH.head(1)
+    scored = match_truth(EXAMPLES, TRUTH, exclude)
+    expected = evaluate(scored)
+    arrays = (np.asarray(scored.class_probs), np.asarray(scored.true_label))
+    for found in (evaluate(EXAMPLES, TRUTH, exclude), evaluate(*arrays), evaluate(*scored[:2])):
+        assert list(found) == list(METRICS)
+        for name, estimate in found.items():
+            np.testing.assert_array_equal(estimate, expected[name])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((EXAMPLES,), "are not of one kind"),
+        ((EXAMPLES, np.array([0, 1, 1])), "are not of one kind"),
+        ((np.full((3, 2), 0.5), TRUTH), "are not of one kind"),
+        ((np.full((3, 2), 0.5), np.array([0, 1, 1]), TRUTH), "are not of one kind"),
+        ((np.full((3, 2), 0.5), np.array([0, 1])), r"truth \(2,\)|i64\[2\]"),
+    ],
+)
+def test_results_and_truth_of_two_kinds(given, message):
+    with pytest.raises((InputError, TypeCheckError), match=message):
+        evaluate(*given)
 
 
 def test_absent_examples_are_noted():

@@ -15,7 +15,7 @@ import pytest
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.diagnostics.predictive import PredictiveChecks
-from gtx_bayes.diagnostics.report import wording, write_report
+from gtx_bayes.diagnostics.report import diagnose, wording
 from gtx_bayes.diagnostics.report.buying import plan_buying, value_of_answer
 from gtx_bayes.diagnostics.report.content import examine
 from gtx_bayes.diagnostics.report.incoming import count_incoming
@@ -577,7 +577,7 @@ class TestPage:
         assert page.tags.count("tr") < 150
 
     def test_no_gold(self, key, tmp_path):
-        write_report(key, jointly(Crowd.from_frames(FRAME)), tmp_path)
+        diagnose(jointly(Crowd.from_frames(FRAME)), tmp_path, key=key)
         assert {path.name for path in tmp_path.iterdir()} == {
             "report.html",
             "examples.csv",

@@ -11,6 +11,7 @@ from gtx_bayes.labelers import ClassConditional, OneCoin
 from gtx_bayes.labels import MISSING
 from gtx_bayes.simulation import (
     assess,
+    simulate,
     simulate_answers,
     simulate_crowd,
     simulate_queue,
@@ -30,6 +31,19 @@ def test_every_example_gets_its_answers(key):
     assert crowd.labels.dtype == jnp.int8
     with pytest.raises(ValueError, match="7 labelers cannot give 8"):
         simulate_crowd(key, OneCoin(jnp.full(7, 0.8), 3), 50, 8)
+
+
+def test_a_crowd_by_names(key):
+    """The answers of `simulate_crowd`, the first examples gold, and the truth beside them."""
+    model = OneCoin(jnp.full(7, 0.8), 3)
+    crowd, truth = simulate(key, model, 50, 4, num_gold=5)
+    queue = simulate_crowd(key, model, 50, 4)
+    np.testing.assert_array_equal(crowd.labels.dense(), queue.labels)
+    np.testing.assert_array_equal(truth["label"], queue.true_label)
+    np.testing.assert_array_equal(crowd.assessment.true_label[:5], queue.true_label[:5])
+    assert crowd.assessment.num_gold == 5
+    assert list(truth["task"]) == list(crowd.example_names) == [f"e{i}" for i in range(50)]
+    assert list(crowd.labeler_names) == [f"w{j}" for j in range(7)]
 
 
 def test_labelers_are_asked_evenly_and_answer_as_told(key):

@@ -82,7 +82,7 @@ class Aggregation:
         """
         crowd = self.crowd
         table, key_left = _example_table(
-            _as_key(key), crowd.example_names, crowd.class_names, self.class_probs, crowd.labels
+            as_key(key), crowd.example_names, crowd.class_names, self.class_probs, crowd.labels
         )
         table.insert(5, "is_gold", self._is_gold)
         if self.fit.joint is not None:
@@ -204,7 +204,7 @@ class Aggregation:
         )
         class_probs = self.fit.aggregator.class_probs(known)
         names = (new.example_names, new.class_names)
-        return _example_table(_as_key(key), *names, class_probs, known)[0]
+        return _example_table(as_key(key), *names, class_probs, known)[0]
 
     def __repr__(self) -> str:
         """The method, and how much there is of what."""
@@ -262,8 +262,12 @@ class Aggregation:
         return (*crowd.notes, *self.fit.notes, *found)
 
 
-def _as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:
-    """A key as it is, and a seed as its key, which is that of `jax.random.key`."""
+def as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:
+    """A key as it is, and a seed as its key, which is that of `jax.random.key`; seed 0 when absent.
+
+    Raises:
+        InputError: for a seed that is none.
+    """
     if key is not None and not isinstance(key, int):
         return key
     seed = key or 0

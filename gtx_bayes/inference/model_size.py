@@ -11,7 +11,10 @@ BY_CLASS_AND_ANSWER = ("class-conditional", "confusion")
 _FEW_CELLS = 2**16  # of all tables: fitted in a second or two, however few the answers
 _FREE_CELLS, _CELLS_PER_ANSWER = 2**20, 4  # where a model is to be chosen
 _FREE_CELLS_ASKED, _CELLS_PER_ANSWER_ASKED = 2**22, 32  # where it is asked for by name
-_FREE_PROBS, _FEWEST_PER_CLASS = 2**22, 4  # class probabilities; answers to a class
+FREE_PROBS = 2**22
+"""Class probabilities that are always computed, whatever they are of."""
+
+_FEWEST_PER_CLASS = 4  # answers, of more class probabilities
 _MOST_PROBS, _PROBS_PER_ANSWER = 2**25, 400
 _BYTES = 4  # of a number, and several copies are needed
 
@@ -92,7 +95,7 @@ def check_num_class_probs(*, num_examples: int, num_labels: int, num_classes: in
         num_classes: K.
     """
     probs = num_examples * num_classes
-    hardly_named = probs > _FREE_PROBS and num_labels < _FEWEST_PER_CLASS * num_classes
+    hardly_named = probs > FREE_PROBS and num_labels < _FEWEST_PER_CLASS * num_classes
     if hardly_named or probs > max(_MOST_PROBS, _PROBS_PER_ANSWER * num_labels):
         raise InputError(
             f"{num_labels:,} answers name {num_classes:,} classes: the probability of each for "

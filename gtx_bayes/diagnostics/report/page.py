@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Key
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.aggregate import Aggregation, as_key
 from gtx_bayes.diagnostics.report import trust
 from gtx_bayes.diagnostics.report.content import Content, examine
 from gtx_bayes.diagnostics.report.figures import draw_all
@@ -35,6 +35,20 @@ class Origin(NamedTuple):
     name: str
     options: Mapping[str, str]
     started: float
+
+
+def diagnose(
+    result: Aggregation, path: str | Path | None = None, *, key: Key[Array, ""] | int | None = None
+) -> Content:
+    """What came of a crowd, whether to believe it, and what to do next.
+
+    Args:
+        result: of any method; see `content.examine` for what it costs.
+        path: an existing directory to write the page and its tables to, as `write_report` does.
+        key: random key, or a seed; seed 0 when absent.
+    """
+    key = as_key(key)
+    return examine(key, result) if path is None else write_report(key, result, path)
 
 
 def write_report(
