@@ -22,6 +22,7 @@ from gtx_bayes.aggregation.tables import (
     confusion_of,
     confusion_table,
     labeler_table,
+    names_of_answers,
     page,
 )
 from gtx_bayes.columns import Column, Names, Source, as_names, positions
@@ -119,7 +120,7 @@ class Aggregation:
         """
         crowd = self.crowd
         found = confusion_of(self.fit, crowd.labels, crowd.assessment, self.class_probs)
-        return confusion_table(found, crowd.labeler_names, crowd.class_names)
+        return confusion_table(found, crowd.labeler_names, crowd.class_names, crowd.answer_names)
 
     def confusion_matrix(self, worker: object) -> pd.DataFrame:
         """The probabilities of `confusion` for one labeler: true classes by row, answers by column.
@@ -141,7 +142,9 @@ class Aggregation:
         return pd.DataFrame(
             found.probability[0],
             index=pd.Index(crowd.class_names, name="true_label"),
-            columns=pd.Index(crowd.class_names, name="label"),
+            columns=pd.Index(
+                names_of_answers(crowd.answer_names, found.probability.shape[2]), name="label"
+            ),
         )
 
     def predict(

@@ -12,10 +12,11 @@ from jaxtyping import Array, Float
 
 from gtx_bayes.abstentions import rate_interval
 from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
-from gtx_bayes.columns import Names
+from gtx_bayes.columns import Names, as_names
 from gtx_bayes.errors import InputError
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.base import ModelLabelers
 from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
@@ -113,7 +114,8 @@ def confusion_of(
         weight = weight * assessment.which_gold()[:, None]
     elif source == "hard labels":
         weight = _hard(weight)
-    num_labels = _expected_counts(labels, weight, labeler)
+    num_answers = labels.num_classes if model is None else model.num_answers
+    num_labels = _expected_counts(labels, weight, num_answers, labeler)
     if model is not None:
         probability = _matrices(model, labels.num_labelers)
         return Confusion(
@@ -124,7 +126,19 @@ def confusion_of(
     return Confusion(source, probability, num_labels)
 
 
-def confusion_table(found: Confusion, labeler_names: Names, class_names: Names) -> pd.DataFrame:
+def names_of_answers(crowd_names: Names, num_answers: int) -> Names:
+    """A name for each of so many answers; the last stands for all that have none."""
+    named, others = list(crowd_names[:num_answers]), list(crowd_names[num_answers:])
+    if len(named) < num_answers:  # labels that are no class did not occur
+        named.append("no class")
+    elif others:
+        named[-1] = " or ".join(map(str, (named[-1], *others)))
+    return as_names(named)
+
+
+def confusion_table(
+    found: Confusion, labeler_names: Names, class_names: Names, answer_names: Names
+) -> pd.DataFrame:
     """Confusion matrices in long form: one row for each labeler, true class and answer."""
     shape = found.probability.shape
     labeler, true_class, answer = (axis.ravel() for axis in np.indices(shape))
@@ -132,7 +146,7 @@ def confusion_table(found: Confusion, labeler_names: Names, class_names: Names) 
         {
             "worker": labeler_names[labeler],
             "true_label": class_names[true_class],
-            "label": class_names[answer],
+            "label": names_of_answers(answer_names, shape[2])[answer],
             "probability": found.probability.ravel(),
             "num_labels": found.num_labels.ravel(),
             "source": found.source,
@@ -147,26 +161,28 @@ def _hard(probs: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
 
 
 def _expected_counts(
-    labels: Labels, weight: npt.NDArray[np.floating], labeler: int | None
+    labels: Labels, weight: npt.NDArray[np.floating], num_answers: int, labeler: int | None
 ) -> npt.NDArray[np.floating]:
     """How many answers of each kind every labeler gave to each class, examples having weights."""
     num_classes = labels.num_classes
     by, example, label = (np.asarray(x) for x in (labels.labeler, labels.example, labels.label))
-    kept = label != MISSING
+    kept = (label != MISSING) & ((label < num_classes) | (num_answers > num_classes))
     num_labelers = labels.num_labelers
     if labeler is not None:
         kept &= by == labeler
         by, num_labelers = np.zeros_like(by), 1
-    cell = by[kept].astype(np.int64) * num_classes + label[kept]
+    cell = by[kept].astype(np.int64) * num_answers + np.minimum(label[kept], num_answers - 1)
     counts = [
-        np.bincount(cell, weight[example[kept], true], num_labelers * num_classes)
+        np.bincount(cell, weight[example[kept], true], num_labelers * num_answers)
         for true in range(num_classes)
     ]
-    return np.stack(counts).reshape(num_classes, num_labelers, num_classes).swapaxes(0, 1)
+    return np.stack(counts).reshape(num_classes, num_labelers, num_answers).swapaxes(0, 1)
 
 
 def _matrices(model: AbstractLabelers, num_labelers: int) -> npt.NDArray[np.floating]:
     """The confusion matrices of a model, by a program for few sizes."""
+    if isinstance(model, ModelLabelers):
+        return np.asarray(_confusion(model))
     size = standard_size(num_labelers, LEAST_LABELERS)
     room = jax.tree.map(
         lambda part: with_room(part, size) if np.shape(part)[:1] == (num_labelers,) else part,

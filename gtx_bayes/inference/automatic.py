@@ -443,7 +443,7 @@ def subclass_probs(
     shape = (labels.num_examples, labels.num_classes, num_subclasses)
     if num_subclasses == 1:
         return jnp.ones(shape)
-    is_label = (labels.label >= 0) & (labels.label < labelers.num_answers)
+    is_label = labelers.is_known(labels)
     per_label = jnp.where(is_label[:, None], labelers.log_prob_of_labels(labels), 0.0)
     by_class = sum_by_example(labels, per_label).reshape(shape) + labelers.log_subclass_probs
     return jax.nn.softmax(by_class, axis=2)

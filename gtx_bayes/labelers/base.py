@@ -5,7 +5,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from gtx_bayes.evidence import Evidence, no_evidence
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes, check_whole
@@ -93,6 +93,14 @@ class AbstractLabelers(abc.ABC):
         by_class = log_probs.reshape(-1, self.num_classes, self.num_subclasses)
         return jax.nn.logsumexp(by_class + self.log_subclass_probs, axis=2)
 
+    def is_known(self, labels: Labels) -> Bool[Array, " num_labels"]:
+        """Which entries are labels that these labelers can give.
+
+        Where they give any that are no class, all of those count as the last kind.
+        """
+        gives_others = self.num_answers > self.num_classes
+        return (labels.label >= 0) & (gives_others | (labels.label < self.num_classes))
+
     def batch_log_prob(self, labels: AnyLabels) -> Float[Array, "rows num_classes"]:
         r"""Log-likelihood of every example's labels under each class, in nats.
 
@@ -103,7 +111,7 @@ class AbstractLabelers(abc.ABC):
         """
         check_sizes(labels, self.num_labelers, self.num_classes)
         flat = flat_labels(labels)
-        is_label = (flat.label >= 0) & (flat.label < self.num_answers)
+        is_label = self.is_known(flat)
         per_label = jnp.where(is_label[:, None], self.log_prob_of_labels(flat), 0.0)
         return self.sum_out_subclasses(sum_by_example(labels, per_label))
 
@@ -134,7 +142,7 @@ class AbstractLabelers(abc.ABC):
 
     def _label_factors(self, labels: Labels) -> LogNumber:
         """Probability of every label given each class; one for what is no label."""
-        is_label = (labels.label >= 0) & (labels.label < self.num_answers)
+        is_label = self.is_known(labels)
         per_label = jnp.where(is_label[:, None], self.log_prob_of_labels(labels), 0.0)
         return LogNumber.from_log(per_label)
 
@@ -157,7 +165,7 @@ class AbstractLabelers(abc.ABC):
 
         Certain labelers who contradict each other then cancel one for one.
         """
-        is_label = (labels.label >= 0) & (labels.label < self.num_answers)
+        is_label = self.is_known(labels)
         least = jnp.log(jnp.finfo(jnp.zeros(()).dtype).tiny)
         per_label = jnp.maximum(self.log_prob_of_labels(labels), least)
         per_label = jnp.where(is_label[:, None], per_label, 0.0)
