@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from gtx_bayes.errors import InputError as InputError
     from gtx_bayes.evaluation import evaluate as evaluate
     from gtx_bayes.io.readers import read_crowd as read_crowd
-    from gtx_bayes.labelers.base import AbstractLabelerModel as AbstractLabelerModel
     from gtx_bayes.labelers.class_conditional import ClassConditional as ClassConditional
     from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix as ConfusionMatrix
     from gtx_bayes.labelers.hard_examples import HardExamples as HardExamples
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from gtx_bayes.labels import MISSING as MISSING
     from gtx_bayes.labels import Assessment as Assessment
     from gtx_bayes.labels import Labels as Labels
+    from gtx_bayes.models.base import AbstractLabelerModel as AbstractLabelerModel
     from gtx_bayes.posterior import batch_class_posterior as batch_class_posterior
     from gtx_bayes.posterior import class_posterior as class_posterior
     from gtx_bayes.registry import METHODS as METHODS
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from gtx_bayes.simulation import simulate_queue as simulate_queue
 
 _HOME = {
-    "AbstractLabelerModel": "labelers.base",
+    "AbstractLabelerModel": "models.base",
     "AbstractMethod": "aggregation.base",
     "AbstractPolicy": "collection.base",
     "Aggregation": "aggregation.aggregate",

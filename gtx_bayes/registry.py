@@ -199,7 +199,9 @@ def parse_options(cls: type, options: Mapping[str, str], what: str) -> dict[str,
 
 
 def _options_of(cls: type) -> tuple[dataclasses.Field[Any], ...]:
-    return tuple(f for f in dataclasses.fields(cls) if f.init) if _is_dataclass(cls) else ()
+    if not _is_dataclass(cls):
+        return ()
+    return tuple(f for f in dataclasses.fields(cls) if f.init and f.metadata.get("option", True))
 
 
 def _is_dataclass(cls: type) -> bool:
@@ -279,7 +281,20 @@ MODELS: Registry[Any] = Registry(
 """Labeler models: what `--model` takes."""
 
 POLICIES: Registry[Any] = Registry(
-    "strategy", "gtx_bayes.policies", "gtx_bayes.collection.base:AbstractPolicy", {}
+    "strategy",
+    "gtx_bayes.policies",
+    "gtx_bayes.collection.base:AbstractPolicy",
+    {
+        name: f"gtx_bayes.collection.{module}"
+        for name, module in {
+            "uncertainty": "uncertainty_sampling:UncertaintySampling",
+            "confidence-threshold": "confidence_threshold:ConfidenceThreshold",
+            "random": "random_sampling:RandomSampling",
+            "fixed": "fixed:Fixed",
+            "risk": "risk:RiskTarget",
+            "knowledge-gradient": "knowledge_gradient:KnowledgeGradient",
+        }.items()
+    },
 )
 """Policies that spend labels: what `--strategy` takes."""
 

@@ -136,7 +136,7 @@ class Simulated(NamedTuple):
 
 def simulate(
     key: Key[Array, ""],
-    model: AbstractLabelerModel,
+    model: AbstractLabelers,
     num_examples: int,
     labels_per_example: int,
     *,

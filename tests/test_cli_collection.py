@@ -94,7 +94,7 @@ class TestNext:
             (["--strategy", "best"], "there is no strategy 'best'"),
             (["--method", "best"], "there is no method 'best'"),
             (["--threshold", "0.9", "--risk", "0.1"], "a threshold and a risk target"),
-            (["--strategy", "fixed", "--risk", "0.1"], "gives every example the same number"),
+            (["--strategy", "fixed", "--risk", "0.1"], "the strategy fixed has no risk"),
             (["--output", "next.doc"], "the ending '.doc' names no known format"),
             (["--tasks", "nowhere.csv"], "there is no such file"),
         ],

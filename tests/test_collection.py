@@ -12,7 +12,7 @@ from gtx_bayes.aggregation.majority_vote import VoteShares
 from gtx_bayes.aggregation.soft_vote import SoftVoteShares
 from gtx_bayes.aggregation.weighted_majority_vote import WeightedVoteShares
 from gtx_bayes.collection import step_by_step, whole_run
-from gtx_bayes.collection.base import NEVER, largest_first
+from gtx_bayes.collection.base import NEVER, Seen, largest_first
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold, exceeds
 from gtx_bayes.collection.fixed import Fixed
 from gtx_bayes.collection.random_sampling import RandomSampling
@@ -39,8 +39,8 @@ POLICIES = {
     "fixed": lambda key, n: Fixed(2),
     "uncertainty": lambda key, n: UncertaintySampling(4),
     "uncertainty with a stop": lambda key, n: UncertaintySampling(3, 0.9),
-    "random": lambda key, n: RandomSampling.draw(key, n, max_labels=4),
-    "random with a stop": lambda key, n: RandomSampling.draw(key, n, max_labels=3, threshold=0.9),
+    "random": lambda key, n: RandomSampling(4).drawn(key, n),
+    "random with a stop": lambda key, n: RandomSampling(3, 0.9).drawn(key, n),
 }
 
 
@@ -181,7 +181,7 @@ def test_random_sampling_is_fair_at_every_step(key):
     @jax.jit
     @jax.vmap
     def orders(key):
-        rule = RandomSampling.draw(key, 4, max_labels=2)
+        rule = RandomSampling(2).drawn(key, 4)
         path = jnp.full((3, 4, 2), 0.5)
         return whole_run.schedule(rule, path).purchases().example
 
@@ -197,9 +197,11 @@ def test_random_sampling_is_fair_at_every_step(key):
     assert low <= same <= high
 
 
-def test_clocks_of_an_example_do_not_depend_on_the_others(key):
-    few, many = (RandomSampling.draw(key, n, max_labels=3) for n in (5, 9))
-    np.testing.assert_array_equal(few.ring, many.ring[:, :5])
+def test_arrival_times_of_an_example_do_not_depend_on_the_others(key):
+    few, many = (RandomSampling(3).drawn(key, n) for n in (5, 9))
+    np.testing.assert_array_equal(few.arrival_time, many.arrival_time[:, :5])
+    with pytest.raises(ValueError, match="give it max_labels"):
+        RandomSampling().drawn(key, 5)
 
 
 def test_priorities_order_values_and_counts():
@@ -212,13 +214,13 @@ def test_priorities_order_values_and_counts():
 
 def test_next_examples_in_batches():
     probs = jnp.array([[0.9, 0.1], [0.5, 0.5], [0.7, 0.3], [0.5, 0.5]])
-    counts = jnp.array([1, 2, 1, 1])
+    seen = Seen(probs, jnp.array([1, 2, 1, 1]))
     rule = UncertaintySampling(2)
     np.testing.assert_array_equal(
-        step_by_step.next_examples(rule, probs, counts, 5), [3, 2, 0, MISSING, MISSING]
+        step_by_step.next_examples(rule, seen, 5), [3, 2, 0, MISSING, MISSING]
     )
-    np.testing.assert_array_equal(step_by_step.next_examples(rule, probs, counts), [3])
-    done = step_by_step.next_examples(UncertaintySampling(1), probs, counts, 2)
+    np.testing.assert_array_equal(step_by_step.next_examples(rule, seen), [3])
+    done = step_by_step.next_examples(UncertaintySampling(1), seen, 2)
     np.testing.assert_array_equal(done, [MISSING, MISSING])
 
 
@@ -242,8 +244,8 @@ class TestRisk:
         assert int(exceeds(probs, threshold).sum()) == 1
 
     def test_pool_policy_asks_for_what_is_not_accepted(self):
-        counts = jnp.array([1, 1, 1, 1])
-        got = step_by_step.next_examples(RiskTarget(0.02, 5), self.probs, counts, 4)
+        seen = Seen(self.probs, jnp.array([1, 1, 1, 1]))
+        got = step_by_step.next_examples(RiskTarget(0.02, 5), seen, 4)
         np.testing.assert_array_equal(got, [3, 2, MISSING, MISSING])
         with pytest.raises(ValueError, match="RiskTarget looks at all examples"):
             whole_run.collect(RiskTarget(0.02, 5), jnp.full((3, 4, 2), 0.5), 4)

@@ -9,7 +9,7 @@ from gtx_bayes.cli.demo import demo
 from gtx_bayes.cli.diagnose import diagnose
 from gtx_bayes.cli.evaluate import evaluate
 from gtx_bayes.cli.finetune import finetune
-from gtx_bayes.cli.next import next_
+from gtx_bayes.cli.next import NextCommand, next_
 from gtx_bayes.cli.plan import plan
 from gtx_bayes.cli.predict import predict
 from gtx_bayes.cli.reproduce import reproduce
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 for command in (demo, aggregate, diagnose, evaluate):
     app.command()(command)
-app.command("next")(next_)
+app.command("next", cls=NextCommand)(next_)
 app.command()(plan)
 app.command()(finetune)
 app.command()(predict)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from gtx_bayes.cli.tables import (
     AbstainOption,
@@ -68,8 +69,21 @@ def next_(
         Path | None, typer.Option(help="Every task there is, unlabelled ones included: task.")
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="uncertainty, confidence-threshold, random or fixed.")
+        str, typer.Option(help="What chooses: a name below, or FILE.py:Class for one of your own.")
     ] = "uncertainty",
+    strategy_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the strategy; repeat it for more."),
+    ] = None,
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            "--cost",
+            metavar="TABLE",
+            help="Prices of answers, for strategies that look at them: cost, by worker, by task, "
+            "or by both.",
+        ),
+    ] = None,
     method: MethodOption = "gtx-bayes",
     method_option: MethodOptionsOption = None,
     model: ModelOption = "auto",
@@ -81,7 +95,7 @@ def next_(
             min=0.0,
             max=1.0,
             help="Examples more confident than this get no more labels. "
-            "[default: 0.95 with confidence-threshold, else none]",
+            "[default: the strategy's, 0.95 with confidence-threshold, else none]",
         ),
     ] = None,
     risk: Annotated[
@@ -98,7 +112,7 @@ def next_(
         typer.Option(
             min=1,
             help="The most labels an example gets. "
-            "[default: 5 with confidence-threshold and fixed, else no limit]",
+            "[default: the strategy's, 5 with confidence-threshold and fixed, else no limit]",
         ),
     ] = None,
     second_opinion: Annotated[
@@ -145,9 +159,8 @@ def next_(
         from gtx_bayes.io.writers import OutputFile, check_ending
 
         check_ending(output)
-        batch_file = OutputFile(
-            output, (labels, gold, tasks, second_opinion, labeler_table, example_table)
-        )
+        inputs = (labels, gold, tasks, second_opinion, labeler_table, example_table, costs)
+        batch_file = OutputFile(output, inputs)
     with stage(f"Reading {labels}"):
         from gtx_bayes.abstentions import abstain_keys
         from gtx_bayes.columns import (
@@ -158,13 +171,22 @@ def next_(
         )
         from gtx_bayes.crowd import Crowd, read_truths
         from gtx_bayes.io.readers import read_covariate_tables, read_labels, read_table
+        from gtx_bayes.registry import POLICIES, option_pairs
 
         chosen = method_of(method, method_option)
+        policy_options = option_pairs(strategy_option or [], "--strategy-option")
+        policy = POLICIES.build(strategy, policy_options)
         columns = given(example=task_column, labeler=worker_column, label=label_column)
         gold_columns = given(example=gold_task_column, label=gold_label_column)
 
         frame, labels_source = read_labels(labels, columns, covariate or ())
         gold_frame, gold_source, tasks_frame, tasks_source = None, None, None, None
+        costs_frame, costs_source = None, None
+        if costs is not None:
+            from gtx_bayes.collection.costs import COST_ROLES
+
+            named = given(example=task_column, labeler=worker_column)
+            costs_frame, costs_source = read_table(costs, columns_for(COST_ROLES, named))
         if gold is not None:
             gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, gold_columns))
         if tasks is not None:
@@ -220,15 +242,18 @@ def next_(
             key_of(np.uint32(seed)),
             result,
             batch=batch,
-            strategy=strategy,
+            strategy=policy,
             threshold=threshold,
             risk=risk,
             max_labels=max_labels,
             tasks=tasks_frame,
-            tasks_columns=_present(task_column, tasks_frame),
+            tasks_columns=_present(tasks_frame, example=task_column),
             tasks_source=tasks_source,
             gold_tasks=gold_tasks,
             num_classes=2 if classes is None else max(2, len(classes.split(","))),
+            costs=costs_frame,
+            costs_columns=_present(costs_frame, example=task_column, labeler=worker_column),
+            costs_source=costs_source,
         )
         if batch_file is not None:
             from gtx_bayes.io.writers import fill_table
@@ -261,7 +286,8 @@ def next_(
     if not rows:
         print(f"All {found.num_done} examples have reached the stop rule: nothing to label.")
         return
-    shown = [{**row, "confidence": float(row["confidence"])} for row in rows[:_SHOWN]]
+    numbers = ("confidence", "cost")
+    shown = [{k: float(v) if k in numbers else v for k, v in row.items()} for row in rows[:_SHOWN]]
     more = "" if len(rows) <= _SHOWN else f", the first {_SHOWN} of {len(rows)}"
     print_table(f"To label next ({found.strategy}){more}", shown)
     print(f"{found.num_open} examples want a label, {found.num_done} do not.")
@@ -289,8 +315,19 @@ def _prior(
     return second_opinion(crowd, table, source=source)
 
 
-def _present(column: str | None, table: "pd.DataFrame | None") -> dict[str, str]:
-    """The column of the tasks that the user named, where TASKS has one of that name too."""
-    if column is None or table is None or column not in table.columns:
+def _present(table: "pd.DataFrame | None", **columns: str | None) -> dict[str, str]:
+    """The columns of the answers that the user named, where another table has them too."""
+    if table is None:
         return {}
-    return {"example": column}
+    return {role: name for role, name in given(**columns).items() if name in table.columns}
+
+
+class NextCommand(TyperCommand):
+    """Its help ends with the names of the strategies, looked up when it is shown."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """List them, those of installed packages too."""
+        from gtx_bayes.registry import POLICIES
+
+        with formatter.section("Strategies"):
+            formatter.write_text(", ".join(POLICIES.names()))

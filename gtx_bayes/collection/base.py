@@ -1,16 +1,72 @@
-"""What a collection policy is: the urgency of every example's next label."""
+"""What a collection policy is, and what it sees: the urgency of every example's next label."""
 
 import abc
-from typing import ClassVar
+import dataclasses
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
+
+from gtx_bayes.labels import MISSING, Labels, PaddedLabels
 
 NEVER = 0
 """Priority of an example that gets no more labels."""
 
+UNLIMITED = int(np.iinfo(np.int32).max)
+"""`max_labels` of a policy that sets no limit."""
+
 _MOST_COUNTED = 254  # numbers of labels fill the lowest byte of a priority
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """A collection as a policy sees it.
+
+    Attributes:
+        class_probs: probability of each class of each example given the labels so far.
+        num_labels: how many labels each example has.
+        labels: the labels themselves; None for a policy that does not ask (`sees_labelers`).
+        labelers: the fitted labeler model, with `confusion` matrices or a `log_prob`; None for a
+            policy that does not ask, and where there is none: votes, or before the first label.
+        costs: price of a label by labeler (rows) and example (columns); one row or one column
+            where the price does not depend on it, None where every label costs 1.
+    """
+
+    class_probs: Float[Array, "num_examples num_classes"]
+    num_labels: Int[Array, " num_examples"]
+    labels: Labels | PaddedLabels | None = None
+    labelers: Any = None
+    costs: Shaped[Array, "one_or_num_labelers one_or_num_examples"] | None = None
+
+    @property
+    def has_answered(self) -> Bool[Array, "num_labelers num_examples"] | None:
+        """Whether each labeler has labelled each example; None where that is not known."""
+        if self.labels is None:
+            return None
+        example = self.labels.example if isinstance(self.labels, Labels) else None
+        if example is None:
+            example = jnp.arange(self.num_labels.shape[0])
+        none = jnp.zeros((self.labels.num_labelers, self.num_labels.shape[0]), bool)
+        return none.at[self.labels.labeler, example].max(self.labels.label != MISSING)
+
+    def expected_cost(self) -> Float[Array, " num_examples"]:
+        """Mean price of the next label of each example, from any of the labelers who are left.
+
+        Of all labelers, where it is not known who is left, or nobody is.
+        """
+        if self.costs is None:
+            return jnp.ones(self.num_labels.shape)
+        costs = jnp.asarray(self.costs, float)
+        answered = self.has_answered
+        if costs.shape[0] == 1 or answered is None:
+            cost = costs.mean(axis=0)
+        else:
+            is_left = ~answered | jnp.all(answered, axis=0)
+            cost = jnp.sum(costs, axis=0, where=is_left) / jnp.sum(is_left, axis=0)
+        return jnp.broadcast_to(cost, self.num_labels.shape)
 
 
 class AbstractPolicy(abc.ABC):
@@ -20,28 +76,35 @@ class AbstractPolicy(abc.ABC):
     priority, and stops when nobody has any. Examples of equal priority go in the order of the
     table; in a table in random order that is a lot drawn once for the run.
 
+    The fields of the dataclass are its options, by name on the command line too. Those named
+    `threshold` and `max_labels` are what `next` sets by its options of these names.
+
     Attributes:
+        name: what `--strategy` takes.
+        description: what it does, in a line.
         is_streaming: whether examples come one by one, each finished before the next is seen. An
             example cut short by the end of the budget then counts as not labelled.
         own_labels_only: whether the priority of an example depends on no other example. Then a
             whole run can be worked out at once.
+        sees_labelers: whether it looks at `Seen.labels` and `Seen.labelers`.
+        is_random: whether it chooses at random: `next` then draws the lots by which equals go
+            anew with every label, and a simulated run takes the policy that `drawn` gives.
     """
 
+    name: ClassVar[str]
+    description: ClassVar[str]
     is_streaming: ClassVar[bool] = False
     own_labels_only: ClassVar[bool] = True
+    sees_labelers: ClassVar[bool] = False
+    is_random: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def priority(
-        self,
-        class_probs: Float[Array, "num_examples num_classes"],
-        num_labels: Int[Array, " num_examples"],
-    ) -> UInt32[Array, " num_examples"]:
-        """Urgency of the next label of every example; `NEVER` where there is to be none.
+    def priority(self, seen: Seen) -> UInt32[Array, " num_examples"]:
+        """Urgency of the next label of every example; `NEVER` where there is to be none."""
 
-        Args:
-            class_probs: probability of each class given the labels so far.
-            num_labels: how many labels that is.
-        """
+    def drawn(self, key: Key[Array, ""], num_examples: int) -> "AbstractPolicy":
+        """The policy for a simulated run, its random numbers drawn; itself where it has none."""
+        return self
 
 
 def in_order(wanted: Bool[Array, " num_examples"]) -> UInt32[Array, " num_examples"]:

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, ScalarLike, UInt32
+from jaxtyping import Array, Bool, Float, ScalarLike, UInt32
 
 from gtx_bayes import decisions
-from gtx_bayes.collection.base import AbstractPolicy, in_order
+from gtx_bayes.collection.base import AbstractPolicy, Seen, in_order
 
 TOLERANCE_ULPS = 4
 """A confidence this close to the threshold, in units of rounding at one, does not exceed it."""
@@ -22,24 +22,26 @@ class ConfidenceThreshold(AbstractPolicy):
     Needs no access to other examples, and so serves streams and tables larger than the budget.
 
     Attributes:
-        threshold: :math:`\tau`, the confidence to exceed.
-        max_labels: :math:`\kappa`, the most labels an example gets.
+        threshold: :math:`\tau`, the confidence to exceed; by default the paper's for real images
+            (sec. 4).
+        max_labels: :math:`\kappa`, the most labels an example gets; the paper's (sec. 3.3 and 4).
 
     References:
         Kumar et al. (2024), sec. 2.3, strategy 1.
     """
 
-    threshold: ScalarLike
-    max_labels: ScalarLike
+    name: ClassVar[str] = "confidence-threshold"
+    description: ClassVar[str] = "the first example that is neither confident nor has its share"
+
+    threshold: ScalarLike = 0.95
+    max_labels: ScalarLike = 5
     is_streaming: ClassVar[bool] = True
 
-    def priority(
-        self,
-        class_probs: Float[Array, "num_examples num_classes"],
-        num_labels: Int[Array, " num_examples"],
-    ) -> UInt32[Array, " num_examples"]:
+    def priority(self, seen: Seen) -> UInt32[Array, " num_examples"]:
         """The first example that is neither confident nor has its share."""
-        return in_order(~exceeds(class_probs, self.threshold) & (num_labels < self.max_labels))
+        return in_order(
+            ~exceeds(seen.class_probs, self.threshold) & (seen.num_labels < self.max_labels)
+        )
 
 
 def exceeds(

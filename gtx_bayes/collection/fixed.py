@@ -4,9 +4,9 @@ import dataclasses
 from typing import ClassVar
 
 import jax
-from jaxtyping import Array, Float, Int, ScalarLike, UInt32
+from jaxtyping import Array, ScalarLike, UInt32
 
-from gtx_bayes.collection.base import AbstractPolicy, in_order
+from gtx_bayes.collection.base import AbstractPolicy, Seen, in_order
 
 
 @jax.tree_util.register_dataclass
@@ -15,19 +15,18 @@ class Fixed(AbstractPolicy):
     """One example at a time, each with the same number of labels.
 
     Attributes:
-        labels_per_example: how many.
+        max_labels: how many; by default the paper's most.
 
     References:
         Kumar et al. (2024), sec. 3.3, for majority votes.
     """
 
-    labels_per_example: ScalarLike
+    name: ClassVar[str] = "fixed"
+    description: ClassVar[str] = "the first example that lacks labels: the same number for all"
+
+    max_labels: ScalarLike = 5
     is_streaming: ClassVar[bool] = True
 
-    def priority(
-        self,
-        class_probs: Float[Array, "num_examples num_classes"],
-        num_labels: Int[Array, " num_examples"],
-    ) -> UInt32[Array, " num_examples"]:
+    def priority(self, seen: Seen) -> UInt32[Array, " num_examples"]:
         """The first example that lacks labels."""
-        return in_order(num_labels < self.labels_per_example)
+        return in_order(seen.num_labels < self.max_labels)

@@ -1,6 +1,7 @@
-"""What to buy next for a real crowd, from its tables alone: a policy's next batch by name."""
+"""What to buy next for a real crowd, from its tables alone: a policy's next batch."""
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,48 +12,27 @@ import pandas as pd
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes.aggregation.aggregate import Aggregation
-from gtx_bayes.collection.base import AbstractPolicy
-from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
-from gtx_bayes.collection.fixed import Fixed
+from gtx_bayes.collection.base import UNLIMITED, AbstractPolicy, Seen
+from gtx_bayes.collection.costs import read_costs
 from gtx_bayes.collection.risk import threshold_for_risk
 from gtx_bayes.collection.step_by_step import next_examples
-from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.columns import EXAMPLE_COLUMNS, Source, as_names, positions, read_columns
 from gtx_bayes.errors import InputError
-from gtx_bayes.labels import MISSING
+from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.programs import program
-from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
+from gtx_bayes.registry import POLICIES
+from gtx_bayes.standard_size import LEAST_EXAMPLES, LEAST_LABELS, standard_size, with_room
 
 DEFAULT_STRATEGY = "uncertainty"
-PAPER_THRESHOLD = 0.95
-"""Threshold of strategy 1 where none is given: the paper's for real images (sec. 4)."""
-PAPER_MAX_LABELS = 5
-"""The most labels of strategy 1 where none is given (sec. 3.3 and 4)."""
-
-
-_UNLIMITED = int(np.iinfo(np.int32).max)
-
-STRATEGIES: dict[str, Callable[[float, int], AbstractPolicy]] = {
-    "uncertainty": lambda threshold, max_labels: UncertaintySampling(max_labels, threshold),
-    "confidence-threshold": lambda threshold, max_labels: ConfidenceThreshold(
-        threshold, max_labels
-    ),
-    "random": lambda threshold, max_labels: ConfidenceThreshold(threshold, max_labels),
-    "fixed": lambda threshold, max_labels: Fixed(max_labels),
-}
-"""Policy of every strategy, given its threshold and cap.
-
-A random choice is the first example that wants a label, in an order of lots drawn anew whenever
-an example has got one.
-"""
 
 
 class NextLabels(NamedTuple):
     """What to buy next, and how far the collection is.
 
     Attributes:
-        examples: the batch, most valuable first: task, num_labels, label, confidence. Empty when
-            every example has reached the stop rule.
+        examples: the batch, most valuable first: task, num_labels, label, confidence, and where
+            there are costs the price to expect. Empty when every example has reached the stop
+            rule.
         strategy: name of the strategy.
         threshold: examples more confident than this get no more; None if none.
         max_labels: the most labels an example gets; None if there is no limit.
@@ -75,7 +55,7 @@ def next_labels(
     result: Aggregation | None,
     *,
     batch: int,
-    strategy: str = DEFAULT_STRATEGY,
+    strategy: str | AbstractPolicy = DEFAULT_STRATEGY,
     threshold: float | None = None,
     risk: float | None = None,
     max_labels: int | None = None,
@@ -84,6 +64,9 @@ def next_labels(
     tasks_source: Source | None = None,
     gold_tasks: Iterable[object] = (),
     num_classes: int = 2,
+    costs: pd.DataFrame | None = None,
+    costs_columns: Mapping[str, str] | None = None,
+    costs_source: Source | None = None,
 ) -> NextLabels:
     """The examples whose next label is worth most; gold examples never want one.
 
@@ -94,58 +77,70 @@ def next_labels(
         key: random key; keep it the same throughout a collection.
         result: the answers so far, aggregated by any method; None before the first.
         batch: how many different examples to name, one label for each.
-        strategy: a name in `STRATEGIES`.
-        threshold: stop rule: the confidence to exceed. For "confidence-threshold" .95 when
-            absent, none for the others, which then go on to `max_labels`.
+        strategy: a policy, the name of one in `registry.POLICIES`, or `FILE.py:Class`.
+        threshold: stop rule: the confidence to exceed, in place of the policy's own.
         risk: stop rule in place of a threshold: accept the most confident labels as long as the
             expected proportion of errors among them is at most this.
-        max_labels: the most labels an example gets. When absent 5 for "confidence-threshold" and
-            "fixed", no limit for the others.
+        max_labels: the most labels an example gets, in place of the policy's own.
         tasks: every task there is, unlabelled ones included, in the order wanted; column `task`.
             When absent only tasks with an answer are known. Others are not offered.
         tasks_columns: column of `tasks` for "example", where no alias fits.
         tasks_source: where `tasks` comes from, for messages.
         gold_tasks: names of gold tasks besides those of `result`, where nobody has answered them.
         num_classes: number of classes, where `result` does not tell.
+        costs: price of an answer, column `cost`, by `worker`, by `task`, or by both; for policies
+            that look at it. When absent every answer costs the same.
+        costs_columns: columns of `costs` for "example" and "labeler", where no alias fits.
+        costs_source: where `costs` comes from, for messages.
 
     Raises:
-        InputError: for an unknown strategy, options that do not go together, values out of range,
-            or neither answers nor tasks.
+        InputError: for an unknown strategy, options that it does not have or that do not go
+            together, values out of range, or neither answers nor tasks.
     """
-    _check(batch, strategy, threshold, risk, max_labels)
+    if batch < 1:
+        raise InputError(f"the batch is {batch}.", mend="Ask for at least one example.")
+    policy = POLICIES.build(strategy)
+    name = getattr(policy, "name", type(policy).__name__)
+    _check(policy, name, threshold, risk, max_labels)
     offer = _offered(
         result, tasks, tasks_columns or {}, tasks_source or Source("tasks"), gold_tasks, num_classes
     )
-    if max_labels is None and strategy in ("confidence-threshold", "fixed"):
-        max_labels = PAPER_MAX_LABELS
-    if threshold is None and risk is None and strategy == "confidence-threshold":
-        threshold = PAPER_THRESHOLD
     if risk is not None:
         size = standard_size(offer.is_gold.size, LEAST_EXAMPLES)
         probs, wanted = with_room(offer.class_probs, size), with_room(~offer.is_gold, size)
         threshold = float(threshold_for_risk(probs, risk, wanted))
+    given = {"threshold": threshold, "max_labels": max_labels}
+    policy = dataclasses.replace(policy, **{of: v for of, v in given.items() if v is not None})
 
     order = np.flatnonzero(~offer.is_gold)
-    if strategy in ("uncertainty", "random"):
-        redrawn = offer.num_labels if strategy == "random" else np.zeros_like(offer.num_labels)
+    if not policy.is_streaming:
+        redrawn = offer.num_labels if policy.is_random else np.zeros_like(offer.num_labels)
         order = order[np.argsort(_lots(key, redrawn)[order], stable=True)]
     chosen, num_open = np.zeros(0, np.intp), 0
+    cost = None
     if order.size:
-        policy = STRATEGIES[strategy](
-            1.0 if threshold is None else threshold, max_labels or _UNLIMITED
-        )
-        size = standard_size(order.size, LEAST_EXAMPLES)
-        probs = with_room(offer.class_probs[order], size)
-        counts = with_room(offer.num_labels[order], size)
-        # All open examples in order; the batch is the head of them. Room to spare is no example.
-        ranked = np.asarray(next_examples(policy, probs, counts, size))
+        seen = _seen(policy, result, offer, order)
+        if costs is not None:
+            crowd = None if result is None else result.crowd
+            labelers = None if crowd is None or seen.labels is None else crowd.labeler_names
+            price = read_costs(
+                costs, costs_columns or {}, costs_source or Source("costs"), labelers, offer.names
+            )
+            if price.shape[1] > 1:
+                room = (0, seen.num_labels.shape[0] - order.size)
+                price = np.pad(price[:, order], ((0, 0), room), constant_values=1.0)
+            seen = dataclasses.replace(seen, costs=jax.device_put(price))
+            cost = np.zeros(offer.is_gold.size)
+            cost[order] = np.asarray(_expected_cost(seen))[: order.size]
+        # All open examples in order; the batch is the head of them. Padding is no example.
+        ranked = np.asarray(next_examples(policy, seen, seen.num_labels.shape[0]))
         ranked = ranked[(ranked != MISSING) & (ranked < order.size)]
         chosen, num_open = order[ranked[:batch]], ranked.size
     return NextLabels(
-        _table(result, offer, chosen),
-        strategy,
-        threshold,
-        max_labels,
+        _table(result, offer, chosen, cost),
+        name,
+        _limit(policy, "threshold", none=None if threshold is not None else 1.0),
+        _limit(policy, "max_labels", none=UNLIMITED),
         num_open,
         offer.is_gold.size - num_open,
         offer.notes,
@@ -153,33 +148,66 @@ def next_labels(
 
 
 def _check(
-    batch: int,
-    strategy: str,
+    policy: AbstractPolicy,
+    name: str,
     threshold: float | None,
     risk: float | None,
     max_labels: int | None,
 ) -> None:
-    if strategy not in STRATEGIES:
+    if jax.tree_util.all_leaves([policy]):
         raise InputError(
-            f"there is no strategy '{strategy}'.",
-            mend=f"The strategies are {', '.join(STRATEGIES)}.",
+            f"the strategy {name} is no pytree.",
+            mend="Decorate its class with jax.tree_util.register_dataclass.",
         )
-    if batch < 1:
-        raise InputError(f"the batch is {batch}.", mend="Ask for at least one example.")
     if max_labels is not None and max_labels < 1:
         raise InputError(f"max_labels is {max_labels}.", mend="Allow at least one label.")
     if threshold is not None and risk is not None:
         raise InputError(
             "there are a threshold and a risk target.", mend="Give one stop rule of the two."
         )
-    if strategy == "fixed" and (threshold is not None or risk is not None):
-        raise InputError(
-            "the strategy fixed gives every example the same number of labels.",
-            mend="Leave the threshold and the risk out, or take another strategy.",
-        )
-    for name, value in (("threshold", threshold), ("risk", risk)):
+    for option, value in (("threshold", threshold), ("risk", risk)):
         if value is not None and not 0.0 <= value <= 1.0:
-            raise InputError(f"the {name} is {value}.", mend="Give a value from 0 to 1.")
+            raise InputError(f"the {option} is {value}.", mend="Give a value from 0 to 1.")
+    fields = {field.name for field in dataclasses.fields(policy)}  # type: ignore[arg-type]
+    for option, value in (("threshold", threshold), ("risk", risk), ("max_labels", max_labels)):
+        if value is not None and option.replace("risk", "threshold") not in fields:
+            raise InputError(
+                f"the strategy {name} has no {option}.",
+                mend="Leave it out, or take another strategy.",
+            )
+
+
+def _limit(policy: AbstractPolicy, option: str, none: int | float | None) -> Any:
+    """The policy's limit as a number; None where it has none."""
+    value = getattr(policy, option, None)
+    return None if value == none else value
+
+
+def _seen(
+    policy: AbstractPolicy, result: Aggregation | None, offer: "_Offer", order: npt.NDArray[np.intp]
+) -> Seen:
+    """What the policy sees of these examples, padded where others do not matter to it."""
+    size = standard_size(order.size, LEAST_EXAMPLES) if policy.own_labels_only else order.size
+    even = 1.0 / offer.class_probs.shape[1]
+    probs = with_room(offer.class_probs[order], size, even)
+    seen = Seen(probs, with_room(offer.num_labels[order], size))
+    if result is None or not policy.sees_labelers:
+        return seen
+    own = result.crowd.labels.of_examples(offer.place[order])
+    most = standard_size(own.num_labels, LEAST_LABELS)
+    labels = Labels(
+        with_room(own.example, most),
+        with_room(own.labeler, most),
+        with_room(own.label, most, MISSING),
+        size,
+        own.num_labelers,
+        own.num_classes,
+    )
+    labelers = getattr(result.fit.aggregator, "model", None)
+    return dataclasses.replace(seen, labels=labels, labelers=labelers)
+
+
+_expected_cost = jax.jit(Seen.expected_cost)
 
 
 class _Offer(NamedTuple):
@@ -190,6 +218,7 @@ class _Offer(NamedTuple):
         class_probs: probability of each class.
         num_labels: how many labels each has.
         is_gold: whether its label is known, so that it wants none.
+        place: its place among the examples of the crowd, after the last of them where none.
         notes: what a user should know about the tables.
     """
 
@@ -197,6 +226,7 @@ class _Offer(NamedTuple):
     class_probs: npt.NDArray[np.floating]
     num_labels: npt.NDArray[np.int32]
     is_gold: npt.NDArray[np.bool_]
+    place: npt.NDArray[np.intp]
     notes: tuple[str, ...] = ()
 
 
@@ -219,6 +249,7 @@ def _offered(
             np.asarray(result.class_probs),
             crowd.labels.count_by_example(),
             crowd.assessment.which_gold(),
+            np.arange(crowd.labels.num_examples),
         )
     column = read_columns(tasks, {"example": EXAMPLE_COLUMNS}, columns, source)["example"]
     first = np.flatnonzero(~pd.Series(column.keys).duplicated().to_numpy())
@@ -226,7 +257,7 @@ def _offered(
     is_gold = positions(as_names(dict.fromkeys(str(name) for name in gold_tasks)), keys) >= 0
     if result is None:
         uniform = np.full((names.size, num_classes), 1.0 / num_classes, np.float32)
-        return _Offer(names, uniform, np.zeros(names.size, np.int32), is_gold)
+        return _Offer(names, uniform, np.zeros(names.size, np.int32), is_gold, first)
     crowd = result.crowd
     seen = as_names(str(name) for name in crowd.example_names)
     at = positions(seen, keys)
@@ -242,6 +273,7 @@ def _offered(
         np.where(known[:, None], np.asarray(result.class_probs)[at], _without_answers(result)),
         np.where(known, crowd.labels.count_by_example()[at], 0).astype(np.int32),
         is_gold | (known & crowd.assessment.which_gold()[at]),
+        np.where(known, at, crowd.labels.num_examples),
         notes,
     )
 
@@ -270,13 +302,18 @@ def _without_answers(result: Aggregation) -> npt.NDArray[np.floating]:
     return np.full(num_classes, 1.0 / num_classes, np.asarray(result.class_probs).dtype)
 
 
-def _table(result: Aggregation | None, offer: _Offer, chosen: npt.NDArray[np.intp]) -> pd.DataFrame:
+def _table(
+    result: Aggregation | None,
+    offer: _Offer,
+    chosen: npt.NDArray[np.intp],
+    cost: npt.NDArray[np.float64] | None,
+) -> pd.DataFrame:
     probs, counts = offer.class_probs[chosen], offer.num_labels[chosen]
     label = np.full(chosen.size, None, object)
     if result is not None:
         answered = counts > 0
         label[answered] = result.crowd.class_names[probs.argmax(axis=1)[answered]]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "task": offer.names[chosen],
             "num_labels": counts,
@@ -284,3 +321,4 @@ def _table(result: Aggregation | None, offer: _Offer, chosen: npt.NDArray[np.int
             "confidence": probs.max(axis=1, initial=0.0),
         }
     )
+    return table if cost is None else table.assign(cost=cost[chosen])

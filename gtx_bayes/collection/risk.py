@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike, UInt32
 
 from gtx_bayes import decisions
 from gtx_bayes.aggregation.base import AbstractAggregator
-from gtx_bayes.collection.base import NEVER, AbstractPolicy, largest_first
+from gtx_bayes.collection.base import NEVER, UNLIMITED, AbstractPolicy, Seen, largest_first
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold, exceeds
 from gtx_bayes.collection.whole_run import at_count, class_prob_path, num_wanted
 from gtx_bayes.labelers.base import AbstractLabelers
@@ -122,16 +122,16 @@ class RiskTarget(AbstractPolicy):
         max_labels: the most labels an example gets.
     """
 
+    name: ClassVar[str] = "risk"
+    description: ClassVar[str] = "the most uncertain of those that a risk target does not accept"
+
     target: ScalarLike
-    max_labels: ScalarLike
+    max_labels: ScalarLike = UNLIMITED
     own_labels_only: ClassVar[bool] = False
 
-    def priority(
-        self,
-        class_probs: Float[Array, "num_examples num_classes"],
-        num_labels: Int[Array, " num_examples"],
-    ) -> UInt32[Array, " num_examples"]:
+    def priority(self, seen: Seen) -> UInt32[Array, " num_examples"]:
         """Uncertainty, then the number of labels, of what is not accepted."""
-        accepted = exceeds(class_probs, threshold_for_risk(class_probs, self.target))
-        urgency = largest_first(decisions.uncertainty(class_probs), num_labels)
-        return jnp.where(~accepted & (num_labels < self.max_labels), urgency, jnp.uint32(NEVER))
+        accepted = exceeds(seen.class_probs, threshold_for_risk(seen.class_probs, self.target))
+        wanted = ~accepted & (seen.num_labels < self.max_labels)
+        urgency = largest_first(decisions.uncertainty(seen.class_probs), seen.num_labels)
+        return jnp.where(wanted, urgency, jnp.uint32(NEVER))

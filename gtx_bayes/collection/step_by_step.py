@@ -4,34 +4,28 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Int, UInt32
 
 from gtx_bayes.aggregation.base import AbstractAggregator
-from gtx_bayes.collection.base import NEVER, AbstractPolicy
+from gtx_bayes.collection.base import NEVER, AbstractPolicy, Seen
+from gtx_bayes.collection.market import Market
 from gtx_bayes.collection.whole_run import Collection
 from gtx_bayes.labels import MISSING
-from gtx_bayes.programs import program
 from gtx_bayes.simulation import AnswerQueue
 
 
-@program(static_argnames=("batch",))
-def next_examples(
-    policy: AbstractPolicy,
-    class_probs: Float[Array, "num_examples num_classes"],
-    num_labels: Int[Array, " num_examples"],
-    batch: int = 1,
-) -> Int[Array, " batch"]:
+@partial(jax.jit, static_argnames="batch")
+def next_examples(policy: AbstractPolicy, seen: Seen, batch: int = 1) -> Int[Array, " batch"]:
     """The examples to label next, most urgent first; `MISSING` where no more want a label.
 
     A batch asks for one label of each of several examples, before the answers are known.
 
     Args:
         policy: the rule.
-        class_probs: probability of each class given the labels so far.
-        num_labels: how many labels that is.
+        seen: the collection so far.
         batch: how many examples to name.
     """
-    return _most_urgent(policy.priority(class_probs, num_labels), batch)
+    return _most_urgent(policy.priority(seen), batch)
 
 
 def _most_urgent(priority: UInt32[Array, " num_examples"], batch: int) -> Int[Array, " batch"]:
@@ -51,36 +45,63 @@ def step(
     aggregator: AbstractAggregator,
     queue: AnswerQueue,
     num_labels: Int[Array, " num_examples"],
+    market: Market | None = None,
 ) -> tuple[Int[Array, " num_examples"], Int[Array, ""]]:
     """Buy one label: numbers of labels in, and out with the example chosen, or `MISSING`.
 
     An example at the end of its queue gets no more, whatever the policy wants.
     """
-    example = _most_urgent(_urgency(policy, aggregator, queue, num_labels), batch=1)[0]
+    market = market or Market.of(aggregator, queue)
+    example = _most_urgent(_urgency(policy, aggregator, queue, num_labels, market), batch=1)[0]
     bought = jnp.arange(num_labels.shape[0]) == example
     return num_labels + bought, example
 
 
 @partial(jax.jit, static_argnames="budget")
 def collect(
-    policy: AbstractPolicy, aggregator: AbstractAggregator, queue: AnswerQueue, budget: int
-) -> tuple[Collection, Int[Array, " budget"]]:
+    policy: AbstractPolicy,
+    aggregator: AbstractAggregator,
+    queue: AnswerQueue,
+    budget: int,
+    market: Market | None = None,
+) -> tuple[Collection, Int[Array, " num_steps"]]:
     """Spend a budget label by label, scoring every example afresh each time.
 
+    Args:
+        policy: the rule.
+        aggregator: the method that scores the examples.
+        queue: the answers to be bought.
+        budget: the number of labels, or money where the market has costs. The run then ends at
+            the first label that what is left does not pay for.
+        market: who answers and at which price; without prices when absent.
+
     Returns:
-        What was bought, and the example of each label in order; `MISSING` once none is wanted.
+        What was bought, and the example of each label in order, as many as the budget can buy;
+        `MISSING` once none is wanted or paid for.
     """
-    start = jnp.zeros(queue.answers.num_examples, jnp.int32)
+    market = market or Market.of(aggregator, queue)
+    price = market.prices()
+    num_steps = budget
+    if price is None:
+        price = jnp.ones(queue.answers.label.shape, jnp.int32)
+    else:
+        num_steps = min(budget, price.size)  # no label costs less than 1
+    start = (jnp.zeros(queue.answers.num_examples, jnp.int32), jnp.asarray(budget, jnp.int32))
 
     def buy(
-        num_labels: Int[Array, " num_examples"], _: None
-    ) -> tuple[Int[Array, " num_examples"], Int[Array, ""]]:
-        return step(policy, aggregator, queue, num_labels)
+        state: tuple[Int[Array, " num_examples"], Int[Array, ""]], _: None
+    ) -> tuple[tuple[Int[Array, " num_examples"], Int[Array, ""]], Int[Array, ""]]:
+        num_labels, left = state
+        after, example = step(policy, aggregator, queue, num_labels, market)
+        cost = jnp.where(example == MISSING, 0, price[num_labels[example], example])
+        paid = cost <= left
+        state = jnp.where(paid, after, num_labels), left - jnp.where(paid, cost, 0)
+        return state, jnp.where(paid, example, MISSING)
 
-    num_labels, order = jax.lax.scan(buy, start, length=budget)
+    (num_labels, _), order = jax.lax.scan(buy, start, length=num_steps)
     counted = jnp.ones_like(num_labels, bool)
     if policy.is_streaming:
-        counted = _urgency(policy, aggregator, queue, num_labels) == NEVER
+        counted = _urgency(policy, aggregator, queue, num_labels, market) == NEVER
     return Collection(num_labels, counted), order
 
 
@@ -89,7 +110,8 @@ def _urgency(
     aggregator: AbstractAggregator,
     queue: AnswerQueue,
     num_labels: Int[Array, " num_examples"],
+    market: Market,
 ) -> UInt32[Array, " num_examples"]:
     class_probs = aggregator.class_probs(queue.answers.first(num_labels))
-    priority = policy.priority(class_probs, num_labels)
+    priority = policy.priority(market.seen(policy, Seen(class_probs, num_labels)))
     return jnp.where(num_labels < queue.max_labels, priority, jnp.uint32(NEVER))

@@ -1,13 +1,14 @@
 """Strategy 2 of the paper: always label the example that is most uncertain (sec. 2.3, Eq. 5)."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, ScalarLike, UInt32
+from jaxtyping import Array, ScalarLike, UInt32
 
 from gtx_bayes import decisions
-from gtx_bayes.collection.base import NEVER, AbstractPolicy, largest_first
+from gtx_bayes.collection.base import NEVER, UNLIMITED, AbstractPolicy, Seen, largest_first
 from gtx_bayes.collection.confidence_threshold import exceeds
 
 
@@ -28,15 +29,14 @@ class UncertaintySampling(AbstractPolicy):
         Kumar et al. (2024), sec. 2.3, strategy 2; Lewis and Gale (1994).
     """
 
-    max_labels: ScalarLike
+    name: ClassVar[str] = "uncertainty"
+    description: ClassVar[str] = "the most uncertain example"
+
+    max_labels: ScalarLike = UNLIMITED
     threshold: ScalarLike = 1.0
 
-    def priority(
-        self,
-        class_probs: Float[Array, "num_examples num_classes"],
-        num_labels: Int[Array, " num_examples"],
-    ) -> UInt32[Array, " num_examples"]:
+    def priority(self, seen: Seen) -> UInt32[Array, " num_examples"]:
         """Uncertainty, then the number of labels, packed into one number."""
-        wanted = ~exceeds(class_probs, self.threshold) & (num_labels < self.max_labels)
-        urgency = largest_first(decisions.uncertainty(class_probs), num_labels)
+        wanted = ~exceeds(seen.class_probs, self.threshold) & (seen.num_labels < self.max_labels)
+        urgency = largest_first(decisions.uncertainty(seen.class_probs), seen.num_labels)
         return jnp.where(wanted, urgency, jnp.uint32(NEVER))

@@ -8,7 +8,8 @@ Hence label (i, t) is bought before label (k, s) if its running minimum
 .. math:: m_{i,t} = \min_{s \le t} p_{i,s}
 
 is larger, and in the order of the table where they are equal: the run is one sort by m, and what
-a budget buys is the top of it, which selection finds without sorting.
+a budget buys is the top of it, which selection finds without sorting. With prices the budget is
+money, and the run ends at the first label that what is left does not pay for.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, ScalarLike, Shaped, UInt32
 
 from gtx_bayes.aggregation.base import AbstractAggregator
-from gtx_bayes.collection.base import NEVER, AbstractPolicy
+from gtx_bayes.collection.base import NEVER, AbstractPolicy, Seen
+from gtx_bayes.collection.market import Market
 from gtx_bayes.labels import MISSING, Prefixes
 from gtx_bayes.simulation import AnswerQueue
 
@@ -72,12 +74,25 @@ class Schedule(NamedTuple):
             jnp.where(wanted, flat % max(num_steps, 1), MISSING),
         )
 
-    def within(self, budget: ScalarLike) -> Int[Array, " num_examples"]:
-        """How many labels of each example are among the first `budget`: a selection."""
-        least = _kth_largest(self.priority, budget)
-        above = jnp.sum(self.priority > least, axis=0, dtype=jnp.int32)
-        equal = jnp.sum((self.priority == least) & (least != NEVER), axis=0, dtype=jnp.int32)
-        return above + serve_in_order(equal, budget - jnp.sum(above))
+    def within(
+        self, budget: ScalarLike, price: Int[Array, "num_steps num_examples"] | None = None
+    ) -> Int[Array, " num_examples"]:
+        """How many labels of each example a budget buys: a selection.
+
+        Args:
+            budget: number of labels, or money.
+            price: of every label, whole numbers from 1; 1 each when absent.
+        """
+        if price is None:
+            least = _kth_largest(self.priority, budget)
+            above = jnp.sum(self.priority > least, axis=0, dtype=jnp.int32)
+            equal = jnp.sum((self.priority == least) & (least != NEVER), axis=0, dtype=jnp.int32)
+            return above + serve_in_order(equal, budget - jnp.sum(above))
+        least = _kth_largest(self.priority, budget + 1, price)
+        above = self.priority > least
+        equal = (self.priority == least) & (least != NEVER)
+        left = budget - jnp.sum(price, where=above)
+        return jnp.sum(above, axis=0, dtype=jnp.int32) + _pay_in_order(equal, price, left)
 
 
 @jax.jit
@@ -93,26 +108,31 @@ def class_prob_path(
 
 @jax.jit
 def schedule(
-    policy: AbstractPolicy, path: Float[Array, "num_steps_and_one num_examples num_classes"]
+    policy: AbstractPolicy,
+    path: Float[Array, "num_steps_and_one num_examples num_classes"],
+    market: Market | None = None,
 ) -> Schedule:
     """When each label would be bought.
 
     Args:
         policy: one whose priorities depend on an example's own labels alone.
         path: class probabilities after each number of labels, as `class_prob_path` gives them.
+        market: who answers, and at which price, for policies that look at it.
 
     Raises:
         ValueError: for any other policy.
     """
-    rows = list(_running_minimum(policy, path))
+    rows = list(_running_minimum(policy, path, market))
     return Schedule(jnp.stack(rows) if rows else jnp.zeros((0, path.shape[1]), jnp.uint32))
 
 
 @jax.jit
 def num_wanted(
-    policy: AbstractPolicy, path: Float[Array, "num_steps_and_one num_examples num_classes"]
+    policy: AbstractPolicy,
+    path: Float[Array, "num_steps_and_one num_examples num_classes"],
+    market: Market | None = None,
 ) -> Int[Array, " num_examples"]:
-    """How many labels each example gets if the budget has no end.
+    """How many labels each example gets if the budget has no end; arguments as for `schedule`.
 
     Raises:
         ValueError: for a policy whose priorities depend on other examples.
@@ -120,13 +140,15 @@ def num_wanted(
     num_steps = path.shape[0] - 1
     narrow = jnp.int8 if num_steps <= jnp.iinfo(jnp.int8).max else jnp.int32
     count = jnp.zeros(path.shape[1], narrow)
-    for lowest in _running_minimum(policy, path):
+    for lowest in _running_minimum(policy, path, market):
         count = count + (lowest != NEVER).astype(narrow)
     return count
 
 
 def _running_minimum(
-    policy: AbstractPolicy, path: Float[Array, "num_steps_and_one num_examples num_classes"]
+    policy: AbstractPolicy,
+    path: Float[Array, "num_steps_and_one num_examples num_classes"],
+    market: Market | None,
 ) -> Iterator[UInt32[Array, " num_examples"]]:
     if not policy.own_labels_only:
         raise ValueError(
@@ -136,7 +158,8 @@ def _running_minimum(
     lowest = jnp.full(num_examples, jnp.uint32(2**32 - 1))
     by_class = jnp.moveaxis(path, 2, 0)  # as it lies in memory
     for n in range(path.shape[0] - 1):
-        now = policy.priority(by_class[:, n].T, jnp.full(num_examples, n, jnp.int32))
+        seen = Seen(by_class[:, n].T, jnp.full(num_examples, n, jnp.int32))
+        now = policy.priority(seen if market is None else market.seen(policy, seen))
         lowest = jnp.minimum(lowest, now)
         yield lowest
 
@@ -146,23 +169,29 @@ def collect(
     policy: AbstractPolicy,
     path: Float[Array, "num_steps_and_one num_examples num_classes"],
     budget: ScalarLike,
+    market: Market | None = None,
 ) -> Collection:
-    """What a policy buys for `budget` labels; equal to `step_by_step.collect` at any budget.
+    """What a policy buys for a budget; equal to `step_by_step.collect` at any budget.
 
     Args:
         policy: one whose priorities depend on an example's own labels alone.
         path: class probabilities after each number of labels.
-        budget: B, the number of labels.
+        budget: B, the number of labels, or money where the market has costs.
+        market: who answers, and at which price; a policy that looks at neither needs none.
 
     Raises:
         ValueError: for any other policy.
     """
+    price = None if market is None else market.prices()
     if policy.is_streaming:
         # Without the barrier a CPU works it out anew for every use of the result.
-        wanted = jax.lax.optimization_barrier(num_wanted(policy, path))
-        bought = serve_in_order(wanted, budget)
+        wanted = jax.lax.optimization_barrier(num_wanted(policy, path, market))
+        if price is None:
+            bought = serve_in_order(wanted, budget)
+        else:
+            bought = _pay_in_order(jnp.arange(len(price))[:, None] < wanted, price, budget)
         return Collection(bought, bought == wanted)
-    bought = schedule(policy, path).within(budget)
+    bought = schedule(policy, path, market).within(budget, price)
     return Collection(bought, jnp.ones_like(bought, bool))
 
 
@@ -178,18 +207,37 @@ def at_count(
 
 
 def _kth_largest(
-    values: UInt32[Array, "num_steps num_examples"], k: ScalarLike
+    values: UInt32[Array, "num_steps num_examples"],
+    k: ScalarLike,
+    weight: Int[Array, "num_steps num_examples"] | None = None,
 ) -> UInt32[Array, ""]:
-    """The k-th largest value, bit by bit from the top; `NEVER` if there are fewer."""
+    """The k-th largest value, bit by bit from the top; `NEVER` if there are fewer.
+
+    With weights the largest value such that those not below it weigh k.
+    """
 
     def settle(at: Int[Array, ""], found: UInt32[Array, ""]) -> UInt32[Array, ""]:
         candidate = found | (jnp.uint32(1) << (31 - at).astype(jnp.uint32))
-        by_column = jnp.sum(values >= candidate, axis=0, dtype=jnp.int32)
+        if weight is None:
+            by_column = jnp.sum(values >= candidate, axis=0, dtype=jnp.int32)
+        else:
+            by_column = jnp.sum(weight, axis=0, where=values >= candidate)
         # Down the columns first: a CPU sums a flat array four times as slowly.
         enough = jnp.sum(jax.lax.optimization_barrier(by_column)) >= k
         return jnp.where(enough, candidate, found)
 
     return jax.lax.fori_loop(0, 32, settle, jnp.uint32(0))
+
+
+def _pay_in_order(
+    wanted: Bool[Array, "num_steps num_examples"],
+    price: Int[Array, "num_steps num_examples"],
+    money: ScalarLike,
+) -> Int[Array, " num_examples"]:
+    """How many of the labels wanted are bought, example after example, until one is too dear."""
+    asked = jnp.where(wanted, price, 0)
+    paid = serve_in_order(jnp.sum(asked, axis=0), money)
+    return jnp.sum(wanted & (jnp.cumsum(asked, axis=0) <= paid), axis=0, dtype=jnp.int32)
 
 
 def serve_in_order(

@@ -148,7 +148,7 @@ def simulate_run(
         "uncertainty": UncertaintySampling(most),
         "confidence-threshold": ConfidenceThreshold(threshold, most),
         "fixed": Fixed(config.labels_per_example),
-        "random": RandomSampling.draw(key_random, config.num_examples, max_labels=most),
+        "random": RandomSampling(most).drawn(key_random, config.num_examples),
     }
     outcomes = {}
     for method, build in AGGREGATORS.items():
