@@ -56,3 +56,20 @@ def test_libraries_stay_in_their_rooms():
         for library, room in allowed.items():
             if re.search(rf"^\s*(import|from) {library}\b", text, flags=re.MULTILINE):
                 assert room in path.parts, path
+
+
+def test_no_module_branches_on_a_concrete_model():
+    """Models are told apart by what they say of themselves; only abstract classes are asked for."""
+    concrete = (
+        "OneCoin|ClassConditional|ConfusionMatrix|HardExamples|"
+        r"(OneCoin|ClassConditional|Confusion|Difficulty)Prior|\w+(?<!Labeler)(?<!Conjugate)Model"
+    )
+    asked = re.compile(rf"isinstance\([^()]*,\s*[^()]*\b({concrete})\b")
+    named = re.compile(r"^\s*from gtx_bayes\.models\.(\w+) import", flags=re.MULTILINE)
+    abstract = {"base", "conjugate", "distributions"}
+    for path in (ROOT / "gtx_bayes").rglob("*.py"):
+        where = path.relative_to(ROOT / "gtx_bayes").parts[0]
+        text = path.read_text(encoding="utf-8")
+        assert not asked.search(text), path
+        if where != "models":
+            assert set(named.findall(text)) <= abstract, path

@@ -171,8 +171,8 @@ def test_everything(key, crowd, data, name, tmp_path):
 
     rows = result.confusion()
     assert set(rows["worker"]) == set(crowd.labeler_names)
-    chosen = next_labels(result, batch=3)
-    assert len(chosen) == 3
+    chosen = next_labels(key, result, batch=3)
+    assert len(chosen.examples) == 3
 
     checks = predictive_checks(key, result, num_replicates=20)
     assert np.isfinite(checks.agreement_per_example.z)

@@ -77,6 +77,13 @@ class AbstractLabelerModel(abc.ABC):
         """What a label may be: the classes first, then answers that are no class."""
         return num_classes
 
+    def at(self, params: Params, num_labelers: int, num_classes: int) -> AbstractLabelers:
+        """Labelers with known parameters, without covariates."""
+        nobody = np.zeros(0, int)
+        size = {"num_examples": 0, "num_labelers": num_labelers, "num_classes": num_classes}
+        empty = Labels.from_arrays(nobody, nobody, nobody, **size)
+        return self.labelers(params, reference_labels(empty))
+
     def labelers(self, params: Params, reference: Labels) -> AbstractLabelers:
         """The labelers of these parameters; `reference` as in `ModelLabelers`."""
         return ModelLabelers(params, reference, self)
