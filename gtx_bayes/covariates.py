@@ -1,6 +1,6 @@
 """Numbers that go with answers, labelers and examples, as read from a user's tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,9 @@ ROLES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """Whose covariates a table of its own may hold."""
 
-_DAY = np.timedelta64(86_400_000_000, "us")
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+_DAY = np.timedelta64(MICROSECONDS_PER_DAY, "us")
 _SHOWN = 3  # names in a message
 
 Covariates = dict[str, npt.NDArray[np.float64]]
@@ -75,12 +77,7 @@ def of_answers(
     found = {}
     for name in names:
         if list(labels.columns).count(name) != 1 or name in found:
-            columns = ", ".join(f"'{column}'" for column in source.columns or labels.columns)
-            raise InputError(
-                f"the covariate '{name}' is not one column of the table, named once.",
-                where=source.name,
-                mend=f"Name each covariate once. The columns are {columns}.",
-            )
+            raise not_one_column(name, source.columns or labels.columns, source.name)
         column = labels[name] if source.kept is None else labels[name].iloc[source.kept]
         found[name] = _required(column, str(name), source, starts, str(name), notes)
     return found
@@ -175,6 +172,30 @@ def numbers_of(
     return Numbers(np.asarray(days, np.float64), first.isoformat())
 
 
+def not_one_column(name: object, columns: Iterable[object], where: str) -> InputError:
+    """What to say of a covariate that is not there, or there twice."""
+    shown = ", ".join(f"'{column}'" for column in columns)
+    return InputError(
+        f"the covariate '{name}' is not one column of the table, named once.",
+        where=where,
+        mend=f"Name each covariate once. The columns are {shown}.",
+    )
+
+
+def no_finite_value(name: str, row: str, number: int) -> InputError:
+    """What to say of a covariate without a value in some rows, the first of which is named."""
+    return InputError(
+        f"covariate '{name}' has no finite value.",
+        where=row,
+        mend=f"Fill it in or leave out the row ({number} such row(s)).",
+    )
+
+
+def note_times(name: str, start: str, where: str, notes: list[str]) -> None:
+    """Note a covariate that counts from the first of its times."""
+    notes.append(f"{where}: '{name}' holds times, which count in days since the first, {start}.")
+
+
 def _keys(column: "pd.Series[Any]", name: str, source: Source) -> "pd.Series[Any]":
     cells = Column.read_with_gaps(column.to_frame(name), name, source)
     return pd.Series(cells.keys, dtype=object)
@@ -205,17 +226,10 @@ def _required(
         )
     missing = np.flatnonzero(~np.isfinite(found.cells))
     if missing.size:
-        raise InputError(
-            f"covariate '{name}' has no finite value.",
-            where=source.row(int(missing[0])),
-            mend=f"Fill it in or leave out the row ({missing.size} such row(s)).",
-        )
+        raise no_finite_value(name, source.row(int(missing[0])), missing.size)
     if found.start is not None:
         if start is None:
-            notes.append(
-                f"{source.name}: '{name}' holds times, which count in days since the first, "
-                f"{found.start}."
-            )
+            note_times(name, found.start, source.name, notes)
         starts[start_key] = found.start
     return found.cells
 

@@ -141,7 +141,7 @@ class Crowd:
         check_duplicates(duplicates)
         notes: list[str] = []
         keys = abstain_keys(abstain, classes)
-        others = _kept_abstentions(keys, blank) if keep_abstentions else []
+        others = kept_abstentions(keys, blank) if keep_abstentions else []
         rows = read_answers(labels, columns, labels_source, blank)
         spoken = set_aside(rows, keys, blank, notes, others)
         rows, answers = spoken.rows, spoken.answers
@@ -204,7 +204,7 @@ class Crowd:
             class_names=class_names,
             notes=tuple(notes),
             abstentions=abstentions,
-            other_names=as_names(key or BLANK_NAME for key in others),
+            other_names=names_of_others(others),
             starts=starts,
         )
 
@@ -290,7 +290,7 @@ def table_of(role: str, frame: pd.DataFrame | None, source: Source | None) -> Ta
     return None if frame is None else Table(frame, source or Source(f"{role}_covariates"))
 
 
-def _kept_abstentions(keys: Sequence[str], blank: Blank) -> list[str]:
+def kept_abstentions(keys: Sequence[str], blank: Blank) -> list[str]:
     """The answers that are no class: the empty text stands for blank ones.
 
     Raises:
@@ -315,6 +315,11 @@ def note_left_out(
         )
     if covariates:
         notes.append(f"The model takes no covariates: {some_names(covariates)}.")
+
+
+def names_of_others(keys: Sequence[str]) -> Names:
+    """Names of answers that are no class, from their keys."""
+    return as_names(key or BLANK_NAME for key in keys)
 
 
 def check_duplicates(duplicates: str) -> None:

@@ -27,6 +27,12 @@ from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels
 from gtx_bayes.posterior import batch_class_posterior, batch_log_prob, gather_evidence, update
 from gtx_bayes.standard_size import in_standard_size
+from gtx_bayes.streaming.aggregate import Request, aggregate_table
+from gtx_bayes.streaming.crew import Crew
+from gtx_bayes.streaming.parts import PartedTable, names_of
+from gtx_bayes.streaming.team import Alone
+from gtx_bayes.streaming.totals import as_whole
+from gtx_bayes.streaming.work import WorkDirectory
 
 UNSURE = 2  # an answer to two classes
 DENSE = np.array(
@@ -77,16 +83,18 @@ def assert_kept(labels, num_labels, examples=None):
     )
 
 
+def total_skill(labels):
+    """The skill of each answer's labeler, added up by labeler."""
+    skill = labels.labeler_covariates["skill"][labels.labeler]
+    skill = jnp.where(labels.label != MISSING, skill, 0.0)
+    return jax.ops.segment_sum(skill, labels.labeler, labels.num_labelers)
+
+
 def summed(labels, sums, shared, of_examples):
     """What a device finds: the covariates of each example's answers, and those of labelers."""
     by_example = jax.ops.segment_sum(labels.covariates["when"], labels.example, labels.num_examples)
-
-    def count(labels):
-        skill = labels.labeler_covariates["skill"][labels.labeler]
-        skill = jnp.where(labels.label != MISSING, skill, 0.0)
-        return jax.ops.segment_sum(skill, labels.labeler, labels.num_labelers)
-
-    return (by_example, labels.example_covariates["length"]), sums.of_labelers(count, labels)
+    of_labelers = sums.of_labelers(total_skill, labels)
+    return (by_example, labels.example_covariates["length"]), of_labelers
 
 
 class TestKept:
@@ -428,7 +436,6 @@ class TestAggregated:
 
 
 def test_command_line(tmp_path):
-    """Refused with the option's name where nothing could take it; else as in Python."""
     frame().to_csv(tmp_path / "labels.csv", index=False)
     WORKERS.to_csv(tmp_path / "workers.csv", index=False)
     shared = [str(tmp_path / "labels.csv"), "--abstain", "unsure", "--keep-abstentions"]
@@ -444,3 +451,97 @@ def test_command_line(tmp_path):
     found = runner.invoke(app, ["next", *shared, "--method", "majority-vote", "--json"])
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout)["num_open"] == 4
+
+
+class TestStreamed:
+    """A part of a table in parts has the covariates of its answers, whatever rows came where."""
+
+    def request(self, folder, rows, **options):
+        folder.mkdir()
+        for at, some in enumerate(np.array_split(np.arange(len(rows)), 2)):
+            rows.iloc[some].to_parquet(folder / f"{at}.parquet", index=False)
+        WORKERS.to_csv(folder.parent / "workers.csv", index=False)
+        return Request(
+            folder,
+            method="majority-vote",
+            covariates=("when",),
+            labeler_covariates=folder.parent / "workers.csv",
+            most_per_part=4,
+            **KEPT,
+            **options,
+        )
+
+    def in_parts(self, tmp_path, monkeypatch, rows, **options):
+        """The table as a method gets it that would use all of it, and the result of one."""
+        found = []
+        keeping = PartedTable.keeping
+        monkeypatch.setattr(
+            PartedTable, "keeping", lambda self: found.append(self) or keeping(self)
+        )
+        device = jax.devices()[0]
+        crew = Crew(Alone(), [device], lambda *_: None)
+        request = self.request(tmp_path / "labels", rows, **options)
+        work = WorkDirectory.begun(tmp_path / "work", request.identity(), resume=False)
+        outcome = aggregate_table(request, work, crew, tmp_path / "examples")
+        table = found[0]
+        parts = [
+            (table.read(at, device), names_of(at, work).to_pylist())
+            for at in range(table.num_parts)
+        ]
+        return table, parts, outcome
+
+    def test_kept(self, tmp_path, monkeypatch):
+        rows = frame().sample(frac=1.0, random_state=5)
+        again = rows.iloc[[2]].assign(when=-1.0)
+        table, parts, outcome = self.in_parts(tmp_path, monkeypatch, pd.concat([rows, again]))
+        assert table.num_parts == 4
+        skill = parts[0][0].labels.labeler_covariates["skill"]
+        assert skill.shape == (table.room_for_labelers,)
+        num_labels = 0
+        for part, names in parts:
+            labels, size = part.labels, part.num_labels
+            example = np.array([int(name[1:]) for name in names] or [0])
+            own = example[np.asarray(labels.example)[:size]]
+            # The labelers' numbers are told by their covariate.
+            labeler = np.asarray(skill)[np.asarray(labels.labeler)[:size]] - 0.5
+            found = np.asarray(labels.covariates["when"])
+            np.testing.assert_array_equal(found[:size], when(own, labeler))
+            np.testing.assert_array_equal(found[size:], np.zeros(found.size - size))
+            answers = DENSE[labeler.astype(int), own]
+            np.testing.assert_array_equal(np.asarray(labels.label)[:size] == UNSURE, answers == 2)
+            assert labels.num_answers == 3
+            num_labels += size
+            # Counted as several labelers, a labeler keeps the covariates.
+            found = part.by_labeler(part.sums.of_labelers(total_skill, labels))
+            counts = np.bincount(np.asarray(labels.labeler)[:size], minlength=skill.size)
+            np.testing.assert_array_equal(found, as_whole(counts * np.asarray(skill)))
+        assert num_labels == 10
+        assert any("takes no covariates: 'when', 'skill'" in note for note in outcome.notes)
+
+    def test_majority_vote(self, tmp_path, monkeypatch):
+        """A method that knows the classes alone says what it says of the table in memory."""
+        _, _, outcome = self.in_parts(tmp_path, monkeypatch, frame())
+        found = outcome.labelers.sort_values("worker", ignore_index=True)
+        wanted = aggregate(crowd_of(frame()), "majority-vote").labelers()
+        wanted = wanted.sort_values("worker", ignore_index=True)
+        pd.testing.assert_frame_equal(found, wanted, check_dtype=False)
+        assert (outcome.table.num_labels, outcome.num_abstained) == (8, 2)
+
+    def test_times(self, tmp_path, monkeypatch):
+        days = pd.to_datetime("2026-11-27 06:00") + pd.to_timedelta(np.arange(10.0), unit="D")
+        rows = frame().assign(when=days.to_numpy()[::-1])
+        _, parts, outcome = self.in_parts(tmp_path, monkeypatch, rows)
+        found = [np.asarray(part.labels.covariates["when"])[: part.num_labels] for part, _ in parts]
+        np.testing.assert_array_equal(np.sort(np.concatenate(found)), np.arange(10.0))
+        assert any("days since the first, 2026-11-27T06:00" in note for note in outcome.notes)
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            (["early"] * 10, "covariate 'when' holds .*string, neither numbers nor times"),
+            ([*[1.0] * 9, None], r"1.parquet, row 5: covariate 'when' has no finite value"),
+        ],
+    )
+    def test_refused(self, tmp_path, monkeypatch, values, message):
+        with pytest.raises(InputError, match=message):
+            self.in_parts(tmp_path, monkeypatch, frame().assign(when=values))

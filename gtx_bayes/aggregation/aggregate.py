@@ -334,7 +334,7 @@ def aggregate(
     method: str | AbstractMethod = DEFAULT_METHOD,
     *,
     class_prior: npt.ArrayLike | NamedPrior | None = None,
-    model: str = AUTO,
+    model: str | AbstractLabelerModel = AUTO,
     dependence: float | None = None,
     mesh: Mesh | None = None,
 ) -> Aggregation:

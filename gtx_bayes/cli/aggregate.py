@@ -164,9 +164,6 @@ def aggregate(
                 "--state": state,
                 "--draws": draws,
                 "--plots": plots,
-                "--keep-abstentions": keep_abstentions,
-                "--covariate": covariate,
-                "--labeler-table": labeler_table,
                 "--example-table": example_table,
             }
         )
@@ -182,6 +179,9 @@ def aggregate(
             duplicates=duplicates.value,
             abstain=parse_abstain(abstain),
             blank=blank.value,
+            keep_abstentions=keep_abstentions,
+            covariates=covariate or (),
+            labeler_covariates=labeler_table,
             columns=given(example=task_column, labeler=worker_column, label=label_column),
             gold_columns=given(example=gold_task_column, label=gold_label_column),
             seed=seed,

@@ -151,7 +151,7 @@ def stream(
     processes.check()
     target = output.expanduser().resolve()
     place = (work or target.with_name(f"{target.name}.work")).expanduser().resolve()
-    refuse_inputs(place, (request.labels, request.gold))
+    refuse_inputs(place, (request.labels, request.gold, request.labeler_covariates))
     if place.is_relative_to(target) or target.is_relative_to(place):
         raise InputError(
             "work and results cannot lie in each other.",
@@ -238,7 +238,7 @@ def _stream(
             own = jax.local_devices()
             own = own if devices == "all" else first_devices(own, devices)
             if is_first:
-                inputs = (request.labels, request.gold)
+                inputs = (request.labels, request.gold, request.labeler_covariates)
                 directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
                 work = WorkDirectory.begun(place, request.identity(), resume=resume)
         except InputError as error:

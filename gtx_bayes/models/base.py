@@ -80,8 +80,14 @@ class AbstractLabelerModel(abc.ABC):
     def at(self, params: Params, num_labelers: int, num_classes: int) -> AbstractLabelers:
         """Labelers with known parameters, without covariates."""
         nobody = np.zeros(0, int)
-        size = {"num_examples": 0, "num_labelers": num_labelers, "num_classes": num_classes}
-        empty = Labels.from_arrays(nobody, nobody, nobody, **size)
+        empty = Labels.from_arrays(
+            nobody,
+            nobody,
+            nobody,
+            num_examples=0,
+            num_labelers=num_labelers,
+            num_classes=num_classes,
+        )
         return self.labelers(params, reference_labels(empty))
 
     def labelers(self, params: Params, reference: Labels) -> AbstractLabelers:

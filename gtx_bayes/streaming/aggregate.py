@@ -43,11 +43,15 @@ from gtx_bayes.columns import (
     distinct_examples,
     positions,
 )
+from gtx_bayes.covariates import MICROSECONDS_PER_DAY, Table, note_times, of_each
 from gtx_bayes.crowd import (
     Duplicates,
     check_duplicates,
     find_classes,
+    kept_abstentions,
+    names_of_others,
     note_alike_names,
+    note_left_out,
     note_odd_classes,
     note_repeats,
     note_unread_count,
@@ -114,6 +118,9 @@ class Request:
         duplicates: which answers count where a labeler contradicts itself.
         abstain: values that are abstentions.
         blank: what a blank answer is.
+        keep_abstentions: keep abstentions as answers that are no class.
+        covariates: columns of `labels` that are numbers or times.
+        labeler_covariates: a table with one row per labeler, of any format.
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
         seed: decides the hard label where classes tie.
@@ -129,6 +136,9 @@ class Request:
     duplicates: Duplicates = "error"
     abstain: Sequence[object] = ()
     blank: Blank = "error"
+    keep_abstentions: bool = False
+    covariates: Sequence[str] = ()
+    labeler_covariates: Path | None = None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gold_columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seed: int = 0
@@ -140,6 +150,7 @@ class Request:
         check_duplicates(self.duplicates)
         check_blank(self.blank)
         abstain_keys(self.abstain, self.classes)
+        self.other_keys()
         if isinstance(chosen, GtxBayes):
             joint_method.check_options(chosen.model, chosen.dependence)
         elif not chosen.learns_from_gold_alone:
@@ -164,11 +175,21 @@ class Request:
         record = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("labels", "gold", "options")
+            if field.name not in ("labels", "gold", "options", "labeler_covariates")
         }
         record["method"] = repr(self.configured)
         record["abstain"] = abstain_keys(self.abstain)
-        return {**record, "labels": _fingerprint(self.labels), "gold": _fingerprint(self.gold)}
+        record |= {"labels": _fingerprint(self.labels), "gold": _fingerprint(self.gold)}
+        return {**record, "labeler_covariates": _fingerprint(self.labeler_covariates)}
+
+    def other_keys(self) -> list[str]:
+        """The answers that are no class, as keys of a column.
+
+        Raises:
+            InputError: if abstentions are to be kept and there are none.
+        """
+        keys = abstain_keys(self.abstain)
+        return kept_abstentions(keys, self.blank) if self.keep_abstentions else []
 
     def has_abstentions(self) -> bool:
         """Whether anything was named that is an abstention."""
@@ -215,12 +236,14 @@ class _Numbered(NamedTuple):
         class_keys: every class as text.
         class_names: every class as given.
         notes: what a user should know.
+        labeler_covariates: by name, in the order of the labelers.
     """
 
     labelers: list[Any]
     class_keys: list[str]
     class_names: list[Any]
     notes: list[str]
+    labeler_covariates: dict[str, list[float]]
 
 
 class _Begun(NamedTuple):
@@ -285,7 +308,7 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
     """
     clock = _Clock()
     request.check()
-    source = ParquetTable.open(request.labels, request.columns, request.blank)
+    source = ParquetTable.open(request.labels, request.columns, request.blank, request.covariates)
     num_parts = number_of_parts(source.num_rows, request.most_per_part)
     if not crew.has(work, _SORTED):
         _scatter(source, num_parts, work, crew)
@@ -294,13 +317,26 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
         clock.lap("sort")
     numbered = _Numbered(**work.read(_NUMBERING))
     sizes = tuple(sizes_of(part, work) for part in range(num_parts))
-    table = PartedTable(work, sizes, len(numbered.labelers), len(numbered.class_keys))
+    whole = PartedTable(
+        work,
+        sizes,
+        len(numbered.labelers),
+        len(numbered.class_keys),
+        len(numbered.class_keys) + len(request.other_keys()),
+        tuple(request.covariates),
+        {name: np.array(values) for name, values in numbered.labeler_covariates.items()},
+    )
+    table = whole.keeping(**request.configured.takes(whole.num_classes))
     check_num_class_probs(
         num_examples=table.num_examples,
         num_labels=table.num_labels,
         num_classes=table.num_classes,
     )
     notes = [*numbered.notes, *_table_notes(table, request)]
+    if table.num_answers < whole.num_answers:
+        note_left_out(names_of_others(request.other_keys()), (), notes)
+    if not table.covariate_names:
+        note_left_out((), whole.covariate_names, notes)
     if not crew.has(work, _SURVEYED):
         survey.take_survey(table, crew)
         _once(work, _SURVEYED, True, crew)
@@ -329,10 +365,12 @@ def _sort(
 ) -> None:
     classes = Classes()
     chunks, class_codes, num_dropped = [], [], 0
+    lowest = np.full(len(source.covariates), np.inf)
     for number in range(len(source.pieces)):
         record = record_of(number, work)
         codes = classes.merge(record["classes"])
         num_dropped += record["num_dropped"]
+        lowest = np.minimum(lowest, record["lowest"])
         for chunk in range(record["chunks"]):
             chunks.append((number, chunk))
             class_codes.append(codes)
@@ -357,13 +395,18 @@ def _sort(
         note_look_alikes(class_keys, lambda key: count_of.get(key, 0), notes)
     note_alike_names(labeler_names, "labelers", notes)
     note_unread_count(source.all_columns, source.columns.values(), str(request.labels), notes)
-    to_class = positions(class_keys, as_names(classes.keys)).astype(np.int32)
+    others = request.other_keys()
+    to_class = positions([*class_keys, *others], as_names(classes.keys)).astype(np.int32)
+    starts = _starts(source, lowest, notes)
+    labeler_covariates = _labeler_covariates(request, as_names(labeler_names), notes)
     numbering = Numbering(
         chunks,
         labeler_codes,
         [to_class[codes] for codes in class_codes],
         as_names(labeler_names),
         class_names,
+        len(class_keys) + len(others),
+        starts,
     )
     gold = None if truths is None else _gold(truths, class_keys, source, num_parts)
     crew.do(
@@ -388,11 +431,30 @@ def _sort(
                 f"{truths['example'].source.name}: {num_named - num_found} gold example(s) that "
                 f"nobody labelled are left out: {some_names(unlabelled)}."
             )
-    found = _Numbered(labeler_names, class_keys, list(class_names), notes)
+    found = _Numbered(labeler_names, class_keys, list(class_names), notes, labeler_covariates)
     _once(work, _NUMBERING, found._asdict(), crew)
     _once(work, _SORTED, True, crew)
     if crew.team.rank == 0:
         remove_scattered(work)
+
+
+def _starts(source: ParquetTable, lowest: npt.NDArray[np.float64], notes: list[str]) -> list[float]:
+    """What each covariate is counted from: times from the first, numbers from zero."""
+    starts = []
+    for name, first in zip(source.covariates, lowest.tolist(), strict=True):
+        starts.append(first if name in source.times else 0.0)
+        if name in source.times:
+            moment = pd.Timestamp(round(first * MICROSECONDS_PER_DAY), unit="us", tz="UTC")
+            note_times(name, moment.isoformat(), str(source.path), notes)
+    return starts
+
+
+def _labeler_covariates(request: Request, names: Names, notes: list[str]) -> dict[str, list[float]]:
+    if request.labeler_covariates is None:
+        return {}
+    table = Table(*read_table(request.labeler_covariates))
+    found = of_each("labeler", names, table, {}, notes)
+    return {name: values.tolist() for name, values in found.items()}
 
 
 def _spoken(

@@ -15,9 +15,9 @@ from gtx_bayes.inference import automatic, joint, variational
 from gtx_bayes.inference.automatic import AutomaticPrior, Crowd, Posterior, Scale
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Choice
-from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel, reference_labels
-from gtx_bayes.standard_size import on_device
+from gtx_bayes.standard_size import on_device, with_room
+from gtx_bayes.streaming import survey
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.parts import Part, PartedTable
 from gtx_bayes.streaming.results import AbstractScorer, Scores
@@ -28,6 +28,9 @@ _RECORD = "automatic.npz"
 
 class AutomaticFit:
     """A model without conjugate prior, fitted to a table in parts.
+
+    What follows from the covariates of a table, their range and means, is taken from the labels
+    that models are chosen by.
 
     Attributes:
         prior: the fitted model.
@@ -43,14 +46,14 @@ class AutomaticFit:
         num_classes = table.num_classes
         self.class_prior = variational.even(num_classes) if given is None else given
         self._table, self._crew = table, crew
-        nobody = np.zeros(0, int)
-        everybody = Labels.from_arrays(
-            nobody,
-            nobody,
-            nobody,
-            num_classes=num_classes,
-            num_examples=0,
-            num_labelers=table.room_for_labelers,
+        some = survey.some_of(table).labels  # these tell the range and the means of covariates
+        room = table.room_for_labelers
+        everybody = dataclasses.replace(
+            some,
+            num_labelers=room,
+            labeler_covariates={
+                name: with_room(values, room) for name, values in some.labeler_covariates.items()
+            },
         )
         self._scale = Scale(
             model.for_labels(everybody), table.room_for_labelers, num_classes, given is None

@@ -1,11 +1,12 @@
 """Second pass: a part of the table as arrays of numbers, sorted by example."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,6 +29,7 @@ from gtx_bayes.streaming.work import WorkDirectory
 _OUTSIZED = 1.5  # times the mean size: padding all parts to the largest would cost too much
 _SHOWN = 3  # names in a message
 _FOLDER = "parts"
+_COVARIATE = "covariate_"  # and its place among them: name of its array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +39,12 @@ class Numbering:
     Attributes:
         chunks: piece and number of every chunk, in the order of the table.
         labeler_codes: for every chunk, the number of each of its labelers.
-        class_codes: for every chunk, the number of each of its piece's classes; `MISSING` for
-            abstentions.
+        class_codes: for every chunk, the number of each of its piece's answers: classes first,
+            then abstentions that are kept; `MISSING` for others.
         labeler_names: name of every labeler.
         class_names: name of every class.
+        num_answers: how many answers there can be.
+        starts: what each covariate is counted from.
     """
 
     chunks: Sequence[tuple[int, int]]
@@ -48,6 +52,8 @@ class Numbering:
     class_codes: Sequence[npt.NDArray[np.int32]]
     labeler_names: npt.NDArray[Any]
     class_names: npt.NDArray[Any]
+    num_answers: int
+    starts: Sequence[float] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +107,7 @@ class Sizes(NamedTuple):
         num_pairs: pairs of labeler and example that contradict themselves.
         unlabelled: names of the first gold examples that nobody labelled.
         num_alone: examples that have abstentions and no answer.
+        num_others: answers that are no class.
     """
 
     num_labels: int
@@ -111,6 +118,7 @@ class Sizes(NamedTuple):
     num_pairs: int
     unlabelled: list[str]
     num_alone: int
+    num_others: int
 
 
 class Part(NamedTuple):
@@ -159,14 +167,19 @@ def sort_part(
     num_classes = numbering.class_names.size
     labeler = _renumbered(numbering.labeler_codes, [rows.labeler for rows in found])
     label = _renumbered(numbering.class_codes, [rows.label for rows in found])
-    label = label.astype(label_dtype(num_classes))
+    label = label.astype(label_dtype(numbering.num_answers))
+    covariates = [
+        np.concatenate([rows.covariates[at] for rows in found]) - start
+        for at, start in enumerate(numbering.starts)
+    ]
 
     order = stable_order(example)
-    example, labeler, label = example[order], labeler[order], label[order]
-    is_answer = label != MISSING
-    abstentions = example[~is_answer], labeler[~is_answer]
+    columns = [column[order] for column in (example, labeler, label, *covariates)]
+    is_answer = columns[2] != MISSING
+    abstentions = columns[0][~is_answer], columns[1][~is_answer]
     if not is_answer.all():
-        example, labeler, label = example[is_answer], labeler[is_answer], label[is_answer]
+        columns = [column[is_answer] for column in columns]
+    example, labeler, label, *covariates = columns
     num_repeats = num_dropped = num_pairs = 0
     if _has_repeats(example, labeler, numbering.labeler_names.size):
         repeats = find_repeats(example, labeler, label, duplicates)
@@ -179,10 +192,13 @@ def sort_part(
             )
         num_repeats, num_pairs = repeats.num_repeats, repeats.num_pairs
         num_dropped = example.size - repeats.kept.size
-        example, labeler, label = (column[repeats.kept] for column in (example, labeler, label))
+        example, labeler, label, *covariates = (
+            column[repeats.kept] for column in (example, labeler, label, *covariates)
+        )
     num_labelers = numbering.labeler_names.size
     _, abstained = unanswered(*abstentions, example, labeler, num_labelers)
-    num_alone = len(encoded.dictionary) - np.unique(example).size
+    is_other = label >= num_classes
+    num_alone = len(encoded.dictionary) - np.unique(example[~is_other]).size
     truth = np.full(len(encoded.dictionary), MISSING, label.dtype)
     unlabelled: list[str] = []
     if gold is not None:
@@ -199,6 +215,7 @@ def sort_part(
         _write_names(encoded.dictionary, partial)
     arrays = {"example": example, "labeler": labeler, "label": label, "truth": truth}
     arrays["abstained"] = abstained.astype(np.int32)
+    arrays |= {_covariate(at): values for at, values in enumerate(covariates)}
     work.write_arrays(_arrays(part), **arrays, **Stretches.find(labeler)._asdict())
     num_gold = int(np.count_nonzero(truth != MISSING))
     sizes = Sizes(
@@ -210,6 +227,7 @@ def sort_part(
         num_pairs,
         unlabelled,
         num_alone,
+        int(np.count_nonzero(is_other)),
     )
     work.write(_record(part), sizes._asdict())
 
@@ -239,12 +257,34 @@ class PartedTable:
         sizes: what each of them holds.
         num_labelers: J.
         num_classes: K.
+        num_answers: what an answer can be; what lies beyond are abstentions.
+        covariates: names of the covariates of answers.
+        labeler_covariates: those of labelers.
     """
 
     work: WorkDirectory
     sizes: tuple[Sizes, ...]
     num_labelers: int
     num_classes: int
+    num_answers: int
+    covariates: tuple[str, ...] = ()
+    labeler_covariates: Mapping[str, npt.NDArray[np.floating]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    @property
+    def covariate_names(self) -> list[str]:
+        """Names of all covariates: of answers and of labelers."""
+        return [*self.covariates, *self.labeler_covariates]
+
+    def keeping(self, *, abstentions: bool = False, covariates: bool = False) -> "PartedTable":
+        """The table with no more than a model takes; see `Crowd.keeping`."""
+        found = self
+        if not abstentions:
+            found = dataclasses.replace(found, num_answers=self.num_classes)
+        if not covariates:
+            found = dataclasses.replace(found, covariates=(), labeler_covariates={})
+        return found
 
     @property
     def num_parts(self) -> int:
@@ -254,7 +294,8 @@ class PartedTable:
     @property
     def num_labels(self) -> int:
         """How many answers there are in all."""
-        return sum(size.num_labels for size in self.sizes)
+        has_others = self.num_answers > self.num_classes
+        return sum(s.num_labels - (0 if has_others else s.num_others) for s in self.sizes)
 
     @property
     def num_examples(self) -> int:
@@ -273,21 +314,31 @@ class PartedTable:
 
     def read(self, part: int, device: jax.Device) -> Part:
         """A part on a device, in standard size."""
-        kept = read_rows(part, self.work)
+        kept = self.rows(part)
         num_labels, num_examples = kept["example"].size, kept["truth"].size
         room = self._room([size.num_labels for size in self.sizes], part, LEAST_LABELS)
+        room += self.sizes[part].num_labels - num_labels
         spare = self._room([size.num_examples for size in self.sizes], part, LEAST_EXAMPLES)
         stretches = Stretches(kept["of_answer"], kept["owner"])
         is_first = stretches.of_answer < 0
         counted_as = np.where(
             is_first, kept["labeler"], self.room_for_labelers + stretches.of_answer
         )
+        dtype = jnp.result_type(float)
         padded = {
             "example": np.pad(kept["example"], (0, room)),
             "labeler": np.pad(kept["labeler"], (0, room)),
             "counted_as": np.pad(counted_as, (0, room)),
             "label": np.pad(kept["label"], (0, room), constant_values=MISSING),
             "truth": np.pad(kept["truth"], (0, spare), constant_values=MISSING),
+            "covariates": {
+                name: np.pad(values, (0, room)).astype(dtype)
+                for name, values in self.by_name(kept).items()
+            },
+            "labeler_covariates": {
+                name: np.pad(values, (0, self.room_for_labelers - values.size)).astype(dtype)
+                for name, values in self.labeler_covariates.items()
+            },
         }
         there = jax.device_put(padded, device)
         labels = Labels(
@@ -297,6 +348,9 @@ class PartedTable:
             num_examples + spare,
             self.room_for_labelers,
             self.num_classes,
+            there["covariates"],
+            there["labeler_covariates"],
+            num_answers=self.num_answers,
         )
         num_stretches = stretches.owner.size
         num_more = close_size(num_stretches, LEAST_EXAMPLES) if num_stretches else 0
@@ -310,6 +364,25 @@ class PartedTable:
             kept["abstained"],
         )
 
+    def rows(self, part: int) -> dict[str, npt.NDArray[Any]]:
+        """A part's answers, sorted by example, and the true label of each example.
+
+        Answers that are none to this table are among those who "abstained".
+        """
+        found = self.work.read_arrays(_arrays(part))
+        is_answer = found["label"] < self.num_answers
+        if not is_answer.all():
+            others = found["labeler"][~is_answer]
+            found["abstained"] = np.concatenate([found["abstained"], others])
+            for name in found:
+                if is_of_answers(name) or name == "of_answer":
+                    found[name] = found[name][is_answer]
+        return found
+
+    def by_name(self, rows: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.floating]]:
+        """The covariates among a part's arrays."""
+        return {name: rows[_covariate(at)] for at, name in enumerate(self.covariates)}
+
     def _room(self, sizes: Sequence[int], part: int, least: int) -> int:
         """What to add to a part's size, so that all but outsized parts are of one size.
 
@@ -319,11 +392,6 @@ class PartedTable:
         common = close_size(max((size for size in sizes if size <= usual), default=0), least)
         own = sizes[part]
         return (common if own <= common else close_size(own, least)) - own
-
-
-def read_rows(part: int, work: WorkDirectory) -> dict[str, npt.NDArray[Any]]:
-    """A part's answers, sorted by example, and the true label of each example."""
-    return work.read_arrays(_arrays(part))
 
 
 def stable_order(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
@@ -377,6 +445,16 @@ def _record(part: int) -> str:
 
 def _arrays(part: int) -> str:
     return f"{_FOLDER}/part-{part:05d}.npz"
+
+
+def is_of_answers(name: str) -> bool:
+    """Whether a part's array has an entry for every answer, which is kept with it."""
+    return name in ("example", "labeler", "label") or name.startswith(_COVARIATE)
+
+
+def _covariate(at: int) -> str:
+    """Name of the array of a covariate, by its place among them."""
+    return f"{_COVARIATE}{at}"
 
 
 def _names(work: WorkDirectory, part: int) -> Path:

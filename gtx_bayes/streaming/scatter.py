@@ -97,11 +97,13 @@ class Scattered(NamedTuple):
         example: names of the examples.
         labeler: numbers of the labelers among the chunk's own.
         label: numbers of the classes among the piece's own.
+        covariates: of the answers, in the order of the table's.
     """
 
     example: pa.Array
     labeler: npt.NDArray[np.int32]
     label: npt.NDArray[np.int32]
+    covariates: list[npt.NDArray[np.float64]]
 
 
 def number_of_parts(num_rows: int, most_per_part: int = MOST_PER_PART) -> int:
@@ -133,12 +135,20 @@ def scatter(
     """
     classes = Classes()
     chunks = num_rows = 0
+    lowest = np.full(len(table.covariates), np.inf)
     for batch in table.batches(piece):
+        own_lowest = [values.min(initial=np.inf) for values in batch.covariates]
+        lowest = np.minimum(lowest, own_lowest)
         _keep(batch, table, num_parts, classes, _chunk(work, number, chunks))
         chunks += 1
         num_rows += len(batch.example)
-    found = {"chunks": chunks, "num_dropped": piece.num_rows - num_rows}
-    work.write(_record(number), {**found, "classes": classes.record()})
+    found = {
+        "chunks": chunks,
+        "num_dropped": piece.num_rows - num_rows,
+        "lowest": lowest.tolist(),
+        "classes": classes.record(),
+    }
+    work.write(_record(number), found)
 
 
 def is_scattered(number: int, work: WorkDirectory) -> bool:
@@ -147,7 +157,10 @@ def is_scattered(number: int, work: WorkDirectory) -> bool:
 
 
 def record_of(number: int, work: WorkDirectory) -> dict[str, Any]:
-    """What was found in a piece: its numbers of chunks and of rows dropped, and its classes."""
+    """What was found in a piece.
+
+    Its numbers of chunks and of rows dropped, its classes, and the lowest of each covariate.
+    """
     found: dict[str, Any] = work.read(_record(number))
     return found
 
@@ -162,8 +175,13 @@ def scattered(number: int, chunk: int, part: int, work: WorkDirectory) -> Scatte
     """What a chunk of a piece holds of one part."""
     offsets, batch = _open_chunk(_chunk(work, number, chunk))
     rows = batch.slice(offsets[part], offsets[part + 1] - offsets[part])
-    example, labeler, label = rows.columns
-    return Scattered(example, labeler.indices.to_numpy(), label.to_numpy())
+    example, labeler, label, *covariates = rows.columns
+    return Scattered(
+        example,
+        labeler.indices.to_numpy(),
+        label.to_numpy(),
+        [values.to_numpy() for values in covariates],
+    )
 
 
 def remove_scattered(work: WorkDirectory) -> None:
@@ -189,9 +207,10 @@ def _keep(
     labeler = pa.DictionaryArray.from_arrays(
         pa.array(batch.labeler.indices.to_numpy()[order]), batch.labeler.dictionary
     )
+    covariates = [pa.array(values[order]) for values in batch.covariates]
     rows = pa.record_batch(
-        [example, labeler, pa.array(label[order])],
-        names=["example", "labeler", "label"],
+        [example, labeler, pa.array(label[order]), *covariates],
+        names=["example", "labeler", "label", *map(str, range(len(covariates)))],
     )
     rows = rows.replace_schema_metadata({"offsets": offsets.astype(np.int64).tobytes()})
     with (

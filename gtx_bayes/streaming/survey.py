@@ -1,6 +1,6 @@
 """The answers that everybody has to see: those to gold, and some to choose a model by."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from gtx_bayes.inference.joint import is_judged, judged_share
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.streaming.crew import Crew
-from gtx_bayes.streaming.parts import PartedTable, read_rows
+from gtx_bayes.streaming.parts import PartedTable, is_of_answers
 
 _FOLDER = "survey"
 
@@ -26,22 +26,6 @@ class Survey(NamedTuple):
     assessment: Assessment
 
 
-class _Excerpt(NamedTuple):
-    """Some examples of a part, with their answers.
-
-    Attributes:
-        example: number of each answer's example among those of the excerpt.
-        labeler: who answered.
-        label: what.
-        truth: true label of every example, `MISSING` where it is not known.
-    """
-
-    example: npt.NDArray[np.int32]
-    labeler: npt.NDArray[np.int32]
-    label: npt.NDArray[np.integer]
-    truth: npt.NDArray[np.integer]
-
-
 def take_survey(table: PartedTable, crew: Crew) -> None:
     """Take from every part its gold, and examples to judge models by."""
     begins = np.concatenate([[0], np.cumsum([size.num_examples for size in table.sizes])])
@@ -55,11 +39,11 @@ def take_survey(table: PartedTable, crew: Crew) -> None:
     share = judged_share(in_all, table.num_labels)
 
     def take(part: int, device: jax.Device) -> None:
-        rows = read_rows(part, table.work)
+        rows = table.rows(part)
         is_gold = rows["truth"] != MISSING
         number = begins[part] + np.arange(is_gold.size)
         for name, is_taken in (("gold", is_gold), ("some", is_judged(number, is_gold, share))):
-            table.work.write_arrays(_name(name, part), **_excerpt(rows, is_taken)._asdict())
+            table.work.write_arrays(_name(name, part), **_excerpt(rows, is_taken))
 
     crew.do(
         "Choosing examples to judge by",
@@ -80,38 +64,38 @@ def some_of(table: PartedTable) -> Survey:
 
 
 def _num_to_gold(table: PartedTable, part: int) -> int:
-    rows = read_rows(part, table.work)
+    rows = table.rows(part)
     return int(np.count_nonzero((rows["truth"] != MISSING)[rows["example"]]))
 
 
-def _excerpt(rows: dict[str, npt.NDArray[np.integer]], is_taken: npt.NDArray[np.bool_]) -> _Excerpt:
+def _excerpt(
+    rows: dict[str, npt.NDArray[Any]], is_taken: npt.NDArray[np.bool_]
+) -> dict[str, npt.NDArray[Any]]:
+    """Some examples of a part, numbered anew, with their answers and covariates."""
     number = (np.cumsum(is_taken) - 1).astype(np.int32)
     kept = is_taken[rows["example"]]
-    return _Excerpt(
-        number[rows["example"][kept]],
-        rows["labeler"][kept],
-        rows["label"][kept],
-        rows["truth"][is_taken],
-    )
+    found = {name: rows[name][kept] for name in rows if is_of_answers(name)}
+    return {**found, "example": number[found["example"]], "truth": rows["truth"][is_taken]}
 
 
 def _survey(table: PartedTable, name: str) -> Survey:
     """The excerpts of all parts, one after the other."""
-    excerpts = [
-        _Excerpt(**table.work.read_arrays(_name(name, part))) for part in range(table.num_parts)
-    ]
-    sizes = [excerpt.truth.size for excerpt in excerpts]
+    excerpts = [table.work.read_arrays(_name(name, part)) for part in range(table.num_parts)]
+    sizes = [excerpt["truth"].size for excerpt in excerpts]
     begins = np.cumsum(sizes) - sizes
+    together = {of: np.concatenate([e[of] for e in excerpts]) for of in excerpts[0]}
     labels = Labels.from_arrays(
-        np.concatenate([e.example + begin for e, begin in zip(excerpts, begins, strict=True)]),
-        np.concatenate([e.labeler for e in excerpts]),
-        np.concatenate([e.label for e in excerpts]),
+        together["example"] + np.repeat(begins, [e["example"].size for e in excerpts]),
+        together["labeler"],
+        together["label"],
         num_classes=table.num_classes,
         num_examples=int(sum(sizes)),
         num_labelers=table.num_labelers,
+        num_answers=table.num_answers,
+        covariates=table.by_name(together),
+        labeler_covariates=table.labeler_covariates,
     )
-    truth = np.concatenate([e.truth for e in excerpts])
-    return Survey(labels, Assessment(jax.device_put(truth), table.num_classes))
+    return Survey(labels, Assessment(jax.device_put(together["truth"]), table.num_classes))
 
 
 def _name(name: str, part: int) -> str:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from gtx_bayes.abstentions import BLANK_HINT, Blank
 from gtx_bayes.columns import ANSWER_ROLES, Column, Source, find_columns
+from gtx_bayes.covariates import MICROSECONDS_PER_DAY, no_finite_value, not_one_column
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.readers import EXACT, is_parquet, unreadable_parquet
 from gtx_bayes.streaming.hashing import text_buffers
@@ -54,12 +55,14 @@ class Batch(NamedTuple):
             occur, in the order of their first appearance.
         label: the classes answered, encoded likewise, as they are in the file.
         place: where the rows are.
+        covariates: numbers that go with each row, times as days since 1970.
     """
 
     example: pa.Array
     labeler: pa.DictionaryArray
     label: pa.DictionaryArray
     place: Source
+    covariates: tuple[npt.NDArray[np.float64], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +77,8 @@ class ParquetTable:
             and none of them is text, else `large_string`.
         all_columns: names of all columns of the first file.
         blank: what a blank answer is.
+        covariates: columns of numbers or times that go with the answers.
+        times: those of them that are times.
     """
 
     path: Path
@@ -82,15 +87,24 @@ class ParquetTable:
     example_type: pa.DataType
     all_columns: tuple[str, ...] = ()
     blank: Blank = "error"
+    covariates: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, path: Path, columns: Mapping[str, str], blank: Blank = "error") -> "ParquetTable":
+    def open(
+        cls,
+        path: Path,
+        columns: Mapping[str, str],
+        blank: Blank = "error",
+        covariates: Sequence[str] = (),
+    ) -> "ParquetTable":
         """Look at what the files say of themselves.
 
         Args:
             path: a file, or a folder whose Parquet files hold one table.
             columns: name of the column of a role, where no alias fits.
             blank: what a blank answer is.
+            covariates: columns of numbers or times that go with the answers.
 
         Raises:
             InputError: if there is no file, one cannot be read, or they differ in their columns.
@@ -99,6 +113,7 @@ class ParquetTable:
         first: dict[str, pa.DataType] = {}
         found: dict[str, str] = {}
         all_columns: tuple[str, ...] = ()
+        times: tuple[str, ...] = ()
         pieces: list[Piece] = []
         for file in files:
             try:
@@ -109,8 +124,17 @@ class ParquetTable:
             names = find_columns(schema.names, ANSWER_ROLES, columns, Source(str(file), 1))
             types = {role: _plain_type(schema.field(name).type) for role, name in names.items()}
             _check_types(types, names, file)
+            own_times = _times(schema, covariates, file)
             if not first:
                 first, found, all_columns = types, names, tuple(schema.names)
+                times = own_times
+            if own_times != times:
+                raise InputError(
+                    f"the covariates that are times are {list(own_times)} here and {list(times)} "
+                    f"in {files[0].name}.",
+                    where=str(file),
+                    mend="Give all files of a table the same columns, of the same types.",
+                )
             for role, name in found.items():
                 if names != found or types[role] != first[role]:
                     raise InputError(
@@ -129,7 +153,9 @@ class ParquetTable:
             and _are_whole_numbers(files, found["example"])
         )
         example_type = pa.int64() if is_whole else pa.large_string()
-        return cls(path, tuple(pieces), found, example_type, all_columns, blank)
+        return cls(
+            path, tuple(pieces), found, example_type, all_columns, blank, tuple(covariates), times
+        )
 
     @property
     def num_rows(self) -> int:
@@ -148,10 +174,11 @@ class ParquetTable:
             # Names of few labelers and classes come as a dictionary: half the time.
             parquet = pq.ParquetFile(piece.file, read_dictionary=list(at.values()))
             batches = parquet.iter_batches(
-                MOST_ROWS, list(piece.row_groups), list(self.columns.values())
+                MOST_ROWS, list(piece.row_groups), [*self.columns.values(), *self.covariates]
             )
+            by_key = dict(self.columns) | {_key(name): name for name in self.covariates}
             for batch in batches:
-                cells = {role: batch.column(name) for role, name in self.columns.items()}
+                cells = {key: batch.column(name) for key, name in by_key.items()}
                 place = Source(piece.file, row)
                 row += len(batch)
                 label, _ = _encoded(
@@ -167,9 +194,7 @@ class ParquetTable:
                         continue
                     if kept.size < len(batch):
                         place = dataclasses.replace(place, kept=kept)
-                        cells = {
-                            role: column.take(pa.array(kept)) for role, column in cells.items()
-                        }
+                        cells = {key: column.take(pa.array(kept)) for key, column in cells.items()}
                         label, _ = _encoded(cells["label"], at["label"], place)
                 yield Batch(
                     _example_names(
@@ -178,6 +203,7 @@ class ParquetTable:
                     _labeler_names(cells["labeler"], at["labeler"], place),
                     label,
                     place,
+                    tuple(_as_floats(cells[_key(name)], name, place) for name in self.covariates),
                 )
         except (pa.ArrowException, OSError) as error:
             raise unreadable_parquet(Path(piece.file), error) from error
@@ -265,6 +291,52 @@ def _check_types(types: Mapping[str, pa.DataType], names: Mapping[str, str], fil
                 where=str(file),
                 mend="Write names as text or numbers.",
             )
+
+
+def _key(name: str) -> str:
+    """What a covariate is called among the roles."""
+    return f"covariate {name}"
+
+
+def _times(schema: pa.Schema, covariates: Sequence[str], file: Path) -> tuple[str, ...]:
+    """Which of the covariates are times.
+
+    Raises:
+        InputError: for a column that is not there, or holds neither numbers nor times.
+    """
+    found = []
+    for name in covariates:
+        if schema.names.count(name) != 1 or list(covariates).count(name) != 1:
+            raise not_one_column(name, schema.names, str(file))
+        given = _plain_type(schema.field(name).type)
+        is_number = pa.types.is_boolean(given) or pa.types.is_decimal(given)
+        if pa.types.is_timestamp(given) or pa.types.is_date(given):
+            found.append(name)
+        elif not (is_number or pa.types.is_integer(given) or pa.types.is_floating(given)):
+            raise InputError(
+                f"covariate '{name}' holds {given}, neither numbers nor times.",
+                where=str(file),
+                mend="Write it as numbers, or as timestamps.",
+            )
+    return tuple(found)
+
+
+def _as_floats(cells: pa.Array, name: str, place: Source) -> npt.NDArray[np.float64]:
+    """A covariate's cells as numbers, times as days since 1970."""
+    if isinstance(cells, pa.DictionaryArray):
+        cells = cells.dictionary_decode()
+    if pa.types.is_float16(cells.type):
+        cells = cells.cast(pa.float32())
+    unit = 1.0
+    if pa.types.is_timestamp(cells.type) or pa.types.is_date(cells.type):
+        zone = cells.type.tz if pa.types.is_timestamp(cells.type) else None
+        cells = cells.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
+        unit = MICROSECONDS_PER_DAY
+    values = cells.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False) / unit
+    missing = np.flatnonzero(~np.isfinite(values))
+    if missing.size:
+        raise no_finite_value(name, place.row(int(missing[0])), missing.size)
+    return np.asarray(values, np.float64)
 
 
 def _are_whole_numbers(files: Sequence[Path], name: str) -> bool:

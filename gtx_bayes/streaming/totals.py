@@ -52,8 +52,18 @@ class StretchedSums(AbstractSums):
         self, count: Callable[[Labels], Float[Array, "num_counted ..."]], labels: Labels
     ) -> Float[Array, "num_counted ..."]:
         """What `count` finds for everybody who is counted."""
+        covariates = labels.labeler_covariates
+        if covariates:
+            owner = jnp.minimum(jnp.arange(self.num_counted), labels.num_labelers - 1)
+            owner = owner.at[self.counted_as].set(labels.labeler)
+            covariates = {name: values[owner] for name, values in covariates.items()}
         return count(
-            dataclasses.replace(labels, labeler=self.counted_as, num_labelers=self.num_counted)
+            dataclasses.replace(
+                labels,
+                labeler=self.counted_as,
+                num_labelers=self.num_counted,
+                labeler_covariates=covariates,
+            )
         )
 
     def of_examples(self, values: Float[Array, "num_examples ..."]) -> Float[Array, "*shape"]:
