@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gtx_bayes.columns import Column, Source
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.labels import MISSING, Labels
 
 Blank = Literal["error", "drop", "abstain"]
@@ -235,7 +235,7 @@ def note_unused(keys: Sequence[str], where: str, notes: list[str]) -> None:
     """Note abstentions that were named and that nobody gave: a slip of spelling perhaps."""
     if keys:
         named = ", ".join(f"'{key}'" for key in keys)
-        notes.append(f"{where}: no answer is {named}, named as an abstention.")
+        notes.append(WarningNote(f"{where}: no answer is {named}, named as an abstention."))
 
 
 def note_alone(number: int, notes: list[str]) -> None:
@@ -258,8 +258,10 @@ def note_look_alikes(keys: Sequence[str], count: Callable[[str], int], notes: li
     for key in keys:
         if looks_like_abstention(key, keys) and count(key):
             notes.append(
-                f"'{key}' is taken for a class, answered {count(key)} time(s); if it says nothing "
-                "about the class, name it in `abstain`."
+                WarningNote(
+                    f"'{key}' is taken for a class, answered {count(key)} time(s); if it says "
+                    "nothing about the class, name it in `abstain`."
+                )
             )
 
 

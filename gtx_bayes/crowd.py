@@ -38,7 +38,7 @@ from gtx_bayes.columns import (
     read_columns,
 )
 from gtx_bayes.covariates import Table, of_answers, of_each
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.labels import MISSING, Assessment, Labels, check_num_classes
 
 Duplicates = Literal["error", "first", "last", "all"]
@@ -470,12 +470,13 @@ def _check_gold_classes(
     _, unused = numbered_classes(truth, list(used))
     for key in unused[:_SHOWN]:
         notes.append(
-            f"{truth.first(key)}: no labeler ever answered '{key}'; it is kept as a class."
+            WarningNote(
+                f"{truth.first(key)}: no labeler ever answered '{key}'; it is kept as a class."
+            )
         )
     if len(unused) > _SHOWN:
-        notes.append(
-            f"{truth.source.name}: so are {len(unused) - _SHOWN} more that no labeler answered."
-        )
+        more = f"{truth.source.name}: so are {len(unused) - _SHOWN} more that no labeler answered."
+        notes.append(WarningNote(more))
     if not set(gold) & set(used):
         raise InputError(
             f"no gold label ({some_names(gold)}) is ever given by a labeler ({some_names(used)}).",
@@ -493,11 +494,11 @@ def note_alike(keys: Iterable[str], notes: list[str], what: str = "classes") -> 
         if other != key:
             pairs.append((other, key))
     for pair in pairs[:_SHOWN]:
-        notes.append(f"{' and '.join(quoted_apart(*pair))} are taken for different {what}.")
+        named = " and ".join(quoted_apart(*pair))
+        notes.append(WarningNote(f"{named} are taken for different {what}."))
     if len(pairs) > _SHOWN:
-        notes.append(
-            f"So are {len(pairs) - _SHOWN} more pairs of {what} that differ by their spelling."
-        )
+        more = f"So are {len(pairs) - _SHOWN} more pairs of {what} that differ by their spelling."
+        notes.append(WarningNote(more))
 
 
 def note_alike_names(names: Iterable[object], what: str, notes: list[str]) -> None:
@@ -526,18 +527,22 @@ def note_odd_classes(keys: Sequence[str], num_answers: int, notes: list[str]) ->
     """
     if len(keys) > _FEW_CLASSES and 2 * len(keys) > num_answers:
         notes.append(
-            f"There are {len(keys)} classes in {num_answers} answers, such as {some_names(keys)}: "
-            "if they are numbers on a scale or free text, put them into a few classes first."
+            WarningNote(
+                f"There are {len(keys)} classes in {num_answers} answers, such as "
+                f"{some_names(keys)}: if they are numbers on a scale or free text, put them into a "
+                "few classes first."
+            )
         )
     in_json = {key for key in keys if key[0] in "[{" and _is_json(key)}
     each = "each is taken for a class of its own. Give one plain label per row."
     if in_json:
-        notes.append(f"{len(in_json)} class(es) are JSON, such as {_shortened(in_json)}: {each}")
+        found = f"{len(in_json)} class(es) are JSON, such as {_shortened(in_json)}: {each}"
+        notes.append(WarningNote(found))
     several = _of_several_choices([key for key in keys if key not in in_json])
     if several:
-        notes.append(
-            f"{len(several)} class(es) hold several choices, such as {_shortened(several)}: {each}"
-        )
+        named = _shortened(several)
+        found = f"{len(several)} class(es) hold several choices, such as {named}: {each}"
+        notes.append(WarningNote(found))
 
 
 def _is_json(text: str) -> bool:
@@ -582,8 +587,10 @@ def note_unread_count(
     for name in columns:
         if str(name).strip().lower() in _COUNT_COLUMNS and name not in used:
             notes.append(
-                f"{source_name}: column '{name}' is not used: every row counts as one answer. If "
-                "it says how many gave that answer, repeat the row as often."
+                WarningNote(
+                    f"{source_name}: column '{name}' is not used: every row counts as one answer. "
+                    "If it says how many gave that answer, repeat the row as often."
+                )
             )
 
 
@@ -698,15 +705,19 @@ def _assess(
             mend="Use the same names for the examples in both tables.",
         )
     if unlabelled.size:
-        notes.append(
-            f"{example.source.name}: {unlabelled.size} gold example(s) that nobody labelled are "
-            f"left out: {some_names(unlabelled)}."
-        )
+        notes.append(note_unlabelled(example.source.name, unlabelled.size, unlabelled))
     return Assessment.from_arrays(
         index[labelled],
         positions(class_keys, truth.keys[kept])[labelled],
         num_examples=len(example_keys),
         num_classes=num_classes,
+    )
+
+
+def note_unlabelled(where: str, number: int, names: Any) -> WarningNote:
+    """What is to be said of gold examples that nobody labelled."""
+    return WarningNote(
+        f"{where}: {number} gold example(s) that nobody labelled are left out: {some_names(names)}."
     )
 
 

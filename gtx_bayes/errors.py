@@ -1,5 +1,7 @@
 """What went wrong outside the program: in the input, with the mend; or with another process."""
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """Something is wrong with what was given: what it is, where it stands, and the mend.
@@ -14,6 +16,45 @@ class InputError(ValueError):
         self.what, self.where, self.mend = what, where, mend
         place = f"{where}: " if where else ""
         super().__init__(f"{place}{what} {mend}".rstrip())
+
+
+class WarningNote(str):
+    """A note that asks its reader for something; other notes, plain texts, inform."""
+
+    __slots__ = ()
+
+
+def told_apart(notes: Iterable[str]) -> dict[str, list[str]]:
+    """Notes as a summary has them: "notes", which inform, and "warnings", which ask."""
+    kinds: dict[str, list[str]] = {"notes": [], "warnings": []}
+    for note in notes:
+        kinds["warnings" if isinstance(note, WarningNote) else "notes"].append(note)
+    return kinds
+
+
+def notes_as_json(notes: Iterable[str]) -> list[str | dict[str, str]]:
+    """Notes for a file, from which `notes_from_json` has them again."""
+    return [{"warning": str(n)} if isinstance(n, WarningNote) else n for n in notes]
+
+
+def notes_from_json(found: object) -> list[str]:
+    """The notes of `notes_as_json`.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if not isinstance(found, list):
+        raise TypeError(f"{found!r} is no list of notes")
+    notes: list[str] = []
+    for entry in found:
+        match entry:
+            case str():
+                notes.append(entry)
+            case {"warning": str(text)}:
+                notes.append(WarningNote(text))
+            case _:
+                raise TypeError(f"{entry!r} is no note")
+    return notes
 
 
 class LostProcessError(RuntimeError):

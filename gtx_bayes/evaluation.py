@@ -23,7 +23,7 @@ from gtx_bayes.columns import (
     read_columns,
 )
 from gtx_bayes.crowd import read_truths
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference.model_size import FREE_PROBS
 from gtx_bayes.labels import MISSING
 from gtx_bayes.metrics import Estimate
@@ -124,7 +124,8 @@ def match_truth(
         shown = (
             extra if len(extra) <= _SHOWN else [*extra[:_SHOWN], f"and {len(extra) - _SHOWN} more"]
         )
-        notes.append(f"The results give no probability to the true class(es) {shown}: taken as 0.")
+        said = f"The results give no probability to the true class(es) {shown}: taken as 0."
+        notes.append(WarningNote(said))
         probs = np.pad(probs, ((0, 0), (0, len(extra))))
     return Scored(
         jax.device_put(probs[row[scored]]), jax.device_put(label[kept][scored]), tuple(notes)

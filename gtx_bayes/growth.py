@@ -29,11 +29,11 @@ from gtx_bayes.crowd import (
     check_duplicates,
     drop_duplicates,
     note_alike_names,
+    note_unlabelled,
     note_unread_columns,
     number_names,
     read_answers,
     read_truths,
-    some_names,
     table_of,
 )
 from gtx_bayes.errors import InputError
@@ -363,10 +363,7 @@ def _with_gold(
     index = _find(crowd.example_names, example.keys[kept])
     unlabelled = example.keys[kept][index < 0]
     if unlabelled.size:
-        notes.append(
-            f"{example.source.name}: {unlabelled.size} gold example(s) that nobody labelled are "
-            f"left out: {some_names(unlabelled)}."
-        )
+        notes.append(note_unlabelled(example.source.name, unlabelled.size, unlabelled))
     kept, label, index = kept[index >= 0], label[index >= 0], index[index >= 0]
     known = np.array(assessment.true_label)
     contradicts = np.flatnonzero((known[index] != MISSING) & (known[index] != label))

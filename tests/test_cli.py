@@ -124,8 +124,13 @@ class TestAggregate:
             tables / "gold.csv", index=False
         )
         run = aggregate(tables, "--json")
-        assert "nobody labelled" in run.stderr
-        assert "nobody labelled" in json.loads(run.stdout)["warnings"][0]
+        summary = json.loads(run.stdout)
+        (warning,) = summary["warnings"]
+        assert "nobody labelled" in warning
+        assert f"Warning: {warning}" in run.stderr.splitlines()
+        assert not set(summary["notes"]) & set(summary["warnings"])
+        for note in summary["notes"]:
+            assert f"Note: {note}" in run.stderr.splitlines()
 
     def test_confusion_matrices_are_guarded(self, tables, monkeypatch):
         aggregate(tables, "--method", "majority-vote")

@@ -76,7 +76,7 @@ class TestNext:
         assert run.exit_code == 0, run.output
         record = json.loads(run.stdout)
         assert sorted(row["task"] for row in record["examples"]) == list("abcd")
-        assert "no gold example has an answer yet" in record["warnings"][0]
+        assert "no gold example has an answer yet" in record["notes"][0]
 
     def test_the_column_of_the_tasks(self, tables):
         for name in ("labels", "tasks"):

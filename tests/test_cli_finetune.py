@@ -61,7 +61,7 @@ def test_from_answers_to_predictions(tables, tmp_path):
     assert (record["num_trained"], record["num_evaluation"]) == (30, NUM_IMAGES - 30)
     assert (record["method"], record["targets"]) == ("majority-vote", "hard")
     assert record["scores"]["evaluation"]["num_examples"] == NUM_IMAGES - 30
-    assert any("14 image(s) have no label" in note for note in record["warnings"])
+    assert any("14 image(s) have no label" in note for note in record["notes"])
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert str(tables) not in page
     words = ("predict", tmp_path / "out" / "model.safetensors", tables / "images")

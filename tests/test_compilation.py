@@ -35,6 +35,7 @@ def all_that_commands_ask(key, num_examples, num_labelers):
     result = aggregate(table)
     examples = result.examples(key)
     result.labelers()
+    result.confusion()
     summarise(result, "gtx-bayes aggregate", seconds=0.0)
     next_labels(key, result, batch=3, risk=0.05)
     evaluate(match_truth(examples, known))

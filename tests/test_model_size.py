@@ -62,7 +62,7 @@ class TestAuto:
         assert run.exit_code == 0, run.output
         summary = json.loads((tmp_path / "out" / "summary.json").read_text())
         assert summary["model"] == "one-coin"
-        assert any("confusion is left out" in note for note in summary["warnings"])
+        assert any("confusion is left out" in note for note in summary["notes"])
 
 
 class TestByName:

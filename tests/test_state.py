@@ -1,5 +1,6 @@
 """Fits that grow, and the file they are kept in."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -26,7 +27,7 @@ from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.cli.commands import app
 from gtx_bayes.crowd import Crowd
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, WarningNote, told_apart
 from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference import dependence, incremental, joint, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
@@ -253,6 +254,17 @@ class TestFile:
         assert back.crowd.labeler_names[0] == crowds.labeler[0]
         more = crowds.tables(0, 250, 9)
         assert_same(grow(kept, *more).result, grow(back, *more).result)
+
+    def test_warnings_stay_warnings(self, kept, tmp_path):
+        notes = (
+            "Two rows are blank.",
+            WarningNote("'no' and 'No' are taken for different classes."),
+        )
+        crowd = dataclasses.replace(kept.crowd, notes=notes)
+        write_state(dataclasses.replace(kept, crowd=crowd), tmp_path / "fit")
+        back = read_state(tmp_path / "fit").crowd.notes
+        assert back == notes
+        assert told_apart(back) == {"notes": [notes[0]], "warnings": [notes[1]]}
 
     @pytest.mark.end_to_end
     def test_continued_in_a_fresh_process(self, kept, crowds, tmp_path):
@@ -506,7 +518,7 @@ class TestCommand:
         assert (second["num_new_labels"], second["num_new_gold"]) == (50, 4)
         assert second["num_new_examples"] == second["num_examples"] - first["num_examples"] > 0
         assert second["num_labels"] == 250
-        assert "200 answers that the fit has already are skipped." in second["warnings"]
+        assert "200 answers that the fit has already are skipped." in second["notes"]
         frames = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("labels", "gold"))
         grown = grow(kept, *frames).result
         examples = pd.read_csv(tmp_path / "out" / "examples.csv")

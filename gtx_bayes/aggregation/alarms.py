@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gtx_bayes.columns import Names
+from gtx_bayes.errors import WarningNote
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.joint import one_sided
 from gtx_bayes.labels import MISSING, Labels
@@ -38,7 +39,7 @@ def alarms(
     ]
     if class_probs is not None:
         found += _given_too_often(labels, class_probs, is_open, class_names)
-    return tuple(note for note in found if note)
+    return tuple(WarningNote(note) for note in found if note)
 
 
 def _below_chance(counts: GoldCounts, num_classes: int) -> str:

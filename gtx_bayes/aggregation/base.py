@@ -10,7 +10,7 @@ import numpy.typing as npt
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.joint import JointPosterior
@@ -18,6 +18,9 @@ from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import AnyLabels, sum_over_classes
+
+NOT_CONVERGED = WarningNote("The fit was stopped before it converged.")
+"""What is said of a fit that did not come to rest."""
 
 INTERVAL_PROB = 0.95
 """Level of the intervals in results."""

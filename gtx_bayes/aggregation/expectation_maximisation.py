@@ -8,7 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh
 
-from gtx_bayes.aggregation.base import AbstractMethod, Fit, LabelerAccuracy, unknown_accuracy
+from gtx_bayes.aggregation.base import (
+    NOT_CONVERGED,
+    AbstractMethod,
+    Fit,
+    LabelerAccuracy,
+    unknown_accuracy,
+)
 from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import em
@@ -75,7 +81,7 @@ class AbstractEM(AbstractMethod):
             counts=gold_counts(labels, assessment),
             prob_worse_than_chance=unknown,
         )
-        notes = () if found.converged else ("The fit was stopped before it converged.",)
+        notes = () if found.converged else (NOT_CONVERGED,)
         return Fit(
             ClassPosterior(found.model, found.class_prior),
             report,

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, ScalarLike
 
 from gtx_bayes.aggregation.base import (
     INTERVAL_PROB,
+    NOT_CONVERGED,
     AbstractAggregator,
     AbstractMethod,
     Fit,
@@ -216,7 +217,7 @@ def notes(found: Choice, *, num_gold: int, converged: bool) -> tuple[str, ...]:
         num_gold: number of gold examples.
         converged: whether the fit came to rest.
     """
-    told = []
+    told: list[str] = []
     if found.why:
         told.append(f"Model {found.candidate.model}: {found.why}.")
     rho = found.dependence.mean
@@ -236,7 +237,7 @@ def notes(found: Choice, *, num_gold: int, converged: bool) -> tuple[str, ...]:
         if found.dependence.is_learnt:
             told.append("Without gold rho is known from its prior, and answers only raise it.")
     if not converged:
-        told.append("The fit was stopped before it converged.")
+        told.append(NOT_CONVERGED)
     return tuple(told)
 
 

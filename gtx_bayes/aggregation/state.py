@@ -18,7 +18,7 @@ from gtx_bayes.aggregation.grow import joint_of
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.covariates import check_starts
 from gtx_bayes.crowd import Crowd
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, notes_as_json, notes_from_json
 from gtx_bayes.inference import automatic
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence
@@ -88,8 +88,8 @@ def write_state(result: Aggregation, path: str | Path) -> None:
         "others": _plain_names(crowd.other_names),
         **{of: list(by_name) for of, by_name in covariates.items()},
         "starts": dict(crowd.starts),
-        "notes": crowd.notes,
-        "fit_notes": result.fit.notes,
+        "notes": notes_as_json(crowd.notes),
+        "fit_notes": notes_as_json(result.fit.notes),
         "labeler_model": _record_of(found.labeler_model),
         "values": {name: leaf for name, leaf in leaves.items() if not hasattr(leaf, "shape")},
     }
@@ -257,10 +257,10 @@ def _names(archive: Archive, role: str) -> Names:
 
 
 def _notes(archive: Archive, name: str) -> tuple[str, ...]:
-    notes = archive.record[name]
-    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
-        raise InputError(f"'{name}' is no list of notes.")
-    return tuple(notes)
+    try:
+        return tuple(notes_from_json(archive.record[name]))
+    except TypeError as error:
+        raise InputError(f"'{name}' is no list of notes.") from error
 
 
 def _record_of(model: AbstractLabelerModel) -> dict[str, Any]:

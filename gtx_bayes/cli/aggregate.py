@@ -62,7 +62,7 @@ from gtx_bayes.cli.terminal import (
     reports_errors,
     stage,
 )
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -258,7 +258,7 @@ def aggregate(
 
 def _tell(summary: dict[str, Any], output: Path, *, as_json: bool) -> None:
     """Say what was found."""
-    print_notes(summary["warnings"])
+    print_notes([*summary["notes"], *summary["warnings"]])
     if as_json:
         print_json({**summary, "output": str(output)})
         return
@@ -415,7 +415,7 @@ def summarise(
         "labeler_interval": result.fit.labeler_accuracy.interval,
         "mean_confidence": float(confidence.mean()) if confidence.size else None,
         "seconds": round(seconds, 3),
-        "warnings": [in_options(note) for note in (*result.notes, *more)],
+        **told_apart(in_options(note) for note in (*result.notes, *more)),
     }
 
 

@@ -146,7 +146,7 @@ def diagnose(
             **_findings(content),
         }
         write_summary(summary, directory.path)
-    print_notes(summary["warnings"])
+    print_notes([*summary["notes"], *summary["warnings"]])
     if as_json:
         print_json({**summary, "output": str(output)})
         return
@@ -158,7 +158,7 @@ def _without_folders(crowd: "Crowd", *files: Path | None) -> "Crowd":
     notes = tuple(in_options(note) for note in crowd.notes)
     for file in files:
         if file is not None:
-            notes = tuple(note.replace(str(file), file.name) for note in notes)
+            notes = tuple(type(note)(note.replace(str(file), file.name)) for note in notes)
     return dataclasses.replace(crowd, notes=notes)
 
 

@@ -246,7 +246,7 @@ def finetune(
         write_summary(summary, directory.path)
     if checkpoint is not None:
         remove_checkpoint(checkpoint)
-    print_notes(summary["warnings"])
+    print_notes([*summary["notes"], *summary["warnings"]])
     if as_json:
         print_json({**summary, "output": str(output)})
         return

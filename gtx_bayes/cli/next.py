@@ -48,7 +48,7 @@ from gtx_bayes.cli.terminal import (
     reports_errors,
     stage,
 )
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -279,7 +279,7 @@ def next_(
                 "num_done": found.num_done,
                 "examples": rows,
                 "seconds": round(time.perf_counter() - start, 3),
-                "warnings": notes,
+                **told_apart(notes),
             }
         )
         return

@@ -16,6 +16,7 @@ from gtx_bayes.cli.terminal import (
     stage,
 )
 from gtx_bayes.cli.training import BrokenChoice, BrokenOption, TableOption
+from gtx_bayes.errors import told_apart
 
 if TYPE_CHECKING:
     from gtx_bayes.evaluation import Scored
@@ -87,7 +88,7 @@ def predict(
         "mean_confidence": float(found["confidence"].mean()),
         "scores": _scores(scored),
         "seconds": round(time.perf_counter() - start, 3),
-        "warnings": notes,
+        **told_apart(notes),
         "output": str(output),
     }
     if as_json:

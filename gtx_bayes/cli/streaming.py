@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 import typer
 
 from gtx_bayes.cli.terminal import in_options, print_notes, reports_errors, stages
-from gtx_bayes.errors import InputError, LostProcessError
+from gtx_bayes.errors import InputError, LostProcessError, told_apart
 
 if TYPE_CHECKING:
     from gtx_bayes.streaming.aggregate import Outcome, Request
@@ -294,7 +294,7 @@ def _summary(
         "num_parts": table.num_parts,
         "num_processes": num_processes,
         "peak_memory_bytes": _peak_memory(),
-        "warnings": [in_options(note) for note in found.notes],
+        **told_apart(in_options(note) for note in found.notes),
     }
 
 

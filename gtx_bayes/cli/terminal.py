@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gtx_bayes.cli.signals import Stopped, exit_code, message, stoppable
-from gtx_bayes.errors import InputError, LostProcessError
+from gtx_bayes.errors import InputError, LostProcessError, WarningNote
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -90,7 +90,7 @@ def in_options(text: str, options: Iterable[str] = _OF_TABLES) -> str:
         value = "" if found["value"] == "True" else found["value"]
         return f"`--{name.replace('_', '-')} {value}".rstrip() + "`"
 
-    return _ARGUMENT.sub(as_option, text)
+    return type(text)(_ARGUMENT.sub(as_option, text))  # a warning stays one
 
 
 def mesh_of(devices: str | None) -> "Mesh | None":
@@ -203,9 +203,10 @@ def _told_nobody(what: str, done: int, total: int) -> None:
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """Print warnings, on stderr."""
+    """Print notes and warnings, on stderr."""
     for note in notes:
-        print(f"Warning: {note}", file=sys.stderr)
+        kind = "Warning" if isinstance(note, WarningNote) else "Note"
+        print(f"{kind}: {note}", file=sys.stderr)
 
 
 def print_json(record: Mapping[str, Any]) -> None:

@@ -54,11 +54,12 @@ from gtx_bayes.crowd import (
     note_left_out,
     note_odd_classes,
     note_repeats,
+    note_unlabelled,
     note_unread_count,
     read_truths,
     some_names,
 )
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, notes_as_json, notes_from_json
 from gtx_bayes.inference import automatic, joint, variational
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.gold_counts import gold_counts
@@ -315,7 +316,8 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
         clock.lap("read")
         _sort(request, source, num_parts, work, crew)
         clock.lap("sort")
-    numbered = _Numbered(**work.read(_NUMBERING))
+    kept = work.read(_NUMBERING)
+    numbered = _Numbered(**(kept | {"notes": notes_from_json(kept["notes"])}))
     sizes = tuple(sizes_of(part, work) for part in range(num_parts))
     whole = PartedTable(
         work,
@@ -427,12 +429,10 @@ def _sort(
         num_found = sum(sizes_of(part, work).num_gold for part in range(num_parts))
         if num_named > num_found:
             unlabelled = [n for part in range(num_parts) for n in sizes_of(part, work).unlabelled]
-            notes.append(
-                f"{truths['example'].source.name}: {num_named - num_found} gold example(s) that "
-                f"nobody labelled are left out: {some_names(unlabelled)}."
-            )
+            where = truths["example"].source.name
+            notes.append(note_unlabelled(where, num_named - num_found, unlabelled))
     found = _Numbered(labeler_names, class_keys, list(class_names), notes, labeler_covariates)
-    _once(work, _NUMBERING, found._asdict(), crew)
+    _once(work, _NUMBERING, found._asdict() | {"notes": notes_as_json(notes)}, crew)
     _once(work, _SORTED, True, crew)
     if crew.team.rank == 0:
         remove_scattered(work)
