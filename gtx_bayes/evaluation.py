@@ -27,7 +27,6 @@ from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference.model_size import FREE_PROBS
 from gtx_bayes.labels import MISSING
 from gtx_bayes.metrics import Estimate
-from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
 _SHOWN = 10  # classes in a note
@@ -197,7 +196,7 @@ def _matched(examples: Any, truth: Any, exclude: pd.DataFrame | None) -> Scored:
     return Scored(probs, true_label)
 
 
-@program
+@jax.jit
 def _every_metric(
     class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
 ) -> dict[str, Estimate]:

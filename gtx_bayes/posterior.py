@@ -23,7 +23,6 @@ from gtx_bayes.evidence import no_evidence as no_evidence
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Labels
 from gtx_bayes.log_space import FixedPoint, LogNumber, normalise
-from gtx_bayes.programs import program
 from gtx_bayes.votes import (
     AnyLabels,
     balance_of_votes,
@@ -72,7 +71,7 @@ def class_posterior(
     return normalise(model.likelihood(labels), prior, axis=0)
 
 
-@program
+@jax.jit
 def batch_class_posterior(
     model: AbstractLabelers, labels: AnyLabels, class_prior: ClassPrior | None = None
 ) -> Float[Array, "num_examples num_classes"]:
@@ -140,7 +139,7 @@ def batch_log_evidence(
     return jax.nn.logsumexp(batch_log_prob(model, labels) + prior, axis=1)
 
 
-@program
+@jax.jit
 def batch_log_prob(model: AbstractLabelers, labels: AnyLabels) -> Float[Array, "rows num_classes"]:
     """`model.log_prob` of every example: the log-likelihood under each class, in nats."""
     return model.batch_log_prob(labels)

@@ -1,4 +1,4 @@
-"""Programs kept by the command line: where, how many, and that nothing depends on them."""
+"""The command line's compilation cache: where, how large, and that nothing depends on it."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from gtx_bayes.cli import compilation_cache
-from gtx_bayes.cli.compilation_cache import DIRECTORY, SWITCH, compiled_programs_kept
+from gtx_bayes.cli.compilation_cache import DIRECTORY, SWITCH, compilation_cached
 from tests.test_aggregation import FRAME, GOLD
 
 PROGRAM = Path(sys.executable).with_name("gtx-bayes")
@@ -27,31 +27,31 @@ def environment(tmp_path, monkeypatch):
 
 
 def damaged(program, doing="reading"):
-    """What JAX says of a program that it cannot read or write."""
+    """What JAX says of an entry that it cannot read or write."""
     message = f"Error {doing} persistent compilation cache entry for '{program}': error: cut short"
     warnings.warn(message, stacklevel=1)
 
 
 class TestWhere:
     def test_in_the_users_cache_directory(self, environment, tmp_path):
-        with compiled_programs_kept():
+        with compilation_cached():
             directory = Path(environment[DIRECTORY])
         assert directory.is_relative_to(tmp_path / "caches" / "gtx_bayes")
         assert directory.stat().st_mode & 0o777 == 0o700
-        with compiled_programs_kept():  # the same for the next command
+        with compilation_cached():  # the same for the next command
             assert environment[DIRECTORY] == str(directory)
 
     def test_where_the_user_says(self, environment):
         environment |= {DIRECTORY: "/elsewhere", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "5"}
         said = dict(environment)
-        with compiled_programs_kept():
+        with compilation_cached():
             assert environment.items() >= said.items()
         assert not Path(environment["XDG_CACHE_HOME"]).exists()
 
     @pytest.mark.parametrize("switch", ["0", "False", "off"])
     def test_nowhere_if_switched_off(self, environment, switch):
         environment[SWITCH] = switch
-        with compiled_programs_kept():
+        with compilation_cached():
             assert DIRECTORY not in environment
         assert not Path(environment["XDG_CACHE_HOME"]).exists()
 
@@ -60,21 +60,21 @@ class TestWhere:
         root = Path(environment["XDG_CACHE_HOME"])
         if hindrance == "a file":
             root.write_text("in the way")
-        else:  # programs that others put there would be run
-            with compiled_programs_kept():
+        else:  # what others put there would be run
+            with compilation_cached():
                 Path(environment.pop(DIRECTORY)).chmod(0o777)
-        with compiled_programs_kept():
+        with compilation_cached():
             assert DIRECTORY not in environment
-        assert re.fullmatch(r"Note: compiled programs are not kept \(.*\n", capsys.readouterr().err)
+        assert re.fullmatch(r"Note: no compilation cache \(.*\n", capsys.readouterr().err)
 
     def test_importing_the_program_changes_no_setting(self):
         code = "import os; was = {**os.environ}; import gtx_bayes.cli.app; assert os.environ == was"
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
-class TestMending:
+class TestEntries:
     def test_what_cannot_be_read_is_removed_without_a_word(self, environment, capsys):
-        with compiled_programs_kept():
+        with compilation_cached():
             directory = Path(environment[DIRECTORY])
             for name in ("jit_f-1a-cache", "jit_f-2b-cache", "jit_g-3c-cache"):
                 (directory / name).write_bytes(b"half")
@@ -83,18 +83,18 @@ class TestMending:
         assert capsys.readouterr().err == ""
 
     def test_what_cannot_be_written_is_said_once(self, environment, capsys):
-        with compiled_programs_kept():
+        with compilation_cached():
             damaged("jit_f", "writing")
             damaged("jit_g", "writing")
         assert capsys.readouterr().err.count("cut short") == 1
 
     def test_other_warnings_are_shown(self, environment):
-        with pytest.warns(UserWarning, match="of something else"), compiled_programs_kept():
+        with pytest.warns(UserWarning, match="of something else"), compilation_cached():
             warnings.warn("of something else", stacklevel=1)
 
     def test_those_not_used_for_longest_go(self, environment, monkeypatch):
         monkeypatch.setattr(compilation_cache, "MOST_BYTES", 250)
-        with compiled_programs_kept():
+        with compilation_cached():
             directory = Path(environment[DIRECTORY])
             for age, name in enumerate(("new-cache", "old-cache", "older-cache")):
                 (directory / name).write_bytes(bytes(100))
@@ -128,30 +128,24 @@ def kept(tmp_path_factory):
 
 @pytest.mark.end_to_end
 class TestProgram:
-    def test_the_second_run_traces_nothing(self, kept, tmp_path):
-        words, options, _ = kept
-        own = {"JAX_LOG_COMPILES": "1", "XDG_CACHE_HOME": str(tmp_path)}
-        environment = options["env"] | own
-        said = [
-            run_of(PROGRAM, *words, cwd=options["cwd"], env=environment).stderr for _ in range(2)
-        ]
-        assert ["Finished tracing" in each for each in said] == [True, False]
-
-    def test_programs_cut_short_are_compiled_and_kept_anew(self, kept):
+    def test_an_entry_cut_short_is_compiled_and_cached_anew_and_no_other(self, kept):
         words, options, examples = kept
-        programs = list((options["cwd"] / "caches").rglob("_decide-*-cache"))
-        (program,) = programs
-        size = program.stat().st_size
-        os.truncate(program, size // 2)
+        entries = sorted((options["cwd"] / "caches").rglob("*-cache"))
+        (cut,) = (path for path in entries if path.name.startswith("jit__decide-"))
+        written = {path: path.stat().st_mtime_ns for path in entries}
+        size = cut.stat().st_size
+        os.truncate(cut, size // 2)
         run = run_of(PROGRAM, *words, **options)
         assert "cache" not in run.stderr
-        assert program.stat().st_size > size // 2
+        assert cut.stat().st_size > size // 2
+        assert sorted((options["cwd"] / "caches").rglob("*-cache")) == entries
+        assert [path for path in entries if path.stat().st_mtime_ns != written[path]] == [cut]
         pd.testing.assert_frame_equal(
             pd.read_csv(options["cwd"] / "out" / "examples.csv"), examples
         )
 
     def test_several_at_once(self, kept, tmp_path):
-        """All with nothing kept, so that they write the same programs."""
+        """All with nothing cached, so that they write the same entries."""
         words, options, _ = kept
         environment = options["env"] | {"XDG_CACHE_HOME": str(tmp_path)}
         words = [*words[:-2], "--method", "soft-vote", "--output"]
@@ -164,5 +158,5 @@ class TestProgram:
         ]
         errors = [run.communicate()[1] for run in runs]
         assert [run.returncode for run in runs] == [0, 0]
-        assert not any("cache" in error or "not kept" in error for error in errors)
+        assert not any("cache" in error for error in errors)
         assert list(tmp_path.rglob("*-cache"))

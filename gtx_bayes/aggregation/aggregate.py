@@ -34,7 +34,6 @@ from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.programs import key_of, program
 from gtx_bayes.registry import METHODS
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 from gtx_bayes.sums import AbstractSums
@@ -217,7 +216,7 @@ class Aggregation:
         """What a notebook shows: the first examples and labelers, and what to know of them."""
         crowd = self.crowd
         examples, _ = _example_table(
-            key_of(np.uint32(0)),
+            jax.random.key(0),
             crowd.example_names,
             crowd.class_names,
             self.class_probs,
@@ -276,7 +275,7 @@ def as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:
     seed = key or 0
     if not 0 <= seed < 2**32:
         raise InputError(f"the seed is {seed}.", mend=f"Give a whole number below {2**32}.")
-    return key_of(np.uint32(seed))
+    return jax.random.key(seed)
 
 
 def _as_keys(names: Names) -> Names:
@@ -317,7 +316,7 @@ class _Decided(NamedTuple):
     key_left: Key[Array, ""]
 
 
-@program
+@jax.jit
 def _decide(key: Key[Array, ""], class_probs: Float[Array, "num_examples num_classes"]) -> _Decided:
     """All decisions by one program, instead of one for every step of each."""
     key_ties, key_left = jax.random.split(key)

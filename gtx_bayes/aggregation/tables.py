@@ -17,7 +17,6 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import ModelLabelers
-from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
 MOST_CELLS = 2**20
@@ -191,7 +190,7 @@ def _matrices(model: AbstractLabelers, num_labelers: int) -> npt.NDArray[np.floa
     return np.asarray(_confusion(room))[:num_labelers]
 
 
-@program
+@jax.jit
 def _confusion(model: AbstractLabelers) -> Float[Array, "num_labelers num_classes num_answers"]:
     return model.confusion_matrix
 

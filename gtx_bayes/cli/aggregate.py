@@ -364,12 +364,13 @@ def _write(
     result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool, mesh: "Mesh | None"
 ) -> list[str]:
     """Write all but the summary; what is left out and why."""
+    import jax
     import numpy as np
 
     from gtx_bayes.io.writers import write_csv
-    from gtx_bayes.programs import split_seed
 
-    key_ties, key_draws = split_seed(np.uint32(seed), 2)
+    split = jax.jit(lambda seed: tuple(jax.random.split(jax.random.key(seed))))  # all at once
+    key_ties, key_draws = split(np.uint32(seed))
     write_csv(result.examples(key_ties, mesh=mesh), path / "examples.csv")
     write_csv(result.labelers(), path / "labelers.csv")
     told = []

@@ -13,7 +13,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # names may hold what a terminal's code has not
             stream.reconfigure(errors="backslashreplace")
     from gtx_bayes.cli.commands import app
-    from gtx_bayes.cli.compilation_cache import compiled_programs_kept
+    from gtx_bayes.cli.compilation_cache import compilation_cached
 
-    with compiled_programs_kept():
+    with compilation_cached():
         app()

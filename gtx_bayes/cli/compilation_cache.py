@@ -1,7 +1,8 @@
-"""Compiled programs kept from one command to the next, by `programs` and by JAX's own cache.
+"""JAX's compilation cache, turned on for the command line: where it is, how large it may grow.
 
-The program's alone: a library that changed settings of JAX would change them for everybody else in
-the process. JAX reads its settings from the environment when it is imported, which is after this.
+For the command line alone: a library that changed settings of JAX would change them for everybody
+else in the process. JAX reads its settings from the environment when it is imported, which is after
+this.
 """
 
 import contextlib
@@ -15,35 +16,33 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from gtx_bayes import program_store
-from gtx_bayes.program_store import SUFFIX, Store
-
 DIRECTORY = "JAX_COMPILATION_CACHE_DIR"
 SWITCH = "JAX_ENABLE_COMPILATION_CACHE"
 
 MOST_BYTES = 256 * 2**20
-"""What all kept programs may take; those not used for longest go first."""
+"""What the cache may take; the least recently used entries go first. JAX's own limit of size locks
+the directory for every read and needs a further package."""
 
-_KEEP_ALL = {  # programs of any compile time and size: a command has many small ones
+_CACHE_ALL = {  # functions of any compile time and size: a command has many small ones
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 _CAPABILITIES = (b"flags", b"Featu")  # as x86 and Arm call them
 _FAILED = (
     r"Error (?P<what>reading|writing) persistent compilation cache entry for "
-    r"'(?P<program>[\w.<>-]+)': (?P<why>(?s:.*))"
+    r"'(?P<function>[\w.<>-]+)': (?P<why>(?s:.*))"
 )
 
 
 @contextlib.contextmanager
-def compiled_programs_kept() -> Iterator[None]:
-    """Keep what is compiled inside, and use what was kept, where the user has not said otherwise.
+def compilation_cached() -> Iterator[None]:
+    """Turn JAX's compilation cache on for what is compiled inside, unless the user set it.
 
     A directory named by the user (`DIRECTORY`) is the user's: nothing is ever removed from it.
-    Without one programs are kept in the user's cache directory. If that cannot be, the command
-    goes on without, and a note says so at the end.
+    Without one the cache is in the user's cache directory. If it fails, the command goes on
+    without, and a note says so at the end.
     """
-    for name, value in _KEEP_ALL.items():
+    for name, value in _CACHE_ALL.items():
         os.environ.setdefault(name, value)
     if DIRECTORY in os.environ or _is_off(os.environ.get(SWITCH, "")):
         yield
@@ -57,12 +56,10 @@ def compiled_programs_kept() -> Iterator[None]:
             failures.append(str(error))
         else:
             os.environ[DIRECTORY] = str(directory)
-            _mend_failures(directory, failures)
-            program_store.keep_in(Store(directory, failures))
+            _repair(directory, failures)
         try:
             yield
         finally:  # commands end by SystemExit
-            program_store.keep_in(None)
             was_used = "jax" in sys.modules
             if was_used and failures:
                 _note(failures[0])
@@ -75,14 +72,14 @@ def _is_off(switch: str) -> bool:
 
 
 def _root() -> Path:
-    """Where programs are kept, by the XDG base directory specification."""
+    """The cache's directory, by the XDG base directory specification."""
     home = os.environ.get("XDG_CACHE_HOME", "")
     caches = Path(home) if Path(home).is_absolute() else Path.home() / ".cache"
     return caches / "gtx_bayes" / "programs"
 
 
 def _this_machine() -> str:
-    """A name for this kind of processor: programs of another may not run on it."""
+    """A name for this kind of processor: code compiled for another may not run on it."""
     kind = platform.machine()
     with contextlib.suppress(OSError), Path("/proc/cpuinfo").open("rb") as file:
         # What the first core can do. Its speed, two lines on, changes all the time.
@@ -92,7 +89,7 @@ def _this_machine() -> str:
 
 
 def _own_directory(directory: Path) -> Path:
-    """The directory, made if need be; kept programs are run, so it must be nobody else's.
+    """The directory, made if need be; what is cached is run, so it must be nobody else's.
 
     Raises:
         OSError: if it cannot be made, or others may write there.
@@ -106,38 +103,38 @@ def _own_directory(directory: Path) -> Path:
     return directory
 
 
-def _mend_failures(directory: Path, failures: list[str]) -> None:
-    """Take JAX's warnings of kept programs that cannot be read or written, and remove those.
+def _repair(directory: Path, failures: list[str]) -> None:
+    """Take JAX's warnings of entries that it cannot read or write, and remove those entries.
 
-    A program cut short, by a kill or a full disk, would otherwise never be replaced. One that
-    cannot be read is compiled, and then kept anew. Reasons not to write are put into `failures`.
+    An entry cut short, by a kill or a full disk, would otherwise never be replaced. What JAX cannot
+    read it compiles, and then caches anew. Reasons not to write are put into `failures`.
     """
     show = warnings.showwarning
 
-    def attend(message: Warning | str, *where: object, **more: object) -> None:
+    def handle(message: Warning | str, *where: object, **more: object) -> None:
         failed = re.match(_FAILED, str(message))
         if failed is None:
             show(message, *where, **more)  # type: ignore[arg-type]
             return
-        for path in directory.glob(f"{failed['program']}-*"):
+        for path in directory.glob(f"{failed['function']}-*"):
             with contextlib.suppress(OSError):
                 path.unlink()
         if failed["what"] == "writing":
             failures.append(failed["why"])
 
     warnings.filterwarnings("always", _FAILED)
-    warnings.showwarning = attend
+    warnings.showwarning = handle
 
 
 def _trim(root: Path) -> None:
-    """Remove the programs not used for longest, until the rest is small enough."""
-    kept = []
-    for path in root.rglob(f"*{SUFFIX}"):
+    """Remove the least recently used entries, until the rest is small enough."""
+    entries = []
+    for path in root.rglob("*-cache"):
         with contextlib.suppress(OSError):  # another command may be trimming too
             found = path.stat()
-            kept.append((max(found.st_atime, found.st_mtime), found.st_size, path))
-    too_much = sum(size for _, size, _ in kept) - MOST_BYTES
-    for _, size, path in sorted(kept):
+            entries.append((max(found.st_atime, found.st_mtime), found.st_size, path))
+    too_much = sum(size for _, size, _ in entries) - MOST_BYTES
+    for _, size, path in sorted(entries):
         if too_much <= 0:
             return
         with contextlib.suppress(OSError):
@@ -147,7 +144,7 @@ def _trim(root: Path) -> None:
 
 def _note(why: str) -> None:
     print(
-        f"Note: compiled programs are not kept ({why}), so every command compiles them anew. "
+        f"Note: no compilation cache ({why}), so every command compiles anew. "
         f"{SWITCH}=0 stops this note.",
         file=sys.stderr,
     )

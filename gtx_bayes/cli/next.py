@@ -227,11 +227,10 @@ def next_(
                 **read_covariate_tables(labeler_table, example_table),
             )
     with stage("Choosing"):
-        import numpy as np
+        import jax
 
         from gtx_bayes.aggregation.aggregate import aggregate
         from gtx_bayes.collection.next_labels import next_labels
-        from gtx_bayes.programs import key_of
 
         result = None
         if crowd is not None:
@@ -239,7 +238,7 @@ def next_(
             prior = _prior(crowd, class_prior, second_opinion)
             result = aggregate(crowd, chosen, class_prior=prior, **options)
         found = next_labels(
-            key_of(np.uint32(seed)),
+            jax.random.key(seed),
             result,
             batch=batch,
             strategy=policy,

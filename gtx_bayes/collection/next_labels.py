@@ -19,7 +19,6 @@ from gtx_bayes.collection.step_by_step import next_examples
 from gtx_bayes.columns import EXAMPLE_COLUMNS, Source, as_names, positions, read_columns
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Labels
-from gtx_bayes.programs import program
 from gtx_bayes.registry import POLICIES
 from gtx_bayes.standard_size import LEAST_EXAMPLES, LEAST_LABELS, standard_size, with_room
 
@@ -284,7 +283,7 @@ def _lots(key: Key[Array, ""], redrawn: npt.NDArray[np.int32]) -> npt.NDArray[np
     return np.asarray(_draw_lots(key, with_room(redrawn, size)), np.float64)[: redrawn.size]
 
 
-@program
+@jax.jit
 def _draw_lots(
     key: Key[Array, ""], redrawn: Int[Array, " num_examples"]
 ) -> Float[Array, " num_examples"]:

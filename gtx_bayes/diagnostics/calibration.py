@@ -23,6 +23,7 @@ References:
 """
 
 import dataclasses
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +39,6 @@ from gtx_bayes.aggregation.aggregate import Aggregation, aggregate
 from gtx_bayes.inference.selection import scattered_parts
 from gtx_bayes.labels import MISSING, Assessment
 from gtx_bayes.metrics import Estimate, ReliabilityCurve
-from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_EXAMPLES, on_device, standard_size, with_room
 
 INTERVAL_PROB = 0.95
@@ -268,7 +268,7 @@ def _isotonic(
     return np.asarray(scipy.optimize.isotonic_regression(rate, weights=size).x)[of_value]
 
 
-@program
+@jax.jit
 def _measured(
     class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
 ) -> tuple[Estimate, Estimate, Estimate, Estimate, Float[Array, " num_examples"]]:
@@ -282,7 +282,7 @@ def _measured(
     )
 
 
-@program(static_argnames=("num_bins",))
+@partial(jax.jit, static_argnames=("num_bins",))
 def _curve(
     class_probs: Float[Array, "num_examples num_classes"],
     true_label: Int[Array, " num_examples"],
@@ -301,7 +301,7 @@ class _IfHonest(NamedTuple):
     ece: npt.NDArray[np.float64]
 
 
-@program(static_argnames=("num_resamples",))
+@partial(jax.jit, static_argnames=("num_resamples",))
 def _resampled(
     key: Key[Array, ""],
     class_probs: Float[Array, "num_examples num_classes"],

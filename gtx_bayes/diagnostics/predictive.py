@@ -44,7 +44,6 @@ from gtx_bayes.inference.joint import JointPosterior
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.programs import program
 from gtx_bayes.standard_size import with_room
 
 MAX_Z = 3.0
@@ -471,7 +470,7 @@ class _Replicates:
         return np.asarray(drawn)[: self._num_labels]
 
 
-@program
+@jax.jit
 def _replicate(
     keys: Key[Array, " num_replicates"],
     at: ScalarLike,

@@ -21,7 +21,6 @@ from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import effective_share
-from gtx_bayes.programs import program
 from gtx_bayes.standard_size import on_device, standard_size
 
 PRIOR_CENTRE = 0.25
@@ -32,6 +31,9 @@ _MOST_USUAL = 64  # answers to an example; more are compiled for
 _LOGITS = np.linspace(-5.0, 4.0, 46)
 _FLOOR = float(np.finfo(np.float64).eps)
 """Probabilities below count as this in log scores, as in the metrics."""
+
+NUM_NODES = 3
+"""How many values of rho `Dependence.nodes` gives."""
 
 GRID = 1.0 / (1.0 + np.exp(-_LOGITS))
 """Values of rho at which its density is worked out, evenly spaced in the logit."""
@@ -78,7 +80,7 @@ class Dependence(NamedTuple):
         """
         weights = np.array([1.0, 4.0, 1.0]) / 6.0
         if not self.is_learnt:
-            return np.repeat(self.values, 3), weights
+            return np.repeat(self.values, NUM_NODES), weights
         mean = self.probs @ _LOGITS
         sd = np.sqrt(self.probs @ (_LOGITS - mean) ** 2)
         logits = mean + np.sqrt(3.0) * sd * np.array([-1.0, 0.0, 1.0])
@@ -180,7 +182,7 @@ def _shares(num_labels: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
     return np.asarray(_shares_on_grid(jax.device_put(possible), on_device(GRID)))[:, num_labels]
 
 
-@program
+@jax.jit
 def _shares_on_grid(
     possible: Int[Array, " num_possible"], grid: Float[Array, " grid"]
 ) -> Float[Array, "grid num_possible"]:

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.programs import program
 
 
 class GoldCounts(NamedTuple):
@@ -21,7 +21,7 @@ class GoldCounts(NamedTuple):
     num_gold: Int[Array, " num_labelers"]
 
 
-@program
+@jax.jit
 def gold_counts(labels: Labels, assessment: Assessment) -> GoldCounts:
     """Count every labeler's right answers on the gold examples."""
     truth = assessment.true_label[labels.example]

@@ -36,7 +36,6 @@ from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
-from gtx_bayes.programs import program
 from gtx_bayes.standard_size import (
     LEAST_EXAMPLES,
     LEAST_LABELS,
@@ -320,7 +319,7 @@ def _block_size(num_labels: int, num_examples: int, most: tuple[int, int]) -> tu
     return min(times * LEAST_LABELS, most[0]), min(times * LEAST_EXAMPLES, most[1])
 
 
-@program
+@jax.jit
 def _counts(
     prior: AbstractCohortPrior,
     labels: Labels,
@@ -330,7 +329,7 @@ def _counts(
     return prior.counts(labels, variational.latent_probs(class_probs, kind_probs))
 
 
-@program
+@jax.jit
 def _start(
     labels: Labels,
     assessment: Assessment,

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike, UInt32
+from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
 from gtx_bayes.devices import examples_mesh, on_parts
 from gtx_bayes.inference import automatic, by_parts, selection, variational
 from gtx_bayes.inference.automatic import AutomaticPrior
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.by_parts import DealtCrowd
-from gtx_bayes.inference.dependence import Dependence, tempered
+from gtx_bayes.inference.dependence import NUM_NODES, Dependence, tempered
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts, CohortPosterior
 from gtx_bayes.inference.selection import Candidate, Judgement
@@ -26,7 +26,6 @@ from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
-from gtx_bayes.programs import program
 from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import (
     LEAST_LABELERS,
@@ -198,8 +197,16 @@ class JointPosterior(NamedTuple):
         )
         prob_drawn: Callable[..., Float[Array, " num_examples"]]
         prob_drawn = partial(_prob_drawn, of) if mesh is None else _prob_drawn_dealt(of, mesh)
-        keys, rho, seed = _draw_rho(key, self.dependence, num_draws)
-        cohorts = draw_cohorts(np.asarray(seed), of.prior, of.counts, num_draws)
+        # Drawn by NumPy where it can be: every compiled function with random numbers takes long to
+        # trace and lower.
+        words = np.asarray(jax.random.key_data(key))
+        rng = np.random.default_rng(words)
+        rho = on_device(rng.choice(self.dependence.values, num_draws, p=self.dependence.probs))
+        keys = jax.random.wrap_key_data(
+            jax.device_put(rng.integers(2**32, size=(num_draws, *words.shape), dtype=np.uint32)),
+            impl=jax.random.key_impl(key),
+        )
+        cohorts = draw_cohorts(rng, of.prior, of.counts, num_draws)
         drawn = np.stack(
             [
                 np.asarray(prob_drawn(at, (keys, rho, cohorts)), np.float32)
@@ -223,7 +230,7 @@ class _Asked(NamedTuple):
 
 
 def draw_cohorts(
-    seed: UInt32[np.ndarray, "*words"],
+    rng: np.random.Generator,
     prior: AbstractCohortPrior,
     counts: Float[Array, "num_labelers ..."],
     num_draws: int,
@@ -231,14 +238,14 @@ def draw_cohorts(
     """Draws of what the labelers of each cohort share, for `AbstractCohortPrior.with_cohorts`.
 
     Args:
-        seed: of the random numbers, which are drawn on the host.
+        rng: random numbers, drawn on the host.
         prior: prior of the labelers.
         counts: their expected counts.
         num_draws: how many.
     """
-    rng = np.random.default_rng(seed)
-    by_rho = np.asarray(counts)[..., None]
-    total = np.zeros((1, prior.num_classes), by_rho.dtype)
+    # As often as `labeler_accuracy` has nodes, so that one compiled function serves both.
+    by_rho = np.repeat(np.asarray(counts)[..., None], NUM_NODES, axis=-1)
+    total = np.zeros((NUM_NODES, prior.num_classes), by_rho.dtype)
     found = _cohort_counts(*jax.device_put((prior, by_rho, total)))
     return tuple(
         CohortPosterior.find(own.at(0), hyper).draw(rng, num_draws)
@@ -246,18 +253,7 @@ def draw_cohorts(
     )
 
 
-@program(static_argnames=("num_draws",))
-def _draw_rho(
-    key: Key[Array, ""], found: Dependence, num_draws: int
-) -> tuple[Key[Array, " num_draws"], Float[Array, " num_draws"], UInt32[Array, "*words"]]:
-    """Draws of rho, a key for the labelers that go with each, and a seed for their cohort."""
-    key_rho, key_labelers, key_cohort = jax.random.split(key, 3)
-    values, probs = (jnp.asarray(part, float) for part in found)
-    rho = jax.random.choice(key_rho, values, (num_draws,), p=probs)
-    return jax.random.split(key_labelers, num_draws), rho, jax.random.key_data(key_cohort)
-
-
-@program
+@jax.jit
 def _prob_drawn(
     of: _Asked,
     at: ScalarLike,
@@ -296,7 +292,7 @@ def _prob_drawn_share(
     return _prob_drawn(_Asked(prior, counts, labels, given, evidence, best), *of_draw), None
 
 
-@program
+@jax.jit
 def posterior_mean(
     prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
 ) -> AbstractLabelers:
@@ -526,7 +522,7 @@ def report(
     )
 
 
-@program
+@jax.jit
 def describe(
     labels: Labels,
     assessment: Assessment,
@@ -654,7 +650,7 @@ def is_judged(
     return np.asarray(lot < np.where(is_gold, share.of_gold, share.of_others))
 
 
-@program
+@jax.jit
 def _cohort_counts(
     prior: AbstractCohortPrior,
     by_rho: Float[Array, "num_labelers ..."],

@@ -23,7 +23,6 @@ from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.programs import program
 from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import on_device, with_room
 
@@ -239,7 +238,7 @@ def _hidden_answers(
     return _Hidden(example[asked], log_scores[:, : asked.size], labels.num_examples)
 
 
-@program
+@jax.jit
 def _log_scores(
     labels: Labels,
     kept: Labels,

@@ -27,7 +27,6 @@ from gtx_bayes.inference.priors import AbstractCohortPrior, better_than_chance
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
-from gtx_bayes.programs import program
 from gtx_bayes.standard_size import on_device
 from gtx_bayes.sums import AbstractSums, PlainSums
 from gtx_bayes.votes import class_votes, sum_over_classes
@@ -119,12 +118,7 @@ class Totals(NamedTuple):
     @classmethod
     def of(cls, labels: Labels, state: State, sums: AbstractSums = _PLAIN) -> "Totals":
         """Those of the examples in a table, or in all tables that `sums` adds up."""
-        probs = latent_probs(state.class_probs, state.kind_probs)
-        own = of_answered(labels, state.class_probs)
-        return cls(
-            sums.of_labelers(lambda labels: state.prior.counts(labels, probs), labels),
-            sums.of_examples(own),
-        )
+        return cls(*_totals(labels, state, sums))
 
     def plus(self, others: "Totals") -> "Totals":
         """Those of both."""
@@ -250,7 +244,7 @@ def fit_from_gold(
     return on_host(_fit_from_gold(labels, assessment, prior, class_prior))
 
 
-@program
+@jax.jit
 def _fit_from_gold(
     labels: Labels, assessment: Assessment, prior: AbstractCohortPrior, class_prior: ClassPrior
 ) -> VariationalFit:
@@ -307,7 +301,7 @@ def on_host(fit: VariationalFit) -> VariationalFit:
     return fit._replace(num_steps=int(fit.num_steps), converged=bool(fit.converged))
 
 
-@program
+@jax.jit
 def settle(
     labels: Labels,
     assessment: Assessment,
@@ -338,7 +332,7 @@ def settle(
     return _solve(labels, assessment, state, class_prior, learns, None, max_steps, tolerance, sums)
 
 
-@program
+@jax.jit
 def _solve(
     labels: Labels,
     assessment: Assessment,
@@ -496,6 +490,14 @@ def renew(
 
 
 @jax.jit
+def _totals(labels: Labels, state: State, sums: AbstractSums) -> tuple[Array, Array]:
+    probs = latent_probs(state.class_probs, state.kind_probs)
+    own = of_answered(labels, state.class_probs)
+    counts = sums.of_labelers(lambda labels: state.prior.counts(labels, probs), labels)
+    return counts, sums.of_examples(own)
+
+
+@jax.jit
 def _describe(
     labels: Labels, state: State, outside: Totals, sums: AbstractSums
 ) -> tuple[Totals, Array, Array]:
@@ -503,6 +505,7 @@ def _describe(
     return totals, *evidence_of(labels, state, totals)
 
 
+@jax.jit
 def evidence_of(
     labels: Labels, state: State, totals: Totals
 ) -> tuple[

@@ -316,7 +316,9 @@ def by_variational(prior, key, data):
     cohorts = ()
     if not isinstance(prior, GivenOneCoin | GivenConfusion):
         seed = np.asarray(jax.random.key_data(key_labelers))
-        cohorts = joint.draw_cohorts(seed, found.prior, found.counts, NUM_DRAWS)
+        cohorts = joint.draw_cohorts(
+            np.random.default_rng(seed), found.prior, found.counts, NUM_DRAWS
+        )
     draws = draw_given_counts(key_labelers, found.prior, found.counts, cohorts)
     return {**draws, **labels_by_probs(key_labels, found.class_probs)}
 

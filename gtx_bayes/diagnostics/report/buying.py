@@ -15,7 +15,6 @@ from gtx_bayes.columns import positions
 from gtx_bayes.diagnostics.report.outcome import num_independent
 from gtx_bayes.diagnostics.report.wording import amount, counted, shown
 from gtx_bayes.inference.dependence import most_useful
-from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
 BATCH = 12
@@ -211,7 +210,7 @@ def _gains(
     return np.array(one), np.array(most)
 
 
-@program
+@jax.jit
 def value_of_answer(
     class_probs: Float[Array, " num_classes"],
     confusion: Float[Array, "num_labelers num_classes num_classes"],
@@ -235,7 +234,7 @@ def value_of_answer(
     return jnp.maximum(best - class_probs.max(), 0.0)
 
 
-@program
+@jax.jit
 def value_of_coin(
     class_probs: Float[Array, " num_classes"],
     accuracy: Float[Array, " num_labelers"],

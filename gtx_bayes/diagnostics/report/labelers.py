@@ -21,7 +21,6 @@ from gtx_bayes.diagnostics.report.gold import DOUBT, compare_labelers, err_toget
 from gtx_bayes.diagnostics.report.wording import counted, percent, shown
 from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labels import MISSING
-from gtx_bayes.programs import program
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
 USELESS = 0.25
@@ -318,7 +317,7 @@ def _informed(key: Key[Array, ""], result: Aggregation, table: pd.DataFrame) -> 
     return _Informed(low, np.abs(ends).max(axis=1), *ends.T)
 
 
-@program
+@jax.jit
 def _informedness_drawn(
     key: Key[Array, ""], prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
 ) -> tuple[Float[Array, "num_draws num_labelers"], Float[Array, "num_draws num_labelers"]]:

@@ -14,7 +14,6 @@ from gtx_bayes.diagnostics.report.wording import amount, counted, percent, shown
 from gtx_bayes.inference.dependence import Dependence, most_useful
 from gtx_bayes.labels import MISSING
 from gtx_bayes.posterior import effective_share
-from gtx_bayes.programs import program
 
 MOST_CLASSES = 30
 MOST_DIFFERING = 10
@@ -362,7 +361,7 @@ def _worth(dependence: Dependence, num_labels: "pd.Series[int]") -> Worth:
     )
 
 
-_effective_share = program(effective_share)
+_effective_share = jax.jit(effective_share)
 
 
 def num_independent(num_answers: int, rho: float) -> float:

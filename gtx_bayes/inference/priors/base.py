@@ -4,6 +4,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
 
@@ -156,6 +157,7 @@ def newton_step(
 
     The curvature is a difference of slopes: derivatives of digamma take seconds to compile.
     """
+    slope = jax.jit(slope)  # traced once for its three uses
     curvature = (slope(x + _NEARBY) - slope(x - _NEARBY)) / (2.0 * _NEARBY)
     step = slope(x) / jnp.maximum(jnp.abs(curvature), 1e-3)
     return x + jnp.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
