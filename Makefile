@@ -47,13 +47,15 @@ lint: $(VENV)/.test
 types: $(VENV)/.test
 	$(BIN)/mypy
 
-# Twice: everything in float32, then all but whole programs (end_to_end) in float64. Compiled programs are shared
-# between the workers, the notebooks' kernels and the commands that tests start.
+# All in float32; in float64 the kernels, the conjugate updates and the calibration. Compiled functions are shared between
+# the workers and the commands that tests start.
+FLOAT64_TESTS := $(addprefix tests/test_,log_space.py decisions.py labelers.py posterior.py one_coin.py metrics.py \
+	priors.py gold.py em.py gibbs.py calibration.py)
 pytest: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
 pytest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1
 pytest: $(VENV)/.test
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 -m "not slow"
-	JAX_ENABLE_X64=1 $(BIN)/pytest -n 2 -m "not slow and not end_to_end"
+	JAX_ENABLE_X64=1 $(BIN)/pytest -n 2 -m "not slow and not end_to_end" $(FLOAT64_TESTS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow
