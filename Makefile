@@ -90,7 +90,7 @@ bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.together build/bench*.json --output docs/benchmarks.json
 
 paper: $(VENV)/.test
-	for name in table1 table2 figure1 figure2 assessment optimality; do \
+	for name in table1 table2 figure1 figure2 assessment optimality policies; do \
 		$(BIN)/gtx-bayes reproduce $$name --output build/paper || exit 1; \
 	done
 	$(BIN)/gtx-bayes plan --target-error 0.05 --num-examples 10000 --output build/paper

@@ -15,6 +15,7 @@ from gtx_bayes.experiments import (
     figure2,
     optimality,
     plan,
+    policies,
     table1,
     table2,
 )
@@ -259,6 +260,26 @@ def test_optimality_in_small(key):
         if row["strategy"] == "uncertainty" and row["method"] == "gtx":
             assert row["ratio"]["mean"] < 1.1
     plt.close(optimality.plot(study))
+
+
+def test_policies_in_small(key):
+    config = policies.Config(
+        num_labelers=4, num_examples=200, labels_per_example=(2,), highest_costs=(4,)
+    )
+    study = policies.run(key, config.comparing(["uncertainty"]), runs=4)
+    assert len(study.rows) == 2 * 3
+    for row in study.rows:
+        assert row["ratio"]["mean"] > 1 - 5 * row["ratio"]["se"]
+        assert row["budget"] == 1000
+        if row["strategy"] == "knowledge-gradient":
+            # With seven labelers .83 and .87 in hundreds of runs; the spread over four is .02.
+            assert row["over_uncertainty"]["mean"] < 0.95
+    plt.close(policies.plot(study))
+
+
+def test_policies_refuses_streams():
+    with pytest.raises(InputError, match="confidence-threshold serves a stream"):
+        policies.Config().policy("confidence-threshold")
 
 
 class TestPlan:

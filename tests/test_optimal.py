@@ -119,3 +119,20 @@ def test_stopping_curve_against_simulation(key):
 def test_too_many_labelers():
     with pytest.raises(ValueError, match="13 labelers have 3\\*\\*13 states"):
         least_error(jnp.full(MAX_LABELERS + 1, 0.8), 3.0)
+
+
+def test_bound_with_costs(key):
+    """Two kinds of examples: the best split of the money between them, each at its own bound."""
+    accuracy, money = jnp.array([0.6, 0.75, 0.9]), 2.0
+    costs = jnp.array([1.0, 3.0])
+    got = least_error(accuracy, money, costs)
+    of_first = jnp.linspace(0.0, 3.0, 301)  # labels of each cheap example
+    of_second = (2 * money - of_first * costs[0]) / costs[1]
+    error = jax.vmap(lambda k: least_error(accuracy, k).error)
+    split = jnp.where((of_second >= 0) & (of_second <= 3), error(of_first) + error(of_second), 2.0)
+    # Piecewise linear: a grid of .01 labels misses the best by no more than its steepest slope.
+    best = float(jnp.min(split)) / 2
+    slope = float(least_error(accuracy, 0.0).price)
+    assert best - 0.01 * slope - 1e-5 <= float(got.error) <= best + 1e-5
+    alike = least_error(accuracy, 2 * money, jnp.array([2.0, 2.0]))
+    assert float(alike.error) == pytest.approx(float(least_error(accuracy, money).error), rel=1e-4)

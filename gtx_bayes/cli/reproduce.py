@@ -26,7 +26,12 @@ from gtx_bayes.errors import InputError
 COMMAND = "gtx-bayes reproduce"
 LOG = "finetuning.jsonl"
 
-_SETTINGS = {"budget": "budget", "threshold": "threshold", "gold_per_labeler": "gold"}
+_SETTINGS = {
+    "highest_cost": "highest cost",
+    "budget": "budget",
+    "threshold": "threshold",
+    "gold_per_labeler": "gold",
+}
 _SIMULATED = ("error", "mae", "num_examples", "ratio", "error_over_known")
 _TRAINED = {
     "num_training_images": "images",
@@ -47,6 +52,7 @@ class StudyName(enum.StrEnum):
     figure5 = "figure5"
     assessment = "assessment"
     optimality = "optimality"
+    policies = "policies"
     noise_surface = "noise_surface"
     efficiency = "efficiency"
 
@@ -68,7 +74,7 @@ def reproduce(
             min=1,
             help="Simulated runs. [default: as in the paper, 100 for table1 and figure1, 10 for "
             "table2 and figure2, 5 for figure4 and figure5; 100 for assessment, 20 for optimality, "
-            "12 for noise_surface, 10 for efficiency]",
+            "500 for policies, 12 for noise_surface, 10 for efficiency]",
         ),
     ] = None,
     quick: Annotated[
@@ -98,6 +104,13 @@ def reproduce(
         bool,
         typer.Option("--allow-missing", help="With --weights: draw what they lack at random."),
     ] = False,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="policies: compare this one too, by its name or as FILE.py:Class; repeat it for "
+            "several."
+        ),
+    ] = None,
     devices: DevicesOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -121,6 +134,10 @@ def reproduce(
     if devices is not None and name in (*TRAINED, *OF_FEATURES):
         raise InputError(
             f"{name.value} trains on one device.", where="--devices", mend="Leave it out."
+        )
+    if strategy and name is not StudyName.policies:
+        raise InputError(
+            f"{name.value} compares no strategies.", where="--strategy", mend="Leave it out."
         )
     files = [f"{name.value}.{ending}" for ending in ("json", "csv", "png")]
     inputs = [table, *(weights or ())]
@@ -149,7 +166,10 @@ def reproduce(
         else:
             with progress(f"Simulating {name.value}") as tell:
                 runs = runs or module.DEFAULT_RUNS
-                study = module.run(jax.random.key(seed), runs=runs, progress=tell, mesh=mesh)
+                config = module.Config().comparing(strategy) if strategy else None
+                study = module.run(
+                    jax.random.key(seed), config, runs=runs, progress=tell, mesh=mesh
+                )
         record: dict[str, Any] = {
             "command": COMMAND,
             "name": name.value,

@@ -18,6 +18,7 @@ from gtx_bayes.labels import MISSING
 
 _MOST_OUTCOMES = 128  # of several answers: the lookahead ends before there are more
 _AT_ONCE = 4096  # examples
+_TIE_ULPS = 32  # in units of rounding: sums of logarithms are no more exact
 
 
 @jax.tree_util.register_dataclass
@@ -72,7 +73,8 @@ class KnowledgeGradient(AbstractPolicy):
         ) -> Float[Array, ""]:
             return best_rate(confusion, *example, self.lookahead)
 
-        rate = jax.lax.map(gain, (seen.class_probs, is_left, most), batch_size=_AT_ONCE)
+        with jax.default_matmul_precision("highest"):
+            rate = jax.lax.map(gain, (seen.class_probs, is_left, most), batch_size=_AT_ONCE)
         urgency = largest_first(rate / seen.expected_cost(), seen.num_labels)
         wanted = ~exceeds(seen.class_probs, self.threshold) & (seen.num_labels < self.max_labels)
         return jnp.where(wanted, urgency, jnp.uint32(NEVER))
@@ -117,7 +119,9 @@ def best_rate(
     if not len(counts):
         return jnp.where(most >= 1, one, 0.0)
     average = jnp.tensordot(weight, confusion, axes=1)
-    several = num_orders @ _gain(class_probs, jnp.prod(average ** counts[:, None, :], axis=2))
+    log_average = jnp.log(jnp.maximum(average, jnp.finfo(average.dtype).tiny))  # none: no 0 * inf
+    likelihood = jnp.exp(counts.astype(log_average.dtype) @ log_average.T)
+    several = num_orders @ _gain(class_probs, likelihood)
     num_labels = 2 + jnp.arange(len(several))
     best = jnp.max(several / num_labels, where=num_labels <= most, initial=0.0)
     return jnp.where(most >= 1, jnp.maximum(one, best), 0.0)
@@ -128,10 +132,12 @@ def _gain(
 ) -> Float[Array, "*outcomes"]:
     """By how much each outcome raises the probability of a right label, times its probability.
 
-    Zero where the best class stays the best: no difference of nearly equal sums is taken.
+    Zero where the best class stays the best, or ties with another up to rounding.
     """
     joint = class_probs * likelihood
-    return jnp.max(joint, axis=-1) - joint[..., jnp.argmax(class_probs)]
+    after, before = jnp.max(joint, axis=-1), joint[..., jnp.argmax(class_probs)]
+    tie = _TIE_ULPS * jnp.finfo(joint.dtype).eps
+    return jnp.where(after * (1.0 - tie) > before, after - before, 0.0)
 
 
 @functools.cache

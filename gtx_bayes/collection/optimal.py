@@ -38,8 +38,8 @@ class Bound(NamedTuple):
 
     Attributes:
         error: no policy has a lower expected error with so many labels.
-        price: errors that one more label per example saves, at the bound.
-        labels_per_example: the budget the bound is for.
+        price: errors that one more label per example, or unit of money, saves at the bound.
+        labels_per_example: the budget the bound is for, or money per example.
     """
 
     error: Float[Array, ""]
@@ -72,17 +72,24 @@ GoesOn = Callable[[_Value, Float[Array, "two size"], int], Bool[Array, " size"]]
 """Whether to go on, from the value of that, the probabilities with each class, and the answers."""
 
 
-def least_error(accuracy: Float[Array, " num_labelers"], labels_per_example: ScalarLike) -> Bound:
+def least_error(
+    accuracy: Float[Array, " num_labelers"],
+    labels_per_example: ScalarLike,
+    costs: Float[Array, " num_kinds"] | None = None,
+) -> Bound:
     """The lowest error of two even classes that so many labels per example can buy.
 
     Args:
         accuracy: true accuracy of each labeler, at most `MAX_LABELERS`; map over cohorts.
-        labels_per_example: k = B / N, the mean; from 0 to the number of labelers.
+        labels_per_example: k = B / N, the mean; from 0 to the number of labelers. With costs
+            money per example.
+        costs: price of a label of each kind of example, of which there are equally many; when
+            absent every label costs 1.
 
     Raises:
         ValueError: for more labelers than the states fit.
     """
-    return _least_error(accuracy, labels_per_example, _lattice(accuracy.shape[0]))
+    return _least_error(accuracy, labels_per_example, _lattice(accuracy.shape[0]), costs)
 
 
 def stopping_curve(
@@ -108,15 +115,23 @@ def _least_error(
     accuracy: Float[Array, " num_labelers"],
     labels_per_example: ScalarLike,
     lattice: tuple[_Level, ...],
+    costs: Float[Array, " num_kinds"] | None,
 ) -> Bound:
     joint = _joint(accuracy, lattice)
+    cheapest = 1.0 if costs is None else jnp.min(costs)
 
-    def at_price(price: Float[Array, ""]) -> _Value:
+    def of_kind(price: Float[Array, ""]) -> _Value:
         return _backwards(
             joint,
             lattice,
             lambda go, here, _: go.error + price * go.labels < jnp.min(here, axis=0),
         )
+
+    def at_price(price: Float[Array, ""]) -> _Value:
+        if costs is None:
+            return of_kind(price)
+        found = jax.lax.map(of_kind, price * costs)
+        return _Value(jnp.mean(found.error), jnp.mean(costs * found.labels))
 
     def halve(
         _: Int[Array, ""], ends: tuple[Float[Array, ""], Float[Array, ""]]
@@ -127,7 +142,9 @@ def _least_error(
         return jnp.where(buys_more, price, cheap), jnp.where(buys_more, dear, price)
 
     # For nothing all labels are bought; for half an error none is.
-    ends = jax.lax.fori_loop(0, _NUM_BISECTIONS, halve, (jnp.zeros(()), jnp.asarray(0.5)))
+    ends = jax.lax.fori_loop(
+        0, _NUM_BISECTIONS, halve, (jnp.zeros(()), jnp.asarray(0.5) / cheapest)
+    )
     bounds = []
     for price in ends:
         value = at_price(price)
