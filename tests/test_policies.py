@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from gtx_bayes import Crowd, InputError, aggregate
-from gtx_bayes.aggregation.gtx import Gtx
+from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.collection import step_by_step, whole_run
 from gtx_bayes.collection.base import NEVER, AbstractPolicy, Seen
 from gtx_bayes.collection.knowledge_gradient import KnowledgeGradient, _outcomes, best_rate
@@ -56,7 +56,7 @@ class TestContract:
         as it pays for, in that order."""
         key_queue, key_policy, key_costs = jax.random.split(key, 3)
         policy = build(strategy, max_labels=str(CAP)).drawn(key_policy, NUM_EXAMPLES)
-        method = Gtx(OneCoin(ACCURACY, 2))
+        method = ClassPosterior(OneCoin(ACCURACY, 2))
         queue = simulate_queue(key_queue, method.model, NUM_EXAMPLES)
         price = None
         if costs != "alike":
@@ -221,7 +221,7 @@ class TestCosts:
     def test_bad_prices_in_a_market(self, costs):
         queue = simulate_queue(jax.random.key(3), OneCoin(ACCURACY, 2), 3)
         with pytest.raises(InputError, match="the costs"):
-            Market.of(Gtx(OneCoin(ACCURACY, 2)), queue, costs)
+            Market.of(ClassPosterior(OneCoin(ACCURACY, 2)), queue, costs)
 
 
 def gain_of_answers(class_probs, confusion):

@@ -142,7 +142,7 @@ def simulate_run(
     key_cohort, key_queue, key_policy = jax.random.split(key, 3)
     labelers = uniform_cohort(key_cohort, config.num_labelers, low, high)
     queue = jax.lax.optimization_barrier(simulate_queue(key_queue, labelers, config.num_examples))
-    aggregator = gtx.Gtx(OneCoin(labelers.accuracy, 2))
+    aggregator = gtx.ClassPosterior(OneCoin(labelers.accuracy, 2))
     path = whole_run.class_prob_path(aggregator, queue)
     uncertainty = decisions.uncertainty(path)
     wrong = 1.0 - decisions.credit(path, jnp.broadcast_to(queue.true_label, path.shape[:2]))
