@@ -20,9 +20,9 @@ from gtx_bayes import Crowd, aggregate, devices
 from gtx_bayes.devices import AXIS, examples_mesh
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.inference import by_parts, gibbs, variational
-from gtx_bayes.inference.priors import PRIORS, ConfusionPrior, OneCoinPrior
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.priors import PRIORS, ConfusionPrior, OneCoinPrior
 from gtx_bayes.posterior import batch_class_posterior
 
 NUMBERS = (1, 2, 4, 8)

@@ -15,7 +15,7 @@ from numpyro.infer.util import log_density
 
 from gtx_bayes.diagnostics.checks import measure_convergence
 from gtx_bayes.diagnostics.to_arviz import to_datatree
-from gtx_bayes.inference.beta import BetaPosterior, CohortPrior, HyperPrior
+from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.crowd_models import crowd_model, mean_class_posterior
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.nuts import run_nuts
@@ -27,6 +27,7 @@ from gtx_bayes.models.communities import CommunitiesModel
 from gtx_bayes.models.confusion import ConfusionModel
 from gtx_bayes.models.difficulty import DifficultyModel
 from gtx_bayes.models.distributions import LogitBeta, LogRatioDirichlet, log_simplex
+from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.models.one_coin import OneCoinModel
 from gtx_bayes.simulation import simulate_crowd
 

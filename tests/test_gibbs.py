@@ -7,8 +7,8 @@ import pytest
 import scipy.stats
 
 from gtx_bayes.inference import gibbs, variational
-from gtx_bayes.inference.priors import ConfusionPrior, DifficultyPrior, OneCoinPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.priors import ConfusionPrior, DifficultyPrior, OneCoinPrior
 from tests.exact import exact
 
 CHAINS, DRAWS = 64, 150

@@ -16,9 +16,9 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference import dependence, gibbs, joint, selection, variational
 from gtx_bayes.inference.dependence import GRID, Dependence, most_useful
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.inference.priors import PRIORS, ConfusionPrior, OneCoinPrior
 from gtx_bayes.labelers import ConfusionMatrix, OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels, Prefixes
+from gtx_bayes.models.priors import PRIORS, ConfusionPrior, OneCoinPrior
 from gtx_bayes.posterior import batch_log_prob, effective_share
 from gtx_bayes.simulation import hard_examples_cohort, simulate_queue, uniform_cohort
 from gtx_bayes.standard_size import standard_size

@@ -1,6 +1,7 @@
 """The contract of labeler models: a file with a prior and a likelihood, and all that follows."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -22,6 +23,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.models.base import ModelLabelers, reference_labels
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.registry import MODELS
+from tests.test_cli import call
 
 PLUGINS = Path(__file__).parent / "plugins"
 SPAMMERS = f"{PLUGINS / 'spammers.py'}:Spammers"
@@ -195,3 +197,51 @@ def test_posterior_draws_and_cross_validation(key, crowd):
     by_chains = np.asarray(tree["class_posterior"]["class_probs"]).mean(axis=0)
     error = np.abs(by_chains - np.asarray(result.class_probs)).mean()
     assert error < 0.05
+
+
+@pytest.mark.end_to_end
+def test_from_the_command_line(data, tmp_path):
+    """A class in a file: aggregate, its state and its stream, next, diagnose."""
+    frame, gold, _ = data
+    paths = {name: tmp_path / name for name in ("labels.csv", "labels.parquet", "gold.csv")}
+    first = frame[frame["task"] < "t40"]
+    first.to_csv(paths["labels.csv"], index=False)
+    gold.to_csv(paths["gold.csv"], index=False)
+    tables = (paths["labels.csv"], "--gold", paths["gold.csv"])
+    given = ("--model", SPAMMERS, "--dependence", "none", "--class-prior", "a=.3,b=.3,c=.4")
+
+    def run(*words):
+        found = call(*words)
+        assert found.exit_code == 0, found.output
+        return found
+
+    state = tmp_path / "state.npz"
+    run("aggregate", *tables, *given, "--state", state, "-o", tmp_path / "first")
+    frame.to_csv(paths["labels.csv"], index=False)
+    run("aggregate", *tables, *given, "--state", state, "-o", tmp_path / "grown")
+    summary = json.loads((tmp_path / "grown" / "summary.json").read_text())
+    assert summary["model"] == "spammers"
+    assert summary["num_examples"] == NUM_EXAMPLES
+
+    frame.drop(columns="when").to_parquet(paths["labels.parquet"])
+    words = (paths["labels.parquet"], "--gold", paths["gold.csv"], "--stream", *given)
+    run("aggregate", *words, "-o", tmp_path / "streamed")
+    streamed = pd.read_parquet(tmp_path / "streamed" / "examples.parquet").set_index("task")
+    memory = pd.read_csv(tmp_path / "grown" / "examples.csv").set_index("task")
+    columns = [f"prob_{name}" for name in "abc"]
+    apart = (streamed[columns] - memory.loc[streamed.index, columns]).abs().to_numpy()
+    assert apart.max() < 0.03  # both stop near the same place, in float32
+    by_worker = [
+        pd.read_csv(tmp_path / of / "labelers.csv").set_index("worker")["accuracy"].sort_index()
+        for of in ("streamed", "grown")
+    ]
+    np.testing.assert_allclose(*by_worker, atol=0.03)
+
+    chosen = run("next", *tables, *given, "--model-option", "least=2", "--batch", 3, "--json")
+    assert len(json.loads(chosen.stdout)["examples"]) == 3
+    run("diagnose", *tables, *given, "-o", tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "spammers" in page
+    unknown = call("aggregate", *tables, "--model", f"{SPAMMERS}s", "-o", tmp_path / "none")
+    assert unknown.exit_code == 2
+    assert "It has Spammers" in unknown.output.replace("\n", " ")

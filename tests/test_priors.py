@@ -8,8 +8,9 @@ import scipy.special
 import scipy.stats
 
 from gtx_bayes.inference import joint, variational
-from gtx_bayes.inference.beta import HyperPrior
-from gtx_bayes.inference.priors import (
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.priors import (
     HARD_SHARE,
     PRIORS,
     ClassConditionalPrior,
@@ -17,8 +18,7 @@ from gtx_bayes.inference.priors import (
     DifficultyPrior,
     OneCoinPrior,
 )
-from gtx_bayes.inference.priors.cohort import CohortCounts, CohortPosterior
-from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.priors.cohort import CohortCounts, CohortPosterior
 from gtx_bayes.simulation import hard_examples_cohort, simulate_queue
 from tests import exact
 

@@ -20,11 +20,12 @@ from gtx_bayes.diagnostics.sbc import (
 )
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.inference import gibbs, joint, models
-from gtx_bayes.inference.beta import CohortPrior, HyperPrior
+from gtx_bayes.inference.beta import CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.nuts import sample_chain
-from gtx_bayes.inference.priors import OneCoinPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.priors import OneCoinPrior
 from gtx_bayes.simulation import beta_cohort, simulate_queue
 
 RARE = 1e-6

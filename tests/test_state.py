@@ -31,8 +31,8 @@ from gtx_bayes.errors import InputError, WarningNote, told_apart
 from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference import dependence, incremental, joint, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
-from gtx_bayes.inference.priors import PRIORS
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.models.priors import PRIORS
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
 from gtx_bayes.standard_size import in_standard_size
 

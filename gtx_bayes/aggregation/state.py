@@ -23,13 +23,13 @@ from gtx_bayes.inference import automatic
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.joint import JointPosterior, PassedOn, posterior_mean
-from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.selection import Candidate
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.io.archives import Archive, read_archive, write_archive
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel
+from gtx_bayes.models.priors import AbstractCohortPrior
 from gtx_bayes.registry import MODELS
 
 KIND = "state of a gtx-bayes fit"

@@ -41,9 +41,9 @@ from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.inference import joint
 from gtx_bayes.inference.dependence import GRID
 from gtx_bayes.inference.joint import JointPosterior
-from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.priors import AbstractCohortPrior
 from gtx_bayes.standard_size import with_room
 
 MAX_Z = 3.0

@@ -31,13 +31,14 @@ from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
 from gtx_bayes.evidence import ClassPrior
 from gtx_bayes.inference import variational
-from gtx_bayes.inference.beta import BetaPosterior, HyperPrior
-from gtx_bayes.inference.priors.base import AbstractCohortPrior, answered, prob_of_answer
-from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
+from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.variational import Rows, VariationalFit
 from gtx_bayes.labelers.base import AbstractLabelers, sum_by_example
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel, Params, reference_labels
+from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.priors.base import AbstractCohortPrior, answered, prob_of_answer
+from gtx_bayes.models.priors.cohort import Cohort, CohortCounts
 
 MAX_STEPS = 300
 TOLERANCE = 1e-3
@@ -281,6 +282,15 @@ def log_density(scale: Scale, crowd: Crowd, flat: Float[Array, " num_params"]) -
     return scale.log_prior(flat) + log_likelihood(scale, crowd, flat, none, jnp.zeros((), bool))
 
 
+class _At(NamedTuple):
+    """Where the optimiser is, its state, and how far the last step went."""
+
+    flat: Float[Array, " num_params"]
+    state: Any
+    num_steps: Int[Array, ""]
+    change: Float[Array, ""]
+
+
 @partial(jax.jit, static_argnames=("scale",))
 def _climb(
     scale: Scale,
@@ -296,32 +306,26 @@ def _climb(
     if shares is None:
         shares = jnp.zeros((crowd.labels.num_examples, scale.num_classes), start.dtype)
 
-    class At(NamedTuple):
-        flat: Array
-        state: Any
-        num_steps: Array
-        change: Array
-
-    def phase(start: Array, trusts_shares: Array) -> At:
+    def phase(start: Array, trusts_shares: Array) -> _At:
         def loss(flat: Array) -> Array:
             likelihood = log_likelihood(scale, crowd, flat, shares, trusts_shares)
             return -likelihood - scale.log_prior(flat)
 
-        def goes_on(at: At) -> Array:
+        def goes_on(at: _At) -> Array:
             return (at.num_steps < max_steps) & (at.change > tolerance)
 
-        def go_on(at: At) -> At:
+        def go_on(at: _At) -> _At:
             value, grad = optax.value_and_grad_from_state(loss)(at.flat, state=at.state)
             step, state = optimiser.update(
                 grad, at.state, at.flat, value=value, grad=grad, value_fn=loss
             )
             step = jnp.where(jnp.isfinite(step), step, 0.0)
-            return At(at.flat + step, state, at.num_steps + 1, jnp.max(jnp.abs(step), initial=0.0))
+            return _At(at.flat + step, state, at.num_steps + 1, jnp.max(jnp.abs(step), initial=0.0))
 
-        first = At(start, optimiser.init(start), jnp.int32(0), jnp.full((), jnp.inf, start.dtype))
+        first = _At(start, optimiser.init(start), jnp.int32(0), jnp.full((), jnp.inf, start.dtype))
         return jax.lax.while_loop(goes_on, go_on, first)
 
-    def both(flat: Array, trusts_shares: Array) -> tuple[Array, At]:
+    def both(flat: Array, trusts_shares: Array) -> tuple[Array, _At]:
         at = phase(flat, trusts_shares)
         return at.flat, at
 

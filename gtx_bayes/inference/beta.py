@@ -1,7 +1,7 @@
 """Beta posteriors of labeler accuracy in closed form, with a prior shared by the cohort."""
 
 import dataclasses
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import scipy.special
 from jaxtyping import Array, Float, Key
 
 from gtx_bayes.inference.gold_counts import GoldCounts
+from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.standard_size import on_device
 
 IntervalKind = Literal["equal-tailed", "hdi"]
@@ -98,38 +99,6 @@ class BetaPosterior:
     ) -> Float[Array, "*shape num_labelers"]:
         """Independent draws of all accuracies."""
         return jax.random.beta(key, self.a, self.b, (*shape, *self.a.shape))
-
-
-class HyperPrior(NamedTuple):
-    """What is believed of a cohort before any count: the prior of the prior, deliberately weak.
-
-    Attributes:
-        mean_a: first shape parameter of the Beta distribution of the mean accuracy.
-        mean_b: its second shape parameter.
-        log_concentration: mean of the normal distribution of the log-concentration.
-        log_concentration_sd: its standard deviation.
-    """
-
-    mean_a: float
-    mean_b: float
-    log_concentration: float
-    log_concentration_sd: float
-
-    @classmethod
-    def for_classes(cls, num_classes: int, skill: float = 0.5) -> "HyperPrior":
-        """Labelers better than chance on average: mean half-way from chance to perfection.
-
-        The mean is as uncertain as after eight answers, each of another labeler; the concentration
-        is about 15 answers, between 2 and 110 at two standard deviations.
-
-        Args:
-            num_classes: K.
-            skill: where the mean lies between chance, 0, and perfection, 1.
-        """
-        if num_classes < 2:
-            raise ValueError(f"num_classes is {num_classes}, not at least 2")
-        mean = skill + (1.0 - skill) / num_classes
-        return cls(8.0 * mean, 8.0 * (1.0 - mean), float(np.log(15.0)), 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from gtx_bayes.devices import Dealt, deal, on_parts
 from gtx_bayes.inference import variational
-from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.priors import AbstractCohortPrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.sums import AbstractSums
 

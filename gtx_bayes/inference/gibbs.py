@@ -28,10 +28,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from gtx_bayes.devices import AXIS, BY_PART, EVERYWHERE, Parts, in_a_row, in_parts
 from gtx_bayes.inference import by_parts, variational
 from gtx_bayes.inference.nuts import Draws
-from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
+from gtx_bayes.models.priors import AbstractCohortPrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.sums import AbstractSums, PlainSums
 

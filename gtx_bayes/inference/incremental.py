@@ -30,11 +30,11 @@ from jaxtyping import Array, Bool, Float
 
 from gtx_bayes.inference import dependence, joint, variational
 from gtx_bayes.inference.joint import JointPosterior, PassedOn
-from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
+from gtx_bayes.models.priors import AbstractCohortPrior
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.standard_size import (
     LEAST_EXAMPLES,

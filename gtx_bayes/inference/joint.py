@@ -18,13 +18,13 @@ from gtx_bayes.inference.automatic import AutomaticPrior
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.by_parts import DealtCrowd
 from gtx_bayes.inference.dependence import NUM_NODES, Dependence, tempered
-from gtx_bayes.inference.priors import AbstractCohortPrior
-from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts, CohortPosterior
 from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.models.priors import AbstractCohortPrior
+from gtx_bayes.models.priors.cohort import Cohort, CohortCounts, CohortPosterior
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import (

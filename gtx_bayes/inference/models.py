@@ -10,9 +10,10 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from gtx_bayes.inference.beta import CohortPrior, HyperPrior
+from gtx_bayes.inference.beta import CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.models.distributions import LogitBeta
+from gtx_bayes.models.hyperprior import HyperPrior
 
 
 def conjugate(counts: GoldCounts, prior: CohortPrior) -> None:

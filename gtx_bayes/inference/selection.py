@@ -18,10 +18,10 @@ from jaxtyping import Array, Float, Int
 from gtx_bayes.inference import automatic, dependence, variational
 from gtx_bayes.inference.automatic import AutomaticPrior
 from gtx_bayes.inference.dependence import GRID, Dependence
-from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel
+from gtx_bayes.models.priors import AbstractCohortPrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import on_device, with_room

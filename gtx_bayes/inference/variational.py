@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
-from gtx_bayes.inference.priors import AbstractCohortPrior, better_than_chance
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
+from gtx_bayes.models.priors import AbstractCohortPrior, better_than_chance
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.standard_size import on_device
 from gtx_bayes.sums import AbstractSums, PlainSums

@@ -7,13 +7,13 @@ import jax
 import numpyro
 from jaxtyping import Array, Float
 
-from gtx_bayes.inference.priors import ClassConditionalPrior
 from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.models.distributions import LogitBeta, learn_cohort
 from gtx_bayes.models.one_coin import log_prob_of_coin
+from gtx_bayes.models.priors import ClassConditionalPrior
 
 
 @dataclasses.dataclass(frozen=True)

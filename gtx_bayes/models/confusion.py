@@ -8,8 +8,6 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from gtx_bayes.inference.beta import HyperPrior
-from gtx_bayes.inference.priors import ConfusionPrior
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
@@ -21,6 +19,8 @@ from gtx_bayes.models.distributions import (
     log_simplex,
     right_first,
 )
+from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.priors import ConfusionPrior
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import abc
 
-from gtx_bayes.inference.priors.base import AbstractCohortPrior
 from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.models.priors.base import AbstractCohortPrior
 
 
 class AbstractConjugateModel(AbstractLabelerModel):

@@ -9,13 +9,13 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
-from gtx_bayes.inference.priors import HARD_SHARE, DifficultyPrior
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.models.distributions import LogitBeta, learn_cohort
 from gtx_bayes.models.one_coin import log_prob_of_coin
+from gtx_bayes.models.priors import HARD_SHARE, DifficultyPrior
 
 _SHIFT_SCALE = 3.0  # of the half-normal prior of the shift, in log odds
 

@@ -14,8 +14,8 @@ from jax.scipy.special import betaln, digamma, gammaln
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import constraints
 
-from gtx_bayes.inference.beta import HyperPrior
-from gtx_bayes.inference.priors import ConfusionPrior
+from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.priors import ConfusionPrior
 
 
 class LogitBeta(dist.Distribution):  # type: ignore[misc]

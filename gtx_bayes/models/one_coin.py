@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpyro
 from jaxtyping import Array, Float
 
-from gtx_bayes.inference.priors import OneCoinPrior
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.models.distributions import LogitBeta, learn_cohort
+from gtx_bayes.models.priors import OneCoinPrior
 
 
 @dataclasses.dataclass(frozen=True)

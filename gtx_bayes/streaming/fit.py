@@ -17,9 +17,9 @@ from jaxtyping import Array, Float, ScalarLike
 
 from gtx_bayes.inference import variational
 from gtx_bayes.inference.joint import Choice
-from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.inference.variational import State, Totals
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.models.priors import AbstractCohortPrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.parts import Part, PartedTable

@@ -17,7 +17,7 @@ import numpy as np
 
 from gtx_bayes.devices import examples_mesh
 from gtx_bayes.inference import by_parts, variational
-from gtx_bayes.inference.priors import PRIORS
+from gtx_bayes.models.priors import PRIORS
 from tests.benchmarks.joint import simulate
 from tests.benchmarks.kernels import fastest, publish, row
 

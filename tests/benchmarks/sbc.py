@@ -26,15 +26,7 @@ import numpyro.distributions as dist
 from gtx_bayes.diagnostics import sbc
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.inference import dependence, gibbs, joint, nuts, variational
-from gtx_bayes.inference.beta import HyperPrior
 from gtx_bayes.inference.crowd_models import crowd_model
-from gtx_bayes.inference.priors import (
-    HARD_SHARE,
-    ClassConditionalPrior,
-    ConfusionPrior,
-    DifficultyPrior,
-    OneCoinPrior,
-)
 from gtx_bayes.labelers.base import sum_by_example
 from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
@@ -44,7 +36,15 @@ from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.confusion import ConfusionModel
 from gtx_bayes.models.difficulty import DifficultyModel
 from gtx_bayes.models.distributions import LogitBeta
+from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.models.one_coin import OneCoinModel
+from gtx_bayes.models.priors import (
+    HARD_SHARE,
+    ClassConditionalPrior,
+    ConfusionPrior,
+    DifficultyPrior,
+    OneCoinPrior,
+)
 from gtx_bayes.simulation import simulate_queue
 
 NUM_LABELERS, NUM_EXAMPLES, PER_EXAMPLE, NUM_GOLD, NUM_CLASSES = 6, 40, 4, 10, 3

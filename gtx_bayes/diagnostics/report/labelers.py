@@ -19,8 +19,8 @@ from gtx_bayes.diagnostics.calibration import MIN_P
 from gtx_bayes.diagnostics.predictive import PredictiveChecks
 from gtx_bayes.diagnostics.report.gold import DOUBT, compare_labelers, err_together
 from gtx_bayes.diagnostics.report.wording import counted, percent, shown
-from gtx_bayes.inference.priors import AbstractCohortPrior
 from gtx_bayes.labels import MISSING
+from gtx_bayes.models.priors import AbstractCohortPrior
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
 USELESS = 0.25

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import scipy.special
 from jaxtyping import Array, Float
 
-from gtx_bayes.inference.beta import HyperPrior
+from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.standard_size import on_device
 
 _GRID = np.linspace(-3.0, 3.0, 25)  # standard deviations of the log-concentration

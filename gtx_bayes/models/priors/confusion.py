@@ -9,18 +9,18 @@ import numpy as np
 from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float, Key, ScalarLike
 
-from gtx_bayes.inference.beta import HyperPrior
-from gtx_bayes.inference.priors.base import (
+from gtx_bayes.labelers.class_conditional import ClassConditional
+from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
+from gtx_bayes.labels import Labels
+from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.priors.base import (
     AbstractCohortPrior,
     answered,
     newton_step,
     prob_of_answer,
     share_known,
 )
-from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
-from gtx_bayes.labelers.class_conditional import ClassConditional
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labels import Labels
+from gtx_bayes.models.priors.cohort import Cohort, CohortCounts
 from gtx_bayes.standard_size import on_device
 
 _HYPER_LABELERS = 8.0  # labelers whose rows the hyperprior of a mean row is worth

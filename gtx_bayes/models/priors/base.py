@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
 
-from gtx_bayes.inference.beta import HyperPrior
-from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Labels
+from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.priors.cohort import Cohort, CohortCounts
 
 _LARGEST_STEP = 1.0  # of a Newton step, on the scale of logits and logarithms
 _NEARBY = 0.05  # where slopes are compared for a curvature, on the same scale

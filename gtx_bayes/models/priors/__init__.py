@@ -13,13 +13,13 @@ of kind c % M, with M kinds. Where there is one kind, latent classes are the cla
 
 from collections.abc import Callable
 
-from gtx_bayes.inference.priors.base import AbstractCohortPrior as AbstractCohortPrior
-from gtx_bayes.inference.priors.confusion import ClassConditionalPrior as ClassConditionalPrior
-from gtx_bayes.inference.priors.confusion import ConfusionPrior as ConfusionPrior
-from gtx_bayes.inference.priors.confusion import better_than_chance as better_than_chance
-from gtx_bayes.inference.priors.difficulty import HARD_SHARE as HARD_SHARE
-from gtx_bayes.inference.priors.difficulty import DifficultyPrior as DifficultyPrior
-from gtx_bayes.inference.priors.one_coin import OneCoinPrior as OneCoinPrior
+from gtx_bayes.models.priors.base import AbstractCohortPrior as AbstractCohortPrior
+from gtx_bayes.models.priors.confusion import ClassConditionalPrior as ClassConditionalPrior
+from gtx_bayes.models.priors.confusion import ConfusionPrior as ConfusionPrior
+from gtx_bayes.models.priors.confusion import better_than_chance as better_than_chance
+from gtx_bayes.models.priors.difficulty import HARD_SHARE as HARD_SHARE
+from gtx_bayes.models.priors.difficulty import DifficultyPrior as DifficultyPrior
+from gtx_bayes.models.priors.one_coin import OneCoinPrior as OneCoinPrior
 
 PRIORS: dict[str, Callable[[int], AbstractCohortPrior]] = {
     "one-coin": OneCoinPrior.default,

@@ -9,8 +9,10 @@ import numpy as np
 from jax.scipy.special import betaln, digamma
 from jaxtyping import Array, Float, Key
 
-from gtx_bayes.inference.beta import HyperPrior
-from gtx_bayes.inference.priors.base import (
+from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.labels import Labels
+from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.priors.base import (
     AbstractCohortPrior,
     answered,
     cell_of,
@@ -18,9 +20,7 @@ from gtx_bayes.inference.priors.base import (
     prob_of_answer,
     share_known,
 )
-from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
-from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import Labels
+from gtx_bayes.models.priors.cohort import Cohort, CohortCounts
 from gtx_bayes.standard_size import on_device
 
 

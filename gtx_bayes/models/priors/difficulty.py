@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jax.scipy.special import betaln
 from jaxtyping import Array, Float, Key
 
-from gtx_bayes.inference.beta import HyperPrior
-from gtx_bayes.inference.priors.base import AbstractCohortPrior, answered, share_known
-from gtx_bayes.inference.priors.cohort import Cohort, CohortCounts
-from gtx_bayes.inference.priors.one_coin import OneCoinPrior, column
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labels import Labels
+from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.priors.base import AbstractCohortPrior, answered, share_known
+from gtx_bayes.models.priors.cohort import Cohort, CohortCounts
+from gtx_bayes.models.priors.one_coin import OneCoinPrior, column
 
 HARD_SHARE = (2.0, 18.0)
 """Beta prior of the share of hard examples: a tenth, give or take 0.065."""
