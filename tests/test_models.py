@@ -145,6 +145,9 @@ class TestContract:
             aggregate(Crowd.from_frames(frame, gold), model="drift")
 
 
+GIVEN = {"dependence": 0.0, "class_prior": {"a": 0.3, "b": 0.3, "c": 0.4}}
+"""One fit, and none to choose by."""
+
 AUTOMATIC = [
     name for name in models() if not isinstance(MODELS.build(name), AbstractConjugateModel)
 ]
@@ -155,7 +158,7 @@ AUTOMATIC = [
 def test_everything(key, crowd, data, name, tmp_path):
     """A model without a line elsewhere: every result there is, by one fit."""
     model = MODELS.build(name)
-    result = aggregate(crowd, model=model, dependence=0.0)
+    result = aggregate(crowd, model=model, **GIVEN)
     assert result.fit.model == model.name
     assert result.fit.joint.converged
     truth = data[2]
@@ -189,7 +192,7 @@ def test_everything(key, crowd, data, name, tmp_path):
 @pytest.mark.end_to_end
 def test_posterior_draws_and_cross_validation(key, crowd):
     """By NUTS, the classes summed out; the fit's accuracies lie within its spread."""
-    result = aggregate(crowd, model=SPAMMERS, dependence=0.0)
+    result = aggregate(crowd, model=SPAMMERS, **GIVEN)
     tree = sample_posterior(key, result, num_warmup=150, num_draws=100, num_chains=2)
     assert tree.attrs["method"] == "nuts"
     loo = leave_one_out(with_log_likelihood(tree, result))
