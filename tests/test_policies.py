@@ -1,6 +1,7 @@
 """One contract for every registered policy, and for one in a user's file."""
 
 import dataclasses
+import importlib.metadata
 import itertools
 import json
 from pathlib import Path
@@ -140,6 +141,20 @@ def crowd():
     return aggregate(Crowd.from_frames(pd.concat([ANSWERS, on_gold]), gold), "majority-vote")
 
 
+def test_a_policy_of_an_installed_package(monkeypatch, crowd):
+    """An entry point is found by its name, and named in the help."""
+    point = importlib.metadata.EntryPoint(
+        "theirs", "tests.plugins.uncertainty_per_cost:UncertaintyPerCost", POLICIES.group
+    )
+    monkeypatch.setattr(
+        importlib.metadata, "entry_points", lambda group: [point] if group == point.group else []
+    )
+    found = next_labels(jax.random.key(0), crowd, batch=1, strategy="theirs")
+    assert found.strategy == "uncertainty-per-cost"
+    run = call("next", "--help")
+    assert all(name in run.stdout for name in (*POLICIES.names(), "theirs"))
+
+
 class Unregistered(AbstractPolicy):
     """No dataclass and no pytree."""
 
@@ -188,7 +203,7 @@ class TestCosts:
         )
 
     def test_by_pair(self, crowd):
-        pairs = [(w, t, 1 + len(t) + "uvw".index(w)) for w in "uvw" for t in "abcdg"]
+        pairs = [(w, t, 2 + "uvw".index(w)) for w in "uvw" for t in "abcd"]
         costs = pd.DataFrame(pairs, columns=["worker", "task", "cost"])
         found = self.next(crowd, costs, strategy=IN_A_FILE).examples
         cost = dict(zip(found["task"], found["cost"], strict=True))
@@ -206,9 +221,12 @@ class TestCosts:
         [
             ({"cost": [1.0]}, "prices neither workers nor tasks"),
             ({"task": ["a", "b"], "cost": [1, 0]}, "row 1: '0' is no price"),
-            ({"task": ["a", "b"], "cost": [1, 1]}, "task 'c' has no price"),
+            ({"task": ["a", "b"], "cost": [1, 1]}, "task '[cd]' has no price"),
             ({"task": ["a", "a"], "cost": [1, 1]}, "row 1: what it prices has a price already"),
-            ({"task": ["a"], "worker": ["u"], "cost": [1]}, "worker 'u', task 'b' has no price"),
+            (
+                {"task": ["a"], "worker": ["u"], "cost": [1]},
+                "worker 'u', task '[bcd]' has no price",
+            ),
         ],
     )
     def test_bad_input(self, crowd, table, message):

@@ -120,14 +120,11 @@ def next_labels(
     if order.size:
         seen = _seen(policy, result, offer, order)
         if costs is not None:
-            crowd = None if result is None else result.crowd
-            labelers = None if crowd is None or seen.labels is None else crowd.labeler_names
-            price = read_costs(
-                costs, costs_columns or {}, costs_source or Source("costs"), labelers, offer.names
-            )
-            if price.shape[1] > 1:
-                room = (0, seen.num_labels.shape[0] - order.size)
-                price = np.pad(price[:, order], ((0, 0), room), constant_values=1.0)
+            source = costs_source or Source("costs")
+            known = None if result is None or seen.labels is None else result.crowd.labeler_names
+            price = read_costs(costs, costs_columns or {}, source, known, offer.names[order])
+            room = (0, seen.num_labels.shape[0] - order.size if price.shape[1] > 1 else 0)
+            price = np.pad(price, ((0, 0), room), constant_values=1.0)
             seen = dataclasses.replace(seen, costs=jax.device_put(price))
             cost = np.zeros(offer.is_gold.size)
             cost[order] = np.asarray(_expected_cost(seen))[: order.size]
