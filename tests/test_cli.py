@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from gtx_bayes import read_crowd
 from gtx_bayes.cli.commands import app
 from gtx_bayes.errors import InputError
+from gtx_bayes.registry import METHODS
 from tests.test_aggregation import FRAME, GOLD
 
 pytestmark = pytest.mark.end_to_end
@@ -416,6 +417,12 @@ class TestProgram:
         codes = json.loads((tables / "codes.json").read_text())
         assert codes == {name: 2 if name == "wrong" else 0 for name in commands}, run.stderr
         assert rb"\u306f\u3044" in run.stdout
+
+    @pytest.mark.parametrize("command", ["aggregate", "next", "finetune"])
+    def test_help_names_every_method(self, command):
+        """Lines are broken anywhere, between the parts of a name too."""
+        text = re.sub(r"\s", "", call(command, "--help").stdout)
+        assert f"{','.join(METHODS.names())},orFILE.py:Class" in text
 
     def test_help_imports_nothing_heavy(self):
         code = (

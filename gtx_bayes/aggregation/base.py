@@ -22,6 +22,9 @@ from gtx_bayes.votes import AnyLabels, sum_over_classes
 NOT_CONVERGED = WarningNote("The fit was stopped before it converged.")
 """What is said of a fit that did not come to rest."""
 
+VOTES = "votes"
+"""What stands for a labeler model where there is none."""
+
 INTERVAL_PROB = 0.95
 """Level of the intervals in results."""
 
@@ -68,7 +71,7 @@ class Fit(NamedTuple):
     Attributes:
         aggregator: the rule, with the numbers found.
         labeler_accuracy: what was found of the labelers.
-        model: the labeler model behind it, or "votes".
+        model: name of the labeler model behind it, or `VOTES`.
         notes: what a user should know about the fit.
         posterior: posterior of the labelers' accuracies, for methods that have one.
         joint: posterior of labels and labelers together, for methods that have one. Its class

@@ -4,14 +4,12 @@ import dataclasses
 from typing import ClassVar, Final
 
 import jax
-from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
-from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
+from gtx_bayes.aggregation.base import AbstractAggregator
+from gtx_bayes.aggregation.gold_accuracy import AbstractPlugIn
 from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior, batch_class_posterior
 from gtx_bayes.votes import AnyLabels
 
@@ -42,31 +40,18 @@ class ClassPosterior(AbstractAggregator):
 
 
 @dataclasses.dataclass(frozen=True)
-class Gtx(AbstractMethod):
+class Gtx(AbstractPlugIn):
     """The class posterior (Eq. 3) at the labelers' accuracies on gold (Eq. 4)."""
 
     name: ClassVar[str] = NAME
     description: ClassVar[str] = "the exact posterior at the accuracies on gold (the paper)"
-    learns_from_gold_alone: ClassVar[bool] = True
+    model: ClassVar[str] = "one-coin"
 
-    def fit(
+    def rule(
         self,
-        labels: Labels,
-        assessment: Assessment,
-        class_prior: ClassPrior | None = None,
-        *,
-        mesh: Mesh | None = None,
-    ) -> Fit:
-        """Accuracies from gold.
-
-        Raises:
-            InputError: if there is no gold.
-        """
-        found = fit_plug_in(
-            NAME,
-            labels,
-            assessment,
-            lambda accuracy: ClassPosterior(OneCoin(accuracy, labels.num_classes), class_prior),
-            model="one-coin",
-        )
-        return found._replace(class_prior=class_prior)
+        accuracy: Float[Array, " num_labelers"],
+        num_classes: int,
+        class_prior: ClassPrior | None,
+    ) -> AbstractAggregator:
+        """The rule with given accuracies."""
+        return ClassPosterior(OneCoin(accuracy, num_classes), class_prior)

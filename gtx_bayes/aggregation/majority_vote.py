@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import (
+    VOTES,
     AbstractAggregator,
     AbstractMethod,
     Fit,
@@ -68,4 +69,4 @@ class MajorityVote(AbstractMethod):
         found = accuracy_mle(gold_counts(labels, assessment))
         report = measured_accuracy(found)
         own = np.where(found.is_pooled, np.nan, report.accuracy)
-        return Fit(VoteShares(labels.num_classes), report._replace(accuracy=own), "votes")
+        return Fit(VoteShares(labels.num_classes), report._replace(accuracy=own), VOTES)

@@ -4,19 +4,10 @@ import dataclasses
 from typing import ClassVar, Final
 
 import jax
-from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from gtx_bayes.aggregation.base import (
-    AbstractAggregator,
-    AbstractMethod,
-    Fit,
-    checked_weight,
-    refuse_class_prior,
-    vote_shares,
-)
-from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
-from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.aggregation.base import AbstractAggregator, checked_weight, vote_shares
+from gtx_bayes.aggregation.gold_accuracy import AbstractPlugIn
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import AnyLabels, class_votes, sum_over_classes
 
@@ -52,31 +43,17 @@ class SoftVoteShares(AbstractAggregator):
 
 
 @dataclasses.dataclass(frozen=True)
-class SoftVote(AbstractMethod):
+class SoftVote(AbstractPlugIn):
     """Votes shared among the classes by the labelers' accuracies on gold (Eq. 4)."""
 
     name: ClassVar[str] = NAME
     description: ClassVar[str] = "votes shared among the classes by accuracy on gold"
-    learns_from_gold_alone: ClassVar[bool] = True
 
-    def fit(
+    def rule(
         self,
-        labels: Labels,
-        assessment: Assessment,
-        class_prior: ClassPrior | None = None,
-        *,
-        mesh: Mesh | None = None,
-    ) -> Fit:
-        """Accuracies from gold.
-
-        Raises:
-            InputError: if there is no gold, or a class prior is given.
-        """
-        refuse_class_prior(NAME, class_prior)
-        return fit_plug_in(
-            NAME,
-            labels,
-            assessment,
-            lambda accuracy: SoftVoteShares(accuracy, labels.num_classes),
-            model="votes",
-        )
+        accuracy: Float[Array, " num_labelers"],
+        num_classes: int,
+        class_prior: ClassPrior | None,
+    ) -> AbstractAggregator:
+        """The rule with given accuracies."""
+        return SoftVoteShares(accuracy, num_classes)

@@ -4,19 +4,10 @@ import dataclasses
 from typing import ClassVar, Final
 
 import jax
-from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from gtx_bayes.aggregation.base import (
-    AbstractAggregator,
-    AbstractMethod,
-    Fit,
-    checked_weight,
-    refuse_class_prior,
-    vote_shares,
-)
-from gtx_bayes.aggregation.gold_accuracy import fit_plug_in
-from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.aggregation.base import AbstractAggregator, checked_weight, vote_shares
+from gtx_bayes.aggregation.gold_accuracy import AbstractPlugIn
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import AnyLabels, class_votes
 
@@ -47,31 +38,17 @@ class WeightedVoteShares(AbstractAggregator):
 
 
 @dataclasses.dataclass(frozen=True)
-class WeightedMajorityVote(AbstractMethod):
+class WeightedMajorityVote(AbstractPlugIn):
     """Votes weighted by the labelers' accuracies on gold (Eq. 4)."""
 
     name: ClassVar[str] = NAME
     description: ClassVar[str] = "votes weighted by accuracy on gold"
-    learns_from_gold_alone: ClassVar[bool] = True
 
-    def fit(
+    def rule(
         self,
-        labels: Labels,
-        assessment: Assessment,
-        class_prior: ClassPrior | None = None,
-        *,
-        mesh: Mesh | None = None,
-    ) -> Fit:
-        """Accuracies from gold.
-
-        Raises:
-            InputError: if there is no gold, or a class prior is given.
-        """
-        refuse_class_prior(NAME, class_prior)
-        return fit_plug_in(
-            NAME,
-            labels,
-            assessment,
-            lambda accuracy: WeightedVoteShares(accuracy, labels.num_classes),
-            model="votes",
-        )
+        accuracy: Float[Array, " num_labelers"],
+        num_classes: int,
+        class_prior: ClassPrior | None,
+    ) -> AbstractAggregator:
+        """The rule with given accuracies."""
+        return WeightedVoteShares(accuracy, num_classes)
