@@ -2,13 +2,14 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels
 
 NEVER = 0
@@ -29,8 +30,8 @@ class Seen:
         class_probs: probability of each class of each example given the labels so far.
         num_labels: how many labels each example has.
         labels: the labels themselves; None for a policy that does not ask (`sees_labelers`).
-        labelers: the fitted labeler model, with `confusion` matrices or a `log_prob`; None for a
-            policy that does not ask, and where there is none: votes, or before the first label.
+        labelers: the labelers as fitted; None for a policy that does not ask, and where there are
+            none: votes, or before the first label.
         costs: price of a label by labeler (rows) and example (columns); one row or one column
             where the price does not depend on it, None where every label costs 1.
     """
@@ -38,7 +39,7 @@ class Seen:
     class_probs: Float[Array, "num_examples num_classes"]
     num_labels: Int[Array, " num_examples"]
     labels: Labels | PaddedLabels | None = None
-    labelers: Any = None
+    labelers: AbstractLabelers | None = None
     costs: Shaped[Array, "one_or_num_labelers one_or_num_examples"] | None = None
 
     @property

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike, UInt32
 
 from gtx_bayes.collection.base import NEVER, UNLIMITED, AbstractPolicy, Seen, largest_first
 from gtx_bayes.collection.confidence_threshold import exceeds
-from gtx_bayes.labels import MISSING
+from gtx_bayes.labelers.base import AbstractLabelers
 
 _MOST_OUTCOMES = 128  # of several answers: the lookahead ends before there are more
 _AT_ONCE = 4096  # examples
@@ -80,20 +80,13 @@ class KnowledgeGradient(AbstractPolicy):
         return jnp.where(wanted, urgency, jnp.uint32(NEVER))
 
     def _confusion(
-        self, labelers: Any, num_classes: int
+        self, labelers: AbstractLabelers | None, num_classes: int
     ) -> Float[Array, "num_labelers num_classes num_answers"]:
         """Confusion matrices of any labeler model; of one average labeler where there is none."""
         if labelers is None:
             wrong = (1.0 - self.accuracy) / (num_classes - 1)
             return jnp.where(jnp.eye(num_classes, dtype=bool), self.accuracy, wrong)[None]
-        if hasattr(labelers, "confusion"):
-            return labelers.confusion
-        labeler, answer = jnp.indices((labelers.num_labelers, num_classes))
-        alone = jnp.arange(labelers.num_labelers) == labeler[..., None]
-        log_prob = jax.vmap(jax.vmap(labelers.log_prob))(
-            jnp.where(alone, answer[..., None], MISSING)
-        )
-        return jnp.exp(jnp.swapaxes(log_prob, 1, 2))
+        return labelers.confusion_matrix
 
 
 def best_rate(

@@ -1,7 +1,7 @@
 """What a simulated collection buys from: who answers, what is known of them, and prices."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jaxtyping import Array, Int, Shaped
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection.base import AbstractPolicy, Seen
 from gtx_bayes.errors import InputError
+from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import PaddedLabels
 from gtx_bayes.simulation import AnswerQueue
 
@@ -27,7 +28,7 @@ class Market(NamedTuple):
     """
 
     answers: PaddedLabels
-    labelers: Any = None
+    labelers: AbstractLabelers | None = None
     costs: Int[Array, "one_or_num_labelers one_or_num_examples"] | None = None
 
     @classmethod

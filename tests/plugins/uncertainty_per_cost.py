@@ -6,8 +6,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from gtx_bayes import uncertainty
 from gtx_bayes.collection.base import NEVER, UNLIMITED, AbstractPolicy, largest_first
+from gtx_bayes.decisions import uncertainty
 
 
 @jax.tree_util.register_dataclass
