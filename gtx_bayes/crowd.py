@@ -261,6 +261,16 @@ class Crowd:
             starts=starts,
         )
 
+    def without_examples(self) -> "Crowd":
+        """The labelers, the classes and the scales of the covariates alone."""
+        return dataclasses.replace(
+            self,
+            labels=self.labels.of_examples(np.zeros(0, np.int64)),
+            assessment=Assessment.none(0, self.labels.num_classes),
+            example_names=as_names([]),
+            abstentions=None,
+        )
+
     def to_frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The tables of answers and of gold, in the columns that `from_frames` reads.
 

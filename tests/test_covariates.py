@@ -392,6 +392,17 @@ class TestGrown:
         grown = grow_crowd(crowd, rows[:1].assign(when="2026-11-26"), duplicates="all").crowd
         assert sorted(set(np.asarray(grown.labels.covariates["when"]))) == [-2.0, 0.0]
 
+    def test_from_labelers_alone(self):
+        """What a fit is asked of other examples has covariates on the fit's scales."""
+        rows = frame()
+        start = crowd_of(rows.assign(when="2026-11-28")).without_examples()
+        new = rows.assign(when="2026-11-26")
+        grown = grow_crowd(start, new, example_covariates=TASKS).crowd
+        assert list(grown.labeler_names) == list(start.labeler_names)
+        np.testing.assert_array_equal(grown.labels.covariates["when"], np.full(10, -2.0))
+        example = np.array([int(name[1:]) for name in grown.example_names])
+        np.testing.assert_array_equal(grown.labels.example_covariates["length"], example - 0.25)
+
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
@@ -476,7 +487,9 @@ class TestStreamed:
         found = []
         keeping = PartedTable.keeping
         monkeypatch.setattr(
-            PartedTable, "keeping", lambda self: found.append(self) or keeping(self)
+            PartedTable,
+            "keeping",
+            lambda self, **taken: found.append(self) or keeping(self, **taken),
         )
         device = jax.devices()[0]
         crew = Crew(Alone(), [device], lambda *_: None)

@@ -29,6 +29,7 @@ from gtx_bayes.columns import Column, Names, Source, as_names, positions
 from gtx_bayes.crowd import Crowd, Duplicates, some_names
 from gtx_bayes.devices import deal, on_parts
 from gtx_bayes.errors import InputError
+from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference.model_size import check_num_class_probs
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import Labels
@@ -154,6 +155,7 @@ class Aggregation:
         duplicates: Duplicates = "error",
         abstain: Sequence[object] = (),
         blank: Blank = "error",
+        example_covariates: pd.DataFrame | None = None,
         columns: Mapping[str, str] | None = None,
         labels_source: Source | None = None,
     ) -> pd.DataFrame:
@@ -162,11 +164,12 @@ class Aggregation:
         Nothing is learnt from the answers: see `grow` for that.
 
         Args:
-            labels: one row per answer, as in `Crowd.from_frames`.
+            labels: one row per answer, as in `Crowd.from_frames`, with the covariates of the fit.
             key: decides the hard label where classes tie; a seed, or seed 0 when absent.
             duplicates: see `Crowd.from_frames`, as for the other arguments.
             abstain: values that are abstentions.
             blank: what a blank answer is.
+            example_covariates: one row per example, where the fit knows examples by covariates.
             columns: columns of `labels` by role, where no alias fits.
             labels_source: where `labels` comes from, for messages.
 
@@ -182,31 +185,26 @@ class Aggregation:
                 "the class prior was given example by example, and new examples have none.",
                 mend="Fit all answers anew, with a prior for each example.",
             )
-        new = Crowd.from_frames(
+        new = grow_crowd(
+            self.crowd.without_examples(),
             labels,
-            classes=list(self.crowd.class_names),
             duplicates=duplicates,
             abstain=abstain,
             blank=blank,
+            example_covariates=example_covariates,
             columns=columns,
             labels_source=labels_source,
-        )
-        at = positions(_as_keys(self.crowd.labeler_names), _as_keys(new.labeler_names))
-        if (at < 0).any():
+        ).crowd
+        unknown = new.labeler_names[self.crowd.labels.num_labelers :]
+        if unknown.size:
             raise InputError(
-                f"the fit does not know {some_names(new.labeler_names[at < 0])}.",
+                f"the fit does not know {some_names(unknown)}.",
                 where="labels" if labels_source is None else labels_source.name,
                 mend="Leave their answers out, or learn from them by `grow`.",
             )
-        by = at.astype(np.int32)[np.asarray(new.labels.labeler)]
-        known = dataclasses.replace(
-            new.labels,
-            labeler=jax.device_put(by),
-            num_labelers=self.crowd.labels.num_labelers,
-        )
-        class_probs = self.fit.aggregator.class_probs(known)
+        class_probs = self.fit.aggregator.class_probs(new.labels)
         names = (new.example_names, new.class_names)
-        return _example_table(as_key(key), *names, class_probs, known)[0]
+        return _example_table(as_key(key), *names, class_probs, new.labels)[0]
 
     def __repr__(self) -> str:
         """The method, and how much there is of what."""
