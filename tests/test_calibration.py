@@ -24,16 +24,18 @@ from gtx_bayes.labels import MISSING, Assessment
 from gtx_bayes.simulation import simulate_queue, uniform_cohort
 from tests.test_predictive import crowd_of
 
+SIZE = 150  # and three classes, wherever any size would do: one shape is compiled
+
 
 def held_out(probs, truth):
     probs = jnp.asarray(probs, float)
     return HeldOut(probs, jnp.asarray(truth, jnp.int32), np.arange(len(probs)))
 
 
-def drawn(key, size, power=1.0, num_classes=3):
+def drawn(key, power=1.0):
     """Probabilities, and labels drawn from them raised to a power: 1 for honest confidence."""
     key_probs, key_truth = jax.random.split(key)
-    log_probs = jax.nn.log_softmax(2.0 * jax.random.normal(key_probs, (size, num_classes)))
+    log_probs = jax.nn.log_softmax(2.0 * jax.random.normal(key_probs, (SIZE, 3)))
     return held_out(jnp.exp(log_probs), jax.random.categorical(key_truth, power * log_probs))
 
 
@@ -62,7 +64,7 @@ class TestDecomposition:
         assert found.discrimination == 0.0
 
     def test_sums_to_the_brier_score(self, key):
-        probs, truth, _ = drawn(key, 200)
+        probs, truth, _ = drawn(key)
         found = decompose_brier(probs, truth)
         np.testing.assert_allclose(found.brier, metrics.brier(probs, truth).value, rtol=1e-4)
         assert found.miscalibration >= 0.0
@@ -72,7 +74,7 @@ class TestDecomposition:
 class TestCalibration:
     def test_honest_confidence_is_seldom_blamed(self, key):
         """Each p-value is below .1 in no more than a tenth of 20 crowds, by the binomial law."""
-        found = [calibration(one, drawn(two, 150)) for one, two in jax.random.split(key, (20, 2))]
+        found = [calibration(one, drawn(two)) for one, two in jax.random.split(key, (20, 2))]
         most = scipy.stats.binom.ppf(1 - 1e-5, 20, 0.1)
         for name in ("p_overconfident", "p_underconfident", "p_log_loss", "p_ece"):
             assert sum(getattr(one, name) < 0.1 for one in found) <= most
@@ -80,7 +82,7 @@ class TestCalibration:
 
     def test_overconfidence_is_found(self, key):
         """Labels are drawn from probabilities flattened to a third of the logits."""
-        found = calibration(key, drawn(key, 400, power=1 / 3))
+        found = calibration(key, drawn(key, power=1 / 3))
         assert found.p_overconfident < MIN_P
         assert found.p_log_loss < MIN_P
         assert found.p_underconfident > 0.5
@@ -92,28 +94,28 @@ class TestCalibration:
         plt.close(ax.figure)
 
     def test_modesty_is_found(self, key):
-        found = calibration(key, drawn(key, 400, power=3.0))
+        found = calibration(key, drawn(key, power=3.0))
         assert found.p_underconfident < MIN_P
         assert "too little" in found.verdict
 
     def test_interval_of_the_calibration_error(self, key):
         """Confidence .9, accuracy .75: the error is .15. Covered as .95 of intervals have it."""
-        probs = jnp.tile(jnp.array([0.9, 0.1]), (150, 1))
+        probs = np.tile([0.9, 0.05, 0.05], (SIZE, 1))
         hits = 0
         for one, two in jax.random.split(key, (40, 2)):
-            truth = jax.random.bernoulli(one, 0.25, (150,)).astype(jnp.int32)
+            truth = jax.random.bernoulli(one, 0.25, (SIZE,)).astype(jnp.int32)
             low, high = calibration(two, held_out(probs, truth)).ece_interval
             hits += low <= 0.15 <= high
         assert hits >= scipy.stats.binom.ppf(1e-5, 40, 0.95)
 
     def test_what_is_promised(self, key):
         """All labels .8: accuracy .8 is promised, and the entropy as log loss."""
-        found = calibration(key, held_out(np.tile([0.8, 0.2], (500, 1)), np.zeros(500)))
+        found = calibration(key, held_out(np.tile([0.8, 0.1, 0.1], (SIZE, 1)), np.zeros(SIZE)))
         np.testing.assert_allclose(found.mean_confidence, 0.8, rtol=1e-5)
-        entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.2))
-        sd = np.sqrt(0.16) * np.log(4) / np.sqrt(500 * 2000)
+        entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.1))
+        sd = np.sqrt(0.16) * np.log(8) / np.sqrt(SIZE * 2000)
         assert abs(found.promised_log_loss - entropy) < 5 * sd
-        assert found.num_examples == 500
+        assert found.num_examples == SIZE
 
     def test_few_labels_say_nothing(self, key):
         probs = np.tile([0.99, 0.01], (FEWEST_LABELS - 1, 1))

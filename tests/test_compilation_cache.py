@@ -119,7 +119,8 @@ def kept(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept")
     FRAME.to_csv(folder / "labels.csv", index=False)
     GOLD.to_csv(folder / "gold.csv", index=False)
-    words = ["aggregate", "labels.csv", "--gold", "gold.csv", "--output", "out"]
+    words = ["aggregate", "labels.csv", "--gold", "gold.csv", "--method", "soft-vote"]
+    words = [*words, "--output", "out"]
     environment = {n: value for n, value in os.environ.items() if not n.startswith("JAX_")}
     options = {"cwd": folder, "env": environment | {"XDG_CACHE_HOME": str(folder / "caches")}}
     run_of(PROGRAM, *words, **options)
@@ -148,8 +149,7 @@ class TestProgram:
         """All with nothing cached, so that they write the same entries."""
         words, options, _ = kept
         environment = options["env"] | {"XDG_CACHE_HOME": str(tmp_path)}
-        words = [*words[:-2], "--method", "soft-vote", "--output"]
-        commands = [[PROGRAM, *words, str(tmp_path / f"out{i}")] for i in range(2)]
+        commands = [[PROGRAM, *words[:-1], str(tmp_path / f"out{i}")] for i in range(2)]
         runs = [
             subprocess.Popen(
                 command, cwd=options["cwd"], env=environment, stderr=subprocess.PIPE, text=True
