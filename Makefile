@@ -27,13 +27,9 @@ $(VENV)/.plain: $(BIN)/python pyproject.toml
 	$(PIP) install --quiet --editable .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.plain
-	$(PIP) install --quiet --editable '.[test]'
-	@touch $@
-
-$(VENV)/.docs: $(VENV)/.plain
-	$(PIP) install --quiet --editable '.[docs]'
-	@touch $@
+$(VENV)/.test $(VENV)/.docs: $(VENV)/.%: $(BIN)/python pyproject.toml
+	$(PIP) install --quiet --editable '.[$*]'
+	@touch $@ $(VENV)/.plain
 
 demo: $(VENV)/.plain
 	$(BIN)/gtx-bayes demo --output build/demo
@@ -48,14 +44,15 @@ types: $(VENV)/.test
 	$(BIN)/mypy
 
 # All in float32; in float64 the kernels, the conjugate updates and the calibration. Compiled functions are shared between
-# the workers and the commands that tests start.
+# the workers and the commands that tests start. A worker takes whole files, with their fixtures and what it has traced for
+# them, until the other has none left.
 FLOAT64_TESTS := $(addprefix tests/test_,log_space.py decisions.py labelers.py posterior.py one_coin.py metrics.py \
 	priors.py gold.py em.py gibbs.py calibration.py)
 pytest: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
 pytest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1
 pytest: $(VENV)/.test
-	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 -m "not slow"
-	JAX_ENABLE_X64=1 $(BIN)/pytest -n 2 -m "not slow and not end_to_end" $(FLOAT64_TESTS)
+	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow"
+	JAX_ENABLE_X64=1 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow and not end_to_end" $(FLOAT64_TESTS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow
