@@ -10,6 +10,8 @@ by L-BFGS, from where expected labels would be if the votes were the truth. What
 unknown of the parameters is a normal distribution with the curvature there (Laplace). A class
 posterior is the mean over draws from it,
 :math:`P(Y_i \mid \mathcal{L}) = \mathrm{E}_u \, P(Y_i \mid \mathcal{L}(i), u)`.
+
+NumPyro and Optax are imported where they are used: conjugate fits do without.
 """
 
 import dataclasses
@@ -20,14 +22,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
-import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike
-from numpyro import handlers
-from numpyro.infer.initialization import init_to_mean
-from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
 from gtx_bayes.evidence import ClassPrior
 from gtx_bayes.inference import variational
@@ -98,6 +94,9 @@ class Scale:
 
     def prior(self) -> tuple[Params, Array | None]:
         """The NumPyro model of the parameters, and of the classes' proportions."""
+        import numpyro
+        import numpyro.distributions as dist
+
         params = self.model.parameters(self.num_labelers, self.num_classes)
         if not self.learns_class_prior:
             return params, None
@@ -106,6 +105,10 @@ class Scale:
 
     def start(self) -> Sites:
         """Unconstrained values at the means of the prior, site by site."""
+        from numpyro import handlers
+        from numpyro.infer.initialization import init_to_mean
+        from numpyro.infer.util import unconstrain_fn
+
         seeded = handlers.seed(self.prior, jax.random.key(0))  # for what has no mean: a median
         trace = handlers.trace(
             handlers.substitute(seeded, substitute_fn=init_to_mean())
@@ -128,16 +131,22 @@ class Scale:
 
     def log_prior(self, flat: Float[Array, " num_params"]) -> Float[Array, ""]:
         """Log-density of unconstrained parameters before any label."""
+        from numpyro.infer.util import potential_energy
+
         _, unravel = self.flat()
         return -potential_energy(self.prior, (), {}, unravel(flat))
 
     def sites(self, flat: Float[Array, " num_params"]) -> Sites:
         """Values of the NumPyro sites."""
+        from numpyro.infer.util import constrain_fn
+
         _, unravel = self.flat()
         return dict(constrain_fn(self.prior, (), {}, unravel(flat)))
 
     def params(self, flat: Float[Array, " num_params"]) -> tuple[Params, Array | None]:
         """What the model's `log_prob` takes, and the classes' proportions if they are learnt."""
+        from numpyro import handlers
+
         found: tuple[Params, Array | None] = handlers.substitute(self.prior, self.sites(flat))()
         return found
 
@@ -301,6 +310,8 @@ def _climb(
     tolerance: ScalarLike,
 ) -> _Optimum:
     """L-BFGS: given shares of the classes first, if there are any, then with these summed out."""
+    import optax
+
     optimiser = optax.lbfgs(memory_size=10)
     has_shares = shares is not None
     if shares is None:

@@ -4,14 +4,12 @@ import dataclasses
 from typing import ClassVar
 
 import jax
-import numpyro
 from jaxtyping import Array, Float
 
 from gtx_bayes.labelers.class_conditional import ClassConditional
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import AbstractConjugateModel
-from gtx_bayes.models.distributions import LogitBeta, learn_cohort
 from gtx_bayes.models.one_coin import log_prob_of_coin
 from gtx_bayes.models.priors import ClassConditionalPrior
 
@@ -39,6 +37,10 @@ class ClassConditionalModel(AbstractConjugateModel):
 
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
         """Log odds of a right label, by class."""
+        import numpyro
+
+        from gtx_bayes.models.distributions import LogitBeta, learn_cohort
+
         classes = numpyro.plate("class", num_classes, dim=-1)
         with classes:
             a, b = learn_cohort(num_classes)

@@ -4,21 +4,12 @@ import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
-import numpyro
-import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import AbstractConjugateModel
-from gtx_bayes.models.distributions import (
-    LogRatioDirichlet,
-    better_than_chance_rows,
-    in_class_order,
-    log_simplex,
-    right_first,
-)
 from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.models.priors import ConfusionPrior
 
@@ -48,6 +39,17 @@ class ConfusionModel(AbstractConjugateModel):
 
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
         """Log ratios of wrong labels to right ones."""
+        import numpyro
+        import numpyro.distributions as dist
+
+        from gtx_bayes.models.distributions import (
+            LogRatioDirichlet,
+            better_than_chance_rows,
+            in_class_order,
+            log_simplex,
+            right_first,
+        )
+
         hyper = HyperPrior.for_classes(num_classes)
         classes = numpyro.plate("class", num_classes, dim=-1)
         with classes:

@@ -5,15 +5,12 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpyro
-import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from gtx_bayes.labelers.hard_examples import HardExamples
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import AbstractConjugateModel
-from gtx_bayes.models.distributions import LogitBeta, learn_cohort
 from gtx_bayes.models.one_coin import log_prob_of_coin
 from gtx_bayes.models.priors import HARD_SHARE, DifficultyPrior
 
@@ -65,6 +62,11 @@ class DifficultyModel(AbstractConjugateModel):
 
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
         """Log odds of a right label to easy and to hard examples, and the share of the hard."""
+        import numpyro
+        import numpyro.distributions as dist
+
+        from gtx_bayes.models.distributions import LogitBeta, learn_cohort
+
         a, b = learn_cohort(num_classes)
         hard_share = numpyro.sample("hard_share", dist.Beta(*HARD_SHARE))
         shift = numpyro.sample("shift", dist.HalfNormal(_SHIFT_SCALE))

@@ -5,14 +5,12 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpyro
 from jaxtyping import Array, Float
 
 from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import AbstractConjugateModel
-from gtx_bayes.models.distributions import LogitBeta, learn_cohort
 from gtx_bayes.models.priors import OneCoinPrior
 
 
@@ -36,6 +34,10 @@ class OneCoinModel(AbstractConjugateModel):
 
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
         """Log odds of a right label."""
+        import numpyro
+
+        from gtx_bayes.models.distributions import LogitBeta, learn_cohort
+
         a, b = learn_cohort(num_classes)
         with numpyro.plate("labeler", num_labelers):
             log_odds = numpyro.sample("log_odds", LogitBeta(a, b))
