@@ -318,13 +318,21 @@ def kept_abstentions(keys: Sequence[str], blank: Blank) -> list[str]:
 def note_left_out(
     other_names: Names | Sequence[str], covariates: Sequence[str], notes: list[str]
 ) -> None:
-    """Note what a model does not take: answers that are no class, and covariates."""
+    """Warn of what a model does not take: answers that are no class, and covariates."""
     if len(other_names):
         notes.append(
-            f"{some_names(other_names)} count as abstentions: the model knows the classes alone."
+            WarningNote(
+                f"{some_names(other_names)} count as abstentions: the model knows the classes "
+                "alone. Name a model that learns from them."
+            )
         )
     if covariates:
-        notes.append(f"The model takes no covariates: {some_names(covariates)}.")
+        notes.append(
+            WarningNote(
+                f"The model takes no covariates: {some_names(covariates)}. Name one that does, or "
+                "leave them out."
+            )
+        )
 
 
 def names_of_others(keys: Sequence[str]) -> Names:
