@@ -123,7 +123,7 @@ class AutomaticFit:
 
         stage = f"Pass {self.num_passes}"
         value, slope = self._crew.add_up(self._over_parts(stage, one))
-        own, own_slope = jax.jit(jax.value_and_grad(scale.log_prior))(at)
+        own, own_slope = _prior_slope(scale, at)
         return (
             -float(from_whole(value)) - float(own),
             -from_whole(slope) - np.asarray(own_slope, np.float64),
@@ -168,6 +168,14 @@ def _slope(
         return automatic.log_likelihood(scale, crowd, flat, shares, trusts_votes)
 
     return jax.value_and_grad(of)(flat)
+
+
+@partial(jax.jit, static_argnames=("scale",))
+def _prior_slope(
+    scale: Scale, flat: Float[Array, " num_params"]
+) -> tuple[Float[Array, ""], Float[Array, " num_params"]]:
+    """Log-density of the prior, and its slope."""
+    return jax.value_and_grad(scale.log_prior)(flat)
 
 
 @partial(jax.jit, static_argnames=("scale",))
