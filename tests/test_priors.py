@@ -12,7 +12,6 @@ from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.models.priors import (
     HARD_SHARE,
-    PRIORS,
     ClassConditionalPrior,
     ConfusionPrior,
     DifficultyPrior,
@@ -179,22 +178,6 @@ class TestWhatIsKnown:
             scale = float(jnp.abs(order(as_if_known)(accuracy))) + 1.0
             assert abs(float(of_answers - of_counts)) < rtol * scale
         assert 0 < float(known_right + known_wrong) < of_others.size
-
-    @pytest.mark.parametrize("name", PRIORS)
-    def test_all_of_it_where_labels_are_known(self, name):
-        """Without variance the counts are their own; with it, the mean stays and less is known."""
-        table, gold = small_crowd(3, 12, 3)
-        found = fit(table, gold, PRIORS[name](3), None)
-        known = found.prior.known(found.counts)
-        again = found.prior.known(known)
-        np.testing.assert_allclose(again, known, rtol=1e-4, atol=1e-4)
-        assert (np.asarray(known) >= 0).all()
-        assert float(known.sum()) < float(found.counts.sum())
-        for by_known, by_expected in zip(
-            *(jax.tree.leaves(found.prior.posterior_mean(c)) for c in (known, found.counts)),
-            strict=True,
-        ):
-            np.testing.assert_allclose(by_known, by_expected, atol=0.02)
 
 
 class TestCohort:

@@ -1,6 +1,7 @@
 """Dawid and Skene (1979): a confusion matrix for every labeler, by expectation maximisation."""
 
 import dataclasses
+import typing
 from typing import ClassVar, Final
 
 from gtx_bayes.aggregation.expectation_maximisation import AbstractEM
@@ -25,5 +26,7 @@ class DawidSkene(AbstractEM):
     def m_step(self, num_classes: int) -> ConfusionStep:
         """Rows of confusion matrices as shares of answers."""
         if self.estimate == "map":
-            return ConfusionStep.posterior_mode(ConfusionPrior.default(num_classes))
+            return ConfusionStep.posterior_mode(
+                typing.cast(ConfusionPrior, ConfusionPrior.default(num_classes))
+            )
         return ConfusionStep.smoothed(num_classes, self.smoothing)

@@ -45,7 +45,7 @@ MOST_DENSE = 512
 
 _NUM_PROBES = 32  # for the diagonal
 _NUM_NODES = 32  # draws behind a class posterior, in pairs of opposite ones
-_LEAST_CURVATURE = 1e-4
+_LEAST_CURVATURE = 0.1  # standard deviations of 3 at most, on the scale of log odds and logarithms
 
 Sites = dict[str, Array]
 

@@ -17,7 +17,7 @@ from gtx_bayes.inference import automatic, by_parts, selection, variational
 from gtx_bayes.inference.automatic import AutomaticPrior
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.by_parts import DealtCrowd
-from gtx_bayes.inference.dependence import NUM_NODES, Dependence, tempered
+from gtx_bayes.inference.dependence import Dependence, tempered
 from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labelers.base import AbstractLabelers
@@ -243,12 +243,9 @@ def draw_cohorts(
         counts: their expected counts.
         num_draws: how many.
     """
-    # As often as `labeler_accuracy` has nodes, so that one compiled function serves both.
-    by_rho = np.repeat(np.asarray(counts)[..., None], NUM_NODES, axis=-1)
-    total = np.zeros((NUM_NODES, prior.num_classes), by_rho.dtype)
-    found = _cohort_counts(*jax.device_put((prior, by_rho, total)))
+    found = _uncoupled_counts(*jax.device_put((prior, np.asarray(counts))))
     return tuple(
-        CohortPosterior.find(own.at(0), hyper).draw(rng, num_draws)
+        CohortPosterior.find(own, hyper).draw(rng, num_draws)
         for own, hyper in zip(found, prior.hyperpriors(), strict=True)
     )
 
@@ -664,6 +661,15 @@ def _cohort_counts(
         return prior.cohorts(counts, shares / shares.sum())
 
     return jax.lax.map(at, (jnp.moveaxis(by_rho, -1, 0), class_total))
+
+
+@jax.jit
+def _uncoupled_counts(
+    prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
+) -> tuple[CohortCounts, ...]:
+    """What cohorts are known by, without tables of classes by classes for every labeler."""
+    even = jnp.full(prior.num_classes, 1.0 / prior.num_classes)
+    return tuple(own._replace(coupling=None) for own in prior.cohorts(counts, even))
 
 
 def labeler_accuracy(

@@ -11,7 +11,7 @@ from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.models.one_coin import log_prob_of_coin
-from gtx_bayes.models.priors import ClassConditionalPrior
+from gtx_bayes.models.priors import AbstractCohortPrior, ClassConditionalPrior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ClassConditionalModel(AbstractConjugateModel):
     name: ClassVar[str] = "class-conditional"
     description: ClassVar[str] = "an accuracy per labeler and class"
 
-    def cohort_prior(self, num_classes: int) -> ClassConditionalPrior:
+    def cohort_prior(self, num_classes: int) -> AbstractCohortPrior:
         """Beta, for each class."""
         return ClassConditionalPrior.default(num_classes)
 

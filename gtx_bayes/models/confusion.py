@@ -11,7 +11,7 @@ from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.models.hyperprior import HyperPrior
-from gtx_bayes.models.priors import ConfusionPrior
+from gtx_bayes.models.priors import AbstractCohortPrior, ConfusionPrior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ConfusionModel(AbstractConjugateModel):
     name: ClassVar[str] = "confusion"
     description: ClassVar[str] = "a confusion matrix per labeler"
 
-    def cohort_prior(self, num_classes: int) -> ConfusionPrior:
+    def cohort_prior(self, num_classes: int) -> AbstractCohortPrior:
         """Dirichlet, row by row."""
         return ConfusionPrior.default(num_classes)
 

@@ -74,7 +74,7 @@ def hyperprior_cohort(key):
 
 
 def prior_cohort(key):
-    return OneCoinPrior.default(2).sample(key, jnp.zeros((NUM_LABELERS, 2)))
+    return OneCoinPrior.default(2).sample(key, jnp.zeros((NUM_LABELERS, 3)))
 
 
 def by_class(key):

@@ -1,10 +1,9 @@
 """What a cohort's prior does with expected counts, and what all of them need for it."""
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, Shaped
 
@@ -12,9 +11,6 @@ from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.models.priors.cohort import Cohort, CohortCounts
-
-_LARGEST_STEP = 1.0  # of a Newton step, on the scale of logits and logarithms
-_NEARBY = 0.05  # where slopes are compared for a curvature, on the same scale
 
 
 class AbstractCohortPrior(abc.ABC):
@@ -127,37 +123,3 @@ def prob_of_answer(
 def cell_of(labels: Labels) -> Shaped[Array, " num_labels"]:
     """Index of each answer's example and class in flat class probabilities."""
     return labels.example * labels.num_classes + jnp.maximum(labels.label, 0).astype(jnp.int32)
-
-
-def share_known(
-    right: Float[Array, "*rows"],
-    wrong: Float[Array, "*rows"],
-    lost: Float[Array, "*rows"],
-    concentration: Float[Array, "..."],
-) -> Float[Array, "*rows"]:
-    r"""Share of a posterior's concentration that is left where true labels are uncertain.
-
-    Of the information that known labels would hold of an accuracy, the variance of its score is
-    missing (Louis, 1982): :math:`v / (\alpha (1 - \alpha))` answers. The prior's part stays.
-
-    Args:
-        right: first shape parameter of the posterior given expected counts.
-        wrong: its second.
-        lost: v, the variance of the score times :math:`\alpha^2 (1 - \alpha)^2`.
-        concentration: of the prior.
-    """
-    total = right + wrong
-    return jnp.maximum(total - lost * total**2 / (right * wrong), concentration) / total
-
-
-def newton_step(
-    slope: Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]], x: Float[Array, "*shape"]
-) -> Float[Array, "*shape"]:
-    """One guarded Newton step uphill, entry by entry, each slope depending on its own entry.
-
-    The curvature is a difference of slopes: derivatives of digamma take seconds to compile.
-    """
-    slope = jax.jit(slope)  # traced once for its three uses
-    curvature = (slope(x + _NEARBY) - slope(x - _NEARBY)) / (2.0 * _NEARBY)
-    step = slope(x) / jnp.maximum(jnp.abs(curvature), 1e-3)
-    return x + jnp.clip(step, -_LARGEST_STEP, _LARGEST_STEP)

@@ -12,6 +12,7 @@ Two things make a labeler less known than expected counts of right answers sugge
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import numpy.typing as npt
 import scipy.special
@@ -37,17 +38,21 @@ class CohortCounts(NamedTuple):
         weights: of each column in a labeler's accuracy.
         coupling: information that columns share, over the root of the product of their own: where
             an answer may be right about one class or wrong about another, both go up together.
-            Zero on the diagonal.
+            Zero on the diagonal; None where they share none.
     """
 
     right: Float[Array, "num_labelers num_columns"]
     wrong: Float[Array, "num_labelers num_columns"]
     weights: Float[Array, " num_columns"]
-    coupling: Float[Array, "num_labelers num_columns num_columns"]
+    coupling: Float[Array, "num_labelers num_columns num_columns"] | None
+
+    def column(self, at: int, weight: Float[Array, ""]) -> "CohortCounts":
+        """A column of several as the only one of its cohort."""
+        return CohortCounts(self.right[:, [at]], self.wrong[:, [at]], weight[None], None)
 
     def at(self, place: int) -> "CohortCounts":
         """One of several that are stacked, on the host."""
-        return CohortCounts(*(np.asarray(part)[place] for part in self))
+        return jax.tree.map(lambda part: np.asarray(part)[place], self)
 
 
 class Cohort(NamedTuple):
@@ -109,7 +114,7 @@ class CohortPosterior(NamedTuple):
         """Posterior mean and variance of every labeler's weighted sum of accuracies."""
         right, wrong = (np.asarray(part, np.float64) for part in counts[:2])
         weights = np.asarray(counts.weights, np.float64)
-        covariance = _unit_covariance(np.asarray(counts.coupling, np.float64))
+        covariance = _unit_covariance(counts)
         first, second = np.zeros(len(right)), np.zeros(len(right))
         for kappa, prob, of_cohort, variance in zip(*self, strict=True):
             total = kappa + right + wrong
@@ -130,11 +135,14 @@ class CohortPosterior(NamedTuple):
         return Cohort(on_device(self.concentration[at]), on_device(drawn))
 
 
-def _unit_covariance(coupling: Floats) -> Floats:
+def _unit_covariance(counts: CohortCounts) -> Floats:
     """Covariance of columns whose information about themselves is one.
 
     The coupling is damped to where the matrix of information is diagonally dominant.
     """
+    if counts.coupling is None:
+        return np.eye(counts.right.shape[1])[None]
+    coupling = np.asarray(counts.coupling, np.float64)
     shared = np.abs(coupling).sum(axis=2).max(axis=1, initial=0.0)
     damped = (
         coupling * np.minimum(1.0, _MOST_SHARED / np.maximum(shared, _MOST_SHARED))[:, None, None]
