@@ -190,6 +190,7 @@ def test_everything(key, crowd, data, name, tmp_path):
 
 
 @pytest.mark.end_to_end
+@pytest.mark.filterwarnings("ignore::gtx_bayes.diagnostics.checks.ConvergenceWarning")  # few draws
 def test_posterior_draws_and_cross_validation(key, crowd):
     """By NUTS, the classes summed out; the fit's accuracies lie within its spread."""
     result = aggregate(crowd, model=SPAMMERS, **GIVEN)

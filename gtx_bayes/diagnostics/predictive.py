@@ -27,6 +27,7 @@ References:
     Kish (1965), Survey Sampling, sec. 5.4.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -38,6 +39,7 @@ import scipy.sparse.linalg
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.tables import names_of_answers
 from gtx_bayes.inference import joint
 from gtx_bayes.inference.dependence import GRID
 from gtx_bayes.inference.joint import JointPosterior
@@ -208,9 +210,11 @@ def predictive_checks(
     crowd = result.crowd
     labels = _without_padding(crowd.labels)
     found = _independent(result, joint_posterior) if correlation == 0.0 else joint_posterior
+    num_answers = found.labelers.num_answers
+    answers = np.minimum(np.asarray(labels.label), num_answers - 1)
+    labels = dataclasses.replace(labels, label=jax.device_put(answers), num_answers=num_answers)
     pairs = pairs_of_labelers(key_examples, labels)
 
-    answers = np.asarray(labels.label)
     variances, agreeing, shares = [], [], []
     replicates = _Replicates(key_replicates, num_replicates, labels, found)
     for at in range(num_replicates):
@@ -231,7 +235,10 @@ def predictive_checks(
         tuple(
             Check(f"answers '{name}'", observed, replicated)
             for name, observed, replicated in zip(
-                crowd.class_names, class_shares(labels, answers), np.stack(shares, 1), strict=True
+                names_of_answers(crowd.answer_names, num_answers),
+                class_shares(labels, answers),
+                np.stack(shares, 1),
+                strict=True,
             )
         ),
         named,
@@ -276,15 +283,15 @@ def variance_of_agreement(labels: Labels, answers: npt.NDArray[np.integer]) -> f
         answers: the answers, those of `labels` or others in their place.
     """
     total = labels.count_by_example().astype(np.int64)
-    cell = np.asarray(labels.example, np.int64) * labels.num_classes + answers
-    if labels.num_examples * labels.num_classes > _MANY_CELLS * cell.size:
+    cell = np.asarray(labels.example, np.int64) * labels.num_answers + answers
+    if labels.num_examples * labels.num_answers > _MANY_CELLS * cell.size:
         cell, votes = np.unique(cell, return_counts=True)
         paired = np.bincount(
-            cell // labels.num_classes, votes * (votes - 1), minlength=labels.num_examples
+            cell // labels.num_answers, votes * (votes - 1), minlength=labels.num_examples
         )
     else:
-        votes = np.bincount(cell, minlength=labels.num_examples * labels.num_classes)
-        by_example = votes.reshape(labels.num_examples, labels.num_classes)
+        votes = np.bincount(cell, minlength=labels.num_examples * labels.num_answers)
+        by_example = votes.reshape(labels.num_examples, labels.num_answers)
         paired = (by_example * (by_example - 1.0)).sum(axis=1)
     is_paired = total > 1
     if not is_paired.any():
@@ -295,8 +302,8 @@ def variance_of_agreement(labels: Labels, answers: npt.NDArray[np.integer]) -> f
 
 def class_shares(labels: Labels, answers: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
     """Share of the answers that name each class; NaN without answers."""
-    counts = np.bincount(answers, minlength=labels.num_classes)
-    return counts / counts.sum() if answers.size else np.full(labels.num_classes, np.nan)
+    counts = np.bincount(answers, minlength=labels.num_answers)
+    return counts / counts.sum() if answers.size else np.full(labels.num_answers, np.nan)
 
 
 class Pairs(NamedTuple):

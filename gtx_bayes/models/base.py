@@ -38,11 +38,13 @@ class AbstractLabelerModel(abc.ABC):
     Attributes:
         name: what `--model` takes.
         description: one line, for the command line and the report.
+        words: a sentence for the report; the description when empty.
         covariates: names of the covariates that `log_prob` reads from the labels.
     """
 
     name: ClassVar[str]
     description: ClassVar[str] = ""
+    words: ClassVar[str] = ""
     covariates: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod

@@ -30,6 +30,7 @@ class ClassConditionalModel(AbstractConjugateModel):
 
     name: ClassVar[str] = "class-conditional"
     description: ClassVar[str] = "an accuracy per labeler and class"
+    words: ClassVar[str] = "Every labeler is right with a probability for each class."
 
     def cohort_prior(self, num_classes: int) -> AbstractCohortPrior:
         """Beta, for each class."""

@@ -32,6 +32,10 @@ class ConfusionModel(AbstractConjugateModel):
 
     name: ClassVar[str] = "confusion"
     description: ClassVar[str] = "a confusion matrix per labeler"
+    words: ClassVar[str] = (
+        "Every labeler takes each class for each other with a probability of their own, so that "
+        "habits such as favouring one answer are seen through."
+    )
 
     def cohort_prior(self, num_classes: int) -> AbstractCohortPrior:
         """Dirichlet, row by row."""

@@ -51,6 +51,10 @@ class DifficultyModel(AbstractConjugateModel):
 
     name: ClassVar[str] = "difficulty"
     description: ClassVar[str] = "two accuracies per labeler, for easy and for hard examples"
+    words: ClassVar[str] = (
+        "Every labeler is right with a probability of their own, and a share of the examples is "
+        "hard for everybody."
+    )
 
     def cohort_prior(self, num_classes: int) -> DifficultyPrior:
         """Beta, for easy examples and for hard ones."""

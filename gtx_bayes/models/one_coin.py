@@ -27,6 +27,9 @@ class OneCoinModel(AbstractConjugateModel):
 
     name: ClassVar[str] = "one-coin"
     description: ClassVar[str] = "one accuracy per labeler"
+    words: ClassVar[str] = (
+        "Every labeler is right with a probability of their own, whatever the class."
+    )
 
     def cohort_prior(self, num_classes: int) -> OneCoinPrior:
         """Beta."""

@@ -14,20 +14,13 @@ from gtx_bayes.diagnostics.report.wording import amount, counted, percent, shown
 from gtx_bayes.inference.dependence import Dependence, most_useful
 from gtx_bayes.labels import MISSING
 from gtx_bayes.posterior import effective_share
+from gtx_bayes.registry import MODELS
 
 MOST_CLASSES = 30
 MOST_DIFFERING = 10
 _LEAST_CONFIDENT = (0.99, 0.95, 0.9, 0.8, 0.5)
 
-_MODELS = {
-    "one-coin": "Every labeler is right with a probability of their own, whatever the class.",
-    "class-conditional": "Every labeler is right with a probability for each class.",
-    "confusion": "Every labeler takes each class for each other with a probability of their own, "
-    "so that habits such as favouring one answer are seen through.",
-    "difficulty": "Every labeler is right with a probability of their own, and a share of the "
-    "examples is hard for everybody.",
-    "votes": "Answers are counted as votes; labelers are not modelled.",
-}
+_VOTES = "Answers are counted as votes; labelers are not modelled."
 
 
 class ClassRow(NamedTuple):
@@ -253,7 +246,7 @@ def describe_outcome(
     return Outcome(
         method=result.method,
         model=result.fit.model,
-        model_words=_MODELS[result.fit.model],
+        model_words=_words(result),
         why="" if joint is None else joint.why,
         classes=_classes(result, label),
         num_classes=crowd.labels.num_classes,
@@ -277,6 +270,15 @@ def count_votes(result: Aggregation) -> npt.NDArray[np.int64]:
     cell = (np.asarray(labels.example, np.int64) * labels.num_classes + answers)[answers != MISSING]
     votes = np.bincount(cell, minlength=labels.num_examples * labels.num_classes)
     return votes.reshape(labels.num_examples, labels.num_classes)
+
+
+def _words(result: Aggregation) -> str:
+    """What the labeler model says, in a sentence."""
+    joint = result.fit.joint
+    if result.fit.model == "votes":
+        return _VOTES
+    model = MODELS.build(result.fit.model) if joint is None else joint.labeler_model
+    return str(model.words or f"{model.description[:1].upper()}{model.description[1:]}.")
 
 
 def _classes(result: Aggregation, label: npt.NDArray[np.intp]) -> tuple[ClassRow, ...]:
