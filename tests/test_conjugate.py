@@ -224,7 +224,7 @@ def test_expected_rows_and_labelers(case):
     labelers = found["labelers"]
     kinds = (labelers,) if prior.num_kinds == 1 else (labelers.easy, labelers.hard)
     for kind, got in enumerate(kinds):
-        close(got.confusion, by_kind[:, :, kind])
+        close(got.confusion_matrix, by_kind[:, :, kind])
 
 
 def known_of(reference):
