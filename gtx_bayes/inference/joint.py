@@ -155,7 +155,7 @@ class JointPosterior(NamedTuple):
 
     def in_size(
         self, labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
-    ) -> tuple[Labels, Assessment, ClassPrior | None]:
+    ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
         """Tables in the size that the prior's programs take: with room to spare, or as they are."""
         if self.prior.is_conjugate:
             return in_standard_size(labels.of_classes(), assessment, class_prior)
