@@ -180,7 +180,7 @@ class TestByEM:
         judged = clamp(fit.aggregator.class_probs(labels), assessment)
         np.testing.assert_allclose(judged, expected.class_probs, atol=1e-5)
         np.testing.assert_allclose(fit.class_prior, expected.class_prior, atol=1e-6)
-        mean = np.einsum("jyy,y->j", expected.model.confusion, expected.class_prior)
+        mean = np.einsum("jyy,y->j", expected.model.confusion_matrix, expected.class_prior)
         np.testing.assert_allclose(fit.labeler_accuracy.accuracy, mean, rtol=1e-5)
 
     def test_certain_labelers_who_contradict_cancel(self):
