@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from gtx_bayes.labels import MISSING, Assessment
 from gtx_bayes.log_space import LogNumber, multiply, normalise
 
 ClassPrior = Float[Array, " num_classes"] | Float[Array, "num_examples num_classes"]
@@ -59,3 +60,19 @@ def log_prior(
             f"the class prior has shape {class_prior.shape}, the model {num_classes} classes"
         )
     return jnp.log(jnp.atleast_2d(class_prior))
+
+
+def joint_with_gold(
+    log_prob: Float[Array, "num_examples num_classes"],
+    class_prior: ClassPrior,
+    assessment: Assessment,
+) -> Float[Array, "num_examples num_classes"]:
+    r"""Logarithm of :math:`\pi_y P(\mathcal{L}(i) \mid Y_i = y)`; -inf where gold excludes y.
+
+    Gold of a class that the prior excludes counts without the prior.
+    """
+    known = assessment.true_label[:, None]
+    log_prior = jnp.broadcast_to(jnp.log(class_prior), log_prob.shape)
+    log_prior = jnp.where((known != MISSING) & jnp.isneginf(log_prior), 0.0, log_prior)
+    possible = (known == MISSING) | (known == jnp.arange(log_prob.shape[1]))
+    return jnp.where(possible, log_prior + log_prob, -jnp.inf)

@@ -56,9 +56,11 @@ class Registry[T]:
 
     def register(self, cls: type[T]) -> type[T]:
         """Add a class under its `name`, as a decorator; it replaces one of that name."""
-        name = getattr(cls, "name", None)
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"{cls.__name__} has no name: give it one, `name = 'my-{self.kind}'`")
+        name = vars(cls).get("name")
+        if not isinstance(name, str) or not name or _FILE in name or name == "auto":
+            raise TypeError(
+                f"{cls.__name__} has no name of its own: give it one, `name = 'my-{self.kind}'`"
+            )
         self._registered[name] = cls
         return cls
 
@@ -69,7 +71,7 @@ class Registry[T]:
             InputError: if there is none, or the file or the class in it cannot be had.
         """
         if name in self._registered:
-            return self._registered[name]
+            return self._checked(self._registered[name], name)
         if name in self._own:
             return self._checked(_import(self._own[name]), name)
         if _FILE in name:
@@ -103,7 +105,9 @@ class Registry[T]:
         taken = parse_options(cls, options or {}, f"{self.kind} {named}")
         try:
             return cls(**taken)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(
                 f"the {self.kind} '{named}' cannot be made: {error}.",
                 mend=f"Its options are {_options_in_words(cls)}.",
@@ -138,6 +142,17 @@ class Registry[T]:
                 f"'{name}' is no {self.kind}: it does not extend {self.base().__name__}.",
                 mend=f"Derive it from {self._base.replace(':', '.')}.",
             )
+        if not isinstance(getattr(found, "name", None), str):
+            raise InputError(
+                f"the {self.kind} '{name}' has no name.",
+                mend=f"Give it one, name = 'my-{self.kind}'.",
+            )
+        params = getattr(found, "__dataclass_params__", None)
+        if params is None or not params.frozen:
+            raise InputError(
+                f"the {self.kind} '{name}' is no frozen dataclass.",
+                mend="Decorate it with @dataclasses.dataclass(frozen=True).",
+            )
         return typing.cast(type[T], found)
 
     def _checked_instance(self, found: T) -> T:
@@ -151,25 +166,28 @@ class Registry[T]:
 
 
 def import_file(path: Path, kind: str) -> types.ModuleType:
-    """The module in a file, read once for each path.
+    """The module in a file, read once as long as the file stays as it is.
 
     Raises:
         InputError: if there is no such file, or reading it fails.
     """
-    path = path.resolve()
-    name = f"_gtx_bayes_file_{path.stem}_{abs(hash(str(path))):x}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
+    path = path.expanduser().resolve()
+    if not path.is_file():
         raise InputError(
             "there is no such file.", where=str(path), mend=f"Name the file of the {kind}."
         )
+    as_it_is = hash((str(path), path.stat().st_mtime_ns))
+    name = f"_gtx_bayes_file_{path.stem}_{abs(as_it_is):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(
             f"reading the {kind} failed: {type(error).__name__}: {error}.",
@@ -194,18 +212,14 @@ def parse_options(cls: type, options: Mapping[str, str], what: str) -> dict[str,
                 f"the {what} has no option '{name}'.",
                 mend=f"Its options are {_options_in_words(cls)}.",
             )
-        taken[field.name] = _parse(text, field, what)
+        taken[field.name] = _parse(text, field, _kinds_of(cls, field), what)
     return taken
 
 
 def _options_of(cls: type) -> tuple[dataclasses.Field[Any], ...]:
-    if not _is_dataclass(cls):
+    if not dataclasses.is_dataclass(cls):
         return ()
     return tuple(f for f in dataclasses.fields(cls) if f.init and f.metadata.get("option", True))
-
-
-def _is_dataclass(cls: type) -> bool:
-    return dataclasses.is_dataclass(cls)
 
 
 def _options_in_words(cls: type) -> str:
@@ -217,24 +231,56 @@ def _options_in_words(cls: type) -> str:
     return ", ".join(map(in_words, _options_of(cls))) or "none"
 
 
-def _parse(text: str, field: dataclasses.Field[Any], what: str) -> Any:
-    default = field.default
-    as_type = type(default) if isinstance(default, bool | int | float | str) else None
-    if as_type is bool or field.type in (bool, "bool"):
-        if text.lower() in ("true", "yes", "1"):
-            return True
-        if text.lower() in ("false", "no", "0"):
-            return False
-        raise _no_value(text, field.name, what, "true or false")
-    for wanted in (as_type,) if as_type is not None else (int, float, str):
+def _parse(text: str, field: dataclasses.Field[Any], kinds: tuple[Any, ...], what: str) -> Any:
+    """A text as the first of some types that takes it: none, true or false, numbers, text."""
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    if bool in kinds and text.lower() in _TRUTH:
+        return _TRUTH[text.lower()]
+    for wanted in (int, float):
+        if wanted in kinds:
+            try:
+                return wanted(text)
+            except ValueError:
+                continue
+    if float in kinds or int in kinds or bool in kinds:
+        if str in kinds:
+            return text
+        wanted_words = [_IN_WORDS[kind] for kind in (bool, int, float) if kind in kinds]
+        raise _no_value(text, field.name, what, wanted_words[-1])
+    if any(typing.get_origin(kind) is tuple for kind in kinds):
+        return tuple(_plain(part.strip()) for part in text.split(","))
+    return text
+
+
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+def _plain(text: str) -> int | float | str:
+    """A whole number, a number, or the text."""
+    for wanted in (int, float):
         try:
             return wanted(text)
         except ValueError:
-            if as_type is int:
-                raise _no_value(text, field.name, what, "a whole number") from None
-            if as_type is float:
-                raise _no_value(text, field.name, what, "a number") from None
+            continue
     return text
+
+
+def _kinds_of(cls: type, field: dataclasses.Field[Any]) -> tuple[Any, ...]:
+    """The types that a field may be of; that of its default where annotations are not at hand."""
+    try:
+        hint = typing.get_type_hints(cls).get(field.name)
+    except Exception:  # names that are imported for the type checker alone
+        return (type(field.default),)
+    is_one = isinstance(hint, type) or typing.get_origin(hint) is tuple
+    kinds = (hint,) if is_one else typing.get_args(hint)
+    known = [kind for kind in kinds if kind in (bool, int, float, str, type(None))]
+    is_tuple = [kind for kind in kinds if typing.get_origin(kind) is tuple]
+    found = tuple(known or is_tuple)
+    return found or (
+        (int, float, str) if field.default is dataclasses.MISSING else (type(field.default),)
+    )
 
 
 def _no_value(text: str, name: str, what: str, wanted: str) -> InputError:
@@ -255,9 +301,11 @@ def option_pairs(given: list[str], option: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for text in given:
         name, sign, value = text.partition("=")
-        if not sign or not name.strip() or name.strip() in pairs:
+        if not sign or not name.strip():
+            raise InputError(f"'{text}' names no option.", mend=f"Write {option} NAME=VALUE.")
+        if name.strip() in pairs:
             raise InputError(
-                f"'{text}' names no option of its own.", mend=f"Write {option} NAME=VALUE."
+                f"'{name.strip()}' is given twice.", mend=f"Write {option} NAME=VALUE once."
             )
         pairs[name.strip()] = value.strip()
     return pairs

@@ -23,9 +23,12 @@ class Own(AbstractThing):
     size: int = 3
     loud: bool = False
     word: str = "a"
+    limit: float | None = None
+    sizes: tuple[int, ...] = ()
 
 
 HERE = f"{__name__}:"
+DATACLASS = "import dataclasses\n@dataclasses.dataclass(frozen=True)\n"
 
 
 @pytest.fixture
@@ -36,6 +39,7 @@ def things():
 class TestNames:
     def test_ours_and_registered(self, things):
         @things.register
+        @dataclasses.dataclass(frozen=True)
         class Mine(AbstractThing):
             name = "mine"
 
@@ -63,13 +67,23 @@ class TestFile:
         return f"{path}:Mine"
 
     def test_found_and_made(self, things, tmp_path):
-        name = self.write(tmp_path, "class Mine(AbstractThing):\n    name = 'mine'\n")
+        name = self.write(tmp_path, DATACLASS + "class Mine(AbstractThing):\n    name = 'mine'\n")
         assert things.build(name).name == "mine"
         assert things.find(name) is things.find(name)
 
     def test_no_such_class(self, things, tmp_path):
         name = self.write(tmp_path, "class Yours(AbstractThing):\n    pass\n")
         with pytest.raises(InputError, match=r"no 'Mine' in it\. It has Yours"):
+            things.find(name)
+
+    def test_a_class_that_is_no_constant(self, things, tmp_path):
+        name = self.write(tmp_path, "class Mine(AbstractThing):\n    name = 'mine'\n")
+        with pytest.raises(InputError, match="no frozen dataclass"):
+            things.find(name)
+
+    def test_a_class_without_a_name(self, things, tmp_path):
+        name = self.write(tmp_path, DATACLASS + "class Mine(AbstractThing):\n    pass\n")
+        with pytest.raises(InputError, match="has no name"):
             things.find(name)
 
     def test_another_class(self, things, tmp_path):
@@ -90,13 +104,16 @@ class TestFile:
 class TestOptions:
     def test_by_type(self, things):
         given = {"rate": "1", "size": "4", "loud": "yes", "word": "7"}
-        assert things.build("own", given) == Own(1.0, 4, True, "7")
+        given |= {"limit": "2", "sizes": "1,2"}
+        assert things.build("own", given) == Own(1.0, 4, True, "7", 2.0, (1, 2))
+        assert things.build("own", {"limit": "none"}) == Own()
 
     @pytest.mark.parametrize(
         ("name", "value", "said"),
         [
             ("rate", "x", "Give a number"),
             ("size", "1.5", "whole number"),
+            ("limit", "x", "Give a number"),
             ("loud", "x", "true or false"),
             ("pitch", "1", r"no option 'pitch'.*rate=0\.5"),
         ],

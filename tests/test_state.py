@@ -305,7 +305,10 @@ class TestFile:
         ("change", "message"),
         [
             (lambda a: set_record(a, version=1), "has version 1, and this program reads 3"),
-            (lambda a: set_record(a, values={"model": "two-coin"}), "the models 'two-coin' and 'one-coin'"),
+            (
+                lambda a: set_record(a, values={"model": "two-coin"}),
+                "the models 'two-coin' and 'one-coin'",
+            ),
             (lambda a: set_record(a, examples=["t0"]), r"example\[\d+\] is 1, outside \[0, 1\)"),
             (lambda a: set_record(a, labelers=["w"] * 8), "two of the labelers have one name"),
             (lambda a: set_record(a, fit_notes=True), "'fit_notes' is no list of notes"),

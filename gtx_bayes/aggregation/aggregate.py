@@ -404,6 +404,12 @@ def configured(
             raise InputError(
                 f"{chosen.name} has no {name}.", mend=f"Leave it out, or use {DEFAULT_METHOD}."
             )
+        default = next(option.default for option in options if option.name == name)
+        if getattr(chosen, name) not in (default, given[name]):
+            raise InputError(
+                f"{chosen.name} has a {name} already, {getattr(chosen, name)}.",
+                mend="Give it once: as an option of the method or beside it.",
+            )
     return dataclasses.replace(chosen, **given) if given else chosen
 
 

@@ -167,7 +167,8 @@ def models_for(
     if model == AUTO:
         return bearable(AUTO_MODELS, **size)
     found: AbstractLabelerModel = MODELS.build(model)
-    check_model_size(found.name, **size)
+    has_tables = not isinstance(found, AbstractConjugateModel)
+    check_model_size(found.name, **size, has_tables=has_tables)
     return Bearable((found,), "")
 
 
@@ -178,7 +179,7 @@ def taken_by(model: str | AbstractLabelerModel, num_classes: int) -> dict[str, b
     found: AbstractLabelerModel = MODELS.build(model)
     return {
         "abstentions": found.num_answers(num_classes) > num_classes,
-        "covariates": not isinstance(found, AbstractConjugateModel),
+        "covariates": bool(found.covariates),
     }
 
 

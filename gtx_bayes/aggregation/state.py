@@ -133,7 +133,7 @@ def check_options(
     result: Aggregation,
     *,
     where: str,
-    model: str = joint_method.AUTO,
+    model: str | AbstractLabelerModel = joint_method.AUTO,
     dependence: float | None = None,
     class_prior: Sequence[float] | NamedPrior | None = None,
     classes: Sequence[str] | None = None,
@@ -155,9 +155,11 @@ def check_options(
     if class_prior is not None:
         wanted = np.asarray(prior_in_order(class_prior, result.crowd.class_names))
     rho = "learnt" if found.dependence.is_learnt else f"{found.dependence.mean:g}"
-    asked = model if model == joint_method.AUTO else MODELS.build(model).name
+    fitted = found.labeler_model
+    asked = None if model == joint_method.AUTO else MODELS.build(model)
     is_same = {
-        f"model {model}, not {found.model}": asked in (joint_method.AUTO, found.model),
+        f"model {_in_words(asked)}, not {_in_words(fitted)}": asked is None
+        or _is_same_model(asked, fitted),
         f"dependence {dependence}, not {rho}": dependence is None
         or (not found.dependence.is_learnt and dependence == found.dependence.mean),
         f"class prior {class_prior}, not {'learnt' if prior is None else prior.tolist()}": (
@@ -179,6 +181,22 @@ def check_options(
                 where=where,
                 mend="Leave the option out, or fit all answers anew into another state.",
             )
+
+
+def _is_same_model(asked: AbstractLabelerModel, fitted: AbstractLabelerModel) -> bool:
+    """Whether a model is the one that was fitted; what follows from the table may be open in it."""
+    return asked.name == fitted.name and all(
+        getattr(asked, option.name) in (option.default, getattr(fitted, option.name, None))
+        for option in dataclasses.fields(asked)  # type: ignore[arg-type]
+    )
+
+
+def _in_words(model: AbstractLabelerModel | None) -> str:
+    """A model's name and options."""
+    if model is None:
+        return joint_method.AUTO
+    options = dataclasses.asdict(model)  # type: ignore[call-overload]
+    return " ".join([model.name, *(f"{name}={value}" for name, value in options.items())])
 
 
 def _damaged(path: str | Path, what: str) -> InputError:

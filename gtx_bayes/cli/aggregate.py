@@ -211,11 +211,18 @@ def aggregate(
     is_resumed = state is not None and state.exists()
     if state is not None and is_resumed:
         with stage(f"Reading {state}"):
+            from gtx_bayes.aggregation.aggregate import configured
             from gtx_bayes.aggregation.state import check_options, read_state
 
-            kept = read_state(state, model=None if model == "auto" else model)
+            asked: Any = configured(chosen, **options)
+            kept = read_state(state, model=None if asked.model == "auto" else asked.model)
             check_options(
-                kept, where=str(state), classes=wanted_classes, class_prior=prior, **options
+                kept,
+                where=str(state),
+                classes=wanted_classes,
+                class_prior=prior,
+                model=asked.model,
+                dependence=asked.dependence,
             )
         with stage(f"Learning from what is new in {labels}"):
             if covariate or keep_abstentions:

@@ -127,6 +127,7 @@ def diagnose(
             "labels": labels.name,
             "gold": None if gold is None else gold.name,
             "model": model,
+            "model options": ", ".join(model_option) if model_option else None,
             "dependence": dependence,
             "class prior": class_prior,
             "classes": classes,

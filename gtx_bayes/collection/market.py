@@ -67,7 +67,7 @@ class Market(NamedTuple):
                     mend="Give them in the smallest coin, as integers.",
                 )
             costs = jnp.asarray(costs, jnp.int32)
-        return cls(answers, getattr(aggregator, "model", None), costs)
+        return cls(answers, aggregator.labelers, costs)
 
     def prices(self) -> Int[Array, "num_places num_examples"] | None:
         """Price of every answer in the queue; None where each costs 1."""

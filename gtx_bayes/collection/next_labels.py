@@ -199,7 +199,7 @@ def _seen(
         own.num_labelers,
         own.num_classes,
     )
-    labelers = getattr(result.fit.aggregator, "model", None)
+    labelers = result.fit.aggregator.labelers
     return dataclasses.replace(seen, labels=labels, labelers=labelers)
 
 

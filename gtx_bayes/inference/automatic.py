@@ -25,7 +25,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike
 
-from gtx_bayes.evidence import ClassPrior
+from gtx_bayes.errors import InputError
+from gtx_bayes.evidence import ClassPrior, joint_with_gold
 from gtx_bayes.inference import variational
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.variational import Rows, VariationalFit
@@ -113,11 +114,18 @@ class Scale:
         trace = handlers.trace(
             handlers.substitute(seeded, substitute_fn=init_to_mean())
         ).get_trace()
-        values = {
-            name: site["value"]
+        sites = {
+            name: site
             for name, site in trace.items()
             if site["type"] == "sample" and not site["is_observed"]
         }
+        for name, site in sites.items():
+            if site["fn"].support.is_discrete:
+                raise InputError(
+                    f"the site '{name}' of the model {self.model.name} is discrete.",
+                    mend="Sum it out in log_prob, or say what it is of an example by log_latent.",
+                )
+        values = {name: site["value"] for name, site in sites.items()}
         return dict(unconstrain_fn(seeded, (), {}, values))
 
     def flat(self) -> tuple[Float[Array, " num_params"], Callable[[Array], Sites]]:
@@ -217,7 +225,12 @@ def fit(
         found = [
             _climb(scale, crowd, start.posterior.location, None, max_steps, tolerance),
         ]
-    best = max(found, key=lambda each: float(each.log_density))
+    best = max(found, key=lambda each: np.nan_to_num(float(each.log_density), nan=-np.inf))
+    if not np.isfinite(float(best.log_density)):
+        raise InputError(
+            f"the model {model.name} gives these labels a probability that is zero or no number.",
+            mend="Look at its log_prob, at labels that it takes for impossible.",
+        )
     if spread:
         posterior = _spread(scale, crowd, best.location)
         normal = nodes(best.location.size)
@@ -257,9 +270,7 @@ def log_joint(
     labelers = scale.model.labelers(params, crowd.reference)
     log_prob = labelers.batch_log_prob(crowd.labels)
     prior = crowd.class_prior if proportions is None else proportions
-    known = crowd.assessment.true_label[:, None]
-    possible = (known == MISSING) | (known == jnp.arange(scale.num_classes))
-    return jnp.where(possible, jnp.log(prior) + log_prob, -jnp.inf)
+    return joint_with_gold(log_prob, prior, crowd.assessment)
 
 
 def log_likelihood(
@@ -330,8 +341,10 @@ def _climb(
             step, state = optimiser.update(
                 grad, at.state, at.flat, value=value, grad=grad, value_fn=loss
             )
-            step = jnp.where(jnp.isfinite(step), step, 0.0)
-            return _At(at.flat + step, state, at.num_steps + 1, jnp.max(jnp.abs(step), initial=0.0))
+            is_finite = jnp.all(jnp.isfinite(step))
+            step = jnp.where(is_finite, step, 0.0)
+            change = jnp.where(is_finite, jnp.max(jnp.abs(step), initial=0.0), jnp.nan)
+            return _At(at.flat + step, state, at.num_steps + 1, change)
 
         first = _At(start, optimiser.init(start), jnp.int32(0), jnp.full((), jnp.inf, start.dtype))
         return jax.lax.while_loop(goes_on, go_on, first)
@@ -524,6 +537,17 @@ class AutomaticPrior(AbstractCohortPrior):
         normal = jax.random.normal(key, location.shape, location.dtype)
         return self.scale.labelers(self.posterior.at(normal), self.reference)
 
+    def drawn_evidence(
+        self, key: Key[Array, ""], labels: Labels, class_prior: ClassPrior
+    ) -> Float[Array, "num_examples num_classes"]:
+        """Log-probability of every example at a draw; learnt proportions are part of it."""
+        location = self.posterior.location
+        normal = jax.random.normal(key, location.shape, location.dtype)
+        params, proportions = self.scale.params(self.posterior.at(normal))
+        labelers = self.scale.model.labelers(params, self.reference)
+        found = labelers.batch_log_prob(labels)
+        return found if proportions is None else found + jnp.log(proportions) - jnp.log(class_prior)
+
     def known(self, counts: Float[Array, "num_labelers two"]) -> Float[Array, "num_labelers two"]:
         """As they are: what labels leave unknown is in the posterior."""
         return counts
@@ -569,8 +593,8 @@ def labeler_accuracy(
 ) -> BetaPosterior:
     """Posterior of accuracies, by their means and variances over draws of the parameters.
 
-    The accuracy of a labeler is the probability of a right label, classes in the proportions of
-    the examples, at the labeler's mean covariates.
+    The accuracy of a labeler is the probability that a label which is a class is right, classes
+    in the proportions of the examples, at the labeler's mean covariates.
 
     Args:
         prior: the fitted model.
@@ -582,8 +606,11 @@ def labeler_accuracy(
     mean, variance = _accuracy_moments(
         *jax.device_put((prior, (shares / shares.sum()).astype(dtype), normal.astype(dtype)))
     )
-    found = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
-    return BetaPosterior.from_moments(*found)
+    eps = float(np.finfo(dtype).eps)
+    means = np.clip(np.asarray(mean, np.float64), eps, 1.0 - eps)
+    most = means * (1.0 - means)
+    spread = np.clip(np.asarray(variance, np.float64), eps * most, (1.0 - eps) * most)
+    return BetaPosterior.from_moments(means, spread)
 
 
 @jax.jit
@@ -594,8 +621,9 @@ def _accuracy_moments(
 ) -> tuple[Float[Array, " num_labelers"], Float[Array, " num_labelers"]]:
     def of_node(normal: Array) -> Array:
         labelers = prior.scale.labelers(prior.posterior.at(normal), prior.reference)
-        right = jnp.diagonal(labelers.confusion_matrix, axis1=1, axis2=2)
-        return right[:, : shares.size] @ shares
+        rows = labelers.confusion_matrix[:, :, : shares.size]
+        right = jnp.diagonal(rows, axis1=1, axis2=2) @ shares
+        return right / jnp.maximum(rows.sum(axis=2) @ shares, jnp.finfo(rows.dtype).tiny)
 
     drawn = jax.lax.map(of_node, normal)
     return drawn.mean(axis=0), drawn.var(axis=0)

@@ -26,13 +26,12 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, ScalarLike, Shaped
 from numpyro import handlers
 
-from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.evidence import joint_with_gold
+from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel, ModelLabelers
 
 CrowdModel = Callable[..., Float[Array, "num_examples num_classes"]]
 """A model of `labels` and `assessment`, and what else it takes by keyword."""
-
-_SHIFT_SCALE = 3.0  # of the half-normal prior of the shift, in log odds
 
 
 def crowd_model(
@@ -88,9 +87,7 @@ def observe(
         class_prior = numpyro.sample(
             "class_prior", dist.Dirichlet(jnp.ones(assessment.num_classes))
         )
-    known = assessment.true_label[:, None]
-    possible = (known == MISSING) | (known == jnp.arange(assessment.num_classes))
-    joint = jnp.where(possible, jnp.log(class_prior) + log_prob, -jnp.inf)
+    joint = joint_with_gold(log_prob, class_prior, assessment)
     numpyro.factor("answers", scale * jax.nn.logsumexp(joint, axis=1))
     return joint
 

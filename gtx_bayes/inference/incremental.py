@@ -148,7 +148,8 @@ def update(
     in_size, gold, class_prior = old.in_size(labels, assessment, given)
     assert class_prior is not None
     if old.trusts_gold_alone or not old.prior.is_conjugate:  # what is new touches all at once
-        candidate = old.choice.candidate._replace(class_prior=class_prior)
+        given_prior = None if old.learns_class_prior else class_prior
+        candidate = old.choice.candidate._replace(class_prior=given_prior)
         choice = old.choice._replace(candidate=candidate)
         return Update(joint.fit_chosen(in_size, gold, choice, labels), labels.num_examples)
     classes = _Classes(class_prior, old.learns_class_prior)

@@ -140,8 +140,11 @@ class JointPosterior(NamedTuple):
     def log_evidence_bound(self) -> float:
         """Lower bound on the log-probability of all answers, labelers independent, in nats.
 
+        Of a model without conjugate prior Laplace's approximation to it.
         Worked out when asked for: its gamma functions take longer to compile than all else here.
         """
+        if isinstance(self.prior, AutomaticPrior):
+            return self.prior.posterior.log_evidence()
         return self.independent.log_evidence_bound()
 
     @property
@@ -260,8 +263,11 @@ def _prob_drawn(
     key, rho, cohorts = jax.tree.map(lambda part: part[at], draws)
     prior = of.prior.with_cohorts(cohorts)
     labelers = prior.sample(key, of.prior.known(of.counts))
-    at_mean = batch_log_prob(of.prior.posterior_mean(of.counts), of.labels)
-    evidence = of.evidence + batch_log_prob(labelers, of.labels) - at_mean
+    if isinstance(of.prior, AutomaticPrior):
+        evidence = of.prior.drawn_evidence(key, of.labels, of.class_prior)
+    else:
+        at_mean = batch_log_prob(of.prior.posterior_mean(of.counts), of.labels)
+        evidence = of.evidence + batch_log_prob(labelers, of.labels) - at_mean
     probs = tempered(evidence, of.labels.labels_per_example(), of.class_prior, rho)
     return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
 

@@ -63,7 +63,14 @@ def bearable(
     )
 
 
-def check_model_size(model: str, *, num_labels: int, num_labelers: int, num_classes: int) -> None:
+def check_model_size(
+    model: str,
+    *,
+    num_labels: int,
+    num_labelers: int,
+    num_classes: int,
+    has_tables: bool = False,
+) -> None:
     """Raise `InputError` if a model asked for by name has tables out of all proportion.
 
     Args:
@@ -71,10 +78,11 @@ def check_model_size(model: str, *, num_labels: int, num_labelers: int, num_clas
         num_labels: number of answers.
         num_labelers: J.
         num_classes: K.
+        has_tables: whether its labelers have a table of K x K each, besides the models known to.
     """
     cells = num_labelers * num_classes**2
     most = max(_FREE_CELLS_ASKED, _CELLS_PER_ANSWER_ASKED * num_labels)
-    if model in BY_CLASS_AND_ANSWER and cells > most:
+    if (has_tables or model in BY_CLASS_AND_ANSWER) and cells > most:
         raise InputError(
             f"the model {model} has a table of {num_classes:,} x {num_classes:,} for each of "
             f"{num_labelers:,} labelers: {cells:,} numbers, {_size(cells)} in every copy, for "

@@ -100,12 +100,13 @@ class Judgement(NamedTuple):
 
 def judge(labels: Labels, assessment: Assessment, candidate: Candidate) -> Judgement:
     """Fit a candidate without parts of the gold and of the answers, and score those."""
+    near = candidate
     if isinstance(candidate.prior, AbstractLabelerModel):  # slow from afar, and quick from near by
         whole = candidate.fit(labels, assessment, spread=False).prior
         assert isinstance(whole, AutomaticPrior)
-        candidate = candidate._replace(start=whole)
-    gold = _gold_scores(labels, assessment, candidate)
-    hidden = [_hidden_answers(labels, assessment, candidate, part) for part in range(NUM_PARTS)]
+        near = candidate._replace(start=whole)
+    gold = _gold_scores(labels, assessment, near)
+    hidden = [_hidden_answers(labels, assessment, near, part) for part in range(NUM_PARTS)]
     grid = np.sum([part.total() for part in hidden], axis=0)
     found = dependence.learn(gold.sum(axis=0), grid * _PART_OF_ANSWERS / NUM_PARTS)
     at = int(np.argmin(np.abs(GRID - found.mean)))

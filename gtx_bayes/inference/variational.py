@@ -217,7 +217,7 @@ def rows_from_gold(labels: Labels, assessment: Assessment) -> Rows | None:
     num_classes = labels.num_classes
     label = np.asarray(labels.label).astype(np.int64)
     truth = np.asarray(assessment.true_label)[np.asarray(labels.example)].astype(np.int64)
-    is_known = (label != MISSING) & (truth != MISSING)
+    is_known = (label >= 0) & (label < num_classes) & (truth != MISSING)
     cell = truth[is_known] * num_classes + label[is_known]
     counts = np.bincount(cell, minlength=num_classes**2).reshape(num_classes, num_classes)
     if (counts.max(axis=1) == np.diagonal(counts)).all():

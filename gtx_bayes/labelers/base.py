@@ -186,7 +186,7 @@ class AbstractLabelers(abc.ABC):
         """
 
         def of_answer(answer: Int[Array, ""]) -> Float[Array, " num_labels"]:
-            given = jnp.full_like(labels.label, answer)
+            given = jnp.full(labels.label.shape, answer, jnp.int32)
             log_probs = self.log_prob_of_labels(dataclasses.replace(labels, label=given))
             return jnp.take_along_axis(log_probs, latent[:, None], axis=1)[:, 0]
 
@@ -249,7 +249,7 @@ def flat_labels(labels: AnyLabels) -> Labels:
     if isinstance(labels, PaddedLabels):
         return labels.long()
     labeler = jnp.broadcast_to(jnp.arange(labels.shape[0])[:, None], labels.shape)
-    # Nothing here asks for the number of classes, which a table does not know.
+    # A table does not know the number of classes: labelers put in their own.
     return PaddedLabels(labeler, labels, labels.shape[0], 2).long()
 
 

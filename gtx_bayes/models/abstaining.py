@@ -5,13 +5,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel, Params
-from gtx_bayes.models.distributions import LogitBeta, learn_cohort
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +39,18 @@ class AbstainingModel(AbstractLabelerModel):
         classes = numpyro.plate("class", num_classes, dim=-1)
         shared = numpyro.sample("abstain_mean", dist.Normal(-1.0, 2.0))
         scales = numpyro.sample("abstain_scales", dist.HalfNormal(1.5).expand((3,)).to_event(1))
+        centre = float(np.log(num_classes + 1.0) - np.log(num_classes - 1.0))  # as half-way
         with classes:
-            a, b = learn_cohort(num_classes)
+            mean = numpyro.sample("log_odds_mean", dist.Normal(centre, 1.0))
+            scale = numpyro.sample("log_odds_scale", dist.HalfNormal(1.0))
             by_class = numpyro.sample("abstain_class", dist.Normal(0.0, 1.0))
         with numpyro.plate("labeler", num_labelers, dim=-2):
             own = numpyro.sample("abstain_labeler", dist.Normal(0.0, 1.0))
             with classes:
-                log_odds = numpyro.sample("log_odds", LogitBeta(a, b))
+                offset = numpyro.sample("log_odds_offset", dist.Normal(0.0, 1.0))
                 both = numpyro.sample("abstain_both", dist.Normal(0.0, 1.0))
         abstain = shared + scales[0] * by_class + scales[1] * own + scales[2] * both
-        return {"log_odds": log_odds, "abstain": abstain}
+        return {"log_odds": mean + scale * offset, "abstain": abstain}
 
     def log_prob(self, params: Params, labels: Labels) -> Float[Array, "num_labels num_classes"]:
         """Abstention, or a right or a wrong label."""

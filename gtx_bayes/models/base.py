@@ -51,6 +51,11 @@ class AbstractLabelerModel(abc.ABC):
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
         """The prior: NumPyro sites, those of single labelers under `plate("labeler", ...)`.
 
+        All are continuous, and on scales of order one: what the labels leave unknown of a
+        parameter is taken for at most three units of its unconstrained scale. A cohort's spread
+        is best written as an offset times a scale (`distributions.pooled_log_odds`): at the joint
+        mode of labelers and the scale of a prior around them the scale would collapse.
+
         Returns:
             What `log_prob` takes, made of the sites' values.
         """
@@ -62,7 +67,7 @@ class AbstractLabelerModel(abc.ABC):
         Args:
             params: what `parameters` returns.
             labels: the labels, in any order, with their covariates; entries that are `MISSING`
-                may get any finite value.
+                or no label that the model can give may get any finite value.
         """
 
     def num_subclasses(self, num_classes: int) -> int:
@@ -163,7 +168,20 @@ class ModelLabelers(AbstractLabelers):
         return jnp.stack([of_answer(answer) for answer in range(self.num_answers)], axis=2)
 
     def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_latents"]:
-        """As the model has it."""
+        """As the model has it; at the covariates of `reference` where labels come without."""
+        at = self.reference
+        own = {name: values[labels.labeler] for name, values in at.covariates.items()}
+        of_examples = {
+            name: jnp.broadcast_to(values.mean(), (labels.num_examples,))
+            for name, values in at.example_covariates.items()
+        }
+        labels = dataclasses.replace(
+            labels,
+            num_classes=self.num_classes,
+            covariates=own | labels.covariates,
+            labeler_covariates=at.labeler_covariates | labels.labeler_covariates,
+            example_covariates=of_examples | labels.example_covariates,
+        )
         return self.model.log_prob(self.params, labels)
 
 

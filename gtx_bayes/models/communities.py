@@ -8,6 +8,7 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from gtx_bayes.errors import InputError
 from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel, Params
@@ -48,6 +49,12 @@ class CommunitiesModel(AbstractLabelerModel):
     description: ClassVar[str] = "confusion matrices mixed from those of a few communities"
 
     num_communities: int = 3
+
+    def for_labels(self, labels: Labels) -> "CommunitiesModel":
+        """The model itself."""
+        if self.num_communities < 1:
+            raise InputError(f"num_communities is {self.num_communities}.", mend="Give at least 1.")
+        return self
 
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
         """The communities' confusion matrices, and who belongs where."""

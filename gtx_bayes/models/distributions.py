@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax.scipy.special import betaln, digamma, gammaln
@@ -114,6 +115,26 @@ def learn_cohort(num_classes: int) -> tuple[Float[Array, "*classes"], Float[Arra
     )
     concentration = numpyro.deterministic("concentration", jnp.exp(log_concentration))
     return mean * concentration, (1.0 - mean) * concentration
+
+
+def pooled_log_odds(num_labelers: int, num_classes: int) -> Float[Array, " num_labelers"]:
+    r"""Log odds of a right label, partially pooled: an offset of each labeler times a scale.
+
+    .. math::
+        \mu \sim \mathrm{Normal}(\mathrm{logit} \, m, 1), \quad
+        \tau \sim \mathrm{HalfNormal}(1), \quad
+        \mathrm{logit} \, \alpha_j = \mu + \tau z_j
+
+    with m half-way from chance to perfection. For fits at the most probable parameters: of a Beta
+    prior with a concentration to learn the joint mode is that all labelers are alike.
+    """
+    half_way = (1.0 + 1.0 / num_classes) / 2.0
+    centre = float(np.log(half_way) - np.log1p(-half_way))
+    mean = numpyro.sample("log_odds_mean", dist.Normal(centre, 1.0))
+    scale = numpyro.sample("log_odds_scale", dist.HalfNormal(1.0))
+    with numpyro.plate("labeler", num_labelers):
+        offset = numpyro.sample("log_odds_offset", dist.Normal(0.0, 1.0))
+    return numpyro.deterministic("log_odds", mean + scale * offset)
 
 
 def better_than_chance_rows(num_classes: int) -> Float[Array, "num_classes num_classes"]:

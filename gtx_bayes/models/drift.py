@@ -9,9 +9,10 @@ import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 
+from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.models.base import AbstractLabelerModel, Params
-from gtx_bayes.models.distributions import LogitBeta, learn_cohort
+from gtx_bayes.models.distributions import pooled_log_odds
 from gtx_bayes.models.one_coin import log_prob_given_odds
 
 
@@ -31,6 +32,7 @@ class DriftModel(AbstractLabelerModel):
         num_times: how many times there are, at least 2.
         start: the first of them; the least value in the table when absent.
         end: the last; the largest value when absent.
+        ends: both, as `for_labels` finds them.
     """
 
     name: ClassVar[str] = "drift"
@@ -40,22 +42,28 @@ class DriftModel(AbstractLabelerModel):
     num_times: int = 6
     start: float | None = None
     end: float | None = None
+    ends: tuple[float, float] | None = dataclasses.field(default=None, metadata={"option": False})
 
     def for_labels(self, labels: Labels) -> "DriftModel":
         """With the ends of the table's times."""
         super().for_labels(labels)
+        if self.num_times < 2:
+            raise InputError(f"num_times is {self.num_times}.", mend="Give at least 2.")
         when = np.asarray(labels.covariates["when"])[np.asarray(labels.label) != MISSING]
         least, largest = (float(when.min()), float(when.max())) if when.size else (0.0, 1.0)
-        start = least if self.start is None else self.start
-        end = largest if self.end is None else self.end
-        return dataclasses.replace(self, start=start, end=max(end, np.nextafter(start, np.inf)))
+        start = least if self.start is None else float(self.start)
+        end = largest if self.end is None else float(self.end)
+        if self.end is not None and end <= start:
+            raise InputError(f"end is {end:g}, not above the start {start:g}.", mend="Give more.")
+        if np.float32(end) <= np.float32(start):  # all labels at one time
+            end = start + max(1.0, abs(start))
+        return dataclasses.replace(self, ends=(start, end))
 
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
         """Log odds in between, and the steps of the walks."""
-        a, b = learn_cohort(num_classes)
+        log_odds = pooled_log_odds(num_labelers, num_classes)
         step_scale = numpyro.sample("step_scale", dist.HalfNormal(0.5))
         with numpyro.plate("labeler", num_labelers):
-            log_odds = numpyro.sample("log_odds", LogitBeta(a, b))
             steps = numpyro.sample(
                 "steps", dist.Normal(0.0, 1.0).expand((self.num_times - 1,)).to_event(1)
             )
@@ -75,9 +83,10 @@ class DriftModel(AbstractLabelerModel):
         when: Float[Array, " num_labels"],
     ) -> Float[Array, " num_labels"]:
         """Log odds of a right label from some labelers at some times."""
-        assert self.start is not None
-        assert self.end is not None
-        place = (when - self.start) / (self.end - self.start) * (self.num_times - 1)
+        if self.ends is None:
+            raise ValueError("the times are not known: ask for_labels for the model of a table")
+        start, end = self.ends
+        place = (when - start) / (end - start) * (self.num_times - 1)
         place = jnp.clip(place, 0.0, self.num_times - 1.0)
         first = jnp.minimum(place.astype(int), self.num_times - 2)
         share = place - first

@@ -49,11 +49,11 @@ class OrdinalModel(AbstractLabelerModel):
         cuts = jnp.arange(labels.num_classes - 1) + 0.5
         place = cuts[None, :, None] + params["bias"][:, None, None] - classes
         place = place / params["spread"][:, None, None]
-        ends = ((0, 0), (1, 1), (0, 0))
-        above = jnp.pad(jax.nn.log_sigmoid(-place), ends, constant_values=(-jnp.inf, 0.0))
-        above = above.at[:, 0].set(0.0).at[:, -1].set(-jnp.inf)
-        # log(S(a) - S(b)) of the survival function: exact in both tails where it is not tiny.
-        less = jnp.minimum(above[:, 1:] - above[:, :-1], -1e-6)
-        rows = above[:, :-1] + jnp.log1p(-jnp.exp(less))
+        # Between a and b = a + 1 / spread: sigmoid(b) sigmoid(-a) (1 - exp(a - b)), in both tails.
+        below = jnp.pad(jax.nn.log_sigmoid(place), ((0, 0), (0, 1), (0, 0)))
+        above = jnp.pad(jax.nn.log_sigmoid(-place), ((0, 0), (1, 0), (0, 0)))
+        width = jnp.log(-jnp.expm1(-1.0 / params["spread"]))
+        is_inner = (classes > 0) & (classes < labels.num_classes - 1)
+        rows = below + above + jnp.where(is_inner, width[:, None], 0.0)[:, :, None]
         label = jnp.clip(labels.label, 0, labels.num_classes - 1)
-        return jax.nn.log_softmax(rows, axis=1)[labels.labeler, label]
+        return rows[labels.labeler, label]

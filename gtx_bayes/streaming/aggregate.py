@@ -594,7 +594,7 @@ def _write_by_rule(run: _Begun, fit: Fit, *, dependence: Dependence | None) -> O
         fit.labeler_accuracy,
         sums,
         model=fit.model,
-        class_prior=None if run.prior is None else np.asarray(run.prior),
+        class_prior=None if fit.class_prior is None else np.asarray(fit.class_prior),
         dependence=dependence,
         num_passes=0,
         notes=fit.notes,
@@ -677,7 +677,7 @@ def _choose(
     kept = work.read(_CHOICE)
     uniform = jnp.full(table.num_classes, 1.0 / table.num_classes)
     given = uniform if prior is None else prior
-    asked = request.options.get("model", joint_method.AUTO)
+    asked = method.model
     candidate = Candidate.of(
         kept["model"] if asked == joint_method.AUTO else asked,
         table.num_classes,

@@ -157,12 +157,14 @@ def write_examples(
         }
         pq.write_table(pa.table(columns), folder / f"part-{part:05d}.parquet")
         labeler = np.asarray(rows.labels.labeler)[: rows.num_labels]
+        is_other = np.asarray(rows.labels.label)[: rows.num_labels] >= rows.labels.num_classes
+        abstained = np.concatenate([rows.abstained, labeler[is_other]])
         return Sums(
             rows.by_labeler(scores.counts),
             as_whole(scores.class_total),
             as_whole(confidence[~is_gold].sum(dtype=np.float64)),
-            as_whole(np.bincount(labeler, minlength=table.room_for_labelers)),
-            as_whole(np.bincount(rows.abstained, minlength=table.room_for_labelers)),
+            as_whole(np.bincount(labeler[~is_other], minlength=table.room_for_labelers)),
+            as_whole(np.bincount(abstained, minlength=table.room_for_labelers)),
         )
 
     if crew.team.rank == 0:
@@ -226,7 +228,7 @@ def _decide(
     return (
         decisions.hard_label(key, class_probs),
         decisions.confidence(class_probs),
-        labels.labels_per_example(),
+        jnp.zeros(labels.num_examples, jnp.int32).at[labels.example].add(labels.is_class),
         decisions.num_tied(class_probs),
     )
 
