@@ -47,7 +47,7 @@ types: $(VENV)/.test
 # the workers and the commands that tests start. A worker takes whole files, with their fixtures and what it has traced for
 # them, until the other has none left.
 FLOAT64_TESTS := $(addprefix tests/test_,log_space.py decisions.py labelers.py posterior.py one_coin.py metrics.py \
-	priors.py gold.py em.py gibbs.py calibration.py)
+	priors.py conjugate.py gold.py em.py gibbs.py calibration.py)
 pytest: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
 pytest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1
 pytest: $(VENV)/.test

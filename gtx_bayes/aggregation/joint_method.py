@@ -1,6 +1,7 @@
 """GTX with uncertain labelers who err together: gold and the crowd's own answers, jointly."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 import jax
@@ -181,6 +182,12 @@ def taken_by(model: str | AbstractLabelerModel, num_classes: int) -> dict[str, b
         "abstentions": found.num_answers(num_classes) > num_classes,
         "covariates": bool(found.covariates),
     }
+
+
+def check_covariates(model: str | AbstractLabelerModel, there: Sequence[str]) -> None:
+    """Raise `InputError` if a table lacks a covariate that the model asked for needs."""
+    if model != AUTO:
+        MODELS.build(model).check_covariates(there)
 
 
 def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit:

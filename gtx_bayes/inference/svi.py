@@ -141,8 +141,8 @@ def fit_svi(
 
     Args:
         key: random key.
-        model: one of `crowd_models`, anything but its answers, gold and `scale` bound by
-            `functools.partial`.
+        model: one of `crowd_models.crowd_model`, with all but its answers, gold and `scale` bound
+            by `functools.partial`.
         labels: the answers. A batch has as many entries per example as the example with the most
             answers, so split examples that have far more than others.
         assessment: the gold.

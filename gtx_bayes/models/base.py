@@ -14,6 +14,7 @@ draws, confusion matrices, cross-validation, predictive checks, states and strea
 
 import abc
 import dataclasses
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import jax
@@ -107,13 +108,17 @@ class AbstractLabelerModel(abc.ABC):
         Raises:
             InputError: unless the labels have the covariates that the model needs.
         """
-        missing = [name for name in self.covariates if name not in covariates_of(labels)]
+        self.check_covariates(covariates_of(labels))
+        return self
+
+    def check_covariates(self, there: Collection[str]) -> None:
+        """Raise `InputError` unless all that the model needs are among these names."""
+        missing = [name for name in self.covariates if name not in there]
         if missing:
             raise InputError(
                 f"the model {self.name} needs the covariate '{missing[0]}'.",
                 mend="Name the column of the table that holds it as a covariate.",
             )
-        return self
 
 
 @jax.tree_util.register_dataclass

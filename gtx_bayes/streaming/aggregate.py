@@ -329,6 +329,8 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
         {name: np.array(values) for name, values in numbered.labeler_covariates.items()},
     )
     table = whole.keeping(**request.configured.takes(whole.num_classes))
+    if isinstance(request.configured, GtxBayes):
+        joint_method.check_covariates(request.configured.model, table.covariate_names)
     check_num_class_probs(
         num_examples=table.num_examples,
         num_labels=table.num_labels,
