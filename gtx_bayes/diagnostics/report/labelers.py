@@ -304,7 +304,9 @@ def _informed(key: Key[Array, ""], result: Aggregation, table: pd.DataFrame) -> 
     joint = result.fit.joint
     if joint is not None:
         num_labelers = joint.counts.shape[0]
-        counts = with_room(joint.counts, standard_size(num_labelers, LEAST_LABELERS))
+        counts = joint.counts
+        if joint.prior.is_conjugate:
+            counts = with_room(counts, standard_size(num_labelers, LEAST_LABELERS))
         drawn, excess = (
             np.quantile(np.asarray(of)[:, :num_labelers], _TAILS, axis=0)
             for of in _informedness_drawn(key, joint.prior, counts)
