@@ -181,7 +181,7 @@ class TestGibbs:
         with pytest.raises(ValueError, match="use gtx-bayes"):
             sample_posterior(key, aggregate(crowd, "majority-vote"))
         with pytest.raises(ValueError, match="takes examples of a class for alike"):
-            sample_posterior(key, fitted(crowd, "difficulty"))
+            sample_posterior(key, fitted(crowd, "difficulty"), "gibbs")
         tree = az.from_dict({"posterior": {"accuracy": np.ones((1, 4, 2))}})
         with pytest.raises(ValueError, match="with_log_likelihood"):
             leave_one_out(tree)
