@@ -249,3 +249,21 @@ def test_from_the_command_line(data, tmp_path):
     unknown = call("aggregate", *tables, "--model", f"{SPAMMERS}s", "-o", tmp_path / "none")
     assert unknown.exit_code == 2
     assert "It has Spammers" in unknown.output.replace("\n", " ")
+
+
+@pytest.mark.end_to_end
+def test_covariates_of_a_stream(data, tmp_path):
+    """Drift over the times of a table in parts: probabilities, and mostly right ones."""
+    frame, _, truth = data
+    frame.to_parquet(tmp_path / "labels.parquet")
+    words = ("--stream", "--model", "drift", "--covariate", "when", "--dependence", "none")
+    given = ("--class-prior", "a=.3,b=.3,c=.4", "-o", tmp_path / "out")
+    found = call("aggregate", tmp_path / "labels.parquet", *words, *given)
+    assert found.exit_code == 0, found.output
+    examples = pd.read_parquet(tmp_path / "out" / "examples.parquet").set_index("task")
+    probs = examples[[f"prob_{name}" for name in "abc"]].to_numpy()
+    np.testing.assert_allclose(probs.sum(axis=1), 1.0, atol=1e-5)
+    by_task = pd.Series(truth, [f"t{i:02d}" for i in range(NUM_EXAMPLES)])
+    # The best labeler is right with .85, all five together more often: binomial, 1e-6.
+    least = scipy.stats.binom.ppf(1e-6, NUM_EXAMPLES, 0.85)
+    assert (examples["label"] == by_task[examples.index]).sum() >= least
