@@ -240,6 +240,30 @@ class AbstractLabelers(abc.ABC):
         return self.answer(key, everybody, true_label[None])[:, 0]
 
 
+class AbstractConfusionMatrices(AbstractLabelers):
+    """Labelers whose answers depend on the class alone: labels are looked up in their matrices.
+
+    A subclass is final and writes `num_labelers`, `confusion_matrix` and `answer`.
+    """
+
+    def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_classes"]:
+        """Looked up."""
+        by_answer = jnp.swapaxes(jnp.log(self.confusion_matrix), 1, 2)
+        return by_answer[labels.labeler, jnp.clip(labels.label, 0, self.num_classes - 1)]
+
+    def log_prob_of_answers(
+        self, labels: Labels, latent: Int[Array, " num_labels"]
+    ) -> Float[Array, "num_labels num_classes"]:
+        """Rows of the confusion matrices."""
+        return jnp.log(self.confusion_matrix[labels.labeler, latent])
+
+    def draw_labels(
+        self, key: Key[Array, ""], labels: Labels, latent: Int[Array, " num_examples"]
+    ) -> Int[Array, " num_labels"]:
+        """By `answer`, every entry an example of its own."""
+        return self.answer(key, labels.labeler[None], latent[labels.example])[0]
+
+
 def flat_labels(labels: AnyLabels) -> Labels:
     """Any form of labels as one entry per place, in no order that counts."""
     if isinstance(labels, Labels):

@@ -7,14 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes.labelers.accuracy import check_probs, right_factor, wrong_alike, wrong_factor
-from gtx_bayes.labelers.base import AbstractLabelers, check_labels, right_or_other
-from gtx_bayes.labels import Labels
+from gtx_bayes.labelers.base import AbstractConfusionMatrices, check_labels, right_or_other
 from gtx_bayes.log_space import LogNumber
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class ClassConditional(AbstractLabelers):
+class ClassConditional(AbstractConfusionMatrices):
     r"""Labelers who are right with a probability that depends on the true class.
 
     .. math::
@@ -47,11 +46,6 @@ class ClassConditional(AbstractLabelers):
         """The same labelers' confusion matrices."""
         return wrong_alike(self.accuracy, self.num_classes)
 
-    def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_classes"]:
-        """Looked up."""
-        by_answer = jnp.swapaxes(jnp.log(self.confusion_matrix), 1, 2)
-        return by_answer[labels.labeler, jnp.clip(labels.label, 0, self.num_classes - 1)]
-
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Probability of one example's labels under each true class: a product over labelers."""
         check_labels(labels, self.num_labelers)
@@ -63,18 +57,6 @@ class ClassConditional(AbstractLabelers):
             wrong_factor(self.accuracy, self.num_classes),
         )
         return LogNumber(*(jnp.sum(part, axis=0, where=answered) for part in per_label))
-
-    def log_prob_of_answers(
-        self, labels: Labels, latent: Int[Array, " num_labels"]
-    ) -> Float[Array, "num_labels num_classes"]:
-        """Rows of the confusion matrices."""
-        return jnp.log(self.confusion_matrix[labels.labeler, latent])
-
-    def draw_labels(
-        self, key: Key[Array, ""], labels: Labels, latent: Int[Array, " num_examples"]
-    ) -> Int[Array, " num_labels"]:
-        """By `answer`, every entry an example of its own."""
-        return self.answer(key, labels.labeler[None], latent[labels.example])[0]
 
     def answer(
         self,

@@ -7,14 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes.labelers.accuracy import check_probs
-from gtx_bayes.labelers.base import AbstractLabelers, check_labels
-from gtx_bayes.labels import Labels
+from gtx_bayes.labelers.base import AbstractConfusionMatrices, check_labels
 from gtx_bayes.log_space import LogNumber
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class ConfusionMatrix(AbstractLabelers):
+class ConfusionMatrix(AbstractConfusionMatrices):
     r"""Labelers whose answers depend on the true class in any way at all.
 
     .. math:: P(\mathcal{L}(i) \mid Y_i = y) = \prod_{j \in \mathcal{J}(i)} \theta_{j, y, y_i^j}
@@ -47,11 +46,6 @@ class ConfusionMatrix(AbstractLabelers):
         """As they are."""
         return self.confusion
 
-    def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_classes"]:
-        """Looked up."""
-        by_answer = jnp.swapaxes(jnp.log(self.confusion), 1, 2)
-        return by_answer[labels.labeler, jnp.clip(labels.label, 0, self.num_classes - 1)]
-
     def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
         """Probability of one example's labels under each true class: a product over labelers."""
         check_labels(labels, self.num_labelers)
@@ -60,18 +54,6 @@ class ConfusionMatrix(AbstractLabelers):
         of_answer = jnp.take_along_axis(self.confusion, column, axis=2)[..., 0]
         per_label = LogNumber.from_log(jnp.log(of_answer))
         return LogNumber(*(jnp.sum(part, axis=0, where=answered) for part in per_label))
-
-    def log_prob_of_answers(
-        self, labels: Labels, latent: Int[Array, " num_labels"]
-    ) -> Float[Array, "num_labels num_classes"]:
-        """Rows of the confusion matrices."""
-        return jnp.log(self.confusion[labels.labeler, latent])
-
-    def draw_labels(
-        self, key: Key[Array, ""], labels: Labels, latent: Int[Array, " num_examples"]
-    ) -> Int[Array, " num_labels"]:
-        """By `answer`, every entry an example of its own."""
-        return self.answer(key, labels.labeler[None], latent[labels.example])[0]
 
     def answer(
         self,
