@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from gtx_bayes.errors import InputError as InputError
     from gtx_bayes.evaluation import evaluate as evaluate
     from gtx_bayes.io.readers import read_crowd as read_crowd
-    from gtx_bayes.labelers.class_conditional import ClassConditional as ClassConditional
-    from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix as ConfusionMatrix
-    from gtx_bayes.labelers.hard_examples import HardExamples as HardExamples
-    from gtx_bayes.labelers.one_coin import OneCoin as OneCoin
     from gtx_bayes.labels import MISSING as MISSING
     from gtx_bayes.labels import Assessment as Assessment
     from gtx_bayes.labels import Labels as Labels
     from gtx_bayes.models.base import AbstractLabelerModel as AbstractLabelerModel
+    from gtx_bayes.models.class_conditional import ClassConditional as ClassConditional
+    from gtx_bayes.models.confusion import ConfusionMatrix as ConfusionMatrix
+    from gtx_bayes.models.difficulty import HardExamples as HardExamples
+    from gtx_bayes.models.one_coin import OneCoin as OneCoin
     from gtx_bayes.posterior import batch_class_posterior as batch_class_posterior
     from gtx_bayes.posterior import class_posterior as class_posterior
     from gtx_bayes.registry import METHODS as METHODS
@@ -69,24 +69,24 @@ _HOME = {
     "AbstractPolicy": "collection.base",
     "Aggregation": "aggregation.aggregate",
     "Assessment": "labels",
-    "ClassConditional": "labelers.class_conditional",
+    "ClassConditional": "models.class_conditional",
     "ClassPosterior": "aggregation.gtx",
     "ConfidenceThreshold": "collection.confidence_threshold",
-    "ConfusionMatrix": "labelers.confusion_matrix",
+    "ConfusionMatrix": "models.confusion",
     "Crowd": "crowd",
     "DawidSkene": "aggregation.dawid_skene",
     "Fit": "aggregation.base",
     "Fixed": "collection.fixed",
     "Gtx": "aggregation.gtx",
     "GtxBayes": "aggregation.joint_method",
-    "HardExamples": "labelers.hard_examples",
+    "HardExamples": "models.difficulty",
     "InputError": "errors",
     "Labels": "labels",
     "METHODS": "registry",
     "MISSING": "labels",
     "MODELS": "registry",
     "MajorityVote": "aggregation.majority_vote",
-    "OneCoin": "labelers.one_coin",
+    "OneCoin": "models.one_coin",
     "OneCoinEM": "aggregation.one_coin_em",
     "POLICIES": "registry",
     "RandomSampling": "collection.random_sampling",

@@ -20,9 +20,9 @@ from gtx_bayes.evidence import ClassPrior as ClassPrior
 from gtx_bayes.evidence import Evidence as Evidence
 from gtx_bayes.evidence import log_prior
 from gtx_bayes.evidence import no_evidence as no_evidence
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Labels
 from gtx_bayes.log_space import FixedPoint, LogNumber, normalise
+from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.votes import (
     AnyLabels,
     balance_of_votes,

@@ -17,11 +17,11 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 from gtx_bayes.columns import as_names
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.labelers.base import AbstractLabelers
-from gtx_bayes.labelers.class_conditional import ClassConditional
-from gtx_bayes.labelers.hard_examples import HardExamples
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import Assessment, Labels, PaddedLabels, check_whole, label_dtype
+from gtx_bayes.models.class_conditional import ClassConditional
+from gtx_bayes.models.difficulty import HardExamples
+from gtx_bayes.models.labelers import AbstractLabelers
+from gtx_bayes.models.one_coin import OneCoin
 
 _FEW_PLACES = 24  # queues up to here are counted out; for longer ones labelers are sorted by lots
 _WORD = 2**16  # digits drawn from one random word multiply to at most this: bias below 2**-16

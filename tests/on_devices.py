@@ -20,10 +20,11 @@ from gtx_bayes import Crowd, aggregate, devices
 from gtx_bayes.devices import AXIS, examples_mesh
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.inference import by_parts, gibbs, variational
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.priors import PRIORS, ConfusionPrior, OneCoinPrior
+from gtx_bayes.models.confusion import ConfusionPrior
+from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from gtx_bayes.posterior import batch_class_posterior
+from gtx_bayes.registry import MODELS
 
 NUMBERS = (1, 2, 4, 8)
 NUM_LABELERS, NUM_CLASSES = 12, 3
@@ -77,7 +78,7 @@ def fits(labels, assessment, own, wants_all):
     for model in models if wants_all else ("one-coin", "confusion"):
         class_prior = models[model]
         numbers = NUMBERS if wants_all else {"one-coin": (2, 8), "confusion": (8,)}[model]
-        prior = PRIORS[model](NUM_CLASSES)
+        prior = MODELS.build(model).cohort_prior(NUM_CLASSES)
         expected = variational.fit(labels, assessment, prior, class_prior)
         for number in numbers:
             crowd = by_parts.deal_crowd(labels, assessment, class_prior, examples_mesh(number))
@@ -93,7 +94,14 @@ def fits(labels, assessment, own, wants_all):
 def exchanged(labels, assessment):
     """What the devices of a fit exchange."""
     crowd = by_parts.deal_crowd(labels, assessment, None, examples_mesh(8))
-    shared = (PRIORS["one-coin"](NUM_CLASSES), variational.even(NUM_CLASSES), True, 100, 1e-3, None)
+    shared = (
+        MODELS.build("one-coin").cohort_prior(NUM_CLASSES),
+        variational.even(NUM_CLASSES),
+        True,
+        100,
+        1e-3,
+        None,
+    )
     lowered = devices._on_parts.lower(
         by_parts._fit, crowd.dealt.mesh, crowd.dealt.parts, shared, (crowd.true_label, None)
     )
@@ -206,7 +214,7 @@ def main():
     labels, assessment, own, table = simulate(203)
     small, small_gold, small_own, _ = simulate(5, seed=1)
     crowd = by_parts.deal_crowd(small, small_gold, small_own, examples_mesh(8))
-    prior = PRIORS["one-coin"](NUM_CLASSES)
+    prior = MODELS.build("one-coin").cohort_prior(NUM_CLASSES)
     few = difference(
         by_parts.fit(crowd, prior).class_probs,
         variational.fit(small, small_gold, prior, small_own).class_probs,

@@ -24,9 +24,9 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference import em
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.variational import clamp
-from gtx_bayes.labelers import ConfusionMatrix, OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.priors import ConfusionPrior, OneCoinPrior
+from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
+from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from gtx_bayes.registry import METHODS
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
 from gtx_bayes.votes import class_votes

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import scipy.special
 
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labels import MISSING, Labels
-from gtx_bayes.models.priors import HARD_SHARE, PRIORS
-from gtx_bayes.models.priors.cohort import Cohort
-from gtx_bayes.models.priors.confusion import AbstractRowsPrior
-from gtx_bayes.models.priors.conjugate import Cells
+from gtx_bayes.models.cohort import Cohort
+from gtx_bayes.models.confusion import ConfusionMatrix
+from gtx_bayes.models.conjugate import AbstractRowsPrior, Cells
+from gtx_bayes.models.difficulty import HARD_SHARE
+from gtx_bayes.registry import MODELS
 
 NUM_CLASSES, NUM_LABELERS, NUM_EXAMPLES, NUM_LABELS = 4, 5, 9, 40
 NUM_DRAWS = 4000
@@ -38,7 +38,11 @@ class GroupsPrior(AbstractRowsPrior):
         return ConfusionMatrix((rows / cells.size)[:, GROUP[:, None], table(cells)], NUM_CLASSES)
 
 
-ALL = {**PRIORS, "groups of classes": GroupsPrior.default}
+ALL = {
+    name: MODELS.build(name).cohort_prior
+    for name in ("one-coin", "class-conditional", "confusion", "difficulty")
+}
+ALL["groups of classes"] = GroupsPrior.default
 
 
 def table(cells):

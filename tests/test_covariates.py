@@ -22,9 +22,9 @@ from gtx_bayes.devices import deal, examples_mesh, on_parts
 from gtx_bayes.errors import InputError
 from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference.svi import Batches
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels
+from gtx_bayes.models.confusion import ConfusionMatrix
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.posterior import batch_class_posterior, batch_log_prob, gather_evidence, update
 from gtx_bayes.standard_size import in_standard_size
 from gtx_bayes.streaming.aggregate import Request, aggregate_table

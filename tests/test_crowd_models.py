@@ -20,15 +20,14 @@ from gtx_bayes.inference.crowd_models import crowd_model, mean_class_posterior
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.nuts import run_nuts
 from gtx_bayes.inference.svi import Batches, fit_svi
-from gtx_bayes.labelers import HardExamples, OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.class_conditional import ClassConditionalModel
 from gtx_bayes.models.communities import CommunitiesModel
 from gtx_bayes.models.confusion import ConfusionModel
-from gtx_bayes.models.difficulty import DifficultyModel
+from gtx_bayes.models.difficulty import DifficultyModel, HardExamples
 from gtx_bayes.models.distributions import LogitBeta, LogRatioDirichlet, log_simplex
 from gtx_bayes.models.hyperprior import HyperPrior
-from gtx_bayes.models.one_coin import OneCoinModel
+from gtx_bayes.models.one_coin import OneCoin, OneCoinModel
 from gtx_bayes.simulation import simulate_crowd
 
 MODELS = {

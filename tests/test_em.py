@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from gtx_bayes.inference import em
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.priors import ConfusionPrior, OneCoinPrior
+from gtx_bayes.models.confusion import ConfusionPrior
+from gtx_bayes.models.one_coin import OneCoinPrior
 
 SHAPE = (4, 12)  # labelers, examples: one shape, since each is compiled
 NO_GOLD = np.full(12, MISSING)

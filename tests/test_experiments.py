@@ -174,7 +174,7 @@ class TestTable1:
             right[:, 1:] = right[:, 1:] * (1 - column[:, None]) + right[:, :-1] * column[:, None]
             right[:, 0] *= 1 - column
         expected = right[:, :3].sum(axis=1).mean()
-        from gtx_bayes.labelers import OneCoin
+        from gtx_bayes.models.one_coin import OneCoin
         from gtx_bayes.simulation import simulate_queue
 
         queue = simulate_queue(key, OneCoin(accuracy, 2), 5000, max_labels=5)

@@ -28,8 +28,8 @@ from gtx_bayes.finetune.images import ImageSet
 from gtx_bayes.finetune.split import Split
 from gtx_bayes.finetune.targets import known_targets
 from gtx_bayes.finetune.train import TrainingConfig, _step
-from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING
+from gtx_bayes.models.one_coin import OneCoin
 from tests.test_cli import call
 
 pytestmark = pytest.mark.end_to_end

@@ -8,7 +8,9 @@ import scipy.stats
 
 from gtx_bayes.inference import gibbs, variational
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.priors import ConfusionPrior, DifficultyPrior, OneCoinPrior
+from gtx_bayes.models.confusion import ConfusionPrior
+from gtx_bayes.models.difficulty import DifficultyPrior
+from gtx_bayes.models.one_coin import OneCoinPrior
 from tests.exact import exact
 
 CHAINS, DRAWS = 64, 150

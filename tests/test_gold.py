@@ -17,10 +17,10 @@ from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.nuts import run_nuts
 from gtx_bayes.inference.plug_in import accuracy_mle
-from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.distributions import LogitBeta
 from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.posterior import class_posterior
 
 COUNTS = GoldCounts(jnp.array([5, 4, 5, 3, 0, 20]), jnp.array([5, 5, 5, 5, 0, 30]))

@@ -14,16 +14,20 @@ from gtx_bayes.aggregation.joint_method import TemperedPosterior
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import dependence, gibbs, joint, selection, variational
+from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence, most_useful
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.labelers import ConfusionMatrix, OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels, Prefixes
-from gtx_bayes.models.priors import PRIORS, ConfusionPrior, OneCoinPrior
+from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
+from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from gtx_bayes.posterior import batch_log_prob, effective_share
+from gtx_bayes.registry import MODELS
 from gtx_bayes.simulation import hard_examples_cohort, simulate_queue, uniform_cohort
 from gtx_bayes.standard_size import standard_size
 
 FLAT = jnp.array([0.5, 0.5])
+
+CONJUGATE = ("one-coin", "class-conditional", "confusion", "difficulty")
 
 
 def simulated(key, labelers, num_examples, num_gold, max_labels=None):
@@ -42,7 +46,8 @@ def log_loss(class_probs, truth, open_):
 def accuracies(fit):
     """Of the labelers of a fit to two classes, rho known."""
     counts = np.asarray(fit.counts)[..., None]
-    return joint.labeler_accuracy(fit.prior, counts, np.ones((1, 2), counts.dtype), np.ones(1))
+    moments = fit.prior.accuracy_moments(counts, np.ones((1, 2), counts.dtype), np.ones(1))
+    return BetaPosterior.from_moments(*moments)
 
 
 def named(labels, assessment):
@@ -67,7 +72,7 @@ class TestPriors:
         one_coin = OneCoinPrior.default(2).counts(labels, probs)
         np.testing.assert_allclose(one_coin[0], [1.5, 0.5, 0.37], rtol=1e-5)
 
-    @pytest.mark.parametrize("name", PRIORS)
+    @pytest.mark.parametrize("name", CONJUGATE)
     def test_padding_carries_no_evidence(self, name, key):
         labels, assessment, _ = simulated(key, uniform_cohort(key, 4, 0.6, 0.9), 20, 5)
         longer = dataclasses.replace(
@@ -76,7 +81,7 @@ class TestPriors:
             labeler=jnp.pad(labels.labeler, (0, 7)),
             label=jnp.pad(labels.label, (0, 7), constant_values=MISSING),
         )
-        prior = PRIORS[name](2)
+        prior = MODELS.build(name).cohort_prior(2)
         short, long = (variational.fit(x, assessment, prior) for x in (labels, longer))
         np.testing.assert_allclose(long.class_probs, short.class_probs, atol=1e-5)
         np.testing.assert_allclose(long.evidence, short.evidence, atol=1e-4)
@@ -110,7 +115,7 @@ class TestVariational:
         key_cohort, key_answers = jax.random.split(key)
         labelers = uniform_cohort(key_cohort, 10, 0.6, 0.9)
         labels, assessment, truth = simulated(key_answers, labelers, 400, 0)
-        fit = variational.fit(labels, assessment, PRIORS[name](2), FLAT)
+        fit = variational.fit(labels, assessment, MODELS.build(name).cohort_prior(2), FLAT)
         assert fit.converged
         known = np.asarray(jax.nn.softmax(batch_log_prob(labelers, labels), axis=1))
         wrong = np.asarray(fit.class_probs).argmax(axis=1) != truth
@@ -132,12 +137,14 @@ class TestVariational:
         fooled = variational.fit(labels, alone, OneCoinPrior.default(2), FLAT)
         assert (np.asarray(fooled.class_probs).argmax(axis=1) == truth).mean() < 0.15
 
-    @pytest.mark.parametrize("name", PRIORS)
+    @pytest.mark.parametrize("name", CONJUGATE)
     @pytest.mark.parametrize("learns", [True, False], ids=["learnt", "given"])
     def test_one_labeler_and_few_answers(self, name, learns):
         labels = Labels.from_arrays([0, 2, 2], [0, 0, 0], [1, 0, 1], num_classes=3, num_examples=4)
         none = Assessment.none(4, 3)
-        fit = variational.fit(labels, none, PRIORS[name](3), None if learns else jnp.ones(3) / 3)
+        fit = variational.fit(
+            labels, none, MODELS.build(name).cohort_prior(3), None if learns else jnp.ones(3) / 3
+        )
         probs = np.asarray(fit.class_probs)
         assert np.isfinite(probs).all()
         np.testing.assert_allclose(probs.sum(axis=1), 1, rtol=1e-5)
@@ -359,7 +366,7 @@ class TestIntervals:
         # A hundred labelers, three to an example: as uncertain as some thirty independent ones.
         assert np.mean(held) >= scipy.stats.binom.ppf(1e-4, 66, 0.9) / 66
 
-    @pytest.mark.parametrize("name", PRIORS)
+    @pytest.mark.parametrize("name", CONJUGATE)
     @pytest.mark.parametrize("dependence", [None, 0.0])
     @pytest.mark.parametrize("num_gold", [0, 6, 60])
     def test_hold_their_own_point(self, name, dependence, num_gold, key):

@@ -8,7 +8,7 @@ from gtx_bayes.collection import learning, whole_run
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.labelers import OneCoin
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import simulate_queue, uniform_cohort
 
 pytestmark = pytest.mark.end_to_end

@@ -15,8 +15,8 @@ from gtx_bayes.diagnostics.predictive import variance_of_agreement
 from gtx_bayes.diagnostics.report.buying import plan_buying, value_of_answer, value_of_coin
 from gtx_bayes.diagnostics.report.labelers import describe_labelers
 from gtx_bayes.errors import InputError
-from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import Labels
+from gtx_bayes.models.one_coin import OneCoin
 
 pytestmark = pytest.mark.end_to_end
 

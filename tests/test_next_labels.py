@@ -9,7 +9,7 @@ from gtx_bayes import Crowd, InputError, aggregate
 from gtx_bayes.collection import step_by_step
 from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
-from gtx_bayes.labelers import OneCoin
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import simulate_queue
 
 KEY = jax.random.key(7)

@@ -11,7 +11,7 @@ from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.optimal import MAX_LABELERS, least_error, stopping_curve
 from gtx_bayes.collection.whole_run import at_count, class_prob_path
-from gtx_bayes.labelers import OneCoin
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import simulate_queue
 
 

@@ -19,8 +19,9 @@ from gtx_bayes.collection.base import NEVER, AbstractPolicy, Seen
 from gtx_bayes.collection.knowledge_gradient import KnowledgeGradient, _outcomes, best_rate
 from gtx_bayes.collection.market import Market
 from gtx_bayes.collection.next_labels import next_labels
-from gtx_bayes.labelers import HardExamples, OneCoin
 from gtx_bayes.labels import MISSING
+from gtx_bayes.models.difficulty import HardExamples
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.registry import POLICIES
 from gtx_bayes.simulation import simulate_queue
 from tests.test_cli import call

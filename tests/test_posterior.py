@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gtx_bayes import decisions
-from gtx_bayes.labelers import ConfusionMatrix, OneCoin
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
+from gtx_bayes.models.confusion import ConfusionMatrix
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.posterior import (
     batch_class_posterior,
     batch_log_evidence,

@@ -22,9 +22,9 @@ from gtx_bayes.diagnostics.predictive import (
     predictive_checks,
     variance_of_agreement,
 )
-from gtx_bayes.labelers.hard_examples import HardExamples
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.difficulty import HardExamples
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import hard_examples_cohort, simulate_queue, uniform_cohort
 from tests.test_aggregation import FRAME, GOLD
 

@@ -13,8 +13,11 @@ from gtx_bayes.aggregation.base import Fit
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.diagnostics import plots
 from gtx_bayes.errors import InputError
-from gtx_bayes.labelers import ClassConditional, ConfusionMatrix, HardExamples, OneCoin
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.models.class_conditional import ClassConditional
+from gtx_bayes.models.confusion import ConfusionMatrix
+from gtx_bayes.models.difficulty import HardExamples
+from gtx_bayes.models.one_coin import OneCoin
 from tests.test_aggregation import FRAME, GOLD
 
 QUICK = {"model": "one-coin", "dependence": 0.0}

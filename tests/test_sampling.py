@@ -16,9 +16,8 @@ from gtx_bayes.diagnostics.loo import LeaveOneOut, compare_models, leave_one_out
 from gtx_bayes.diagnostics.sampling import sample_posterior, with_log_likelihood
 from gtx_bayes.inference import pointwise
 from gtx_bayes.inference.crowd_models import crowd_model
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.one_coin import OneCoinModel
+from gtx_bayes.models.one_coin import OneCoin, OneCoinModel
 from gtx_bayes.posterior import batch_log_evidence
 from gtx_bayes.simulation import simulate_queue, uniform_cohort
 from tests.test_predictive import crowd_of

@@ -25,7 +25,7 @@ from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.nuts import sample_chain
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.hyperprior import HyperPrior
-from gtx_bayes.models.priors import OneCoinPrior
+from gtx_bayes.models.one_coin import OneCoinPrior
 from gtx_bayes.simulation import beta_cohort, simulate_queue
 
 RARE = 1e-6

@@ -7,8 +7,9 @@ import pytest
 import scipy.stats
 
 from gtx_bayes import simulation
-from gtx_bayes.labelers import ClassConditional, OneCoin
 from gtx_bayes.labels import MISSING
+from gtx_bayes.models.class_conditional import ClassConditional
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import (
     assess,
     simulate,

@@ -32,7 +32,7 @@ from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference import dependence, incremental, joint, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.models.priors import PRIORS
+from gtx_bayes.registry import MODELS
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
 from gtx_bayes.standard_size import in_standard_size
 
@@ -96,7 +96,7 @@ def crowds():
 def fitted(labels, gold, model, class_prior, found):
     """`joint.fit` with everything chosen."""
     padded, gold, _ = in_standard_size(labels, gold, None)
-    fit = variational.fit(padded, gold, PRIORS[model](2), class_prior)
+    fit = variational.fit(padded, gold, MODELS.build(model).cohort_prior(2), class_prior)
     passed_on = joint.PassedOn(fit.prior.posterior_mean(fit.counts), fit.proportions)
     return joint.report(
         padded,

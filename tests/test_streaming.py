@@ -28,7 +28,7 @@ from gtx_bayes.decisions import num_tied
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import match_truth
 from gtx_bayes.io import read_crowd, read_table, write_table
-from gtx_bayes.models.priors import OneCoinPrior
+from gtx_bayes.models.one_coin import OneCoinPrior
 from gtx_bayes.registry import METHODS
 from gtx_bayes.standard_size import close_size
 from gtx_bayes.streaming.aggregate import Request

@@ -14,8 +14,8 @@ from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.joint import JointPosterior
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import AnyLabels, sum_over_classes
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 from gtx_bayes.aggregation.expectation_maximisation import AbstractEM
 from gtx_bayes.inference.em import ConfusionStep
-from gtx_bayes.models.priors import ConfusionPrior
+from gtx_bayes.models.confusion import ConfusionPrior
 
 NAME: Final = "dawid-skene"
 

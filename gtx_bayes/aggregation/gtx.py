@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.aggregation.gold_accuracy import AbstractPlugIn
-from gtx_bayes.labelers.base import AbstractLabelers
-from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.models.labelers import AbstractLabelers
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.posterior import ClassPrior, batch_class_posterior
 from gtx_bayes.votes import AnyLabels
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 
 from gtx_bayes.aggregation.expectation_maximisation import AbstractEM
 from gtx_bayes.inference.em import OneCoinStep
-from gtx_bayes.models.priors import OneCoinPrior
+from gtx_bayes.models.one_coin import OneCoinPrior
 
 NAME: Final = "one-coin-em"
 

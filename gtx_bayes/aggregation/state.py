@@ -27,9 +27,8 @@ from gtx_bayes.inference.selection import Candidate
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.io.archives import Archive, read_archive, write_archive
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel
-from gtx_bayes.models.priors import AbstractCohortPrior
 from gtx_bayes.registry import MODELS
 
 KIND = "state of a gtx-bayes fit"
@@ -348,7 +347,7 @@ def _joint(
             found[name] = jnp.asarray(value, float)
     _, tree = jax.tree_util.tree_flatten(pattern)
     joint: JointPosterior = jax.tree_util.tree_unflatten(tree, list(found.values()))
-    if joint.prior.is_conjugate:
+    if joint.prior.labeler_model is None:
         return joint
     labelers = posterior_mean(joint.prior, joint.counts)
     return joint._replace(
@@ -360,7 +359,7 @@ def _joint(
 def _kept_leaves(joint: JointPosterior) -> dict[str, Any]:
     """Those of `_leaves` that do not follow from the labels and the others."""
     leaves = _leaves(joint)
-    if joint.prior.is_conjugate:
+    if joint.prior.labeler_model is None:
         return leaves
     follow = ("prior.reference", "independent.prior", "passed_on.labelers")
     return {name: leaf for name, leaf in leaves.items() if not name.startswith(follow)}

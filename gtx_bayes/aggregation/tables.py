@@ -14,9 +14,9 @@ from gtx_bayes.abstentions import rate_interval
 from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.errors import InputError
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import ModelLabelers
+from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
 MOST_CELLS = 2**20

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels
+from gtx_bayes.models.labelers import AbstractLabelers
 
 NEVER = 0
 """Priority of an example that gets no more labels."""

@@ -17,8 +17,7 @@ from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.whole_run import Collection
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.labelers.one_coin import OneCoin
-from gtx_bayes.models.priors import OneCoinPrior
+from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from gtx_bayes.simulation import AnswerQueue
 
 NUM_ROUNDS = 10

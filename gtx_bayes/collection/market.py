@@ -11,8 +11,8 @@ from jaxtyping import Array, Int, Shaped
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection.base import AbstractPolicy, Seen
 from gtx_bayes.errors import InputError
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import PaddedLabels
+from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.simulation import AnswerQueue
 
 

@@ -43,9 +43,9 @@ from gtx_bayes.aggregation.tables import names_of_answers
 from gtx_bayes.inference import joint
 from gtx_bayes.inference.dependence import GRID
 from gtx_bayes.inference.joint import JointPosterior
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.priors import AbstractCohortPrior
+from gtx_bayes.models.base import AbstractCohortPrior
+from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.standard_size import with_room
 
 MAX_Z = 3.0
@@ -460,7 +460,7 @@ class _Replicates:
         self, key: Key[Array, ""], number: int, labels: Labels, found: JointPosterior
     ) -> None:
         none = Assessment.none(labels.num_examples, labels.num_classes)
-        longer, _, _ = found.in_size(labels, none, None)
+        longer, _, _ = found.prior.in_size(labels, none, None)
         even = 1.0 / labels.num_classes
         self._keys = jax.random.split(key, number)
         self._num_labels = labels.num_labels

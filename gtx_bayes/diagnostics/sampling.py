@@ -15,6 +15,7 @@ from gtx_bayes.inference.crowd_models import crowd_model
 from gtx_bayes.inference.crowd_nuts import NutsFit, fit_nuts
 from gtx_bayes.inference.gibbs import GibbsFit, run_gibbs
 from gtx_bayes.inference.joint import JointPosterior
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
 
 LOG_LIKELIHOOD = "log_likelihood"
 """Group of a tree that holds every example's log-likelihood, draw by draw: "answers"."""
@@ -53,7 +54,7 @@ def sample_posterior(
     """
     found = _joint(result)
     if method is None:
-        is_known = found.prior.is_conjugate and found.prior.num_kinds == 1
+        is_known = isinstance(found.prior, AbstractConjugatePrior) and found.prior.num_kinds == 1
         method = "gibbs" if is_known else "nuts"
     if method not in _SAMPLERS:
         raise ValueError(f"there is no sampler '{method}': choose one of {', '.join(_SAMPLERS)}")

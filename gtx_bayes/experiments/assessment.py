@@ -39,7 +39,7 @@ from gtx_bayes.experiments.study import Row, Study, figure, ratio
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.plug_in import accuracy_mle
-from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import AnswerQueue, assess, simulate_queue, uniform_cohort
 
 NAME = "assessment"

@@ -14,8 +14,8 @@ from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, Aggregation, aggrega
 from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.evaluation import Scored, as_record, evaluate
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.metrics import ReliabilityCurve
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.registry import METHODS
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
 

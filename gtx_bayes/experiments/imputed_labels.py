@@ -24,8 +24,8 @@ from gtx_bayes.experiments.setting import AGGREGATORS
 from gtx_bayes.experiments.table1 import ONE_LABEL_IS_CERTAIN
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.plug_in import accuracy_mle
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import AnswerQueue, simulate_answers, uniform_cohort
 
 LABELINGS = (*AGGREGATORS, joint_method.NAME)

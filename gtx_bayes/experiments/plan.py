@@ -30,7 +30,7 @@ from gtx_bayes.experiments.setting import losses
 from gtx_bayes.experiments.study import Row, Study, figure
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import assess, simulate_queue
 
 NAME = "plan"

@@ -24,7 +24,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.experiments.runs import Progress, silent
 from gtx_bayes.experiments.setting import COHORT_TITLES, COHORTS, map_cohorts
 from gtx_bayes.experiments.study import Row, Study, figure, ratio
-from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.registry import POLICIES
 from gtx_bayes.simulation import simulate_queue, uniform_cohort
 

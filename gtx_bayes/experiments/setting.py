@@ -20,7 +20,7 @@ from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majori
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection.whole_run import Collection, at_count
 from gtx_bayes.experiments.runs import Progress, map_runs, silent
-from gtx_bayes.labelers.one_coin import OneCoin
+from gtx_bayes.models.one_coin import OneCoin
 
 COHORTS = {"accurate": (0.8, 1.0), "less_accurate": (0.6, 0.9)}
 """Limits of the uniform distribution of accuracies (sec. 3.2)."""

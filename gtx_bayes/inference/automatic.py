@@ -15,9 +15,10 @@ NumPyro and Optax are imported where they are used: conjugate fits do without.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,14 +29,17 @@ from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike
 from gtx_bayes.errors import InputError
 from gtx_bayes.evidence import ClassPrior, joint_with_gold
 from gtx_bayes.inference import variational
-from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.variational import Rows, VariationalFit
-from gtx_bayes.labelers.base import AbstractLabelers, sum_by_example
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.base import AbstractLabelerModel, Params, reference_labels
-from gtx_bayes.models.hyperprior import HyperPrior
-from gtx_bayes.models.priors.base import AbstractCohortPrior, answered, prob_of_answer
-from gtx_bayes.models.priors.cohort import Cohort, CohortCounts
+from gtx_bayes.models.base import (
+    AbstractCohortPrior,
+    AbstractLabelerModel,
+    Params,
+    reference_labels,
+)
+from gtx_bayes.models.cohort import Cohort
+from gtx_bayes.models.conjugate import prob_of_answer
+from gtx_bayes.models.labelers import AbstractLabelers, sum_by_example
 
 MAX_STEPS = 300
 TOLERANCE = 1e-3
@@ -68,6 +72,10 @@ class Posterior(NamedTuple):
         """The parameters that standard normal numbers stand for."""
         moved = self.scale @ normal if self.scale.ndim == 2 else self.scale * normal
         return self.location + moved
+
+    def draw(self, key: Key[Array, ""]) -> Float[Array, " num_params"]:
+        """Parameters drawn from it."""
+        return self.at(jax.random.normal(key, self.location.shape, self.location.dtype))
 
     def log_evidence(self) -> float:
         """Laplace's approximation to the log-probability of all labels, in nats."""
@@ -128,28 +136,26 @@ class Scale:
         values = {name: site["value"] for name, site in sites.items()}
         return dict(unconstrain_fn(seeded, (), {}, values))
 
-    def flat(self) -> tuple[Float[Array, " num_params"], Callable[[Array], Sites]]:
-        """`start` as one vector, and the way back from any."""
-        return ravel_pytree(self.start())
+    def flat_start(self) -> Float[Array, " num_params"]:
+        """`start` as one vector."""
+        return ravel_pytree(self.start())[0]
 
     def start_from(self) -> Float[Array, " num_params"]:
         """The means of the prior, but what is alike there, communities say, must not stay so."""
-        start, _ = self.flat()
+        start = self.flat_start()
         return start + 0.05 * jnp.sin(jnp.arange(start.size, dtype=start.dtype) * 2.399963)
 
     def log_prior(self, flat: Float[Array, " num_params"]) -> Float[Array, ""]:
         """Log-density of unconstrained parameters before any label."""
         from numpyro.infer.util import potential_energy
 
-        _, unravel = self.flat()
-        return -potential_energy(self.prior, (), {}, unravel(flat))
+        return -potential_energy(self.prior, (), {}, _unravel(self)(flat))
 
     def sites(self, flat: Float[Array, " num_params"]) -> Sites:
         """Values of the NumPyro sites."""
         from numpyro.infer.util import constrain_fn
 
-        _, unravel = self.flat()
-        return dict(constrain_fn(self.prior, (), {}, unravel(flat)))
+        return dict(constrain_fn(self.prior, (), {}, _unravel(self)(flat)))
 
     def params(self, flat: Float[Array, " num_params"]) -> tuple[Params, Array | None]:
         """What the model's `log_prob` takes, and the classes' proportions if they are learnt."""
@@ -158,9 +164,14 @@ class Scale:
         found: tuple[Params, Array | None] = handlers.substitute(self.prior, self.sites(flat))()
         return found
 
-    def labelers(self, flat: Float[Array, " num_params"], reference: Labels) -> AbstractLabelers:
-        """The labelers of these parameters."""
-        return self.model.labelers(self.params(flat)[0], reference)
+
+@functools.lru_cache
+def _unravel(scale: Scale) -> Callable[[Float[Array, " num_params"]], Sites]:
+    """The way from a vector back to the sites, whose shapes are found once: it takes a trace."""
+    shapes = jax.eval_shape(scale.start)
+    zeros = {name: np.zeros(site.shape, site.dtype) for name, site in shapes.items()}
+    unravel: Callable[[Array], Sites] = ravel_pytree(zeros)[1]
+    return unravel
 
 
 class Crowd(NamedTuple):
@@ -355,8 +366,9 @@ def _climb(
 
     # A scan: one compilation for both.
     flat, at = jax.lax.scan(both, start, jnp.array([True, False] if has_shares else [False]))
+    density = log_density(scale, crowd, flat)
     return _Optimum(
-        flat, log_density(scale, crowd, flat), jnp.sum(at.num_steps), at.change[-1] <= tolerance
+        flat, density, jnp.sum(at.num_steps), (at.change[-1] <= tolerance) & jnp.isfinite(density)
     )
 
 
@@ -471,10 +483,8 @@ def subclass_probs(
     shape = (labels.num_examples, labels.num_classes, num_subclasses)
     if num_subclasses == 1:
         return jnp.ones(shape)
-    is_label = labelers.is_known(labels)
-    per_label = jnp.where(is_label[:, None], labelers.log_prob_of_labels(labels), 0.0)
-    by_class = sum_by_example(labels, per_label).reshape(shape) + labelers.log_subclass_probs
-    return jax.nn.softmax(by_class, axis=2)
+    log_probs = sum_by_example(labels, labelers.log_prob_of_known(labels))
+    return jax.nn.softmax(log_probs.reshape(shape) + labelers.log_subclass_probs, axis=2)
 
 
 @jax.tree_util.register_dataclass
@@ -490,8 +500,6 @@ class AutomaticPrior(AbstractCohortPrior):
         reference: see `ModelLabelers`.
         scale: what the parameters are.
     """
-
-    is_conjugate: ClassVar[bool] = False
 
     posterior: Posterior
     reference: Labels
@@ -518,99 +526,71 @@ class AutomaticPrior(AbstractCohortPrior):
         """Expected right and wrong labels."""
         shape = (labels.num_examples, labels.num_classes, self.num_kinds)
         class_probs = latent_probs.reshape(shape).sum(axis=2)
-        classes = answered(labels) & (labels.label < labels.num_classes)
-        of_classes = dataclasses.replace(labels, label=jnp.where(classes, labels.label, MISSING))
-        right = prob_of_answer(of_classes, class_probs)
+        right = prob_of_answer(labels, class_probs)
         none = jnp.zeros((labels.num_labelers, 2), right.dtype)
-        wrong = classes.astype(right.dtype) - right
+        wrong = labels.is_class.astype(right.dtype) - right
         return none.at[labels.labeler].add(jnp.stack([right, wrong], axis=1))
+
+    def at(self, flat: Float[Array, " num_params"]) -> AbstractLabelers:
+        """The labelers of unconstrained parameters."""
+        return self.scale.model.labelers(self.scale.params(flat)[0], self.reference)
 
     def posterior_mean(self, counts: Float[Array, "num_labelers two"]) -> AbstractLabelers:
         """The labelers at the most probable parameters."""
-        return self.scale.labelers(self.posterior.location, self.reference)
+        return self.at(self.posterior.location)
 
     def sample(
         self, key: Key[Array, ""], counts: Float[Array, "num_labelers two"]
     ) -> AbstractLabelers:
         """The labelers of a draw of the parameters."""
-        location = self.posterior.location
-        normal = jax.random.normal(key, location.shape, location.dtype)
-        return self.scale.labelers(self.posterior.at(normal), self.reference)
+        return self.at(self.posterior.draw(key))
+
+    def draw_cohorts(
+        self, rng: np.random.Generator, counts: Float[Array, "num_labelers two"], num_draws: int
+    ) -> tuple[Cohort, ...]:
+        """None: what labelers share is part of each draw of the parameters."""
+        return ()
 
     def drawn_evidence(
-        self, key: Key[Array, ""], labels: Labels, class_prior: ClassPrior
+        self,
+        key: Key[Array, ""],
+        cohorts: tuple[Cohort, ...],
+        counts: Float[Array, "num_labelers two"],
+        labels: Labels,
+        class_prior: ClassPrior,
+        evidence: Float[Array, "num_examples num_classes"],
     ) -> Float[Array, "num_examples num_classes"]:
-        """Log-probability of every example at a draw; learnt proportions are part of it."""
-        location = self.posterior.location
-        normal = jax.random.normal(key, location.shape, location.dtype)
-        params, proportions = self.scale.params(self.posterior.at(normal))
-        labelers = self.scale.model.labelers(params, self.reference)
-        found = labelers.batch_log_prob(labels)
+        """That of the labels at a draw; learnt proportions are part of it."""
+        params, proportions = self.scale.params(self.posterior.draw(key))
+        found = self.scale.model.labelers(params, self.reference).batch_log_prob(labels)
         return found if proportions is None else found + jnp.log(proportions) - jnp.log(class_prior)
 
-    def known(self, counts: Float[Array, "num_labelers two"]) -> Float[Array, "num_labelers two"]:
-        """As they are: what labels leave unknown is in the posterior."""
-        return counts
-
-    def with_cohorts(self, drawn: Sequence[Cohort]) -> "AutomaticPrior":
-        """As it is, likewise."""
-        return self
-
-    def cohorts(
-        self, counts: Float[Array, "num_labelers two"], class_prior: Float[Array, " num_classes"]
-    ) -> tuple[CohortCounts, ...]:
-        """None: accuracies come from draws."""
-        return ()
-
-    def hyperpriors(self) -> tuple[HyperPrior, ...]:
-        """None."""
-        return ()
-
-    def log_density(self) -> Float[Array, ""]:
-        """Part of the posterior's density."""
-        return jnp.zeros(())
-
-    def log_marginal(self, counts: Float[Array, "num_labelers two"]) -> Float[Array, ""]:
-        """Never asked for: see `Posterior.log_evidence`."""
-        raise NotImplementedError
-
-    def refit(self, counts: Float[Array, "num_labelers two"]) -> "AutomaticPrior":
-        """Never asked for: the fit is `fit`."""
-        raise NotImplementedError
-
-    def evidence(
+    def accuracy_moments(
         self,
-        labels: Labels,
-        latent_probs: Float[Array, "num_examples num_latents"],
-        counts: Float[Array, "num_labelers two"],
-    ) -> Float[Array, "num_examples num_latents"]:
-        """Never asked for, likewise."""
-        raise NotImplementedError
+        by_rho: Float[np.ndarray, "num_labelers ..."],
+        class_total: Float[np.ndarray, "num_nodes num_classes"],
+        weights: Float[np.ndarray, " num_nodes"],
+    ) -> tuple[Float[np.ndarray, " num_labelers"], Float[np.ndarray, " num_labelers"]]:
+        """Over draws of the parameters, without the counts.
 
+        The accuracy of a labeler is the probability that a label which is a class is right,
+        classes in the proportions of the examples, at the labeler's mean covariates.
+        """
+        normal = nodes(self.posterior.location.size, 4 * _NUM_NODES)
+        dtype = np.asarray(self.posterior.location).dtype
+        shares = np.asarray(class_total).T @ weights + 1.0
+        given = ((shares / shares.sum()).astype(dtype), normal.astype(dtype))
+        mean, variance = _accuracy_moments(*jax.device_put((self, *given)))
+        eps = float(np.finfo(dtype).eps)
+        means = np.clip(np.asarray(mean, np.float64), eps, 1.0 - eps)
+        most = means * (1.0 - means)
+        return means, np.clip(np.asarray(variance, np.float64), eps * most, (1.0 - eps) * most)
 
-def labeler_accuracy(
-    prior: AutomaticPrior, class_total: Float[np.ndarray, " num_classes"]
-) -> BetaPosterior:
-    """Posterior of accuracies, by their means and variances over draws of the parameters.
-
-    The accuracy of a labeler is the probability that a label which is a class is right, classes
-    in the proportions of the examples, at the labeler's mean covariates.
-
-    Args:
-        prior: the fitted model.
-        class_total: expected number of answered examples of each class.
-    """
-    shares = class_total + 1.0
-    normal = nodes(prior.posterior.location.size, 4 * _NUM_NODES)
-    dtype = np.asarray(prior.posterior.location).dtype
-    mean, variance = _accuracy_moments(
-        *jax.device_put((prior, (shares / shares.sum()).astype(dtype), normal.astype(dtype)))
-    )
-    eps = float(np.finfo(dtype).eps)
-    means = np.clip(np.asarray(mean, np.float64), eps, 1.0 - eps)
-    most = means * (1.0 - means)
-    spread = np.clip(np.asarray(variance, np.float64), eps * most, (1.0 - eps) * most)
-    return BetaPosterior.from_moments(means, spread)
+    def log_evidence_bound(
+        self, of_classes: Float[Array, ""], counts: Float[Array, "num_labelers two"]
+    ) -> float:
+        """Laplace's approximation, by the posterior alone."""
+        return self.posterior.log_evidence()
 
 
 @jax.jit
@@ -620,8 +600,7 @@ def _accuracy_moments(
     normal: Float[Array, "nodes num_params"],
 ) -> tuple[Float[Array, " num_labelers"], Float[Array, " num_labelers"]]:
     def of_node(normal: Array) -> Array:
-        labelers = prior.scale.labelers(prior.posterior.at(normal), prior.reference)
-        rows = labelers.confusion_matrix[:, :, : shares.size]
+        rows = prior.at(prior.posterior.at(normal)).confusion_matrix[:, :, : shares.size]
         right = jnp.diagonal(rows, axis1=1, axis2=2) @ shares
         return right / jnp.maximum(rows.sum(axis=2) @ shares, jnp.finfo(rows.dtype).tiny)
 
@@ -638,7 +617,7 @@ def empty(model: AbstractLabelerModel, labels: Labels, learns_class_prior: bool)
         learns_class_prior: whether the proportions of the classes are learnt.
     """
     scale = Scale(model, labels.num_labelers, labels.num_classes, learns_class_prior)
-    size = jax.eval_shape(lambda: scale.flat()[0]).size
+    size = jax.eval_shape(scale.flat_start).size
     shape = (size, size) if size <= MOST_DENSE else (size,)
     dtype = jnp.zeros(()).dtype
     posterior = Posterior(*(jax.device_put(np.zeros(of, dtype)) for of in ((size,), shape, ())))

@@ -11,7 +11,7 @@ from gtx_bayes.devices import Dealt, deal, on_parts
 from gtx_bayes.inference import variational
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.priors import AbstractCohortPrior
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.sums import AbstractSums
 
@@ -50,7 +50,7 @@ def deal_crowd(
 
 def fit(
     crowd: DealtCrowd,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     *,
     max_steps: int = variational.MAX_STEPS,
     tolerance: float = variational.TOLERANCE,

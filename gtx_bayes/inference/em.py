@@ -21,10 +21,9 @@ import numpy as np
 from jaxtyping import Array, Float, ScalarLike
 
 from gtx_bayes.inference import variational
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.priors import ConfusionPrior, OneCoinPrior
+from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
+from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.votes import class_votes, sum_over_classes
 

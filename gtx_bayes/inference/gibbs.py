@@ -28,10 +28,10 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from gtx_bayes.devices import AXIS, BY_PART, EVERYWHERE, Parts, in_a_row, in_parts
 from gtx_bayes.inference import by_parts, variational
 from gtx_bayes.inference.nuts import Draws
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
-from gtx_bayes.models.priors import AbstractCohortPrior
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
+from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.sums import AbstractSums, PlainSums
 
@@ -86,7 +86,7 @@ def run_gibbs(
     key: Key[Array, ""],
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     class_prior: ClassPrior | None = None,
     *,
     num_warmup: int = 200,
@@ -120,7 +120,7 @@ def run_gibbs(
     Raises:
         ValueError: for a model of several kinds of examples, which these blocks do not draw.
     """
-    if not prior.is_conjugate:
+    if not isinstance(prior, AbstractConjugatePrior):
         raise ValueError('Gibbs sampling takes conjugate models: use "nuts"')
     if prior.num_kinds > 1:
         raise ValueError(
@@ -160,7 +160,7 @@ def sample_chains(
     keys: Key[Array, " num_chains"],
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     class_prior: ClassPrior | None,
     num_warmup: int,
     num_draws: int,
@@ -202,7 +202,7 @@ def _sample_chains_dealt(
     keys: Key[Array, " num_chains"],
     parts: Parts,
     of_examples: _OfExamples,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     class_prior: Float[Array, " num_classes"] | None,
     num_warmup: int,
     num_draws: int,
@@ -243,7 +243,7 @@ def _sample_chains_dealt(
 
     @partial(on_devices, in_specs=(BY_PART, BY_PART, EVERYWHERE, _BY_ROW), out_specs=BY_PART)
     def start(
-        parts: Parts, of_examples: _OfExamples, prior: AbstractCohortPrior, noise: Array
+        parts: Parts, of_examples: _OfExamples, prior: AbstractConjugatePrior, noise: Array
     ) -> _State:
         true_label, is_there, _ = of_examples
         labels, _ = parts.as_table()
@@ -260,7 +260,7 @@ def _sample_chains_dealt(
     def draw(
         parts: Parts,
         of_examples: _OfExamples,
-        shared: tuple[AbstractCohortPrior, Array | None],
+        shared: tuple[AbstractConjugatePrior, Array | None],
         hard_label: Array,
         keys: tuple[Key[Array, ""], Key[Array, ""]],
         noise: Array,
@@ -340,7 +340,7 @@ def _chain(
 def _draw(
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     class_prior: ClassPrior | None,
     sums: AbstractSums,
     hard_label: Int[Array, " num_examples"],

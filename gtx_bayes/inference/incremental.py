@@ -31,10 +31,10 @@ from jaxtyping import Array, Bool, Float
 from gtx_bayes.inference import dependence, joint, variational
 from gtx_bayes.inference.joint import JointPosterior, PassedOn
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
-from gtx_bayes.models.priors import AbstractCohortPrior
+from gtx_bayes.models.base import AbstractCohortPrior
+from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.standard_size import (
     LEAST_EXAMPLES,
@@ -145,9 +145,9 @@ def update(
     given = old.independent.class_prior
     if given.ndim == 2 and labels.num_examples > before.num_examples:
         raise ValueError("new examples have no class prior, which was given example by example")
-    in_size, gold, class_prior = old.in_size(labels, assessment, given)
+    in_size, gold, class_prior = old.prior.in_size(labels, assessment, given)
     assert class_prior is not None
-    if old.trusts_gold_alone or not old.prior.is_conjugate:  # what is new touches all at once
+    if old.trusts_gold_alone or old.prior.labeler_model:  # what is new touches all at once
         given_prior = None if old.learns_class_prior else class_prior
         candidate = old.choice.candidate._replace(class_prior=given_prior)
         choice = old.choice._replace(candidate=candidate)

@@ -13,22 +13,19 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
 from gtx_bayes.devices import examples_mesh, on_parts
-from gtx_bayes.inference import automatic, by_parts, selection, variational
-from gtx_bayes.inference.automatic import AutomaticPrior
+from gtx_bayes.inference import by_parts, selection, variational
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.by_parts import DealtCrowd
 from gtx_bayes.inference.dependence import Dependence, tempered
 from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.base import AbstractLabelerModel
-from gtx_bayes.models.priors import AbstractCohortPrior
-from gtx_bayes.models.priors.cohort import Cohort, CohortCounts, CohortPosterior
-from gtx_bayes.posterior import ClassPrior, batch_log_prob
+from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
+from gtx_bayes.models.cohort import Cohort
+from gtx_bayes.models.labelers import AbstractLabelers
+from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import (
-    LEAST_LABELERS,
     LEAST_LABELS,
     first,
     in_standard_size,
@@ -121,7 +118,7 @@ class JointPosterior(NamedTuple):
     @property
     def choice(self) -> Choice:
         """What was fitted."""
-        start = self.prior if self.prior.is_conjugate else self.labeler_model
+        start = self.prior.labeler_model or self.prior
         candidate = Candidate(self.model, start, self.given_class_prior, self.trusts_gold_alone)
         return Choice(candidate, self.dependence, self.why)
 
@@ -143,26 +140,13 @@ class JointPosterior(NamedTuple):
         Of a model without conjugate prior Laplace's approximation to it.
         Worked out when asked for: its gamma functions take longer to compile than all else here.
         """
-        if isinstance(self.prior, AutomaticPrior):
-            return self.prior.posterior.log_evidence()
         return self.independent.log_evidence_bound()
 
     @property
     def labelers(self) -> AbstractLabelers:
         """The labelers at their posterior means."""
-        num_labelers = self.counts.shape[0]
-        if not self.prior.is_conjugate:
-            return posterior_mean(self.prior, self.counts)
-        room = with_room(self.counts, standard_size(num_labelers, LEAST_LABELERS))
-        return first(num_labelers, posterior_mean(self.prior, room))
-
-    def in_size(
-        self, labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
-    ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
-        """Tables in the size that the prior's programs take: with room to spare, or as they are."""
-        if self.prior.is_conjugate:
-            return in_standard_size(labels.of_classes(), assessment, class_prior)
-        return labels, assessment, class_prior
+        found = posterior_mean(self.prior, self.prior.counts_in_size(self.counts))
+        return self.prior.first_labelers(self.counts.shape[0], found)
 
     def credible_interval(
         self,
@@ -184,7 +168,7 @@ class JointPosterior(NamedTuple):
         """
         num_examples = labels.num_examples
         fit = self.independent
-        labels, _, class_prior = self.in_size(
+        labels, _, class_prior = self.prior.in_size(
             labels, Assessment.none(num_examples, labels.num_classes), fit.class_prior
         )
         assert class_prior is not None
@@ -209,7 +193,7 @@ class JointPosterior(NamedTuple):
             jax.device_put(rng.integers(2**32, size=(num_draws, *words.shape), dtype=np.uint32)),
             impl=jax.random.key_impl(key),
         )
-        cohorts = draw_cohorts(rng, of.prior, of.counts, num_draws)
+        cohorts = of.prior.draw_cohorts(rng, of.counts, num_draws)
         drawn = np.stack(
             [
                 np.asarray(prob_drawn(at, (keys, rho, cohorts)), np.float32)
@@ -232,27 +216,6 @@ class _Asked(NamedTuple):
     best: Int[Array, " num_examples"]
 
 
-def draw_cohorts(
-    rng: np.random.Generator,
-    prior: AbstractCohortPrior,
-    counts: Float[Array, "num_labelers ..."],
-    num_draws: int,
-) -> tuple[Cohort, ...]:
-    """Draws of what the labelers of each cohort share, for `AbstractCohortPrior.with_cohorts`.
-
-    Args:
-        rng: random numbers, drawn on the host.
-        prior: prior of the labelers.
-        counts: their expected counts.
-        num_draws: how many.
-    """
-    found = _uncoupled_counts(*jax.device_put((prior, np.asarray(counts))))
-    return tuple(
-        CohortPosterior.find(own, hyper).draw(rng, num_draws)
-        for own, hyper in zip(found, prior.hyperpriors(), strict=True)
-    )
-
-
 @jax.jit
 def _prob_drawn(
     of: _Asked,
@@ -261,13 +224,9 @@ def _prob_drawn(
 ) -> Float[Array, " num_examples"]:
     """Probability of each example's class `best`, given the labelers and the rho of a draw."""
     key, rho, cohorts = jax.tree.map(lambda part: part[at], draws)
-    prior = of.prior.with_cohorts(cohorts)
-    labelers = prior.sample(key, of.prior.known(of.counts))
-    if isinstance(of.prior, AutomaticPrior):
-        evidence = of.prior.drawn_evidence(key, of.labels, of.class_prior)
-    else:
-        at_mean = batch_log_prob(of.prior.posterior_mean(of.counts), of.labels)
-        evidence = of.evidence + batch_log_prob(labelers, of.labels) - at_mean
+    evidence = of.prior.drawn_evidence(
+        key, cohorts, of.counts, of.labels, of.class_prior, of.evidence
+    )
     probs = tempered(evidence, of.labels.labels_per_example(), of.class_prior, rho)
     return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
 
@@ -485,11 +444,8 @@ def report(
     by_rho = np.asarray(counts)
     if trusts_gold_alone:
         by_rho = np.repeat(np.asarray(independent.counts)[..., None], weights.size, axis=-1)
-    if isinstance(independent.prior, AutomaticPrior):
-        total = np.asarray(class_total).T @ weights
-        accuracy = automatic.labeler_accuracy(independent.prior, total)
-    else:
-        accuracy = labeler_accuracy(independent.prior, by_rho, np.asarray(class_total), weights)
+    moments = independent.prior.accuracy_moments(by_rho, np.asarray(class_total), weights)
+    accuracy = BetaPosterior.from_moments(*moments)
     counts = jax.device_put((by_rho @ weights).astype(by_rho.dtype))
     of_examples, of_labelers = partial(first, size.num_examples), partial(first, size.num_labelers)
 
@@ -517,9 +473,7 @@ def report(
             counts=of_labelers(independent.counts),
         ),
         PassedOn(
-            of_labelers(passed_on.labelers)
-            if independent.prior.is_conjugate
-            else passed_on.labelers,
+            independent.prior.first_labelers(size.num_labelers, passed_on.labelers),
             of_classes(passed_on.proportions),
         ),
     )
@@ -651,57 +605,3 @@ def is_judged(
     """Which examples models are chosen by: multiples of the golden ratio, without any draw."""
     lot = (example * 0.6180339887498949) % 1.0
     return np.asarray(lot < np.where(is_gold, share.of_gold, share.of_others))
-
-
-@jax.jit
-def _cohort_counts(
-    prior: AbstractCohortPrior,
-    by_rho: Float[Array, "num_labelers ..."],
-    class_total: Float[Array, "num_nodes num_classes"],
-) -> tuple[CohortCounts, ...]:
-    """What accuracies are known by, every array with a first axis for rho."""
-
-    def at(given: tuple[Array, Array]) -> tuple[CohortCounts, ...]:
-        counts, class_total = given
-        shares = class_total + 1.0
-        return prior.cohorts(counts, shares / shares.sum())
-
-    return jax.lax.map(at, (jnp.moveaxis(by_rho, -1, 0), class_total))
-
-
-@jax.jit
-def _uncoupled_counts(
-    prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
-) -> tuple[CohortCounts, ...]:
-    """What cohorts are known by, without tables of classes by classes for every labeler."""
-    even = jnp.full(prior.num_classes, 1.0 / prior.num_classes)
-    return tuple(own._replace(coupling=None) for own in prior.cohorts(counts, even))
-
-
-def labeler_accuracy(
-    prior: AbstractCohortPrior,
-    by_rho: Float[np.ndarray, "num_labelers ..."],
-    class_total: Float[np.ndarray, "num_nodes num_classes"],
-    weights: Float[np.ndarray, " num_nodes"],
-) -> BetaPosterior:
-    """Posterior of accuracies, true labels, the cohort and rho uncertain: see `priors.cohort`.
-
-    Args:
-        prior: prior of the labelers.
-        by_rho: expected counts of the labelers at some values of rho, which the last axis is.
-        class_total: expected number of answered examples of each class at these values.
-        weights: of the values.
-    """
-    counts = _cohort_counts(*jax.device_put((prior, by_rho, class_total)))
-    hyperpriors = prior.hyperpriors()
-    first = second = np.zeros(len(by_rho))
-    for at, weight in enumerate(weights):
-        own = [parts.at(at) for parts in counts]
-        found = [
-            CohortPosterior.find(part, hyper).moments(part)
-            for part, hyper in zip(own, hyperpriors, strict=True)
-        ]
-        mean, variance = (sum(parts) for parts in zip(*found, strict=True))
-        first = first + weight * mean
-        second = second + weight * (variance + mean**2)
-    return BetaPosterior.from_moments(first, second - first**2)

@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Shaped
 from numpyro import handlers
 
 from gtx_bayes.inference.crowd_models import CrowdModel
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior
 
 Sites = Mapping[str, Shaped[Any, "num_chains num_draws *shape"]]

@@ -20,8 +20,7 @@ from gtx_bayes.inference.automatic import AutomaticPrior
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
-from gtx_bayes.models.conjugate import AbstractConjugateModel
-from gtx_bayes.models.priors import AbstractCohortPrior
+from gtx_bayes.models.conjugate import AbstractConjugateModel, AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import on_device, with_room
@@ -43,7 +42,7 @@ class Candidate(NamedTuple):
     """
 
     model: str
-    prior: AbstractCohortPrior | AbstractLabelerModel
+    prior: AbstractConjugatePrior | AbstractLabelerModel
     class_prior: ClassPrior | None
     trusts_gold_alone: bool = False
     start: AutomaticPrior | None = None
@@ -54,7 +53,7 @@ class Candidate(NamedTuple):
     ) -> "Candidate":
         """A registered model, or one of the user's own."""
         model: AbstractLabelerModel = MODELS.build(named)
-        prior: AbstractCohortPrior | AbstractLabelerModel = model
+        prior: AbstractConjugatePrior | AbstractLabelerModel = model
         if isinstance(model, AbstractConjugateModel):
             prior = model.cohort_prior(num_classes)
         return cls(model.name, prior, class_prior)
@@ -62,7 +61,7 @@ class Candidate(NamedTuple):
     @property
     def is_padded(self) -> bool:
         """Whether it is fitted to tables of standard size: labelers to spare cost nothing."""
-        return isinstance(self.prior, AbstractCohortPrior)
+        return isinstance(self.prior, AbstractConjugatePrior)
 
     def fit(
         self, labels: Labels, assessment: Assessment, *, spread: bool = True

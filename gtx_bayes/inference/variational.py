@@ -25,7 +25,9 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
-from gtx_bayes.models.priors import AbstractCohortPrior, better_than_chance
+from gtx_bayes.models.base import AbstractCohortPrior
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
+from gtx_bayes.models.hyperprior import better_than_chance
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.standard_size import on_device
 from gtx_bayes.sums import AbstractSums, PlainSums
@@ -80,7 +82,7 @@ class VariationalFit(NamedTuple):
         own = jnp.sum(jax.scipy.special.xlogy(self.class_probs, self.proportions))
         probs = latent_probs(self.class_probs, self.kind_probs)
         entropy = -jnp.sum(jax.scipy.special.xlogy(probs, probs))
-        return float(own + entropy + self.prior.log_marginal(self.counts))
+        return self.prior.log_evidence_bound(own + entropy, self.counts)
 
 
 class State(NamedTuple):
@@ -94,7 +96,7 @@ class State(NamedTuple):
 
     class_probs: Float[Array, "num_examples num_classes"]
     kind_probs: Float[Array, "num_examples num_classes num_kinds"]
-    prior: AbstractCohortPrior
+    prior: AbstractConjugatePrior
 
 
 class Totals(NamedTuple):
@@ -128,7 +130,7 @@ class Totals(NamedTuple):
 def fit(
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     class_prior: ClassPrior | None = None,
     *,
     max_steps: int = MAX_STEPS,
@@ -166,7 +168,7 @@ def fit(
 def fit_from(
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     class_prior: ClassPrior | None,
     rows: Rows | None,
     *,
@@ -202,6 +204,7 @@ def best_start(
 
 def _log_density(fit: VariationalFit) -> float:
     """The bound, with the density of the labelers' prior under its own."""
+    assert isinstance(fit.prior, AbstractConjugatePrior)
     return fit.log_evidence_bound() + float(fit.prior.log_density())
 
 
@@ -229,7 +232,7 @@ def rows_from_gold(labels: Labels, assessment: Assessment) -> Rows | None:
 def fit_from_gold(
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     class_prior: ClassPrior | None = None,
 ) -> VariationalFit:
     """Class posteriors at what gold alone says of the labelers.
@@ -246,7 +249,7 @@ def fit_from_gold(
 
 @jax.jit
 def _fit_from_gold(
-    labels: Labels, assessment: Assessment, prior: AbstractCohortPrior, class_prior: ClassPrior
+    labels: Labels, assessment: Assessment, prior: AbstractConjugatePrior, class_prior: ClassPrior
 ) -> VariationalFit:
     is_gold = (assessment.true_label != MISSING)[labels.example]
     to_gold = dataclasses.replace(labels, label=jnp.where(is_gold, labels.label, MISSING))
@@ -305,7 +308,7 @@ def on_host(fit: VariationalFit) -> VariationalFit:
 def settle(
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     class_prior: ClassPrior,
     learns: ScalarLike,
     max_steps: ScalarLike,
@@ -402,7 +405,7 @@ def _climb(
 def start(
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     rows: Rows | None = None,
 ) -> State:
     """Where a fit starts from: gold as known, and the votes.
@@ -527,7 +530,7 @@ def latent_probs(
 
 
 def _sum_out_kinds(
-    prior: AbstractCohortPrior, evidence: Float[Array, "num_examples num_latents"]
+    prior: AbstractConjugatePrior, evidence: Float[Array, "num_examples num_latents"]
 ) -> tuple[
     Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes num_kinds"]
 ]:

@@ -20,11 +20,13 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from gtx_bayes.errors import InputError
-from gtx_bayes.labelers.base import AbstractLabelers
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.evidence import ClassPrior
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.cohort import Cohort
+from gtx_bayes.models.labelers import AbstractLabelers
 
 Params = dict[str, Any]
 """Parameters of a cohort by name."""
@@ -41,12 +43,14 @@ class AbstractLabelerModel(abc.ABC):
         description: one line, for the command line and the report.
         words: a sentence for the report; the description when empty.
         covariates: names of the covariates that `log_prob` reads from the labels.
+        has_tables: whether a table of K x K is made for each labeler, for draws or reports.
     """
 
     name: ClassVar[str]
     description: ClassVar[str] = ""
     words: ClassVar[str] = ""
     covariates: ClassVar[tuple[str, ...]] = ()
+    has_tables: ClassVar[bool] = True
 
     @abc.abstractmethod
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
@@ -87,15 +91,8 @@ class AbstractLabelerModel(abc.ABC):
 
     def at(self, params: Params, num_labelers: int, num_classes: int) -> AbstractLabelers:
         """Labelers with known parameters, without covariates."""
-        nobody = np.zeros(0, int)
-        empty = Labels.from_arrays(
-            nobody,
-            nobody,
-            nobody,
-            num_examples=0,
-            num_labelers=num_labelers,
-            num_classes=num_classes,
-        )
+        none = jax.device_put(np.zeros(0, np.int32))
+        empty = Labels(none, none, none, 0, num_labelers, num_classes)
         return self.labelers(params, reference_labels(empty))
 
     def labelers(self, params: Params, reference: Labels) -> AbstractLabelers:
@@ -161,17 +158,6 @@ class ModelLabelers(AbstractLabelers):
         """As the model has it."""
         return self.model.log_latent(self.params, self.num_classes)
 
-    @property
-    def confusion_matrix(self) -> Float[Array, "num_labelers num_classes num_answers"]:
-        """At the covariates of `reference`."""
-
-        def of_answer(answer: int) -> Float[Array, "num_labelers num_classes"]:
-            given = jnp.full_like(self.reference.label, answer)
-            labels = dataclasses.replace(self.reference, label=given)
-            return jnp.exp(self.sum_out_subclasses(self.log_prob_of_labels(labels)))
-
-        return jnp.stack([of_answer(answer) for answer in range(self.num_answers)], axis=2)
-
     def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_latents"]:
         """As the model has it; at the covariates of `reference` where labels come without."""
         at = self.reference
@@ -188,6 +174,113 @@ class ModelLabelers(AbstractLabelers):
             example_covariates=of_examples | labels.example_covariates,
         )
         return self.model.log_prob(self.params, labels)
+
+
+Counts = Float[Array, "num_labelers ..."]
+"""Expected counts of every labeler; what they count depends on the model."""
+
+LatentProbs = Float[Array, "num_examples num_latents"]
+"""Probability of each latent state of each example."""
+
+
+class AbstractCohortPrior(abc.ABC):
+    """What is known of a cohort, fitted: a frozen pytree dataclass.
+
+    Of a conjugate model the prior that its labelers share (`AbstractConjugatePrior`); of any other
+    the posterior of its parameters (`inference.automatic`).
+
+    Attributes:
+        num_classes: K.
+    """
+
+    num_classes: int
+
+    @property
+    def num_kinds(self) -> int:
+        """M, how many subclasses a class has."""
+        return 1
+
+    @property
+    def labeler_model(self) -> AbstractLabelerModel | None:
+        """The labeler model, where it is not the registered one of its name."""
+        return None
+
+    @abc.abstractmethod
+    def counts(self, labels: Labels, latent_probs: LatentProbs) -> Counts:
+        """Expected counts of every labeler, given the latent states' probabilities."""
+
+    @abc.abstractmethod
+    def posterior_mean(self, counts: Counts) -> AbstractLabelers:
+        """The labelers at their posterior means."""
+
+    @abc.abstractmethod
+    def sample(self, key: Key[Array, ""], counts: Counts) -> AbstractLabelers:
+        """A draw of the labelers from their posterior given the counts."""
+
+    @abc.abstractmethod
+    def draw_cohorts(
+        self, rng: np.random.Generator, counts: Counts, num_draws: int
+    ) -> tuple[Cohort, ...]:
+        """Draws of what the labelers of each cohort share, on the host; empty where nothing is."""
+
+    @abc.abstractmethod
+    def drawn_evidence(
+        self,
+        key: Key[Array, ""],
+        cohorts: tuple[Cohort, ...],
+        counts: Counts,
+        labels: Labels,
+        class_prior: ClassPrior,
+        evidence: Float[Array, "num_examples num_classes"],
+    ) -> Float[Array, "num_examples num_classes"]:
+        """Log-probability of every example's labels at a draw of all that labelers share and are.
+
+        Args:
+            key: random key.
+            cohorts: one draw of `draw_cohorts`.
+            counts: expected counts of the labelers.
+            labels: the labels.
+            class_prior: prior of the classes.
+            evidence: the same as the fit has it.
+        """
+
+    @abc.abstractmethod
+    def accuracy_moments(
+        self,
+        by_rho: Float[np.ndarray, "num_labelers ..."],
+        class_total: Float[np.ndarray, "num_nodes num_classes"],
+        weights: Float[np.ndarray, " num_nodes"],
+    ) -> tuple[Float[np.ndarray, " num_labelers"], Float[np.ndarray, " num_labelers"]]:
+        """Posterior mean and variance of accuracies; true labels, cohort and rho are uncertain.
+
+        Args:
+            by_rho: expected counts of the labelers at some values of rho, which the last axis is.
+            class_total: expected number of labelled examples of each class at these values.
+            weights: of the values.
+        """
+
+    @abc.abstractmethod
+    def log_evidence_bound(self, of_classes: Float[Array, ""], counts: Counts) -> float:
+        """Lower bound on the log-probability of all labels, or an approximation to it, in nats.
+
+        Args:
+            of_classes: expected log-prior of the classes, plus the entropy of the latent states.
+            counts: expected counts of the labelers.
+        """
+
+    def in_size(
+        self, labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
+    ) -> tuple[Labels, Assessment, ClassPrior | None]:
+        """Tables padded to the sizes that fits are compiled for."""
+        return labels, assessment, class_prior
+
+    def counts_in_size(self, counts: Counts) -> Counts:
+        """Counts padded likewise."""
+        return counts
+
+    def first_labelers[L: AbstractLabelers](self, num_labelers: int, labelers: L) -> L:
+        """The labelers without padding."""
+        return labelers
 
 
 def covariates_of(labels: Labels) -> set[str]:

@@ -9,9 +9,9 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from gtx_bayes.errors import InputError
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel, Params
+from gtx_bayes.models.confusion import ConfusionMatrix
 from gtx_bayes.models.distributions import (
     LogRatioDirichlet,
     better_than_chance_rows,

@@ -15,8 +15,7 @@ from jax.scipy.special import betaln, digamma, gammaln
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import constraints
 
-from gtx_bayes.models.hyperprior import HyperPrior
-from gtx_bayes.models.priors import ConfusionPrior
+from gtx_bayes.models.hyperprior import HyperPrior, better_than_chance
 
 
 class LogitBeta(dist.Distribution):  # type: ignore[misc]
@@ -110,11 +109,17 @@ def learn_cohort(num_classes: int) -> tuple[Float[Array, "*classes"], Float[Arra
     """Both shape parameters of the accuracies' Beta prior, under the `HyperPrior`."""
     hyper = HyperPrior.for_classes(num_classes)
     mean = numpyro.sample("mean", dist.Beta(hyper.mean_a, hyper.mean_b))
+    concentration = learn_concentration(hyper)
+    return mean * concentration, (1.0 - mean) * concentration
+
+
+def learn_concentration(hyper: HyperPrior) -> Float[Array, "*classes"]:
+    """How many labels the prior of a labeler is worth, under the `HyperPrior`."""
     log_concentration = numpyro.sample(
         "log_concentration", dist.Normal(hyper.log_concentration, hyper.log_concentration_sd)
     )
-    concentration = numpyro.deterministic("concentration", jnp.exp(log_concentration))
-    return mean * concentration, (1.0 - mean) * concentration
+    concentration: Array = numpyro.deterministic("concentration", jnp.exp(log_concentration))
+    return concentration
 
 
 def pooled_log_odds(num_labelers: int, num_classes: int) -> Float[Array, " num_labelers"]:
@@ -140,7 +145,7 @@ def pooled_log_odds(num_labelers: int, num_classes: int) -> Float[Array, " num_l
 def better_than_chance_rows(num_classes: int) -> Float[Array, "num_classes num_classes"]:
     """Dirichlet parameters of a cohort's mean rows, worth as much as the hyperprior's mean."""
     hyper = HyperPrior.for_classes(num_classes)
-    return ConfusionPrior.default(num_classes).mean * (hyper.mean_a + hyper.mean_b)
+    return jnp.asarray(better_than_chance(num_classes)) * (hyper.mean_a + hyper.mean_b)
 
 
 def right_first(

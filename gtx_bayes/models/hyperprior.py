@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 
 class HyperPrior(NamedTuple):
@@ -35,3 +36,10 @@ class HyperPrior(NamedTuple):
             raise ValueError(f"num_classes is {num_classes}, not at least 2")
         mean = skill + (1.0 - skill) / num_classes
         return cls(8.0 * mean, 8.0 * (1.0 - mean), float(np.log(15.0)), 1.0)
+
+
+def better_than_chance(num_classes: int) -> Float[np.ndarray, "num_classes num_classes"]:
+    """Mean confusion matrix under the `HyperPrior`: half-way to perfection, wrong labels alike."""
+    hyper = HyperPrior.for_classes(num_classes)
+    right = hyper.mean_a / (hyper.mean_a + hyper.mean_b)
+    return np.where(np.eye(num_classes, dtype=bool), right, (1.0 - right) / (num_classes - 1))

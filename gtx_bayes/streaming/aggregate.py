@@ -60,7 +60,8 @@ from gtx_bayes.crowd import (
     some_names,
 )
 from gtx_bayes.errors import InputError, notes_as_json, notes_from_json
-from gtx_bayes.inference import automatic, joint, variational
+from gtx_bayes.inference import joint, variational
+from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.joint import Choice
@@ -515,13 +516,12 @@ def _finish_jointly(run: _Begun) -> Outcome:
     clock.lap("fit")
     sums = run.write(JointScorer(fit, done, done.totals.totals()))
     dtype = jnp.zeros(()).dtype
-    found = joint.labeler_accuracy(
-        done.prior,
+    moments = done.prior.accuracy_moments(
         from_whole(sums.counts).astype(dtype),
         from_whole(sums.class_total).astype(dtype),
         choice.dependence.nodes()[1],
     )
-    found = jax.tree.map(lambda values: values[: table.num_labelers], found)
+    found = BetaPosterior.from_moments(*(of[: table.num_labelers] for of in moments))
     gold = survey.gold_of(table)
     counts = gold_counts(gold.labels, gold.assessment)
     proportions = from_whole(done.totals.class_total) + 1.0
@@ -545,9 +545,10 @@ def _finish_automatically(run: _Begun, choice: Choice, model: AbstractLabelerMod
     fit = AutomaticFit(table, model, choice, run.crew)
     run.clock.lap("fit")
     sums = run.write(AutomaticScorer(fit, choice.dependence))
-    class_total = from_whole(sums.class_total).T @ choice.dependence.nodes()[1]
-    accuracy = automatic.labeler_accuracy(fit.prior, class_total.astype(jnp.zeros(()).dtype))
-    found = jax.tree.map(lambda values: values[: table.num_labelers], accuracy)
+    moments = fit.prior.accuracy_moments(
+        from_whole(sums.counts), from_whole(sums.class_total), choice.dependence.nodes()[1]
+    )
+    found = BetaPosterior.from_moments(*(of[: table.num_labelers] for of in moments))
     gold = survey.gold_of(table)
     counts = gold_counts(gold.labels, gold.assessment)
     return _outcome(

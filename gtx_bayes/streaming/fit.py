@@ -19,7 +19,7 @@ from gtx_bayes.inference import variational
 from gtx_bayes.inference.joint import Choice
 from gtx_bayes.inference.variational import State, Totals
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.models.priors import AbstractCohortPrior
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.parts import Part, PartedTable
@@ -41,7 +41,7 @@ class Pass(NamedTuple):
 
     number: int
     totals: WholeTotals
-    prior: AbstractCohortPrior
+    prior: AbstractConjugatePrior
     change: float
 
     @property
@@ -70,10 +70,10 @@ class StreamedFit:
     rows: variational.Rows | None = None
 
     @property
-    def start_prior(self) -> AbstractCohortPrior:
+    def start_prior(self) -> AbstractConjugatePrior:
         """The prior of the labelers to start from."""
         prior = self.choice.candidate.prior
-        assert isinstance(prior, AbstractCohortPrior)
+        assert isinstance(prior, AbstractConjugatePrior)
         return prior
 
     @property
@@ -149,7 +149,7 @@ class StreamedFit:
         crew: Crew,
         stage: str,
         number: int,
-        prior: AbstractCohortPrior,
+        prior: AbstractConjugatePrior,
         do: Callable[[Part, int, jax.Device], tuple[State, Totals, float]],
     ) -> Pass:
         """Do something for every part; keep the states, and last what they add up to."""
@@ -194,7 +194,7 @@ def _start(
     labels: Labels,
     assessment: Assessment,
     sums: StretchedSums,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     rows: variational.Rows | None,
 ) -> tuple[State, Totals]:
     state = variational.start(labels, assessment, prior, rows)
@@ -208,7 +208,7 @@ def _renew(
     labels: Labels,
     assessment: Assessment,
     sums: StretchedSums,
-    prior: AbstractCohortPrior,
+    prior: AbstractConjugatePrior,
     totals: Totals,
     class_prior: ClassPrior,
     learns: ScalarLike,
@@ -220,8 +220,8 @@ def _renew(
 
 @jax.jit
 def _refit(
-    prior: AbstractCohortPrior, counts: Float[Array, "num_labelers ..."]
-) -> AbstractCohortPrior:
+    prior: AbstractConjugatePrior, counts: Float[Array, "num_labelers ..."]
+) -> AbstractConjugatePrior:
     return prior.refit(counts)
 
 

@@ -23,12 +23,11 @@ from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.inference import gibbs, joint
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.labelers.class_conditional import ClassConditional
-from gtx_bayes.labelers.hard_examples import HardExamples
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.class_conditional import ClassConditional
+from gtx_bayes.models.difficulty import HardExamples
 from gtx_bayes.models.hyperprior import HyperPrior
-from gtx_bayes.models.priors import OneCoinPrior
+from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from gtx_bayes.posterior import batch_log_prob
 from gtx_bayes.simulation import (
     adversarial_cohort,

@@ -17,7 +17,7 @@ import numpy as np
 
 from gtx_bayes.devices import examples_mesh
 from gtx_bayes.inference import by_parts, variational
-from gtx_bayes.models.priors import PRIORS
+from gtx_bayes.registry import MODELS
 from tests.benchmarks.joint import simulate
 from tests.benchmarks.kernels import fastest, publish, row
 
@@ -31,7 +31,7 @@ def rows(num_labels, rng):
     size = f"{num_labels} labels, {num_examples} examples, {num_labelers} labelers"
     uniform = jnp.full(2, 0.5)
     for model in ("one-coin", "confusion"):
-        prior = PRIORS[model](2)
+        prior = MODELS.build(model).cohort_prior(2)
 
         def whole(num_steps, prior=prior):
             return variational.fit(

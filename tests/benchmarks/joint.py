@@ -26,8 +26,8 @@ from gtx_bayes.inference import gibbs, variational
 from gtx_bayes.inference.beta import CohortPrior
 from gtx_bayes.inference.crowd_models import crowd_model
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.one_coin import OneCoinModel
-from gtx_bayes.models.priors import ConfusionPrior, OneCoinPrior
+from gtx_bayes.models.confusion import ConfusionPrior
+from gtx_bayes.models.one_coin import OneCoinModel, OneCoinPrior
 from tests.benchmarks.kernels import crowd_kit, fastest, publish, row
 
 NUM_STEPS = 10

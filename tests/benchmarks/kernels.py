@@ -27,8 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gtx_bayes.aggregation.majority_vote import VoteShares
-from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import Labels
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.posterior import (
     batch_class_posterior,
     batch_log_odds,

@@ -25,26 +25,16 @@ import numpyro.distributions as dist
 
 from gtx_bayes.diagnostics import sbc
 from gtx_bayes.experiments.runs import map_runs
-from gtx_bayes.inference import dependence, gibbs, joint, nuts, variational
+from gtx_bayes.inference import dependence, gibbs, nuts, variational
 from gtx_bayes.inference.crowd_models import crowd_model
-from gtx_bayes.labelers.base import sum_by_example
-from gtx_bayes.labelers.class_conditional import ClassConditional
-from gtx_bayes.labelers.confusion_matrix import ConfusionMatrix
-from gtx_bayes.labelers.hard_examples import HardExamples
-from gtx_bayes.labelers.one_coin import OneCoin
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.confusion import ConfusionModel
-from gtx_bayes.models.difficulty import DifficultyModel
+from gtx_bayes.models.class_conditional import ClassConditional, ClassConditionalPrior
+from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionModel, ConfusionPrior
+from gtx_bayes.models.difficulty import HARD_SHARE, DifficultyModel, DifficultyPrior, HardExamples
 from gtx_bayes.models.distributions import LogitBeta
 from gtx_bayes.models.hyperprior import HyperPrior
-from gtx_bayes.models.one_coin import OneCoinModel
-from gtx_bayes.models.priors import (
-    HARD_SHARE,
-    ClassConditionalPrior,
-    ConfusionPrior,
-    DifficultyPrior,
-    OneCoinPrior,
-)
+from gtx_bayes.models.labelers import sum_by_example
+from gtx_bayes.models.one_coin import OneCoin, OneCoinModel, OneCoinPrior
 from gtx_bayes.simulation import simulate_queue
 
 NUM_LABELERS, NUM_EXAMPLES, PER_EXAMPLE, NUM_GOLD, NUM_CLASSES = 6, 40, 4, 10, 3
@@ -316,9 +306,7 @@ def by_variational(prior, key, data):
     cohorts = ()
     if not isinstance(prior, GivenOneCoin | GivenConfusion):
         seed = np.asarray(jax.random.key_data(key_labelers))
-        cohorts = joint.draw_cohorts(
-            np.random.default_rng(seed), found.prior, found.counts, NUM_DRAWS
-        )
+        cohorts = found.prior.draw_cohorts(np.random.default_rng(seed), found.counts, NUM_DRAWS)
     draws = draw_given_counts(key_labelers, found.prior, found.counts, cohorts)
     return {**draws, **labels_by_probs(key_labels, found.class_probs)}
 

@@ -24,9 +24,8 @@ import numpy as np
 
 from gtx_bayes.experiments import table1
 from gtx_bayes.inference import variational
-from gtx_bayes.labelers import OneCoin
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.models.priors import OneCoinPrior
+from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from tests.benchmarks import kernels
 from tests.benchmarks.collection import every_run
 from tests.benchmarks.kernels import copies, fastest, into_held_memory, memory, peak_memory

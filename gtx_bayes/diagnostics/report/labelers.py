@@ -20,8 +20,7 @@ from gtx_bayes.diagnostics.predictive import PredictiveChecks
 from gtx_bayes.diagnostics.report.gold import DOUBT, compare_labelers, err_together
 from gtx_bayes.diagnostics.report.wording import counted, percent, shown
 from gtx_bayes.labels import MISSING
-from gtx_bayes.models.priors import AbstractCohortPrior
-from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
+from gtx_bayes.models.base import AbstractCohortPrior
 
 USELESS = 0.25
 """A labeler surely less informed than this, and not surely better or worse than guesses, tells next
@@ -304,9 +303,7 @@ def _informed(key: Key[Array, ""], result: Aggregation, table: pd.DataFrame) -> 
     joint = result.fit.joint
     if joint is not None:
         num_labelers = joint.counts.shape[0]
-        counts = joint.counts
-        if joint.prior.is_conjugate:
-            counts = with_room(counts, standard_size(num_labelers, LEAST_LABELERS))
+        counts = joint.prior.counts_in_size(joint.counts)
         drawn, excess = (
             np.quantile(np.asarray(of)[:, :num_labelers], _TAILS, axis=0)
             for of in _informedness_drawn(key, joint.prior, counts)

@@ -1,12 +1,15 @@
-"""What labelers with known parameters are: how probable labels are, and how to draw them."""
+"""Labelers with known parameters: how probable labels are, and how to draw them."""
 
 import abc
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
 
+from gtx_bayes.errors import InputError
 from gtx_bayes.evidence import Evidence, no_evidence
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes, check_whole
 from gtx_bayes.log_space import LogNumber
@@ -70,19 +73,11 @@ class AbstractLabelers(abc.ABC):
     @property
     def confusion_matrix(self) -> Float[Array, "*cohorts num_labelers num_classes num_answers"]:
         """Probability of each label given each class, subclasses together."""
-        answers = jnp.arange(self.num_answers)
         shape = (self.num_labelers, self.num_answers)
-        every = Labels(
-            jnp.zeros(self.num_labelers * self.num_answers, jnp.int32),
-            jnp.broadcast_to(jnp.arange(self.num_labelers)[:, None], shape).reshape(-1),
-            jnp.broadcast_to(answers, shape).reshape(-1),
-            1,
-            self.num_labelers,
-            self.num_classes,
-        )
-        log_probs = self.log_prob_of_labels(every)
-        by_class = self.sum_out_subclasses(log_probs).reshape(*shape, self.num_classes)
-        return jnp.exp(jnp.swapaxes(by_class, 1, 2))
+        labeler, answer = (place.reshape(-1) for place in jnp.indices(shape))
+        every = Labels(jnp.zeros_like(labeler), labeler, answer, 1, shape[0], self.num_classes)
+        by_class = self.sum_out_subclasses(self.log_prob_of_labels(every))
+        return jnp.exp(jnp.swapaxes(by_class.reshape(*shape, self.num_classes), 1, 2))
 
     def sum_out_subclasses(
         self, log_probs: Float[Array, "rows num_latents"]
@@ -101,6 +96,10 @@ class AbstractLabelers(abc.ABC):
         gives_others = self.num_answers > self.num_classes
         return (labels.label >= 0) & (gives_others | (labels.label < self.num_classes))
 
+    def log_prob_of_known(self, labels: Labels) -> Float[Array, "num_labels num_latents"]:
+        """`log_prob_of_labels`, zero for what is no label."""
+        return jnp.where(self.is_known(labels)[:, None], self.log_prob_of_labels(labels), 0.0)
+
     def batch_log_prob(self, labels: AnyLabels) -> Float[Array, "rows num_classes"]:
         r"""Log-likelihood of every example's labels under each class, in nats.
 
@@ -110,9 +109,7 @@ class AbstractLabelers(abc.ABC):
             labels: in any form; what is no label carries no evidence.
         """
         check_sizes(labels, self.num_labelers, self.num_classes)
-        flat = flat_labels(labels)
-        is_label = self.is_known(flat)
-        per_label = jnp.where(is_label[:, None], self.log_prob_of_labels(flat), 0.0)
+        per_label = self.log_prob_of_known(flat_labels(labels))
         return self.sum_out_subclasses(sum_by_example(labels, per_label))
 
     def evidence(self, labels: AnyLabels) -> Evidence:
@@ -121,7 +118,7 @@ class AbstractLabelers(abc.ABC):
         if self.num_subclasses > 1:
             found = LogNumber.from_log(self.batch_log_prob(labels))
         else:
-            per_label = self._label_factors(flat_labels(labels))
+            per_label = LogNumber.from_log(self.log_prob_of_known(flat_labels(labels)))
             found = LogNumber(*(sum_by_example(labels, part) for part in per_label))
         return Evidence(found, no_evidence(*found.coarse.shape).common)
 
@@ -136,39 +133,46 @@ class AbstractLabelers(abc.ABC):
                 f"{type(self).__name__} sums subclasses out over all labels of an example: gather "
                 "them anew"
             )
-        parts = zip(evidence.likelihood, self._label_factors(labels), strict=True)
-        grown = (total.at[labels.example].add(part, mode="drop") for total, part in parts)
-        return evidence._replace(likelihood=LogNumber(*grown))
+        per_label = LogNumber.from_log(self.log_prob_of_known(labels))
+        parts = zip(evidence.likelihood, per_label, strict=True)
+        after = (total.at[labels.example].add(part, mode="drop") for total, part in parts)
+        return evidence._replace(likelihood=LogNumber(*after))
 
-    def _label_factors(self, labels: Labels) -> LogNumber:
-        """Probability of every label given each class; one for what is no label."""
-        is_label = self.is_known(labels)
-        per_label = jnp.where(is_label[:, None], self.log_prob_of_labels(labels), 0.0)
-        return LogNumber.from_log(per_label)
+    def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
+        r"""Probability of one example's labels under each class: a product over its labels (Eq. 1).
 
-    def log_prob(self, labels: Int[Array, " num_labelers"]) -> Float[Array, " num_classes"]:
-        r"""`batch_log_prob` of one example.
+        The definition, label by label, that `batch_log_prob` and `evidence` agree with.
 
         Args:
             labels: class of each labeler's label; `MISSING`, and what is no class, carries no
                 evidence.
         """
-        check_labels(labels, self.num_labelers)
-        return self.batch_log_prob(labels[:, None])[0]
+        check_whole("labels", labels)
+        num_labelers = self.num_labelers
+        if labels.shape != (num_labelers,):
+            raise ValueError(
+                f"the labels have shape {labels.shape}: give one for each of {num_labelers} "
+                f"labelers, {MISSING} where there is none"
+            )
+        labeler = jnp.arange(num_labelers)
+        one = Labels(jnp.zeros_like(labeler), labeler, labels, 1, num_labelers, self.num_classes)
+        per_label = LogNumber.from_log(self.log_prob_of_known(one))
+        found = LogNumber(*(part.sum(axis=0) for part in per_label))
+        if self.num_subclasses == 1:
+            return found
+        return LogNumber.from_log(self.sum_out_subclasses(found.log()[None])[0])
 
-    def likelihood(self, labels: Int[Array, " num_labelers"]) -> LogNumber:
-        """`log_prob` as a number that tells zero from small, shape `(num_classes,)`."""
-        return LogNumber.from_log(self.log_prob(labels))
+    def log_prob(self, labels: Int[Array, " num_labelers"]) -> Float[Array, " num_classes"]:
+        """The logarithm of `likelihood`, in nats."""
+        return self.likelihood(labels).log()
 
     def floored_log_prob(self, labels: Labels) -> Float[Array, "num_examples num_classes"]:
         """`batch_log_prob`, where probabilities that round to zero count as the smallest number.
 
         Certain labelers who contradict each other then cancel one for one.
         """
-        is_label = self.is_known(labels)
         least = jnp.log(jnp.finfo(jnp.zeros(()).dtype).tiny)
-        per_label = jnp.maximum(self.log_prob_of_labels(labels), least)
-        per_label = jnp.where(is_label[:, None], per_label, 0.0)
+        per_label = jnp.maximum(self.log_prob_of_known(labels), least)
         return self.sum_out_subclasses(sum_by_example(labels, per_label))
 
     def floored_evidence(self, labels: Labels) -> Float[Array, "num_examples num_classes"]:
@@ -185,12 +189,12 @@ class AbstractLabelers(abc.ABC):
             latent: latent state of the example of every entry.
         """
 
-        def of_answer(answer: Int[Array, ""]) -> Float[Array, " num_labels"]:
+        def of_answer(answer: int) -> Float[Array, " num_labels"]:
             given = jnp.full(labels.label.shape, answer, jnp.int32)
             log_probs = self.log_prob_of_labels(dataclasses.replace(labels, label=given))
             return jnp.take_along_axis(log_probs, latent[:, None], axis=1)[:, 0]
 
-        return jnp.stack([of_answer(jnp.int32(a)) for a in range(self.num_answers)], axis=1)
+        return jnp.stack([of_answer(answer) for answer in range(self.num_answers)], axis=1)
 
     def draw_labels(
         self, key: Key[Array, ""], labels: Labels, latent: Int[Array, " num_examples"]
@@ -241,9 +245,9 @@ class AbstractLabelers(abc.ABC):
 
 
 class AbstractConfusionMatrices(AbstractLabelers):
-    """Labelers whose answers depend on the class alone: labels are looked up in their matrices.
+    """Labelers whose labels depend on the class alone: their probabilities are looked up.
 
-    A subclass is final and writes `num_labelers`, `confusion_matrix` and `answer`.
+    A subclass is final and writes `num_labelers` and `confusion_matrix`.
     """
 
     def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_classes"]:
@@ -262,6 +266,16 @@ class AbstractConfusionMatrices(AbstractLabelers):
     ) -> Int[Array, " num_labels"]:
         """By `answer`, every entry an example of its own."""
         return self.answer(key, labels.labeler[None], latent[labels.example])[0]
+
+    def answer(
+        self,
+        key: Key[Array, ""],
+        labeler: Int[Array, "num_places num_examples"],
+        true_label: Int[Array, " num_examples"],
+    ) -> Int[Array, "num_places num_examples"]:
+        """Labels for every example, one from each labeler asked."""
+        rows = self.confusion_matrix[labeler, true_label]
+        return jax.random.categorical(key, jnp.log(rows), axis=-1)
 
 
 def flat_labels(labels: AnyLabels) -> Labels:
@@ -294,16 +308,6 @@ def sum_by_example(
     return per_label.reshape(*shape, num_latents).sum(axis=0)
 
 
-def check_labels(labels: Shaped[Array, "..."], num_labelers: int) -> None:
-    """Raise `ValueError` unless these are one label per labeler; known to the compiler."""
-    check_whole("labels", labels)
-    if labels.shape != (num_labelers,):
-        raise ValueError(
-            f"the labels have shape {labels.shape}: give one for each of {num_labelers} labelers, "
-            f"{MISSING} where there is none"
-        )
-
-
 def right_or_other(
     key: Key[Array, ""],
     prob_right: Float[Array, "num_places num_examples"],
@@ -319,3 +323,33 @@ def right_or_other(
         other = (true_label + offset) % num_classes
     right = jax.random.uniform(key_right, prob_right.shape) < prob_right
     return jnp.where(right, true_label, other)
+
+
+def wrong_alike(
+    accuracy: Float[Array, "*cohorts num_labelers one_or_num_classes"], num_classes: int
+) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
+    """Confusion matrices with accuracies on the diagonal, the rest of each row spread evenly."""
+    right = accuracy[..., None]
+    wrong = (1.0 - right) / (num_classes - 1)
+    return jnp.where(jnp.eye(num_classes, dtype=bool), right, wrong)
+
+
+def check_probs(name: str, values: Any) -> None:
+    """Raise `InputError` for values below 0 or above 1 of an array at hand; NaN stays what it is.
+
+    Within a trace values are not known: there what is no probability comes out as NaN.
+    """
+    if isinstance(values, jax.core.Tracer) or not isinstance(values, np.ndarray | jax.Array):
+        return  # traced, or one of JAX's placeholders
+    if isinstance(values, jax.Array) and not values.is_fully_addressable:
+        return
+    flat = np.asarray(values).reshape(-1)
+    rounding = 8 * np.finfo(flat.dtype).eps if np.issubdtype(flat.dtype, np.floating) else 0.0
+    outside = (flat < -rounding) | (flat > 1.0 + rounding)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise InputError(
+            f"{name} holds {flat[at]:g}, which is no probability.",
+            where=f"{name}{list(map(int, np.unravel_index(at, np.shape(values))))}",
+            mend="Give values in [0, 1].",
+        )
