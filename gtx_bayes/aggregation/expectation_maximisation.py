@@ -22,6 +22,7 @@ from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.model_size import check_model_size
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.registry import MODELS
 
 ESTIMATES = ("ml", "map")
 
@@ -102,7 +103,7 @@ class AbstractEM(AbstractMethod):
                     f"{name} of {self.name} is {getattr(self, name)}.", mend=f"Give {wanted}."
                 )
         check_model_size(
-            self.model,
+            MODELS.build(self.model),
             num_labels=labels.num_labels,
             num_labelers=labels.num_labelers,
             num_classes=labels.num_classes,

@@ -26,10 +26,9 @@ from gtx_bayes.inference.dependence import most_useful, tempered
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.joint import AUTO_MODELS, Choice, JointPosterior
 from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
-from gtx_bayes.labelers.base import AbstractLabelers
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
-from gtx_bayes.models.conjugate import AbstractConjugateModel
+from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import first, in_standard_size
@@ -168,8 +167,7 @@ def models_for(
     if model == AUTO:
         return bearable(AUTO_MODELS, **size)
     found: AbstractLabelerModel = MODELS.build(model)
-    has_tables = not isinstance(found, AbstractConjugateModel)
-    check_model_size(found.name, **size, has_tables=has_tables)
+    check_model_size(found, **size)
     return Bearable((found,), "")
 
 

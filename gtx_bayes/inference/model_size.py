@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gtx_bayes.errors import InputError
-
-BY_CLASS_AND_ANSWER = ("class-conditional", "confusion")
-"""Models whose labelers have a table of K x K each, kept whole or made on the way."""
+from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.registry import MODELS
 
 _FEW_CELLS = 2**16  # of all tables: fitted in a second or two, however few the answers
 _FREE_CELLS, _CELLS_PER_ANSWER = 2**20, 4  # where a model is to be chosen
@@ -53,7 +52,7 @@ def bearable(
     cells = num_labelers * num_classes**2
     is_thin = cells > _FEW_CELLS and num_classes**2 > num_labels
     is_large = cells > max(_FREE_CELLS, _CELLS_PER_ANSWER * num_labels)
-    left = [name for name in models if name in BY_CLASS_AND_ANSWER and (is_thin or is_large)]
+    left = [name for name in models if (is_thin or is_large) and MODELS.find(name).has_tables]
     if not left:
         return Bearable(tuple(models), "")
     return Bearable(
@@ -64,27 +63,21 @@ def bearable(
 
 
 def check_model_size(
-    model: str,
-    *,
-    num_labels: int,
-    num_labelers: int,
-    num_classes: int,
-    has_tables: bool = False,
+    model: AbstractLabelerModel, *, num_labels: int, num_labelers: int, num_classes: int
 ) -> None:
     """Raise `InputError` if a model asked for by name has tables out of all proportion.
 
     Args:
-        model: its name.
-        num_labels: number of answers.
+        model: the model.
+        num_labels: number of labels.
         num_labelers: J.
         num_classes: K.
-        has_tables: whether its labelers have a table of K x K each, besides the models known to.
     """
     cells = num_labelers * num_classes**2
     most = max(_FREE_CELLS_ASKED, _CELLS_PER_ANSWER_ASKED * num_labels)
-    if (has_tables or model in BY_CLASS_AND_ANSWER) and cells > most:
+    if model.has_tables and cells > most:
         raise InputError(
-            f"the model {model} has a table of {num_classes:,} x {num_classes:,} for each of "
+            f"the model {model.name} has a table of {num_classes:,} x {num_classes:,} for each of "
             f"{num_labelers:,} labelers: {cells:,} numbers, {_size(cells)} in every copy, for "
             f"{num_labels:,} answers.",
             mend="Use the model one-coin, or join classes.",
