@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike, UInt32
 
 from gtx_bayes.collection.base import NEVER, UNLIMITED, AbstractPolicy, Seen, largest_first
 from gtx_bayes.collection.confidence_threshold import exceeds
-from gtx_bayes.labelers.base import AbstractLabelers
+from gtx_bayes.models.labelers import AbstractLabelers
 
 _MOST_OUTCOMES = 128  # of several answers: the lookahead ends before there are more
 _AT_ONCE = 4096  # examples
@@ -106,7 +106,7 @@ def best_rate(
         lookahead: how many are looked ahead.
     """
     weight = is_left / jnp.sum(is_left)
-    by_labeler = jnp.sum(_gain(class_probs, jnp.moveaxis(confusion, 2, 0)), axis=0)
+    by_labeler = jnp.sum(gain_of_outcomes(class_probs, jnp.moveaxis(confusion, 2, 0)), axis=0)
     one = by_labeler @ weight
     counts, num_orders = _outcomes(lookahead, confusion.shape[2])
     if not len(counts):
@@ -114,13 +114,13 @@ def best_rate(
     average = jnp.tensordot(weight, confusion, axes=1)
     log_average = jnp.log(jnp.maximum(average, jnp.finfo(average.dtype).tiny))  # none: no 0 * inf
     likelihood = jnp.exp(counts.astype(log_average.dtype) @ log_average.T)
-    several = num_orders @ _gain(class_probs, likelihood)
+    several = num_orders @ gain_of_outcomes(class_probs, likelihood)
     num_labels = 2 + jnp.arange(len(several))
     best = jnp.max(several / num_labels, where=num_labels <= most, initial=0.0)
     return jnp.where(most >= 1, jnp.maximum(one, best), 0.0)
 
 
-def _gain(
+def gain_of_outcomes(
     class_probs: Float[Array, " num_classes"], likelihood: Float[Array, "*outcomes num_classes"]
 ) -> Float[Array, "*outcomes"]:
     """By how much each outcome raises the probability of a right label, times its probability.

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from jaxtyping import Array, Float, Key, ScalarLike
 
 from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.collection.knowledge_gradient import gain_of_outcomes
 from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.columns import positions
 from gtx_bayes.diagnostics.report.outcome import num_independent
@@ -230,8 +231,7 @@ def value_of_answer(
     """
     likelihood = confusion**worth
     likelihood = likelihood / likelihood.sum(axis=-1, keepdims=True)
-    best = (class_probs[:, None] * likelihood).max(axis=-2).sum(axis=-1)
-    return jnp.maximum(best - class_probs.max(), 0.0)
+    return gain_of_outcomes(class_probs, jnp.moveaxis(likelihood, -1, 0)).sum(axis=0)
 
 
 @jax.jit
