@@ -7,7 +7,7 @@ import importlib.util
 import sys
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +112,6 @@ class Registry[T]:
                 f"the {self.kind} '{named}' cannot be made: {error}.",
                 mend=f"Its options are {_options_in_words(cls)}.",
             ) from error
-
-    def description(self, name: str) -> str:
-        """What the class of that name says of itself, in a line."""
-        return str(getattr(self.find(name), "description", ""))
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
         return {point.name: point for point in importlib.metadata.entry_points(group=self.group)}
@@ -233,28 +229,16 @@ def _options_in_words(cls: type) -> str:
 
 def _parse(text: str, field: dataclasses.Field[Any], kinds: tuple[Any, ...], what: str) -> Any:
     """A text as the first of some types that takes it: none, true or false, numbers, text."""
-    if type(None) in kinds and text.lower() == "none":
-        return None
-    if bool in kinds and text.lower() in _TRUTH:
-        return _TRUTH[text.lower()]
-    for wanted in (int, float):
-        if wanted in kinds:
+    for kind, read in _READERS.items():
+        if kind in kinds:
             try:
-                return wanted(text)
-            except ValueError:
+                return read(text)
+            except (KeyError, ValueError):
                 continue
-    if float in kinds or int in kinds or bool in kinds:
-        if str in kinds:
-            return text
-        wanted_words = [_IN_WORDS[kind] for kind in (bool, int, float) if kind in kinds]
-        raise _no_value(text, field.name, what, wanted_words[-1])
-    if any(typing.get_origin(kind) is tuple for kind in kinds):
-        return tuple(_plain(part.strip()) for part in text.split(","))
-    return text
-
-
-_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
+    wanted = [words for kind, words in _IN_WORDS.items() if kind in kinds]
+    if not wanted:
+        return text
+    raise InputError(f"'{text}' is no {field.name} of the {what}.", mend=f"Give {wanted[-1]}.")
 
 
 def _plain(text: str) -> int | float | str:
@@ -267,6 +251,18 @@ def _plain(text: str) -> int | float | str:
     return text
 
 
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_READERS: dict[type, Callable[[str], Any]] = {
+    type(None): lambda text: {"none": None}[text.lower()],
+    bool: lambda text: _TRUTH[text.lower()],
+    int: int,
+    float: float,
+    tuple: lambda text: tuple(_plain(part.strip()) for part in text.split(",")),
+    str: str,
+}
+_IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
 def _kinds_of(cls: type, field: dataclasses.Field[Any]) -> tuple[Any, ...]:
     """The types that a field may be of; that of its default where annotations are not at hand."""
     try:
@@ -274,17 +270,12 @@ def _kinds_of(cls: type, field: dataclasses.Field[Any]) -> tuple[Any, ...]:
     except Exception:  # names that are imported for the type checker alone
         return (type(field.default),)
     is_one = isinstance(hint, type) or typing.get_origin(hint) is tuple
-    kinds = (hint,) if is_one else typing.get_args(hint)
-    known = [kind for kind in kinds if kind in (bool, int, float, str, type(None))]
-    is_tuple = [kind for kind in kinds if typing.get_origin(kind) is tuple]
-    found = tuple(known or is_tuple)
-    return found or (
-        (int, float, str) if field.default is dataclasses.MISSING else (type(field.default),)
-    )
-
-
-def _no_value(text: str, name: str, what: str, wanted: str) -> InputError:
-    return InputError(f"'{text}' is no {name} of the {what}.", mend=f"Give {wanted}.")
+    kinds = [
+        typing.get_origin(kind) or kind for kind in ((hint,) if is_one else typing.get_args(hint))
+    ]
+    if found := tuple(kind for kind in kinds if kind in _READERS):
+        return found
+    return (int, float, str) if field.default is dataclasses.MISSING else (type(field.default),)
 
 
 def _import(where: str) -> Any:

@@ -45,7 +45,6 @@ class TestNames:
 
         assert things.names() == ("own", "mine")
         assert things.find("mine") is Mine
-        assert things.description("own") == "one of ours"
 
     def test_a_class_without_a_name(self, things):
         with pytest.raises(TypeError, match="has no name"):
