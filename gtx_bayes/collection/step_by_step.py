@@ -39,24 +39,6 @@ def _most_urgent(priority: UInt32[Array, " num_examples"], batch: int) -> Int[Ar
     return jnp.pad(wanted, (0, batch - found), constant_values=MISSING)
 
 
-@jax.jit
-def step(
-    policy: AbstractPolicy,
-    aggregator: AbstractAggregator,
-    queue: AnswerQueue,
-    num_labels: Int[Array, " num_examples"],
-    market: Market | None = None,
-) -> tuple[Int[Array, " num_examples"], Int[Array, ""]]:
-    """Buy one label: numbers of labels in, and out with the example chosen, or `MISSING`.
-
-    An example at the end of its queue gets no more, whatever the policy wants.
-    """
-    market = market or Market.of(aggregator, queue)
-    example = _most_urgent(_urgency(policy, aggregator, queue, num_labels, market), batch=1)[0]
-    bought = jnp.arange(num_labels.shape[0]) == example
-    return num_labels + bought, example
-
-
 @partial(jax.jit, static_argnames="budget")
 def collect(
     policy: AbstractPolicy,
@@ -66,6 +48,8 @@ def collect(
     market: Market | None = None,
 ) -> tuple[Collection, Int[Array, " num_steps"]]:
     """Spend a budget label by label, scoring every example afresh each time.
+
+    An example at the end of its queue gets no more, whatever the policy wants.
 
     Args:
         policy: the rule.
@@ -86,18 +70,21 @@ def collect(
         price = jnp.ones(queue.answers.label.shape, jnp.int32)
     else:
         num_steps = min(budget, price.size)  # no label costs less than 1
-    start = (jnp.zeros(queue.answers.num_examples, jnp.int32), jnp.asarray(budget, jnp.int32))
+    places = jnp.arange(queue.answers.num_examples)
 
     def buy(
         state: tuple[Int[Array, " num_examples"], Int[Array, ""]], _: None
     ) -> tuple[tuple[Int[Array, " num_examples"], Int[Array, ""]], Int[Array, ""]]:
         num_labels, left = state
-        after, example = step(policy, aggregator, queue, num_labels, market)
+        urgency = _urgency(policy, aggregator, queue, num_labels, market)
+        example = _most_urgent(urgency, batch=1)[0]
         cost = jnp.where(example == MISSING, 0, price[num_labels[example], example])
-        paid = cost <= left
-        state = jnp.where(paid, after, num_labels), left - jnp.where(paid, cost, 0)
-        return state, jnp.where(paid, example, MISSING)
+        is_paid = cost <= left
+        bought = is_paid & (places == example)
+        left = left - jnp.where(is_paid, cost, 0)
+        return (num_labels + bought, left), jnp.where(is_paid, example, MISSING)
 
+    start = (jnp.zeros_like(places, jnp.int32), jnp.asarray(budget, jnp.int32))
     (num_labels, _), order = jax.lax.scan(buy, start, length=num_steps)
     counted = jnp.ones_like(num_labels, bool)
     if policy.is_streaming:

@@ -5,15 +5,13 @@ mistake do not run into the end of the float format.
 """
 
 import jax
-import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from gtx_bayes.inference.beta import CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.models.distributions import LogitBeta
-from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.distributions import LogitBeta, learn_cohort
 
 
 def conjugate(counts: GoldCounts, prior: CohortPrior) -> None:
@@ -37,14 +35,9 @@ def partial_pooling(counts: GoldCounts, num_classes: int) -> None:
     with the `HyperPrior` for m and :math:`\log \kappa`. `CohortPrior.fit` finds the most probable
     values of these two; here their uncertainty enters the accuracies.
     """
-    hyper = HyperPrior.for_classes(num_classes)
-    mean = numpyro.sample("mean", dist.Beta(hyper.mean_a, hyper.mean_b))
-    log_concentration = numpyro.sample(
-        "log_concentration", dist.Normal(hyper.log_concentration, hyper.log_concentration_sd)
-    )
-    concentration = numpyro.deterministic("concentration", jnp.exp(log_concentration))
+    a, b = learn_cohort(num_classes)
     with numpyro.plate("labeler", counts.num_gold.shape[0]):
-        _observe(counts, mean * concentration, (1.0 - mean) * concentration)
+        _observe(counts, a, b)
 
 
 def _observe(counts: GoldCounts, a: float | Float[Array, ""], b: float | Float[Array, ""]) -> None:
