@@ -34,6 +34,7 @@ from gtx_bayes.inference.variational import State, Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.models.base import AbstractCohortPrior
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.standard_size import (
@@ -341,6 +342,7 @@ def _start(
     is_answered: Bool[Array, " num_examples"],
 ) -> State:
     """Where the fit stands; for examples that are new to it what it says of their labelers."""
+    assert isinstance(prior, AbstractConjugatePrior)
     by_votes = variational.start(labels, assessment, prior)
     evidence = batch_log_prob(prior.posterior_mean(counts), labels)
     class_probs = jnp.where(is_answered[:, None], class_probs, softmax_over_classes(evidence))

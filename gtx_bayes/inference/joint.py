@@ -22,6 +22,7 @@ from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.cohort import Cohort
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import MODELS
@@ -118,7 +119,8 @@ class JointPosterior(NamedTuple):
     @property
     def choice(self) -> Choice:
         """What was fitted."""
-        start = self.prior.labeler_model or self.prior
+        prior = self.prior
+        start = prior if isinstance(prior, AbstractConjugatePrior) else self.labeler_model
         candidate = Candidate(self.model, start, self.given_class_prior, self.trusts_gold_alone)
         return Choice(candidate, self.dependence, self.why)
 

@@ -10,7 +10,12 @@ from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
-from gtx_bayes.models.conjugate import AbstractConjugateModel, AbstractRowsPrior, Cells
+from gtx_bayes.models.conjugate import (
+    AbstractConjugateModel,
+    AbstractConjugatePrior,
+    AbstractRowsPrior,
+    Cells,
+)
 from gtx_bayes.models.labelers import (
     AbstractConfusionMatrices,
     check_probs,
@@ -105,7 +110,7 @@ class ClassConditionalModel(AbstractConjugateModel):
     description: ClassVar[str] = "an accuracy per labeler and class"
     words: ClassVar[str] = "Every labeler is right with a probability for each class."
 
-    def cohort_prior(self, num_classes: int) -> ClassConditionalPrior:
+    def cohort_prior(self, num_classes: int) -> AbstractConjugatePrior:
         """Beta, for each class."""
         return ClassConditionalPrior.default(num_classes)
 

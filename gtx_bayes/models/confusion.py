@@ -11,7 +11,12 @@ from jaxtyping import Array, Float
 
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import Params
-from gtx_bayes.models.conjugate import AbstractConjugateModel, AbstractRowsPrior, Cells
+from gtx_bayes.models.conjugate import (
+    AbstractConjugateModel,
+    AbstractConjugatePrior,
+    AbstractRowsPrior,
+    Cells,
+)
 from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.models.labelers import AbstractConfusionMatrices, check_probs
 
@@ -98,7 +103,7 @@ class ConfusionModel(AbstractConjugateModel):
         "habits such as favouring one answer are seen through."
     )
 
-    def cohort_prior(self, num_classes: int) -> ConfusionPrior:
+    def cohort_prior(self, num_classes: int) -> AbstractConjugatePrior:
         """Dirichlet, row by row."""
         return ConfusionPrior.default(num_classes)
 
