@@ -85,8 +85,8 @@ def hard_label(
 
     `MISSING` where the probabilities are NaN.
     """
-    lots = jax.random.uniform(key, class_probs.shape)
-    found = jnp.argmax(jnp.where(tied_classes(class_probs), lots, -1.0), axis=-1)
+    priority = jax.random.uniform(key, class_probs.shape)
+    found = jnp.argmax(jnp.where(tied_classes(class_probs), priority, -1.0), axis=-1)
     return jnp.where(jnp.isnan(confidence(class_probs)), MISSING, found)
 
 

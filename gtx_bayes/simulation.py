@@ -23,7 +23,7 @@ from gtx_bayes.models.difficulty import HardExamples
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.models.one_coin import OneCoin
 
-_FEW_PLACES = 24  # queues up to here are counted out; for longer ones labelers are sorted by lots
+_FEW_PLACES = 24  # queues up to here are counted out; for longer ones labelers are sorted at random
 _WORD = 2**16  # digits drawn from one random word multiply to at most this: bias below 2**-16
 
 
@@ -323,8 +323,8 @@ def _queue(
     Finding who that is takes a comparison of bytes with each who has, kept in order.
     """
     if num_places > _FEW_PLACES:
-        lots = jax.random.uniform(key, (num_labelers, num_examples))
-        return jnp.argsort(lots, axis=0)[:num_places].astype(jnp.int32)
+        priority = jax.random.uniform(key, (num_labelers, num_examples))
+        return jnp.argsort(priority, axis=0)[:num_places].astype(jnp.int32)
     queue: list[Int[Array, " num_examples"]] = []
     came: list[Int[Array, " num_examples"]] = []  # the same in ascending order
     for digit in _digits(key, num_labelers, num_places, num_examples):

@@ -213,8 +213,7 @@ class TestDraws:
                 low, high = scipy.stats.binom.interval(1 - 1e-7, NUM_DRAWS, rows[j, true])
                 assert ((low <= number) & (number <= high)).all()
 
-    @pytest.mark.parametrize("each", ["every example", "one example"])
-    def test_patterns_follow_log_prob(self, key, model, each):
+    def test_patterns_follow_log_prob(self, key, model):
         """Whole patterns of labels by two of the labelers, errors together: chi-square."""
         every = np.array(list(itertools.product(range(model.num_classes), repeat=2)))
         alone = np.full((len(every), 4), MISSING)
@@ -222,16 +221,16 @@ class TestDraws:
         expected = NUM_DRAWS * np.exp(np.asarray(jax.vmap(model.log_prob)(jnp.asarray(alone))))
         np.testing.assert_allclose(expected.sum(axis=0), NUM_DRAWS, rtol=1e-5)
         true = model.num_classes - 1
-        if each == "every example":
-            everybody = jnp.tile(jnp.arange(4)[:, None], (1, NUM_DRAWS))
-            drawn = model.answer(key, everybody, jnp.full(NUM_DRAWS, true)).T
-        else:
+        everybody = jnp.tile(jnp.arange(4)[:, None], (1, NUM_DRAWS))
+        drawn = [model.answer(key, everybody, jnp.full(NUM_DRAWS, true)).T]
+        if isinstance(model, HardExamples):  # one example at a time, by the same draws
             keys = jax.random.split(key, NUM_DRAWS)
-            drawn = jax.vmap(model.sample, (0, None))(keys, jnp.array(true))
-        pattern = np.asarray(drawn)[:, :2] @ np.array([model.num_classes, 1])
-        observed, wanted = np.bincount(pattern, minlength=len(every)), expected[:, true]
-        statistic = ((observed - wanted) ** 2 / wanted).sum()
-        assert scipy.stats.chi2.sf(statistic, df=len(every) - 1) > 1e-6
+            drawn.append(jax.vmap(model.sample, (0, None))(keys, jnp.array(true)))
+        for labels in drawn:
+            pattern = np.asarray(labels)[:, :2] @ np.array([model.num_classes, 1])
+            observed, wanted = np.bincount(pattern, minlength=len(every)), expected[:, true]
+            statistic = ((observed - wanted) ** 2 / wanted).sum()
+            assert scipy.stats.chi2.sf(statistic, df=len(every) - 1) > 1e-6
 
 
 def test_no_labels_carry_no_evidence(model):

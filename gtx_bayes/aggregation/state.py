@@ -23,7 +23,6 @@ from gtx_bayes.inference import automatic
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.joint import JointPosterior, PassedOn, posterior_mean
-from gtx_bayes.inference.selection import Candidate
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.io.archives import Archive, read_archive, write_archive
 from gtx_bayes.labels import Assessment, Labels
@@ -320,14 +319,13 @@ def _joint(
     if prior_size not in ((labels.num_classes,), (labels.num_examples, labels.num_classes)):
         raise InputError(f"'class_prior' has shape {prior_size}.")
     grid_size = archive.arrays["dependence.values"].shape
+    prior: AbstractCohortPrior
     if isinstance(model, AbstractConjugateModel):
-        labels = labels.of_classes()
-    learns = values["learns_class_prior"]
-    counts_of = Candidate.of(model, labels.num_classes, None).prior
-    if isinstance(counts_of, AbstractLabelerModel):
-        counts_of = automatic.empty(model, labels, learns is True)
-    _check_sizes(archive, counts_of, labels)
-    pattern = _pattern(model.name, counts_of, labels, prior_size, grid_size)
+        labels, prior = labels.of_classes(), model.cohort_prior(labels.num_classes)
+    else:
+        prior = automatic.empty(model, labels, values["learns_class_prior"] is True)
+    _check_sizes(archive, prior, labels)
+    pattern = _pattern(model.name, prior, labels, prior_size, grid_size)
     kept = _kept_leaves(pattern)
     found: dict[str, Any] = {}
     for name, expected in _leaves(pattern).items():

@@ -75,7 +75,7 @@ class AbstractPolicy(abc.ABC):
 
     A frozen pytree dataclass. It buys one label at a time, of the example with the highest
     priority, and stops when nobody has any. Examples of equal priority go in the order of the
-    table; in a table in random order that is a lot drawn once for the run.
+    table; in a table in random order that is decided once for the run.
 
     The fields of the dataclass are its options, by name on the command line too. Those named
     `threshold` and `max_labels` are what `next` sets by its options of these names.
@@ -88,7 +88,7 @@ class AbstractPolicy(abc.ABC):
         own_labels_only: whether the priority of an example depends on no other example. Then a
             whole run can be worked out at once.
         sees_labelers: whether it looks at `Seen.labels` and `Seen.labelers`.
-        is_random: whether it chooses at random: `next` then draws the lots by which equals go
+        is_random: whether it chooses at random: `next` then draws the priorities of equals
             anew with every label, and a simulated run takes the policy that `drawn` gives.
     """
 

@@ -154,11 +154,11 @@ def _learn(
 ) -> _State:
     labels = queue.answers.first(state.num_labels).long()
 
-    def renew(_: ScalarLike, state: _State) -> _State:
+    def step(_: ScalarLike, state: _State) -> _State:
         counts = state.prior.counts(labels, state.class_probs) + from_gold
         prior = state.prior.refit(counts)
         evidence = prior.evidence(labels, state.class_probs, counts)
         return _State(state.num_labels, jax.nn.softmax(evidence, axis=1), prior, counts)
 
-    state = jax.lax.fori_loop(0, num_passes, renew, state)
+    state = jax.lax.fori_loop(0, num_passes, step, state)
     return state._replace(counts=state.prior.counts(labels, state.class_probs) + from_gold)

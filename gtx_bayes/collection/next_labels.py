@@ -114,7 +114,7 @@ def next_labels(
     order = np.flatnonzero(~offer.is_gold)
     if not policy.is_streaming:
         redrawn = offer.num_labels if policy.is_random else np.zeros_like(offer.num_labels)
-        order = order[np.argsort(_lots(key, redrawn)[order], stable=True)]
+        order = order[np.argsort(_random_priorities(key, redrawn)[order], stable=True)]
     chosen, num_open = np.zeros(0, np.intp), 0
     cost = None
     if order.size:
@@ -123,8 +123,8 @@ def next_labels(
             source = costs_source or Source("costs")
             known = None if result is None or seen.labels is None else result.crowd.labeler_names
             price = read_costs(costs, costs_columns or {}, source, known, offer.names[order])
-            room = (0, seen.num_labels.shape[0] - order.size if price.shape[1] > 1 else 0)
-            price = np.pad(price, ((0, 0), room), constant_values=1.0)
+            padding = (0, seen.num_labels.shape[0] - order.size if price.shape[1] > 1 else 0)
+            price = np.pad(price, ((0, 0), padding), constant_values=1.0)
             seen = dataclasses.replace(seen, costs=jax.device_put(price))
             cost = np.zeros(offer.is_gold.size)
             cost[order] = np.asarray(_expected_cost(seen))[: order.size]
@@ -274,20 +274,22 @@ def _offered(
     )
 
 
-def _lots(key: Key[Array, ""], redrawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+def _random_priorities(
+    key: Key[Array, ""], redrawn: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float64]:
     """A random number for each example and number of redraws, whatever examples follow it."""
     size = standard_size(redrawn.size, LEAST_EXAMPLES)
-    return np.asarray(_draw_lots(key, with_room(redrawn, size)), np.float64)[: redrawn.size]
+    return np.asarray(_draw_priorities(key, with_room(redrawn, size)), np.float64)[: redrawn.size]
 
 
 @jax.jit
-def _draw_lots(
+def _draw_priorities(
     key: Key[Array, ""], redrawn: Int[Array, " num_examples"]
 ) -> Float[Array, " num_examples"]:
-    def lot(example: Int[Array, ""], count: Int[Array, ""]) -> Float[Array, ""]:
+    def priority(example: Int[Array, ""], count: Int[Array, ""]) -> Float[Array, ""]:
         return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, example), count))
 
-    return jax.vmap(lot)(jnp.arange(redrawn.size), redrawn)
+    return jax.vmap(priority)(jnp.arange(redrawn.size), redrawn)
 
 
 def _without_answers(result: Aggregation) -> npt.NDArray[np.floating]:

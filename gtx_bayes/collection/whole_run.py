@@ -216,7 +216,7 @@ def _kth_largest(
     With weights the largest value such that those not below it weigh k.
     """
 
-    def settle(at: Int[Array, ""], found: UInt32[Array, ""]) -> UInt32[Array, ""]:
+    def next_bit(at: Int[Array, ""], found: UInt32[Array, ""]) -> UInt32[Array, ""]:
         candidate = found | (jnp.uint32(1) << (31 - at).astype(jnp.uint32))
         if weight is None:
             by_column = jnp.sum(values >= candidate, axis=0, dtype=jnp.int32)
@@ -226,7 +226,7 @@ def _kth_largest(
         enough = jnp.sum(jax.lax.optimization_barrier(by_column)) >= k
         return jnp.where(enough, candidate, found)
 
-    return jax.lax.fori_loop(0, 32, settle, jnp.uint32(0))
+    return jax.lax.fori_loop(0, 32, next_bit, jnp.uint32(0))
 
 
 def _pay_in_order(

@@ -229,12 +229,14 @@ def fit(
         rows = variational.rows_from_gold(labels, assessment)
         begin = _begin(scale)
         found = [
-            _climb(scale, crowd, begin, _start_shares(labels, assessment, at), max_steps, tolerance)
+            _optimise(
+                scale, crowd, begin, _start_shares(labels, assessment, at), max_steps, tolerance
+            )
             for at in ((None,) if rows is None else (None, rows))
         ]
     else:
         found = [
-            _climb(scale, crowd, start.posterior.location, None, max_steps, tolerance),
+            _optimise(scale, crowd, start.posterior.location, None, max_steps, tolerance),
         ]
     best = max(found, key=lambda each: np.nan_to_num(float(each.log_density), nan=-np.inf))
     if not np.isfinite(float(best.log_density)):
@@ -323,7 +325,7 @@ class _At(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("scale",))
-def _climb(
+def _optimise(
     scale: Scale,
     crowd: Crowd,
     start: Float[Array, " num_params"],

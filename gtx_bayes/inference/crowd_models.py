@@ -104,7 +104,7 @@ def mean_class_posterior(
         P(Y_i = y \mid \mathcal{L}) \approx \frac{1}{S} \sum_s
         P(Y_i = y \mid \mathcal{L}(i), \theta_s, \pi_s)
 
-    Exact given each draw, so that rare classes need no luck. Memory does not grow with the draws.
+    Exact given each draw, rare classes included. Memory does not grow with the draws.
 
     Args:
         model: what was fitted, with what it was given besides answers and gold bound by

@@ -30,6 +30,7 @@ from gtx_bayes.inference import by_parts, variational
 from gtx_bayes.inference.nuts import Draws
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
+from gtx_bayes.models.base import AbstractCohortPrior
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior
@@ -86,7 +87,7 @@ def run_gibbs(
     key: Key[Array, ""],
     labels: Labels,
     assessment: Assessment,
-    prior: AbstractConjugatePrior,
+    prior: AbstractCohortPrior,
     class_prior: ClassPrior | None = None,
     *,
     num_warmup: int = 200,

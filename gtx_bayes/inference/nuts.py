@@ -111,7 +111,7 @@ def sample_chain(
         key: random key.
         model: NumPyro model.
         *args: its arguments, the data among them, which may be tracers.
-        num_warmup: warm-up draws, not kept; rounded up to whole lots of `thinning`.
+        num_warmup: warm-up draws, not kept; rounded up to a multiple of `thinning`.
         num_draws: draws kept.
         thinning: of so many draws one is kept.
         target_accept_prob: higher takes smaller steps.

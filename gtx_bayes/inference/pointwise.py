@@ -5,7 +5,7 @@ r"""Log-likelihood of every example given every draw, the classes summed out.
     \log \sum_y \pi_{sy} \, P(\mathcal{L}(i) \mid Y_i = y, \theta_s)
 
 The term of the known class alone where an example is gold. What cross-validation leaves out is an
-example with all its answers: left out one by one, answers would be told by their example's others.
+example with all its labels: left out one by one, others of the example would predict them.
 """
 
 import dataclasses

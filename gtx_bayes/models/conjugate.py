@@ -148,7 +148,7 @@ class Cells:
 
 
 class AbstractConjugatePrior(AbstractCohortPrior):
-    """The prior of one kind of labeler model: a frozen pytree dataclass. A subclass is final.
+    """The prior of one labeler model: a frozen pytree dataclass. A subclass is final.
 
     Counts have shape (num_labelers, num_rows, num_cells + 2): expected numbers of labels by cell,
     then the variances of the numbers of right and of wrong ones. Where there is one row, they
@@ -225,7 +225,7 @@ class AbstractConjugatePrior(AbstractCohortPrior):
     def evidence(self, labels: Labels, latent_probs: LatentProbs, counts: Counts) -> LatentProbs:
         """Log-probability of each example's labels under each latent class, up to what all share.
 
-        That of the kind within the class is part of it. Every label is judged by what its
+        That of the subclass is part of it. Every label is judged by what its
         labeler's other labels say of the labeler: its own part of the counts is left out.
         """
         cells = self.cells(self.num_classes)
