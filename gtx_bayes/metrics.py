@@ -20,6 +20,12 @@ LOG_LOSS_FLOOR = 2.0**-52
 
 Binning = Literal["equal-width", "equal-mass"]
 
+Probs = Float[Array, "num_examples num_classes"]
+Truth = Int[Array, " num_examples"]
+Values = Float[Array, " num_examples"]
+Mask = Bool[Array, " num_examples"]
+Where = Mask | None
+
 
 class Estimate(NamedTuple):
     """A mean over examples and its standard error.
@@ -33,52 +39,34 @@ class Estimate(NamedTuple):
     se: Float[Array, ""]
 
 
-def accuracy(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
-) -> Estimate:
+def accuracy(class_probs: Probs, true_label: Truth, where: Where = None) -> Estimate:
     """Proportion of examples whose hard label is right."""
     return _mean(decisions.credit(class_probs, true_label), _counted(true_label, where))
 
 
-def error_rate(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
-) -> Estimate:
+def error_rate(class_probs: Probs, true_label: Truth, where: Where = None) -> Estimate:
     r""":math:`\mathrm{Err} = \frac{1}{N} \sum_i I(\hat y_i \neq y_i)` (paper, sec. 3.2)."""
     return _mean(1.0 - decisions.credit(class_probs, true_label), _counted(true_label, where))
 
 
-def mean_absolute_error(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
-) -> Estimate:
+def mean_absolute_error(class_probs: Probs, true_label: Truth, where: Where = None) -> Estimate:
     r""":math:`\frac{1}{N} \sum_i |y_i - \hat P(y_i = 1 \mid \mathcal{L}(i))|` (paper, sec. 3.2).
 
     For two classes this is one minus the probability of the true class, which is the definition
     used for any number of classes.
     """
-    return _mean(
-        1.0 - decisions.prob_of_truth(class_probs, true_label), _counted(true_label, where)
-    )
+    wrong = 1.0 - decisions.prob_of_truth(class_probs, true_label)
+    return _mean(wrong, _counted(true_label, where))
 
 
-def balanced_error(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
-) -> Estimate:
+def balanced_error(class_probs: Probs, true_label: Truth, where: Where = None) -> Estimate:
     """Mean over the classes of the error rate within each; empty classes are left out.
 
     The standard error is NaN where a class has a single example, whose spread is unknown.
     """
     wrong = 1.0 - decisions.credit(class_probs, true_label)
-    member = (true_label[:, None] == jnp.arange(class_probs.shape[1])) & _counted(
-        true_label, where
-    )[:, None]
+    member = true_label[:, None] == jnp.arange(class_probs.shape[1])
+    member &= _counted(true_label, where)[:, None]
     by_class = jax.vmap(_mean, in_axes=(None, 1))(wrong, member)
     present = jnp.any(member, axis=0)
     variance = jnp.sum(by_class.se**2, where=present)
@@ -86,9 +74,9 @@ def balanced_error(
 
 
 def log_loss(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
+    class_probs: Probs,
+    true_label: Truth,
+    where: Where = None,
     floor: float = LOG_LOSS_FLOOR,
 ) -> Estimate:
     """Mean of minus the log-probability of the true class, in nats.
@@ -100,27 +88,17 @@ def log_loss(
         floor: probabilities below it count as it, so that one certain error (a raw vote share of
             zero, a plug-in accuracy of one) costs 36 nats and not infinity; 0 for no floor.
     """
-    return _mean(
-        -jnp.log(jnp.maximum(decisions.prob_of_truth(class_probs, true_label), floor)),
-        _counted(true_label, where),
-    )
+    prob = jnp.maximum(decisions.prob_of_truth(class_probs, true_label), floor)
+    return _mean(-jnp.log(prob), _counted(true_label, where))
 
 
-def brier(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
-) -> Estimate:
+def brier(class_probs: Probs, true_label: Truth, where: Where = None) -> Estimate:
     """Mean squared distance to the indicator of the true class, summed over classes: 0 to 2."""
     indicator = true_label[:, None] == jnp.arange(class_probs.shape[1])
     return _mean(jnp.sum((class_probs - indicator) ** 2, axis=1), _counted(true_label, where))
 
 
-def auroc(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
-) -> Estimate:
+def auroc(class_probs: Probs, true_label: Truth, where: Where = None) -> Estimate:
     """Area under the curve of true against false positives; for many classes one against the rest.
 
     The proportion of pairs of an example of the class and one that is not in which the first has
@@ -140,9 +118,7 @@ def auroc(
 
 
 def confusion_counts(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
+    class_probs: Probs, true_label: Truth, where: Where = None
 ) -> Float[Array, "num_classes num_classes"]:
     """Number of examples of each true class (rows) by hard label; ties share their example."""
     tied = decisions.tied_classes(class_probs).astype(class_probs.dtype)
@@ -169,9 +145,9 @@ class ReliabilityCurve(NamedTuple):
 
 
 def reliability_curve(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
+    class_probs: Probs,
+    true_label: Truth,
+    where: Where = None,
     *,
     num_bins: int = 15,
     binning: Binning = "equal-width",
@@ -201,9 +177,9 @@ def reliability_curve(
 
 
 def expected_calibration_error(
-    class_probs: Float[Array, "num_examples num_classes"],
-    true_label: Int[Array, " num_examples"],
-    where: Bool[Array, " num_examples"] | None = None,
+    class_probs: Probs,
+    true_label: Truth,
+    where: Where = None,
     *,
     num_bins: int = 15,
     binning: Binning = "equal-width",
@@ -228,35 +204,27 @@ def expected_calibration_error(
     return _mean(jnp.sign(gap_by_bin)[bins] * gap, where)
 
 
-def _counted(
-    true_label: Int[Array, " num_examples"], where: Bool[Array, " num_examples"] | None
-) -> Bool[Array, " num_examples"]:
+def _counted(true_label: Truth, where: Where) -> Mask:
     check_whole("true_label", true_label)
     known = true_label != MISSING
     return known if where is None else known & where
 
 
-def _area(
-    score: Float[Array, " num_examples"],
-    member: Bool[Array, " num_examples"],
-    where: Bool[Array, " num_examples"],
-) -> tuple[Float[Array, ""], Float[Array, " num_examples"]]:
+def _area(score: Values, member: Mask, where: Mask) -> tuple[Float[Array, ""], Values]:
     """Area under a curve, and by how much each example moves it."""
     inside, outside = member & where, ~member & where
     beaten = _share_below(score, outside)  # of the others, for an example of the class
     beating = 1.0 - _share_below(score, inside)  # of the class, for one that is not of it
     area = jnp.mean(beaten, where=inside)
 
-    def moves(won: Float[Array, " num_examples"], among: Bool[Array, " num_examples"]) -> Array:
+    def moves(won: Values, among: Mask) -> Values:
         count = jnp.sum(among)
         return jnp.where(among, (won - area) / jnp.sqrt(count * (count - 1.0)), 0.0)
 
     return area, moves(beaten, inside) + moves(beating, outside)
 
 
-def _share_below(
-    score: Float[Array, " num_examples"], among: Bool[Array, " num_examples"]
-) -> Float[Array, " num_examples"]:
+def _share_below(score: Values, among: Mask) -> Values:
     """Share of the examples `among` with a lower score, equal ones counting a half."""
     ordered = jnp.sort(jnp.where(among, score, jnp.inf))
     below = jnp.searchsorted(ordered, score, side="left")
@@ -264,7 +232,7 @@ def _share_below(
     return (below + upto) / (2.0 * jnp.sum(among))
 
 
-def _mean(values: Float[Array, " num_examples"], where: Bool[Array, " num_examples"]) -> Estimate:
+def _mean(values: Values, where: Mask) -> Estimate:
     count = jnp.sum(where)
     mean = jnp.mean(values, where=where)
     variance = jnp.sum((values - mean) ** 2, where=where) / (count - 1)
@@ -272,10 +240,7 @@ def _mean(values: Float[Array, " num_examples"], where: Bool[Array, " num_exampl
 
 
 def _bin_of(
-    score: Float[Array, " num_examples"],
-    where: Bool[Array, " num_examples"],
-    num_bins: int,
-    binning: Binning,
+    score: Values, where: Mask, num_bins: int, binning: Binning
 ) -> Int[Array, " num_examples"]:
     if binning not in get_args(Binning):
         raise ValueError(f"binning is {binning!r}, none of {get_args(Binning)}")
