@@ -106,19 +106,14 @@ class Labels:
                 f"there are {num_answers} possible answers to {num_classes} classes.",
                 mend="Count the classes too: every class is an answer.",
             )
-        columns = {
-            "example": np.asarray(example),
-            "labeler": np.asarray(labeler),
-            "label": np.asarray(label),
-        }
-        _check_columns(columns)
+        columns = _checked_columns(example=example, labeler=labeler, label=label)
         num_examples = _check_indices("example", columns["example"], num_examples)
         num_labelers = _check_indices("labeler", columns["labeler"], num_labelers)
         _check_classes("label", columns["label"], num_answers)
         order = np.argsort(columns["example"], kind="stable")
         of_answers = _checked_covariates("covariates", covariates, order.size)
         return cls(
-            # jnp.asarray would compile a program for every size.
+            # jnp.asarray would compile something for every size.
             example=jax.device_put(columns["example"][order].astype(np.int32)),
             labeler=jax.device_put(columns["labeler"][order].astype(np.int32)),
             label=jax.device_put(columns["label"][order].astype(label_dtype(num_answers))),
@@ -217,13 +212,13 @@ class Labels:
 
     def entries(self, kept: npt.NDArray[np.integer]) -> "Labels":
         """Some of the entries, by position; examples and labelers keep their indices."""
-        columns = (self.example, self.labeler, self.label)
-        example, labeler, label = (jax.device_put(np.asarray(c)[kept]) for c in columns)
+        columns = {"example": self.example, "labeler": self.labeler, "label": self.label}
+        columns = taken(columns, kept)
         return dataclasses.replace(
             self,
-            example=example,
-            labeler=labeler,
-            label=label,
+            example=columns["example"],
+            labeler=columns["labeler"],
+            label=columns["label"],
             covariates=taken(self.covariates, kept),
         )
 
@@ -262,13 +257,9 @@ class Labels:
         to_place = first - (np.cumsum(count) - count)
         kept = np.arange(count.sum()) + np.repeat(to_place, count)
         return dataclasses.replace(
-            self,
-            # jnp.asarray would compile a program for every size.
+            self.entries(kept),
             example=jax.device_put(np.repeat(np.arange(at.size, dtype=np.int32), count)),
-            labeler=jax.device_put(np.asarray(self.labeler)[kept]),
-            label=jax.device_put(np.asarray(self.label)[kept]),
             num_examples=at.size,
-            covariates=taken(self.covariates, kept),
             example_covariates={
                 name: jax.device_put(
                     np.append(values, values.dtype.type(0))[np.minimum(at, values.size)]
@@ -426,8 +417,7 @@ class Assessment:
                 of range, and an example with more than one entry.
         """
         check_num_classes(num_classes)
-        columns = {"example": np.asarray(example), "true_label": np.asarray(true_label)}
-        _check_columns(columns)
+        columns = _checked_columns(example=example, true_label=true_label)
         _check_indices("example", columns["example"], num_examples)
         _check_classes("true_label", columns["true_label"], num_classes)
         if np.unique(columns["example"]).size < columns["example"].size:
@@ -442,10 +432,8 @@ class Assessment:
     def none(cls, num_examples: int, num_classes: int) -> "Assessment":
         """No gold at all."""
         check_num_classes(num_classes)
-        return cls(
-            true_label=jax.device_put(np.full(num_examples, MISSING, label_dtype(num_classes))),
-            num_classes=num_classes,
-        )
+        unknown = np.full(num_examples, MISSING, label_dtype(num_classes))
+        return cls(jax.device_put(unknown), num_classes)
 
     @property
     def is_gold(self) -> Bool[Array, " num_examples"]:
@@ -469,10 +457,10 @@ def label_dtype(num_classes: int) -> type[np.signedinteger[Any]]:
 
 
 def taken(
-    covariates: Mapping[str, Array | npt.NDArray[np.floating]], at: npt.NDArray[np.integer]
+    columns: Mapping[str, Array | npt.NDArray[np.floating]], at: npt.NDArray[np.integer]
 ) -> dict[str, Array]:
-    """Some of the values of every covariate, by position."""
-    return {name: jax.device_put(np.asarray(values)[at]) for name, values in covariates.items()}
+    """Some of the values of every column, by position."""
+    return {name: jax.device_put(np.asarray(values)[at]) for name, values in columns.items()}
 
 
 def check_whole(name: str, values: Shaped[Array, "..."]) -> None:
@@ -492,7 +480,8 @@ def check_num_classes(num_classes: int) -> None:
         )
 
 
-def _check_columns(columns: dict[str, npt.NDArray[Any]]) -> None:
+def _checked_columns(**given: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
+    columns = {name: np.asarray(values) for name, values in given.items()}
     shapes = {name: values.shape for name, values in columns.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         raise InputError(
@@ -509,6 +498,16 @@ def _check_columns(columns: dict[str, npt.NDArray[Any]]) -> None:
             raise InputError(
                 f"{name} holds {values.dtype} values.", mend="Give integer indices, from 0."
             )
+    return columns
+
+
+def _refuse(
+    name: str, values: npt.NDArray[Any], is_wrong: npt.NDArray[np.bool_], what: str, mend: str
+) -> None:
+    """Raise `InputError` for the first value that is wrong."""
+    wrong = np.flatnonzero(is_wrong)
+    if wrong.size:
+        raise InputError(f"{name}[{wrong[0]}] is {values[wrong[0]]}, {what}.", mend=mend)
 
 
 def _check_indices(name: str, values: npt.NDArray[Any], size: int | None) -> int:
@@ -516,29 +515,17 @@ def _check_indices(name: str, values: npt.NDArray[Any], size: int | None) -> int
         size = int(values.max(initial=0)) + 1 if values.size else 0
     if size < 0:
         raise InputError(f"num_{name}s is {size}.", mend="Give a number from 0.")
+    mend = "Number them from 0 without gaps."
     if size > _INT32_MAX:
-        raise InputError(
-            f"{name} runs to {size}, more than an int32 can index.",
-            mend="Number them from 0 without gaps.",
-        )
-    outside = np.flatnonzero((values < 0) | (values >= size))
-    if outside.size:
-        at = int(outside[0])
-        raise InputError(
-            f"{name}[{at}] is {values[at]}, outside [0, {size}).",
-            mend="Number them from 0 without gaps.",
-        )
+        raise InputError(f"{name} runs to {size}, more than an int32 can index.", mend=mend)
+    _refuse(name, values, (values < 0) | (values >= size), f"outside [0, {size})", mend)
     return size
 
 
 def _check_classes(name: str, values: npt.NDArray[Any], num_classes: int) -> None:
-    outside = np.flatnonzero((values < 0) & (values != MISSING) | (values >= num_classes))
-    if outside.size:
-        at = int(outside[0])
-        raise InputError(
-            f"{name}[{at}] is {values[at]}, outside [0, {num_classes}).",
-            mend=f"Number the classes from 0; {MISSING} alone stands for no label.",
-        )
+    is_outside = (values < 0) & (values != MISSING) | (values >= num_classes)
+    mend = f"Number the classes from 0; {MISSING} alone stands for no label."
+    _refuse(name, values, is_outside, f"outside [0, {num_classes})", mend)
 
 
 def _checked_covariates(
@@ -547,21 +534,16 @@ def _checked_covariates(
     """The covariates as floats of the default precision."""
     found = {}
     for name, given in (covariates or {}).items():
-        values = np.asarray(given)
+        values, named = np.asarray(given), f"{what}['{name}']"
         if values.shape != (size,):
             raise InputError(
-                f"{what}['{name}'] has shape {values.shape}, not ({size},).",
+                f"{named} has shape {values.shape}, not ({size},).",
                 mend="Give one value each, in order.",
             )
         if not (np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_):
-            raise InputError(f"{what}['{name}'] holds {values.dtype} values.", mend="Give numbers.")
+            raise InputError(f"{named} holds {values.dtype} values.", mend="Give numbers.")
         values = values.astype(jnp.result_type(float))
-        outside = np.flatnonzero(~np.isfinite(values))
-        if outside.size:
-            at = int(outside[0])
-            raise InputError(
-                f"{what}['{name}'][{at}] is {values[at]}, not a finite number.",
-                mend="Fill it in, or leave the covariate out.",
-            )
+        mend = "Fill it in, or leave the covariate out."
+        _refuse(named, values, ~np.isfinite(values), "not a finite number", mend)
         found[name] = values
     return found
