@@ -71,9 +71,9 @@ def scratch_for(target: Path) -> Iterator[Scratch]:
             with undisturbed():
                 made.append(_make(target))
         except OSError as error:
-            if lacks_room(error) is not None:
-                raise
-            raise no_writing(target.parent, error) from error
+            if lacks_room(error) is None:
+                raise no_writing(target.parent, error) from error
+            raise
         yield made[0]
     except Exception as error:
         code = lacks_room(error)
@@ -93,11 +93,7 @@ def scratch_for(target: Path) -> Iterator[Scratch]:
 def swap(scratch: Scratch, target: Path, check: Callable[[Path], None]) -> None:
     """Put the new directory in the place of the old one, if there is one.
 
-    Args:
-        scratch: where the new one is.
-        target: its place.
-        check: raises `InputError` for a directory that must not be replaced. Then the new one is
-            kept beside it.
+    It is kept beside it where `check` raises `InputError`: for what must not be replaced.
     """
     with undisturbed(), kept_beside(scratch.new, target):
         old = scratch.folder / _OLD
@@ -120,14 +116,9 @@ def swap(scratch: Scratch, target: Path, check: Callable[[Path], None]) -> None:
 
 
 def hand_over(scratch: Scratch, directory: Path, name: str, check: Callable[[], None]) -> None:
-    """Move new files into the directory; the JSON file that tells of the others last of all.
+    """Move new files into the directory; the JSON file of this name, which is signed, comes last.
 
-    Args:
-        scratch: where the new files are.
-        directory: where they belong.
-        name: name of the JSON file, which `records.sign` has signed.
-        check: raises `InputError` if there are files that must not be replaced. Then the new ones
-            are kept beside them, in a folder.
+    They are kept beside it, in a folder, where `check` raises `InputError`.
     """
     with undisturbed(), kept_beside(scratch.new, directory / Path(name).stem):
         check()
@@ -141,11 +132,7 @@ def hand_over(scratch: Scratch, directory: Path, name: str, check: Callable[[], 
 
 @contextlib.contextmanager
 def kept_beside(new: Path, target: Path) -> Iterator[None]:
-    """Keep what is new beside its place if it cannot take that, and say where.
-
-    Raises:
-        InputError: what the block raised, and where the new file or directory is.
-    """
+    """Keep what is new beside its place where the block raises `InputError`, and say where."""
     try:
         yield
     except InputError as error:
@@ -168,7 +155,8 @@ def recover(target: Path) -> None:
     new one knows. Then, and where both an old and a new directory are there, the folder stays.
     """
     with contextlib.suppress(OSError), undisturbed():
-        for folder in _folders(target):
+        beside = target.parent.iterdir() if target.parent.is_dir() else ()
+        for folder in [path for path in beside if is_left_over(path, target.name)]:
             lock = _lock(folder)
             if lock is None:
                 continue
@@ -302,10 +290,16 @@ def _move_all(folder: Path, directory: Path, name: str) -> None:
         old.rename(folder / _GONE)
 
 
-def is_left_over(folder: Path) -> bool:
-    """Whether this is a scratch folder, of a run that was killed or of one that lives."""
-    is_named = re.fullmatch(r"\..*\.\w{8}\.partial", folder.name) is not None
-    return is_named and folder.is_dir() and not folder.is_symlink() and _is_ours(folder)
+def is_left_over(folder: Path, target: str | None = None) -> bool:
+    """Whether this is a scratch folder, of that target or of any, whose run was killed or lives.
+
+    It was made here if it bears the mark, or nothing is in it yet.
+    """
+    name = ".*" if target is None else re.escape(target)
+    is_named = re.fullmatch(rf"\.{name}\.\w{{8}}\.partial", folder.name) is not None
+    if not is_named or folder.is_symlink() or not folder.is_dir():
+        return False
+    return _mark(folder).exists() or next(folder.iterdir(), None) is None
 
 
 def _copy_modes(source: Path, target: Path) -> None:
@@ -315,20 +309,6 @@ def _copy_modes(source: Path, target: Path) -> None:
         same = source / file.relative_to(target)
         if same.exists():
             shutil.copymode(same, file)
-
-
-def _folders(target: Path) -> list[Path]:
-    """Scratch folders of the target, of this process or any."""
-    pattern = re.compile(re.escape(f".{target.name}.") + r"\w{8}\.partial")
-    if not target.parent.is_dir():
-        return []
-    named = [path for path in target.parent.iterdir() if pattern.fullmatch(path.name)]
-    return [path for path in named if path.is_dir() and not path.is_symlink() and _is_ours(path)]
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether a scratch folder was made here: it bears the mark, or nothing is in it yet."""
-    return _mark(folder).exists() or next(folder.iterdir(), None) is None
 
 
 def _lock(folder: Path) -> int | None:

@@ -16,7 +16,8 @@ import pytest
 
 import gtx_bayes.scratch
 from gtx_bayes.cli.signals import Stopped, stoppable
-from gtx_bayes.io.writers import OutputDirectory, whole_file, whole_files, write_summary
+from gtx_bayes.io.writers import whole_file
+from tests.outputs import directory, plain, several
 from tests.test_aggregation import FRAME, GOLD
 
 PROGRAM = Path(sys.executable).with_name("gtx-bayes")
@@ -27,23 +28,6 @@ START = (
     "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
     "signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 )
-
-
-def write_directory(folder, text):
-    with OutputDirectory(folder / "out", "test", ("a.txt", "summary.json")) as directory:
-        (directory.path / "a.txt").write_text(text)
-        write_summary({"command": "test", "text": text}, directory.path)
-
-
-def write_files(folder, text):
-    with whole_files(folder / "out", ("s.json", "a.txt"), "test") as partial:
-        (partial / "a.txt").write_text(text)
-        write_summary({"command": "test", "text": text}, partial, "s.json")
-
-
-def write_one(folder, text):
-    with whole_file(folder / "out" / "a.txt") as partial:
-        partial.write_text(text)
 
 
 def contents(folder):
@@ -76,7 +60,7 @@ def at_line(number, act):
         sys.settrace(None)
 
 
-@pytest.mark.parametrize("write", [write_directory, write_files, write_one])
+@pytest.mark.parametrize("write", [directory, several, plain])
 @pytest.mark.parametrize("is_old", [False, True])
 def test_at_many_lines(tmp_path, write, is_old):
     """A signal before every 23rd line run; afterwards a run that is not disturbed."""
@@ -84,7 +68,7 @@ def test_at_many_lines(tmp_path, write, is_old):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("write", [write_directory, write_files, write_one])
+@pytest.mark.parametrize("write", [directory, several, plain])
 @pytest.mark.parametrize("is_old", [False, True])
 def test_at_every_line(tmp_path, write, is_old):
     check_lines(tmp_path, write, is_old, step=1)
@@ -123,23 +107,14 @@ def test_killed_at_many_lines(tmp_path, step):
         """
         import contextlib, json, os, signal, sys
         from pathlib import Path
-        from gtx_bayes.io.writers import OutputDirectory, whole_files, write_summary
+        from gtx_bayes.io.writers import OutputDirectory, whole_files
+        from tests.outputs import FILES as files, directory, several
 
-        top, files = Path(sys.argv[1]), ("summary.json", "a.txt")
-
-        def directory(folder, text):
-            with OutputDirectory(folder / "out", "test", files) as output:
-                (output.path / "a.txt").write_text(text)
-                write_summary({"command": "test", "text": text}, output.path)
-
-        def together(folder, text):
-            with whole_files(folder / "out", files, "test") as partial:
-                (partial / "a.txt").write_text(text)
-                write_summary({"command": "test", "text": text}, partial)
+        top = Path(sys.argv[1])
 
         def looked_at(write, folder):
             if write is directory:
-                OutputDirectory(folder / "out", "test", files)
+                OutputDirectory(folder / "out", "test", (*files, "t.parquet"))
                 return
             with contextlib.suppress(LookupError), whole_files(folder / "out", files, "test"):
                 raise LookupError
@@ -164,7 +139,7 @@ def test_killed_at_many_lines(tmp_path, step):
             return os.waitpid(child, 0)[1] == signal.SIGKILL
 
         old, new = dict.fromkeys(files, "old"), dict.fromkeys(files, "new")
-        for write in (directory, together):
+        for write in (directory, several):
             for before in ({}, old):
                 number, more = 0, True
                 while more:
@@ -193,7 +168,7 @@ def test_killed_at_many_lines(tmp_path, step):
 
 def test_scratch_of_a_living_run_stays(tmp_path):
     with whole_file(tmp_path / "a.txt") as partial:
-        write_one(tmp_path, "of another")
+        plain(tmp_path, "of another")
         with whole_file(tmp_path / "a.txt") as other:
             other.write_text("second")
         partial.write_text("first")
@@ -271,7 +246,7 @@ def test_ends_while_compiled_code_is_at_work(tmp_path):
 
 def test_other_threads_write_undisturbed(tmp_path):
     """Python sets signal handlers in the main thread alone."""
-    thread = threading.Thread(target=write_one, args=(tmp_path, "there"))
+    thread = threading.Thread(target=plain, args=(tmp_path, "there"))
     thread.start()
     thread.join()
     assert contents(tmp_path) == {"out/a.txt": "there"}

@@ -21,8 +21,9 @@ from gtx_bayes.cli.commands import app
 from gtx_bayes.errors import InputError
 from gtx_bayes.experiments.training_log import recover as read_log
 from gtx_bayes.finetune.checkpoint import read_checkpoint, remove_checkpoint, write_checkpoint
-from gtx_bayes.io.writers import OutputDirectory, OutputFile, whole_files, write_summary
+from gtx_bayes.io.writers import OutputFile, whole_files, write_summary
 from gtx_bayes.streaming.work import WorkDirectory
+from tests.outputs import FILES, directory, several, single
 
 TABLES = {
     "labels.csv": [("a", "u", "yes"), ("a", "v", "no"), ("b", "u", "no"), ("b", "v", "no")],
@@ -33,36 +34,7 @@ TABLES = {
 COLUMNS = {"labels.csv": ["task", "worker", "label"], "probs.csv": ["task", "prob_no", "prob_yes"]}
 
 
-# The writers, in one shape: each writes a text, and calls `late` when all is written but in place
-
-
-def directory(folder, text, late):
-    names = ("a.txt", "t.parquet", "summary.json")
-    with OutputDirectory(folder / "out", "test", names) as output:
-        (output.path / "a.txt").write_text(text)
-        (output.path / "t.parquet").mkdir()
-        (output.path / "t.parquet" / "part-0.parquet").write_text(text)
-        write_summary({"command": "test"}, output.path)
-        late()
-    return folder / "out" / "a.txt"
-
-
-def several(folder, text, late):
-    with whole_files(folder / "out", ("summary.json", "a.txt"), "test") as partial:
-        (partial / "a.txt").write_text(text)
-        write_summary({"command": "test"}, partial)
-        late()
-    return folder / "out" / "a.txt"
-
-
-def single(folder, text, late):
-    with OutputFile(folder / "out" / "a.txt").written() as partial:
-        partial.write_text(text)
-        late()
-    return folder / "out" / "a.txt"
-
-
-def checkpoint(folder, text, late):
+def checkpoint(folder, text, late=lambda: None):
     """One that a training goes on from; 'old' and 'new' are two steps of it."""
     path = folder / "out" / "a.txt"
     like = {"w": np.zeros(3, "float32")}
@@ -72,7 +44,7 @@ def checkpoint(folder, text, late):
     return path
 
 
-def work(folder, text, late):
+def work(folder, text, late=lambda: None):
     place = WorkDirectory.begun(folder / "out", {"x": 1}, resume=False)
     place.write("choice.json", text)
     place.write("parts/part-00000.json", text)
@@ -159,7 +131,7 @@ def test_what_is_the_users_stays(name, first, then, late):
 
         arrive(first)
         with contextlib.suppress(InputError):
-            write(folder, "old", lambda: None)
+            write(folder, "old")
         arrive(then)
         before = everything(folder)
         called = []
@@ -186,10 +158,10 @@ def test_what_is_the_users_stays(name, first, then, late):
 @pytest.mark.parametrize("name", ["directory", "several", "single", "checkpoint"])
 def test_modes_and_links(tmp_path, name):
     """A file keeps its mode; one that is a link is written through, or the link refused."""
-    written = WRITERS[name](tmp_path, "old", lambda: None)
+    written = WRITERS[name](tmp_path, "old")
     written.chmod(0o640)
     written.parent.chmod(0o750)
-    WRITERS[name](tmp_path, "new", lambda: None)
+    WRITERS[name](tmp_path, "new")
     assert stat.S_IMODE(written.stat().st_mode) == 0o640
     assert stat.S_IMODE(written.parent.stat().st_mode) == 0o750
     assert b"new" in written.read_bytes()
@@ -202,10 +174,10 @@ def test_modes_and_links(tmp_path, name):
     written.symlink_to(real)
     if name in ("directory", "several"):
         with pytest.raises(InputError, match=r"a\.txt"):
-            WRITERS[name](tmp_path, "third", lambda: None)
+            WRITERS[name](tmp_path, "third")
         assert b"new" in real.read_bytes()
         return
-    WRITERS[name](tmp_path, "third", lambda: None)
+    WRITERS[name](tmp_path, "third")
     assert written.is_symlink()
     assert b"third" in real.read_bytes()
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
@@ -218,7 +190,7 @@ def test_a_result_of_an_earlier_version_is_refused(tmp_path):
     write_summary({"command": "test"}, tmp_path / "out")
     before = everything(tmp_path)
     with pytest.raises(InputError, match=r"an earlier version.* Delete it if nothing in it"):
-        directory(tmp_path, "new", lambda: None)
+        directory(tmp_path, "new")
     assert everything(tmp_path) == before
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "manifest.json").write_text('{"format": 1, "run": {}}')
@@ -227,14 +199,14 @@ def test_a_result_of_an_earlier_version_is_refused(tmp_path):
 
 
 def test_a_changed_record_knows_nothing(tmp_path):
-    written = directory(tmp_path, "old", lambda: None)
+    written = directory(tmp_path, "old")
     summary = written.with_name("summary.json")
     record = json.loads(summary.read_text())
     summary.write_text(json.dumps(record))  # laid out otherwise: says the same
-    directory(tmp_path, "old", lambda: None)
+    directory(tmp_path, "old")
     summary.write_text(json.dumps({**record, "note": "mine"}))
     with pytest.raises(InputError, match="changed since"):
-        directory(tmp_path, "new", lambda: None)
+        directory(tmp_path, "new")
     assert json.loads(summary.read_text())["note"] == "mine"
 
 
@@ -245,7 +217,7 @@ def test_no_device_is_replaced(tmp_path):
 
 
 def test_a_checkpoint_is_removed_and_no_other_file(tmp_path):
-    path = checkpoint(tmp_path, "new", lambda: None)
+    path = checkpoint(tmp_path, "new")
     remove_checkpoint(path)
     assert not path.exists()
     path.write_text("mine")
@@ -433,14 +405,14 @@ def test_work_that_somebody_put_something_into(tables):
 
 def test_scratch_that_came_with_an_archive_is_left_alone(tmp_path):
     """A folder that looks like one of ours in every way but was not made here."""
-    written = several(tmp_path, "old", lambda: None)
+    written = several(tmp_path, "old")
     crafted = tmp_path / "out" / ".summary.json.abcdefgh.partial"
-    with whole_files(tmp_path / "crafted", ("summary.json", "a.txt"), "test") as partial:
+    with whole_files(tmp_path / "crafted", FILES, "test") as partial:
         (partial / "a.txt").write_text("crafted")
         write_summary({"command": "test"}, partial)
         shutil.copytree(partial.parent, crafted)
     shutil.copytree(tmp_path / "crafted", crafted / "whole")
     before = everything(crafted)
-    several(tmp_path, "new", lambda: None)
+    several(tmp_path, "new")
     assert written.read_text() == "new"
     assert everything(crafted) == before

@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -159,14 +158,8 @@ def refuse_inputs(output: str | Path, inputs: Iterable[str | Path | None]) -> No
             )
 
 
-def _replace_anything(_: Path) -> None:
-    """No check: whoever calls has said so."""
-
-
 @contextlib.contextmanager
-def whole_file(
-    path: str | Path, check: Callable[[Path], None] = _replace_anything
-) -> Iterator[Path]:
+def whole_file(path: str | Path, check: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """A place to write a file that takes its name when the block ends without an error.
 
     A file of that name is replaced, and its mode bits are kept; a link is followed.
@@ -191,17 +184,17 @@ def whole_file(
         yield new
         with undisturbed(), kept_beside(new, real):
             _check_regular(real, path)
-            check(new)
+            if check is not None:
+                check(new)
             if real.exists():
                 shutil.copymode(real, new)
             new.replace(real)
 
 
 def _check_regular(real: Path, path: Path) -> None:
-    if real.is_dir():
-        raise InputError("is a directory.", where=str(path), mend="Give the path of a file.")
     if real.exists() and not real.is_file():
-        raise InputError("is no regular file.", where=str(path), mend="Give the path of a file.")
+        what = "is a directory." if real.is_dir() else "is no regular file."
+        raise InputError(what, where=str(path), mend="Give the path of a file.")
 
 
 class OutputFile:
@@ -260,19 +253,15 @@ class OutputFile:
     def _check(self) -> list[str]:
         """The checksums known; raises `InputError` for a file that is not to be replaced."""
         known = [self._known] if self._tells_itself else read_sidecar(self._real)
+        what = ""
         if known is None:
-            raise InputError(
-                f"'{sidecar(self._real)}', where we put a checksum, is something else.",
-                where=str(self.path),
-                mend="Name another file, or move that one away.",
-            )
-        if self._real.exists() and digest(self._real) not in known:
-            raise InputError(
-                "there is a file that gtx-bayes did not write, or that was changed since.",
-                where=str(self.path),
-                mend="Name another file, or move that one away.",
-            )
-        return [found for found in known if found is not None]
+            what = f"'{sidecar(self._real)}', where we put a checksum, is something else."
+        elif self._real.exists() and digest(self._real) not in known:
+            what = "there is a file that gtx-bayes did not write, or that was changed since."
+        if what:
+            mend = "Name another file, or move that one away."
+            raise InputError(what, where=str(self.path), mend=mend)
+        return [found for found in known or () if found is not None]
 
     def _check_and_record(self, new: Path) -> None:
         known = self._check()
@@ -384,66 +373,56 @@ class OutputDirectory:
         except (OSError, RuntimeError) as error:
             raise no_writing(Path(target), error) from error
 
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        with scratch_for(self.target) as scratch:
+            self.path = scratch.new
+            yield
+            sign(self.path, SUMMARY)
+            swap(scratch, self.target, self._check)
+
     def __enter__(self) -> "OutputDirectory":
-        self._context = scratch_for(self.target)
-        self._scratch = self._context.__enter__()
-        self.path = self._scratch.new
+        self._context = self._written()
+        self._context.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        with contextlib.ExitStack() as stack:
-            stack.push(self._context)
-            if error is not None:
-                raise error
-            sign(self.path, SUMMARY)
-            swap(self._scratch, self.target, self._check)
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._context.__exit__(*error)
 
     def _check(self, place: Path) -> None:
         """Raise `InputError` unless a directory is absent, empty, or an earlier result."""
-        target = str(self.target)
         if not place.exists() and not place.is_symlink():
             return
+        found = self._objection(place)
+        if found is not None:
+            what, mend = found
+            raise InputError(what, where=str(self.target), mend=mend)
+
+    def _objection(self, place: Path) -> tuple[str, str] | None:
+        """Why what is there must not be replaced, and what to do instead."""
         if not place.is_dir():
-            raise InputError(
-                "there is a file of that name.", where=target, mend="Name a directory."
-            )
+            return "there is a file of that name.", "Name a directory."
         if self.target == Path.cwd():
-            raise InputError(
-                "this is the working directory, which cannot be replaced.",
-                where=target,
-                mend="Name a directory in it.",
-            )
+            what = "this is the working directory, which cannot be replaced."
+            return what, "Name a directory in it."
         entries = sorted(entry.name for entry in place.iterdir())
         foreign = [name for name in entries if name not in self._result_files]
         summary = read_record(place / SUMMARY) or {}
         if entries and not foreign and summary.get("command") != self._command:
             foreign = entries
         if foreign:
-            raise InputError(
-                f"the directory holds '{foreign[0]}', which is no result of {self._command}.",
-                where=target,
-                mend="Name a new or empty directory.",
-            )
+            what = f"the directory holds '{foreign[0]}', which is no result of {self._command}."
+            return what, "Name a new or empty directory."
         if entries and FILES not in summary:
-            raise InputError(
-                "the directory holds a result of an earlier version, which does not say what its "
-                "files held.",
-                where=target,
-                mend="Delete it if nothing in it is yours, or name a new directory.",
-            )
+            what = "the directory holds a result of an earlier version, which does not say what its"
+            mend = "Delete it if nothing in it is yours, or name a new directory."
+            return f"{what} files held.", mend
         changed = stranger(place, SUMMARY)
-        if changed is not None:
-            raise InputError(
-                f"the directory holds '{changed}', which is no result of {self._command} or was "
-                "changed since.",
-                where=target,
-                mend="Name a new directory, or move what is yours away and delete the rest.",
-            )
+        if changed is None:
+            return None
+        what = f"the directory holds '{changed}', which is no result of {self._command} or was"
+        mend = "Name a new directory, or move what is yours away and delete the rest."
+        return f"{what} changed since.", mend
 
 
 def write_summary(record: dict[str, Any], directory: Path, name: str = SUMMARY) -> None:
