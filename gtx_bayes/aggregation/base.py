@@ -1,6 +1,7 @@
 """What every aggregation method is and what fitting one returns."""
 
 import abc
+import dataclasses
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from gtx_bayes.errors import InputError, WarningNote
+from gtx_bayes.errors import WarningNote
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.joint import JointPosterior
@@ -43,6 +44,10 @@ class AbstractAggregator(abc.ABC):
     def labelers(self) -> AbstractLabelers | None:
         """The labeler model behind the rule; None for votes, which have none."""
         return None
+
+    def with_class_prior(self, class_prior: ClassPrior | None) -> "AbstractAggregator":
+        """The rule under another prior, where it has one."""
+        return dataclasses.replace(self, class_prior=class_prior)  # type: ignore[type-var]
 
 
 class LabelerAccuracy(NamedTuple):
@@ -133,11 +138,6 @@ class AbstractMethod(abc.ABC):
         """
 
 
-def unknown_accuracy(num_labelers: int) -> npt.NDArray[np.float64]:
-    """NaN for every labeler: where a report has no number."""
-    return np.full(num_labelers, np.nan)
-
-
 def vote_shares(
     votes: Float[Array, "num_classes num_examples"],
 ) -> Float[Array, "num_examples num_classes"]:
@@ -152,12 +152,3 @@ def vote_shares(
 def checked_weight(accuracy: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Accuracies as weights; NaN for what is none, so that votes show it as posteriors do."""
     return jnp.where((accuracy >= 0) & (accuracy <= 1), accuracy, jnp.nan)
-
-
-def refuse_class_prior(method: str, class_prior: ClassPrior | None) -> None:
-    """Raise `InputError` if a prior is given to a method of votes, which has no use for it."""
-    if class_prior is not None:
-        raise InputError(
-            f"{method} counts votes and takes no class prior.",
-            mend="Leave the prior out, or use gtx or gtx-bayes.",
-        )

@@ -8,13 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh
 
-from gtx_bayes.aggregation.base import (
-    NOT_CONVERGED,
-    AbstractMethod,
-    Fit,
-    LabelerAccuracy,
-    unknown_accuracy,
-)
+from gtx_bayes.aggregation.base import NOT_CONVERGED, AbstractMethod, Fit, LabelerAccuracy
 from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import em
@@ -73,7 +67,7 @@ class AbstractEM(AbstractMethod):
             max_steps=self.num_steps,
             tolerance=self.tolerance,
         )
-        unknown = unknown_accuracy(labels.num_labelers)
+        unknown = np.full(labels.num_labelers, np.nan)
         report = LabelerAccuracy(
             accuracy=_mean_accuracy(np.asarray(found.model.confusion_matrix), found.class_prior),
             ci_low=unknown,

@@ -15,13 +15,14 @@ from gtx_bayes.aggregation.base import (
     AbstractMethod,
     Fit,
     LabelerAccuracy,
-    refuse_class_prior,
 )
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.gold_counts import gold_counts
-from gtx_bayes.inference.plug_in import PlugIn, accuracy_mle
+from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
+
+Accuracy = Float[Array, " num_labelers"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +31,15 @@ class AbstractPlugIn(AbstractMethod):
 
     Attributes:
         model: name of the labeler model behind the rule, or "votes".
+        needs_gold: whether the rule is nothing without accuracies.
     """
 
     learns_from_gold_alone: ClassVar[bool] = True
     model: ClassVar[str] = VOTES
+    needs_gold: ClassVar[bool] = True
 
     @abc.abstractmethod
-    def rule(
-        self,
-        accuracy: Float[Array, " num_labelers"],
-        num_classes: int,
-        class_prior: ClassPrior | None,
-    ) -> AbstractAggregator:
+    def rule(self, accuracy: Accuracy, num_classes: int) -> AbstractAggregator:
         """The rule with given accuracies."""
 
     def fit(
@@ -52,44 +50,40 @@ class AbstractPlugIn(AbstractMethod):
         *,
         mesh: Mesh | None = None,
     ) -> Fit:
-        """The accuracies, and the rule.
+        """The accuracies, with no interval for labelers without gold, and the rule.
 
         Raises:
             InputError: if no labeler answered a gold example, so that there is nothing to plug in,
                 or a class prior is given to a method of votes.
         """
-        if self.model == VOTES:
-            refuse_class_prior(self.name, class_prior)
+        if self.model == VOTES and class_prior is not None:
+            raise InputError(
+                f"{self.name} counts votes and takes no class prior.",
+                mend="Leave the prior out, or use gtx or gtx-bayes.",
+            )
         found = accuracy_mle(gold_counts(labels, assessment))
-        num_pooled = int(found.is_pooled.sum())
-        if num_pooled == found.is_pooled.size:
+        is_pooled, accuracy = np.asarray(found.is_pooled), np.asarray(found.accuracy, np.float64)
+        if self.needs_gold and is_pooled.all():
             raise InputError(
                 f"{self.name} takes the labelers' accuracies from gold, and there is none.",
                 mend="Give gold labels, or use gtx-bayes or majority-vote.",
             )
-        notes = (
-            f"{num_pooled} of {found.is_pooled.size} labelers answered no gold example and get the "
-            "pooled accuracy.",
+        notes: tuple[str, ...] = ()
+        if self.needs_gold and is_pooled.any():
+            notes = (
+                f"{is_pooled.sum()} of {is_pooled.size} labelers answered no gold example and get "
+                "the pooled accuracy.",
+            )
+        low, high = found.confidence_interval(INTERVAL_PROB)
+        report = LabelerAccuracy(
+            accuracy=accuracy if self.needs_gold else np.where(is_pooled, np.nan, accuracy),
+            ci_low=np.where(is_pooled, np.nan, low),
+            ci_high=np.where(is_pooled, np.nan, high),
+            interval=f"confidence interval (Clopper-Pearson), {INTERVAL_PROB:.0%}",
+            counts=found.counts,
+            prob_worse_than_chance=np.full(accuracy.shape, np.nan),
         )
-        return Fit(
-            self.rule(found.accuracy, labels.num_classes, class_prior),
-            measured_accuracy(found),
-            self.model,
-            notes if num_pooled else (),
-            class_prior=class_prior,
-        )
-
-
-def measured_accuracy(found: PlugIn) -> LabelerAccuracy:
-    """The report on accuracies measured on gold; no interval for labelers without any."""
-    low, high = found.confidence_interval(INTERVAL_PROB)
-    without = np.asarray(found.is_pooled)
-    accuracy = np.asarray(found.accuracy, np.float64)
-    return LabelerAccuracy(
-        accuracy=accuracy,
-        ci_low=np.where(without, np.nan, low),
-        ci_high=np.where(without, np.nan, high),
-        interval=f"confidence interval (Clopper-Pearson), {INTERVAL_PROB:.0%}",
-        counts=found.counts,
-        prob_worse_than_chance=np.full(accuracy.shape, np.nan),
-    )
+        rule = self.rule(found.accuracy, labels.num_classes)
+        if class_prior is not None:
+            rule = rule.with_class_prior(class_prior)
+        return Fit(rule, report, self.model, notes, class_prior=class_prior)

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import AbstractAggregator
-from gtx_bayes.aggregation.gold_accuracy import AbstractPlugIn
+from gtx_bayes.aggregation.gold_accuracy import AbstractPlugIn, Accuracy
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.posterior import ClassPrior, batch_class_posterior
@@ -47,11 +47,6 @@ class Gtx(AbstractPlugIn):
     description: ClassVar[str] = "the exact posterior at the accuracies on gold (the paper)"
     model: ClassVar[str] = "one-coin"
 
-    def rule(
-        self,
-        accuracy: Float[Array, " num_labelers"],
-        num_classes: int,
-        class_prior: ClassPrior | None,
-    ) -> AbstractAggregator:
-        """The rule with given accuracies."""
-        return ClassPosterior(OneCoin(accuracy, num_classes), class_prior)
+    def rule(self, accuracy: Accuracy, num_classes: int) -> ClassPosterior:
+        """The class posterior, under a uniform prior."""
+        return ClassPosterior(OneCoin(accuracy, num_classes))

@@ -7,7 +7,6 @@ from typing import ClassVar, Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, ScalarLike
 
@@ -80,7 +79,9 @@ class GtxBayes(AbstractMethod):
     """Labels, labelers and their dependence from gold and from the crowd's own answers.
 
     Attributes:
-        model: how labelers err: a name, or "auto" for the one that predicts hidden labels best.
+        model: how labelers err: a registered name, `FILE.py:Class`, a model, or "auto" for the one
+            of `AUTO_MODELS` that predicts hidden labels best, of those that the crowd can bear
+            (`model_size.bearable`).
         dependence: rho, if it is not to be learnt; 0 for independence.
     """
 
@@ -102,53 +103,28 @@ class GtxBayes(AbstractMethod):
         *,
         mesh: Mesh | None = None,
     ) -> Fit:
-        """`fit` of this module; when no prior is given it is learnt where that does better."""
-        return fit(
+        """The joint posterior; when no prior is given it is learnt where that does better.
+
+        Raises:
+            InputError: for an unknown model, one whose tables are out of all proportion to the
+                answers, or a dependence outside [0, 1].
+        """
+        check_options(self.model, self.dependence)
+        among = models_for(
+            self.model,
+            num_labels=labels.num_labels,
+            num_labelers=labels.num_labelers,
+            num_classes=labels.num_classes,
+        )
+        found = joint.fit(
             labels,
             assessment,
             class_prior,
-            model=self.model,
+            models=among.models,
             dependence=self.dependence,
             mesh=mesh,
         )
-
-
-def fit(
-    labels: Labels,
-    assessment: Assessment,
-    class_prior: ClassPrior | None = None,
-    *,
-    model: str | AbstractLabelerModel = AUTO,
-    dependence: float | None = None,
-    mesh: Mesh | None = None,
-) -> Fit:
-    """Labels, labelers and their dependence from gold and from the crowd's own answers.
-
-    Args:
-        labels: the answers.
-        assessment: the gold; none is needed.
-        class_prior: prior of each class; when absent uniform or learnt, whichever does better.
-        model: a registered name, `FILE.py:Class`, a model, or "auto" for the one of `AUTO_MODELS`
-            that predicts hidden labels best, of those that the crowd can bear
-            (`model_size.bearable`).
-        dependence: rho, if it is not to be learnt; 0 for independence.
-        mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
-
-    Raises:
-        InputError: for an unknown model, one whose tables are out of all proportion to the
-            answers, or a dependence outside [0, 1].
-    """
-    check_options(model, dependence)
-    among = models_for(
-        model,
-        num_labels=labels.num_labels,
-        num_labelers=labels.num_labelers,
-        num_classes=labels.num_classes,
-    )
-    found = joint.fit(
-        labels, assessment, class_prior, models=among.models, dependence=dependence, mesh=mesh
-    )
-    return report(found._replace(why=among.why(found.why)), labels, assessment)
+        return report(found._replace(why=among.why(found.why)), labels, assessment)
 
 
 def models_for(
@@ -216,35 +192,29 @@ def check_options(model: str | AbstractLabelerModel, dependence: float | None) -
 
 
 def notes(found: Choice, *, num_gold: int, converged: bool) -> tuple[str, ...]:
-    """What a user should know of a joint fit.
-
-    Args:
-        found: the model and the dependence.
-        num_gold: number of gold examples.
-        converged: whether the fit came to rest.
-    """
-    told: list[str] = []
+    """What a user should know of a joint fit."""
+    said: list[str] = []
     if found.why:
-        told.append(f"Model {found.candidate.model}: {found.why}.")
+        said.append(f"Model {found.candidate.model}: {found.why}.")
     rho = found.dependence.mean
     if rho > 0:
         low, high = found.dependence.credible_interval(INTERVAL_PROB)
         limits = f" ({low:.2f} to {high:.2f})" if high > low else ""
-        told.append(
+        said.append(
             f"Labelers err together, rho = {rho:.2f}{limits}: no number of answers to an example "
             f"tells more than {1 / rho:.1f} independent ones, and after {most_useful(rho)} the "
             "next adds less than a tenth of one."
         )
     if num_gold == 0:
-        told.append(
+        said.append(
             "Without gold the labelers are known from their agreement alone, taken for better "
             "than chance on average."
         )
         if found.dependence.is_learnt:
-            told.append("Without gold rho is known from its prior, and answers only raise it.")
+            said.append("Without gold rho is known from its prior, and answers only raise it.")
     if not converged:
-        told.append(NOT_CONVERGED)
-    return tuple(told)
+        said.append(NOT_CONVERGED)
+    return tuple(said)
 
 
 def posterior_accuracy(
@@ -252,7 +222,9 @@ def posterior_accuracy(
 ) -> LabelerAccuracy:
     """The report on accuracies with a posterior."""
     low, high = posterior.credible_interval(INTERVAL_PROB)
-    mean = _mean(posterior)
+    # `BetaPosterior.mean` on the host: nothing is compiled for the number of labelers.
+    a, b = np.asarray(posterior.a, np.float64), np.asarray(posterior.b, np.float64)
+    mean = a / (a + b)
     return LabelerAccuracy(
         accuracy=mean,
         ci_low=np.minimum(low, mean),  # the mean of a very skew law can lie outside
@@ -261,9 +233,3 @@ def posterior_accuracy(
         counts=counts,
         prob_worse_than_chance=posterior.prob_worse_than_chance(num_classes),
     )
-
-
-def _mean(posterior: BetaPosterior) -> npt.NDArray[np.float64]:
-    """`BetaPosterior.mean` on the host: nothing is compiled for the number of labelers."""
-    a, b = np.asarray(posterior.a, np.float64), np.asarray(posterior.b, np.float64)
-    return a / (a + b)

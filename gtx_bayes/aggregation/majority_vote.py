@@ -5,23 +5,10 @@ from typing import ClassVar, Final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from gtx_bayes.aggregation.base import (
-    VOTES,
-    AbstractAggregator,
-    AbstractMethod,
-    Fit,
-    refuse_class_prior,
-    vote_shares,
-)
-from gtx_bayes.aggregation.gold_accuracy import measured_accuracy
-from gtx_bayes.inference.gold_counts import gold_counts
-from gtx_bayes.inference.plug_in import accuracy_mle
-from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.aggregation.base import AbstractAggregator, vote_shares
+from gtx_bayes.aggregation.gold_accuracy import AbstractPlugIn, Accuracy
 from gtx_bayes.votes import AnyLabels, class_votes, num_answering
 
 NAME: Final = "majority-vote"
@@ -45,28 +32,13 @@ class VoteShares(AbstractAggregator):
 
 
 @dataclasses.dataclass(frozen=True)
-class MajorityVote(AbstractMethod):
-    """Every answer counts alike, gold or none."""
+class MajorityVote(AbstractPlugIn):
+    """Every answer counts alike; accuracies on gold are reported where there is any."""
 
     name: ClassVar[str] = NAME
     description: ClassVar[str] = "one labeler, one vote"
-    learns_from_gold_alone: ClassVar[bool] = True
+    needs_gold: ClassVar[bool] = False
 
-    def fit(
-        self,
-        labels: Labels,
-        assessment: Assessment,
-        class_prior: ClassPrior | None = None,
-        *,
-        mesh: Mesh | None = None,
-    ) -> Fit:
-        """Nothing to learn; accuracies on gold are reported where there is any.
-
-        Raises:
-            InputError: if a class prior is given.
-        """
-        refuse_class_prior(NAME, class_prior)
-        found = accuracy_mle(gold_counts(labels, assessment))
-        report = measured_accuracy(found)
-        own = np.where(found.is_pooled, np.nan, report.accuracy)
-        return Fit(VoteShares(labels.num_classes), report._replace(accuracy=own), VOTES)
+    def rule(self, accuracy: Accuracy, num_classes: int) -> VoteShares:
+        """Shares of the votes, whatever the accuracies."""
+        return VoteShares(num_classes)

@@ -7,8 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation.base import AbstractAggregator, checked_weight, vote_shares
-from gtx_bayes.aggregation.gold_accuracy import AbstractPlugIn
-from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.aggregation.gold_accuracy import AbstractPlugIn, Accuracy
 from gtx_bayes.votes import AnyLabels, class_votes
 
 NAME: Final = "weighted-majority-vote"
@@ -44,11 +43,6 @@ class WeightedMajorityVote(AbstractPlugIn):
     name: ClassVar[str] = NAME
     description: ClassVar[str] = "votes weighted by accuracy on gold"
 
-    def rule(
-        self,
-        accuracy: Float[Array, " num_labelers"],
-        num_classes: int,
-        class_prior: ClassPrior | None,
-    ) -> AbstractAggregator:
-        """The rule with given accuracies."""
+    def rule(self, accuracy: Accuracy, num_classes: int) -> WeightedVoteShares:
+        """Shares of the votes, weighted."""
         return WeightedVoteShares(accuracy, num_classes)
