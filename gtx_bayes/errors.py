@@ -1,4 +1,4 @@
-"""What went wrong outside the program: in the input, with the mend; or with another process."""
+"""What went wrong outside this package: in the input, with the mend; or in another process."""
 
 from collections.abc import Iterable
 

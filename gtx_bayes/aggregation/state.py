@@ -33,6 +33,13 @@ from gtx_bayes.registry import MODELS
 KIND = "state of a gtx-bayes fit"
 VERSION = 3
 
+_NAMES = {
+    "examples": "example_names",
+    "labelers": "labeler_names",
+    "classes": "class_names",
+    "others": "other_names",
+}
+_COVARIATES = ("covariates", "labeler_covariates", "example_covariates")
 _SUM_TOLERANCE = 1e-3  # by how much probabilities may miss one: float32 has six digits
 _PROBS = (
     "class_probs",
@@ -62,33 +69,27 @@ def write_state(result: Aggregation, path: str | Path) -> None:
     crowd, leaves = result.crowd, _kept_leaves(found)
     is_gold = np.flatnonzero(np.asarray(crowd.assessment.is_gold))
     arrays = {
-        "labels.example": crowd.labels.example,
-        "labels.labeler": crowd.labels.labeler,
-        "labels.label": crowd.labels.label,
+        **{f"labels.{of}": getattr(crowd.labels, of) for of in ("example", "labeler", "label")},
         "gold.example": is_gold,
         "gold.label": np.asarray(crowd.assessment.true_label)[is_gold],
         **{name: leaf for name, leaf in leaves.items() if hasattr(leaf, "shape")},
     }
-    covariates = {
-        "covariates": crowd.labels.covariates,
-        "labeler_covariates": crowd.labels.labeler_covariates,
-        "example_covariates": crowd.labels.example_covariates,
-    }
+    covariates = {of: getattr(crowd.labels, of) for of in _COVARIATES}
     for of, by_name in covariates.items():
         arrays |= {f"{of}.{at}": values for at, values in enumerate(by_name.values())}
     if crowd.abstentions is not None:
         for name, indices in crowd.abstentions._asdict().items():
             arrays[f"abstentions.{name}"] = indices
     record = {
-        "examples": _plain_names(crowd.example_names),
-        "labelers": _plain_names(crowd.labeler_names),
-        "classes": _plain_names(crowd.class_names),
-        "others": _plain_names(crowd.other_names),
+        **{role: _plain_names(getattr(crowd, name)) for role, name in _NAMES.items()},
         **{of: list(by_name) for of, by_name in covariates.items()},
         "starts": dict(crowd.starts),
         "notes": notes_as_json(crowd.notes),
         "fit_notes": notes_as_json(result.fit.notes),
-        "labeler_model": _record_of(found.labeler_model),
+        "labeler_model": {
+            "name": found.labeler_model.name,
+            "options": dataclasses.asdict(found.labeler_model),  # type: ignore[call-overload]
+        },
         "values": {name: leaf for name, leaf in leaves.items() if not hasattr(leaf, "shape")},
     }
     write_archive(
@@ -152,30 +153,33 @@ def check_options(
     wanted = None
     if class_prior is not None:
         wanted = np.asarray(prior_in_order(class_prior, result.crowd.class_names))
-    rho = "learnt" if found.dependence.is_learnt else f"{found.dependence.mean:g}"
+    rho = None if found.dependence.is_learnt else found.dependence.mean
     fitted = found.labeler_model
     asked = None if model == joint_method.AUTO else MODELS.build(model)
-    is_same = {
-        f"model {_in_words(asked)}, not {_in_words(fitted)}": asked is None
-        or _is_same_model(asked, fitted),
-        f"dependence {dependence}, not {rho}": dependence is None
-        or (not found.dependence.is_learnt and dependence == found.dependence.mean),
-        f"class prior {class_prior}, not {'learnt' if prior is None else prior.tolist()}": (
-            class_prior is None
-            or (
-                prior is not None
-                and wanted is not None
-                and prior.shape == wanted.shape
-                and np.allclose(prior, wanted, atol=1e-6)
-            )
+    is_same_prior = class_prior is None or (
+        prior is not None
+        and wanted is not None
+        and prior.shape == wanted.shape
+        and np.allclose(prior, wanted, atol=1e-6)
+    )
+    for is_same, name, given, kept in (
+        (
+            asked is None or _is_same_model(asked, fitted),
+            *("model", _in_words(asked), _in_words(fitted)),
         ),
-        f"classes {classes}, not {class_names}": classes is None
-        or [name.strip() for name in classes] == class_names,
-    }
-    for what, holds in is_same.items():
-        if not holds:
+        (
+            dependence is None or dependence == rho,
+            *("dependence", dependence, "learnt" if rho is None else f"{rho:g}"),
+        ),
+        (is_same_prior, "class prior", class_prior, "learnt" if prior is None else prior.tolist()),
+        (
+            classes is None or [each.strip() for each in classes] == class_names,
+            *("classes", classes, class_names),
+        ),
+    ):
+        if not is_same:
             raise InputError(
-                f"asked for is {what} as in the state.",
+                f"asked for is {name} {given}, not {kept} as in the state.",
                 where=where,
                 mend="Leave the option out, or fit all answers anew into another state.",
             )
@@ -216,50 +220,43 @@ def _plain_names(names: Names) -> list[object]:
 
 
 def _crowd(archive: Archive) -> Crowd:
-    names = {role: _names(archive, role) for role in ("examples", "labelers", "classes")}
-    num_examples, num_labelers, num_classes = (len(found) for found in names.values())
-    archive.record.setdefault("others", [])  # of a file from before there were any
-    others = _names(archive, "others")
-    example = archive.arrays["labels.example"]
+    record, arrays = archive
+    record.setdefault("others", [])  # of a file from before there were any
+    names = {name: _names(archive, role) for role, name in _NAMES.items()}
+    num_examples, num_labelers, num_classes, num_others = (len(found) for found in names.values())
+    example = arrays["labels.example"]
     if example.ndim == 1 and np.any(example[1:] < example[:-1]):
         raise InputError("the answers are not in order.")
     labels = Labels.from_arrays(
         example,
-        archive.arrays["labels.labeler"],
-        archive.arrays["labels.label"],
+        arrays["labels.labeler"],
+        arrays["labels.label"],
         num_classes=num_classes,
         num_examples=num_examples,
         num_labelers=num_labelers,
-        num_answers=num_classes + len(others),
+        num_answers=num_classes + num_others,
         **{
-            of: {
-                str(name): archive.arrays[f"{of}.{at}"]
-                for at, name in enumerate(archive.record.get(of, []))
-            }
-            for of in ("covariates", "labeler_covariates", "example_covariates")
+            of: {str(name): arrays[f"{of}.{at}"] for at, name in enumerate(record.get(of, []))}
+            for of in _COVARIATES
         },
     )
     abstentions = None
-    if "abstentions.example" in archive.arrays:
-        abstentions = Abstentions.from_arrays(
-            archive.arrays["abstentions.example"], archive.arrays["abstentions.labeler"], labels
-        )
+    if "abstentions.example" in arrays:
+        pairs = (arrays[f"abstentions.{name}"] for name in Abstentions._fields)
+        abstentions = Abstentions.from_arrays(labels, *pairs)
     assessment = Assessment.from_arrays(
-        archive.arrays["gold.example"],
-        archive.arrays["gold.label"],
+        arrays["gold.example"],
+        arrays["gold.label"],
         num_examples=num_examples,
         num_classes=num_classes,
     )
     return Crowd(
         labels,
         assessment,
-        example_names=names["examples"],
-        labeler_names=names["labelers"],
-        class_names=names["classes"],
+        **names,
         notes=_notes(archive, "notes"),
         abstentions=abstentions,
-        other_names=others,
-        starts=check_starts(archive.record.get("starts", {})),
+        starts=check_starts(record.get("starts", {})),
     )
 
 
@@ -277,12 +274,6 @@ def _notes(archive: Archive, name: str) -> tuple[str, ...]:
         return tuple(notes_from_json(archive.record[name]))
     except TypeError as error:
         raise InputError(f"'{name}' is no list of notes.") from error
-
-
-def _record_of(model: AbstractLabelerModel) -> dict[str, Any]:
-    """A labeler model's name and options."""
-    options = dataclasses.asdict(model)  # type: ignore[call-overload]
-    return {"name": model.name, "options": options}
 
 
 def _model_of(

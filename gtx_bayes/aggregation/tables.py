@@ -32,14 +32,7 @@ def labeler_table(
     num_labels: npt.NDArray[np.integer],
     num_abstained: npt.NDArray[np.integer] | None = None,
 ) -> pd.DataFrame:
-    """What a fit says of every labeler, one row each.
-
-    Args:
-        names: of the labelers.
-        found: their accuracies.
-        num_labels: how many answers each gave.
-        num_abstained: how often each abstained; None if nothing was named that is an abstention.
-    """
+    """What a fit says of every labeler, one row each; with abstentions where they are counted."""
     table = pd.DataFrame(
         {
             "worker": names,
@@ -87,14 +80,7 @@ def confusion_of(
     class_probs: Float[Array, "num_examples num_classes"],
     labeler: int | None = None,
 ) -> Confusion:
-    """Confusion matrices of all labelers, or of one.
-
-    Args:
-        fit: the fit.
-        labels: the answers.
-        assessment: the gold.
-        class_probs: probability of each class of each example.
-        labeler: index of one labeler, for shape (1, num_classes, num_answers).
+    """Confusion matrices of all labelers, or of one: shape (1, num_classes, num_answers).
 
     Raises:
         InputError: if the matrices have more than `MOST_CELLS` cells together.
@@ -179,15 +165,15 @@ def _expected_counts(
 
 
 def _matrices(model: AbstractLabelers, num_labelers: int) -> npt.NDArray[np.floating]:
-    """The confusion matrices of a model, by a program for few sizes."""
+    """The confusion matrices of a model, compiled for few sizes."""
     if isinstance(model, ModelLabelers):
         return np.asarray(_confusion(model))
     size = standard_size(num_labelers, LEAST_LABELERS)
-    room = jax.tree.map(
+    padded = jax.tree.map(
         lambda part: with_room(part, size) if np.shape(part)[:1] == (num_labelers,) else part,
         model,
     )
-    return np.asarray(_confusion(room))[:num_labelers]
+    return np.asarray(_confusion(padded))[:num_labelers]
 
 
 @jax.jit
@@ -196,31 +182,17 @@ def _confusion(model: AbstractLabelers) -> Float[Array, "num_labelers num_classe
 
 
 def page(
-    title: str,
-    facts: str,
-    tables: Sequence[tuple[str, pd.DataFrame]],
-    notes: Sequence[str],
+    title: str, facts: str, tables: Sequence[tuple[str, pd.DataFrame]], notes: Sequence[str]
 ) -> str:
-    """A short page of HTML: the first rows of each table, and the first notes, all escaped.
-
-    Args:
-        title: what it is.
-        facts: a line about it.
-        tables: tables by what their rows are.
-        notes: what a user should know.
-    """
+    """A short page of HTML: the first rows of each table, and the first notes, all escaped."""
     parts = [f"<p><b>{html.escape(title)}</b><br>{html.escape(facts)}</p>"]
     for what, table in tables:
         shown = table.head(_SHOWN_ROWS).to_html(index=False, border=0, float_format="{:.3f}".format)
-        parts.append(f"{shown}<p>{_of_all(what, len(table))}</p>")
-    told = [f"<li>{html.escape(note)}</li>" for note in notes[:_SHOWN_NOTES]]
+        of_all = f"{min(len(table), _SHOWN_ROWS)} of {len(table):,} {html.escape(what)}"
+        parts.append(f"{shown}<p>{of_all}</p>")
+    listed = [f"<li>{html.escape(note)}</li>" for note in notes[:_SHOWN_NOTES]]
     if len(notes) > _SHOWN_NOTES:
-        told.append(f"<li>and {len(notes) - _SHOWN_NOTES} more in <code>notes</code></li>")
-    if told:
-        parts.append(f"<ul>{''.join(told)}</ul>")
+        listed.append(f"<li>and {len(notes) - _SHOWN_NOTES} more in <code>notes</code></li>")
+    if listed:
+        parts.append(f"<ul>{''.join(listed)}</ul>")
     return f"<div>{''.join(parts)}</div>"
-
-
-def _of_all(what: str, number: int) -> str:
-    shown = min(number, _SHOWN_ROWS)
-    return f"{shown} of {number:,} {html.escape(what)}"
