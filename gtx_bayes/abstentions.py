@@ -41,18 +41,9 @@ class Abstentions(NamedTuple):
 
     @classmethod
     def beside(
-        cls,
-        labels: Labels,
-        example: npt.NDArray[np.integer],
-        labeler: npt.NDArray[np.integer],
+        cls, labels: Labels, example: npt.NDArray[np.integer], labeler: npt.NDArray[np.integer]
     ) -> "Abstentions":
-        """Abstentions as they stand in a table, without repeats and without those answered too.
-
-        Args:
-            labels: the answers.
-            example: index of the example of each abstention.
-            labeler: index of its labeler.
-        """
+        """Abstentions as they stand in a table, without repeats and without those answered too."""
         is_mentioned = np.zeros(labels.num_examples, bool)
         is_mentioned[example] = True
         rows = is_mentioned[np.asarray(labels.example)] & (np.asarray(labels.label) != MISSING)
@@ -61,16 +52,9 @@ class Abstentions(NamedTuple):
 
     @classmethod
     def from_arrays(
-        cls,
-        example: npt.NDArray[np.integer],
-        labeler: npt.NDArray[np.integer],
-        labels: Labels,
+        cls, labels: Labels, example: npt.NDArray[np.integer], labeler: npt.NDArray[np.integer]
     ) -> "Abstentions":
-        """Abstentions from a file, checked.
-
-        Raises:
-            InputError: for arrays that are no pairs of indices.
-        """
+        """Abstentions from a file; raises `InputError` for what is no pairs of indices."""
         for values, size in ((example, labels.num_examples), (labeler, labels.num_labelers)):
             is_index = values.ndim == 1 and np.issubdtype(values.dtype, np.integer)
             if not is_index or ((values < 0) | (values >= size)).any():
@@ -128,11 +112,7 @@ def check_blank(blank: str) -> None:
 
 
 def abstain_keys(abstain: Sequence[object], classes: Iterable[object] | None = None) -> list[str]:
-    """The values that are abstentions, as text.
-
-    Args:
-        abstain: the values as the user named them.
-        classes: the classes there are, if that is known.
+    """The values that are abstentions, as text; none of them one of the classes, if known.
 
     Raises:
         InputError: for a text in place of several values, a value that stands for a blank cell,
@@ -149,8 +129,9 @@ def abstain_keys(abstain: Sequence[object], classes: Iterable[object] | None = N
             "`abstain` names a value that stands for a blank cell.",
             mend="Leave it out, and say what blank cells are by `blank`: abstain.",
         )
+    known = {str(name).strip() for name in (() if classes is None else classes)}
     for key in keys:
-        if classes is not None and key in [str(name).strip() for name in classes]:
+        if key in known:
             raise InputError(
                 f"'{key}' is named as an abstention and is a class.",
                 mend="Take it from `abstain` or from the classes; a fit keeps the classes it has.",
@@ -191,7 +172,7 @@ def set_aside(
         rows: the columns "example", "labeler" and "label".
         abstain: values that are abstentions, as `abstain_keys` returns them.
         blank: what a blank answer is; blanks were refused already if it is an error.
-        notes: what the user should know is added to it.
+        notes: added to.
         kept: abstentions that are answers; the empty text for blank ones.
     """
     rows = {**rows, "label": rows["label"].declaring_none_of(abstain)}
@@ -248,21 +229,11 @@ def note_alone(number: int, notes: list[str]) -> None:
 
 
 def note_look_alikes(keys: Sequence[str], count: Callable[[str], int], notes: list[str]) -> None:
-    """Note classes that look like abstentions.
-
-    Args:
-        keys: the classes found in a table.
-        count: how often each was answered.
-        notes: added to.
-    """
+    """Note classes that look like abstentions, as often as they were answered."""
     for key in keys:
         if looks_like_abstention(key, keys) and count(key):
-            notes.append(
-                WarningNote(
-                    f"'{key}' is taken for a class, answered {count(key)} time(s); if it says "
-                    "nothing about the class, name it in `abstain`."
-                )
-            )
+            what = f"'{key}' is taken for a class, answered {count(key)} time(s); if it says"
+            notes.append(WarningNote(f"{what} nothing about the class, name it in `abstain`."))
 
 
 def looks_like_abstention(key: str, keys: Sequence[str]) -> bool:

@@ -1,9 +1,8 @@
 """The columns of a user's table that play a role, found by name and checked for gaps."""
 
 import dataclasses
-import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,18 +47,43 @@ class Source:
     columns: tuple[Any, ...] = ()
     kept: npt.NDArray[np.integer] | None = dataclasses.field(default=None, compare=False)
 
-    def row(self, position: int) -> str:
+    def row(self, position: int | np.integer) -> str:
         """The place of a row, for a message."""
         if self.rows:
             return self.rows[self._at(position)]
         return f"{self.name}, row {self.number(position)}"
 
-    def number(self, position: int) -> int:
+    def number(self, position: int | np.integer) -> int:
         """The number of a row, as the user counts."""
         return self._at(position) + self.first_row
 
-    def _at(self, position: int) -> int:
-        return position if self.kept is None else int(self.kept[position])
+    def _at(self, position: int | np.integer) -> int:
+        return int(position if self.kept is None else self.kept[position])
+
+    def error(self, what: str, mend: str, row: int | np.integer | None = None) -> InputError:
+        """What is wrong with the table, or in one of its rows."""
+        return InputError(what, where=self.name if row is None else self.row(row), mend=mend)
+
+
+class Table(NamedTuple):
+    """A table and where it comes from: what `read_table` returns.
+
+    Attributes:
+        frame: the table.
+        source: its place, for messages.
+    """
+
+    frame: pd.DataFrame
+    source: Source
+
+    @classmethod
+    def of(cls, given: "AnyTable", name: str) -> "Table":
+        """The table; one in memory is called by a name."""
+        return given if isinstance(given, Table) else cls(given, Source(name))
+
+
+AnyTable = pd.DataFrame | Table
+"""A table in memory, or one with its place."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,36 +107,21 @@ class Column:
 
     @classmethod
     def read(cls, frame: pd.DataFrame, name: str, source: Source) -> "Column":
-        """The column of that name.
-
-        Raises:
-            InputError: for a cell that is empty, or is neither text nor a number.
-        """
+        """The column of that name, in which no cell may be empty."""
         found = cls.read_with_gaps(frame, name, source)
         found.refuse_gaps()
         return found
 
     def refuse_gaps(self, hint: str = "") -> None:
-        """Raise `InputError` for an empty cell.
-
-        Args:
-            hint: what to do besides filling it in.
-        """
+        """Raise `InputError` for an empty cell; `hint` says what to do besides filling it in."""
         gap = np.flatnonzero(self.keys == "")
         if gap.size:
-            raise InputError(
-                f"column '{self.name}' has no value.",
-                where=self.source.row(int(gap[0])),
-                mend=f"Fill it in or delete the row ({gap.size} such row(s)){hint}.",
-            )
+            mend = f"Fill it in or delete the row ({gap.size} such row(s)){hint}."
+            raise self.source.error(f"column '{self.name}' has no value.", mend, gap[0])
 
     @classmethod
     def read_with_gaps(cls, frame: pd.DataFrame, name: str, source: Source) -> "Column":
-        """The column of that name, in which cells may be empty.
-
-        Raises:
-            InputError: for a cell that is neither text nor a number.
-        """
+        """The column of that name, in which cells may be empty."""
         column = frame[name]
         if isinstance(column.dtype, pd.CategoricalDtype):
             return cls._of_categories(column, name, source)
@@ -146,11 +155,7 @@ class Column:
 
     @classmethod
     def of_cells(cls, given: Iterable[object], name: str, source: Source) -> "Column":
-        """A column of any cells, which may be empty.
-
-        Raises:
-            InputError: for text that is none.
-        """
+        """A column of any cells, which may be empty."""
         cells = as_names(_plain_cell(cell) for cell in given)
         keys = as_names("" if cell is None else str(cell) for cell in cells)
         return cls(name, cells, _checked_keys(name, keys, source), source)
@@ -184,18 +189,14 @@ def _checked_keys(name: str, keys: Names, source: Source) -> Names:
     try:
         text = pd.Series(keys, dtype="str")
     except UnicodeEncodeError as error:
-        raise InputError(
+        raise source.error(
             f"column '{name}' holds half a character, {error.object!r}.",
-            where=source.name,
-            mend="Write the table again as UTF-8.",
+            "Write the table again as UTF-8.",
         ) from error
     unusable = np.flatnonzero(text.str.contains("\0", regex=False).to_numpy())
     if unusable.size:
-        raise InputError(
-            f"column '{name}' holds a NUL character.",
-            where=source.row(int(unusable[0])),
-            mend="Remove it; the file may be damaged.",
-        )
+        mend = "Remove it; the file may be damaged."
+        raise source.error(f"column '{name}' holds a NUL character.", mend, unusable[0])
     is_gap = text.isin(_MISSING_TEXT).to_numpy()
     return np.where(is_gap, "", keys) if is_gap.any() else keys
 
@@ -239,9 +240,7 @@ def read_columns(
             roles, or a cell is empty or no scalar.
     """
     if not len(frame):
-        raise InputError(
-            "the table has no rows.", where=source.name, mend="Give at least one row of data."
-        )
+        raise source.error("the table has no rows.", "Give at least one row of data.")
     columns = source.columns or frame.columns
     found = find_columns(columns, aliases, given, source, optional=optional)
     _check_scalars(frame[list(found.values())], source)
@@ -266,10 +265,9 @@ def find_columns(
     """
     unknown = set(given) - set(aliases)
     if unknown:
-        raise InputError(
+        raise source.error(
             f"there is no role {sorted(unknown)} to name a column for.",
-            where=source.name,
-            mend=f"The roles are {sorted(aliases)}.",
+            f"The roles are {sorted(aliases)}.",
         )
     found = {
         role: _find_column(columns, role, names, given.get(role), source)
@@ -279,10 +277,9 @@ def find_columns(
     for role, name in found.items():
         others = [other for other in found if found[other] == name and other != role]
         if others:
-            raise InputError(
+            raise source.error(
                 f"column '{name}' cannot be the {role} and the {others[0]} at once.",
-                where=source.name,
-                mend="Name another column for one of them.",
+                "Name another column for one of them.",
             )
     return found
 
@@ -300,12 +297,8 @@ def _check_scalars(frame: pd.DataFrame, source: Source) -> None:
             column = column.astype(object)
         bad = np.flatnonzero([_is_container(cell) for cell in column])
         if bad.size:
-            cell = column.iloc[bad[0]]
-            raise InputError(
-                f"column '{name}' holds {cell!r}, which is neither text nor a number.",
-                where=source.row(int(bad[0])),
-                mend="Give text or numbers.",
-            )
+            what = f"column '{name}' holds {column.iloc[bad[0]]!r}, which is neither text nor a"
+            raise source.error(f"{what} number.", "Give text or numbers.", bad[0])
 
 
 def _is_container(cell: object) -> bool:
@@ -322,12 +315,7 @@ def _is_text(dtype: Any) -> bool:
 def columns_for(
     roles: Mapping[str, tuple[str, ...]], given: Mapping[str, str] | None = None
 ) -> Callable[[object], bool]:
-    """Whether a column of some name may play one of the roles, and so has to be read.
-
-    Args:
-        roles: roles, and the column names that fit each.
-        given: column names the user gave for roles.
-    """
+    """Whether a column of some name may play one of the roles, and so has to be read."""
     aliases = {alias for names in roles.values() for alias in names}
     named = set((given or {}).values())
     return lambda name: name in named or str(name).strip().lower() in aliases
@@ -348,10 +336,9 @@ def read_class_probs(
     """
     columns = [column for column in frame.columns if str(column).startswith(PROB_PREFIX)]
     if len(columns) < 2:
-        raise InputError(
+        raise source.error(
             f"no two columns are called {PROB_PREFIX}<class>.",
-            where=source.name,
-            mend="Give the examples table that aggregate wrote, or one column per class.",
+            "Give the examples table that aggregate wrote, or one column per class.",
         )
     found = frame[columns]
     if all(pd.api.types.is_numeric_dtype(dtype) for dtype in found.dtypes):
@@ -362,37 +349,9 @@ def read_class_probs(
     bad = np.flatnonzero(~((probs >= 0.0) & (probs <= 1.0)).all(axis=1))
     bad = bad if bad.size else np.flatnonzero(np.abs(probs.sum(axis=1) - 1.0) > 1e-3)
     if bad.size:
-        raise InputError(
-            f"the probabilities {probs[bad[0]].tolist()} are no distribution.",
-            where=source.row(int(bad[0])),
-            mend="Give numbers in [0, 1] that sum to 1.",
-        )
+        what = f"the probabilities {probs[bad[0]].tolist()} are no distribution."
+        raise source.error(what, "Give numbers in [0, 1] that sum to 1.", bad[0])
     return [str(column).removeprefix(PROB_PREFIX).strip() for column in columns], probs
-
-
-def numbered_classes(
-    column: Column, class_keys: list[str]
-) -> tuple[npt.NDArray[np.intp], list[str]]:
-    """Index of every label among the classes, and the labels that are none, numbered after them.
-
-    Raises:
-        InputError: if a label differs from a class by its spelling alone.
-    """
-    known = set(class_keys)
-    plain = {plain_spelling(key): key for key in class_keys}
-    extra = []
-    for key in dict.fromkeys(column.keys):
-        if key in known:
-            continue
-        if plain_spelling(key) in plain:
-            here, elsewhere = quoted_apart(key, plain[plain_spelling(key)])
-            raise InputError(
-                f"label {here} is spelt {elsewhere} elsewhere.",
-                where=column.first(key),
-                mend="Spell it the same in both tables.",
-            )
-        extra.append(key)
-    return positions([*class_keys, *extra], column.keys), extra
 
 
 def distinct_examples(example: Column, truth: Column) -> npt.NDArray[np.intp]:
@@ -405,43 +364,27 @@ def distinct_examples(example: Column, truth: Column) -> npt.NDArray[np.intp]:
     first = rows.groupby("example", sort=False)["truth"].transform("first").to_numpy()
     contradicts = np.flatnonzero(first != truth.keys)
     if contradicts.size:
-        at = int(contradicts[0])
-        raise InputError(
+        at = contradicts[0]
+        raise example.source.error(
             f"example '{example.keys[at]}' is '{first[at]}' in an earlier row and "
             f"'{truth.keys[at]}' here.",
-            where=example.source.row(at),
-            mend="Keep one true label per example.",
+            "Keep one true label per example.",
+            at,
         )
     return np.flatnonzero(~rows.duplicated("example").to_numpy())
+
+
+def check_one_row_each(names: Column) -> None:
+    """Raise `InputError` if an example has two rows."""
+    twice = np.flatnonzero(pd.Index(names.keys).duplicated())
+    if twice.size:
+        what = f"example '{names.keys[twice[0]]}' has more than one row."
+        raise names.source.error(what, "Give one row per example.", twice[0])
 
 
 def positions(index: Names | list[str], keys: Names) -> npt.NDArray[np.intp]:
     """Position of every key in `index`, -1 where it is not there."""
     return pd.Index(index, dtype=object).get_indexer(pd.Index(keys, dtype=object))
-
-
-def plain_spelling(key: str) -> str:
-    """Spelling without what people vary or cannot see.
-
-    That is case, the .0 of a number turned float, how accents are composed, characters of no
-    width, and which blanks stand between words.
-    """
-    return _as_seen(key).casefold().removesuffix(".0")
-
-
-def _as_seen(key: str) -> str:
-    """Equal for texts that look the same on paper."""
-    if not key.isascii():
-        visible = (letter for letter in key if unicodedata.category(letter) != "Cf")
-        key = unicodedata.normalize("NFC", "".join(visible))
-    return " ".join(key.split())
-
-
-def quoted_apart(key: str, other: str) -> tuple[str, str]:
-    """Two different names in quotes, with their hidden characters in ASCII if they look alike."""
-    if _as_seen(key) == _as_seen(other):
-        return ascii(key), ascii(other)
-    return f"'{key}'", f"'{other}'"
 
 
 def as_names(values: Iterable[object]) -> Names:
@@ -467,24 +410,18 @@ def _find_column(
         named = [column for column in columns if column == given]
         if len(named) == 1:
             return given
-        raise InputError(
-            f"{'more than one' if named else 'no'} column is called '{given}', for the {role}.",
-            where=source.name,
-            mend=f"The columns are {shown}.",
-        )
+        how_many = "more than one" if named else "no"
+        what = f"{how_many} column is called '{given}', for the {role}."
+        raise source.error(what, f"The columns are {shown}.")
     found = _fitting(columns, aliases)
     if len(found) == 1:
         return str(found[0])
     if found:
         both = " and ".join(f"'{column}'" for column in found)
-        raise InputError(
-            f"columns {both} could each hold the {role}.",
-            where=source.name,
-            mend=f"Say which one: name the {role} column.",
-        )
+        what = f"columns {both} could each hold the {role}."
+        raise source.error(what, f"Say which one: name the {role} column.")
     wanted = ", ".join(f"'{alias}'" for alias in aliases)
-    raise InputError(
+    raise source.error(
         f"no column holds the {role}: the columns are {shown}.",
-        where=source.name,
-        mend=f"Call it one of {wanted} in a header line, or name the {role} column.",
+        f"Call it one of {wanted} in a header line, or name the {role} column.",
     )

@@ -7,7 +7,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gtx_bayes.columns import EXAMPLE_ROLE, LABELER_COLUMNS, Column, Names, Source, read_columns
+from gtx_bayes.classes import some_names
+from gtx_bayes.columns import (
+    EXAMPLE_ROLE,
+    LABELER_COLUMNS,
+    Column,
+    Names,
+    Source,
+    Table,
+    read_columns,
+)
 from gtx_bayes.errors import InputError
 
 ROLES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -19,21 +28,8 @@ ROLES: dict[str, dict[str, tuple[str, ...]]] = {
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 _DAY = np.timedelta64(MICROSECONDS_PER_DAY, "us")
-_SHOWN = 3  # names in a message
 
 Covariates = dict[str, npt.NDArray[np.float64]]
-
-
-class Table(NamedTuple):
-    """A table of labelers or of examples, as a user gives it.
-
-    Attributes:
-        frame: one row each; the columns of numbers and of times are covariates.
-        source: where it comes from, for messages.
-    """
-
-    frame: pd.DataFrame
-    source: Source
 
 
 class Numbers(NamedTuple):
@@ -62,7 +58,7 @@ def of_answers(
         names: its columns that are covariates.
         answers: the labels of the rows that count.
         starts: what times are counted from, by column; added to for columns that are new there.
-        notes: what the user should know is added to it.
+        notes: added to.
 
     Raises:
         InputError: for a column that is not there, is named twice, or holds a cell that is empty
@@ -98,7 +94,7 @@ def of_each(
         names: of those who need them, in order.
         table: the table; rows of others are left out.
         starts: as for `of_answers`.
-        notes: likewise.
+        notes: added to.
         wanted: the covariates that there have to be; all columns of numbers when absent.
 
     Raises:
@@ -111,7 +107,7 @@ def of_each(
         if wanted is None:
             return {}
         raise InputError(
-            f"{_some(names)} are new, and the fit knows {role}s by {_some(wanted)}.",
+            f"{some_names(names)} are new, and the fit knows {role}s by {some_names(wanted)}.",
             mend=f"Give a table of {role}s with the values of those who are new.",
         )
     source = table.source
@@ -126,50 +122,43 @@ def of_each(
         if name == key.name:
             continue
         if name not in table.frame.columns:
-            raise InputError(
-                f"the {role}s have no column '{name}', by which the fit knows them.",
-                where=source.name,
-                mend="Add the column.",
-            )
-        is_number = numbers_of(table.frame[name], str(name), source) is not None
-        if wanted is None and not is_number:
+            what = f"the {role}s have no column '{name}', by which the fit knows them."
+            raise source.error(what, "Add the column.")
+        if wanted is None and isinstance(numbers_of(table.frame[name], str(name), source), int):
             unused.append(name)
             continue
         start_key = f"{role} {name}"
         found[str(name)] = _required(rows[name], str(name), here, starts, start_key, notes)
     if unused:
-        notes.append(
-            f"{source.name}: {_some(unused)} hold(s) no numbers and no times, and is not used."
-        )
+        named = some_names(unused)
+        notes.append(f"{source.name}: {named} hold(s) no numbers and no times, and is not used.")
     return found
 
 
 def numbers_of(
     column: "pd.Series[Any]", name: str, source: Source, start: str | None = None
-) -> Numbers | None:
-    """A column as numbers, times as days since the first; None if it holds anything else.
+) -> Numbers | int:
+    """A column as numbers, times as days since the first; else the position of what is neither.
 
-    Args:
-        column: the column; text such as "2.5" or "2026-11-28 09:30" is read.
-        name: its name.
-        source: the table.
-        start: what times are counted from; the first when absent.
+    Text such as "2.5" or "2026-11-28 09:30" is read. Times are counted from `start` if there is
+    one. Where some cell is a time and no number, numbers are neither.
     """
     if pd.api.types.is_numeric_dtype(column.dtype):
         return Numbers(np.asarray(column.to_numpy(np.float64, na_value=np.nan)), None)
-    keys = _keys(column, name, source)
-    is_given = (keys != "").to_numpy()
-    if not is_given.any():
-        return None
-    values = pd.to_numeric(keys.where(is_given), errors="coerce").to_numpy(np.float64)
-    if not np.isnan(values[is_given]).any():
-        return Numbers(values, None)
-    times = _times(keys.where(is_given))
-    if times[is_given].isna().any():
-        return None
-    first = times.min() if start is None else pd.Timestamp(start)
-    days = (times - first).to_numpy() / _DAY
-    return Numbers(np.asarray(days, np.float64), first.isoformat())
+    cells = Column.read_with_gaps(column.to_frame(name), name, source)
+    keys = pd.Series(cells.keys, dtype=object)
+    is_given = keys != ""
+    values = pd.to_numeric(keys.where(is_given), errors="coerce")
+    if is_given.any() and values[is_given].notna().all():
+        return Numbers(values.to_numpy(np.float64), None)
+    times = pd.to_datetime(keys.where(is_given), format="ISO8601", utc=True, errors="coerce")
+    if is_given.any() and times[is_given].notna().all():
+        first = times.min() if start is None else pd.Timestamp(start)
+        days = (times - first).to_numpy() / _DAY
+        return Numbers(np.asarray(days, np.float64), first.isoformat())
+    is_number, is_time = values.notna(), times.notna()
+    is_right = is_time if (is_time & ~is_number).any() else is_number
+    return int(is_right.to_numpy().argmin())
 
 
 def not_one_column(name: object, columns: Iterable[object], where: str) -> InputError:
@@ -196,15 +185,6 @@ def note_times(name: str, start: str, where: str, notes: list[str]) -> None:
     notes.append(f"{where}: '{name}' holds times, which count in days since the first, {start}.")
 
 
-def _keys(column: "pd.Series[Any]", name: str, source: Source) -> "pd.Series[Any]":
-    cells = Column.read_with_gaps(column.to_frame(name), name, source)
-    return pd.Series(cells.keys, dtype=object)
-
-
-def _times(keys: "pd.Series[Any]") -> "pd.Series[Any]":
-    return pd.to_datetime(keys, format="ISO8601", utc=True, errors="coerce")
-
-
 def _required(
     column: "pd.Series[Any]",
     name: str,
@@ -216,17 +196,18 @@ def _required(
     """The numbers of a column in which none may be missing."""
     start = starts.get(start_key)
     found = numbers_of(column, name, source, start)
-    if found is None or (start is not None and found.start is None):
-        at, cell = _first_odd(column, name, source)
-        raise InputError(
+    if isinstance(found, int) or (start is not None and found.start is None):
+        at = found if isinstance(found, int) else 0
+        cell = str(Column.of_cells([column.iloc[at]], name, source).keys[0])
+        raise source.error(
             f"covariate '{name}' is {cell!r}, which is no {'time' if start else 'number or time'}.",
-            where=source.row(at),
-            mend="Give numbers, or times such as 2026-11-28 09:30; classes of things as a column "
-            "of 0 and 1 for each.",
+            "Give numbers, or times such as 2026-11-28 09:30; classes of things as a column of 0 "
+            "and 1 for each.",
+            at,
         )
     missing = np.flatnonzero(~np.isfinite(found.cells))
     if missing.size:
-        raise no_finite_value(name, source.row(int(missing[0])), missing.size)
+        raise no_finite_value(name, source.row(missing[0]), missing.size)
     if found.start is not None:
         if start is None:
             note_times(name, found.start, source.name, notes)
@@ -234,40 +215,19 @@ def _required(
     return found.cells
 
 
-def _first_odd(column: "pd.Series[Any]", name: str, source: Source) -> tuple[int, str]:
-    """The first cell that is no number, nor a time if some cell is one."""
-    keys = _keys(column, name, source)
-    is_number = pd.to_numeric(keys, errors="coerce").notna()
-    is_time = _times(keys).notna()
-    is_odd = ~(is_time if (is_time & ~is_number).any() else is_number)
-    at = int(np.flatnonzero(is_odd)[0]) if is_odd.any() else 0
-    return at, str(keys[at])
-
-
 def _rows_of(role: str, names: Names, key: Column) -> npt.NDArray[np.intp]:
     """Position of the row of each name."""
     index = pd.Index(key.keys, dtype=object)
     again = np.flatnonzero(index.duplicated())
     if again.size:
-        raise InputError(
-            f"the {role} '{key.keys[again[0]]}' has two rows.",
-            where=key.source.row(int(again[0])),
-            mend="Keep one.",
-        )
+        what = f"the {role} '{key.keys[again[0]]}' has two rows."
+        raise key.source.error(what, "Keep one.", again[0])
     at = index.get_indexer(pd.Index([str(name) for name in names], dtype=object))
     missing = np.flatnonzero(at < 0)
     if missing.size:
-        raise InputError(
-            f"{missing.size} {role}(s) have no row: {_some(names[missing])}.",
-            where=key.source.name,
-            mend=f"Give every {role} of the answers a row.",
-        )
+        what = f"{missing.size} {role}(s) have no row: {some_names(names[missing])}."
+        raise key.source.error(what, f"Give every {role} of the answers a row.")
     return at
-
-
-def _some(names: Sequence[object] | Names) -> str:
-    shown = ", ".join(f"'{name}'" for name in list(names)[:_SHOWN])
-    return shown + (", ..." if len(names) > _SHOWN else "")
 
 
 def check_starts(starts: Mapping[str, object]) -> dict[str, str]:

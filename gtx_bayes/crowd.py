@@ -1,59 +1,57 @@
 """A crowd as users hold it: tables of answers and gold, names and all, checked once."""
 
-import collections
 import dataclasses
-import json
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypedDict
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from jaxtyping import Array
 
 from gtx_bayes.abstentions import (
-    BLANK_HINT,
     Abstentions,
     Blank,
+    Spoken,
     abstain_keys,
-    check_blank,
+    looks_like_abstention,
     no_answer,
     note_alone,
     note_look_alikes,
     note_unused,
     set_aside,
 )
-from gtx_bayes.columns import (
-    ANSWER_ROLES,
-    TRUTH_ROLES,
-    Column,
-    Names,
-    Source,
-    as_names,
-    distinct_examples,
+from gtx_bayes.classes import (
+    find_classes,
+    note_alike_names,
+    note_odd_classes,
+    number_names,
     numbered_classes,
-    plain_spelling,
-    positions,
-    quoted_apart,
-    read_columns,
+    some_names,
 )
-from gtx_bayes.covariates import Table, of_answers, of_each
-from gtx_bayes.errors import InputError, WarningNote
+from gtx_bayes.columns import AnyTable, Column, Names, Table, as_names, distinct_examples
+from gtx_bayes.covariates import Covariates, of_answers, of_each
+from gtx_bayes.crowd_tables import (
+    BLANK_NAME,
+    Duplicates,
+    check_duplicates,
+    drop_duplicates,
+    kept_abstentions,
+    names_of_others,
+    note_left_out,
+    note_unlabelled,
+    note_unread_columns,
+    read_answers,
+    read_truths,
+    row_contradicts,
+)
+from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Assessment, Labels, check_num_classes
 
-Duplicates = Literal["error", "first", "last", "all"]
-
-BLANK_NAME = "(blank)"
-"""What a blank answer is called where it is kept as an answer."""
-
-_SHOWN = 3  # names in a note
-_LONG_NAME = 60  # characters in a note
-_FEW_CLASSES = 10  # a small crowd may well have more than half as many classes as answers
-_BETWEEN_CHOICES = (",", ";", "|")
-_COUNT_COLUMNS = (
-    *("count", "counts", "n", "num", "freq", "frequency", "votes", "num_votes", "n_votes"),
-    *("weight", "weights"),
-)
+Indices = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,8 +85,8 @@ class Crowd:
     @classmethod
     def from_frames(
         cls,
-        labels: pd.DataFrame,
-        gold: pd.DataFrame | None = None,
+        labels: AnyTable,
+        gold: AnyTable | None = None,
         *,
         duplicates: Duplicates = "error",
         classes: Sequence[object] | None = None,
@@ -96,16 +94,14 @@ class Crowd:
         blank: Blank = "error",
         keep_abstentions: bool = False,
         covariates: Sequence[str] = (),
-        labeler_covariates: pd.DataFrame | None = None,
-        example_covariates: pd.DataFrame | None = None,
+        labeler_covariates: AnyTable | None = None,
+        example_covariates: AnyTable | None = None,
         columns: Mapping[str, str] | None = None,
         gold_columns: Mapping[str, str] | None = None,
-        labels_source: Source | None = None,
-        gold_source: Source | None = None,
-        labeler_source: Source | None = None,
-        example_source: Source | None = None,
     ) -> "Crowd":
         """Check the tables and number their examples, labelers and classes.
+
+        Every table is a data frame, or a `columns.Table`, whose place errors name.
 
         Args:
             labels: one row per answer. Columns `task`, `worker`, `label`, or one of the aliases
@@ -130,10 +126,6 @@ class Crowd:
             example_covariates: one row per example, likewise.
             columns: column of `labels` for "example", "labeler" or "label", where no alias fits.
             gold_columns: column of `gold` for "example" or "label", likewise.
-            labels_source: where `labels` comes from, for messages.
-            gold_source: where `gold` comes from, for messages.
-            labeler_source: where `labeler_covariates` comes from, for messages.
-            example_source: where `example_covariates` comes from, for messages.
 
         Raises:
             InputError: for anything wrong in a table, with the row and the mend.
@@ -142,71 +134,43 @@ class Crowd:
         notes: list[str] = []
         keys = abstain_keys(abstain, classes)
         others = kept_abstentions(keys, blank) if keep_abstentions else []
-        rows = read_answers(labels, columns, labels_source, blank)
-        spoken = set_aside(rows, keys, blank, notes, others)
-        rows, answers = spoken.rows, spoken.answers
-        given, source = rows["label"].keys, answers["label"].source
+        table = Table.of(labels, "labels")
+        spoken = set_aside(read_answers(table, columns, blank), keys, blank, notes, others)
+        given, source = spoken.rows["label"].keys, table.source
         note_unused([key for key in keys if not (given == key).any()], source.name, notes)
-        classed = answers["label"].without(others)
+        classed = spoken.answers["label"].without(others)
         if not classed.keys.size:
             raise no_answer(source.name)
         truths = None
         if gold is not None:
-            truths = read_truths(gold, gold_columns, gold_source, notes, keys)
+            truths = read_truths(Table.of(gold, "gold"), gold_columns, notes, keys)
         class_keys, class_names = find_classes(classed, truths, classes, notes)
-        check_num_classes(len(class_keys))
-        note_unread_columns(labels, answers, notes)
+        num_classes = len(class_keys)
+        check_num_classes(num_classes)
+        note_unread_columns(table, spoken.rows, notes)
         if classes is None:
             note_look_alikes(class_keys, lambda key: int((given == key).sum()), notes)
-
-        all_examples, example_first = number_names(rows["example"].keys)
-        all_labelers, labeler_first = number_names(rows["labeler"].keys)
-        example, abstained_example = spoken.split(all_examples)
-        labeler, abstained_labeler = spoken.split(all_labelers)
-        label = positions([*class_keys, *others], answers["label"].keys)
-        if classes is None:
             note_odd_classes(class_keys, classed.keys.size, notes)
-        example_names = rows["example"].cells[example_first]
-        labeler_names = rows["labeler"].cells[labeler_first]
-        note_alike_names(labeler_names, "labelers", notes)
-        note_alike_names(example_names, "examples", notes)
         starts: dict[str, str] = {}
-        by_answer = of_answers(labels, covariates, answers["label"], starts, notes)
-        of_labelers = table_of("labeler", labeler_covariates, labeler_source)
-        of_examples = table_of("example", example_covariates, example_source)
-        kept = drop_duplicates(answers, example, labeler, label, duplicates, notes)
-        numbered = Labels.from_arrays(
-            example[kept],
-            labeler[kept],
-            label[kept],
-            num_classes=len(class_keys),
-            num_examples=example_first.size,
-            num_labelers=labeler_first.size,
-            num_answers=len(class_keys) + len(others),
-            covariates={name: values[kept] for name, values in by_answer.items()},
-            labeler_covariates=of_each("labeler", labeler_names, of_labelers, starts, notes),
-            example_covariates=of_each("example", example_names, of_examples, starts, notes),
-        )
-        assessment = Assessment.none(numbered.num_examples, numbered.num_classes)
-        if truths is not None:
-            example_keys = rows["example"].keys[example_first]
-            assessment = _assess(truths, example_keys, class_keys, numbered.num_classes, notes)
-        abstentions = None
-        if keys or blank == "abstain":
-            if not others:
-                abstentions = Abstentions.beside(numbered, abstained_example, abstained_labeler)
-            note_alone(int(np.sum(numbered.of_classes().count_by_example() == 0)), notes)
-        return cls(
-            labels=numbered,
-            assessment=assessment,
-            example_names=example_names,
-            labeler_names=labeler_names,
-            class_names=class_names,
-            notes=tuple(notes),
-            abstentions=abstentions,
+        by_answer = of_answers(table.frame, covariates, spoken.answers["label"], starts, notes)
+        nothing = np.zeros(0, np.int64)
+        counts_abstentions = (keys or blank == "abstain") and not others
+        nobody = cls(
+            Labels.from_arrays(
+                *(nothing, nothing, nothing),
+                num_classes=num_classes,
+                num_answers=num_classes + len(others),
+                covariates=dict.fromkeys(by_answer, nothing),
+            ),
+            Assessment.none(0, num_classes),
+            *(as_names([]), as_names([]), class_names),
+            abstentions=Abstentions(nothing, nothing) if counts_abstentions else None,
             other_names=names_of_others(others),
-            starts=starts,
         )
+        tables = {"labeler": labeler_covariates, "example": example_covariates}
+        found = _with_answers(nobody, spoken, by_answer, tables, starts, duplicates, notes, True)
+        crowd, _ = _with_gold(found.crowd, truths, notes, must_match=True)
+        return dataclasses.replace(crowd, starts=starts, notes=tuple(notes))
 
     @property
     def answer_names(self) -> Names:
@@ -234,32 +198,28 @@ class Crowd:
             abstentions: whether it takes answers that are no class; else they are abstentions.
             covariates: whether it takes covariates.
         """
-        notes, kept, labels = list(self.notes), self.abstentions, self.labels
-        other_names, starts = self.other_names, self.starts
-        if other_names.size and not abstentions:
-            is_other = np.asarray(labels.label) >= labels.num_classes
-            other = labels.entries(np.flatnonzero(is_other))
-            labels = labels.entries(np.flatnonzero(~is_other))
+        found, notes = self, list(self.notes)
+        if self.other_names.size and not abstentions:
+            is_other = np.asarray(self.labels.label) >= self.labels.num_classes
+            other = self.labels.entries(np.flatnonzero(is_other))
+            labels = self.labels.entries(np.flatnonzero(~is_other))
             labels = dataclasses.replace(labels, num_answers=labels.num_classes)
-            kept = Abstentions.beside(labels, np.asarray(other.example), np.asarray(other.labeler))
-            note_left_out(other_names, (), notes)
-            other_names = as_names([])
+            found = dataclasses.replace(
+                found,
+                labels=labels,
+                abstentions=Abstentions.beside(
+                    labels, np.asarray(other.example), np.asarray(other.labeler)
+                ),
+                other_names=as_names([]),
+            )
+            note_left_out(self.other_names, (), notes)
         if self.covariate_names and not covariates:
             labels = dataclasses.replace(
-                labels, covariates={}, labeler_covariates={}, example_covariates={}
+                found.labels, covariates={}, labeler_covariates={}, example_covariates={}
             )
+            found = dataclasses.replace(found, labels=labels, starts={})
             note_left_out((), self.covariate_names, notes)
-            starts = {}
-        if labels is self.labels:
-            return self
-        return dataclasses.replace(
-            self,
-            labels=labels,
-            notes=tuple(notes),
-            abstentions=kept,
-            other_names=other_names,
-            starts=starts,
-        )
+        return self if found is self else dataclasses.replace(found, notes=tuple(notes))
 
     def without_examples(self) -> "Crowd":
         """The labelers, the classes and the scales of the covariates alone."""
@@ -277,469 +237,329 @@ class Crowd:
         Abstentions are left out, unless they are kept as answers. The covariates of answers stand
         in columns of their names.
         """
-        is_gold = np.flatnonzero(np.asarray(self.assessment.is_gold))
+        is_gold = np.flatnonzero(self.assessment.which_gold())
         truth = np.asarray(self.assessment.true_label)[is_gold]
-        answered = np.asarray(self.labels.label) != MISSING
+        labels = self.labels.entries(np.flatnonzero(np.asarray(self.labels.label) != MISSING))
         answers = pd.DataFrame(
             {
-                "task": self.example_names[np.asarray(self.labels.example)[answered]],
-                "worker": self.labeler_names[np.asarray(self.labels.labeler)[answered]],
-                "label": self.answer_names[np.asarray(self.labels.label)[answered]],
-                **{
-                    name: np.asarray(values)[answered]
-                    for name, values in self.labels.covariates.items()
-                },
+                "task": self.example_names[np.asarray(labels.example)],
+                "worker": self.labeler_names[np.asarray(labels.labeler)],
+                "label": self.answer_names[np.asarray(labels.label)],
+                **{name: np.asarray(values) for name, values in labels.covariates.items()},
             }
         )
         gold = pd.DataFrame({"task": self.example_names[is_gold], "label": self.class_names[truth]})
         return answers, gold
 
 
-def table_of(role: str, frame: pd.DataFrame | None, source: Source | None) -> Table | None:
-    """A table of labelers or of examples with its place; None where there is none."""
-    return None if frame is None else Table(frame, source or Source(f"{role}_covariates"))
+class Growth(NamedTuple):
+    """A crowd with more answers or gold than before.
 
-
-def kept_abstentions(keys: Sequence[str], blank: Blank) -> list[str]:
-    """The answers that are no class: the empty text stands for blank ones.
-
-    Raises:
-        InputError: if there are none.
+    Attributes:
+        crowd: the whole crowd; what was there keeps its index, what is new follows. Its notes are
+            those on the new tables.
+        changed: examples whose answers are not those they were, in ascending order.
+        new_gold: examples that are gold and were not, likewise.
+        num_new_labels: how many answers came in.
     """
-    others = [*keys, *([""] if blank == "abstain" else [])]
-    if not others:
-        raise InputError(
-            "there are no abstentions to keep.",
-            mend='Name them in `abstain`, or say `blank="abstain"`.',
-        )
-    return others
+
+    crowd: Crowd
+    changed: Indices
+    new_gold: Indices
+    num_new_labels: int
 
 
-def note_left_out(
-    other_names: Names | Sequence[str], covariates: Sequence[str], notes: list[str]
-) -> None:
-    """Warn of what a model does not take: answers that are no class, and covariates."""
-    if len(other_names):
-        notes.append(
-            WarningNote(
-                f"{some_names(other_names)} count as abstentions: the model knows the classes "
-                "alone. Name a model that learns from them."
-            )
-        )
-    if covariates:
-        notes.append(
-            WarningNote(
-                f"The model takes no covariates: {some_names(covariates)}. Name one that does, or "
-                "leave them out."
-            )
-        )
+class GrowthOptions(TypedDict, total=False):
+    """What `grow_crowd` takes beside the crowd and the tables."""
+
+    duplicates: Duplicates
+    abstain: Sequence[object]
+    blank: Blank
+    labeler_covariates: AnyTable | None
+    example_covariates: AnyTable | None
+    columns: Mapping[str, str] | None
+    gold_columns: Mapping[str, str] | None
 
 
-def names_of_others(keys: Sequence[str]) -> Names:
-    """Names of answers that are no class, from their keys."""
-    return as_names(key or BLANK_NAME for key in keys)
-
-
-def check_duplicates(duplicates: str) -> None:
-    """Raise `InputError` unless this says which of contradictory answers count."""
-    if duplicates not in get_args(Duplicates):
-        raise InputError(
-            f"duplicates is '{duplicates}'.", mend=f"Choose one of {get_args(Duplicates)}."
-        )
-
-
-def read_answers(
-    labels: pd.DataFrame,
-    columns: Mapping[str, str] | None,
-    source: Source | None,
+def grow_crowd(
+    crowd: Crowd,
+    labels: AnyTable | None = None,
+    gold: AnyTable | None = None,
+    *,
+    duplicates: Duplicates = "error",
+    abstain: Sequence[object] = (),
     blank: Blank = "error",
-) -> dict[str, Column]:
-    """The columns of a table of answers: "example", "labeler" and "label".
+    labeler_covariates: AnyTable | None = None,
+    example_covariates: AnyTable | None = None,
+    columns: Mapping[str, str] | None = None,
+    gold_columns: Mapping[str, str] | None = None,
+) -> Growth:
+    """Add what tables hold that the crowd does not.
+
+    Tables may repeat what the crowd has: the whole of a growing export does as well as its new
+    rows. Answers that are there already, of the same labeler to the same example, are skipped.
 
     Args:
-        labels: the table.
-        columns: columns by role, where no alias fits.
-        source: where it comes from, for messages.
-        blank: what a blank answer is; if no error its key is the empty text.
+        crowd: what there is.
+        labels: one row per answer, as in `Crowd.from_frames`; none when absent.
+        gold: one row per gold example, likewise.
+        duplicates: what to do where a labeler answered one example differently, in the table or
+            in the crowd: refuse, keep the first (the crowd's) or the last (the table's), or let
+            all count.
+        abstain: values that are abstentions, none of them a class of the crowd, as in
+            `Crowd.from_frames`. Those that the crowd keeps as answers are kept, named or not.
+        blank: what a blank answer is, likewise.
+        labeler_covariates: the covariates of new labelers, where the crowd has such; those known
+            keep the values they have. The covariates of answers are columns of `labels`.
+        example_covariates: those of new examples, likewise.
+        columns: column of `labels` for "example", "labeler" or "label", where no alias fits.
+        gold_columns: column of `gold` for "example" or "label", likewise.
 
     Raises:
-        InputError: for anything wrong in the table.
+        InputError: for anything wrong in a table, a class that the crowd does not have, a
+            covariate that is missing, and gold that contradicts the crowd's.
     """
-    check_blank(blank)
-    source = source or Source("labels")
-    read = read_columns(labels, ANSWER_ROLES, columns or {}, source, with_gaps=("label",))
-    if blank == "error":
-        read["label"].refuse_gaps(BLANK_HINT)
-    return read
-
-
-def read_truths(
-    gold: pd.DataFrame,
-    columns: Mapping[str, str] | None,
-    source: Source | None,
-    notes: list[str],
-    abstain: Sequence[str] = (),
-) -> dict[str, Column]:
-    """The columns of a table of gold: "example" and "label", of the rows that have a label.
-
-    Args:
-        gold: the table.
-        columns: columns by role, where no alias fits.
-        source: where it comes from, for messages.
-        notes: the rows left out are noted there.
-        abstain: labels that say nothing about the class.
-
-    Raises:
-        InputError: for anything wrong in the table, or if no row has a label.
-    """
-    source = source or Source("gold")
-    read = read_columns(gold, TRUTH_ROLES, columns or {}, source, with_gaps=("label",))
-    read["label"] = read["label"].declaring_none_of(abstain)
-    keys = read["label"].keys
-    is_known = ~pd.Series(keys).isin(["", *abstain]).to_numpy()
-    if is_known.all():
-        return read
-    if not is_known.any():
-        raise InputError(
-            f"column '{read['label'].name}' has no value in any row.",
-            where=source.name,
-            mend="Fill in the labels that are known, or leave the table out.",
+    check_duplicates(duplicates)
+    notes: list[str] = []
+    keys, others = abstain_keys(abstain, crowd.class_names), _other_keys(crowd)
+    growth = Growth(crowd, np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
+    if labels is not None:
+        table = Table.of(labels, "labels")
+        rows = read_answers(table, columns, blank)
+        note_unread_columns(table, rows, notes)
+        spoken = set_aside(rows, keys, blank, notes, others)
+        starts = dict(crowd.starts)
+        by_answer = of_answers(
+            table.frame, list(crowd.labels.covariates), spoken.answers["label"], starts, notes
         )
-    notes.append(f"{source.name}: {np.sum(~is_known)} row(s) without a label are left out.")
-    known = np.flatnonzero(is_known)
-    return {role: column.entries(known) for role, column in read.items()}
-
-
-def number_names(keys: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Index of every key in order of first appearance, and where each key appears first."""
-    codes, uniques = pd.factorize(keys)
-    first = np.full(len(uniques), len(codes), np.int64)
-    np.minimum.at(first, codes, np.arange(len(codes)))
-    return codes.astype(np.int64), first
-
-
-def find_classes(
-    answers: Column,
-    truths: dict[str, Column] | None,
-    classes: Sequence[object] | None,
-    notes: list[str],
-) -> tuple[list[str], Names]:
-    """Keys and names of the classes, in order.
-
-    Args:
-        answers: the column of answers.
-        truths: the columns of the gold.
-        classes: every class there is, if the user named them.
-        notes: what the user should know is added to it.
-
-    Raises:
-        InputError: for an answer that is none of the classes named, gold that shares no class with
-            the answers, and a crowd without choice.
-    """
-    used = _first_values(answers)
-    gold = _first_values(truths["label"]) if truths else {}
-    if classes is not None:
-        keys = [str(name).strip() for name in classes]
-        known = set(keys)
-        for column, found in ((answers, used), (truths["label"] if truths else answers, gold)):
-            for key in found:
-                if key not in known:
-                    raise InputError(
-                        f"label '{key}' is none of the classes {keys}.",
-                        where=column.first(key),
-                        mend="Mend the label, or add it to the classes.",
-                    )
-        if len(known) < len(keys):
-            raise InputError(f"the classes {keys} repeat one.", mend="Name each class once.")
-        names = {**{k: k for k in keys}, **gold, **used}
-        return keys, as_names(names[key] for key in keys)
-
-    if truths:
-        _check_gold_classes(used, gold, truths["label"], notes)
-    names = {**gold, **used}
-    spare = {**(truths["label"].spare if truths else {}), **answers.spare}
-    spare = {key: name for key, name in spare.items() if key not in names}
-    if spare:
-        notes.append(
-            f"{answers.source.name}: {some_names(spare)} of the categories of column "
-            f"'{answers.name}' stand(s) in no row; kept as class(es)."
-        )
-    names = {**spare, **names}
-    if len(names) < 2:
-        raise InputError(
-            f"every label is '{next(iter(names))}': there is nothing to decide.",
-            where=answers.source.name,
-            mend="Name all the classes there are, if others are possible.",
-        )
-    note_alike([*used, *spare], notes)
-    keys = in_order(list(names))
-    return keys, as_names(names[key] for key in keys)
-
-
-def _first_values(column: Column) -> dict[str, object]:
-    _, first = number_names(column.keys)
-    return dict(zip(column.keys[first], column.cells[first], strict=True))
-
-
-def _check_gold_classes(
-    used: dict[str, object], gold: dict[str, object], truth: Column, notes: list[str]
-) -> None:
-    """Gold classes that no labeler ever gave: a slip of spelling, or a rare class."""
-    _, unused = numbered_classes(truth, list(used))
-    for key in unused[:_SHOWN]:
-        notes.append(
-            WarningNote(
-                f"{truth.first(key)}: no labeler ever answered '{key}'; it is kept as a class."
+        tables = {"labeler": labeler_covariates, "example": example_covariates}
+        growth = _with_answers(crowd, spoken, by_answer, tables, starts, duplicates, notes)
+        for name in starts.keys() - crowd.starts.keys():
+            raise InputError(
+                f"covariate '{name}' holds times, and numbers in the fit.",
+                mend="Give numbers on the scale of the fit's.",
             )
-        )
-    if len(unused) > _SHOWN:
-        more = f"{truth.source.name}: so are {len(unused) - _SHOWN} more that no labeler answered."
-        notes.append(WarningNote(more))
-    if not set(gold) & set(used):
-        raise InputError(
-            f"no gold label ({some_names(gold)}) is ever given by a labeler ({some_names(used)}).",
-            where=truth.source.name,
-            mend="Use the same names for the classes in both tables.",
-        )
+    truths = None
+    if gold is not None:
+        truths = read_truths(Table.of(gold, "gold"), gold_columns, notes, [*keys, *others])
+    grown, new_gold = _with_gold(growth.crowd, truths, notes)
+    grown = dataclasses.replace(grown, notes=tuple(notes))
+    return growth._replace(crowd=grown, new_gold=new_gold)
 
 
-def note_alike(keys: Iterable[str], notes: list[str], what: str = "classes") -> None:
-    """Note the names that differ by their spelling alone."""
-    by_plain: dict[str, str] = {}
-    pairs = []
-    for key in keys:
-        other = by_plain.setdefault(plain_spelling(key), key)
-        if other != key:
-            pairs.append((other, key))
-    for pair in pairs[:_SHOWN]:
-        named = " and ".join(quoted_apart(*pair))
-        notes.append(WarningNote(f"{named} are taken for different {what}."))
-    if len(pairs) > _SHOWN:
-        more = f"So are {len(pairs) - _SHOWN} more pairs of {what} that differ by their spelling."
-        notes.append(WarningNote(more))
-
-
-def note_alike_names(names: Iterable[object], what: str, notes: list[str]) -> None:
-    """Note the names of labelers or examples that differ by their spelling alone."""
-    if not all(type(name) is int for name in names):
-        keys = list(map(str, names))
-        if not _are_plainly_different(keys):
-            note_alike(keys, notes, what)
-
-
-def _are_plainly_different(keys: list[str]) -> bool:
-    """Whether a quick look tells that no two of many names differ by their spelling alone."""
-    text = "\n".join([*keys, ""])
-    is_simple = text.isascii() and not any(blank in text for blank in ("  ", *"\t\r\x0b\x0c"))
-    plain = text.lower().replace(".0\n", "\n").split("\n")[:-1]
-    return is_simple and len(plain) == len(keys) == len(set(plain))
-
-
-def note_odd_classes(keys: Sequence[str], num_answers: int, notes: list[str]) -> None:
-    """Note classes that look like something else: numbers, free text, JSON, several choices.
+def _with_answers(
+    crowd: Crowd,
+    spoken: Spoken,
+    by_answer: Covariates,
+    tables: Mapping[str, AnyTable | None],
+    starts: dict[str, str],
+    duplicates: Duplicates,
+    notes: list[str],
+    is_first: bool = False,
+) -> Growth:
+    """The crowd with the answers it lacks.
 
     Args:
-        keys: the classes.
-        num_answers: how many answers there are.
-        notes: what the user should know is added to it.
+        crowd: what there is.
+        spoken: the rows of a table of answers.
+        by_answer: the covariates of the answers among them.
+        tables: those of the covariates of labelers and of examples.
+        starts: what times are counted from, by column; added to.
+        duplicates: as for `grow_crowd`.
+        notes: added to.
+        is_first: whether the tables decide which covariates there are.
     """
-    if len(keys) > _FEW_CLASSES and 2 * len(keys) > num_answers:
-        notes.append(
-            WarningNote(
-                f"There are {len(keys)} classes in {num_answers} answers, such as "
-                f"{some_names(keys)}: if they are numbers on a scale or free text, put them into a "
-                "few classes first."
-            )
-        )
-    in_json = {key for key in keys if key[0] in "[{" and _is_json(key)}
-    each = "each is taken for a class of its own. Give one plain label per row."
-    if in_json:
-        found = f"{len(in_json)} class(es) are JSON, such as {_shortened(in_json)}: {each}"
-        notes.append(WarningNote(found))
-    several = _of_several_choices([key for key in keys if key not in in_json])
-    if several:
-        named = _shortened(several)
-        found = f"{len(several)} class(es) hold several choices, such as {named}: {each}"
-        notes.append(WarningNote(found))
+    columns, before = spoken.answers, crowd.labels
+    all_rows, example_names = _indexed(crowd.example_names, spoken.rows["example"])
+    example, abstained_example = spoken.split(all_rows)
+    all_rows, labeler_names = _indexed(crowd.labeler_names, spoken.rows["labeler"])
+    labeler, abstained_labeler = spoken.split(all_rows)
+    if len(labeler_names) > before.num_labelers:
+        note_alike_names(labeler_names, "labelers", notes)
+    if len(example_names) > before.num_examples:
+        note_alike_names(example_names, "examples", notes)
+    label = _class_index(crowd, columns["label"])
+    kept = drop_duplicates(columns, example, labeler, label, duplicates, notes)
+    table = pd.DataFrame({"example": example, "labeler": labeler, "label": label}).iloc[kept]
+    is_mentioned = np.zeros(len(example_names), bool)
+    is_mentioned[table["example"]] = True
+    rows = np.flatnonzero(is_mentioned[np.asarray(before.example)])
+    parts = {"example": before.example, "labeler": before.labeler, "label": before.label}
+    old = pd.DataFrame(
+        {name: np.asarray(part)[rows].astype(np.int64) for name, part in parts.items()}, rows
+    )
+    is_new, is_replaced = _compare(columns, table, old, crowd, duplicates, notes)
+    new, gone = table[is_new].sort_values("example", kind="stable"), rows[is_replaced]
+    changed = np.union1d(new["example"], old["example"][is_replaced])
+    left = np.delete(np.asarray(before.example), gone)
+    at = np.searchsorted(left, new["example"].to_numpy(left.dtype), side="right")
+
+    def with_new(values: Array, more: npt.NDArray[np.generic]) -> Array:
+        part = np.asarray(values)
+        part = np.delete(part, gone) if gone.size else part
+        return jax.device_put(np.insert(part, at, more.astype(part.dtype)))
+
+    def of_all(role: str, names: Names, known: dict[str, Array], size: int) -> dict[str, Array]:
+        """The covariates of labelers or of examples, with those of who is new after the others."""
+        given = tables[role]
+        table = None if given is None else Table.of(given, f"{role}_covariates")
+        wanted = None if is_first else list(known)
+        more = of_each(role, names[size:], table, starts, notes, wanted)
+        dtype = jnp.result_type(float)
+        return known | {
+            name: jax.device_put(np.append(known.get(name, ()), values).astype(dtype))
+            for name, values in more.items()
+        }
+
+    labels = Labels(
+        **{name: with_new(part, new[name].to_numpy()) for name, part in parts.items()},
+        num_examples=len(example_names),
+        num_labelers=len(labeler_names),
+        num_classes=before.num_classes,
+        covariates={
+            name: with_new(values, by_answer[name][new.index])
+            for name, values in before.covariates.items()
+        },
+        labeler_covariates=of_all(
+            "labeler", labeler_names, before.labeler_covariates, before.num_labelers
+        ),
+        example_covariates=of_all(
+            "example", example_names, before.example_covariates, before.num_examples
+        ),
+        num_answers=before.num_answers,
+    )
+    abstentions = crowd.abstentions
+    if abstentions is not None or abstained_example.size:
+        known = (np.zeros(0, np.int64),) * 2 if abstentions is None else abstentions
+        pairs = zip(known, (abstained_example, abstained_labeler), strict=True)
+        abstentions = Abstentions.beside(labels, *(np.concatenate(pair) for pair in pairs))
+    if abstentions is not None or crowd.other_names.size:
+        note_alone(int(np.sum(labels.of_classes().count_by_example() == 0)), notes)
+    grown = dataclasses.replace(
+        crowd,
+        labels=labels,
+        example_names=example_names,
+        labeler_names=labeler_names,
+        abstentions=abstentions,
+    )
+    return Growth(grown, changed, np.zeros(0, np.int64), len(new))
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _indexed(names: Names, column: Column) -> tuple[Indices, Names]:
+    """Index of each cell among the names, and the names with the column's new ones after them."""
+    codes, first = number_names(column.keys)
+    found = _find(names, column.keys[first])
+    is_new = found < 0
+    found[is_new] = len(names) + np.arange(is_new.sum())
+    return found[codes], np.concatenate([names, column.cells[first[is_new]]])
 
 
-def _of_several_choices(keys: list[str]) -> list[str]:
-    """Those whose parts, between commas, semicolons or bars, stand in other keys as well."""
-    found = []
-    for separator in _BETWEEN_CHOICES:
-        parts = {key: {part.strip() for part in key.split(separator)} for key in keys}
-        times = collections.Counter(part for own in parts.values() for part in own)
-        found += [
-            key
-            for key, own in parts.items()
-            if len(own) > 1 and all(part and times[part] > 1 for part in own)
-        ]
+def _find(names: Names, keys: Names) -> Indices:
+    """Index of each key among the names, -1 where it is not there; no key twice."""
+    wanted = {key: at for at, key in enumerate(keys)}
+    # A table of the few keys, through which all names go, is quicker than one of all names.
+    each = map(wanted.get, map(str, names), itertools.repeat(-1))
+    at = np.fromiter(each, np.int64, len(names))
+    found = np.full(len(keys), -1, np.int64)
+    found[at[at >= 0]] = np.flatnonzero(at >= 0)
     return found
 
 
-def _shortened(names: Iterable[str]) -> str:
-    """The first of the names, cut where it is long."""
-    name = min(names)
-    return f"'{name}'" if len(name) <= _LONG_NAME else f"'{name[:_LONG_NAME]}...'"
+def _class_index(crowd: Crowd, column: Column) -> Indices:
+    keys = [str(name) for name in crowd.class_names]
+    index, unknown = numbered_classes(column, [*keys, *_other_keys(crowd)])
+    if unknown:
+        is_odd = looks_like_abstention(unknown[0], keys)
+        raise InputError(
+            f"label '{unknown[0]}' is none of the classes {keys} of the fit.",
+            where=column.first(unknown[0]),
+            mend="Mend the label, or fit all answers anew: a fit cannot grow by a class."
+            + (" If it says nothing about the class, name it in `abstain`." if is_odd else ""),
+        )
+    return index.astype(np.int64)
 
 
-def note_unread_columns(labels: pd.DataFrame, answers: dict[str, Column], notes: list[str]) -> None:
-    """Note columns of a table of answers that should perhaps not be left out."""
-    source = answers["label"].source
-    used = [column.name for column in answers.values()]
-    note_unread_count(source.columns or labels.columns, used, source.name, notes)
+def _other_keys(crowd: Crowd) -> list[str]:
+    """The reverse of `names_of_others`."""
+    return ["" if name == BLANK_NAME else str(name) for name in crowd.other_names]
 
 
-def note_unread_count(
-    columns: Iterable[Any], used: Collection[str], source_name: str, notes: list[str]
-) -> None:
-    """Note a column that seems to say how often an answer was given: each row counts once."""
-    for name in columns:
-        if str(name).strip().lower() in _COUNT_COLUMNS and name not in used:
-            notes.append(
-                WarningNote(
-                    f"{source_name}: column '{name}' is not used: every row counts as one answer. "
-                    "If it says how many gave that answer, repeat the row as often."
-                )
-            )
+def _compare(
+    columns: dict[str, Column],
+    table: pd.DataFrame,
+    old: pd.DataFrame,
+    crowd: Crowd,
+    duplicates: Duplicates,
+    notes: list[str],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which answers of the table are new, and which of the old ones they replace."""
+    none_replaced = np.zeros(len(old), bool)
+    if not len(old):
+        return np.ones(len(table), bool), none_replaced
+    num_labelers = 1 + max(table["labeler"].max(), old["labeler"].max())
+    pair, old_pair = (part["example"] * num_labelers + part["labeler"] for part in (table, old))
+    num_answers = crowd.labels.num_answers
+    triple, old_triple = pair * num_answers + table["label"], old_pair * num_answers + old["label"]
+    # With repeats that all count, the third of a kind is new where the crowd has two.
+    has = triple.map(old_triple.value_counts()).fillna(0)
+    is_there = (triple.groupby(triple).cumcount() < has).to_numpy()
+    if is_there.any():
+        notes.append(f"{is_there.sum()} answers that the fit has already are skipped.")
+    contradicts = ~is_there & np.isin(pair, old_pair)
+    if duplicates == "all" or not contradicts.any():
+        return ~is_there, none_replaced
+    number = f"{len(np.unique(pair[contradicts]))} pair(s) of labeler and example"
+    if duplicates == "first":
+        notes.append(f"New answers contradict the fit's in {number}; the fit's count.")
+        return ~is_there & ~contradicts, none_replaced
+    if duplicates == "last":
+        notes.append(f"New answers contradict the fit's in {number}; the new ones count.")
+        return ~is_there, np.isin(old_pair, pair[contradicts])
+    at = np.flatnonzero(contradicts)[0]
+    there = crowd.answer_names[old["label"][old_pair == pair.iloc[at]].iloc[0]]
+    raise row_contradicts(columns, table.index[at], "", f"with '{there}' in the fit", number)
 
 
-def in_order(keys: list[str]) -> list[str]:
-    """Keys of classes in numeric order if all are numbers, else alphabetic."""
-    try:
-        numbers = {key: float(key) for key in keys}
-    except ValueError:
-        return sorted(keys)
-    if any(map(math.isnan, numbers.values())):  # a name, such as NAN, that no number goes before
-        return sorted(keys)
-    return sorted(keys, key=lambda key: (numbers[key], key))
+def _with_gold(
+    crowd: Crowd, truths: dict[str, Column] | None, notes: list[str], must_match: bool = False
+) -> tuple[Crowd, Indices]:
+    """The crowd with the gold of a table, and which examples it is new for.
 
-
-class Repeats(NamedTuple):
-    """Answers of a labeler to an example beyond the first.
-
-    Attributes:
-        kept: positions of the answers to keep.
-        num_repeats: how many there are.
-        contradicting: positions of those that differ from the first.
-        num_pairs: how many pairs of labeler and example those belong to.
+    Args:
+        crowd: the crowd; of its examples the last ones may be missing in the gold that it has.
+        truths: the columns of the gold.
+        notes: added to.
+        must_match: whether some of the examples have to be the crowd's.
     """
-
-    kept: npt.NDArray[np.intp]
-    num_repeats: int
-    contradicting: npt.NDArray[np.intp]
-    num_pairs: int
-
-
-def find_repeats(
-    example: npt.NDArray[np.integer],
-    labeler: npt.NDArray[np.integer],
-    label: npt.NDArray[np.integer],
-    duplicates: Duplicates,
-) -> Repeats:
-    """Which answers repeat another, and which to keep; contradictions are not refused here."""
-    rows = pd.DataFrame({"example": example, "labeler": labeler, "label": label})
-    pair = ["example", "labeler"]
-    again = rows.duplicated(pair).to_numpy()
-    if not again.any():
-        return Repeats(np.arange(len(rows)), 0, np.zeros(0, np.intp), 0)
-    first_label = rows.groupby(pair, sort=False)["label"].transform("first").to_numpy()
-    contradicting = np.flatnonzero(first_label != label)
-    num_pairs = len(rows.iloc[contradicting].drop_duplicates(pair))
-    kept = np.arange(len(rows))
-    if duplicates != "all":
-        keep: Literal["first", "last"] = "last" if duplicates == "last" else "first"
-        kept = np.flatnonzero(~rows.duplicated(pair, keep=keep).to_numpy())
-    return Repeats(kept, int(again.sum()), contradicting, num_pairs)
-
-
-def note_repeats(
-    num_repeats: int, num_dropped: int, num_pairs: int, duplicates: Duplicates, notes: list[str]
-) -> None:
-    """Note what became of repeated answers."""
-    if not num_repeats:
-        return
-    if duplicates == "all":
-        notes.append(f"{num_repeats} repeated answers of a labeler to an example all count.")
-        return
-    keep = "last" if duplicates == "last" else "first"
-    note = f"{num_dropped} repeated answers of a labeler to an example were dropped"
-    contradiction = f"; in {num_pairs} pair(s) they contradict, and the {keep} counts"
-    notes.append(note + (contradiction if num_pairs else "") + ".")
-
-
-def drop_duplicates(
-    answers: dict[str, Column],
-    example: npt.NDArray[np.int64],
-    labeler: npt.NDArray[np.int64],
-    label: npt.NDArray[np.intp],
-    duplicates: Duplicates,
-    notes: list[str],
-) -> npt.NDArray[np.intp]:
-    """Positions of the answers to keep."""
-    found = find_repeats(example, labeler, label, duplicates)
-    if duplicates == "error" and found.contradicting.size:
-        at = int(found.contradicting[0])
-        before = int(np.flatnonzero((example == example[at]) & (labeler == labeler[at]))[0])
-        source = answers["label"].source
-        raise InputError(
-            f"'{answers['labeler'].keys[at]}' answered '{answers['example'].keys[at]}' with "
-            f"'{answers['label'].keys[before]}' in row {source.number(before)} and with "
-            f"'{answers['label'].keys[at]}' here.",
-            where=source.row(at),
-            mend=f"Say which count ({found.num_pairs} such pair(s)): "
-            '`duplicates="first"`, `duplicates="last"` or `duplicates="all"`.',
-        )
-    num_dropped = example.size - found.kept.size
-    note_repeats(found.num_repeats, num_dropped, found.num_pairs, duplicates, notes)
-    return found.kept
-
-
-def _assess(
-    truths: dict[str, Column],
-    example_keys: Names,
-    class_keys: list[str],
-    num_classes: int,
-    notes: list[str],
-) -> Assessment:
-    example, truth = truths["example"], truths["label"]
-    kept = distinct_examples(example, truth)
-    index = positions(example_keys, example.keys[kept])
-    labelled = index >= 0
-    unlabelled = example.keys[kept][~labelled]
-    if not labelled.any():
-        raise InputError(
-            f"no gold example ({some_names(unlabelled)}) was labelled by anyone "
-            f"(labelled are {some_names(example_keys)}).",
-            where=example.source.name,
-            mend="Use the same names for the examples in both tables.",
-        )
-    if unlabelled.size:
-        notes.append(note_unlabelled(example.source.name, unlabelled.size, unlabelled))
-    return Assessment.from_arrays(
-        index[labelled],
-        positions(class_keys, truth.keys[kept])[labelled],
-        num_examples=len(example_keys),
-        num_classes=num_classes,
-    )
-
-
-def note_unlabelled(where: str, number: int, names: Any) -> WarningNote:
-    """What is to be said of gold examples that nobody labelled."""
-    return WarningNote(
-        f"{where}: {number} gold example(s) that nobody labelled are left out: {some_names(names)}."
-    )
-
-
-def some_names(names: Any) -> str:
-    """The first of the names, for a message."""
-    shown = [f"'{name}'" for name in list(names)[:_SHOWN]]
-    return ", ".join(shown) + (", ..." if len(names) > _SHOWN else "")
+    known = np.asarray(crowd.assessment.true_label)
+    num_new = crowd.labels.num_examples - known.size
+    known = np.pad(known, (0, num_new), constant_values=MISSING)
+    new_gold = np.zeros(0, np.int64)
+    if truths is not None:
+        example, truth = truths["example"], truths["label"]
+        kept = distinct_examples(example, truth)
+        label = _class_index(crowd, truth)[kept]
+        index = _find(crowd.example_names, example.keys[kept])
+        unlabelled = example.keys[kept][index < 0]
+        if must_match and unlabelled.size == kept.size:
+            raise example.source.error(
+                f"no gold example ({some_names(unlabelled)}) was labelled by anyone "
+                f"(labelled are {some_names(crowd.example_names)}).",
+                "Use the same names for the examples in both tables.",
+            )
+        if unlabelled.size:
+            notes.append(note_unlabelled(example.source.name, unlabelled.size, unlabelled))
+        kept, label, index = kept[index >= 0], label[index >= 0], index[index >= 0]
+        contradicts = np.flatnonzero((known[index] != MISSING) & (known[index] != label))
+        if contradicts.size:
+            row, there = kept[contradicts[0]], known[index[contradicts[0]]]
+            raise example.source.error(
+                f"example '{example.keys[row]}' is '{truth.keys[row]}' here and was "
+                f"'{crowd.class_names[there]}' in the fit.",
+                "Mend the row, or fit all answers anew: a fit cannot unlearn gold.",
+                row,
+            )
+        new_gold = np.sort(index[known[index] == MISSING])
+        known[index] = label
+    assessment = Assessment(jax.device_put(known), crowd.assessment.num_classes)
+    return dataclasses.replace(crowd, assessment=assessment), new_gold

@@ -10,19 +10,23 @@ import pandas as pd
 from jaxtyping import Array, Float, Int
 
 from gtx_bayes import metrics
+from gtx_bayes.classes import numbered_classes
 from gtx_bayes.columns import (
-    EXAMPLE_COLUMNS,
+    EXAMPLE_ROLE,
     TRUTH_COLUMNS,
+    TRUTH_ROLES,
+    AnyTable,
     Names,
     Source,
+    Table,
     as_names,
+    check_one_row_each,
     distinct_examples,
-    numbered_classes,
     positions,
     read_class_probs,
     read_columns,
 )
-from gtx_bayes.crowd import read_truths
+from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference.model_size import FREE_PROBS
 from gtx_bayes.labels import MISSING
@@ -57,15 +61,7 @@ class Scored(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def match_truth(
-    examples: pd.DataFrame,
-    truth: pd.DataFrame,
-    exclude: pd.DataFrame | None = None,
-    *,
-    examples_source: Source | None = None,
-    truth_source: Source | None = None,
-    exclude_source: Source | None = None,
-) -> Scored:
+def match_truth(examples: AnyTable, truth: AnyTable, exclude: AnyTable | None = None) -> Scored:
     """Bring results and true labels together.
 
     Args:
@@ -73,39 +69,29 @@ def match_truth(
         truth: columns task and label (or aliases).
         exclude: a table with a task column (or an alias): examples not to score, such as the gold
             that the method has seen.
-        examples_source: where `examples` comes from, for messages.
-        truth_source: where `truth` comes from.
-        exclude_source: where `exclude` comes from.
 
     Raises:
         InputError: if columns are absent, values are no probabilities, an example has two true
             labels, or nothing matches.
     """
-    examples_source = examples_source or Source("examples")
-    names = read_columns(examples, {"example": EXAMPLE_COLUMNS}, {}, examples_source)["example"]
-    classes, probs = read_class_probs(examples, examples_source)
+    frame, source = Table.of(examples, "examples")
+    names = read_columns(frame, EXAMPLE_ROLE, {}, source)["example"]
+    classes, probs = read_class_probs(frame, source)
     notes: list[str] = []
-    truths = read_truths(truth, None, truth_source or Source("truth"), notes)
-    twice = np.flatnonzero(pd.Index(names.keys).duplicated())
-    if twice.size:
-        raise InputError(
-            f"example '{names.keys[twice[0]]}' has more than one row.",
-            where=examples_source.row(int(twice[0])),
-            mend="Give one row per example.",
-        )
+    truths = read_truths(Table.of(truth, "truth"), None, notes)
+    check_one_row_each(names)
     kept = distinct_examples(truths["example"], truths["label"])
     keys = truths["example"].keys[kept]
     seen: npt.NDArray[np.bool_] = np.zeros(keys.size, bool)
     if exclude is not None:
-        excluded = _excluded(exclude, exclude_source or Source("exclude"))
+        excluded = _excluded(*Table.of(exclude, "exclude"))
         seen = positions(as_names(dict.fromkeys(excluded)), keys) >= 0
     row = positions(names.keys, keys)
     scored = (row >= 0) & ~seen
     if not scored.any():
-        raise InputError(
+        raise truths["example"].source.error(
             "no example of the results has a true label that is not excluded.",
-            where=truths["example"].source.name,
-            mend="Use the same names for the examples in both tables.",
+            "Use the same names for the examples in both tables.",
         )
     absent = int(np.sum((row < 0) & ~seen))
     if absent:
@@ -120,9 +106,8 @@ def match_truth(
             mend="Use the same names for the classes in both tables.",
         )
     if extra:
-        shown = (
-            extra if len(extra) <= _SHOWN else [*extra[:_SHOWN], f"and {len(extra) - _SHOWN} more"]
-        )
+        more = [f"and {len(extra) - _SHOWN} more"] if len(extra) > _SHOWN else []
+        shown = [*extra[:_SHOWN], *more]
         said = f"The results give no probability to the true class(es) {shown}: taken as 0."
         notes.append(WarningNote(said))
         probs = np.pad(probs, ((0, 0), (0, len(extra))))
@@ -133,19 +118,17 @@ def match_truth(
 
 def _excluded(exclude: pd.DataFrame, source: Source) -> Names:
     """Examples named by a table; without those whose label it has a column for and leaves open."""
-    roles: dict[str, tuple[str, ...]] = {"example": EXAMPLE_COLUMNS}
     labels = [name for name in exclude.columns if str(name).strip().lower() in TRUTH_COLUMNS]
-    if len(labels) == 1:
-        roles["label"] = TRUTH_COLUMNS
+    roles = TRUTH_ROLES if len(labels) == 1 else EXAMPLE_ROLE
     found = read_columns(exclude, roles, {}, source, with_gaps=("label",))
     keys = found["example"].keys
     return keys[found["label"].keys != ""] if "label" in found else keys
 
 
 def evaluate(
-    examples: pd.DataFrame | Scored | Float[Array | np.ndarray, "num_examples num_classes"],
-    truth: pd.DataFrame | Int[Array | np.ndarray, " num_examples"] | None = None,
-    exclude: pd.DataFrame | None = None,
+    examples: AnyTable | Scored | Float[Array | np.ndarray, "num_examples num_classes"],
+    truth: AnyTable | Int[Array | np.ndarray, " num_examples"] | None = None,
+    exclude: AnyTable | None = None,
 ) -> dict[str, Estimate]:
     """Every metric of `METRICS`, by name; of arrays also within a function that JAX compiles.
 
@@ -161,22 +144,21 @@ def evaluate(
         InputError: for tables that `match_truth` refuses, a table beside an array, and arrays of
             unequal length.
     """
-    scored = _matched(examples, truth, exclude)
-    if isinstance(scored.class_probs, jax.core.Tracer):
-        return _every_metric(scored.class_probs, scored.true_label)
-    size = standard_size(scored.true_label.size, LEAST_EXAMPLES)
-    found = _every_metric(
-        with_room(scored.class_probs, size), with_room(scored.true_label, size, fill=MISSING)
-    )
+    if isinstance(examples, Scored) and truth is None and exclude is None:
+        probs, true_label, _ = examples
+    elif isinstance(examples, AnyTable) and isinstance(truth, AnyTable):
+        probs, true_label, _ = match_truth(examples, truth, exclude)
+    else:
+        probs, true_label = _checked_arrays(examples, truth, exclude)
+    if isinstance(probs, jax.core.Tracer):
+        return _every_metric(probs, true_label)
+    size = standard_size(true_label.size, LEAST_EXAMPLES)
+    found = _every_metric(with_room(probs, size), with_room(true_label, size, fill=MISSING))
     return {name: found[name] for name in METRICS}  # JAX puts keys in alphabetical order
 
 
-def _matched(examples: Any, truth: Any, exclude: pd.DataFrame | None) -> Scored:
-    if isinstance(examples, Scored) and truth is None and exclude is None:
-        return examples
-    if isinstance(examples, pd.DataFrame) and isinstance(truth, pd.DataFrame):
-        return match_truth(examples, truth, exclude)
-    is_table = isinstance(examples, pd.DataFrame | Scored) or isinstance(truth, pd.DataFrame)
+def _checked_arrays(examples: Any, truth: Any, exclude: Any) -> tuple[Array, Array]:
+    is_table = isinstance(examples, AnyTable | Scored) or isinstance(truth, AnyTable)
     if is_table or truth is None or exclude is not None:
         raise InputError(
             "the results and the truth are not of one kind.",
@@ -193,25 +175,18 @@ def _matched(examples: Any, truth: Any, exclude: pd.DataFrame | None) -> Scored:
     probs, true_label = (
         x if isinstance(x, jax.Array) else jax.device_put(x) for x in (examples, truth)
     )
-    return Scored(probs, true_label)
+    return probs, true_label
 
 
 @jax.jit
-def _every_metric(
-    class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
-) -> dict[str, Estimate]:
+def _every_metric(class_probs: metrics.Probs, true_label: metrics.Truth) -> dict[str, Estimate]:
     return {name: metric(class_probs, true_label) for name, metric in METRICS.items()}
 
 
 def as_record(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
     """Metrics as plain numbers: `name` and `name_se`, None where a number is not finite."""
-
-    def plain(value: Float[Array, ""]) -> float | None:
-        number = float(value)
-        return number if np.isfinite(number) else None
-
     record: dict[str, float | None] = {}
     for name, estimate in estimates.items():
-        record[name] = plain(estimate.value)
-        record[f"{name}_se"] = plain(estimate.se)
+        for key, value in ((name, float(estimate.value)), (f"{name}_se", float(estimate.se))):
+            record[key] = value if np.isfinite(value) else None
     return record

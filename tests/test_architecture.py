@@ -45,7 +45,7 @@ def test_imports_point_down():
 def test_finetuning_knows_labels_and_metrics_but_no_aggregation():
     """It reads tables of images as crowds are read: same columns, same order of classes."""
     seen = {target for room, target in imports() if room == "finetune"}
-    tables = {"io", "crowd", "columns"}
+    tables = {"io", "classes", "columns"}
     assert seen <= {"finetune", "metrics", "decisions", "labels", "errors"} | tables
 
 

@@ -17,10 +17,9 @@ from typer.testing import CliRunner
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.cli.commands import app
-from gtx_bayes.crowd import Crowd
+from gtx_bayes.crowd import Crowd, grow_crowd
 from gtx_bayes.devices import deal, examples_mesh, on_parts
 from gtx_bayes.errors import InputError
-from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference.svi import Batches
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels
 from gtx_bayes.models.confusion import ConfusionMatrix
@@ -97,37 +96,32 @@ def summed(labels, sums, shared, of_examples):
     return (by_example, labels.example_covariates["length"]), of_labelers
 
 
+def dense_view():
+    return Labels.from_dense(
+        DENSE,
+        num_classes=2,
+        num_answers=3,
+        covariates={"when": when(np.arange(5)[None, :], np.arange(3)[:, None])},
+        labeler_covariates={"skill": np.arange(3) + 0.5},
+        example_covariates={"length": np.arange(5) - 0.25},
+    )
+
+
 class TestKept:
-    def test_by_sorting(self):
-        assert_kept(table(), 10)
-
-    def test_in_a_dense_view(self):
-        labels = Labels.from_dense(
-            DENSE,
-            num_classes=2,
-            num_answers=3,
-            covariates={"when": when(np.arange(5)[None, :], np.arange(3)[:, None])},
-            labeler_covariates={"skill": np.arange(3) + 0.5},
-            example_covariates={"length": np.arange(5) - 0.25},
-        )
-        assert_kept(labels, 10)
-
-    def test_by_entry(self):
-        assert_kept(table().entries(np.array([1, 4, 7])), 3)
-
-    def test_by_example(self):
-        labels = table().of_examples(np.array([4, 1]))
-        assert_kept(labels, 5, examples=[4, 1])
-
-    def test_by_example_with_one_to_come(self):
-        labels = table().of_examples(np.array([3, 5]))
-        assert_kept(labels, 3, examples=[3])
-        np.testing.assert_array_equal(labels.example_covariates["length"], [2.75, 0.0])
-
-    def test_with_padding(self):
-        labels, _, _ = in_standard_size(table(), GOLD, None)
-        assert labels.num_labels > 10
-        assert_kept(labels, 10)
+    @pytest.mark.parametrize(
+        ("labels", "num_labels", "examples"),
+        [
+            (table, 10, None),
+            (dense_view, 10, None),
+            (lambda: table().entries(np.array([1, 4, 7])), 3, None),
+            (lambda: table().of_examples(np.array([4, 1])), 5, [4, 1]),
+            (lambda: table().of_examples(np.array([3, 5])), 3, [3]),  # one is to come
+            (lambda: in_standard_size(table(), GOLD, None)[0], 10, None),
+        ],
+        ids=["sorted", "dense", "entries", "examples", "to come", "padded"],
+    )
+    def test_by(self, labels, num_labels, examples):
+        assert_kept(labels(), num_labels, examples)
 
     def test_by_a_tree_map_and_a_replacement(self):
         labels = jax.tree.map(lambda values: values, table())
@@ -185,11 +179,9 @@ class TestPlain:
         assert plain.of_classes() is plain
 
     def test_constructor(self):
-        columns = [jnp.zeros(2, jnp.int32)] * 3
-        assert Labels(*columns, 1, 1, 4).num_answers == 4
+        assert Labels(*[jnp.zeros(2, jnp.int32)] * 3, 1, 1, 4).num_answers == 4
         assert PaddedLabels(jnp.zeros((1, 1), int), jnp.zeros((1, 1), int), 1, 4).num_answers == 4
 
-    def test_more_classes_are_more_answers(self):
         assert dataclasses.replace(table(), num_classes=4).num_answers == 4
 
 

@@ -3,6 +3,7 @@
 import decimal
 import json
 import os
+import shutil
 import uuid
 
 import jaxtyping
@@ -12,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gtx_bayes.columns import Column, Source
+from gtx_bayes.columns import Column, Source, Table
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.io import read_crowd, read_table, write_table
-from gtx_bayes.io.writers import OutputDirectory, write_summary
+from gtx_bayes.io.writers import OutputDirectory
+from tests.outputs import FILES, directory
 
 ROWS = [("t1", "ann", "cat"), ("t1", "bob", "dog"), ("t2", "ann", "dog"), ("t3", "bob", "cat")]
 FRAME = pd.DataFrame(ROWS, columns=["task", "worker", "label"])
@@ -117,7 +119,7 @@ class TestNotes:
 
     def test_gold_class_never_used(self):
         gold = pd.DataFrame({"task": ["t1", "t2"], "label": ["cat", "eel"]})
-        crowd = Crowd.from_frames(FRAME, gold, gold_source=Source("gold.csv", 2))
+        crowd = Crowd.from_frames(FRAME, Table(gold, Source("gold.csv", 2)))
         assert "gold.csv, row 3: no labeler ever answered 'eel'" in crowd.notes[0]
         assert list(crowd.class_names) == ["cat", "dog", "eel"]
 
@@ -149,7 +151,7 @@ class TestDuplicates:
         with pytest.raises(
             InputError, match=r"answers.csv, row 5: 'w' answered 'u' with 'a' in row 4 and with 'b'"
         ):
-            Crowd.from_frames(DUPLICATED, labels_source=Source("answers.csv", 2))
+            Crowd.from_frames(Table(DUPLICATED, Source("answers.csv", 2)))
 
     @pytest.mark.parametrize(("choice", "counts"), [("first", "a"), ("last", "b")])
     def test_one_counts(self, choice, counts):
@@ -200,15 +202,57 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
+MORE = "task,worker,label,note\nt,u,0,\n"
+BROKEN_OTHER_COLUMNS = {
+    "long": ("a,b,1,x,9\n", "Expected 4 fields in line 3, saw 5"),
+    "long by a blank": ("a,b,1,x,\n", "Expected 4 fields in line 3, saw 5"),
+    "text behind a quote": ('a,b,1,"x"y\n', "expected after"),
+    "open quote": ('a,b,1,"x\n', "cannot be told apart"),
+    "blank but for the note": (",,,x\n", "row 3: column 'task' has no value"),
+    "blank row": (",,,\na,b,1,x\n", "row 3: column 'task' has no value"),
+}
+GOOD_LINE = json.dumps({"task": "a", "worker": "b", "label": 1})
+BROKEN_JSON = {
+    "cut": ('{"task": "a"', "row 2: this is no JSON"),
+    "a list": ("[1]", "row 2: this is a JSON list"),
+    "a huge number": ('{"task": ' + "9" * 5000 + "}", "row 2: this is no JSON"),
+    "a deep nest": ("[" * 200_000, "row 2: this is no JSON"),
+    "half a character": (
+        r'{"task": "\ud800", "worker": "b", "label": 0}',
+        "column 'task' holds half a character",
+    ),
+    "an object": (
+        '{"task": {"id": 1}, "worker": "b", "label": 0}',
+        "row 2: column 'task' holds {'id': 1}, which is neither text nor a number",
+    ),
+    "null": ('{"task": null, "worker": "b", "label": 0}', "row 2: column 'task' has no value"),
+    "NUL": (r'{"task": "a\u0000", "worker": "b", "label": 0}', "row 2: .* NUL character"),
+    "a key twice": (
+        '{"task": 1, "label": 3, "label": 4}',
+        "row 2: the object has the key 'label' more than once",
+    ),
+}
+BROKEN_FILES = {
+    **{case: ("labels.csv", *found) for case, found in BROKEN.items()},
+    **{
+        f"columns that are not read, {case}": ("labels.csv", MORE + rows, message)
+        for case, (rows, message) in BROKEN_OTHER_COLUMNS.items()
+    },
+    **{
+        f"JSON, {case}": ("labels.jsonl", f"{GOOD_LINE}\n{line}\n", message)
+        for case, (line, message) in BROKEN_JSON.items()
+    },
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_FILES)
 def test_broken_labels(tmp_path, case):
-    content, message = BROKEN[case]
-    path = tmp_path / "labels.csv"
+    name, content, message = BROKEN_FILES[case]
     if content is not None:
-        write(tmp_path, content)
+        write(tmp_path, content, name)
     with pytest.raises(InputError, match=message) as caught:
-        read_crowd(path)
-    assert str(path) in str(caught.value)
+        read_crowd(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
     assert caught.value.mend
 
 
@@ -250,33 +294,6 @@ def test_column_options_are_checked():
         Crowd.from_frames(FRAME, columns={"example": "worker"})
     with pytest.raises(InputError, match="no role"):
         Crowd.from_frames(FRAME, columns={"worker": "worker"})
-
-
-GOOD_LINE = json.dumps({"task": "a", "worker": "b", "label": 1})
-BROKEN_JSON = {
-    "cut": ('{"task": "a"', "row 2: this is no JSON"),
-    "a list": ("[1]", "row 2: this is a JSON list"),
-    "a huge number": ('{"task": ' + "9" * 5000 + "}", "row 2: this is no JSON"),
-    "a deep nest": ("[" * 200_000, "row 2: this is no JSON"),
-    "half a character": (
-        r'{"task": "\ud800", "worker": "b", "label": 0}',
-        "column 'task' holds half a character",
-    ),
-    "an object": (
-        '{"task": {"id": 1}, "worker": "b", "label": 0}',
-        "row 2: column 'task' holds {'id': 1}, which is neither text nor a number",
-    ),
-    "null": ('{"task": null, "worker": "b", "label": 0}', "row 2: column 'task' has no value"),
-    "NUL": (r'{"task": "a\u0000", "worker": "b", "label": 0}', "row 2: .* NUL character"),
-}
-
-
-@pytest.mark.parametrize("case", BROKEN_JSON)
-def test_broken_json_lines(tmp_path, case):
-    line, message = BROKEN_JSON[case]
-    path = write(tmp_path, f"{GOOD_LINE}\n{line}\n", "labels.jsonl")
-    with pytest.raises(InputError, match=message):
-        read_crowd(path)
 
 
 def test_json_lines_that_are_right(tmp_path):
@@ -363,78 +380,66 @@ def test_unknown_endings(tmp_path):
 
 
 class TestOutputDirectory:
-    FILES = ("a.txt", "plot.png", "summary.json")
-
-    def open(self, target):
-        return OutputDirectory(target, "test", self.FILES)
-
-    def fill(self, target, text="new", *more):
-        with self.open(target) as directory:
-            for name in ("a.txt", *more):
-                (directory.path / name).write_text(text)
-            write_summary({"command": "test"}, directory.path)
-
-    def names(self, folder):
+    @staticmethod
+    def names(folder):
         return sorted(path.name for path in folder.iterdir())
 
-    def test_appears_whole(self, tmp_path):
-        self.fill(tmp_path / "deep" / "out")
+    def test_appears_whole_and_replaces_an_earlier_result_whole(self, tmp_path):
+        assert directory(tmp_path / "deep", "old").read_text() == "old"
+        assert directory(tmp_path / "deep", "new").read_text() == "new"
         assert self.names(tmp_path / "deep") == ["out"]
-        assert (tmp_path / "deep" / "out" / "a.txt").read_text() == "new"
+        assert self.names(tmp_path / "deep" / "out") == ["a.txt", "summary.json", "t.parquet"]
 
-    def test_replaces_an_earlier_result_whole(self, tmp_path):
-        self.fill(tmp_path / "out", "old", "plot.png")
-        self.fill(tmp_path / "out")
-        assert self.names(tmp_path / "out") == ["a.txt", "summary.json"]
-        assert self.names(tmp_path) == ["out"]
+    @pytest.mark.parametrize("error", [RuntimeError, FileNotFoundError])
+    def test_a_failure_leaves_what_was_there(self, tmp_path, error):
+        """Also where the new directory vanishes before it takes its place."""
+        directory(tmp_path, "old")
 
-    def test_a_failure_leaves_what_was_there(self, tmp_path):
-        self.fill(tmp_path / "out", "old")
-        with pytest.raises(RuntimeError), self.open(tmp_path / "out") as directory:
-            (directory.path / "a.txt").write_text("half")
-            raise RuntimeError
+        def fail():
+            if error is RuntimeError:
+                raise error
+            (new,) = tmp_path.glob(".out.*/new")
+            shutil.rmtree(new)
+
+        with pytest.raises(error):
+            directory(tmp_path, "new", fail)
         assert (tmp_path / "out" / "a.txt").read_text() == "old"
         assert self.names(tmp_path) == ["out"]
 
-    def test_a_failed_swap_puts_the_old_result_back(self, tmp_path):
-        """The new directory vanishes before it takes its place."""
-        self.fill(tmp_path / "out", "old")
-        with pytest.raises(FileNotFoundError), self.open(tmp_path / "out") as directory:
-            directory.path.rename(tmp_path / "elsewhere")
-        assert (tmp_path / "out" / "a.txt").read_text() == "old"
-
-    def test_writes_through_links(self, tmp_path):
-        (tmp_path / "real").mkdir()
-        (tmp_path / "link").symlink_to(tmp_path / "real")
-        (tmp_path / "dangling").symlink_to(tmp_path / "later")
-        for name in ("link", "dangling"):
-            self.fill(tmp_path / name)
+    @pytest.mark.parametrize("is_dangling", [False, True])
+    def test_writes_through_links(self, tmp_path, is_dangling):
+        if not is_dangling:
+            (tmp_path / "real").mkdir()
+        (tmp_path / "out").symlink_to(tmp_path / "real")
+        directory(tmp_path, "new")
         assert (tmp_path / "real" / "a.txt").exists()
-        assert (tmp_path / "later" / "a.txt").exists()
-        assert self.names(tmp_path) == ["dangling", "later", "link", "real"]
+        assert self.names(tmp_path) == ["out", "real"]
 
-    @pytest.mark.parametrize("name", ["thesis.tex", "plot.png", "a.txt"])
+    @pytest.mark.parametrize("name", ["thesis.tex", "t.parquet", "a.txt"])
     def test_refuses_files_of_the_users(self, tmp_path, name):
         """Also files called as those of a result, when no result of ours is there."""
-        (tmp_path / name).touch()
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / name).touch()
         with pytest.raises(InputError, match=f"holds '{name}', which is no result of test"):
-            self.open(tmp_path)
+            directory(tmp_path, "new")
 
     def test_refuses_results_of_another_command_and_links_inside(self, tmp_path):
-        self.fill(tmp_path / "out")
+        out = directory(tmp_path, "old").parent
         with pytest.raises(InputError, match="which is no result of other"):
-            OutputDirectory(tmp_path / "out", "other", self.FILES)
-        (tmp_path / "out" / "plot.png").symlink_to(tmp_path)
-        with pytest.raises(InputError, match=r"holds 'plot.png'"):
-            self.open(tmp_path / "out")
+            OutputDirectory(out, "other", (*FILES, "t.parquet"))
+        (out / "a.txt").unlink()
+        (out / "a.txt").symlink_to(tmp_path)
+        with pytest.raises(InputError, match=r"holds 'a.txt'"):
+            directory(tmp_path, "new")
 
     def test_refuses_files_and_the_working_directory(self, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match="there is a file of that name"):
-            self.open(tmp_path / "file")
         (tmp_path / "here").mkdir()
         monkeypatch.chdir(tmp_path / "here")
-        with pytest.raises(InputError, match="this is the working directory"):
-            self.open(".")
-        with pytest.raises(InputError, match="cannot write there"):
-            self.open("x" * 5000)
+        for target, message in (
+            (tmp_path / "file", "there is a file of that name"),
+            (".", "this is the working directory"),
+            ("x" * 5000, "cannot write there"),
+        ):
+            with pytest.raises(InputError, match=message):
+                OutputDirectory(target, "test", FILES)

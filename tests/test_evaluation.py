@@ -5,7 +5,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from gtx_bayes import metrics
-from gtx_bayes.columns import Source
+from gtx_bayes.columns import Source, Table
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import METRICS, as_record, evaluate, match_truth
 
@@ -109,4 +109,4 @@ def test_record_is_plain_and_finite():
 )
 def test_broken_tables(examples, truth, message):
     with pytest.raises(InputError, match=message):
-        match_truth(examples, truth, examples_source=Source("out.csv", 2))
+        match_truth(Table(examples, Source("out.csv", 2)), truth)

@@ -12,10 +12,10 @@ import pytest
 
 from gtx_bayes import aggregate
 from gtx_bayes.cli.commands import app
-from gtx_bayes.crowd import Crowd
+from gtx_bayes.columns import Table
+from gtx_bayes.crowd import Crowd, grow_crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import match_truth
-from gtx_bayes.growth import grow_crowd
 from gtx_bayes.io import read_crowd, read_table, write_table
 from tests.test_crowd import FRAME, write
 
@@ -211,22 +211,6 @@ class TestOnlyWhatIsNeededIsRead:
         with pytest.raises(InputError, match="no column holds the example"):
             read_crowd(write(tmp_path, "a,b\n1,2\n"))
 
-    @pytest.mark.parametrize(
-        ("rows", "message"),
-        [
-            ("a,b,1,x,9\n", "Expected 4 fields in line 3, saw 5"),
-            ("a,b,1,x,\n", "Expected 4 fields in line 3, saw 5"),
-            ('a,b,1,"x"y\n', "expected after"),
-            ('a,b,1,"x\n', "cannot be told apart"),
-            (",,,x\n", "row 3: column 'task' has no value"),
-            (",,,\na,b,1,x\n", "row 3: column 'task' has no value"),
-        ],
-    )
-    def test_damage_in_other_columns_is_found(self, tmp_path, rows, message):
-        path = write(tmp_path, f"task,worker,label,note\nt,u,0,\n{rows}")
-        with pytest.raises(InputError, match=message):
-            read_crowd(path)
-
     @pytest.mark.parametrize("end", ["", "\n", "\n\n\n", "\n,,,\n,,,", "\r\n,,,\r\n\r\n"])
     def test_blank_ends(self, tmp_path, end):
         path = write(tmp_path, "task,worker,label,note\nt,u,0,\nt,v,1," + end)
@@ -237,18 +221,12 @@ class TestOnlyWhatIsNeededIsRead:
         assert read_crowd(path).labels.num_labels == 2
 
 
-class TestRepeatedKeys:
-    def test_in_a_row_are_refused(self, tmp_path):
-        lines = '{"task": 1, "worker": 2, "label": 3}\n{"task": 1, "label": 3, "label": 4}\n'
-        with pytest.raises(InputError, match=r"row 2: the object has the key 'label' more than"):
-            read_crowd(write(tmp_path, lines, "labels.jsonl"))
-
-    def test_inside_what_is_not_read_they_are_let_be(self, tmp_path):
-        lines = (
-            '{"task": 1, "worker": 2, "label": 3, "meta": {"a": 1, "a": 2}}\n'
-            '{"task": 1, "worker": 3, "label": 4}\n'
-        )
-        assert read_crowd(write(tmp_path, lines, "labels.jsonl")).labels.num_labels == 2
+def test_repeated_keys_inside_what_is_not_read_are_let_be(tmp_path):
+    lines = (
+        '{"task": 1, "worker": 2, "label": 3, "meta": {"a": 1, "a": 2}}\n'
+        '{"task": 1, "worker": 3, "label": 4}\n'
+    )
+    assert read_crowd(write(tmp_path, lines, "labels.jsonl")).labels.num_labels == 2
 
 
 def test_objects_that_share_no_keys_are_refused(tmp_path):
@@ -297,7 +275,7 @@ def test_names_of_any_kind_come_back_from_any_format(tmp_path, kind, ending):
     read, source = read_table(tmp_path / f"batch{ending}")
     again = pd.DataFrame({"task": read["task"], "worker": "v", "label": 0})
     crowd = Crowd.from_frames(answers, classes=[0, 1])
-    grown = grow_crowd(crowd, again, labels_source=source).crowd
+    grown = grow_crowd(crowd, Table(again, source)).crowd
     assert len(grown.example_names) == len(names)
 
 

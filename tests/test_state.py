@@ -26,9 +26,8 @@ from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.cli.commands import app
-from gtx_bayes.crowd import Crowd
+from gtx_bayes.crowd import Crowd, grow_crowd
 from gtx_bayes.errors import InputError, WarningNote, told_apart
-from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference import dependence, incremental, joint, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.labels import Assessment, Labels
@@ -441,7 +440,7 @@ class TestTables:
     def test_contradictions(self, duplicates, expected, note):
         contradiction = rows(("a", "u", "no"))
         with pytest.raises(
-            InputError, match="row 0: 'u' answers 'a' with 'no' here and with 'yes'"
+            InputError, match="row 0: 'u' answered 'a' with 'no' here and with 'yes'"
         ):
             grow_crowd(self.crowd, contradiction)
         growth = grow_crowd(self.crowd, contradiction, duplicates=duplicates)

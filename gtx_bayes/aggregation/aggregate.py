@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from gtx_bayes import decisions
 from gtx_bayes.abstentions import Blank
@@ -25,11 +25,12 @@ from gtx_bayes.aggregation.tables import (
     names_of_answers,
     page,
 )
-from gtx_bayes.columns import Column, Names, Source, as_names, positions
-from gtx_bayes.crowd import Crowd, Duplicates, some_names
+from gtx_bayes.classes import some_names
+from gtx_bayes.columns import AnyTable, Column, Names, Source, Table, as_names, positions
+from gtx_bayes.crowd import Crowd, grow_crowd
+from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.devices import deal, on_parts
 from gtx_bayes.errors import InputError
-from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference.model_size import check_num_class_probs
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import Labels
@@ -82,9 +83,7 @@ class Aggregation:
             ValueError: if class probabilities are NaN, which `aggregate` never returns.
         """
         crowd = self.crowd
-        table, key_left = _example_table(
-            as_key(key), crowd.example_names, crowd.class_names, self.class_probs, crowd.labels
-        )
+        table, key_left = _example_table(as_key(key), crowd, self.class_probs)
         table.insert(5, "is_gold", self._is_gold)
         if self.fit.joint is not None:
             low, high = self.fit.joint.credible_interval(key_left, crowd.labels, mesh=mesh)
@@ -132,7 +131,7 @@ class Aggregation:
             InputError: if there is no labeler of that name, or too many classes.
         """
         crowd = self.crowd
-        at = int(positions(_as_keys(crowd.labeler_names), as_names([str(worker)]))[0])
+        at = int(positions(as_names(map(str, crowd.labeler_names)), as_names([str(worker)]))[0])
         if at < 0:
             raise InputError(
                 f"there is no labeler '{worker}'.",
@@ -149,15 +148,14 @@ class Aggregation:
 
     def predict(
         self,
-        labels: pd.DataFrame,
+        labels: AnyTable,
         key: Key[Array, ""] | int | None = None,
         *,
         duplicates: Duplicates = "error",
         abstain: Sequence[object] = (),
         blank: Blank = "error",
-        example_covariates: pd.DataFrame | None = None,
+        example_covariates: AnyTable | None = None,
         columns: Mapping[str, str] | None = None,
-        labels_source: Source | None = None,
     ) -> pd.DataFrame:
         """Class probabilities of other examples, which labelers of this crowd have answered.
 
@@ -171,7 +169,6 @@ class Aggregation:
             blank: what a blank answer is.
             example_covariates: one row per example, where the fit knows examples by covariates.
             columns: columns of `labels` by role, where no alias fits.
-            labels_source: where `labels` comes from, for messages.
 
         Returns:
             The columns of `examples` but for those of gold and of intervals.
@@ -185,26 +182,22 @@ class Aggregation:
                 "the class prior was given example by example, and new examples have none.",
                 mend="Fit all answers anew, with a prior for each example.",
             )
+        table = Table.of(labels, "labels")
         new = grow_crowd(
             self.crowd.without_examples(),
-            labels,
+            table,
             duplicates=duplicates,
             abstain=abstain,
             blank=blank,
             example_covariates=example_covariates,
             columns=columns,
-            labels_source=labels_source,
         ).crowd
         unknown = new.labeler_names[self.crowd.labels.num_labelers :]
         if unknown.size:
-            raise InputError(
-                f"the fit does not know {some_names(unknown)}.",
-                where="labels" if labels_source is None else labels_source.name,
-                mend="Leave their answers out, or learn from them by `grow`.",
-            )
+            what = f"the fit does not know {some_names(unknown)}."
+            raise table.source.error(what, "Leave their answers out, or learn from them by `grow`.")
         class_probs = self.fit.aggregator.class_probs(new.labels)
-        names = (new.example_names, new.class_names)
-        return _example_table(as_key(key), *names, class_probs, new.labels)[0]
+        return _example_table(as_key(key), new, class_probs)[0]
 
     def __repr__(self) -> str:
         """The method, and how much there is of what."""
@@ -212,14 +205,7 @@ class Aggregation:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the first examples and labelers, and what to know of them."""
-        crowd = self.crowd
-        examples, _ = _example_table(
-            jax.random.key(0),
-            crowd.example_names,
-            crowd.class_names,
-            self.class_probs,
-            crowd.labels,
-        )
+        examples, _ = _example_table(as_key(None), self.crowd, self.class_probs)
         shown = list(examples.columns[: 4 + _SHOWN_CLASSES + 1])
         tables = (("examples", examples[shown]), ("labelers", self.labelers()))
         return page(f"Aggregation by {self._title}", self._facts, tables, self.notes)
@@ -276,54 +262,39 @@ def as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:
     return jax.random.key(seed)
 
 
-def _as_keys(names: Names) -> Names:
-    return as_names([str(name) for name in names])
-
-
 def _example_table(
-    key: Key[Array, ""],
-    example_names: Names,
-    class_names: Names,
-    class_probs: Float[Array, "num_examples num_classes"],
-    labels: Labels,
+    key: Key[Array, ""], crowd: Crowd, class_probs: Float[Array, "num_examples num_classes"]
 ) -> tuple[pd.DataFrame, Key[Array, ""]]:
     """What class probabilities come to, one row per example, and a key that is left."""
     probs = np.asarray(class_probs)
     if np.isnan(probs).any():
         raise ValueError("there are class probabilities that are NaN")
-    size = labels.num_examples
-    decided = _decide(key, with_room(probs, standard_size(size, LEAST_EXAMPLES)))
-    columns: dict[str, Any] = {
-        "task": example_names,
-        "label": class_names[np.asarray(decided.hard_label)[:size]],
-        "confidence": np.asarray(decided.confidence)[:size],
+    labels, size = crowd.labels, crowd.labels.num_examples
+    decided, key_left = _decide(key, with_room(probs, standard_size(size, LEAST_EXAMPLES)))
+    found = {name: np.asarray(values)[:size] for name, values in decided.items()}
+    columns = {
+        "task": crowd.example_names,
+        "label": crowd.class_names[found["hard_label"]],
+        "confidence": found["confidence"],
         "num_labels": labels.of_classes().count_by_example(),
-        "num_tied": np.asarray(decided.num_tied)[:size],
+        "num_tied": found["num_tied"],
+        **{f"prob_{name}": probs[:, k] for k, name in enumerate(crowd.class_names)},
     }
-    for k, name in enumerate(class_names):
-        columns[f"prob_{name}"] = probs[:, k]
-    return pd.DataFrame(columns), decided.key_left
-
-
-class _Decided(NamedTuple):
-    """What the class probabilities come to, and a key for what is drawn after the ties."""
-
-    hard_label: Int[Array, " num_examples"]
-    confidence: Float[Array, " num_examples"]
-    num_tied: Int[Array, " num_examples"]
-    key_left: Key[Array, ""]
+    return pd.DataFrame(columns), key_left
 
 
 @jax.jit
-def _decide(key: Key[Array, ""], class_probs: Float[Array, "num_examples num_classes"]) -> _Decided:
-    """All decisions by one program, instead of one for every step of each."""
+def _decide(
+    key: Key[Array, ""], class_probs: Float[Array, "num_examples num_classes"]
+) -> tuple[dict[str, Array], Key[Array, ""]]:
+    """What class probabilities come to, and a key for what is drawn after the ties."""
     key_ties, key_left = jax.random.split(key)
-    return _Decided(
-        decisions.hard_label(key_ties, class_probs),
-        decisions.confidence(class_probs),
-        decisions.num_tied(class_probs),
-        key_left,
-    )
+    decided = {
+        "hard_label": decisions.hard_label(key_ties, class_probs),
+        "confidence": decisions.confidence(class_probs),
+        "num_tied": decisions.num_tied(class_probs),
+    }
+    return decided, key_left
 
 
 def aggregate(
@@ -420,7 +391,7 @@ def _class_probs_dealt(
     dealt, own_prior = deal(labels, mesh), None
     if class_prior is not None and class_prior.ndim == 2:
         own_prior = dealt.spread(class_prior, 1.0 / labels.num_classes)
-        rule = _with_prior(rule, None)
+        rule = rule.with_class_prior(None)
     class_probs, _ = on_parts(_class_probs_of_share, dealt, rule, own_prior)
     return dealt.collect(class_probs)
 
@@ -428,12 +399,8 @@ def _class_probs_dealt(
 def _class_probs_of_share(
     labels: Labels, sums: AbstractSums, rule: AbstractAggregator, own_prior: ClassPrior | None
 ) -> tuple[Array, None]:
-    return (rule if own_prior is None else _with_prior(rule, own_prior)).class_probs(labels), None
-
-
-def _with_prior(rule: AbstractAggregator, class_prior: ClassPrior | None) -> AbstractAggregator:
-    """A rule that takes a prior, with another one."""
-    return dataclasses.replace(rule, class_prior=class_prior)  # type: ignore[type-var]
+    rule = rule if own_prior is None else rule.with_class_prior(own_prior)
+    return rule.class_probs(labels), None
 
 
 def check_class_prior(

@@ -1,17 +1,12 @@
 """A result that grows: new answers and gold added to a fit, at a cost that grows with them."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Unpack
 
-import pandas as pd
-
-from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation
-from gtx_bayes.columns import Source
-from gtx_bayes.crowd import Duplicates
+from gtx_bayes.columns import AnyTable
+from gtx_bayes.crowd import GrowthOptions, grow_crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.growth import grow_crowd
 from gtx_bayes.inference import incremental
 from gtx_bayes.inference.joint import JointPosterior
 
@@ -38,20 +33,9 @@ class Grown(NamedTuple):
 
 def grow(
     result: Aggregation,
-    labels: pd.DataFrame | None = None,
-    gold: pd.DataFrame | None = None,
-    *,
-    duplicates: Duplicates = "error",
-    abstain: Sequence[object] = (),
-    blank: Blank = "error",
-    labeler_covariates: pd.DataFrame | None = None,
-    example_covariates: pd.DataFrame | None = None,
-    columns: Mapping[str, str] | None = None,
-    gold_columns: Mapping[str, str] | None = None,
-    labels_source: Source | None = None,
-    gold_source: Source | None = None,
-    labeler_source: Source | None = None,
-    example_source: Source | None = None,
+    labels: AnyTable | None = None,
+    gold: AnyTable | None = None,
+    **options: Unpack[GrowthOptions],
 ) -> Grown:
     """Learn from new answers and new gold what a fit of "gtx-bayes" does not know yet.
 
@@ -63,17 +47,8 @@ def grow(
         labels: one row per answer. May repeat what the fit knows, which is skipped: pass the new
             rows, or the whole table each time.
         gold: one row per gold example, likewise.
-        duplicates: see `growth.grow_crowd`, as for the other arguments.
-        abstain: values that are abstentions.
-        blank: what a blank answer is.
-        labeler_covariates: covariates of new labelers, where the fit has such.
-        example_covariates: covariates of new examples, likewise.
-        columns: columns of `labels` by role, where no alias fits.
-        gold_columns: columns of `gold` by role.
-        labels_source: where `labels` comes from, for messages.
-        gold_source: where `gold` comes from, for messages.
-        labeler_source: where `labeler_covariates` comes from, for messages.
-        example_source: where `example_covariates` comes from, for messages.
+        **options: `duplicates`, `abstain`, `blank`, `labeler_covariates`, `example_covariates`,
+            `columns` and `gold_columns`, as for `crowd.grow_crowd`.
 
     Raises:
         InputError: for a result of another method, for anything wrong in a table, for classes
@@ -82,22 +57,7 @@ def grow(
     """
     found = joint_of(result)
     crowd = result.crowd
-    growth = grow_crowd(
-        crowd,
-        labels,
-        gold,
-        duplicates=duplicates,
-        abstain=abstain,
-        blank=blank,
-        labeler_covariates=labeler_covariates,
-        example_covariates=example_covariates,
-        columns=columns,
-        gold_columns=gold_columns,
-        labels_source=labels_source,
-        gold_source=gold_source,
-        labeler_source=labeler_source,
-        example_source=example_source,
-    )
+    growth = grow_crowd(crowd, labels, gold, **options)
     grown = growth.crowd
     num_new_examples = grown.labels.num_examples - crowd.labels.num_examples
     if found.independent.class_prior.ndim == 2 and num_new_examples:

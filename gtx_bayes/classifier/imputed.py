@@ -9,15 +9,16 @@ from jaxtyping import Bool, Float, Int
 
 from gtx_bayes.abstentions import abstain_keys
 from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.classes import in_order, note_alike, numbered_classes
 from gtx_bayes.columns import (
     LABELER_COLUMNS,
     Names,
     Source,
+    Table,
     as_names,
     distinct_examples,
-    numbered_classes,
 )
-from gtx_bayes.crowd import in_order, note_alike, read_truths
+from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError
 
 KNOWN = "known labels"
@@ -99,7 +100,7 @@ class Imputed:
         """
         notes = ["The table names no workers: every label counts as known, nothing is aggregated."]
         keys = abstain_keys(abstain, classes)
-        read = read_truths(frame, columns, source or Source("labels"), notes, keys)
+        read = read_truths(Table(frame, source or Source("labels")), columns, notes, keys)
         kept = distinct_examples(read["example"], read["label"])
         used = dict(zip(read["label"].keys, read["label"].cells, strict=True))
         note_alike(list(used), notes)

@@ -9,17 +9,18 @@ import numpy.typing as npt
 import pandas as pd
 from jaxtyping import Array, Bool, Int, Key
 
+from gtx_bayes.classes import numbered_classes, some_names
 from gtx_bayes.classifier.imputed import Imputed
 from gtx_bayes.columns import (
     Column,
     Names,
     Source,
+    Table,
     as_names,
     distinct_examples,
-    numbered_classes,
     positions,
 )
-from gtx_bayes.crowd import read_truths, some_names
+from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError
 from gtx_bayes.finetune.images import ImageSet
 from gtx_bayes.labels import MISSING
@@ -98,7 +99,7 @@ def part_images(
     if truth is None:
         true_label, evaluates = own, _evaluates(images, own, at)
     else:
-        read = read_truths(truth, None, truth_source or Source("truth"), notes)
+        read = read_truths(Table(truth, truth_source or Source("truth")), None, notes)
         true_label = _true_labels(read, image_names, imputed, notes)
         evaluates = true_label != MISSING
     group = np.unique(images.group, return_inverse=True)[1]

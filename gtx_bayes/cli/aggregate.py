@@ -324,17 +324,11 @@ def _grow(
     from gtx_bayes.io.readers import read_covariate_tables, read_labels, read_table
 
     covariates = list(kept.crowd.labels.covariates)
-    frame, labels_source = read_labels(labels, tables["columns"], covariates)
-    gold_frame, gold_source = None, None
-    if gold is not None:
-        wanted = columns_for(TRUTH_ROLES, tables["gold_columns"])
-        gold_frame, gold_source = read_table(gold, wanted)
+    wanted = columns_for(TRUTH_ROLES, tables["gold_columns"])
     grown = grow(
         kept,
-        frame,
-        gold_frame,
-        labels_source=labels_source,
-        gold_source=gold_source,
+        read_labels(labels, tables["columns"], covariates),
+        None if gold is None else read_table(gold, wanted),
         **tables,
         **read_covariate_tables(labeler_table, example_table),
     )

@@ -60,18 +60,11 @@ def evaluate(
         from gtx_bayes.evaluation import evaluate as score
         from gtx_bayes.io.readers import read_table
 
-        examples_frame, examples_source = read_table(examples, columns_of_probs)
-        truth_frame, truth_source = read_table(truth, columns_for(TRUTH_ROLES))
-        exclude_frame, exclude_source = None, None
-        if exclude is not None:
-            exclude_frame, exclude_source = read_table(exclude, columns_for(TRUTH_ROLES))
+        of_truth = columns_for(TRUTH_ROLES)
         scored = match_truth(
-            examples_frame,
-            truth_frame,
-            exclude_frame,
-            examples_source=examples_source,
-            truth_source=truth_source,
-            exclude_source=exclude_source,
+            read_table(examples, columns_of_probs),
+            read_table(truth, of_truth),
+            None if exclude is None else read_table(exclude, of_truth),
         )
         record = {**as_record(score(scored)), "num_examples": int(scored.true_label.shape[0])}
     if diagram is not None:

@@ -280,7 +280,7 @@ def _impute(
     """Labels for the tasks: aggregated, or as a table without workers has them."""
     from gtx_bayes.aggregation.aggregate import aggregate
     from gtx_bayes.classifier.imputed import Imputed, has_labelers
-    from gtx_bayes.columns import ANSWER_ROLES, TRUTH_COLUMNS, TRUTH_ROLES, columns_for
+    from gtx_bayes.columns import ANSWER_ROLES, TRUTH_COLUMNS, TRUTH_ROLES, Table, columns_for
     from gtx_bayes.crowd import Crowd
     from gtx_bayes.io.readers import read_table
 
@@ -296,12 +296,9 @@ def _impute(
             )
         known = {name: tables[name] for name in ("columns", "classes", "abstain")}
         return Imputed.known(frame, source=source, **known)
-    gold_frame, gold_source = None, None
-    if gold is not None:
-        gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, tables["gold_columns"]))
-    crowd = Crowd.from_frames(
-        frame, gold_frame, labels_source=source, gold_source=gold_source, **tables
-    )
+    wanted = columns_for(TRUTH_ROLES, tables["gold_columns"])
+    of_gold = None if gold is None else read_table(gold, wanted)
+    crowd = Crowd.from_frames(Table(frame, source), of_gold, **tables)
     crowd = dataclasses.replace(crowd, notes=tuple(in_options(note) for note in crowd.notes))
     return Imputed.by(aggregate(crowd, method, class_prior=class_prior, **options))
 

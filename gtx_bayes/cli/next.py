@@ -169,7 +169,8 @@ def next_(
             columns_for,
             read_columns,
         )
-        from gtx_bayes.crowd import Crowd, read_truths
+        from gtx_bayes.crowd import Crowd
+        from gtx_bayes.crowd_tables import read_truths
         from gtx_bayes.io.readers import read_covariate_tables, read_labels, read_table
         from gtx_bayes.registry import POLICIES, option_pairs
 
@@ -179,8 +180,8 @@ def next_(
         columns = given(example=task_column, labeler=worker_column, label=label_column)
         gold_columns = given(example=gold_task_column, label=gold_label_column)
 
-        frame, labels_source = read_labels(labels, columns, covariate or ())
-        gold_frame, gold_source, tasks_frame, tasks_source = None, None, None, None
+        answers = read_labels(labels, columns, covariate or ())
+        known, tasks_frame, tasks_source = None, None, None
         costs_frame, costs_source = None, None
         if costs is not None:
             from gtx_bayes.collection.costs import COST_ROLES
@@ -188,32 +189,31 @@ def next_(
             named = given(example=task_column, labeler=worker_column)
             costs_frame, costs_source = read_table(costs, columns_for(COST_ROLES, named))
         if gold is not None:
-            gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, gold_columns))
+            known = read_table(gold, columns_for(TRUTH_ROLES, gold_columns))
         if tasks is not None:
             named = given(example=task_column)
             tasks_frame, tasks_source = read_table(tasks, columns_for(EXAMPLE_ROLE, named))
         gold_tasks: frozenset[str] = frozenset()
-        if gold_frame is not None and gold_source is not None:
+        if known is not None:
             keys = abstain_keys(parse_abstain(abstain))
-            known = read_truths(gold_frame, gold_columns, gold_source, [], keys)
-            gold_tasks = frozenset(known["example"].keys)
+            gold_tasks = frozenset(read_truths(known, gold_columns, [], keys)["example"].keys)
         crowd, notes = None, []
-        if second_opinion is not None and not len(frame):
+        if second_opinion is not None and not len(answers.frame):
             raise InputError(
                 "there is no answer yet to weigh a second opinion with.",
                 where="--second-opinion",
                 mend="Leave it out until there are answers.",
             )
-        if tasks_frame is None or len(frame):  # without an answer yet, the tasks alone decide
-            answered = read_columns(frame, EXAMPLE_ROLE, given(example=task_column), labels_source)[
-                "example"
-            ]
-            if gold_frame is not None and not gold_tasks & set(answered.keys):
+        # Without an answer yet, the tasks alone decide.
+        if tasks_frame is None or len(answers.frame):
+            named = given(example=task_column)
+            answered = read_columns(answers.frame, EXAMPLE_ROLE, named, answers.source)["example"]
+            if known is not None and not gold_tasks & set(answered.keys):
                 notes.append(f"{gold}: no gold example has an answer yet.")
-                gold_frame = None
+                known = None
             crowd = Crowd.from_frames(
-                frame,
-                gold_frame,
+                answers,
+                known,
                 duplicates=duplicates.value,
                 classes=None if classes is None else classes.split(","),
                 abstain=parse_abstain(abstain),
@@ -222,8 +222,6 @@ def next_(
                 covariates=covariate or (),
                 columns=columns,
                 gold_columns=gold_columns,
-                labels_source=labels_source,
-                gold_source=gold_source,
                 **read_covariate_tables(labeler_table, example_table),
             )
     with stage("Choosing"):
@@ -310,8 +308,7 @@ def _prior(
     from gtx_bayes.columns import columns_of_probs
     from gtx_bayes.io.readers import read_table
 
-    table, source = read_table(opinion, columns_of_probs)
-    return second_opinion(crowd, table, source=source)
+    return second_opinion(crowd, read_table(opinion, columns_of_probs))
 
 
 def _present(table: "pd.DataFrame | None", **columns: str | None) -> dict[str, str]:

@@ -108,7 +108,7 @@ def _scored(predictions: Any, images: "ImageSet") -> "Scored | None":
     """The images whose labels are known, if there are any."""
     import pandas as pd
 
-    from gtx_bayes.columns import Source
+    from gtx_bayes.columns import Source, Table
     from gtx_bayes.evaluation import match_truth
     from gtx_bayes.labels import MISSING
 
@@ -118,7 +118,7 @@ def _scored(predictions: Any, images: "ImageSet") -> "Scored | None":
     truth = pd.DataFrame(
         {"task": images.names[known], "label": images.class_names[images.true_label[known]]}
     )
-    return match_truth(predictions, truth, truth_source=Source("the images' labels"))
+    return match_truth(predictions, Table(truth, Source("the images' labels")))
 
 
 def _scores(scored: "Scored | None") -> dict[str, Any] | None:

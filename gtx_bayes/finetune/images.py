@@ -16,6 +16,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from jaxtyping import Int, UInt8
 
+from gtx_bayes.classes import in_order, note_alike, number_names, some_names
 from gtx_bayes.columns import (
     EXAMPLE_COLUMNS,
     TRUTH_COLUMNS,
@@ -28,7 +29,6 @@ from gtx_bayes.columns import (
     positions,
     read_columns,
 )
-from gtx_bayes.crowd import in_order, note_alike, number_names, some_names
 from gtx_bayes.errors import InputError
 from gtx_bayes.finetune.decoding import decode
 from gtx_bayes.io.readers import read_table

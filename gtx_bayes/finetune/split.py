@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from gtx_bayes.crowd import some_names
+from gtx_bayes.classes import some_names
 from gtx_bayes.errors import InputError
 from gtx_bayes.finetune.images import ImageSet
 from gtx_bayes.labels import MISSING

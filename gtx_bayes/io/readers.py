@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gtx_bayes.abstentions import Blank
-from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, Source, columns_for
-from gtx_bayes.crowd import Crowd, Duplicates
+from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, Source, Table, columns_for
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.errors import InputError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
@@ -27,10 +28,7 @@ _PARQUET = (".parquet", ".pq")
 
 _SHOWN = 5  # names in a message
 _WIDE = 1000  # columns
-_MANY_CELLS, _SPARSE = (
-    10**6,
-    20,
-)  # of a table of JSON objects: so many are empty for one that is not
+_MANY_CELLS, _SPARSE = 10**6, 20  # of JSON objects: so many are empty for one that is not
 
 # By default integers beside a gap become floats, which cannot tell long ones apart.
 EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
@@ -70,13 +68,9 @@ def read_crowd(
     Raises:
         InputError: for anything wrong with a file or a table, with the row and the mend.
     """
-    labels_frame, labels_source = read_labels(labels, columns, covariates)
-    gold_frame, gold_source = None, None
-    if gold is not None:
-        gold_frame, gold_source = read_table(gold, columns_for(TRUTH_ROLES, gold_columns))
     return Crowd.from_frames(
-        labels_frame,
-        gold_frame,
+        read_labels(labels, columns, covariates),
+        None if gold is None else read_table(gold, columns_for(TRUTH_ROLES, gold_columns)),
         duplicates=duplicates,
         classes=classes,
         abstain=abstain,
@@ -85,15 +79,13 @@ def read_crowd(
         covariates=covariates,
         columns=columns,
         gold_columns=gold_columns,
-        labels_source=labels_source,
-        gold_source=gold_source,
         **read_covariate_tables(labeler_covariates, example_covariates),
     )
 
 
 def read_labels(
     path: str | Path, columns: Mapping[str, str] | None = None, covariates: Sequence[str] = ()
-) -> tuple[pd.DataFrame, Source]:
+) -> Table:
     """Read a table of answers; of its columns those that play a role, and the covariates."""
     named = {**(columns or {}), **{f"covariate {name}": name for name in covariates}}
     return read_table(path, columns_for(ANSWER_ROLES, named))
@@ -103,16 +95,11 @@ def read_covariate_tables(
     labelers: str | Path | None, examples: str | Path | None
 ) -> dict[str, Any]:
     """Tables of labelers and of examples, as the arguments that `Crowd.from_frames` takes."""
-    found: dict[str, Any] = {}
-    for role, path in (("labeler", labelers), ("example", examples)):
-        if path is not None:
-            found[f"{role}_covariates"], found[f"{role}_source"] = read_table(path)
-    return found
+    paths = {"labeler_covariates": labelers, "example_covariates": examples}
+    return {name: read_table(path) for name, path in paths.items() if path is not None}
 
 
-def read_table(
-    path: str | Path, wanted: Callable[[object], bool] | None = None
-) -> tuple[pd.DataFrame, Source]:
+def read_table(path: str | Path, wanted: Callable[[object], bool] | None = None) -> Table:
     """Read one table, the format by the file's ending; CSV and TSV cells stay text.
 
     A folder of Parquet files is one table.
@@ -126,32 +113,24 @@ def read_table(
         InputError: if the file is absent, empty, unreadable, ragged or of an unknown format.
     """
     path = Path(path).expanduser()
-    if _is_folder_of_parquet(path):
-        return _with_source(_read_parquet(path, wanted), path, first_row=1)
-    _check_file(path)
-    ending = path.suffix.lower()
-    if ending in _SEPARATORS:
-        found = _read_delimited(path, _SEPARATORS[ending], wanted)
-        return _with_source(found, path, first_row=2)
-    if ending in _JSON_LINES:
-        return _with_source(_read_json_lines(path, wanted), path, first_row=1)
-    if ending in _PARQUET:
-        return _with_source(_read_parquet(path, wanted), path, first_row=1)
-    known = ", ".join([*_SEPARATORS, *_JSON_LINES, *_PARQUET])
-    raise InputError(
-        f"the ending '{path.suffix}' names no known format.",
-        where=str(path),
-        mend=f"Use one of {known}.",
-    )
-
-
-def _with_source(
-    read: tuple[pd.DataFrame, list[str]], path: Path, first_row: int
-) -> tuple[pd.DataFrame, Source]:
-    """What was read of a table, and where it comes from with the names of its other columns."""
-    frame, columns = read
+    is_folder, ending, first_row = _is_folder_of_parquet(path), path.suffix.lower(), 1
+    if not is_folder:
+        _check_file(path)
+    if is_folder or ending in _PARQUET:
+        frame, columns = _read_parquet(path, wanted)
+    elif ending in _SEPARATORS:
+        frame, columns = _read_delimited(path, _SEPARATORS[ending], wanted)
+        first_row = 2
+    elif ending in _JSON_LINES:
+        frame, columns = _read_json_lines(path, wanted)
+    else:
+        raise InputError(
+            f"the ending '{path.suffix}' names no known format.",
+            where=str(path),
+            mend=f"Use one of {', '.join([*_SEPARATORS, *_JSON_LINES, *_PARQUET])}.",
+        )
     others = tuple(columns) if len(columns) > frame.shape[1] else ()
-    return frame, Source(str(path), first_row, columns=others)
+    return Table(frame, Source(str(path), first_row, columns=others))
 
 
 def _kept(columns: Sequence[str], wanted: Callable[[object], bool] | None) -> list[int]:
@@ -222,7 +201,7 @@ def _read_delimited(
         ) from error
     except (pd.errors.ParserError, csv.Error) as error:
         raise InputError(
-            f"the rows cannot be told apart: {_told(error)}.",
+            f"the rows cannot be told apart: {_in_our_rows(error)}.",
             where=str(path),
             mend="Give every row as many fields as the header, and close every quote.",
         ) from error
@@ -262,7 +241,7 @@ def _long_row(line: int, length: int, num_columns: int) -> "_LongRowError":
     return _LongRowError(f"Expected {num_columns} fields in line {line}, saw {length}")
 
 
-def _told(error: Exception) -> str:
+def _in_our_rows(error: Exception) -> str:
     """What the parser says, its row number (which counts from 0 without the header) made ours."""
     text = str(error).strip().removeprefix("Error tokenizing data. C error: ")
     return re.sub(r"starting at row (\d+)", lambda row: f"starting at row {int(row[1]) + 1}", text)
@@ -408,9 +387,9 @@ def is_parquet(path: Path) -> bool:
 
 def unreadable_parquet(path: Path, error: Exception) -> InputError:
     """What to say of a file that Arrow cannot read."""
-    told = (str(error).splitlines() or [type(error).__name__])[0]
+    said = (str(error).splitlines() or [type(error).__name__])[0]
     return InputError(
-        f"the file is no readable Parquet: {told.rstrip('.')}.",
+        f"the file is no readable Parquet: {said.rstrip('.')}.",
         where=str(path),
         mend="Write it again; it may be cut short.",
     )

@@ -33,6 +33,7 @@ from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractMethod, Fit, LabelerAccuracy
 from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.aggregation.tables import labeler_table
+from gtx_bayes.classes import find_classes, note_alike_names, note_odd_classes, some_names
 from gtx_bayes.columns import (
     TRUTH_ROLES,
     Column,
@@ -43,21 +44,17 @@ from gtx_bayes.columns import (
     distinct_examples,
     positions,
 )
-from gtx_bayes.covariates import MICROSECONDS_PER_DAY, Table, note_times, of_each
-from gtx_bayes.crowd import (
+from gtx_bayes.covariates import MICROSECONDS_PER_DAY, note_times, of_each
+from gtx_bayes.crowd_tables import (
     Duplicates,
     check_duplicates,
-    find_classes,
     kept_abstentions,
     names_of_others,
-    note_alike_names,
     note_left_out,
-    note_odd_classes,
     note_repeats,
     note_unlabelled,
     note_unread_count,
     read_truths,
-    some_names,
 )
 from gtx_bayes.errors import InputError, notes_as_json, notes_from_json
 from gtx_bayes.inference import joint, variational
@@ -385,9 +382,8 @@ def _sort(
     truths = None
     if request.gold is not None:
         wanted = columns_for(TRUTH_ROLES, request.gold_columns)
-        frame, gold_source = read_table(request.gold, wanted)
         keys = abstain_keys(request.abstain)
-        truths = read_truths(frame, request.gold_columns, gold_source, notes, keys)
+        truths = read_truths(read_table(request.gold, wanted), request.gold_columns, notes, keys)
     place = Source(str(request.labels), rows=tuple(classes.rows))
     answers = Column(
         source.columns["label"], as_names(classes.cells), as_names(classes.keys), place
@@ -455,8 +451,7 @@ def _starts(source: ParquetTable, lowest: npt.NDArray[np.float64], notes: list[s
 def _labeler_covariates(request: Request, names: Names, notes: list[str]) -> dict[str, list[float]]:
     if request.labeler_covariates is None:
         return {}
-    table = Table(*read_table(request.labeler_covariates))
-    found = of_each("labeler", names, table, {}, notes)
+    found = of_each("labeler", names, read_table(request.labeler_covariates), {}, notes)
     return {name: values.tolist() for name, values in found.items()}
 
 

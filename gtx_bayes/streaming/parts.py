@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from gtx_bayes.abstentions import unanswered
 from gtx_bayes.columns import Names
-from gtx_bayes.crowd import Duplicates, find_repeats
+from gtx_bayes.crowd_tables import Duplicates, contradiction, find_repeats
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import MISSING, Assessment, Labels, label_dtype
@@ -417,11 +417,8 @@ def _has_repeats(
 
 def _contradiction(table: ParquetTable, example: str, labeler: str) -> InputError:
     rows = table.rows_of(example=example, labeler=labeler)
-    return InputError(
-        f"'{labeler}' answered '{example}' in different ways, also in {'; '.join(rows[:-1][:3])}.",
-        where=rows[-1],
-        mend='Say which count: `duplicates="first"`, `duplicates="last"` or `duplicates="all"`.',
-    )
+    how = f"in different ways, also in {'; '.join(rows[:-1][:3])}"
+    return contradiction(labeler, example, how, rows[-1])
 
 
 def _as_integer(key: str) -> int | None:

@@ -1,0 +1,247 @@
+"""Tables of answers and of gold: their columns, repeated answers, and what to note of them."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gtx_bayes.abstentions import BLANK_HINT, Blank, check_blank
+from gtx_bayes.classes import some_names
+from gtx_bayes.columns import (
+    ANSWER_ROLES,
+    TRUTH_ROLES,
+    Column,
+    Names,
+    Table,
+    as_names,
+    read_columns,
+)
+from gtx_bayes.errors import InputError, WarningNote
+
+Duplicates = Literal["error", "first", "last", "all"]
+Indices = npt.NDArray[np.int64]
+
+BLANK_NAME = "(blank)"
+"""What a blank answer is called where it is kept as an answer."""
+
+_COUNT_COLUMNS = (
+    *("count", "counts", "n", "num", "freq", "frequency", "votes", "num_votes", "n_votes"),
+    *("weight", "weights"),
+)
+
+
+def kept_abstentions(keys: Sequence[str], blank: Blank) -> list[str]:
+    """The answers that are no class: the empty text stands for blank ones.
+
+    Raises:
+        InputError: if there are none.
+    """
+    others = [*keys, *([""] if blank == "abstain" else [])]
+    if not others:
+        raise InputError(
+            "there are no abstentions to keep.",
+            mend='Name them in `abstain`, or say `blank="abstain"`.',
+        )
+    return others
+
+
+def names_of_others(keys: Sequence[str]) -> Names:
+    """Names of answers that are no class, from their keys."""
+    return as_names(key or BLANK_NAME for key in keys)
+
+
+def check_duplicates(duplicates: str) -> None:
+    """Raise `InputError` unless this says which of contradictory answers count."""
+    if duplicates not in get_args(Duplicates):
+        raise InputError(
+            f"duplicates is '{duplicates}'.", mend=f"Choose one of {get_args(Duplicates)}."
+        )
+
+
+def read_answers(
+    table: Table, columns: Mapping[str, str] | None, blank: Blank = "error"
+) -> dict[str, Column]:
+    """The columns "example", "labeler" and "label" of a table of answers.
+
+    Args:
+        table: the table.
+        columns: columns by role, where no alias fits.
+        blank: what a blank answer is; if no error its key is the empty text.
+
+    Raises:
+        InputError: for anything wrong in the table.
+    """
+    check_blank(blank)
+    read = read_columns(
+        table.frame, ANSWER_ROLES, columns or {}, table.source, with_gaps=("label",)
+    )
+    if blank == "error":
+        read["label"].refuse_gaps(BLANK_HINT)
+    return read
+
+
+def read_truths(
+    table: Table,
+    columns: Mapping[str, str] | None,
+    notes: list[str],
+    abstain: Sequence[str] = (),
+) -> dict[str, Column]:
+    """The columns "example" and "label" of a table of gold, of the rows that have a label.
+
+    Args:
+        table: the table.
+        columns: columns by role, where no alias fits.
+        notes: the rows left out are noted there.
+        abstain: labels that say nothing about the class.
+
+    Raises:
+        InputError: for anything wrong in the table, or if no row has a label.
+    """
+    source = table.source
+    read = read_columns(table.frame, TRUTH_ROLES, columns or {}, source, with_gaps=("label",))
+    read["label"] = read["label"].declaring_none_of(abstain)
+    is_known = ~pd.Series(read["label"].keys).isin(["", *abstain]).to_numpy()
+    if is_known.all():
+        return read
+    if not is_known.any():
+        raise source.error(
+            f"column '{read['label'].name}' has no value in any row.",
+            "Fill in the labels that are known, or leave the table out.",
+        )
+    notes.append(f"{source.name}: {np.sum(~is_known)} row(s) without a label are left out.")
+    known = np.flatnonzero(is_known)
+    return {role: column.entries(known) for role, column in read.items()}
+
+
+class Repeats(NamedTuple):
+    """Answers of a labeler to an example beyond the first.
+
+    Attributes:
+        kept: positions of the answers to keep.
+        num_repeats: how many there are.
+        contradicting: positions of those that differ from the first.
+        num_pairs: how many pairs of labeler and example those belong to.
+    """
+
+    kept: npt.NDArray[np.intp]
+    num_repeats: int
+    contradicting: npt.NDArray[np.intp]
+    num_pairs: int
+
+
+def find_repeats(
+    example: npt.NDArray[np.integer],
+    labeler: npt.NDArray[np.integer],
+    label: npt.NDArray[np.integer],
+    duplicates: Duplicates,
+) -> Repeats:
+    """Which answers repeat another, and which to keep; contradictions are not refused here."""
+    rows = pd.DataFrame({"example": example, "labeler": labeler, "label": label})
+    pair = ["example", "labeler"]
+    again = rows.duplicated(pair).to_numpy()
+    if not again.any():
+        return Repeats(np.arange(len(rows)), 0, np.zeros(0, np.intp), 0)
+    first_label = rows.groupby(pair, sort=False)["label"].transform("first").to_numpy()
+    contradicting = np.flatnonzero(first_label != label)
+    num_pairs = len(rows.iloc[contradicting].drop_duplicates(pair))
+    kept = np.arange(len(rows))
+    if duplicates != "all":
+        keep: Literal["first", "last"] = "last" if duplicates == "last" else "first"
+        kept = np.flatnonzero(~rows.duplicated(pair, keep=keep).to_numpy())
+    return Repeats(kept, int(again.sum()), contradicting, num_pairs)
+
+
+def drop_duplicates(
+    answers: dict[str, Column],
+    example: Indices,
+    labeler: Indices,
+    label: Indices,
+    duplicates: Duplicates,
+    notes: list[str],
+) -> npt.NDArray[np.intp]:
+    """Positions of the answers to keep."""
+    found = find_repeats(example, labeler, label, duplicates)
+    if duplicates == "error" and found.contradicting.size:
+        at = found.contradicting[0]
+        before = int(np.flatnonzero((example == example[at]) & (labeler == labeler[at]))[0])
+        there = f"with '{answers['label'].keys[before]}' in row "
+        there += str(answers["label"].source.number(before))
+        raise row_contradicts(answers, at, there, "", f"{found.num_pairs} such pair(s)")
+    num_dropped = example.size - found.kept.size
+    note_repeats(found.num_repeats, num_dropped, found.num_pairs, duplicates, notes)
+    return found.kept
+
+
+def row_contradicts(
+    answers: dict[str, Column], at: int | np.integer, before: str, after: str, number: str
+) -> InputError:
+    """What to say of the answer in a row and another one, which stands before or after it."""
+    here = f"with '{answers['label'].keys[at]}' here"
+    how = " and ".join(filter(None, (before, here, after)))
+    labeler, example = (str(answers[role].keys[at]) for role in ("labeler", "example"))
+    where = answers["label"].source.row(at)
+    return contradiction(labeler, example, how, where, f" ({number})")
+
+
+def contradiction(labeler: str, example: str, how: str, where: str, number: str = "") -> InputError:
+    """What to say of a labeler who answered an example in two ways."""
+    return InputError(
+        f"'{labeler}' answered '{example}' {how}.",
+        where=where,
+        mend=f"Say which count{number}: "
+        '`duplicates="first"`, `duplicates="last"` or `duplicates="all"`.',
+    )
+
+
+def note_repeats(
+    num_repeats: int, num_dropped: int, num_pairs: int, duplicates: Duplicates, notes: list[str]
+) -> None:
+    """Note what became of repeated answers."""
+    if not num_repeats:
+        return
+    if duplicates == "all":
+        notes.append(f"{num_repeats} repeated answers of a labeler to an example all count.")
+        return
+    keep = "last" if duplicates == "last" else "first"
+    note = f"{num_dropped} repeated answers of a labeler to an example were dropped"
+    contradiction = f"; in {num_pairs} pair(s) they contradict, and the {keep} counts"
+    notes.append(note + (contradiction if num_pairs else "") + ".")
+
+
+def note_left_out(
+    other_names: Names | Sequence[str], covariates: Sequence[str], notes: list[str]
+) -> None:
+    """Warn of what a model does not take: answers that are no class, and covariates."""
+    if len(other_names):
+        what = f"{some_names(other_names)} count as abstentions: the model knows the classes alone."
+        notes.append(WarningNote(f"{what} Name a model that learns from them."))
+    if covariates:
+        what = f"The model takes no covariates: {some_names(covariates)}."
+        notes.append(WarningNote(f"{what} Name one that does, or leave them out."))
+
+
+def note_unlabelled(where: str, number: int, names: Any) -> WarningNote:
+    """What is to be said of gold examples that nobody labelled."""
+    return WarningNote(
+        f"{where}: {number} gold example(s) that nobody labelled are left out: {some_names(names)}."
+    )
+
+
+def note_unread_columns(table: Table, read: dict[str, Column], notes: list[str]) -> None:
+    """Note columns of a table of answers that should perhaps not be left out."""
+    used = [column.name for column in read.values()]
+    columns = table.source.columns or table.frame.columns
+    note_unread_count(columns, used, table.source.name, notes)
+
+
+def note_unread_count(
+    columns: Iterable[Any], used: Collection[str], source_name: str, notes: list[str]
+) -> None:
+    """Note a column that seems to say how often an answer was given: each row counts once."""
+    for name in columns:
+        if str(name).strip().lower() in _COUNT_COLUMNS and name not in used:
+            what = f"{source_name}: column '{name}' is not used: every row counts as one answer."
+            hint = "If it says how many gave that answer, repeat the row as often."
+            notes.append(WarningNote(f"{what} {hint}"))
