@@ -213,9 +213,7 @@ def no_writing(path: Path, error: OSError | RuntimeError) -> InputError:
     """The error that says so."""
     reason = error.strerror if isinstance(error, OSError) else error
     return InputError(
-        f"cannot write there: {reason}.",
-        where=str(path),
-        mend="Name a directory you may write to.",
+        f"cannot write there: {reason}.", where=str(path), mend="Name a directory you may write to."
     )
 
 

@@ -1,12 +1,13 @@
 """Read tables: CSV, TSV, JSON lines and Parquet, with errors that name the place and the mend."""
 
+import collections
 import contextlib
 import csv
+import itertools
 import json
 import re
 import stat
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,13 +125,18 @@ def read_table(path: str | Path, wanted: Callable[[object], bool] | None = None)
     elif ending in _JSON_LINES:
         frame, columns = _read_json_lines(path, wanted)
     else:
-        raise InputError(
+        raise _error(
+            path,
             f"the ending '{path.suffix}' names no known format.",
-            where=str(path),
-            mend=f"Use one of {', '.join([*_SEPARATORS, *_JSON_LINES, *_PARQUET])}.",
+            f"Use one of {', '.join([*_SEPARATORS, *_JSON_LINES, *_PARQUET])}.",
         )
     others = tuple(columns) if len(columns) > frame.shape[1] else ()
     return Table(frame, Source(str(path), first_row, columns=others))
+
+
+def _error(path: Path, what: str, mend: str, row: int | None = None) -> InputError:
+    """What is wrong with the file, or in a row of it, counted from 1."""
+    return Source(str(path)).error(what, mend, row)
 
 
 def _kept(columns: Sequence[str], wanted: Callable[[object], bool] | None) -> list[int]:
@@ -153,20 +159,18 @@ def _check_file(path: Path) -> None:
         if stat.S_ISREG(status.st_mode):  # opening a pipe would wait for somebody to write
             path.open("rb").close()
     except FileNotFoundError as error:
-        raise InputError(
-            "there is no such file.", where=str(path), mend="Give the path of a table."
-        ) from error
+        raise _error(path, "there is no such file.", "Give the path of a table.") from error
     except OSError as error:
-        raise InputError(
+        raise _error(
+            path,
             f"the file cannot be read: {error.strerror}.",
-            where=str(path),
-            mend="Give the path of a table you may read.",
+            "Give the path of a table you may read.",
         ) from error
     if not stat.S_ISREG(status.st_mode):
         what = "is a directory." if path.is_dir() else "is no regular file."
-        raise InputError(what, where=str(path), mend="Give the path of a table.")
+        raise _error(path, what, "Give the path of a table.")
     if status.st_size == 0:
-        raise InputError("the file is empty.", where=str(path), mend="Give a header and rows.")
+        raise _error(path, "the file is empty.", "Give a header and rows.")
 
 
 def _read_delimited(
@@ -177,7 +181,7 @@ def _read_delimited(
         kept = _kept(columns, wanted)
         is_whole = len(kept) == len(columns)
         if not is_whole and len(kept) <= _WIDE:  # then pandas counts no fields
-            _check_rows(path, separator, len(columns))
+            collections.deque(_rows(path, separator, len(columns)), maxlen=0)
         content = path.read_bytes()
         if len(kept) > _WIDE:
             frame = _read_wide(path, separator, kept, columns)
@@ -192,24 +196,20 @@ def _read_delimited(
                 usecols=None if is_whole else kept,
             )
         if is_whole and content.count(b"\n") not in (len(frame), len(frame) + 1):
-            _check_rows(path, separator, len(columns))
+            collections.deque(_rows(path, separator, len(columns)), maxlen=0)
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
     except pd.errors.EmptyDataError as error:
-        raise InputError(
-            "the file has no header.", where=str(path), mend="Give a header and rows."
-        ) from error
+        raise _error(path, "the file has no header.", "Give a header and rows.") from error
     except (pd.errors.ParserError, csv.Error) as error:
-        raise InputError(
+        raise _error(
+            path,
             f"the rows cannot be told apart: {_in_our_rows(error)}.",
-            where=str(path),
-            mend="Give every row as many fields as the header, and close every quote.",
+            "Give every row as many fields as the header, and close every quote.",
         ) from error
     if not isinstance(frame.index, pd.RangeIndex):
-        raise InputError(
-            "the rows have more fields than the header.",
-            where=str(path),
-            mend="Name every column in the header.",
+        raise _error(
+            path, "the rows have more fields than the header.", "Name every column in the header."
         )
     # Blank lines at the end of the file, such as ",,": in the columns read and in all others.
     left = content.rstrip(f"\r\n{separator}{'"' if is_whole else ''}".encode())
@@ -225,20 +225,11 @@ def _read_delimited(
 def _read_wide(path: Path, separator: str, kept: list[int], columns: list[str]) -> pd.DataFrame:
     """A table of very many columns, each of which costs pandas more than its cells."""
     cells = []
-    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
-        rows = csv.reader(file, delimiter=separator, strict=True)
-        next(rows)
-        for row in rows:
-            if len(row) > len(columns):
-                raise _long_row(rows.line_num, len(row), len(columns))
-            row += [""] * (len(columns) - len(row))
-            cells.append([row[at] for at in kept])
+    for row in itertools.islice(_rows(path, separator, len(columns)), 1, None):
+        row += [""] * (len(columns) - len(row))
+        cells.append([row[at] for at in kept])
     values = np.array(cells, object).reshape(len(cells), len(kept))
     return pd.DataFrame(values, columns=[columns[at] for at in kept], dtype=object)
-
-
-def _long_row(line: int, length: int, num_columns: int) -> "_LongRowError":
-    return _LongRowError(f"Expected {num_columns} fields in line {line}, saw {length}")
 
 
 def _in_our_rows(error: Exception) -> str:
@@ -253,16 +244,14 @@ def _header(path: Path, separator: str) -> list[str]:
         columns = next(csv.reader(file, delimiter=separator), [])
     header = [name.strip() for name in columns]
     if not any(header):
-        raise InputError(
-            "the first line is blank.", where=str(path), mend="Begin the file with a header."
-        )
-    twice = sorted(name for name, times in Counter(header).items() if times > 1)
+        raise _error(path, "the first line is blank.", "Begin the file with a header.")
+    twice = sorted(name for name, times in collections.Counter(header).items() if times > 1)
     if twice:
         more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
-        raise InputError(
+        raise _error(
+            path,
             f"the header names {twice[:_SHOWN]}{more} more than once.",
-            where=str(path),
-            mend="Give every column its own name.",
+            "Give every column its own name.",
         )
     return columns
 
@@ -277,8 +266,8 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _check_rows(path: Path, separator: str, num_columns: int) -> None:
-    """Raise `csv.Error` for what pandas lets pass.
+def _rows(path: Path, separator: str, num_columns: int) -> Iterator[list[str]]:
+    """The rows by Python's strict reader, which raises `csv.Error` for what pandas lets pass.
 
     That is something behind a closing quote: one that was opened and not closed swallows all rows
     up to the next one. And rows that are too long, where not all columns are read.
@@ -287,13 +276,15 @@ def _check_rows(path: Path, separator: str, num_columns: int) -> None:
         rows = csv.reader(file, delimiter=separator, strict=True)
         try:
             for row in rows:
-                if len(row) > num_columns:
-                    raise _long_row(rows.line_num, len(row), num_columns)
+                if len(row) <= num_columns:
+                    yield row
+                    continue
+                what = f"Expected {num_columns} fields in line {rows.line_num}, saw {len(row)}"
+                raise _LongRowError(what)
         except _LongRowError:
             raise
         except csv.Error as error:
-            if "expected after" in str(error):
-                raise csv.Error(f"{error}, in line {rows.line_num} or before") from error
+            raise csv.Error(f"{error}, in line {rows.line_num} or before") from error
 
 
 class _LongRowError(csv.Error):
@@ -313,22 +304,22 @@ def _read_json_lines(
         try:
             row = _JSON.decode(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"this is no JSON: {error}.",
-                where=f"{path}, row {number}",
-                mend="Give one JSON object per line.",
+            raise _error(
+                path, f"this is no JSON: {error}.", "Give one JSON object per line.", number
             ) from error
         if not isinstance(row, dict):
-            raise InputError(
+            raise _error(
+                path,
                 f"this is a JSON {type(row).__name__}, not an object.",
-                where=f"{path}, row {number}",
-                mend='Give objects such as {"task": "t1", "worker": "w1", "label": 1}.',
+                'Give objects such as {"task": "t1", "worker": "w1", "label": 1}.',
+                number,
             )
         if isinstance(row, _RepeatedKey):
-            raise InputError(
+            raise _error(
+                path,
                 f"the object has the key '{row.key}' more than once.",
-                where=f"{path}, row {number}",
-                mend="Give every value a key of its own.",
+                "Give every value a key of its own.",
+                number,
             )
         for name in row:
             if name not in is_kept:
@@ -337,10 +328,10 @@ def _read_json_lines(
     num_kept = sum(is_kept.values())
     num_given = sum(map(len, rows))
     if len(rows) * num_kept > max(_MANY_CELLS, _SPARSE * num_given):
-        raise InputError(
+        raise _error(
+            path,
             f"the {len(rows)} objects have {num_kept} different keys, and each object few of them.",
-            where=str(path),
-            mend="Give all objects the same keys.",
+            "Give all objects the same keys.",
         )
     kept = [name for name, is_wanted in is_kept.items() if is_wanted]
     return pd.DataFrame(rows, range(len(rows)), kept, dtype=object), list(is_kept)
@@ -356,7 +347,7 @@ def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         found = _RepeatedKey(found)
-        found.key = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        found.key = collections.Counter(name for name, _ in pairs).most_common(1)[0][0]
     return found
 
 
@@ -388,16 +379,16 @@ def is_parquet(path: Path) -> bool:
 def unreadable_parquet(path: Path, error: Exception) -> InputError:
     """What to say of a file that Arrow cannot read."""
     said = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(
+    return _error(
+        path,
         f"the file is no readable Parquet: {said.rstrip('.')}.",
-        where=str(path),
-        mend="Write it again; it may be cut short.",
+        "Write it again; it may be cut short.",
     )
 
 
 def _not_text(path: Path, error: UnicodeDecodeError) -> InputError:
-    return InputError(
+    return _error(
+        path,
         f"byte {error.object[error.start]:#04x} is not UTF-8 text.",
-        where=str(path),
-        mend="Save the table as UTF-8.",
+        "Save the table as UTF-8.",
     )
