@@ -390,14 +390,15 @@ def _with_answers(
     )
     is_new, is_replaced = _compare(columns, table, old, crowd, duplicates, notes)
     new, gone = table[is_new].sort_values("example", kind="stable"), rows[is_replaced]
-    changed = np.union1d(new["example"], old["example"][is_replaced])
+    is_changed = np.zeros(len(example_names), bool)
+    is_changed[new["example"]] = is_changed[old["example"][is_replaced]] = True
     left = np.delete(np.asarray(before.example), gone)
     at = np.searchsorted(left, new["example"].to_numpy(left.dtype), side="right")
 
     def with_new(values: Array, more: npt.NDArray[np.generic]) -> Array:
-        part = np.asarray(values)
+        part, more = np.asarray(values), more.astype(values.dtype)
         part = np.delete(part, gone) if gone.size else part
-        return jax.device_put(np.insert(part, at, more.astype(part.dtype)))
+        return jax.device_put(np.insert(part, at, more) if part.size else more)
 
     def of_all(role: str, names: Names, known: dict[str, Array], size: int) -> dict[str, Array]:
         """The covariates of labelers or of examples, with those of who is new after the others."""
@@ -442,7 +443,7 @@ def _with_answers(
         labeler_names=labeler_names,
         abstentions=abstentions,
     )
-    return Growth(grown, changed, np.zeros(0, np.int64), len(new))
+    return Growth(grown, np.flatnonzero(is_changed), np.zeros(0, np.int64), len(new))
 
 
 def _indexed(names: Names, column: Column) -> tuple[Indices, Names]:
@@ -456,6 +457,8 @@ def _indexed(names: Names, column: Column) -> tuple[Indices, Names]:
 
 def _find(names: Names, keys: Names) -> Indices:
     """Index of each key among the names, -1 where it is not there; no key twice."""
+    if not len(names):
+        return np.full(len(keys), -1, np.int64)
     wanted = {key: at for at, key in enumerate(keys)}
     # A table of the few keys, through which all names go, is quicker than one of all names.
     each = map(wanted.get, map(str, names), itertools.repeat(-1))
