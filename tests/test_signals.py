@@ -100,7 +100,7 @@ def check_lines(tmp_path, write, is_old, step):
     assert number > 40
 
 
-@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [17, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_at_many_lines(tmp_path, step):
     """SIGKILL cannot be answered: the next run to the same target clears up, killed or not."""
     code = textwrap.dedent(
