@@ -252,7 +252,7 @@ class Crowd:
         return answers, gold
 
 
-class Growth(NamedTuple):
+class CrowdUpdate(NamedTuple):
     """A crowd with more answers or gold than before.
 
     Attributes:
@@ -269,8 +269,8 @@ class Growth(NamedTuple):
     num_new_labels: int
 
 
-class GrowthOptions(TypedDict, total=False):
-    """What `grow_crowd` takes beside the crowd and the tables."""
+class UpdateOptions(TypedDict, total=False):
+    """What `update_crowd` takes beside the crowd and the tables."""
 
     duplicates: Duplicates
     abstain: Sequence[object]
@@ -281,7 +281,7 @@ class GrowthOptions(TypedDict, total=False):
     gold_columns: Mapping[str, str] | None
 
 
-def grow_crowd(
+def update_crowd(
     crowd: Crowd,
     labels: AnyTable | None = None,
     gold: AnyTable | None = None,
@@ -293,7 +293,7 @@ def grow_crowd(
     example_covariates: AnyTable | None = None,
     columns: Mapping[str, str] | None = None,
     gold_columns: Mapping[str, str] | None = None,
-) -> Growth:
+) -> CrowdUpdate:
     """Add what tables hold that the crowd does not.
 
     Tables may repeat what the crowd has: the whole of a growing export does as well as its new
@@ -322,7 +322,7 @@ def grow_crowd(
     check_duplicates(duplicates)
     notes: list[str] = []
     keys, others = abstain_keys(abstain, crowd.class_names), _other_keys(crowd)
-    growth = Growth(crowd, np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
+    update = CrowdUpdate(crowd, np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
     if labels is not None:
         table = Table.of(labels, "labels")
         rows = read_answers(table, columns, blank)
@@ -333,7 +333,7 @@ def grow_crowd(
             table.frame, list(crowd.labels.covariates), spoken.answers["label"], starts, notes
         )
         tables = {"labeler": labeler_covariates, "example": example_covariates}
-        growth = _with_answers(crowd, spoken, by_answer, tables, starts, duplicates, notes)
+        update = _with_answers(crowd, spoken, by_answer, tables, starts, duplicates, notes)
         for name in starts.keys() - crowd.starts.keys():
             raise InputError(
                 f"covariate '{name}' holds times, and numbers in the fit.",
@@ -342,9 +342,9 @@ def grow_crowd(
     truths = None
     if gold is not None:
         truths = read_truths(Table.of(gold, "gold"), gold_columns, notes, [*keys, *others])
-    grown, new_gold = _with_gold(growth.crowd, truths, notes)
+    grown, new_gold = _with_gold(update.crowd, truths, notes)
     grown = dataclasses.replace(grown, notes=tuple(notes))
-    return growth._replace(crowd=grown, new_gold=new_gold)
+    return update._replace(crowd=grown, new_gold=new_gold)
 
 
 def _with_answers(
@@ -356,7 +356,7 @@ def _with_answers(
     duplicates: Duplicates,
     notes: list[str],
     is_first: bool = False,
-) -> Growth:
+) -> CrowdUpdate:
     """The crowd with the answers it lacks.
 
     Args:
@@ -365,7 +365,7 @@ def _with_answers(
         by_answer: the covariates of the answers among them.
         tables: those of the covariates of labelers and of examples.
         starts: what times are counted from, by column; added to.
-        duplicates: as for `grow_crowd`.
+        duplicates: as for `update_crowd`.
         notes: added to.
         is_first: whether the tables decide which covariates there are.
     """
@@ -443,7 +443,7 @@ def _with_answers(
         labeler_names=labeler_names,
         abstentions=abstentions,
     )
-    return Growth(grown, np.flatnonzero(is_changed), np.zeros(0, np.int64), len(new))
+    return CrowdUpdate(grown, np.flatnonzero(is_changed), np.zeros(0, np.int64), len(new))
 
 
 def _indexed(names: Names, column: Column) -> tuple[Indices, Names]:

@@ -410,7 +410,7 @@ class Assessment:
         num_examples: int,
         num_classes: int,
     ) -> "Assessment":
-        """Check and spread gold labels, one entry per gold example.
+        """Check and scatter gold labels, one entry per gold example.
 
         Raises:
             InputError: for arrays of unequal length or of another type than integer, indices out
@@ -424,9 +424,9 @@ class Assessment:
             raise InputError(
                 "an example has more than one gold label.", mend="Give one entry per example."
             )
-        spread = np.full(num_examples, MISSING, label_dtype(num_classes))
-        spread[columns["example"]] = columns["true_label"]
-        return cls(true_label=jax.device_put(spread), num_classes=num_classes)
+        scattered = np.full(num_examples, MISSING, label_dtype(num_classes))
+        scattered[columns["example"]] = columns["true_label"]
+        return cls(true_label=jax.device_put(scattered), num_classes=num_classes)
 
     @classmethod
     def none(cls, num_examples: int, num_classes: int) -> "Assessment":

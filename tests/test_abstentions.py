@@ -15,7 +15,7 @@ from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.classifier.imputed import Imputed
 from gtx_bayes.cli.commands import app
-from gtx_bayes.crowd import Crowd, grow_crowd
+from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import match_truth
 from gtx_bayes.io import read_crowd
@@ -275,7 +275,7 @@ class TestGrowth:
             [("b", "v", "cat"), ("d", "v", "unsure"), ("a", "u", "unsure")], columns=FRAME.columns
         )
         for table in (new, pd.concat([FRAME, new])):
-            growth = grow_crowd(self.crowd, table, abstain=("unsure",))
+            growth = update_crowd(self.crowd, table, abstain=("unsure",))
             assert growth.num_new_labels == 1
             assert list(growth.crowd.example_names) == ["a", "b", "c", "d"]
             assert list(growth.crowd.num_abstained()) == [1, 2, 0, 1]
@@ -286,16 +286,16 @@ class TestGrowth:
             [("b", "u", "cat"), ("c", "v", None), ("d", "u", "")], columns=FRAME.columns
         )
         with pytest.raises(InputError, match="row 1: column 'label' has no value"):
-            grow_crowd(self.crowd, new)
-        kept = grow_crowd(self.crowd, new, blank="abstain")
+            update_crowd(self.crowd, new)
+        kept = update_crowd(self.crowd, new, blank="abstain")
         assert list(kept.crowd.num_abstained()) == [1, 3, 0, 1]
         assert "labels: 2 row(s) with a blank answer count as abstentions." in kept.crowd.notes
-        dropped = grow_crowd(self.crowd, new, blank="drop")
+        dropped = update_crowd(self.crowd, new, blank="drop")
         assert list(dropped.crowd.example_names) == ["a", "b", "c"]
 
     def test_new_rows_without_an_answer(self):
         new = pd.DataFrame([("a", "y", "unsure"), ("d", "u", "unsure")], columns=FRAME.columns)
-        growth = grow_crowd(self.crowd, new, abstain=("unsure", "skip"))
+        growth = update_crowd(self.crowd, new, abstain=("unsure", "skip"))
         assert (growth.num_new_labels, growth.changed.size) == (0, 0)
         assert list(growth.crowd.num_abstained()) == [2, 2, 0, 1, 1]
         (note,) = growth.crowd.notes
@@ -303,10 +303,10 @@ class TestGrowth:
 
     def test_refused(self):
         with pytest.raises(InputError, match=r"'unsure' is none of the classes.*in `abstain`"):
-            grow_crowd(self.crowd, FRAME)
+            update_crowd(self.crowd, FRAME)
         as_class = Crowd.from_frames(FRAME, duplicates="last")
         with pytest.raises(InputError, match="'unsure' is named as an abstention and is a class"):
-            grow_crowd(as_class, FRAME, abstain=("unsure",))
+            update_crowd(as_class, FRAME, abstain=("unsure",))
 
     def test_kept_in_a_file_and_grown(self, tmp_path):
         """An example that came with an abstention alone is one, at the class prior."""

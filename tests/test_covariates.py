@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.cli.commands import app
-from gtx_bayes.crowd import Crowd, grow_crowd
+from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.devices import deal, examples_mesh, on_parts
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.svi import Batches
@@ -361,7 +361,7 @@ class TestGrown:
     def test_with_its_covariates(self):
         rows = frame().sample(frac=1.0, random_state=3)
         crowd = crowd_of(rows[:6])
-        growth = grow_crowd(
+        growth = update_crowd(
             crowd, rows, labeler_covariates=WORKERS, example_covariates=TASKS, duplicates="last"
         )
         assert growth.num_new_labels == 4
@@ -372,7 +372,7 @@ class TestGrown:
         rows = frame()
         crowd = crowd_of(rows)
         new = rows.iloc[[4]].assign(label="unsure", when=7.0)
-        grown = grow_crowd(crowd, new, duplicates="last").crowd.labels
+        grown = update_crowd(crowd, new, duplicates="last").crowd.labels
         changed = np.flatnonzero(np.asarray(grown.covariates["when"]) == 7.0)
         assert changed.size == 1
         assert grown.label[changed[0]] == UNSURE
@@ -381,7 +381,7 @@ class TestGrown:
     def test_times_from_the_same_start(self):
         rows = frame().assign(when="2026-11-28")
         crowd = crowd_of(rows[1:])
-        grown = grow_crowd(crowd, rows[:1].assign(when="2026-11-26"), duplicates="all").crowd
+        grown = update_crowd(crowd, rows[:1].assign(when="2026-11-26"), duplicates="all").crowd
         assert sorted(set(np.asarray(grown.labels.covariates["when"]))) == [-2.0, 0.0]
 
     def test_from_labelers_alone(self):
@@ -389,7 +389,7 @@ class TestGrown:
         rows = frame()
         start = crowd_of(rows.assign(when="2026-11-28")).without_examples()
         new = rows.assign(when="2026-11-26")
-        grown = grow_crowd(start, new, example_covariates=TASKS).crowd
+        grown = update_crowd(start, new, example_covariates=TASKS).crowd
         assert list(grown.labeler_names) == list(start.labeler_names)
         np.testing.assert_array_equal(grown.labels.covariates["when"], np.full(10, -2.0))
         example = np.array([int(name[1:]) for name in grown.example_names])
@@ -406,11 +406,11 @@ class TestGrown:
     def test_refused(self, changes, message):
         crowd = crowd_of(frame())
         with pytest.raises(InputError, match=message):
-            grow_crowd(crowd, frame()[:1].assign(**changes), duplicates="last")
+            update_crowd(crowd, frame()[:1].assign(**changes), duplicates="last")
 
     def test_without_the_column(self):
         with pytest.raises(InputError, match="'when' is not one column"):
-            grow_crowd(crowd_of(frame()), frame().drop(columns="when"))
+            update_crowd(crowd_of(frame()), frame().drop(columns="when"))
 
 
 class TestAggregated:
@@ -435,7 +435,7 @@ class TestAggregated:
         found = read_state(tmp_path / "fit").crowd
         assert_named(found, 10)
         assert list(found.answer_names) == ["no", "yes", "unsure"]
-        assert grow_crowd(found, rows).num_new_labels == 0
+        assert update_crowd(found, rows).num_new_labels == 0
 
 
 def test_command_line(tmp_path):

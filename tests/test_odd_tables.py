@@ -13,7 +13,7 @@ import pytest
 from gtx_bayes import aggregate
 from gtx_bayes.cli.commands import app
 from gtx_bayes.columns import Table
-from gtx_bayes.crowd import Crowd, grow_crowd
+from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import match_truth
 from gtx_bayes.io import read_crowd, read_table, write_table
@@ -178,7 +178,7 @@ class TestNamesThatLookAlike:
 
     def test_a_crowd_that_grows(self):
         more = FRAME.iloc[:1].assign(task="t9", worker="Ann")
-        grown = grow_crowd(Crowd.from_frames(FRAME), more).crowd
+        grown = update_crowd(Crowd.from_frames(FRAME), more).crowd
         assert any("'ann' and 'Ann' are taken for different labelers" in n for n in grown.notes)
 
 
@@ -275,7 +275,7 @@ def test_names_of_any_kind_come_back_from_any_format(tmp_path, kind, ending):
     read, source = read_table(tmp_path / f"batch{ending}")
     again = pd.DataFrame({"task": read["task"], "worker": "v", "label": 0})
     crowd = Crowd.from_frames(answers, classes=[0, 1])
-    grown = grow_crowd(crowd, Table(again, source)).crowd
+    grown = update_crowd(crowd, Table(again, source)).crowd
     assert len(grown.example_names) == len(names)
 
 

@@ -26,7 +26,7 @@ from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.cli.commands import app
-from gtx_bayes.crowd import Crowd, grow_crowd
+from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.errors import InputError, WarningNote, told_apart
 from gtx_bayes.inference import dependence, incremental, joint, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
@@ -412,8 +412,8 @@ class TestTables:
     def test_whole_export_or_its_end(self):
         """New names follow the old; what is there already is skipped, and counted."""
         new = rows(("c", "w", "yes"), ("a", "w", "yes"), ("b", "w", "no"))
-        by_end = grow_crowd(self.crowd, new)
-        by_all = grow_crowd(self.crowd, pd.concat([ANSWERS, new]))
+        by_end = update_crowd(self.crowd, new)
+        by_all = update_crowd(self.crowd, pd.concat([ANSWERS, new]))
         for growth in (by_end, by_all):
             assert growth.num_new_labels == 3
             assert list(growth.changed) == [0, 1, 2]
@@ -426,7 +426,7 @@ class TestTables:
             )
         assert by_end.crowd.notes == ()
         assert "4 answers that the fit has already are skipped" in by_all.crowd.notes[0]
-        again = grow_crowd(by_all.crowd, new)
+        again = update_crowd(by_all.crowd, new)
         assert (again.num_new_labels, again.changed.size) == (0, 0)
 
     @pytest.mark.parametrize(
@@ -442,20 +442,20 @@ class TestTables:
         with pytest.raises(
             InputError, match="row 0: 'u' answered 'a' with 'no' here and with 'yes'"
         ):
-            grow_crowd(self.crowd, contradiction)
-        growth = grow_crowd(self.crowd, contradiction, duplicates=duplicates)
+            update_crowd(self.crowd, contradiction)
+        growth = update_crowd(self.crowd, contradiction, duplicates=duplicates)
         assert [y for i, j, y in held(growth.crowd) if (i, j) == ("a", "u")] == expected
         assert list(growth.changed) == ([] if duplicates == "first" else [0])
         assert note is None or note in growth.crowd.notes[0]
-        again = grow_crowd(growth.crowd, contradiction, duplicates=duplicates)
+        again = update_crowd(growth.crowd, contradiction, duplicates=duplicates)
         assert again.changed.size == 0
 
     def test_repeats_that_all_count(self):
         """The third of a kind is new where there are two."""
         thrice = rows(*[("b", "u", "no")] * 3)
-        growth = grow_crowd(self.crowd, thrice, duplicates="all")
+        growth = update_crowd(self.crowd, thrice, duplicates="all")
         assert growth.num_new_labels == 2
-        assert grow_crowd(growth.crowd, thrice, duplicates="all").num_new_labels == 0
+        assert update_crowd(growth.crowd, thrice, duplicates="all").num_new_labels == 0
 
     @pytest.mark.parametrize(
         ("labels", "gold", "message"),
@@ -470,13 +470,13 @@ class TestTables:
     def test_refused(self, labels, gold, message):
         table = None if gold is None else pd.DataFrame(gold, columns=["task", "label"])
         with pytest.raises(InputError, match=message) as error:
-            grow_crowd(self.crowd, labels, table)
+            update_crowd(self.crowd, labels, table)
         assert error.value.mend
 
     def test_gold(self):
         """New, known already, and of an example that nobody labelled."""
         table = pd.DataFrame([("b", "no"), ("a", "yes"), ("z", "no")], columns=["task", "label"])
-        growth = grow_crowd(self.crowd, None, table)
+        growth = update_crowd(self.crowd, None, table)
         assert list(growth.new_gold) == [1]
         assert list(growth.crowd.assessment.true_label) == [1, 0]
         assert "1 gold example(s) that nobody labelled are left out: 'z'" in growth.crowd.notes[0]

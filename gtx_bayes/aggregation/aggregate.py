@@ -27,7 +27,7 @@ from gtx_bayes.aggregation.tables import (
 )
 from gtx_bayes.classes import some_names
 from gtx_bayes.columns import AnyTable, Column, Names, Source, Table, as_names, positions
-from gtx_bayes.crowd import Crowd, grow_crowd
+from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.devices import deal, on_parts
 from gtx_bayes.errors import InputError
@@ -183,7 +183,7 @@ class Aggregation:
                 mend="Fit all answers anew, with a prior for each example.",
             )
         table = Table.of(labels, "labels")
-        new = grow_crowd(
+        new = update_crowd(
             self.crowd.without_examples(),
             table,
             duplicates=duplicates,

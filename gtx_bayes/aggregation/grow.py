@@ -5,7 +5,7 @@ from typing import NamedTuple, Unpack
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.columns import AnyTable
-from gtx_bayes.crowd import GrowthOptions, grow_crowd
+from gtx_bayes.crowd import UpdateOptions, update_crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import incremental
 from gtx_bayes.inference.joint import JointPosterior
@@ -35,7 +35,7 @@ def grow(
     result: Aggregation,
     labels: AnyTable | None = None,
     gold: AnyTable | None = None,
-    **options: Unpack[GrowthOptions],
+    **options: Unpack[UpdateOptions],
 ) -> Grown:
     """Learn from new answers and new gold what a fit of "gtx-bayes" does not know yet.
 
@@ -48,7 +48,7 @@ def grow(
             rows, or the whole table each time.
         gold: one row per gold example, likewise.
         **options: `duplicates`, `abstain`, `blank`, `labeler_covariates`, `example_covariates`,
-            `columns` and `gold_columns`, as for `crowd.grow_crowd`.
+            `columns` and `gold_columns`, as for `crowd.update_crowd`.
 
     Raises:
         InputError: for a result of another method, for anything wrong in a table, for classes
@@ -57,8 +57,8 @@ def grow(
     """
     found = joint_of(result)
     crowd = result.crowd
-    growth = grow_crowd(crowd, labels, gold, **options)
-    grown = growth.crowd
+    more = update_crowd(crowd, labels, gold, **options)
+    grown = more.crowd
     num_new_examples = grown.labels.num_examples - crowd.labels.num_examples
     if found.independent.class_prior.ndim == 2 and num_new_examples:
         raise InputError(
@@ -66,7 +66,7 @@ def grow(
             mend="Fit all answers anew, with a prior for each example.",
         )
     update = incremental.update(
-        found, crowd.labels, grown.labels, grown.assessment, growth.changed, growth.new_gold
+        found, crowd.labels, grown.labels, grown.assessment, more.changed, more.new_gold
     )
     fit = joint_method.report(update.joint, grown.labels, grown.assessment)
     if found.why:
@@ -77,10 +77,10 @@ def grow(
     )
     return Grown(
         whole,
-        growth.num_new_labels,
+        more.num_new_labels,
         num_new_examples,
         grown.labels.num_labelers - crowd.labels.num_labelers,
-        growth.new_gold.size,
+        more.new_gold.size,
         update.num_recomputed,
     )
 
