@@ -1,4 +1,4 @@
-"""Have the chains converged? Measures of every parameter, with a verdict in words and the mend.
+"""Have the chains converged? Measures of every parameter, with a verdict in words and a hint.
 
 Functions of other parameters are left out: they converge with what they are functions of, and there
 can be many.
@@ -88,7 +88,7 @@ def check_convergence(tree: xr.DataTree) -> Convergence:
     """`measure_convergence`, with a warning for everything that fails.
 
     Warns:
-        ConvergenceWarning: naming the worst parameter of each failed check and the mend.
+        ConvergenceWarning: naming the worst parameter of each failed check, with a hint.
     """
     found = measure_convergence(tree)
     for problem in found.problems:
@@ -106,59 +106,41 @@ def measure_convergence(tree: xr.DataTree) -> Convergence:
     """
     posterior = _parameters(tree)
     min_ess = MIN_ESS_PER_CHAIN * posterior.sizes["chain"]
-    rhat = az.rhat(posterior)
-    bulk, tail = az.ess(posterior, method="bulk"), az.ess(posterior, method="tail")
-    mcse = az.mcse(posterior, method="mean") / posterior.std(["chain", "draw"], ddof=1)
-    stats = _sample_stats(tree)
+    table = az.summary(posterior, kind="all", round_to="none")
+    rhat = table["r_hat"].fillna(np.inf)
+    ess = table[["ess_bulk", "ess_tail"]].fillna(-np.inf)
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
     divergent, cut = _count(stats, "diverging", 1), _count(stats, "n_steps", _LONGEST)
     bfmi = float(az.bfmi(tree)["energy"].min()) if "energy" in stats else float("nan")
     spread = _class_prob_range(tree)
-
-    problems = []
-    name, max_rhat = _extreme(rhat, largest=True)
-    if not max_rhat <= MAX_RHAT:
-        problems.append(
-            f"R-hat of {name} is {max_rhat:.3f}, above {MAX_RHAT}: the chains disagree. "
-            "Warm up longer, or look for two explanations of the same answers."
-        )
-    worst = {}
-    for kind, ess in (("bulk", bulk), ("tail", tail)):
-        name, worst[kind] = _extreme(ess, largest=False)
-        if not worst[kind] >= min_ess:
-            problems.append(
-                f"effective sample size ({kind}) of {name} is {worst[kind]:.0f}, below "
-                f"{min_ess}: draw more."
-            )
-    if divergent:
-        problems.append(
-            f"{divergent} transitions diverged: raise target_accept_prob, as the draws may miss "
-            "part of the posterior."
-        )
-    if cut:
-        problems.append(
-            f"{cut} trajectories were cut off at their longest: parameters differ much in scale or "
-            "depend on each other; warm up longer."
-        )
-    if bfmi < MIN_BFMI:
-        problems.append(
-            f"the energy moves too little between draws (BFMI {bfmi:.2f}, below {MIN_BFMI}): the "
-            "tails are not reached. Draw more, or give the cohort's spread a tighter prior."
-        )
-    if spread > MAX_CLASS_PROB_RANGE:
-        problems.append(
-            f"chains differ by {spread:.2f} in the class probability of an example: they believe "
-            "different labelers. Give gold, or a prior on which labelers are better than chance."
-        )
+    problems = {
+        f"R-hat of {rhat.idxmax()} is {rhat.max():.3f}, above {MAX_RHAT}: the chains disagree. "
+        "Warm up longer, or look for two explanations of the same answers.": rhat.max() > MAX_RHAT,
+        **{
+            f"effective sample size ({name.removeprefix('ess_')}) of {of.idxmin()} is "
+            f"{of.min():.0f}, below {min_ess}: draw more.": of.min() < min_ess
+            for name, of in ess.items()
+        },
+        f"{divergent} transitions diverged: raise target_accept_prob, as the draws may miss part "
+        "of the posterior.": divergent,
+        f"{cut} trajectories were cut off at their longest: parameters differ much in scale or "
+        "depend on each other; warm up longer.": cut,
+        f"the energy moves too little between draws (BFMI {bfmi:.2f}, below {MIN_BFMI}): the tails "
+        "are not reached. Draw more, or give the cohort's spread a tighter prior.": bfmi < MIN_BFMI,
+        f"chains differ by {spread:.2f} in the class probability of an example: they believe "
+        "different labelers. Give gold, or a prior on which labelers are better than "
+        "chance.": spread > MAX_CLASS_PROB_RANGE,
+    }
     return Convergence(
-        max_rhat,
-        worst["bulk"],
-        worst["tail"],
-        _extreme(mcse, largest=True)[1],
+        float(rhat.max()),
+        float(ess["ess_bulk"].min()),
+        float(ess["ess_tail"].min()),
+        float((table["mcse_mean"] / table["sd"]).fillna(np.inf).max()),
         divergent,
         cut,
         bfmi,
         spread,
-        tuple(problems),
+        tuple(words for words, fails in problems.items() if fails),
     )
 
 
@@ -199,10 +181,6 @@ def _parameters(tree: xr.DataTree) -> xr.Dataset:
     return posterior.drop_vars([name for name in given if name in posterior])
 
 
-def _sample_stats(tree: xr.DataTree) -> xr.Dataset:
-    return tree["sample_stats"].to_dataset() if "sample_stats" in tree.children else xr.Dataset()
-
-
 def _count(stats: xr.Dataset, name: str, least: int) -> int:
     return int((stats[name] >= least).sum()) if name in stats else 0
 
@@ -212,18 +190,3 @@ def _class_prob_range(tree: xr.DataTree) -> float:
         return float("nan")
     by_chain = tree[CLASS_POSTERIOR].to_dataset()["class_probs"].to_numpy()
     return float(np.max(by_chain.max(axis=0) - by_chain.min(axis=0), initial=0.0))
-
-
-def _extreme(values: xr.Dataset, *, largest: bool) -> tuple[str, float]:
-    """The parameter with the largest or smallest value, by name, and the value; NaN beats all."""
-    found: tuple[str, float] | None = None
-    for name, array in values.data_vars.items():
-        filled = array.fillna(float("inf") if largest else float("-inf"))
-        at = {d: int(i) for d, i in (filled.argmax(...) if largest else filled.argmin(...)).items()}
-        value = float(filled[at])
-        where = ", ".join(str(filled[at][d].item()) for d in filled.dims)
-        label = f"{name}[{where}]" if where else str(name)
-        if found is None or (value > found[1] if largest else value < found[1]):
-            found = label, value
-    assert found is not None, "a posterior has at least one parameter"
-    return found
