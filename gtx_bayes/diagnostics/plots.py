@@ -1,5 +1,6 @@
 """Plots of a result, each drawn on the axes given or on new ones, which are returned."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,9 +55,7 @@ def plot_labeler_forest(
     table = labelers if truth is None else labelers.assign(truth=truth)
     known = table[table["accuracy"].notna()]
     shown = known.nlargest(max_labelers, "num_labels").sort_values("accuracy")
-    if ax is None:
-        height = 1.4 + 0.22 * max(len(shown), 3)
-        _, ax = plt.subplots(figsize=(6.4, height), layout="constrained")
+    ax = _axes(ax, 6.4, 1.4 + 0.22 * max(len(shown), 3))
     at = np.arange(len(shown))
     colour = np.where(shown["ci_high"] < chance, ALARM, INK)
     ax.hlines(at, shown["ci_low"], shown["ci_high"], color=colour, linewidth=2, alpha=0.55)
@@ -82,7 +81,6 @@ def plot_labeler_forest(
     of_all = "" if len(shown) == len(labelers) else f", {len(shown)} of {len(labelers)}"
     of_all += ", those who answered most" if len(shown) < len(known) else ""
     ax.set_title(f"Labelers{of_all}", loc="left")
-    _bare(ax)
     return ax
 
 
@@ -112,7 +110,8 @@ def plot_confusion(
     if ax is None:
         side = 1.8 + 0.45 * len(matrix)
         _, ax = plt.subplots(figsize=(side + 0.8, side), layout="constrained")
-    ax.imshow(matrix, cmap=_from_white_to(INK), vmin=0.0, vmax=1.0)
+    white_to_ink = LinearSegmentedColormap.from_list("", ["white", INK])
+    ax.imshow(matrix, cmap=white_to_ink, vmin=0.0, vmax=1.0)
     if matrix.size <= _MOST_WRITTEN:
         for (row, column), value in np.ndenumerate(matrix):
             if not np.isnan(value):
@@ -122,8 +121,7 @@ def plot_confusion(
     ax.set_xticks(np.arange(matrix.shape[1]), [_short(str(name)) for name in names])
     ax.tick_params(axis="x", labelrotation=90 if len(matrix) > 6 else 0)
     ax.set_yticks(np.arange(len(matrix)), [_short(str(name)) for name in true_names])
-    ax.set_xlabel("label given")
-    ax.set_ylabel("true label")
+    ax.set(xlabel="label given", ylabel="true label")
     ax.set_title("All labelers" if worker is None else _short(str(worker)), loc="left")
     return ax
 
@@ -132,21 +130,18 @@ def _pooled(
     confusion: pd.DataFrame, *, by_number: bool
 ) -> tuple[npt.NDArray[np.floating], Names, Names]:
     """Mean of the labelers' matrices, each row by its number of answers or all alike; and names."""
-    labeler, labelers = pd.factorize(confusion["worker"])
-    true, true_names = pd.factorize(confusion["true_label"])
-    answer, names = pd.factorize(confusion["label"])
-    row = labeler * len(true_names) + true
-    size = len(labelers) * len(true_names)
-    of_row = (
-        np.bincount(row, confusion["num_labels"], size)[row] if by_number else np.ones(len(row))
+    probability, number = confusion["probability"], confusion["num_labels"]
+    if by_number:
+        of_row = number.groupby([confusion["worker"], confusion["true_label"]]).transform("sum")
+    else:
+        of_row = pd.Series(1.0, confusion.index)
+    weight = of_row.where(probability.notna(), 0.0)
+    weighted = confusion.assign(weight=weight, weighted=weight * probability.fillna(0.0))
+    summed = weighted.pivot_table(
+        ["weight", "weighted"], "true_label", "label", aggfunc="sum", sort=False
     )
-    probability = confusion["probability"].to_numpy(float)
-    weight = np.where(np.isnan(probability), 0.0, of_row)
-    cell, cells = true * len(names) + answer, len(true_names) * len(names)
-    total = np.bincount(cell, weight, cells)
-    mean = np.bincount(cell, np.nan_to_num(probability) * weight, cells)
-    mean = np.where(total > 0, mean / np.where(total > 0, total, 1.0), np.nan)
-    return mean.reshape(len(true_names), len(names)), np.asarray(true_names), np.asarray(names)
+    mean = summed["weighted"] / summed["weight"]  # NaN without weight
+    return mean.to_numpy(float), mean.index.to_numpy(), mean.columns.to_numpy()
 
 
 def plot_reliability(
@@ -158,35 +153,30 @@ def plot_reliability(
         curves: one curve, or several by name.
         ax: where to draw.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(5.2, 4.8), layout="constrained")
+    ax = _axes(ax, 5.2, 4.8)
     named = curves if isinstance(curves, dict) else {"": curves}
     ax.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1)
     lowest = 1.0
     colours = [INK, ALARM, "#2e7d4f", "#b9770e", "#6c3483"]
-    for (name, curve), colour in zip(named.items(), _cycled(colours, len(named)), strict=True):
+    for (name, curve), colour in zip(named.items(), itertools.cycle(colours), strict=False):
         filled = np.asarray(curve.num_examples) > 0
         x = np.asarray(curve.confidence)[filled]
         y = np.asarray(curve.accuracy)[filled]
         error = np.nan_to_num(2 * np.asarray(curve.accuracy_se)[filled])
         low, high = np.minimum(error, y), np.minimum(error, 1 - y)
         ax.errorbar(x, y, yerr=np.stack([low, high]), color=colour, alpha=0.35, fmt="none")
-        size = (
-            12 + 140 * np.asarray(curve.num_examples)[filled] / np.asarray(curve.num_examples).sum()
-        )
+        number = np.asarray(curve.num_examples)
+        size = 12 + 140 * number[filled] / number.sum()
         ax.plot(x, y, color=colour, linewidth=1.2, label=_short(name))
         ax.scatter(x, y, s=size, color=colour, zorder=3)
         lowest = min(lowest, float(x.min(initial=1.0)), float((y - low).min(initial=1.0)))
     edge = np.floor(max(lowest - 0.03, 0.0) * 10) / 10
-    ax.set_xlim(edge, 1.02)
-    ax.set_ylim(edge, 1.02)
+    ax.set(xlim=(edge, 1.02), ylim=(edge, 1.02))
     ax.locator_params(nbins=6)
-    ax.set_xlabel("confidence")
-    ax.set_ylabel("accuracy")
+    ax.set(xlabel="confidence", ylabel="accuracy")
     ax.set_title("Reliability (larger dots: more examples)", loc="left")
     if "" not in named:
         ax.legend(frameon=False, fontsize=8)
-    _bare(ax)
     return ax
 
 
@@ -203,16 +193,13 @@ def plot_confidence(
         num_classes: sets the lowest confidence there can be.
         ax: where to draw.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    ax = _axes(ax, 6.0, 3.6)
     values = np.asarray(confidence)
     ax.hist(values, bins=np.linspace(1.0 / num_classes, 1.0, 31).tolist(), color=INK, alpha=0.85)
     ax.set_xlim(1.0 / num_classes, 1.0)
-    ax.set_xlabel("confidence")
-    ax.set_ylabel("examples")
+    ax.set(xlabel="confidence", ylabel="examples")
     median = f", half above {np.median(values):.3f}" if values.size else ""
     ax.set_title(f"Confidence of {values.size} examples{median}", loc="left")
-    _bare(ax)
     return ax
 
 
@@ -227,25 +214,21 @@ def plot_counts(
         by: what has them, such as "examples".
         ax: where to draw.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    ax = _axes(ax, 6.0, 3.6)
     most = int(counts.max(initial=1))
     step = -(-(most + 1) // 30)  # bars of whole numbers, thirty at most
     ax.hist(counts, bins=(np.arange(0, most + step + 1, step) - 0.5).tolist(), color=INK)
     ax.set_xlim(left=-0.5)
     ax.locator_params(integer=True, nbins=6)
-    ax.set_xlabel(of)
-    ax.set_ylabel(by)
+    ax.set(xlabel=of, ylabel=by)
     median = f", median {np.median(counts):g}" if counts.size else ""
     ax.set_title(f"{of[:1].upper()}{of[1:]}{median}", loc="left")
-    _bare(ax)
     return ax
 
 
 def plot_dependence(dependence: Dependence, *, ax: Axes | None = None) -> Axes:
     """Posterior density of the dependence rho, with its mean; a line where it was given."""
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    ax = _axes(ax, 6.0, 3.6)
     if dependence.is_learnt:
         density = dependence.probs / np.gradient(dependence.values)
         ax.fill_between(dependence.values, density, color=FAINT, alpha=0.6, linewidth=0)
@@ -259,7 +242,6 @@ def plot_dependence(dependence: Dependence, *, ax: Axes | None = None) -> Axes:
     low, high = dependence.credible_interval()
     limits = f", 95 %: {low:.2f} to {high:.2f}" if dependence.is_learnt else ", given"
     ax.set_title(f"\N{GREEK SMALL LETTER RHO} = {dependence.mean:.2f}{limits}", loc="left")
-    _bare(ax)
     return ax
 
 
@@ -271,13 +253,11 @@ def plot_comparison(table: pd.DataFrame, *, metric: str, ax: Axes | None = None)
         metric: name of the column to draw.
         ax: where to draw.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.0, 0.9 + 0.45 * len(table)), layout="constrained")
+    ax = _axes(ax, 6.0, 0.9 + 0.45 * len(table))
     at = np.arange(len(table))[::-1]
     ax.barh(at, table[metric], xerr=2 * table[f"{metric}_se"], color=INK, ecolor=FAINT, height=0.6)
     ax.set_yticks(at, list(table["method"]))
     ax.set_xlabel(metric.replace("_", " "))
-    _bare(ax)
     return ax
 
 
@@ -294,18 +274,18 @@ def plot_predictive_checks(
     if axes is None:
         _, axes = plt.subplots(1, 3, figsize=(11.0, 3.4), layout="constrained")
     per_example, per_pair, shares = axes
-    _plot_check(checks.agreement_per_example, per_example)
-    per_example.set_title(f"Agreement per example, {_z(checks.agreement_per_example)}", loc="left")
-    per_example.set_xlabel("variance over examples")
-    _plot_check(checks.agreement_per_pair, per_pair)
-    per_pair.set_title(f"Agreement per pair, {_z(checks.agreement_per_pair)}", loc="left")
-    per_pair.set_xlabel("mean square excess over pairs of labelers")
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    check, unit = checks.agreement_per_example, "variance over examples"
+    _plot_check(check, "Agreement per example", unit, per_example)
+    check, unit = checks.agreement_per_pair, "mean square excess over pairs of labelers"
+    _plot_check(check, "Agreement per pair", unit, per_pair)
     per_example.legend(frameon=False, fontsize=8)
     _plot_shares(checks.class_shares, shares)
     return per_example, per_pair, shares
 
 
-def _plot_check(check: Check, ax: Axes) -> None:
+def _plot_check(check: Check, what: str, unit: str, ax: Axes) -> None:
     known = check.replicated[~np.isnan(check.replicated)]
     ax.hist(known, bins=20, color=FAINT, alpha=0.85, label="replicates")
     colour = INK if check.fits else ALARM
@@ -314,7 +294,8 @@ def _plot_check(check: Check, ax: Axes) -> None:
     ax.locator_params(axis="x", nbins=4)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
-    _bare(ax)
+    ax.set_xlabel(unit)
+    ax.set_title(f"{what}, {_z(check)}", loc="left")
 
 
 def _plot_shares(checks: Sequence[Check], ax: Axes) -> None:
@@ -332,7 +313,6 @@ def _plot_shares(checks: Sequence[Check], ax: Axes) -> None:
     worst = max(checks, key=lambda check: abs(check.z))
     ax.set_title(f"Answers per class, largest {_z(worst)}", loc="left")
     ax.legend(frameon=False, fontsize=8)
-    _bare(ax)
 
 
 def _z(check: Check) -> str:
@@ -364,8 +344,7 @@ def plot_pareto_k(found: LeaveOneOut, *, ax: Axes | None = None) -> Axes:
         found: what `leave_one_out` found.
         ax: where to draw.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    ax = _axes(ax, 6.4, 3.4)
     k = found.pareto_k
     colours = np.where(found.is_bad, ALARM, INK)
     ax.scatter(np.arange(k.size), k, c=colours, s=12, alpha=0.7, linewidths=0)
@@ -379,27 +358,24 @@ def plot_pareto_k(found: LeaveOneOut, *, ax: Axes | None = None) -> Axes:
             fontsize=8,
             color=ALARM,
         )
-    ax.set_xlabel("example")
-    ax.set_ylabel("Pareto k")
+    ax.set(xlabel="example", ylabel="Pareto k")
     ax.set_title(f"{int(found.is_bad.sum())} of {k.size} above {found.good_k:.2f}", loc="left")
-    _bare(ax)
     return ax
 
 
 def plot_rank_histogram(
     quantity: Quantity, *, max_bins: int = 20, prob: float = 0.95, ax: Axes | None = None
 ) -> Axes:
-    """Ranks of the truth among draws: even if the inference is right.
+    """Ranks of the truth among draws: uniform if the inference is right.
 
     Args:
         quantity: what `simulation_based_calibration` found of it.
         max_bins: the most bins, all of which hold equally many of the L + 1 ranks.
-        prob: probability with which even ranks leave all bins inside the band, at least: each
+        prob: probability with which uniform ranks leave all bins inside the band, at least: each
             has its binomial limits, with the chance of leaving them shared out among the bins.
         ax: where to draw.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
+    ax = _axes(ax, 4.4, 3.2)
     num_values, num_simulations = quantity.num_draws + 1, quantity.ranks.size
     num_bins = max(bins for bins in range(1, max_bins + 1) if num_values % bins == 0)
     counts = np.bincount(quantity.ranks * num_bins // num_values, minlength=num_bins)
@@ -411,27 +387,23 @@ def plot_rank_histogram(
     ax.axhspan(low, high, color=FAINT, alpha=0.35, linewidth=0)
     ax.axhline(num_simulations / num_bins, color=FAINT, linewidth=1)
     ax.bar(at, counts, 0.85 / num_bins, color=np.where(outside, ALARM, INK), alpha=0.85)
-    _share_of_draws(ax)
-    ax.set_ylabel("simulations")
-    ax.set_title(_title(quantity), loc="left", fontsize=9)
-    _bare(ax)
+    _label_ranks(ax, quantity, "simulations")
     return ax
 
 
 def plot_ecdf_difference(quantity: Quantity, *, prob: float = 0.95, ax: Axes | None = None) -> Axes:
-    """Cumulative share of the ranks less that of even ones, with a simultaneous band.
+    """Cumulative share of the ranks less that of uniform ones, with a simultaneous band.
 
     A hump and a dip are draws that are too narrow, a dip and a hump too wide ones, a single
     hump draws that are too high. It shows slight departures that a histogram hides.
 
     Args:
         quantity: what `simulation_based_calibration` found of it.
-        prob: probability with which even ranks keep within the band everywhere, were this the
+        prob: probability with which uniform ranks keep within the band everywhere, were this the
             only quantity; the colour tells the verdict, which is corrected for their number.
         ax: where to draw.
     """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
+    ax = _axes(ax, 4.4, 3.2)
     num_draws, num_simulations = quantity.num_draws, quantity.ranks.size
     share = np.arange(1, num_draws + 1) / (num_draws + 1)
     counts = np.cumsum(np.bincount(quantity.ranks, minlength=num_draws + 1))[:-1]
@@ -441,21 +413,15 @@ def plot_ecdf_difference(quantity: Quantity, *, prob: float = 0.95, ax: Axes | N
     ax.axhline(0.0, color=FAINT, linewidth=1)
     colour = INK if quantity.fits else ALARM
     ax.step(share, counts / num_simulations - share, where="mid", color=colour, linewidth=1.6)
-    _share_of_draws(ax)
-    ax.set_ylabel("share of ranks, less even")
-    ax.set_title(_title(quantity), loc="left", fontsize=9)
-    _bare(ax)
+    _label_ranks(ax, quantity, "share of ranks, less even")
     return ax
 
 
-def _share_of_draws(ax: Axes) -> None:
-    ax.set_xlim(0.0, 1.0)
-    ax.set_xlabel("share of draws below the truth")
-
-
-def _title(quantity: Quantity) -> str:
+def _label_ranks(ax: Axes, quantity: Quantity, of: str) -> None:
     verdict = "even" if quantity.fits else " and ".join(quantity.shape)
-    return f"{_short(quantity.name)}: {verdict}, corrected p {as_text(quantity.corrected_p)}"
+    title = f"{_short(quantity.name)}: {verdict}, corrected p {as_text(quantity.corrected_p)}"
+    ax.set(xlim=(0.0, 1.0), xlabel="share of draws below the truth", ylabel=of)
+    ax.set_title(title, loc="left", fontsize=9)
 
 
 def save_result_plots(result: Aggregation, directory: Path) -> None:
@@ -484,12 +450,12 @@ def save_figure(ax: Axes, path: Path) -> None:
     plt.close(figure)
 
 
-def _from_white_to(colour: str) -> LinearSegmentedColormap:
-    return LinearSegmentedColormap.from_list(f"white to {colour}", ["white", colour])
-
-
-def _bare(ax: Axes) -> None:
+def _axes(ax: Axes | None, width: float, height: float) -> Axes:
+    """The axes given, or new ones of this size in inches, without a frame above and right."""
+    if ax is None:
+        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
     ax.spines[["top", "right"]].set_visible(False)
+    return ax
 
 
 def _short(name: str) -> str:
@@ -497,7 +463,3 @@ def _short(name: str) -> str:
     line = " ".join(name.split())
     line = line if len(line) <= 24 else f"{line[:22]}…"
     return line.replace("$", r"\$")
-
-
-def _cycled(colours: Sequence[str], count: int) -> list[str]:
-    return [colours[i % len(colours)] for i in range(count)]
