@@ -51,6 +51,12 @@ MIN_P = 0.01
 """What honest confidence shows less often than this speaks against confidence."""
 
 _NUM_RESAMPLES = 2000
+_METRICS = {
+    "accuracy": metrics.accuracy,
+    "log_loss": metrics.log_loss,
+    "brier": metrics.brier,
+    "ece": metrics.expected_calibration_error,
+}
 
 
 class HeldOut(NamedTuple):
@@ -204,32 +210,34 @@ def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:
         raise ValueError("no true label to compare with")
     own_probs = np.asarray(held_out.class_probs)[known]
     own_truth = np.asarray(held_out.true_label)[known]
-    room = standard_size(known.size, LEAST_EXAMPLES)
-    probs = with_room(own_probs, room, fill=1.0 / own_probs.shape[1])
-    truth = with_room(own_truth, room, fill=MISSING)
-    *values, confidence = _measured(probs, truth)
-    found = dict(zip(("accuracy", "log_loss", "brier", "ece"), values, strict=True))
-    resampled, *honest_scores = _resampled(key, probs, truth, known.size, _NUM_RESAMPLES)
-    honest = _IfHonest(*(np.asarray(score, np.float64) for score in honest_scores))
-    ece = float(found["ece"].value)
+    size = standard_size(known.size, LEAST_EXAMPLES)
+    probs = with_room(own_probs, size, fill=1.0 / own_probs.shape[1])
+    truth = with_room(own_truth, size, fill=MISSING)
+    num_bins = max(min(known.size // 20, 10), 1)
+    values, confidence, curve = _measured(probs, truth, num_bins)
+    found = {name: values[name] for name in _METRICS}  # JAX sorts the keys of what it returns
+    resampled, *if_honest = (
+        np.asarray(values, np.float64)
+        for values in _resampled(key, probs, truth, known.size, _NUM_RESAMPLES)
+    )
+    right, log_loss, ece = (float(found[name].value) for name in ("accuracy", "log_loss", "ece"))
+    right_if, log_loss_if, ece_if = if_honest
     # Resampling adds to the error as much as sampling did: mirrored, that is taken off once.
     tails = (1.0 + INTERVAL_PROB) / 2.0, (1.0 - INTERVAL_PROB) / 2.0
-    ends = np.quantile(np.asarray(resampled), tails)
-    low, high = (max(2.0 * ece - float(end), 0.0) for end in ends)
-    right = float(found["accuracy"].value)
+    low, high = np.maximum(2.0 * ece - np.quantile(resampled, tails), 0.0).tolist()
     summary = Calibration(
         num_examples=known.size,
         metrics=found,
         mean_confidence=float(np.mean(np.asarray(confidence)[: known.size])),
-        promised_log_loss=float(np.mean(honest.log_loss)),
+        promised_log_loss=float(np.mean(log_loss_if)),
         ece_interval=(low, high),
-        ece_if_honest=float(np.quantile(honest.ece, INTERVAL_PROB)),
-        curve=_curve(probs, truth, num_bins=max(min(known.size // 20, 10), 1)),
+        ece_if_honest=float(np.quantile(ece_if, INTERVAL_PROB)),
+        curve=curve,
         brier=decompose_brier(own_probs, own_truth),
-        p_overconfident=_p_at_least(-right, -honest.accuracy),
-        p_underconfident=_p_at_least(right, honest.accuracy),
-        p_log_loss=_p_at_least(float(found["log_loss"].value), honest.log_loss),
-        p_ece=_p_at_least(ece, honest.ece),
+        p_overconfident=_p_at_least(-right, -right_if),
+        p_underconfident=_p_at_least(right, right_if),
+        p_log_loss=_p_at_least(log_loss, log_loss_if),
+        p_ece=_p_at_least(ece, ece_if),
         problems=(),
     )
     return summary._replace(problems=_problems(summary))
@@ -268,37 +276,18 @@ def _isotonic(
     return np.asarray(scipy.optimize.isotonic_regression(rate, weights=size).x)[of_value]
 
 
-@jax.jit
-def _measured(
-    class_probs: Float[Array, "num_examples num_classes"], true_label: Int[Array, " num_examples"]
-) -> tuple[Estimate, Estimate, Estimate, Estimate, Float[Array, " num_examples"]]:
-    """Metrics, `MISSING` labels left out, and each example's confidence."""
-    return (
-        metrics.accuracy(class_probs, true_label),
-        metrics.log_loss(class_probs, true_label),
-        metrics.brier(class_probs, true_label),
-        metrics.expected_calibration_error(class_probs, true_label),
-        decisions.confidence(class_probs),
-    )
-
-
 @partial(jax.jit, static_argnames=("num_bins",))
-def _curve(
+def _measured(
     class_probs: Float[Array, "num_examples num_classes"],
     true_label: Int[Array, " num_examples"],
     num_bins: int,
-) -> ReliabilityCurve:
-    return metrics.reliability_curve(
-        class_probs, true_label, num_bins=num_bins, binning="equal-mass"
+) -> tuple[dict[str, Estimate], Float[Array, " num_examples"], ReliabilityCurve]:
+    """Metrics and their curve, `MISSING` labels left out, and each example's confidence."""
+    return (
+        {name: metric(class_probs, true_label) for name, metric in _METRICS.items()},
+        decisions.confidence(class_probs),
+        metrics.reliability_curve(class_probs, true_label, num_bins=num_bins, binning="equal-mass"),
     )
-
-
-class _IfHonest(NamedTuple):
-    """Scores of labels drawn from their class probabilities."""
-
-    accuracy: npt.NDArray[np.float64]
-    log_loss: npt.NDArray[np.float64]
-    ece: npt.NDArray[np.float64]
 
 
 @partial(jax.jit, static_argnames=("num_resamples",))
@@ -313,9 +302,9 @@ def _resampled(
 
     Args:
         key: random key.
-        class_probs: class probabilities, with room to spare.
+        class_probs: class probabilities, padded.
         true_label: true classes.
-        size: how many examples there are.
+        size: how many examples there are without padding.
         num_resamples: how often to draw.
 
     Returns:
@@ -334,8 +323,8 @@ def _resampled(
 
     def if_honest(key: Key[Array, ""]) -> tuple[Float[Array, ""], ...]:
         # A random number per example, not per class as `jax.random.categorical` takes.
-        luck = jax.random.uniform(key, (bounds.shape[0], 1), bounds.dtype) * bounds[:, -1:]
-        drawn = jnp.sum(bounds[:, :-1] <= luck, axis=1)
+        uniform = jax.random.uniform(key, (bounds.shape[0], 1), bounds.dtype) * bounds[:, -1:]
+        drawn = jnp.sum(bounds[:, :-1] <= uniform, axis=1)
         of_drawn = (metrics.accuracy, metrics.log_loss, metrics.expected_calibration_error)
         return tuple(metric(class_probs, drawn, where).value for metric in of_drawn)
 
@@ -354,28 +343,18 @@ def _p_at_least(found: float, if_honest: npt.NDArray[np.float64]) -> float:
 def _problems(found: Calibration) -> tuple[str, ...]:
     if found.num_examples < FEWEST_LABELS:
         return ()
-    right, promised = float(found.metrics["accuracy"].value), found.mean_confidence
-    problems = []
-    if found.p_overconfident < MIN_P:
-        problems.append(
-            f"It promises too much: {right:.1%} of the labels are right where {promised:.1%} were "
-            f"promised (p = {found.p_overconfident:.2g})"
-        )
-    if found.p_underconfident < MIN_P:
-        problems.append(
-            f"It promises too little: {right:.1%} of the labels are right where {promised:.1%} "
-            f"were promised (p = {found.p_underconfident:.2g})"
-        )
-    if found.p_log_loss < MIN_P:
-        log_loss = float(found.metrics["log_loss"].value)
-        problems.append(
-            f"Some labels are wrong that were all but certain: log loss {log_loss:.3f} where "
-            f"{found.promised_log_loss:.3f} was promised (p = {found.p_log_loss:.2g})"
-        )
-    if found.p_ece < MIN_P:
-        ece = float(found.metrics["ece"].value)
-        problems.append(
-            f"Labels of like confidence are right more or less often than it says: calibration "
-            f"error {ece:.3f}, up to {found.ece_if_honest:.3f} by chance (p = {found.p_ece:.2g})"
-        )
-    return tuple(problems)
+    right, log_loss, ece = (
+        float(found.metrics[name].value) for name in ("accuracy", "log_loss", "ece")
+    )
+    compared = (
+        f"{right:.1%} of the labels are right where {found.mean_confidence:.1%} were promised"
+    )
+    problems = {
+        f"It promises too much: {compared}": found.p_overconfident,
+        f"It promises too little: {compared}": found.p_underconfident,
+        f"Some labels are wrong that were all but certain: log loss {log_loss:.3f} where "
+        f"{found.promised_log_loss:.3f} was promised": found.p_log_loss,
+        "Labels of like confidence are right more or less often than it says: calibration error "
+        f"{ece:.3f}, up to {found.ece_if_honest:.3f} by chance": found.p_ece,
+    }
+    return tuple(f"{words} (p = {p:.2g})" for words, p in problems.items() if p < MIN_P)
