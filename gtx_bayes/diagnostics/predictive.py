@@ -1,25 +1,16 @@
 r"""Does the model fit the crowd? Answers replicated from a fit against the answers there are.
 
 A replicate draws the labelers from their posterior, every example's class from its class
-posterior, and an answer for each pair of example and labeler that the table holds. What the fit
-misses, replicates lack: if labelers err together, agreement varies more from example to example
-than in answers drawn independently given the class.
+posterior, and an answer for each pair of example and labeler that the table holds: what the fit
+misses, replicates lack. The answers were used to fit, so p-values are conservative.
 
-**Before the design effect.** Unless told otherwise what is tested is the labeler model with
-independent answers, the fit at :math:`\rho = 0`, whatever the dependence of the result. With the
-model "difficulty" hard examples are drawn anew, with their share in the cohort. The answers were
-used to fit, so p-values are conservative: those of a true model crowd around 1/2.
-
-**After it.** :math:`\rho` tempers confidence and is in itself no law of answers. The design effect
-:math:`1 + (n - 1) \rho` is that of answers to an example whose errors correlate by :math:`\rho`
-(Kish, 1965), and this law can be replicated: in each pair of labelers both take the same luck with
-probability :math:`\rho` (`correlated_answers`). That confidence is honest at :math:`\rho` does not
-say that errors correlate as much: where few examples fool nearly everybody, confidence needs more
-tempering than the average correlation, which `matching_correlation` finds. What :math:`\rho`
-claims is calibration, and that is checked on hidden gold (`calibration.hold_out_gold`).
-
-**What no check here can see** is what all labelers get wrong alike: their answers then agree, as
-with an easy example.
+Unless told otherwise what is tested is the labeler model with independent answers, the fit at
+:math:`\rho = 0`, whatever the dependence of the result. The design effect
+:math:`1 + (n - 1) \rho` is that of answers whose errors correlate by :math:`\rho` (Kish, 1965),
+and this law can be replicated too (`correlated_answers`); which correlation matches the crowd's
+agreement `matching_correlation` finds. What :math:`\rho` itself claims is calibration, and that is
+checked on hidden gold (`calibration.hold_out_gold`). What all labelers get wrong alike no check
+here can see.
 
 References:
     Gelman, Meng and Stern (1996), Posterior predictive assessment of model fitness via realized
@@ -28,7 +19,8 @@ References:
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -215,31 +207,25 @@ def predictive_checks(
     labels = dataclasses.replace(labels, label=jax.device_put(answers), num_answers=num_answers)
     pairs = pairs_of_labelers(key_examples, labels)
 
-    variances, agreeing, shares = [], [], []
-    replicates = _Replicates(key_replicates, num_replicates, labels, found)
-    for at in range(num_replicates):
-        drawn = replicates.draw(at, correlation)
-        variances.append(variance_of_agreement(labels, drawn))
-        agreeing.append(pairs.share_agreeing(drawn))
-        shares.append(class_shares(labels, drawn))
-    overall, named = _compare_pairs(
-        pairs, pairs.share_agreeing(answers), np.stack(agreeing), crowd.labeler_names
-    )
-    return PredictiveChecks(
-        Check(
-            "variation of agreement from example to example",
+    def statistics(answers: npt.NDArray[np.integer]) -> tuple[Any, ...]:
+        return (
             variance_of_agreement(labels, answers),
-            np.array(variances),
-        ),
+            pairs.share_agreeing(answers),
+            class_shares(labels, answers),
+        )
+
+    variance, agreeing, shares = statistics(answers)
+    replicates = _replicates(key_replicates, num_replicates, labels, found, correlation)
+    replicated = map(np.stack, zip(*map(statistics, replicates), strict=True))
+    variances, all_agreeing, all_shares = replicated
+    overall, named = _compare_pairs(pairs, agreeing, all_agreeing, crowd.labeler_names)
+    names = names_of_answers(crowd.answer_names, num_answers)
+    return PredictiveChecks(
+        Check("variation of agreement from example to example", variance, variances),
         overall,
         tuple(
-            Check(f"answers '{name}'", observed, replicated)
-            for name, observed, replicated in zip(
-                names_of_answers(crowd.answer_names, num_answers),
-                class_shares(labels, answers),
-                np.stack(shares, 1),
-                strict=True,
-            )
+            Check(f"answers '{name}'", share, each)
+            for name, share, each in zip(names, shares, all_shares.T, strict=True)
         ),
         named,
         correlation,
@@ -263,11 +249,10 @@ def matching_correlation(
         ValueError: if the method has no joint posterior.
     """
     found, labels = _joint(result), _without_padding(result.crowd.labels)
-    replicates = _Replicates(key, num_replicates, labels, found)
     observed = variance_of_agreement(labels, np.asarray(labels.label))
 
     def distance(correlation: float) -> float:
-        drawn = [replicates.draw(at, correlation) for at in range(num_replicates)]
+        drawn = _replicates(key, num_replicates, labels, found, correlation)
         return abs(float(np.mean([variance_of_agreement(labels, d) for d in drawn])) - observed)
 
     return min((0.0, *map(float, GRID)), key=distance)
@@ -453,28 +438,19 @@ def _joint(result: Aggregation) -> JointPosterior:
     return result.fit.joint
 
 
-class _Replicates:
-    """Other answers in the place of those in a table, which is given room to spare for all."""
-
-    def __init__(
-        self, key: Key[Array, ""], number: int, labels: Labels, found: JointPosterior
-    ) -> None:
-        none = Assessment.none(labels.num_examples, labels.num_classes)
-        longer, _, _ = found.prior.in_size(labels, none, None)
-        even = 1.0 / labels.num_classes
-        self._keys = jax.random.split(key, number)
-        self._num_labels = labels.num_labels
-        self._of_fit = (
-            longer,
-            found.prior,
-            with_room(found.counts, longer.num_labelers),
-            with_room(found.class_probs, longer.num_examples, fill=even),
-        )
-
-    def draw(self, at: int, correlation: float) -> npt.NDArray[np.integer]:
-        """The answers of one of them."""
-        drawn = _replicate(self._keys, at, *self._of_fit, correlation or None)
-        return np.asarray(drawn)[: self._num_labels]
+def _replicates(
+    key: Key[Array, ""], number: int, labels: Labels, found: JointPosterior, correlation: float
+) -> Iterator[npt.NDArray[np.integer]]:
+    """So many tables of other answers in the place of those given, which are padded for all."""
+    none = Assessment.none(labels.num_examples, labels.num_classes)
+    padded, _, _ = found.prior.in_size(labels, none, None)
+    uniform = 1.0 / labels.num_classes
+    counts = with_room(found.counts, padded.num_labelers)
+    class_probs = with_room(found.class_probs, padded.num_examples, fill=uniform)
+    keys = jax.random.split(key, number)
+    for at in range(number):
+        drawn = _replicate(keys, at, padded, found.prior, counts, class_probs, correlation or None)
+        yield np.asarray(drawn)[: labels.num_labels]
 
 
 @jax.jit
@@ -490,8 +466,8 @@ def _replicate(
     key_labelers, key_classes, key_answers = jax.random.split(keys[at], 3)
     # A random number per example, not per class as `jax.random.categorical` takes.
     bounds = jnp.cumsum(class_probs, axis=1)
-    luck = jax.random.uniform(key_classes, (bounds.shape[0], 1), bounds.dtype) * bounds[:, -1:]
-    true_label = jnp.sum(bounds[:, :-1] <= luck, axis=1)
+    uniform = jax.random.uniform(key_classes, (bounds.shape[0], 1), bounds.dtype)
+    true_label = jnp.sum(bounds[:, :-1] <= uniform * bounds[:, -1:], axis=1)
     model = prior.sample(key_labelers, counts)
     key_latents, key_labels = jax.random.split(key_answers)
     latent = model.draw_latents(key_latents, true_label)
