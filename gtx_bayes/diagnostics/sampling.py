@@ -1,6 +1,5 @@
 """A result once more by sampling: draws as a tree with the real names, checked as they are made."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,15 +49,23 @@ def sample_posterior(
             method does not know, or, for "nuts", a class prior of every example's own.
 
     Warns:
-        ConvergenceWarning: for everything that speaks against the draws, with the mend.
+        ConvergenceWarning: for everything that speaks against the draws, with a hint.
     """
     found = _joint(result)
     if method is None:
         is_known = isinstance(found.prior, AbstractConjugatePrior) and found.prior.num_kinds == 1
         method = "gibbs" if is_known else "nuts"
-    if method not in _SAMPLERS:
-        raise ValueError(f"there is no sampler '{method}': choose one of {', '.join(_SAMPLERS)}")
-    drawn = _SAMPLERS[method](key, result, found, **options)
+    labels, gold = result.crowd.labels, result.crowd.assessment
+    class_prior = found.given_class_prior
+    drawn: GibbsFit | NutsFit
+    if method == "gibbs":
+        drawn = run_gibbs(key, labels, gold, found.prior, class_prior, **options)
+    elif method == "nuts":
+        if class_prior is not None and class_prior.ndim == 2:
+            raise ValueError('"nuts" takes one class prior for all examples: use "gibbs"')
+        drawn = fit_nuts(key, found.labeler_model, labels, gold, class_prior, **options)
+    else:
+        raise ValueError(f"there is no sampler '{method}': choose one of gibbs, nuts")
     crowd = result.crowd
     tree = to_datatree(drawn.draws, crowd.labeler_names, class_names=crowd.class_names)
     tree.attrs.update(model=found.model, method=method)
@@ -109,23 +116,3 @@ def _joint(result: Aggregation) -> JointPosterior:
     if result.fit.joint is None:
         raise ValueError(f"{result.method} has no joint posterior to draw from: use gtx-bayes")
     return result.fit.joint
-
-
-def _by_gibbs(
-    key: Key[Array, ""], result: Aggregation, found: JointPosterior, **options: Any
-) -> GibbsFit:
-    labels, assessment = result.crowd.labels, result.crowd.assessment
-    return run_gibbs(key, labels, assessment, found.prior, found.given_class_prior, **options)
-
-
-def _by_nuts(
-    key: Key[Array, ""], result: Aggregation, found: JointPosterior, **options: Any
-) -> NutsFit:
-    class_prior = found.given_class_prior
-    if class_prior is not None and class_prior.ndim == 2:
-        raise ValueError('"nuts" takes one class prior for all examples: use "gibbs"')
-    labels, assessment = result.crowd.labels, result.crowd.assessment
-    return fit_nuts(key, found.labeler_model, labels, assessment, class_prior, **options)
-
-
-_SAMPLERS: dict[str, Callable[..., GibbsFit | NutsFit]] = {"gibbs": _by_gibbs, "nuts": _by_nuts}

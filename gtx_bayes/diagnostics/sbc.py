@@ -1,28 +1,18 @@
 r"""Is the inference right? Simulation-based calibration of any model and any method.
 
-Draw parameters from their prior, data from the model given them, and let the inference find its
-posterior from the data alone. If it is the right one, the true parameters are a draw from it like
-any other, and the rank of the truth among L draws is even over 0, ..., L. So is the rank of any
-function of parameters and data. Ranks that pile up at both ends mean intervals that are too
-narrow, in the middle too wide, at one end a shift.
+If the posterior is right, the rank of the true parameters, drawn from their prior, among L draws of
+it is uniform over 0, ..., L, and so is that of any function of parameters and data. Rank the
+log-likelihood of the data too: a posterior that ignores the data passes by its parameters alone
+(Modrák et al., 2023). Ties are broken at random.
 
-**What is ranked.** Every entry of every parameter, and the quantities given besides. Give the
-log-likelihood of the data: a posterior that ignores the data passes by its parameters alone
-(Modrák et al., 2023). Values of which draws may repeat some, discrete ones, are ranked with ties
-broken at random, which keeps ranks even.
+Every entry of every parameter is tested by the largest departure of the ranks' cumulative counts,
+judged by the binomial law at each of the L values, with its exact p-value over all of them (the
+test behind the simultaneous bands of Säilynoja et al., 2022). Entries of one simulation depend on
+each other: each is tested over the simulations alone, and p-values are corrected by Holm's method.
 
-**What is tested.** For every entry the largest departure of the ranks' cumulative counts, judged
-by the binomial law at each of the L values, with its exact p-value over all of them (the test
-behind the simultaneous bands of Säilynoja et al., 2022). Entries of one simulation depend on each
-other, the accuracies of its labelers say, and are never counted as if they were simulations of
-their own: each is tested over the simulations alone, and the p-values are corrected for their
-number by Holm's method, which holds under any dependence.
-
-**Draws in a chain.** Ranks are even for independent draws. With an autocorrelation time
-:math:`\tau` the variance of even ranks grows by a share of about :math:`2 (\tau - 1) / L`, as if
-the posterior were too narrow. Thin draws in `infer` until that is small, `draws[::10]` say;
-`Quantity.autocorrelation` tells, and the verdict says so where the share passes half the standard
-error that the variance has from the number of simulations.
+Draws in a chain want thinning in `infer`: with an autocorrelation time :math:`\tau` the variance of
+uniform ranks grows by a share of about :math:`2 (\tau - 1) / L`, as if the posterior were too
+narrow. The verdict says so where that share passes half the variance's standard error.
 
 References:
     Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based
@@ -68,11 +58,6 @@ def one_by_one(run: Callable[[Key[Array, ""]], PyTree], keys: Key[Array, " num_r
     return jax.tree.map(lambda *parts: np.stack(parts), *found)
 
 
-def nothing_else(parameters: Parameters, data: Any) -> Parameters:
-    """No quantities but the parameters themselves."""
-    return {}
-
-
 class Quantity(NamedTuple):
     """One number, in every simulation.
 
@@ -84,7 +69,7 @@ class Quantity(NamedTuple):
         mean: posterior mean, of the draws.
         sd: posterior standard deviation, of the draws.
         autocorrelation: of successive draws, mean over simulations.
-        p: of the ranks if they were even, this quantity alone.
+        p: of the ranks if they were uniform, this quantity alone.
         corrected_p: the same, corrected for the number of quantities.
     """
 
@@ -100,22 +85,21 @@ class Quantity(NamedTuple):
 
     @property
     def fits(self) -> bool:
-        """Whether the ranks can be even."""
+        """Whether the ranks can be uniform."""
         return self.corrected_p >= LEVEL
 
     @property
     def shift(self) -> float:
         """Mean of the ranks off the middle, in standard errors: positive if draws are too low."""
-        centred = self._centred()
-        return float(centred.mean() * np.sqrt(self.ranks.size / self._variance))
+        return float(self._centred.mean() * np.sqrt(self.ranks.size / self._variance))
 
     @property
     def spread(self) -> float:
-        """Variance of the ranks off that of even ones, in standard errors.
+        """Variance of the ranks off that of uniform ones, in standard errors.
 
         Positive if the draws are too narrow.
         """
-        squares = self._centred() ** 2
+        squares = self._centred**2
         values = np.arange(self.num_draws + 1) - self.num_draws / 2.0
         error = np.std(values**2) / np.sqrt(self.ranks.size)
         return float((squares.mean() - self._variance) / error)
@@ -134,8 +118,7 @@ class Quantity(NamedTuple):
         The interval holds the middle ranks; it is exact where L + 1 ranks can be parted so, as
         with L = 99 and 0.9 or 0.5.
         """
-        inside = np.abs(self._centred()) < prob * (self.num_draws + 1) / 2.0
-        return float(inside.mean())
+        return float(np.mean(np.abs(self._centred) < prob * (self.num_draws + 1) / 2.0))
 
     @property
     def shape(self) -> tuple[str, ...]:
@@ -160,19 +143,20 @@ class Quantity(NamedTuple):
         figures = f"(corrected p {as_text(self.corrected_p)})"
         if self.fits:
             return f"{self.name}: nothing speaks against its posterior {figures}"
-        mends = " ".join(_MENDS[fault] for fault in self.shape)
-        return f"{self.name}: the posterior is {' and '.join(self.shape)} {figures}. {mends}"
+        hints = " ".join(_HINTS[fault] for fault in self.shape)
+        return f"{self.name}: the posterior is {' and '.join(self.shape)} {figures}. {hints}"
 
     @property
     def _variance(self) -> float:
-        """Of even ranks."""
+        """Of uniform ranks."""
         return ((self.num_draws + 1) ** 2 - 1) / 12.0
 
+    @property
     def _centred(self) -> npt.NDArray[np.float64]:
         return np.asarray(self.ranks - self.num_draws / 2.0, np.float64)
 
 
-_MENDS = {
+_HINTS = {
     "too low": "Look for a prior or a likelihood that pulls it down, and for draws of a warm-up "
     "that came from below.",
     "too high": "Look for a prior or a likelihood that pushes it up, and for draws of a warm-up "
@@ -197,7 +181,7 @@ class InferenceChecks(NamedTuple):
 
     @property
     def fits(self) -> bool:
-        """Whether the ranks of all can be even."""
+        """Whether the ranks of all can be uniform."""
         return all(quantity.fits for quantity in self.quantities)
 
     @property
@@ -260,7 +244,7 @@ def simulation_based_calibration(
     infer: Infer,
     *,
     num_simulations: int,
-    quantities: Callable[[Parameters, Any], Parameters] = nothing_else,
+    quantities: Callable[[Parameters, Any], Parameters] = lambda parameters, data: {},
     map_keys: Callable[..., Any] = one_by_one,
 ) -> InferenceChecks:
     """Rank true parameters among draws from their posterior, in many simulations.
@@ -276,7 +260,7 @@ def simulation_based_calibration(
         quantities: what else to rank: functions of parameters and data, of the truth and of every
             draw alike. The log-likelihood is worth it.
         map_keys: how simulations are run. Where both functions are pure JAX,
-            `experiments.runs.map_runs` compiles one program and keeps all cores busy; `simulate`
+            `experiments.runs.map_runs` compiles them once and keeps all cores busy; `simulate`
             and `infer` are then best made once, since each function is compiled anew.
 
     Raises:
@@ -285,39 +269,45 @@ def simulation_based_calibration(
     """
     run = functools.partial(_simulate_once, simulate, infer, quantities)
     found = map_keys(run, jax.random.split(key, num_simulations))
-    for name, ranked in found.items():
-        if (ranked.rank < 0).any():
-            bad = int((ranked.rank < 0).reshape(num_simulations, -1).any(axis=1).sum())
+    entries = []
+    for name, ranked in sorted(found.items()):
+        if (ranked.ranks < 0).any():
+            bad = int((ranked.ranks < 0).reshape(num_simulations, -1).any(axis=1).sum())
             raise ValueError(f"{name} is NaN in {bad} of {num_simulations} simulations")
-    entries = [entry for name in sorted(found) for entry in _entries(name, found[name])]
-    p = [uniformity_p(part.rank, int(part.num_draws[0])) for _, part in entries]
+        for at in np.ndindex(ranked.ranks.shape[1:]):  # entry by entry, over all simulations
+            entry = ranked._make(np.asarray(part)[(slice(None), *at)] for part in ranked)
+            num_draws = int(entry.num_draws[0])
+            p = uniformity_p(entry.ranks, num_draws)
+            entries.append(
+                Quantity(
+                    f"{name}[{', '.join(map(str, at))}]" if at else name,
+                    entry.ranks.astype(np.int64),
+                    num_draws,
+                    entry.truth.astype(np.float64),
+                    entry.mean.astype(np.float64),
+                    entry.sd.astype(np.float64),
+                    float(entry.autocorrelation.mean()),
+                    p,
+                    p,
+                )
+            )
+    corrected = holm([quantity.p for quantity in entries])
     return InferenceChecks(
         tuple(
-            Quantity(
-                name,
-                np.asarray(part.rank, np.int64),
-                int(part.num_draws[0]),
-                np.asarray(part.truth, np.float64),
-                np.asarray(part.mean, np.float64),
-                np.asarray(part.sd, np.float64),
-                float(part.autocorrelation.mean()),
-                alone,
-                corrected,
-            )
-            for (name, part), alone, corrected in zip(entries, p, holm(p), strict=True)
+            quantity._replace(corrected_p=p) for quantity, p in zip(entries, corrected, strict=True)
         )
     )
 
 
 class _Ranked(NamedTuple):
-    """One parameter in one simulation, or in all, stacked."""
+    """One parameter in one simulation, or in all, stacked; -1 for the rank of NaN."""
 
-    rank: Shaped[Any, "..."]
+    ranks: Shaped[Any, "..."]
+    num_draws: Shaped[Any, "..."]
     truth: Shaped[Any, "..."]
     mean: Shaped[Any, "..."]
     sd: Shaped[Any, "..."]
     autocorrelation: Shaped[Any, "..."]
-    num_draws: Shaped[Any, "..."]
 
 
 def _simulate_once(
@@ -332,16 +322,16 @@ def _simulate_once(
     missing = sorted(set(truth) - set(draws))
     if missing:
         raise ValueError(f"the inference draws no {', '.join(missing)}")
-    truth = {name: jnp.asarray(value) for name, value in truth.items()}
-    draws = {name: jnp.asarray(draws[name]) for name in truth}
+    together = {}
     for name, value in truth.items():
-        if draws[name].shape[1:] != value.shape or draws[name].shape[0] < 2:
+        one, many = jnp.asarray(value), jnp.asarray(draws[name])
+        if many.shape[1:] != one.shape or many.shape[0] < 2:
             raise ValueError(
-                f"draws of {name} have shape {draws[name].shape}: not two or more, each of the "
-                f"truth's shape {value.shape}"
+                f"draws of {name} have shape {many.shape}: not two or more, each of the truth's "
+                f"shape {one.shape}"
             )
-    # By one program for the truth and the draws: rounding must not tell equal values apart.
-    together = {name: jnp.concatenate([truth[name][None], draws[name]]) for name in truth}
+        together[name] = jnp.concatenate([one[None], many])
+    # Compiled as one for the truth and the draws: rounding must not tell equal values apart.
     together |= jax.vmap(lambda one: quantities(one, data))(together)
     keys = jax.random.split(key_ties, len(together))
     return {
@@ -361,7 +351,7 @@ def _rank(
     autocorrelation = jnp.where(sd > 0, product / jnp.where(sd > 0, sd**2, 1.0), 0.0)
     is_nan = jnp.isnan(truth) | jnp.isnan(draws).any(axis=0)
     rank = jnp.where(is_nan, -1, rank_among(key, truth, draws))
-    return _Ranked(rank, truth, mean, sd, autocorrelation, jnp.full(truth.shape, num_draws))
+    return _Ranked(rank, jnp.full(truth.shape, num_draws), truth, mean, sd, autocorrelation)
 
 
 def rank_among(
@@ -371,16 +361,6 @@ def rank_among(
     below = jnp.sum(draws < truth, axis=0)
     equal = jnp.sum(draws == truth, axis=0)
     return below + jax.random.randint(key, truth.shape, 0, equal + 1)
-
-
-def _entries(name: str, ranked: _Ranked) -> list[tuple[str, _Ranked]]:
-    """The entries of a parameter one by one, by name, each over all simulations."""
-    shape = ranked.rank.shape[1:]
-    found = []
-    for at in np.ndindex(shape):
-        label = f"{name}[{', '.join(map(str, at))}]" if shape else name
-        found.append((label, _Ranked._make(part[(slice(None), *at)] for part in ranked)))
-    return found
 
 
 def as_text(p: float) -> str:
@@ -403,7 +383,7 @@ def holm(p: list[float]) -> list[float]:
 
 
 def uniformity_p(ranks: npt.NDArray[np.integer], num_draws: int) -> float:
-    r"""P-value of ranks that are even over 0, ..., L, exact for any number of them.
+    r"""P-value of ranks that are uniform over 0, ..., L, exact for any number of them.
 
     The statistic is the smallest two-sided binomial tail probability of the number of ranks
     :math:`\le k`, over k.
@@ -420,7 +400,7 @@ def ecdf_band(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     r"""Limits of the number of ranks :math:`\le k` for k = 0, ..., L - 1, simultaneous.
 
-    Even ranks stay within all of them with at least this probability; the narrowest such limits
+    Uniform ranks stay within all of them with at least this probability; the narrowest such limits
     that have one binomial tail probability in common.
     """
     tails = _tails(num_simulations, num_draws)
@@ -454,7 +434,7 @@ def _limits(
 def _prob_inside(
     low: npt.NDArray[np.int64], high: npt.NDArray[np.int64], num_simulations: int
 ) -> float:
-    """Probability that the counts of even ranks keep within limits, up to every k.
+    """Probability that the counts of uniform ranks keep within limits, up to every k.
 
     The numbers of ranks at each value are those of independent Poisson variables, given their
     sum: a running sum that is cut off outside the limits, step by step.
