@@ -133,5 +133,7 @@ def test_labelers_and_purchases_of_many_classes(key):
     """Nothing on the page needs a table of K x K for every labeler."""
     result = aggregate(crowd(*MANY_CLASSES), model="one-coin", dependence=0.0)
     found = describe_labelers(key, result, result.labelers(), None)
-    assert all(0.0 <= row.informed_low <= row.informed_high <= 1.0 for row in found.best.rows)
-    assert not any(np.isnan(example.gain) for example in plan_buying(key, result).batch)
+    assert all(
+        0.0 <= row.informed_low <= row.informed_high <= 1.0 for row in found.best.itertuples()
+    )
+    assert plan_buying(key, result).batch["gain"].notna().all()

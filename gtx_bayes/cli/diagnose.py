@@ -165,6 +165,8 @@ def _without_folders(crowd: "Crowd", *files: Path | None) -> "Crowd":
 
 def _findings(content: "Content") -> dict[str, Any]:
     """The verdicts, and the numbers behind them."""
+    from gtx_bayes.diagnostics.report.wording import shown
+
     trust, labelers = content.trust, content.labelers
     return {
         "light": trust.light,
@@ -177,11 +179,11 @@ def _findings(content: "Content") -> dict[str, Any]:
         "num_against_majority": content.outcome.num_differing,
         "calibration": _calibration(content),
         "model_problems": [] if trust.checks is None else list(trust.checks.problems),
-        "num_gold_contradicted": trust.num_contradicted,
-        "num_labelers_contradicted": labelers.contradicted.number,
-        "num_uninformed": labelers.uninformed.number,
-        "num_worse_than_chance": labelers.opposite.number,
-        "next_examples": [example.name for example in content.buying.batch],
+        "num_gold_contradicted": trust.contradictions.number,
+        "num_labelers_contradicted": len(labelers.contradicted),
+        "num_uninformed": len(labelers.uninformed),
+        "num_worse_than_chance": len(labelers.opposite),
+        "next_examples": [shown(task) for task in content.buying.batch["task"]],
     }
 
 

@@ -1,12 +1,12 @@
 """Which examples are uncertain, and what the next answers would bring."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from jaxtyping import Array, Float, Key, ScalarLike
 
 from gtx_bayes.aggregation.aggregate import Aggregation
@@ -14,7 +14,7 @@ from gtx_bayes.collection.knowledge_gradient import gain_of_outcomes
 from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.columns import positions
 from gtx_bayes.diagnostics.report.outcome import num_independent
-from gtx_bayes.diagnostics.report.wording import amount, counted, shown
+from gtx_bayes.diagnostics.report.wording import amount, counted
 from gtx_bayes.inference.dependence import most_useful
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
@@ -26,35 +26,15 @@ _MOST_ASKED = 200  # labelers that the next answer may come from: the busiest
 _LITTLE = 0.25  # of what an expert would mend: a crowd that mends less is not worth asking
 
 
-class UncertainExample(NamedTuple):
-    """An example whose label is in doubt.
-
-    Attributes:
-        name: its name.
-        probs: its most probable classes with their probabilities.
-        num_answers: how many answers it has.
-        gain: by how much one more answer lowers the probability that its label is wrong; NaN for
-            methods that cannot say.
-        most_gain: by how much as many more as are worth buying do, one at the least.
-    """
-
-    name: str
-    probs: tuple[tuple[str, float], ...]
-    num_answers: int
-    gain: float
-    most_gain: float
-
-    @property
-    def prob_wrong(self) -> float:
-        """Probability that its label is wrong."""
-        return 1.0 - self.probs[0][1]
-
-
 class Buying(NamedTuple):
     """What to buy next.
 
     Attributes:
-        batch: the examples whose next answer is worth most.
+        batch: the examples whose next answer is worth most: task, its most probable classes with
+            their probabilities (probs), the probability that its label is wrong (prob_wrong), the
+            number of its answers (num_labels), and by how much one more answer (gain), or as many
+            as are worth buying, one at the least (most_gain), would lower that probability; NaN
+            for methods that cannot say.
         num_open: how many examples are not gold.
         expected_wrong: how many of their labels are expected to be wrong.
         most_useful: after so many answers to an example the next adds less than a tenth of one;
@@ -63,7 +43,7 @@ class Buying(NamedTuple):
         is_refuted: whether gold refutes confidence, by which all this is counted.
     """
 
-    batch: tuple[UncertainExample, ...]
+    batch: pd.DataFrame
     num_open: int
     expected_wrong: float
     most_useful: int | None
@@ -73,22 +53,22 @@ class Buying(NamedTuple):
     @property
     def wrong_in_batch(self) -> float:
         """How many labels of the batch are expected to be wrong: what an expert would mend."""
-        return sum(example.prob_wrong for example in self.batch)
+        return float(self.batch["prob_wrong"].sum())
 
     @property
     def gain(self) -> float:
         """How many wrong labels fewer one more answer for each of the batch would leave."""
-        return sum(example.gain for example in self.batch)
+        return float(self.batch["gain"].sum(skipna=False))
 
     @property
     def most_gain(self) -> float:
         """The same of as many answers as are worth buying."""
-        return sum(example.most_gain for example in self.batch)
+        return float(self.batch["most_gain"].sum(skipna=False))
 
     @property
     def shows_gains(self) -> bool:
         """Whether there is a gain to show: not where every one would be written as 0.000."""
-        return not self.is_refuted and any(row.most_gain >= 0.0005 for row in self.batch)
+        return not self.is_refuted and bool((self.batch["most_gain"] >= 0.0005).any())
 
     @property
     def is_worth_little(self) -> bool:
@@ -98,20 +78,20 @@ class Buying(NamedTuple):
     @property
     def verdict(self) -> str:
         """All of it in a sentence or two."""
-        if not self.batch:
+        number = len(self.batch)
+        if not number:
             return "Nothing is left to label."
-        most = (
-            f"The {counted(len(self.batch), 'most uncertain example')}"
-            if len(self.batch) > 1
-            else "The most uncertain example"
+        examples = (
+            counted(number, "most uncertain example") if number > 1 else ("most uncertain example")
         )
+        most = f"The {examples} of {self.num_open:,}"
         if self.is_refuted:
             return (
-                f"{most} of {self.num_open:,} by confidence, which gold refutes: the order may "
-                "serve, but what answers would bring is not counted."
+                f"{most} by confidence, which gold refutes: the order may serve, but what answers "
+                "would bring is not counted."
             )
-        held = f"{most} of {self.num_open:,} " + (
-            f"{'hold' if len(self.batch) > 1 else 'holds'} {amount(self.wrong_in_batch)} of the "
+        held = (
+            f"{most} {'hold' if number > 1 else 'holds'} {amount(self.wrong_in_batch)} of the "
             f"{amount(self.expected_wrong)} wrong labels that are expected"
         )
         if np.isnan(self.gain):
@@ -129,41 +109,40 @@ def plan_buying(key: Key[Array, ""], result: Aggregation, *, is_refuted: bool = 
     """The next batch, and what it would bring.
 
     Args:
-        key: random key of the lots that break ties.
+        key: random key that breaks ties.
         result: any method's.
         is_refuted: whether gold refutes its confidence.
     """
-    crowd = result.crowd
+    crowd, joint = result.crowd, result.fit.joint
     found = next_labels(key, result, batch=BATCH).examples
     at = positions(crowd.example_names, found["task"].to_numpy())
     is_open = ~crowd.assessment.which_gold()
-    num_answers = crowd.labels.count_by_example()
-    probs = np.asarray(result.class_probs, np.float64)
-    cap = None if result.fit.joint is None else most_useful(result.fit.joint.dependence.mean)
+    num_labels = crowd.labels.count_by_example()
+    probs = np.asarray(result.class_probs, np.float64)[at]
+    best = np.argsort(-probs, axis=1, kind="stable")[:, :_MOST_PROBS]
+    cap = None if joint is None else most_useful(joint.dependence.mean)
+    gain, most_gain = _gains(result, at)
+    batch = pd.DataFrame(
+        {
+            "task": crowd.example_names[at],
+            "probs": [
+                [(crowd.class_names[k], row[k]) for k in of_row]
+                for row, of_row in zip(probs, best, strict=True)
+            ],
+            "prob_wrong": 1.0 - probs.max(axis=1, initial=0.0),
+            "num_labels": num_labels[at],
+            "gain": gain,
+            "most_gain": most_gain,
+        }
+    )
     return Buying(
-        batch=tuple(
-            UncertainExample(
-                name=shown(crowd.example_names[example]),
-                probs=_most_probable(crowd.class_names, probs[example]),
-                num_answers=int(num_answers[example]),
-                gain=float(gain),
-                most_gain=float(most_gain),
-            )
-            for example, gain, most_gain in zip(at, *_gains(result, at), strict=True)
-        ),
+        batch,
         num_open=int(is_open.sum()),
         expected_wrong=float(np.sum(1.0 - result.open_confidence())),
         most_useful=cap,
-        num_beyond=0 if cap is None else int(np.sum(is_open & (num_answers >= cap))),
+        num_beyond=0 if cap is None else int(np.sum(is_open & (num_labels >= cap))),
         is_refuted=is_refuted,
     )
-
-
-def _most_probable(
-    names: npt.NDArray[np.object_], probs: npt.NDArray[np.float64]
-) -> tuple[tuple[str, float], ...]:
-    best = np.argsort(-probs, kind="stable")[:_MOST_PROBS]
-    return tuple((shown(names[k], 30), float(probs[k])) for k in best)
 
 
 def _gains(
@@ -182,32 +161,25 @@ def _gains(
     num_answers = labels.count_by_labeler()
     asked = np.argsort(-num_answers, kind="stable")[:_MOST_ASKED]
     share = num_answers[asked] / num_answers[asked].sum()
-    labelers = joint.labelers
-    value: Callable[..., Float[Array, " num_labelers"]]
-    right = labelers.prob_right
-    if right is not None:
-        value, of_all = value_of_coin, right
-    else:
-        value, of_all = value_of_answer, labelers.confusion_matrix
-    room = standard_size(asked.size, LEAST_LABELERS)
-    of_asked = with_room(np.asarray(of_all)[asked], room, fill=1.0)
-    class_probs = np.asarray(joint.class_probs)
-    rho = joint.dependence.mean
+    right = joint.labelers.prob_right
+    value = value_of_answer if right is None else value_of_coin
+    of_all = joint.labelers.confusion_matrix if right is None else right
+    padded = with_room(
+        np.asarray(of_all)[asked], standard_size(asked.size, LEAST_LABELERS), fill=1.0
+    )
+    class_probs, rho = np.asarray(joint.class_probs), joint.dependence.mean
+    cap = most_useful(rho)
 
-    def mended(example: int, worth: float) -> float:
-        each = value(jax.device_put(class_probs[example]), of_asked, worth)
+    def mended(example: int, num_before: int, num_after: int) -> float:
+        worth = num_independent(num_after, rho) - num_independent(num_before, rho)
+        each = value(jax.device_put(class_probs[example]), padded, worth)
         return float(np.asarray(each)[: asked.size] @ share)
 
-    num_there = labels.count_by_example()[at]
-    cap = most_useful(rho)
-    one, most = [], []
-    for example, there in zip(at.tolist(), num_there.tolist(), strict=True):
-        now = num_independent(there, rho)
-        one.append(mended(example, num_independent(there + 1, rho) - now))
-        if cap is None:
-            most.append(1.0 - float(class_probs[example].max()))
-        else:
-            most.append(mended(example, num_independent(max(cap, there + 1), rho) - now))
+    num_there = labels.count_by_example().tolist()
+    one = [mended(i, num_there[i], num_there[i] + 1) for i in at.tolist()]
+    if cap is None:
+        return np.array(one), 1.0 - class_probs[at].max(axis=1, initial=0.0).astype(float)
+    most = [mended(i, num_there[i], max(cap, num_there[i] + 1)) for i in at.tolist()]
     return np.array(one), np.array(most)
 
 
@@ -240,13 +212,7 @@ def value_of_coin(
     accuracy: Float[Array, " num_labelers"],
     worth: ScalarLike,
 ) -> Float[Array, " num_labelers"]:
-    """`value_of_answer` of labelers whose wrong answers are alike, without tables of K x K.
-
-    Args:
-        class_probs: probability of each class.
-        accuracy: probability of a right answer.
-        worth: how many independent answers the answer is worth.
-    """
+    """`value_of_answer` of labelers whose wrong answers are alike, without tables of K x K."""
     num_wrong = class_probs.shape[0] - 1
     right, wrong = accuracy**worth, ((1.0 - accuracy) / num_wrong) ** worth
     total = right + num_wrong * wrong

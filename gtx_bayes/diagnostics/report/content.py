@@ -1,6 +1,6 @@
 """Everything the page says of a result, as plain values: what the page shows and tests read."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import pandas as pd
@@ -34,22 +34,28 @@ class Content(NamedTuple):
     """What a report says, section by section.
 
     Attributes:
+        result: what it speaks of.
+        examples: the whole table of examples.
         incoming: what came in.
         outcome: what came out.
         trust: whether it can be trusted.
         labelers: who the labelers are.
         buying: what is uncertain, and what to buy next.
-        actions: what to do now, in order.
-        examples: the whole table of examples.
     """
 
+    result: Aggregation
+    examples: pd.DataFrame
     incoming: Incoming
     outcome: Outcome
     trust: Trust
     labelers: Labelers
     buying: Buying
-    actions: tuple[Action, ...]
-    examples: pd.DataFrame
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What to do now, in order."""
+        statements = _what_to_do(self.outcome, self.trust, self.labelers, self.buying)
+        return tuple(Action(words, section) for holds, section, words in statements if holds)
 
 
 def examine(key: Key[Array, ""], result: Aggregation) -> Content:
@@ -65,163 +71,157 @@ def examine(key: Key[Array, ""], result: Aggregation) -> Content:
     key_examples, key_rest = jax.random.split(key)
     key_checks, key_trust, key_labelers, key_buying = jax.random.split(key_rest, 4)
     examples = result.examples(key_examples)
-    has_model = result.fit.joint is not None
-    checks = predictive_checks(key_checks, result) if has_model else None
+    checks = None if result.fit.joint is None else predictive_checks(key_checks, result)
     trust = judge_trust(key_trust, result, checks)
-    outcome = describe_outcome(
-        result, examples, trust.held_out, trust.by_gold, is_refuted=trust.is_refuted
-    )
-    labelers = describe_labelers(
-        key_labelers, result, result.labelers(), checks, is_refuted=trust.is_fit_doubted
-    )
-    buying = plan_buying(key_buying, result, is_refuted=trust.is_refuted)
     return Content(
-        incoming=count_incoming(result.crowd),
-        outcome=outcome,
-        trust=trust,
-        labelers=labelers,
-        buying=buying,
-        actions=tuple(_actions(outcome, trust, labelers, buying)),
-        examples=examples,
+        result,
+        examples,
+        count_incoming(result.crowd),
+        describe_outcome(
+            result, examples, trust.held_out, trust.by_gold, is_refuted=trust.is_refuted
+        ),
+        trust,
+        describe_labelers(
+            key_labelers, result, result.labelers(), checks, is_refuted=trust.is_fit_doubted
+        ),
+        plan_buying(key_buying, result, is_refuted=trust.is_refuted),
     )
 
 
-def _actions(outcome: Outcome, trust: Trust, labelers: Labelers, buying: Buying) -> list[Action]:
+def _what_to_do(
+    outcome: Outcome, trust: Trust, labelers: Labelers, buying: Buying
+) -> list[tuple[object, str, str]]:
+    """Every action with the condition under which it is one, and its section."""
+    contradicted, uninformed, constant, opposite = (
+        len(group)
+        for group in (
+            labelers.contradicted,
+            labelers.uninformed,
+            labelers.constant,
+            labelers.opposite,
+        )
+    )
+    is_red, is_coded = trust.light == "red", not trust.coding.is_doubted
+    is_fit_wrong = not is_coded or trust.worse_than_guessing or trust.converged is False
+    is_fit_wrong = is_fit_wrong or trust.is_refuted or contradicted > 0
+    by_gold = ""
+    if outcome.by_gold is not None and outcome.num_open:
+        by_gold = (
+            f" By gold about {outcome.by_gold.words} of {outcome.num_open:,} labels are wrong."
+        )
+    wanted = min(trust.wanted_gold.values()) - trust.num_gold
+    above = _above_95(outcome, is_honest=trust.honesty == "honest")
     return [
-        *_against_fit(outcome, trust, labelers),
-        *_of_gold(trust),
-        *_of_labels(outcome, trust),
-        *_of_labelers(trust, labelers),
-        *_of_buying(trust, buying),
+        # Whatever makes the fit or its confidence wrong comes first.
+        (
+            not is_coded,
+            "trust",
+            f"The classes seem swapped: check the coding. {trust.coding.words}.",
+        ),
+        (
+            trust.worse_than_guessing,
+            "trust",
+            "Do not use these labels: they are right less often than guesses would be. Compare how "
+            "gold and answers name the classes, and try another model.",
+        ),
+        (
+            trust.converged is False,
+            "trust",
+            "The fit did not converge: give more gold, or choose a model that asks for less "
+            "(one-coin).",
+        ),
+        (
+            trust.is_refuted,
+            "outcome",
+            "Set no threshold by confidence, and count no wrong labels by it: gold refutes "
+            f"it.{by_gold}",
+        ),
+        (
+            contradicted and is_coded,
+            "labelers",
+            f"Do not go by the accuracy that the fit gives {counted(contradicted, 'labeler')}: "
+            "gold contradicts it.",
+        ),
+        (
+            is_red and not is_fit_wrong,
+            "trust",
+            "Compare how gold and answers name the classes before anything else.",
+        ),
+        (
+            trust.contradictions.is_excess and is_coded,
+            "trust",
+            f"Look again at {counted(trust.contradictions.number, 'gold label')} that the crowd "
+            f"contradicts, where {amount(trust.contradictions.num_expected)} would be by chance: "
+            "the gold is wrong there, or the crowd is fooled.",
+        ),
+        (
+            wanted > 0 and trust.honesty == "unproven",
+            "trust",
+            f"Have an expert label about {counted(wanted, 'more example')}, drawn at random: "
+            "without more gold nobody can say whether confidence is honest.",
+        ),
+        (above and not is_red, "outcome", above),
+        (
+            uninformed,
+            "labelers",
+            f"Stop asking {counted(uninformed, 'labeler')} whose answers tell next to nothing.",
+        ),
+        (
+            constant,
+            "labelers",
+            f"Find out why {counted(constant, 'labeler gives', 'labelers give')} one class only. "
+            "Who was shown examples of every class tells nothing; who answers only where that "
+            "class is seen tells by silence, which the model does not read.",
+        ),
+        (
+            opposite and is_coded,
+            "labelers",
+            f"Ask {counted(opposite, 'labeler')} how they understand the classes: "
+            f"{'that one is' if opposite == 1 else 'they are'} wrong more often than by guessing.",
+        ),
+        (
+            labelers.pairs and labelers.is_by_gold,
+            "labelers",
+            f"Find out whether {counted(len(labelers.pairs), 'pair')} of labelers who give the "
+            "same wrong answers work together or copy.",
+        ),
+        (len(buying.batch), "buying", _buy(buying, is_red=is_red)),
     ]
 
 
-def _against_fit(outcome: Outcome, trust: Trust, labelers: Labelers) -> list[Action]:
-    """What comes first: whatever makes the fit or its confidence wrong."""
-    actions = []
-    if trust.coding.is_doubted:
-        words = f"The classes seem swapped: check the coding. {trust.coding.words}."
-        actions.append(Action(words, "trust"))
-    if trust.worse_than_guessing:
-        words = (
-            "Do not use these labels: they are right less often than guesses would be. Compare "
-            "how gold and answers name the classes, and try another model."
+def _above_95(outcome: Outcome, *, is_honest: bool) -> str:
+    """What accepting labels above 95 % confidence would mean; empty where there are none."""
+    row: Any  # of which pandas does not know the types
+    for row in outcome.accepted.itertuples():
+        if row.least_confident != _ACCEPTED or not row.num_labels:
+            continue
+        number = amount(row.expected_wrong)
+        wrong = f"if it is honest, about {number} of those are wrong"
+        if is_honest:
+            wrong = f"of those about {number} should be wrong"
+        if row.num_hidden:
+            wrong += (
+                f" (of {counted(row.num_hidden, 'hidden gold label')} above it "
+                f"{row.hidden_wrong:,} {'is' if row.hidden_wrong == 1 else 'are'})"
+            )
+        return (
+            f"{counted(row.num_labels, 'label')} of {outcome.num_open:,} "
+            f"{'is' if row.num_labels == 1 else 'are'} above 95 % confidence: {wrong}. Keep the "
+            "others apart, or have them labelled again."
         )
-        actions.append(Action(words, "trust"))
-    if trust.converged is False:
-        words = (
-            "The fit did not converge: give more gold, or choose a model that asks for less "
-            "(one-coin)."
-        )
-        actions.append(Action(words, "trust"))
-    if trust.is_refuted:
-        by_gold = outcome.by_gold
-        instead = (
-            f" By gold about {by_gold.words} of {by_gold.num_open:,} labels are wrong."
-            if by_gold is not None and by_gold.num_open
-            else ""
-        )
-        words = (
-            "Set no threshold by confidence, and count no wrong labels by it: gold refutes "
-            f"it.{instead}"
-        )
-        actions.append(Action(words, "outcome"))
-    if labelers.contradicted.number and not trust.coding.is_doubted:
-        number = counted(labelers.contradicted.number, "labeler")
-        words = f"Do not go by the accuracy that the fit gives {number}: gold contradicts it."
-        actions.append(Action(words, "labelers"))
-    if not actions and trust.light == "red":
-        words = "Compare how gold and answers name the classes before anything else."
-        actions.append(Action(words, "trust"))
-    return actions
+    return ""
 
 
-def _of_gold(trust: Trust) -> list[Action]:
-    actions = []
-    if trust.contradicted and not trust.coding.is_doubted:
-        words = (
-            f"Look again at {counted(trust.num_contradicted, 'gold label')} that the crowd "
-            f"contradicts, where {amount(trust.num_expected)} would be by chance: the gold is "
-            "wrong there, or the crowd is fooled."
-        )
-        actions.append(Action(words, "trust"))
-    wanted = trust.wanted_gold[0].num_gold - trust.num_gold
-    if wanted > 0 and trust.honesty == "unproven":
-        words = (
-            f"Have an expert label about {counted(wanted, 'more example')}, drawn at random: "
-            "without more gold nobody can say whether confidence is honest."
-        )
-        actions.append(Action(words, "trust"))
-    return actions
-
-
-def _of_labels(outcome: Outcome, trust: Trust) -> list[Action]:
-    accepted = [row for row in outcome.accepted if row.least_confident == _ACCEPTED]
-    if not accepted or not accepted[0].num_labels or trust.light == "red":
-        return []
-    row = accepted[0]
-    is_are = "is" if row.num_labels == 1 else "are"
-    if trust.honesty == "honest":
-        wrong = f"of those about {amount(row.expected_wrong)} should be wrong"
-    else:
-        wrong = f"if it is honest, about {amount(row.expected_wrong)} of those are wrong"
-    hidden = (
-        f" (of {counted(row.num_hidden, 'hidden gold label')} above it {row.hidden_wrong:,} "
-        f"{'is' if row.hidden_wrong == 1 else 'are'})"
-        if row.num_hidden
-        else ""
-    )
-    words = (
-        f"{counted(row.num_labels, 'label')} of {outcome.num_open:,} {is_are} above 95 % "
-        f"confidence: {wrong}{hidden}. Keep the others apart, or have them labelled again."
-    )
-    return [Action(words, "outcome")]
-
-
-def _of_labelers(trust: Trust, labelers: Labelers) -> list[Action]:
-    actions = []
-    if labelers.uninformed.number:
-        number = counted(labelers.uninformed.number, "labeler")
-        words = f"Stop asking {number} whose answers tell next to nothing."
-        actions.append(Action(words, "labelers"))
-    if labelers.constant.number:
-        number = counted(labelers.constant.number, "labeler gives", "labelers give")
-        words = (
-            f"Find out why {number} one class only. Who was shown examples of every class tells "
-            "nothing; who answers only where that class is seen tells by silence, which the model "
-            "does not read."
-        )
-        actions.append(Action(words, "labelers"))
-    if labelers.opposite.number and not trust.coding.is_doubted:
-        one = labelers.opposite.number == 1
-        words = (
-            f"Ask {counted(labelers.opposite.number, 'labeler')} how they understand the "
-            f"classes: {'that one is' if one else 'they are'} wrong more often than by guessing."
-        )
-        actions.append(Action(words, "labelers"))
-    if labelers.pairs and labelers.is_by_gold:
-        words = (
-            f"Find out whether {counted(len(labelers.pairs), 'pair')} of labelers who give the "
-            "same wrong answers work together or copy."
-        )
-        actions.append(Action(words, "labelers"))
-    return actions
-
-
-def _of_buying(trust: Trust, buying: Buying) -> list[Action]:
-    if not buying.batch:
-        return []
-    if trust.light == "red":
-        words = "Buy more answers only when this is settled: the most uncertain examples first."
-    elif trust.is_refuted:
-        words = (
+def _buy(buying: Buying, *, is_red: bool) -> str:
+    if is_red:
+        return "Buy more answers only when this is settled: the most uncertain examples first."
+    if buying.is_refuted:
+        return (
             "If you buy more answers, begin with the most uncertain examples: what they would "
             "bring is not counted."
         )
-    elif buying.is_worth_little:
-        words = (
+    if buying.is_worth_little:
+        return (
             "Do not buy more answers of this crowd for the most uncertain examples; ask an expert."
         )
-    else:
-        words = "Buy the next answers for the most uncertain examples."
-    return [Action(words, "buying")]
+    return "Buy the next answers for the most uncertain examples."

@@ -8,7 +8,7 @@ place in the SVG.
 import io
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -16,10 +16,9 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from gtx_bayes.diagnostics import plots
+from gtx_bayes.diagnostics.report.wording import shown
 
-LONGEST_NAME = 20
-"""Characters of the longest name that a figure shows whole."""
-
+_LONGEST_NAME = 20
 _WIDTH = 4.4  # inches: fonts stay legible where a phone shrinks it by a quarter
 
 _TEXT = "#010203"
@@ -50,12 +49,7 @@ _STYLE: dict[Any, Any] = {
 
 
 class Drawing(NamedTuple):
-    """A figure for the page.
-
-    Attributes:
-        svg: an `<svg>` element, safe to stand in HTML.
-        alt: what it shows, in words.
-    """
+    """A figure for the page: an `<svg>` element, safe in HTML, and what it shows in words."""
 
     svg: Markup
     alt: str
@@ -82,10 +76,13 @@ def drawn(sketches: Mapping[str, Sketch]) -> dict[str, Drawing]:
     return {name: Drawing(_svg(name, sketch), sketch.alt) for name, sketch in sketches.items()}
 
 
-def stand_in(at: int, name: str) -> str:
-    """What Matplotlib draws in place of a name: letters it has, about as wide."""
-    width = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in name)
-    return f"Q{at}Q".ljust(min(width, LONGEST_NAME), "x")
+def stand_ins(names: Iterable[object]) -> tuple[list[str], list[str]]:
+    """The names as they are shown, and what Matplotlib draws in their place: letters it has."""
+    short = [shown(name, _LONGEST_NAME) for name in names]
+    widths = [sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in name) for name in short]
+    return short, [
+        f"Q{at}Q".ljust(min(width, _LONGEST_NAME), "x") for at, width in enumerate(widths)
+    ]
 
 
 def _svg(name: str, sketch: Sketch) -> Markup:

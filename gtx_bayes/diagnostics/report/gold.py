@@ -4,18 +4,17 @@ A fit can be wrong and sure of it. Everything here is a count of gold with an ex
 page never repeats what the fit says of itself where the gold says otherwise.
 """
 
-from collections.abc import Callable
+import bisect
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import binom, fisher_exact, hypergeom
+from scipy.stats import binom, fisher_exact, hypergeom, poisson
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.diagnostics.calibration import MIN_P, HeldOut
-from gtx_bayes.diagnostics.report.outcome import WrongByGold, count_votes
-from gtx_bayes.diagnostics.report.wording import percent, quoted
+from gtx_bayes.diagnostics.report.wording import amount, percent, quoted
 from gtx_bayes.labels import MISSING
 
 FEWEST_ANSWERS = 5
@@ -27,6 +26,12 @@ MANY = 1.0 / 3.0
 DOUBT = 0.05
 """Gold with less than this probability, uncorrected, keeps a labeler from good and bad names."""
 
+CONTRADICTED = 0.05
+"""A gold label that its example's answers give less probability than this is contradicted."""
+
+MOST_CONTRADICTED = 10
+
+_FEW_VOTES = 3  # fewer answers that all miss the gold label are nothing remarkable
 _MOST_PATTERNS = 3
 _TAIL = 0.025
 
@@ -86,14 +91,10 @@ class Coding(NamedTuple):
     swapped: tuple[tuple[str, str], ...]
 
     @property
-    def is_below_chance(self) -> bool:
-        """Whether answers to gold are right less often than guesses would be."""
-        return self.num_answers >= FEWEST_ANSWERS and self.share_right < self.chance
-
-    @property
     def is_doubted(self) -> bool:
-        """Whether the classes seem to be named differently in gold and answers."""
-        return self.is_below_chance or bool(self.swapped)
+        """Whether answers are right less often than guesses, or two classes change places."""
+        is_below_chance = self.num_answers >= FEWEST_ANSWERS and self.share_right < self.chance
+        return is_below_chance or bool(self.swapped)
 
     @property
     def words(self) -> str:
@@ -136,6 +137,58 @@ class Pattern(NamedTuple):
         )
 
 
+class WrongByGold(NamedTuple):
+    """How many labels are wrong, judged by gold that was hidden from the fit.
+
+    Attributes:
+        num_hidden: how many gold labels were hidden.
+        num_wrong: how many of them the fit had wrong; a tie counts in part.
+        num_open: how many examples are not gold.
+        low: lower limit of the number of wrong labels among those, 95 %.
+        high: upper limit.
+    """
+
+    num_hidden: int
+    num_wrong: float
+    num_open: int
+    low: int
+    high: int
+
+    @property
+    def expected(self) -> float:
+        """How many of the open labels are wrong, if as large a share is as of the hidden gold."""
+        return self.num_open * self.num_wrong / self.num_hidden
+
+    @property
+    def words(self) -> str:
+        """The number with its limits."""
+        return f"{amount(self.expected)} ({self.low:,} to {self.high:,})"
+
+
+class Contradictions(NamedTuple):
+    """Gold labels that the crowd contradicts.
+
+    Attributes:
+        rows: of the surest, at most `MOST_CONTRADICTED`: task, its gold, the class that the
+            answers make most probable with gold hidden (crowd), both probabilities, and how many
+            answers agree with gold, of how many.
+        number: how many there are.
+        num_unanimous: how many of them no answer agrees with, of three or more.
+        num_expected: how many the probabilities themselves expect.
+    """
+
+    rows: pd.DataFrame
+    number: int
+    num_unanimous: int
+    num_expected: float
+
+    @property
+    def is_excess(self) -> bool:
+        """Whether there are more than chance allows, at `MIN_P`."""
+        # Of independent events, so many are less likely than under the Poisson law of that mean.
+        return self.number > 0 and bool(poisson.sf(self.number - 1, self.num_expected) < MIN_P)
+
+
 def compare_labelers(result: Aggregation, table: pd.DataFrame) -> LabelersOnGold:
     """Compare the number of right answers to gold with every interval, and with guessing.
 
@@ -148,12 +201,12 @@ def compare_labelers(result: Aggregation, table: pd.DataFrame) -> LabelersOnGold
     """
     right, num = table["num_correct"].to_numpy(np.int64), table["num_gold"].to_numpy(np.int64)
     low, high = (table[end].to_numpy(np.float64) for end in ("ci_low", "ci_high"))
-    is_tested = (num > 0) & ~np.isnan(low) & ~np.isnan(high)
-    level = MIN_P / max(2 * int(is_tested.sum()), 1)
+    has_gold = num > 0
+    is_tested = has_gold & ~np.isnan(low) & ~np.isnan(high)
+    level, level_of_guesses = (MIN_P / max(2 * int(of.sum()), 1) for of in (is_tested, has_gold))
     p_below = np.where(is_tested, binom.cdf(right, num, np.nan_to_num(low)), 1.0)
     p_above = np.where(is_tested, binom.sf(right - 1, num, np.nan_to_num(high, nan=1.0)), 1.0)
     chance, own = 1.0 / result.crowd.labels.num_classes, _share_by_guessing(result)
-    has_gold = num > 0
     p_worse = np.where(has_gold, binom.cdf(right, num, np.minimum(own, chance)), 1.0)
     return LabelersOnGold(
         is_tested,
@@ -161,7 +214,7 @@ def compare_labelers(result: Aggregation, table: pd.DataFrame) -> LabelersOnGold
         p_above,
         is_below=p_below < level,
         is_above=p_above < level,
-        is_opposite=p_worse < MIN_P / max(2 * int(has_gold.sum()), 1),
+        is_opposite=p_worse < level_of_guesses,
         p_guess=np.where(has_gold, binom.sf(right - 1, num, np.maximum(own, chance)), 1.0),
     )
 
@@ -173,25 +226,21 @@ def check_coding(result: Aggregation) -> Coding:
     than they name the first, the other way round too, and a sign test over the examples of both
     has p below `MIN_P`, corrected for the number of pairs.
     """
-    crowd = result.crowd
-    truth = np.asarray(crowd.assessment.true_label)
+    names, num_classes = result.crowd.class_names, result.crowd.labels.num_classes
+    truth = np.asarray(result.crowd.assessment.true_label)
     *_, label, of_gold = _answers_to_gold(result)
     is_gold = np.flatnonzero(truth != MISSING)
-    num_classes = crowd.labels.num_classes
-    swapped: list[tuple[str, str]] = []
-    if is_gold.size:
-        votes = count_votes(result)[is_gold]
-        most = votes.max(axis=1)
-        is_clear = (votes == most[:, None]).sum(axis=1) == 1
-        pairs = _cross(truth[is_gold][is_clear], votes.argmax(axis=1)[is_clear])
-        for (one, two), number in pairs.items():
-            if one >= two:
-                continue
-            back, first, second = (pairs.get(at, 0) for at in ((two, one), (one, one), (two, two)))
-            against, agreeing = number + back, first + second
-            p = binom.sf(against - 1, against + agreeing, 0.5) * num_classes * (num_classes - 1) / 2
-            if number > first and back > second and p < MIN_P:
-                swapped.append((str(crowd.class_names[one]), str(crowd.class_names[two])))
+    votes = count_votes(result)[is_gold]
+    is_clear = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    pairs = _cross(truth[is_gold][is_clear], votes.argmax(axis=1)[is_clear])
+    swapped = []
+    for (one, two), number in pairs.items():
+        back, first, second = (pairs.get(at, 0) for at in ((two, one), (one, one), (two, two)))
+        against = number + back
+        p = binom.sf(against - 1, against + first + second, 0.5)
+        p *= num_classes * (num_classes - 1) / 2
+        if one < two and number > first and back > second and p < MIN_P:
+            swapped.append((str(names[one]), str(names[two])))
     share = float(np.mean(label == of_gold)) if label.size else float("nan")
     return Coding(label.size, share, 1.0 / num_classes, tuple(swapped))
 
@@ -207,18 +256,21 @@ def count_wrong(held_out: HeldOut, num_open: int) -> WrongByGold:
         held_out: the hidden gold.
         num_open: how many examples are not gold.
     """
-    num_gold = held_out.example.size
-    wrong = float(np.sum(1.0 - _credit(held_out)))
-    some = round(wrong)
+    probs, truth = np.asarray(held_out.class_probs), np.asarray(held_out.true_label)
+    is_best = probs == probs.max(axis=1, keepdims=True)
+    share_of_tie = is_best[np.arange(truth.size), truth] / is_best.sum(axis=1)
+    num_gold, wrong = truth.size, float(np.sum(1.0 - share_of_tie))
+    some, every = round(wrong), range(num_open + 1)
 
-    def as_few(num_wrong: int) -> float:
-        return float(hypergeom.cdf(some, num_gold + num_open, some + num_wrong, num_gold))
+    def is_too_few(num_wrong: int) -> bool:
+        return bool(hypergeom.cdf(some, num_gold + num_open, some + num_wrong, num_gold) < _TAIL)
 
-    def as_many(num_wrong: int) -> float:
-        return float(hypergeom.sf(some - 1, num_gold + num_open, some + num_wrong, num_gold))
+    def is_likely(num_wrong: int) -> bool:
+        law = hypergeom.sf(some - 1, num_gold + num_open, some + num_wrong, num_gold)
+        return bool(law >= _TAIL)
 
-    high = _last(lambda number: as_few(number) >= _TAIL, num_open)
-    low = _last(lambda number: as_many(number) < _TAIL, num_open) + 1
+    high = bisect.bisect_left(every, True, key=is_too_few) - 1
+    low = bisect.bisect_left(every, True, key=is_likely)
     return WrongByGold(num_gold, wrong, num_open, min(low, high), high)
 
 
@@ -229,14 +281,12 @@ def find_patterns(result: Aggregation, held_out: HeldOut) -> tuple[Pattern, ...]
     """
     names = result.crowd.class_names
     truth, label = np.asarray(held_out.true_label), np.asarray(held_out.class_probs).argmax(axis=1)
-    num_gold = np.bincount(truth, minlength=names.size)
-    pairs = _cross(truth, label)
-    wrong = {at: number for at, number in pairs.items() if at[0] != at[1]}
+    num_gold = np.bincount(truth, minlength=names.size).tolist()
+    wrong = {at: number for at, number in _cross(truth, label).items() if at[0] != at[1]}
     num_pairs = len({(min(at), max(at)) for at in wrong})
     found = []
     for (gold, other), number in wrong.items():
-        back = wrong.get((other, gold), 0)
-        of_gold, of_other = int(num_gold[gold]), int(num_gold[other])
+        back, of_gold, of_other = wrong.get((other, gold), 0), num_gold[gold], num_gold[other]
         if number * of_other <= back * of_gold:
             continue
         shares = [[number, of_gold - number], [back, of_other - back]]
@@ -248,19 +298,59 @@ def find_patterns(result: Aggregation, held_out: HeldOut) -> tuple[Pattern, ...]
     return tuple(pattern for _, pattern in found[:_MOST_PATTERNS])
 
 
+def find_contradictions(result: Aggregation, held_out: HeldOut | None) -> Contradictions:
+    """Gold that the answers rule out, or that none of them names, and that is not the label."""
+    if held_out is None:
+        return Contradictions(pd.DataFrame(), 0, 0, 0.0)
+    crowd = result.crowd
+    truth, probs = np.asarray(held_out.true_label), np.asarray(held_out.class_probs, np.float64)
+    votes = count_votes(result)[held_out.example]
+    each = np.arange(truth.size)
+    prob_gold = probs[each, truth]
+    is_unnamed = (votes == 0) & (votes.sum(axis=1, keepdims=True) >= _FEW_VOTES)
+    crowd_says = probs.argmax(axis=1)
+    is_ruled_out = (probs < CONTRADICTED) | is_unnamed
+    is_ruled_out[each, crowd_says] = False
+    against = np.flatnonzero(is_ruled_out[each, truth])
+    at = against[np.argsort(prob_gold[against], kind="stable")[:MOST_CONTRADICTED]]
+    rows = pd.DataFrame(
+        {
+            "task": crowd.example_names[held_out.example[at]],
+            "gold": crowd.class_names[truth[at]],
+            "crowd": crowd.class_names[crowd_says[at]],
+            "prob_crowd": probs[at, crowd_says[at]],
+            "prob_gold": prob_gold[at],
+            "votes_for_gold": votes[at, truth[at]],
+            "num_labels": votes[at].sum(axis=1),
+        }
+    )
+    num_unanimous = int(is_unnamed[each, truth][against].sum())
+    return Contradictions(rows, against.size, num_unanimous, float(probs.sum(where=is_ruled_out)))
+
+
 def err_together(result: Aggregation, first: object, second: object) -> bool:
     """Whether two labelers give one wrong answer to gold more often than by chance (p < .05)."""
     example, labeler, label, of_gold = _answers_to_gold(result)
-    names = result.crowd.labeler_names
-    wrong = []
-    for name in (first, second):
-        own = labeler == int(np.flatnonzero(names.astype(str) == str(name))[0])
-        answers = np.where(label[own] == of_gold[own], MISSING, label[own])
-        wrong.append(dict(zip(example[own].tolist(), answers.tolist(), strict=True)))
-    common = wrong[0].keys() & wrong[1].keys()
-    each = [sum(answers[at] != MISSING for at in common) for answers in wrong]
-    alike = sum(wrong[0][at] == wrong[1][at] != MISSING for at in common)
-    return alike > 0 and float(hypergeom.sf(alike - 1, len(common), *each)) < 2.0 * _TAIL
+    names = result.crowd.labeler_names.astype(str)
+    one, other = (
+        pd.Series(label[own], example[own]).where(label[own] != of_gold[own], MISSING)
+        for own in (labeler == np.flatnonzero(names == str(name))[0] for name in (first, second))
+    )
+    last = [of.groupby(level=0).last() for of in (one, other)]  # of who answered twice
+    common = pd.concat(last, axis=1, join="inner").to_numpy()
+    is_wrong = common != MISSING
+    alike = int((is_wrong[:, 0] & (common[:, 0] == common[:, 1])).sum())
+    p = hypergeom.sf(alike - 1, len(common), *is_wrong.sum(axis=0))
+    return alike > 0 and bool(p < 2.0 * _TAIL)
+
+
+def count_votes(result: Aggregation) -> npt.NDArray[np.int64]:
+    """How many answers name each class of each example."""
+    labels = result.crowd.labels.of_classes()
+    answers = np.asarray(labels.label, np.int64)
+    cell = (np.asarray(labels.example, np.int64) * labels.num_classes + answers)[answers != MISSING]
+    votes = np.bincount(cell, minlength=labels.num_examples * labels.num_classes)
+    return votes.reshape(labels.num_examples, labels.num_classes)
 
 
 def _answers_to_gold(result: Aggregation) -> tuple[npt.NDArray[np.int64], ...]:
@@ -290,19 +380,3 @@ def _cross(
     """How often each pair of values occurs."""
     pairs, number = np.unique(np.stack([one, other], axis=1), axis=0, return_counts=True)
     return {(int(a), int(b)): int(n) for (a, b), n in zip(pairs, number, strict=True)}
-
-
-def _credit(held_out: HeldOut) -> npt.NDArray[np.float64]:
-    """1 for a right label, 0 for a wrong one, and the right one's share of a tie."""
-    probs, truth = np.asarray(held_out.class_probs), np.asarray(held_out.true_label)
-    is_best = probs == probs.max(axis=1, keepdims=True)
-    return np.asarray(is_best[np.arange(truth.size), truth] / is_best.sum(axis=1), np.float64)
-
-
-def _last(holds: Callable[[int], bool], most: int) -> int:
-    """The largest number up to `most` for which it holds, as it does up to some number; else -1."""
-    low, high = -1, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle - 1)
-    return low

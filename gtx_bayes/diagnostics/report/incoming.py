@@ -19,7 +19,7 @@ class Incoming(NamedTuple):
     """The tables of a crowd, counted.
 
     Attributes:
-        num_answers: number of answers.
+        num_answers: number of answers, `MISSING` ones left out.
         num_examples: number of examples.
         num_labelers: number of labelers.
         num_classes: number of classes.
@@ -61,54 +61,46 @@ class Incoming(NamedTuple):
         return f"{sizes} In {counted(len(self.problems), 'respect')} there are few answers."
 
 
-def _range(counts: npt.NDArray[np.integer]) -> str:
-    low, high = counts.min(initial=counts.max(initial=0)), counts.max(initial=0)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}, the median {np.median(counts):,g}"
-
-
 def count_incoming(crowd: Crowd) -> Incoming:
     """Count a crowd, and say what there is too little of."""
     labels = crowd.labels
-    per_example = labels.count_by_example()
-    per_labeler = labels.count_by_labeler()
-    num_gold = crowd.assessment.num_gold
+    per_example, per_labeler = labels.count_by_example(), labels.count_by_labeler()
     return Incoming(
-        num_answers=int(per_labeler.sum()),
-        num_examples=labels.num_examples,
-        num_labelers=labels.num_labelers,
-        num_classes=labels.num_classes,
-        num_gold=num_gold,
-        answers_per_example=per_example,
-        answers_per_labeler=per_labeler,
+        int(per_labeler.sum()),
+        labels.num_examples,
+        labels.num_labelers,
+        labels.num_classes,
+        crowd.assessment.num_gold,
+        per_example,
+        per_labeler,
         notes=tuple(visible(note) for note in crowd.notes),
-        problems=tuple(_problems(crowd, per_example, per_labeler)),
+        problems=_problems(crowd, per_example, per_labeler),
     )
 
 
 def _problems(
     crowd: Crowd, per_example: npt.NDArray[np.integer], per_labeler: npt.NDArray[np.integer]
-) -> list[str]:
-    problems = []
-    few = int(np.sum(per_labeler < FEW_ANSWERS))
-    if few:
-        problems.append(
-            f"{counted(few, 'labeler')} gave fewer than {FEW_ANSWERS} answers: what is said of "
-            "them is mostly what is true of the others."
-        )
-    alone = int(np.sum(per_example == 1))
-    if alone:
-        problems.append(
-            f"{counted(alone, 'example has', 'examples have')} a single answer, which nothing "
-            "confirms."
-        )
-    without = int(np.sum(per_example == 0))
-    if without:
-        problems.append(f"{counted(without, 'example has', 'examples have')} no answer at all.")
+) -> tuple[str, ...]:
+    few, alone, without = (
+        int(np.sum(which))
+        for which in (per_labeler < FEW_ANSWERS, per_example == 1, per_example == 0)
+    )
     answers = np.asarray(crowd.labels.of_classes().label)
     votes = np.bincount(answers[answers != MISSING], minlength=crowd.labels.num_classes)
-    never = np.flatnonzero(votes == 0)
-    if never.size:
-        named = ", ".join(quoted(crowd.class_names[k]) for k in never[:_MOST_NAMED])
-        more = f" and {never.size - _MOST_NAMED} more" if never.size > _MOST_NAMED else ""
-        problems.append(f"Nobody ever answered {named}{more}.")
-    return problems
+    never = crowd.class_names[votes == 0]
+    named = ", ".join(quoted(name) for name in never[:_MOST_NAMED])
+    more = f" and {never.size - _MOST_NAMED} more" if never.size > _MOST_NAMED else ""
+    examples = "example has", "examples have"
+    problems = {
+        f"{counted(few, 'labeler')} gave fewer than {FEW_ANSWERS} answers: what is said of them is "
+        "mostly what is true of the others.": few,
+        f"{counted(alone, *examples)} a single answer, which nothing confirms.": alone,
+        f"{counted(without, *examples)} no answer at all.": without,
+        f"Nobody ever answered {named}{more}.": never.size,
+    }
+    return tuple(words for words, number in problems.items() if number)
+
+
+def _range(counts: npt.NDArray[np.integer]) -> str:
+    low, high = counts.min(initial=counts.max(initial=0)), counts.max(initial=0)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}, the median {np.median(counts):,g}"

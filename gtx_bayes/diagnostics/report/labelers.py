@@ -16,9 +16,9 @@ from scipy.stats import beta
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.diagnostics.calibration import MIN_P
-from gtx_bayes.diagnostics.predictive import PredictiveChecks
+from gtx_bayes.diagnostics.predictive import LabelerPair, PredictiveChecks
 from gtx_bayes.diagnostics.report.gold import DOUBT, compare_labelers, err_together
-from gtx_bayes.diagnostics.report.wording import counted, percent, shown
+from gtx_bayes.diagnostics.report.wording import counted, percent
 from gtx_bayes.labels import MISSING
 from gtx_bayes.models.base import AbstractCohortPrior
 
@@ -33,7 +33,6 @@ SURE = 0.95
 MUCH_GOLD = 20
 """Labelers who agree in groups are judged by gold alone if half of them answered so many."""
 
-MOST_LISTED = 12
 MOST_BEST = 6
 """The best are at most so many, and at most a third of all."""
 
@@ -42,72 +41,11 @@ _NUM_DRAWS = 128
 _TAILS = (0.025, 0.975)
 
 
-class LabelerRow(NamedTuple):
-    """One labeler.
-
-    Attributes:
-        name: the name.
-        accuracy: share of right answers; NaN where it is not known.
-        low: lower limit of its interval.
-        high: upper limit.
-        informed_low: lower limit of how far the answers depend on the class, from 0 to 1.
-        informed_high: upper limit.
-        num_answers: how many answers the labeler gave.
-        num_gold: how many of them to gold.
-        num_right: how many of those are right.
-    """
-
-    name: str
-    accuracy: float
-    low: float
-    high: float
-    informed_low: float
-    informed_high: float
-    num_answers: int
-    num_gold: int
-    num_right: int
-
-
-class Group(NamedTuple):
-    """Labelers with something in common.
-
-    Attributes:
-        rows: the first of them.
-        number: how many there are.
-        share_of_answers: their share of all answers.
-    """
-
-    rows: tuple[LabelerRow, ...]
-    number: int
-    share_of_answers: float
-
-
-class PairRow(NamedTuple):
-    """Two labelers who agree more often than the model has it.
-
-    Attributes:
-        first: one name.
-        second: the other.
-        num_common: examples that both answered.
-        observed: share of those on which they agree.
-        expected: the share that the model expects.
-        p: how often chance alone shows any pair as far out.
-    """
-
-    first: str
-    second: str
-    num_common: int
-    observed: float
-    expected: float
-    p: float
-
-
 class Labelers(NamedTuple):
-    """The labelers.
+    """The labelers. Groups are rows of `table` with the limits of informedness added.
 
     Attributes:
         table: one row per labeler, as `Aggregation.labelers` returns it.
-        interval: which kind of interval it holds, in words.
         chance: accuracy of a uniform guess.
         contradicted: right on gold less, or more, often than their interval has it.
         num_below: how many of those are right less often.
@@ -125,49 +63,45 @@ class Labelers(NamedTuple):
     """
 
     table: pd.DataFrame
-    interval: str
     chance: float
-    contradicted: Group
+    contradicted: pd.DataFrame
     num_below: int
-    uninformed: Group
-    constant: Group
-    opposite: Group
-    best: Group
+    uninformed: pd.DataFrame
+    constant: pd.DataFrame
+    opposite: pd.DataFrame
+    best: pd.DataFrame
     is_by_gold: bool
     agree_in_groups: bool
-    pairs: tuple[PairRow, ...]
+    pairs: tuple[LabelerPair, ...]
     num_unknown: int
 
     @property
     def verdict(self) -> str:
         """All of it in a sentence or two."""
-        number = len(self.table)
-        if self.num_unknown == number:
+        if self.num_unknown == len(self.table):
             return "Without gold this method says nothing of labelers."
-        groups = (self.uninformed, self.constant, self.opposite, self.contradicted)
-        if not any(group.number for group in groups):
-            return (
-                f"Of {counted(number, 'labeler')} none is caught telling next to nothing, or the "
-                "opposite of the truth."
-            )
-        parts = []
-        if self.contradicted.number:
-            parts.append(
-                f"{counted(self.contradicted.number, 'is', 'are')} contradicted by gold: it does "
-                "not bear out the accuracy that the fit gives"
-            )
-        if self.uninformed.number:
-            parts.append(
-                f"{counted(self.uninformed.number, 'tells', 'tell')} next to nothing, with "
-                f"{percent(self.uninformed.share_of_answers)} of the answers"
-            )
-        if self.constant.number:
-            parts.append(f"{counted(self.constant.number, 'gives', 'give')} one class only")
-        if self.opposite.number:
-            parts.append(
-                f"{counted(self.opposite.number, 'is', 'are')} wrong more often than by guessing"
-            )
-        return f"Of {counted(number, 'labeler')}, " + "; ".join(parts) + "."
+        everybody = f"Of {counted(len(self.table), 'labeler')}"
+        share = self.uninformed["num_labels"].sum() / max(int(self.table["num_labels"].sum()), 1)
+        groups = (
+            (
+                self.contradicted,
+                ("is", "are"),
+                "contradicted by gold: it does not bear out the accuracy that the fit gives",
+            ),
+            (
+                self.uninformed,
+                ("tells", "tell"),
+                f"next to nothing, with {percent(share)} of the answers",
+            ),
+            (self.constant, ("gives", "give"), "one class only"),
+            (self.opposite, ("is", "are"), "wrong more often than by guessing"),
+        )
+        parts = [
+            f"{counted(len(group), *verb)} {words}" for group, verb, words in groups if len(group)
+        ]
+        if parts:
+            return f"{everybody}, " + "; ".join(parts) + "."
+        return f"{everybody} none is caught telling next to nothing, or the opposite of the truth."
 
 
 def describe_labelers(
@@ -188,44 +122,45 @@ def describe_labelers(
         is_refuted: whether gold refutes the fit: then labelers are judged by gold alone.
     """
     chance = 1.0 / result.crowd.labels.num_classes
-    informed = _informed(key, result, table)
     on_gold = compare_labelers(result, table)
-    contradicted = on_gold.is_below | on_gold.is_above
     agree_in_groups = checks is not None and not checks.agreement_per_pair.fits
     right, num_gold = table["num_correct"], table["num_gold"]
     is_by_gold = is_refuted or (agree_in_groups and bool(num_gold.median() >= MUCH_GOLD))
+
+    low, high, excess_low, excess_high = _informed(key, result, table)
+    rows = table.assign(informed_low=low, informed_high=high)
     known = table["accuracy"].notna() & table["ci_low"].notna()
-    says_nothing = (informed.high < USELESS) & informed.spans_chance
+    contradicted = on_gold.is_below | on_gold.is_above
     only_one = _give_one_class(result)
-    constant = known & only_one
-    uninformed = known & says_nothing & ~only_one & ~contradicted & (on_gold.p_guess > DOUBT)
-    worse = table["prob_worse_than_chance"].to_numpy()
-    surely = np.where(np.isnan(worse), table["ci_high"] < chance, worse > SURE)
-    wrong_way = (informed.excess_low + informed.excess_high < 0.0) & (informed.high >= USELESS)
-    by_fit = known & surely & wrong_way & ~contradicted
+    spans_chance = (excess_low <= 0.0) & (excess_high >= 0.0)
+    uninformed = known & (high < USELESS) & spans_chance & ~only_one
+    uninformed &= ~contradicted & (on_gold.p_guess > DOUBT)
+    worse = table["prob_worse_than_chance"]
+    surely = (worse > SURE) | (worse.isna() & (table["ci_high"] < chance))
+    by_fit = known & surely & (excess_low + excess_high < 0.0) & (high >= USELESS) & ~contradicted
     by_fit &= right <= chance * num_gold
     opposite = on_gold.is_opposite | (by_fit & (not is_by_gold))
-    is_doubtful = on_gold.is_below | (on_gold.p_below < DOUBT)
-    rows = table.assign(informed_low=informed.low, informed_high=informed.high)
     judged = _by_gold(rows) if is_by_gold else rows
-    best = known & ~uninformed & ~constant & ~opposite & ~is_doubtful & (judged["ci_low"] > chance)
+    is_doubtful = on_gold.is_below | (on_gold.p_below < DOUBT)
+    best = known & ~uninformed & ~only_one & ~opposite & ~is_doubtful & (judged["ci_low"] > chance)
+    ranked = judged[best].sort_values("ci_low", ascending=False, kind="stable")
     return Labelers(
         table=table,
-        interval=result.fit.labeler_accuracy.interval,
         chance=chance,
-        contradicted=_group(rows[contradicted].sort_values("num_gold", ascending=False), table),
+        contradicted=rows[contradicted].sort_values("num_gold", ascending=False),
         num_below=int(on_gold.is_below.sum()),
-        uninformed=_group(rows[uninformed].sort_values("num_labels", ascending=False), table),
-        constant=_group(rows[constant].sort_values("num_labels", ascending=False), table),
-        opposite=_group(rows[opposite].sort_values("accuracy"), table),
-        best=_group(
-            judged[best].sort_values("ci_low", ascending=False, kind="stable"),
-            table,
-            min(MOST_BEST, max(len(table) // 3, 1)),
-        ),
+        uninformed=rows[uninformed].sort_values("num_labels", ascending=False),
+        constant=rows[known & only_one].sort_values("num_labels", ascending=False),
+        opposite=rows[opposite].sort_values("accuracy"),
+        best=ranked.head(min(MOST_BEST, max(len(table) // 3, 1))),
         is_by_gold=is_by_gold,
         agree_in_groups=agree_in_groups,
-        pairs=() if checks is None else _pairs(result, checks, is_by_gold=is_by_gold),
+        pairs=tuple(
+            pair
+            for pair in ([] if checks is None else checks.pairs)
+            if pair.z > 0 and pair.p < _MAX_P_OF_PAIR
+            if not is_by_gold or err_together(result, *pair.labelers)
+        ),
         num_unknown=int((~known).sum()),
     )
 
@@ -277,43 +212,27 @@ def informedness(
     return distance.sum(axis=-1) / (num_classes - 1)
 
 
-class _Informed(NamedTuple):
-    """How informed the labelers are.
+def _informed(
+    key: Key[Array, ""], result: Aggregation, table: pd.DataFrame
+) -> tuple[npt.NDArray[np.floating], ...]:
+    """Limits of every labeler's informedness, and of what answers do better than guesses.
 
-    Attributes:
-        low: lower limit of informedness.
-        high: upper limit.
-        excess_low: lower limit of what they do better than guesses; below 0 worse.
-        excess_high: upper limit.
+    From the accuracy's limits where nothing can be drawn.
     """
-
-    low: npt.NDArray[np.floating]
-    high: npt.NDArray[np.floating]
-    excess_low: npt.NDArray[np.floating]
-    excess_high: npt.NDArray[np.floating]
-
-    @property
-    def spans_chance(self) -> npt.NDArray[np.bool_]:
-        """Who may do no better, and no worse, than guesses."""
-        return (self.excess_low <= 0.0) & (self.excess_high >= 0.0)
-
-
-def _informed(key: Key[Array, ""], result: Aggregation, table: pd.DataFrame) -> _Informed:
-    """Limits of every labeler's informedness; from the accuracy's where nothing can be drawn."""
     joint = result.fit.joint
     if joint is not None:
         num_labelers = joint.counts.shape[0]
         counts = joint.prior.counts_in_size(joint.counts)
-        drawn, excess = (
+        informed, excess = (
             np.quantile(np.asarray(of)[:, :num_labelers], _TAILS, axis=0)
             for of in _informedness_drawn(key, joint.prior, counts)
         )
-        return _Informed(*drawn, *excess)
+        return *informed, *excess
     num_classes = result.crowd.labels.num_classes
     ends = (table[["ci_low", "ci_high"]].to_numpy() * num_classes - 1.0) / (num_classes - 1.0)
     spans_chance = (ends[:, 0] <= 0.0) & (ends[:, 1] >= 0.0)
     low = np.where(spans_chance, 0.0, np.abs(ends).min(axis=1))
-    return _Informed(low, np.abs(ends).max(axis=1), *ends.T)
+    return low, np.abs(ends).max(axis=1), *ends.T
 
 
 @jax.jit
@@ -332,43 +251,3 @@ def _informedness_drawn(
         return informedness(confusion), excess
 
     return jax.lax.map(once, jax.random.split(key, _NUM_DRAWS))
-
-
-def _group(rows: pd.DataFrame, everybody: pd.DataFrame, most: int = MOST_LISTED) -> Group:
-    total = int(everybody["num_labels"].sum())
-    return Group(
-        tuple(
-            LabelerRow(
-                name=shown(row["worker"]),
-                accuracy=float(row["accuracy"]),
-                low=float(row["ci_low"]),
-                high=float(row["ci_high"]),
-                informed_low=float(row["informed_low"]),
-                informed_high=float(row["informed_high"]),
-                num_answers=int(row["num_labels"]),
-                num_gold=int(row["num_gold"]),
-                num_right=int(row["num_correct"]),
-            )
-            for row in rows.head(most).to_dict("records")
-        ),
-        len(rows),
-        int(rows["num_labels"].sum()) / max(total, 1),
-    )
-
-
-def _pairs(
-    result: Aggregation, checks: PredictiveChecks, *, is_by_gold: bool
-) -> tuple[PairRow, ...]:
-    return tuple(
-        PairRow(
-            first=shown(pair.labelers[0]),
-            second=shown(pair.labelers[1]),
-            num_common=pair.num_common,
-            observed=pair.observed,
-            expected=pair.expected,
-            p=pair.p,
-        )
-        for pair in checks.pairs
-        if pair.z > 0 and pair.p < _MAX_P_OF_PAIR
-        if not is_by_gold or err_together(result, *pair.labelers)
-    )

@@ -20,7 +20,7 @@ PAGE = "report.html"
 EXAMPLES = "examples.csv"
 LABELERS = "labelers.csv"
 
-_TEMPLATE = "page.html.jinja"
+_MOST_LISTED = 12  # labelers of a group
 
 
 class Origin(NamedTuple):
@@ -76,13 +76,14 @@ def write_report(
 
 def render(content: Content, origin: Origin) -> str:
     """The page."""
-    figures = draw_all(content)
-    return page_template(__package__, _TEMPLATE).render(
+    return page_template(__package__, "page.html.jinja").render(
         **content._asdict(),
-        figures=figures,
+        actions=content.actions,
+        figures=draw_all(content),
         origin=origin,
         counted=counted,
         check_words=trust.in_words,
+        most_listed=_MOST_LISTED,
         examples_file=EXAMPLES,
         labelers_file=LABELERS,
         version=version("gtx_bayes"),

@@ -2,7 +2,7 @@
 
 import jinja2
 
-from gtx_bayes.diagnostics.report.wording import amount, interval, ordinal, percent, visible
+from gtx_bayes.diagnostics.report.wording import amount, interval, ordinal, percent, shown, visible
 
 
 def page_template(package: str, name: str) -> jinja2.Template:
@@ -25,6 +25,7 @@ def page_template(package: str, name: str) -> jinja2.Template:
         "percent": percent,
         "amount": amount,
         "visible": visible,
+        "shown": shown,
         "interval": interval,
         "ordinal": ordinal,
         "number": "{:,}".format,

@@ -4,7 +4,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Key
-from scipy.stats import poisson
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.diagnostics.calibration import (
@@ -16,73 +15,47 @@ from gtx_bayes.diagnostics.calibration import (
     hold_out_gold,
 )
 from gtx_bayes.diagnostics.predictive import PredictiveChecks
-from gtx_bayes.diagnostics.report.gold import (
-    FEWEST_ANSWERS,
-    Coding,
-    LabelersOnGold,
-    Pattern,
-    check_coding,
-    compare_labelers,
-    count_wrong,
-    find_patterns,
-)
-from gtx_bayes.diagnostics.report.outcome import WrongByGold, count_votes
-from gtx_bayes.diagnostics.report.wording import amount, counted, percent, shown, visible
+from gtx_bayes.diagnostics.report import gold
+from gtx_bayes.diagnostics.report.gold import Coding, Contradictions, LabelersOnGold, WrongByGold
+from gtx_bayes.diagnostics.report.wording import amount, counted, percent, visible
 
 Light = Literal["green", "amber", "red"]
 Honesty = Literal["honest", "unproven", "too little", "in places", "too much"]
 """What hidden gold says of confidence. The last three are refutations."""
 
-CONTRADICTED = 0.05
-"""A gold label that its example's answers give less probability than this is contradicted."""
-
-MOST_CONTRADICTED = 10
-_FEW_VOTES = 3  # fewer answers that all miss the gold label are nothing remarkable
-
 GAPS = (0.1, 0.05)
 """Gaps between confidence and accuracy that gold should be able to show; the first decides."""
 
-_VERDICTS: dict[Honesty, str] = {
-    "honest": "Confidence is honest, as far as {num} can show.",
-    "unproven": "Whether confidence is honest is not known.",
-    "too little": "Confidence is not honest: it promises too little, which errs to the safe side.",
-    "in places": "Confidence is not honest: in places it is off.",
-    "too much": "Confidence is not honest: it promises too much.",
+_HONESTY: dict[Honesty, tuple[Light, str, str]] = {
+    "honest": (
+        "green",
+        "Confidence is honest, as far as {num} can show.",
+        "Confidence kept its promise: {compared}, and a gap of {gap:.0f} points or more would "
+        "show.",
+    ),
+    "unproven": (
+        "amber",
+        "Whether confidence is honest is not known.",
+        "Nothing speaks against confidence, but little could: {compared}, and so few show only a "
+        "gap of {gap:.0f} points or more.",
+    ),
+    "too little": (
+        "amber",
+        "Confidence is not honest: it promises too little, which errs to the safe side.",
+        "Confidence promises too little: {compared}.",
+    ),
+    "in places": (
+        "amber",
+        "Confidence is not honest: in places it is off.",
+        "Confidence is off in places: {compared}.",
+    ),
+    "too much": (
+        "red",
+        "Confidence is not honest: it promises too much.",
+        "Confidence promises too much: {surely}{compared}.",
+    ),
 }
-
-
-class Contradicted(NamedTuple):
-    """A gold label that the crowd contradicts.
-
-    Attributes:
-        example: name of the example.
-        gold: its gold label.
-        crowd: the class that the answers make most probable, gold hidden.
-        prob_crowd: its probability.
-        prob_gold: the gold label's.
-        votes_for_gold: how many answers agree with gold.
-        num_answers: of how many.
-    """
-
-    example: str
-    gold: str
-    crowd: str
-    prob_crowd: float
-    prob_gold: float
-    votes_for_gold: int
-    num_answers: int
-
-
-class WantedGold(NamedTuple):
-    """How much gold would show how much.
-
-    Attributes:
-        gap: a gap between confidence and accuracy.
-        num_gold: gold labels that would show it, at two standard errors.
-    """
-
-    gap: float
-    num_gold: int
+"""By what hidden gold says: the light, the verdict, and the reason."""
 
 
 class Reason(NamedTuple):
@@ -101,8 +74,7 @@ class Trust(NamedTuple):
     """Whether to believe the labels.
 
     Attributes:
-        light: "green", "amber" or "red": the worst that any reason has it be.
-        reasons: why, the gravest first.
+        reasons: what speaks for and against, the gravest first.
         honesty: what hidden gold says of confidence.
         num_gold: how many gold labels there are.
         held_out: the gold, hidden from the fit; None with fewer than two gold labels.
@@ -111,20 +83,15 @@ class Trust(NamedTuple):
         coding: whether gold and answers mean the same by the names of the classes.
         on_gold: the labelers' answers to gold, compared with what the fit says of them.
         patterns: classes that come out as others one-sidedly.
+        contradictions: gold labels that the crowd contradicts.
         calibration: confidence against gold that the fit did not see; None with fewer than
             `FEWEST_LABELS` gold labels.
-        wanted_gold: how much gold would show how much.
+        wanted_gold: how many gold labels would show each of `GAPS`, at two standard errors.
         checks: posterior predictive checks; None for methods without a model of answers.
         is_tempered: whether confidence is tempered for labelers who err together.
         converged: whether the fit converged; None for methods that do not iterate.
-        contradicted: gold labels that the crowd contradicts, at most `MOST_CONTRADICTED`; empty
-            where there are no more than chance expects.
-        num_contradicted: how many there are.
-        num_unanimous: how many of them no answer agrees with, of three or more.
-        num_expected: how many the probabilities themselves expect.
     """
 
-    light: Light
     reasons: tuple[Reason, ...]
     honesty: Honesty
     num_gold: int
@@ -133,16 +100,18 @@ class Trust(NamedTuple):
     worse_than_guessing: bool
     coding: Coding
     on_gold: LabelersOnGold
-    patterns: tuple[Pattern, ...]
+    patterns: tuple[gold.Pattern, ...]
+    contradictions: Contradictions
     calibration: Calibration | None
-    wanted_gold: tuple[WantedGold, ...]
+    wanted_gold: dict[float, int]
     checks: PredictiveChecks | None
     is_tempered: bool
     converged: bool | None
-    contradicted: tuple[Contradicted, ...]
-    num_contradicted: int
-    num_unanimous: int
-    num_expected: float
+
+    @property
+    def light(self) -> Light:
+        """The worst that any reason has it be."""
+        return self.reasons[0].light
 
     @property
     def is_refuted(self) -> bool:
@@ -159,22 +128,18 @@ class Trust(NamedTuple):
     @property
     def honesty_words(self) -> str:
         """Whether confidence is honest, in a sentence: the same wherever it is said."""
-        num = counted(self.num_gold, "hidden gold label")
-        return _VERDICTS[self.honesty].format(num=num)
+        return _HONESTY[self.honesty][1].format(num=counted(self.num_gold, "hidden gold label"))
 
     @property
     def verdict(self) -> str:
         """The light in a sentence or two."""
-        words = []
-        if self.coding.is_doubted:
-            words.append("The classes seem swapped between gold and answers.")
-        if self.worse_than_guessing:
-            words.append("The labels are right less often than guesses would be.")
-        if self.converged is False:
-            words.append("The fit did not converge.")
-        if self.on_gold.are_many:
-            words.append("Gold contradicts what the fit says of many labelers.")
-        return " ".join([*words, self.honesty_words])
+        doubts = {
+            "The classes seem swapped between gold and answers.": self.coding.is_doubted,
+            "The labels are right less often than guesses would be.": self.worse_than_guessing,
+            "The fit did not converge.": self.converged is False,
+            "Gold contradicts what the fit says of many labelers.": self.on_gold.are_many,
+        }
+        return " ".join([*(words for words, holds in doubts.items() if holds), self.honesty_words])
 
 
 def judge_trust(key: Key[Array, ""], result: Aggregation, checks: PredictiveChecks | None) -> Trust:
@@ -187,58 +152,42 @@ def judge_trust(key: Key[Array, ""], result: Aggregation, checks: PredictiveChec
         result: any method's.
         checks: its predictive checks, where the method has a model of answers.
     """
-    num_gold = result.crowd.assessment.num_gold
-    num_classes, num_open = result.crowd.labels.num_classes, result.open_confidence().size
-    found, contradicted = None, _Contradictions((), 0, 0, 0.0)
-    held_out = by_gold = None
-    patterns: tuple[Pattern, ...] = ()
-    worse_than_guessing = False
-    if num_gold >= 2:
-        held_out = hold_out_gold(result)
-        by_gold = count_wrong(held_out, num_open)
-        share_right = 1.0 - by_gold.num_wrong / num_gold
-        worse_than_guessing = num_gold >= FEWEST_ANSWERS and share_right < 1.0 / num_classes
-        contradicted = _contradictions(result, held_out)
-        patterns = find_patterns(result, held_out)
-        found = calibration(key, held_out) if num_gold >= FEWEST_LABELS else None
-    joint = result.fit.joint
-    is_tempered = joint is not None and joint.dependence.mean > 0.0
-    converged = None if joint is None else joint.converged
-    coding = check_coding(result)
-    on_gold = compare_labelers(result, result.labelers())
-    honesty = _honesty(found)
-    reasons = [
-        *_of_coding(coding),
-        *_of_guessing(by_gold, is_worse=worse_than_guessing, chance=1.0 / num_classes),
-        *_of_labelers(on_gold),
-        *_of_gold(found, num_gold, honesty),
-        *_of_contradictions(contradicted),
-        *_of_fit(result, converged),
-        *_of_checks(checks, is_tempered, honesty),
-    ]
-    gravity: list[Light] = ["red", "amber", "green"]
-    reasons.sort(key=lambda reason: gravity.index(reason.light))
-    return Trust(
-        light=reasons[0].light,
-        reasons=tuple(reasons),
-        honesty=honesty,
+    joint, num_gold = result.fit.joint, result.crowd.assessment.num_gold
+    confidence = result.open_confidence()
+    held_out = hold_out_gold(result) if num_gold >= 2 else None
+    by_gold = None if held_out is None else gold.count_wrong(held_out, confidence.size)
+    share_right = 1.0 if by_gold is None else 1.0 - by_gold.num_wrong / num_gold
+    chance = 1.0 / result.crowd.labels.num_classes
+    found = None
+    if held_out is not None and num_gold >= FEWEST_LABELS:
+        found = calibration(key, held_out)
+    promised = float(confidence.mean()) if confidence.size else 0.5
+    promised = promised if found is None else found.mean_confidence
+    trust = Trust(
+        reasons=(),
+        honesty=_honesty(found),
         num_gold=num_gold,
         held_out=held_out,
         by_gold=by_gold,
-        worse_than_guessing=worse_than_guessing,
-        coding=coding,
-        on_gold=on_gold,
-        patterns=patterns,
+        worse_than_guessing=num_gold >= gold.FEWEST_ANSWERS and share_right < chance,
+        coding=gold.check_coding(result),
+        on_gold=gold.compare_labelers(result, result.labelers()),
+        patterns=() if held_out is None else gold.find_patterns(result, held_out),
+        contradictions=gold.find_contradictions(result, held_out),
         calibration=found,
-        wanted_gold=_wanted_gold(result, found),
+        wanted_gold={gap: _gold_to_show(gap, promised) for gap in GAPS},
         checks=checks,
-        is_tempered=is_tempered,
-        converged=converged,
-        contradicted=contradicted.rows if contradicted.is_excess else (),
-        num_contradicted=contradicted.number,
-        num_unanimous=contradicted.num_unanimous,
-        num_expected=contradicted.num_expected,
+        is_tempered=joint is not None and joint.dependence.mean > 0.0,
+        converged=None if joint is None else joint.converged,
     )
+    reasons = [
+        *_of_gold(trust, chance),
+        _of_confidence(trust),
+        *_of_fit(trust, result),
+    ]
+    gravity: list[Light] = ["red", "amber", "green"]
+    reasons.sort(key=lambda reason: gravity.index(reason.light))
+    return trust._replace(reasons=tuple(reasons))
 
 
 def _honesty(found: Calibration | None) -> Honesty:
@@ -254,183 +203,90 @@ def _honesty(found: Calibration | None) -> Honesty:
     return "unproven" if few else "honest"
 
 
-def _of_coding(coding: Coding) -> list[Reason]:
-    if not coding.is_doubted:
-        return []
-    return [Reason("red", f"The classes seem swapped: {coding.words}.")]
-
-
-def _of_guessing(by_gold: WrongByGold | None, *, is_worse: bool, chance: float) -> list[Reason]:
-    if by_gold is None or not is_worse:
-        return []
-    right = by_gold.num_hidden - by_gold.num_wrong
-    return [
-        Reason(
-            "red",
-            f"Of {counted(by_gold.num_hidden, 'gold label')} hidden from the fit it found "
-            f"{percent(right / by_gold.num_hidden)}, where guessing would find {percent(chance)}.",
+def _of_gold(trust: Trust, chance: float) -> list[Reason]:
+    """What gold says of the classes' names, of the labels, and of the labelers."""
+    reasons, by_gold, on_gold = [], trust.by_gold, trust.on_gold
+    if trust.coding.is_doubted:
+        reasons.append(Reason("red", f"The classes seem swapped: {trust.coding.words}."))
+    if by_gold is not None and trust.worse_than_guessing:
+        right = percent(1.0 - by_gold.num_wrong / by_gold.num_hidden)
+        words = (
+            f"Of {counted(by_gold.num_hidden, 'gold label')} hidden from the fit it found {right}, "
+            f"where guessing would find {percent(chance)}."
         )
-    ]
-
-
-def _of_labelers(on_gold: LabelersOnGold) -> list[Reason]:
-    below, above = int(on_gold.is_below.sum()), int(on_gold.is_above.sum())
+        reasons.append(Reason("red", words))
     tested = counted(int(on_gold.is_tested.sum()), "labeler")
-    parts = [
+    numbers = {"less": int(on_gold.is_below.sum()), "more": int(on_gold.is_above.sum())}
+    contradicted = " and ".join(
         f"{number:,} {'is' if number == 1 else 'are'} right on gold {often} often than the fit says"
-        for number, often in ((below, "less"), (above, "more"))
+        for often, number in numbers.items()
         if number
-    ]
-    if parts:
-        words = f"Of {tested} who answered gold {' and '.join(parts)}."
-        return [Reason("red" if on_gold.are_many else "amber", words)]
-    if on_gold.are_odd:
+    )
+    if contradicted:
+        words = f"Of {tested} who answered gold {contradicted}."
+        reasons.append(Reason("red" if on_gold.are_many else "amber", words))
+    elif on_gold.are_odd:
         words = (
             f"Of {tested} who answered gold {on_gold.num_odd:,} are right on it more or less often "
             "than the fit says, each by little but too many for chance: labelers are judged by "
             "gold alone."
         )
-        return [Reason("amber", words)]
-    return []
-
-
-def _of_gold(found: Calibration | None, num_gold: int, honesty: Honesty) -> list[Reason]:
-    if found is None:
-        few = (
-            f"{counted(num_gold, 'gold label is', 'gold labels are')} too few"
-            if num_gold
-            else "there is no gold"
-        )
-        words = f"Confidence cannot be checked: {few}, {FEWEST_LABELS} are the least."
-        return [Reason("amber", words)]
-    right, promised = float(found.metrics["accuracy"].value), found.mean_confidence
-    compared = (
-        f"of {counted(found.num_examples, 'gold label')} hidden from the fit it found "
-        f"{percent(right)}, where {percent(promised)} were promised"
-    )
-    if honesty == "too much":
-        if found.p_overconfident < MIN_P:
-            return [Reason("red", f"Confidence promises too much: {compared}.")]
-        return [
-            Reason(
-                "red",
-                "Confidence promises too much: labels that were all but certain are wrong, and "
-                f"{compared}.",
-            )
-        ]
-    if honesty == "too little":
-        return [Reason("amber", f"Confidence promises too little: {compared}.")]
-    if honesty == "in places":
-        return [Reason("amber", f"Confidence is off in places: {compared}.")]
-    seen = 2.0 * float(np.sqrt(promised * (1.0 - promised) / found.num_examples))
-    if honesty == "unproven":
-        return [
-            Reason(
-                "amber",
-                f"Nothing speaks against confidence, but little could: {compared}, and so few "
-                f"show only a gap of {100.0 * seen:.0f} points or more.",
-            )
-        ]
-    return [
-        Reason(
-            "green",
-            f"Confidence kept its promise: {compared}, and a gap of {100.0 * seen:.0f} points or "
-            "more would show.",
-        )
-    ]
-
-
-def _of_contradictions(found: "_Contradictions") -> list[Reason]:
-    if not found.is_excess:
-        return []
-    return [
-        Reason(
-            "amber",
-            f"The crowd rules out {counted(found.number, 'gold label')}, where "
-            f"{amount(found.num_expected)} would be by chance.",
-        )
-    ]
-
-
-def _of_fit(result: Aggregation, converged: bool | None) -> list[Reason]:
-    reasons = []
-    if converged is not None:
-        words = "The fit converged." if converged else "The fit was stopped before it converged."
-        reasons.append(Reason("green" if converged else "red", words))
-    accuracy = result.fit.labeler_accuracy.accuracy
-    chance = 1.0 / result.crowd.labels.num_classes
-    if not np.isnan(accuracy).all() and np.nanmean(accuracy) < chance:
-        reasons.append(
-            Reason(
-                "red",
-                "The labelers come out worse than guessing on average: do gold and answers name "
-                "the classes alike?",
-            )
-        )
+        reasons.append(Reason("amber", words))
     return reasons
 
 
-def _of_checks(
-    checks: PredictiveChecks | None, is_tempered: bool, honesty: Honesty
-) -> list[Reason]:
-    if checks is None:
-        return []
-    if not checks.problems:
-        return [Reason("green", "Answers drawn from the model look like the crowd's.")]
-    misfit = "The crowd's answers are not as the model has them"
-    if is_tempered and honesty == "too much":
-        return [Reason("amber", f"{misfit}, and tempering confidence has not made up for it.")]
-    if is_tempered:
-        return [Reason("green", f"{misfit}, which is why confidence is tempered.")]
-    return [Reason("amber", f"{misfit}, and confidence is not tempered for it.")]
-
-
-class _Contradictions(NamedTuple):
-    rows: tuple[Contradicted, ...]
-    number: int
-    num_unanimous: int
-    num_expected: float
-
-    @property
-    def is_excess(self) -> bool:
-        """Whether there are more than chance allows, at `MIN_P`."""
-        # Of independent events, so many are less likely than under the Poisson law of that mean.
-        return self.number > 0 and bool(poisson.sf(self.number - 1, self.num_expected) < MIN_P)
-
-
-def _contradictions(result: Aggregation, held_out: HeldOut) -> _Contradictions:
-    """Gold that the answers rule out, or that none of them names, and that is not the label."""
-    crowd = result.crowd
-    truth, probs = np.asarray(held_out.true_label), np.asarray(held_out.class_probs, np.float64)
-    votes = count_votes(result)[held_out.example]
-    each = np.arange(truth.size)
-    prob_gold, votes_for_gold = probs[each, truth], votes[each, truth]
-    is_unnamed = (votes == 0) & (votes.sum(axis=1, keepdims=True) >= _FEW_VOTES)
-    crowd_says = probs.argmax(axis=1)
-    is_ruled_out = (probs < CONTRADICTED) | is_unnamed
-    is_ruled_out[each, crowd_says] = False
-    against = np.flatnonzero(is_ruled_out[each, truth])
-    rows = tuple(
-        Contradicted(
-            example=shown(crowd.example_names[held_out.example[at]]),
-            gold=shown(crowd.class_names[truth[at]]),
-            crowd=shown(crowd.class_names[crowd_says[at]]),
-            prob_crowd=float(probs[at, crowd_says[at]]),
-            prob_gold=float(prob_gold[at]),
-            votes_for_gold=int(votes_for_gold[at]),
-            num_answers=int(votes[at].sum()),
-        )
-        for at in against[np.argsort(prob_gold[against], kind="stable")[:MOST_CONTRADICTED]]
+def _of_confidence(trust: Trust) -> Reason:
+    found = trust.calibration
+    if found is None:
+        few = "there is no gold"
+        if trust.num_gold:
+            few = f"{counted(trust.num_gold, 'gold label is', 'gold labels are')} too few"
+        words = f"Confidence cannot be checked: {few}, {FEWEST_LABELS} are the least."
+        return Reason("amber", words)
+    light, _, words = _HONESTY[trust.honesty]
+    right, promised = float(found.metrics["accuracy"].value), found.mean_confidence
+    hidden = counted(found.num_examples, "gold label")
+    surely = "labels that were all but certain are wrong, and "
+    filled = words.format(
+        compared=f"of {hidden} hidden from the fit it found {percent(right)}, where "
+        f"{percent(promised)} were promised",
+        gap=200.0 * np.sqrt(promised * (1.0 - promised) / found.num_examples),
+        surely="" if found.p_overconfident < MIN_P else surely,
     )
-    num_unanimous = int(is_unnamed[each, truth][against].sum())
-    return _Contradictions(rows, against.size, num_unanimous, float(probs.sum(where=is_ruled_out)))
+    return Reason(light, filled)
 
 
-def _wanted_gold(result: Aggregation, found: Calibration | None) -> tuple[WantedGold, ...]:
-    confidence = result.open_confidence()
-    promised = float(confidence.mean()) if confidence.size else 0.5
-    promised = promised if found is None else found.mean_confidence
-    return tuple(WantedGold(gap, _gold_to_show(gap, promised)) for gap in GAPS)
+def _of_fit(trust: Trust, result: Aggregation) -> list[Reason]:
+    """Gold that the crowd rules out, convergence, bad labelers, and the predictive checks."""
+    reasons, against = [], trust.contradictions
+    if against.is_excess:
+        words = (
+            f"The crowd rules out {counted(against.number, 'gold label')}, where "
+            f"{amount(against.num_expected)} would be by chance."
+        )
+        reasons.append(Reason("amber", words))
+    if trust.converged is not None:
+        how = "converged" if trust.converged else "was stopped before it converged"
+        reasons.append(Reason("green" if trust.converged else "red", f"The fit {how}."))
+    accuracy = result.labelers()["accuracy"].mean()  # NaN where none is known
+    if accuracy < 1.0 / result.crowd.labels.num_classes:
+        words = (
+            "The labelers come out worse than guessing on average: do gold and answers name the "
+            "classes alike?"
+        )
+        reasons.append(Reason("red", words))
+    if trust.checks is None:
+        return reasons
+    misfit = "The crowd's answers are not as the model has them"
+    if not trust.checks.problems:
+        reason = Reason("green", "Answers drawn from the model look like the crowd's.")
+    elif not trust.is_tempered:
+        reason = Reason("amber", f"{misfit}, and confidence is not tempered for it.")
+    elif trust.honesty == "too much":
+        reason = Reason("amber", f"{misfit}, and tempering confidence has not made up for it.")
+    else:
+        reason = Reason("green", f"{misfit}, which is why confidence is tempered.")
+    return [*reasons, reason]
 
 
 def _gold_to_show(gap: float, promised: float) -> int:
