@@ -36,6 +36,7 @@ from gtx_bayes.simulation import (
     simulate_queue,
     uniform_cohort,
 )
+from tests.benchmarks.simulated import crowd_of, finish, head, hyperprior_shape, percent, row
 
 PROB = 0.9
 NUM_LABELERS, NUM_EXAMPLES, PER_EXAMPLE, GOLD_EVERY = 10, 120, 5, 4
@@ -45,29 +46,19 @@ WITH_EXAMPLES = 50  # crowds whose examples' intervals are drawn, a slow thing
 
 
 class Crowd(NamedTuple):
-    """One simulated crowd, for the inference and against it.
-
-    Attributes:
-        labels: the answers.
-        gold: a quarter of the true labels.
-        true_label: all of them.
-        accuracy: of each labeler, the classes being even.
-        probs: class posteriors at the true labelers.
-    """
+    """One simulated crowd, for the inference and against it."""
 
     labels: Labels
-    gold: Assessment
+    gold: Assessment  # a quarter of the true labels
     true_label: Any
-    accuracy: Any
-    probs: Any
+    accuracy: Any  # of each labeler, the classes being uniform
+    probs: Any  # class posteriors at the true labelers
 
 
 def hyperprior_cohort(key):
     key_mean, key_concentration, key_labelers = jax.random.split(key, 3)
-    hyper = HyperPrior.for_classes(2)
-    mean = jax.random.beta(key_mean, hyper.mean_a, hyper.mean_b)
-    noise = hyper.log_concentration_sd * jax.random.normal(key_concentration)
-    concentration = jnp.exp(hyper.log_concentration + noise)
+    mean, log_concentration = hyperprior_shape(key_mean, key_concentration, 2)
+    concentration = jnp.exp(log_concentration)
     shape = mean * concentration, (1.0 - mean) * concentration
     return OneCoin(jax.random.beta(key_labelers, *shape, (NUM_LABELERS,)), 2)
 
@@ -87,19 +78,12 @@ def hard_examples(key):
 
 
 class Setting(NamedTuple):
-    """What is true of a row.
-
-    Attributes:
-        name: in words.
-        cohort: the labelers from a key.
-        num_copying: so many labelers give the first one's answer four times out of five.
-        num_crowds: at full size.
-    """
+    """What is true of a row."""
 
     name: str
-    cohort: Callable[..., Any]
-    num_copying: int = 0
-    num_crowds: int = 100
+    cohort: Callable[..., Any]  # the labelers from a key
+    num_copying: int = 0  # so many labelers give the first one's answer four times out of five
+    num_crowds: int = 100  # at full size
 
 
 SETTINGS = (
@@ -134,16 +118,9 @@ def draw_crowd(setting, key):
     accuracy = jnp.where(copies, 0.8 * accuracy[0] + 0.2 * accuracy, accuracy)
     lots = jax.random.uniform(key_kept, answers.shape)
     labeler = jnp.argsort(lots, axis=0)[:PER_EXAMPLE]
-    labels = Labels(
-        jnp.repeat(jnp.arange(NUM_EXAMPLES, dtype=jnp.int32), PER_EXAMPLE),
-        labeler.T.reshape(-1).astype(jnp.int32),
-        jnp.take_along_axis(answers, labeler, axis=0).T.reshape(-1).astype(jnp.int8),
-        NUM_EXAMPLES,
-        NUM_LABELERS,
-        2,
-    )
+    kept = jnp.take_along_axis(answers, labeler, axis=0)
     is_gold = jnp.arange(NUM_EXAMPLES) % GOLD_EVERY == 0
-    gold = Assessment(jnp.where(is_gold, true_label, MISSING).astype(jnp.int8), 2)
+    labels, gold = crowd_of(labeler, kept, true_label, is_gold, NUM_LABELERS, 2)
     probs = jax.nn.softmax(batch_log_prob(labelers, labels), axis=1)
     return Crowd(labels, gold, true_label, accuracy, probs)
 
@@ -152,11 +129,8 @@ def mean_accuracy(labelers):
     if isinstance(labelers, HardExamples):
         h = labelers.hard_share
         return (1.0 - h) * labelers.accuracy + h * labelers.hard_accuracy
-    return (
-        labelers.accuracy.mean(axis=1)
-        if isinstance(labelers, ClassConditional)
-        else (labelers.accuracy)
-    )
+    accuracy = labelers.accuracy
+    return accuracy.mean(axis=1) if isinstance(labelers, ClassConditional) else accuracy
 
 
 def fit_gibbs(setting, key):
@@ -177,21 +151,12 @@ def fit_gibbs(setting, key):
 
 
 class Found(NamedTuple):
-    """What a fit says of a crowd.
-
-    Attributes:
-        low: lower limits of the accuracies.
-        high: upper limits.
-        class_probs: class posteriors.
-        example_low: lower limits of the probability of each example's most probable class; None
-            where they were not drawn.
-        example_high: upper limits.
-    """
+    """What a fit says of a crowd: limits of the accuracies, and class posteriors."""
 
     low: Any
     high: Any
     class_probs: Any
-    example_low: Any = None
+    example_low: Any = None  # limits of the probability of each example's most probable class
     example_high: Any = None
 
 
@@ -248,11 +213,6 @@ def describe(setting, crowds, found):
     return [*cells, f"{np.mean(brier):.3f}", percent(of_examples) if of_examples else ""]
 
 
-def percent(values):
-    error = np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{100 * np.mean(values):.1f} ± {100 * error:.1f} %"
-
-
 def signed(values):
     return f"{np.mean(values):+.3f} ± {np.std(values, ddof=1) / np.sqrt(len(values)):.3f}"
 
@@ -288,18 +248,10 @@ def gold_alone(rng, draw, num_labelers, num_gold, num_cohorts):
 
 
 class World(NamedTuple):
-    """Crowds of independent labelers, and the model that is true of them.
-
-    Attributes:
-        name: in words.
-        cohort: the labelers from a key.
-        num_examples: how many examples.
-        per_example: how many labelers answer each.
-        model: name of the model.
-    """
+    """Crowds of independent labelers, and the model that is true of them."""
 
     name: str
-    cohort: Callable[..., Any]
+    cohort: Callable[..., Any]  # the labelers from a key
     num_examples: int
     per_example: int
     model: str
@@ -354,7 +306,7 @@ def in_worlds(num_crowds):
                 keys = jax.random.split(jax.random.key(num_gold), num_crowds)
                 shares = [fit_world(world, key, num_gold, is_given) for key in keys]
                 cells += [percent(each) for each in zip(*shares, strict=True)]
-            yield "| " + " | ".join(cells) + " |"
+            yield row(*cells)
 
 
 def main():
@@ -362,44 +314,30 @@ def main():
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of crowds")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    lines = [
-        "| crowd | fit | labelers | accuracy inside | width | middle, off | confidence, off |"
-        " Brier | examples inside |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = head(
+        *("crowd", "fit", "labelers", "accuracy inside", "width", "middle, off"),
+        *("confidence, off", "Brier", "examples inside"),
+    )
     for setting in SETTINGS:
         start = time.perf_counter()
         crowds, found = measure(setting, options.scale)
         for fit, each in found.items():
-            cells = [setting.name, fit, str(len(crowds) * NUM_LABELERS)]
-            lines.append("| " + " | ".join(cells + describe(setting, crowds, each)) + " |")
+            figures = describe(setting, crowds, each)
+            lines.append(row(setting.name, fit, len(crowds) * NUM_LABELERS, *figures))
             print(lines[-1], file=sys.stderr)
         print(f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    lines += [
-        "",
-        "Labelers known by gold alone, J labelers with n gold answers each:",
-        "",
-        "| accuracies from | " + " | ".join(f"J = {j}, n = {n}" for j, n in SIZES) + " |",
-        "|---|" + "---|" * len(SIZES),
-    ]
+    lines += ["", "Labelers known by gold alone, J labelers with n gold answers each:", ""]
+    lines += head("accuracies from", *(f"J = {j}, n = {n}" for j, n in SIZES))
     for name, draw in COHORTS.items():
         rng, num_cohorts = np.random.default_rng(0), max(10, round(500 * options.scale))
-        cells = [gold_alone(rng, draw, j, n, num_cohorts) for j, n in SIZES]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "95 % intervals, twenty crowds each, by the number of gold labels:",
-        "",
-        "| world | fit | labelers, no gold | examples | 20 gold | examples | 50 gold | examples |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in in_worlds(max(4, round(20 * options.scale))):
-        lines.append(row)
-        print(row, file=sys.stderr, flush=True)
-    text = "\n".join(lines)
-    if options.output:
-        options.output.write_text(text + "\n")
-    print(text)
+        lines.append(row(name, *(gold_alone(rng, draw, j, n, num_cohorts) for j, n in SIZES)))
+    lines += ["", "95 % intervals, twenty crowds each, by the number of gold labels:", ""]
+    gold = ("20 gold", "examples", "50 gold", "examples")
+    lines += head("world", "fit", "labelers, no gold", "examples", *gold)
+    for each in in_worlds(max(4, round(20 * options.scale))):
+        lines.append(each)
+        print(each, file=sys.stderr, flush=True)
+    finish(lines, options.output)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from gtx_bayes.inference import joint
 from gtx_bayes.io import read_table
 from gtx_bayes.labels import MISSING
 from tests.benchmarks.real_crowds import SETS
+from tests.benchmarks.simulated import finish, head, row
 
 
 def scores(folder):
@@ -39,13 +40,13 @@ def scores(folder):
     fixed = joint.fit(
         crowd.labels, crowd.assessment, found.class_prior, models=(found.model,), dependence=0.0
     )
-    row = [float(np.mean(np.asarray(crowd.labels.labels_per_example())))]
-    row += [found.model, found.dependence.mean, *found.dependence.credible_interval()]
+    figures = [float(np.mean(np.asarray(crowd.labels.labels_per_example())))]
+    figures += [found.model, found.dependence.mean, *found.dependence.credible_interval()]
     known = jnp.asarray(truth[scored])
     for probs in (fixed.class_probs, found.class_probs):
         probs = jnp.asarray(probs)[scored]
         promised = float(jnp.mean(decisions.confidence(probs)))
-        row += [
+        figures += [
             float(metrics.log_loss(probs, known).value),
             float(metrics.expected_calibration_error(probs, known).value),
             promised - float(metrics.accuracy(probs, known).value),
@@ -53,8 +54,8 @@ def scores(folder):
     key_checks, key_match = jax.random.split(jax.random.key(0))
     for correlation in (0.0, found.dependence.mean):
         checks = predictive_checks(key_checks, result, correlation=correlation)
-        row.append(checks.agreement_per_example.z)
-    return [*row, matching_correlation(key_match, result)]
+        figures.append(checks.agreement_per_example.z)
+    return [*figures, matching_correlation(key_match, result)]
 
 
 def classes_of(labels, gold):
@@ -72,24 +73,20 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    lines = [
-        "| set | answers per example | model | $\\rho$ (95 %) | log loss | ECE |"
-        " promised less right | agreement per example, z | correlation that matches |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = head(
+        *("set", "answers per example", "model", "$\\rho$ (95 %)", "log loss", "ECE"),
+        *("promised less right", "agreement per example, z", "correlation that matches"),
+    )
     rows = [scores(options.data / name) for name in SETS]
     for name, (mean, model, rho, low, high, *figures) in zip(SETS, rows, strict=True):
         *of_rho, before, after, matching = figures
-        lines.append(
-            f"| {name} | {mean:.1f} | {model} | {rho:.2f} ({low:.2f} to {high:.2f}) | "
-            f"{' | '.join(from_to(of_rho))} | {before:.1f} → {after:.1f} | {matching:.2f} |"
-        )
-    means = from_to(np.mean([row[5:11] for row in rows], axis=0))
+        dependence = f"{rho:.2f} ({low:.2f} to {high:.2f})"
+        z = f"{before:.1f} → {after:.1f}"
+        cells = (name, f"{mean:.1f}", model, dependence, *from_to(of_rho), z, f"{matching:.2f}")
+        lines.append(row(*cells))
+    means = from_to(np.mean([each[5:11] for each in rows], axis=0))
     lines.append(f"| **mean** | | | | {' | '.join(f'**{cell}**' for cell in means)} | | |")
-    text = "\n".join(lines)
-    if options.output:
-        options.output.write_text(text + "\n")
-    print(text)
+    finish(lines, options.output)
 
 
 if __name__ == "__main__":

@@ -32,10 +32,10 @@ from gtx_bayes.models.class_conditional import ClassConditional, ClassConditiona
 from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionModel, ConfusionPrior
 from gtx_bayes.models.difficulty import HARD_SHARE, DifficultyModel, DifficultyPrior, HardExamples
 from gtx_bayes.models.distributions import LogitBeta
-from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.models.labelers import sum_by_example
 from gtx_bayes.models.one_coin import OneCoin, OneCoinModel, OneCoinPrior
 from gtx_bayes.simulation import simulate_queue
+from tests.benchmarks.simulated import crowd_of, finish, head, hyperprior_shape, percent, row
 
 NUM_LABELERS, NUM_EXAMPLES, PER_EXAMPLE, NUM_GOLD, NUM_CLASSES = 6, 40, 4, 10, 3
 NUM_DRAWS = 99
@@ -45,8 +45,6 @@ UNIFORM = np.full(NUM_CLASSES, 1.0 / NUM_CLASSES)
 
 
 class Data(NamedTuple):
-    """What the inference sees."""
-
     labels: Labels
     gold: Assessment
 
@@ -56,48 +54,25 @@ def crowd(key, labelers, proportions):
     queue = simulate_queue(
         key, labelers, NUM_EXAMPLES, max_labels=PER_EXAMPLE, class_balance=proportions
     )
-    true_label = queue.true_label
-    labels = Labels(
-        jnp.repeat(jnp.arange(NUM_EXAMPLES, dtype=jnp.int32), PER_EXAMPLE),
-        queue.answers.labeler.T.reshape(-1).astype(jnp.int32),
-        queue.answers.label.T.reshape(-1),
-        NUM_EXAMPLES,
-        NUM_LABELERS,
-        NUM_CLASSES,
+    answers, is_gold = queue.answers, jnp.arange(NUM_EXAMPLES) < NUM_GOLD
+    data = crowd_of(
+        answers.labeler, answers.label, queue.true_label, is_gold, NUM_LABELERS, NUM_CLASSES
     )
-    is_gold = jnp.arange(NUM_EXAMPLES) < NUM_GOLD
-    gold = Assessment(jnp.where(is_gold, true_label, MISSING).astype(jnp.int8), NUM_CLASSES)
-    return Data(labels, gold), true_label
+    return Data(*data), queue.true_label
 
 
 def learnt_proportions(key):
     return jax.random.dirichlet(key, jnp.ones(NUM_CLASSES))
 
 
-def hyperprior_shape(key, shape=()):
-    """Both shape parameters of a cohort, the concentration's logarithm and the mean."""
-    key_mean, key_concentration = jax.random.split(key)
-    hyper = HyperPrior.for_classes(NUM_CLASSES)
-    mean = jax.random.beta(key_mean, hyper.mean_a, hyper.mean_b, shape)
-    log_concentration = hyper.log_concentration + hyper.log_concentration_sd * jax.random.normal(
-        key_concentration, shape
-    )
-    return mean, log_concentration
-
-
 # What is true, by model: parameters, labelers and the log-probability of answers given parameters.
 
 
 class Model(NamedTuple):
-    """How a model simulates, and the probability it gives to answers.
+    """How a model simulates, and the probability it gives to answers."""
 
-    Attributes:
-        draw: from a key the parameters and the labelers.
-        log_prob: of every example's answers under each class, given parameters.
-    """
-
-    draw: Callable[..., Any]
-    log_prob: Callable[..., Any]
+    draw: Callable[..., Any]  # from a key the parameters and the labelers
+    log_prob: Callable[..., Any]  # of every example's answers under each class, given parameters
 
 
 def fixed(prior):
@@ -126,7 +101,7 @@ def parameters_of(labelers):
 def one_coin_cohort(key):
     """Accuracies under the hyperprior, by their log odds, which do not round to certainty."""
     key_cohort, key_labelers = jax.random.split(key)
-    mean, log_concentration = hyperprior_shape(key_cohort)
+    mean, log_concentration = hyperprior_shape(*jax.random.split(key_cohort), NUM_CLASSES)
     concentration = jnp.exp(log_concentration)
     law = LogitBeta(mean * concentration, (1.0 - mean) * concentration)
     log_odds = law.sample(key_labelers, (NUM_LABELERS,))
@@ -142,7 +117,7 @@ def one_coin_accuracies(key):
 def confusion_cohort(key):
     key_mean, key_concentration, key_labelers = jax.random.split(key, 3)
     mean = jax.random.dirichlet(key_mean, 8.0 * ConfusionPrior.default(NUM_CLASSES).mean)
-    _, log_concentration = hyperprior_shape(key_concentration)
+    _, log_concentration = hyperprior_shape(*jax.random.split(key_concentration), NUM_CLASSES)
     rows = jax.random.dirichlet(
         key_labelers, jnp.exp(log_concentration) * mean, (NUM_LABELERS, NUM_CLASSES)
     )
@@ -271,7 +246,7 @@ def simulate(model, learns, true_labelers, key):
 # The inferences.
 
 
-def by_gibbs(model, prior, key, data):
+def by_gibbs(prior, model, key, data):
     key_chain, key_labels = jax.random.split(key)
     sites, _, _ = gibbs.sample_chains(
         key_chain[None],
@@ -286,7 +261,7 @@ def by_gibbs(model, prior, key, data):
     return {**draws, **draw_labels(key_labels, model, draws, data)}
 
 
-def by_nuts(model, numpyro_model, key, data):
+def by_nuts(numpyro_model, model, key, data):
     key_chain, key_labels = jax.random.split(key)
     draws, _ = nuts.sample_chain(
         key_chain,
@@ -361,40 +336,30 @@ class GivenConfusion(ConfusionPrior):
 
 
 class Evidence(NamedTuple):
-    """Hidden gold, and answers that the crowd hid from itself.
+    """Hidden gold, and answers that the crowd hid from itself."""
 
-    Attributes:
-        log_prob: of the answers to each gold example under each class.
-        num_labels: how many answers those are.
-        true_label: the gold.
-        other_log_prob: of the answers to examples without gold.
-        other_num_labels: how many those are.
-        answer_log_prob: of each hidden answer under each class.
-    """
-
-    log_prob: Any
+    log_prob: Any  # of the answers to each gold example under each class
     num_labels: Any
     true_label: Any
-    other_log_prob: Any
+    other_log_prob: Any  # of the answers to examples without gold
     other_num_labels: Any
-    answer_log_prob: Any
+    answer_log_prob: Any  # of each hidden answer under each class
 
 
 NUM_HIDDEN, NUM_OTHERS = 60, 200
+CENTRE = np.log(dependence.PRIOR_CENTRE / (1.0 - dependence.PRIOR_CENTRE))
 
 
 def prior_of_rho(key):
     """On the grid, as `dependence.learn` has it."""
     logits = jnp.log(dependence.GRID / (1.0 - dependence.GRID))
-    centre = np.log(dependence.PRIOR_CENTRE / (1.0 - dependence.PRIOR_CENTRE))
-    z = (logits - centre) / dependence.PRIOR_LOGIT_SD
+    z = (logits - CENTRE) / dependence.PRIOR_LOGIT_SD
     at = jax.random.categorical(key, -(z**2) / 2.0)
     return jnp.asarray(dependence.GRID, float)[at]
 
 
 def continuous_prior_of_rho(key):
-    centre = np.log(dependence.PRIOR_CENTRE / (1.0 - dependence.PRIOR_CENTRE))
-    return jax.nn.sigmoid(centre + dependence.PRIOR_LOGIT_SD * jax.random.normal(key))
+    return jax.nn.sigmoid(CENTRE + dependence.PRIOR_LOGIT_SD * jax.random.normal(key))
 
 
 def some_evidence(key, num_examples):
@@ -456,8 +421,7 @@ def rho_by_learn(uses_answers, key, data):
 
 
 def rho_model(data):
-    centre = np.log(dependence.PRIOR_CENTRE / (1.0 - dependence.PRIOR_CENTRE))
-    logit = numpyro.sample("logit", dist.Normal(centre, dependence.PRIOR_LOGIT_SD))
+    logit = numpyro.sample("logit", dist.Normal(CENTRE, dependence.PRIOR_LOGIT_SD))
     rho = numpyro.deterministic("rho", jax.nn.sigmoid(logit))
     numpyro.factor("gold", gold_log_score(data, rho))
 
@@ -484,62 +448,55 @@ PICTURE = (
 
 
 class Case(NamedTuple):
-    """One row.
+    """One row."""
 
-    Attributes:
-        model: what the inference takes to be true.
-        method: how it infers.
-        setting: what is true, and what the inference is given.
-        simulate: truth and data.
-        infer: draws.
-        quantities: what is ranked besides.
-        num_simulations: how many, at full size.
-        map_keys: how they are run.
-        names: the parameter whose widths and coverage are shown.
-        is_wrong: whether it must fail.
-    """
-
-    model: str
+    model: str  # what the inference takes to be true
     method: str
-    setting: str
+    setting: str  # what is true, and what the inference is given
     simulate: Callable[..., Any]
     infer: Callable[..., Any]
     quantities: Callable[..., Any]
-    num_simulations: int
+    num_simulations: int  # at full size
     map_keys: Callable[..., Any]
-    names: str
-    is_wrong: bool = False
+    names: str  # the parameter whose widths and coverage are shown
+    is_wrong: bool = False  # whether it must fail
 
 
-def crowd_case(name, method, setting, model, infer, size, shown, **options):
-    learns = options.pop("learns", True)
+def crowd_case(name, method, setting, model, infer, size, shown, learns=True, **options):
     true_labelers = options.pop("true_labelers", model.draw)
     return Case(
         name,
         method,
         setting,
         partial(simulate, model, learns, true_labelers),
-        infer,
+        partial(infer, model) if method != "variational" else infer,
         partial(log_likelihood, model),
         size,
-        options.pop("map_keys", map_runs),
+        map_runs if learns else sbc.one_by_one,  # the variational fit is no pure JAX
         shown,
         **options,
     )
 
 
+def rho_case(method, setting, draw_rho, infer, map_keys):
+    simulate = partial(simulate_rho, draw_rho)
+    return Case("dependence", method, setting, simulate, infer, score_of_rho, 1000, map_keys, "rho")
+
+
 def cases():
-    one_coin, confusion = OneCoinPrior.default(NUM_CLASSES), ConfusionPrior.default(NUM_CLASSES)
-    by_class_prior = ClassConditionalPrior.default(NUM_CLASSES)
-    given = GivenOneCoin(**vars(one_coin))
+    one_coin, confusion, by_class_prior, difficulty = (
+        prior.default(NUM_CLASSES)
+        for prior in (OneCoinPrior, ConfusionPrior, ClassConditionalPrior, DifficultyPrior)
+    )
     gibbs_one_coin = Model(fixed(one_coin), by_accuracy)
     two_coins = Model(fixed(by_class_prior), by_class)
     rows = Model(fixed(confusion), by_confusion)
     nuts_one_coin = Model(one_coin_cohort, by_log_odds)
     nuts_rows = Model(confusion_cohort, by_confusion)
     nuts_difficulty = Model(difficulty_cohort, by_shift)
-    kinds = Model(fixed(DifficultyPrior.default(NUM_CLASSES)), by_kind)
-    python = {"map_keys": sbc.one_by_one, "learns": False}
+    learnt_one_coin = Model(one_coin_accuracies, by_accuracy)
+    learnt_rows = Model(confusion_rows, by_confusion)
+    kinds = Model(fixed(difficulty), by_kind)
 
     def spread_by_class(key):
         """One parameter per labeler, as the fit has it; in truth an accuracy for every class."""
@@ -550,173 +507,53 @@ def cases():
         accuracy = jax.random.beta(key, 12.0, 3.0, (NUM_LABELERS,))
         return {"accuracy": accuracy}, OneCoin(accuracy, NUM_CLASSES)
 
-    fixed_prior, learnt_prior = "cohort prior given", "cohort prior learnt"
+    def gibbs_case(name, model, prior, size, shown, setting="cohort prior given", **options):
+        infer = partial(by_gibbs, prior)
+        return crowd_case(name, "Gibbs", setting, model, infer, size, shown, **options)
+
+    def nuts_case(name, model, numpyro_model, size, shown):
+        infer = partial(by_nuts, crowd_model(numpyro_model))
+        return crowd_case(name, "NUTS", "cohort prior learnt", model, infer, size, shown)
+
+    def variational_case(name, model, prior, shown, setting="cohort prior given"):
+        infer = partial(by_variational, prior)
+        return crowd_case(name, "variational", setting, model, infer, 1000, shown, learns=False)
+
+    given_one_coin, given_rows = GivenOneCoin(**vars(one_coin)), GivenConfusion(**vars(confusion))
+    learnt, gold, answers = "cohort prior learnt", "gold alone", "gold and one-sided answers"
+    wrong = {"is_wrong": True, "name": "one coin", "model": gibbs_one_coin, "shown": "accuracy"}
+    wrong |= {"prior": one_coin, "size": 1000}
     return [
-        crowd_case(
-            "one coin",
-            "Gibbs",
-            fixed_prior,
-            gibbs_one_coin,
-            partial(by_gibbs, gibbs_one_coin, one_coin),
-            2000,
-            "accuracy",
+        gibbs_case("one coin", gibbs_one_coin, one_coin, 2000, "accuracy"),
+        nuts_case("one coin", nuts_one_coin, OneCoinModel(), 400, "log_odds"),
+        variational_case("one coin", gibbs_one_coin, given_one_coin, "accuracy"),
+        variational_case("one coin", learnt_one_coin, one_coin, "accuracy", learnt),
+        gibbs_case("class-conditional", two_coins, by_class_prior, 1000, "accuracy"),
+        gibbs_case("confusion", rows, confusion, 1000, "confusion"),
+        nuts_case("confusion", nuts_rows, ConfusionModel(), 200, "confusion"),
+        variational_case("confusion", rows, given_rows, "confusion"),
+        variational_case("confusion", learnt_rows, confusion, "confusion", learnt),
+        nuts_case("difficulty", nuts_difficulty, DifficultyModel(), 200, "log_odds"),
+        variational_case(
+            "difficulty", kinds, difficulty, "accuracy", "centre of its hyperprior true"
         ),
-        crowd_case(
-            "one coin",
-            "NUTS",
-            learnt_prior,
-            nuts_one_coin,
-            partial(by_nuts, nuts_one_coin, crowd_model(OneCoinModel())),
-            400,
-            "log_odds",
-        ),
-        crowd_case(
-            "one coin",
-            "variational",
-            fixed_prior,
-            gibbs_one_coin,
-            partial(by_variational, given),
-            1000,
-            "accuracy",
-            **python,
-        ),
-        crowd_case(
-            "one coin",
-            "variational",
-            learnt_prior,
-            Model(one_coin_accuracies, by_accuracy),
-            partial(by_variational, one_coin),
-            1000,
-            "accuracy",
-            **python,
-        ),
-        crowd_case(
-            "class-conditional",
-            "Gibbs",
-            fixed_prior,
-            two_coins,
-            partial(by_gibbs, two_coins, by_class_prior),
-            1000,
-            "accuracy",
-        ),
-        crowd_case(
-            "confusion",
-            "Gibbs",
-            fixed_prior,
-            rows,
-            partial(by_gibbs, rows, confusion),
-            1000,
-            "confusion",
-        ),
-        crowd_case(
-            "confusion",
-            "NUTS",
-            learnt_prior,
-            nuts_rows,
-            partial(by_nuts, nuts_rows, crowd_model(ConfusionModel())),
-            200,
-            "confusion",
-        ),
-        crowd_case(
-            "confusion",
-            "variational",
-            fixed_prior,
-            rows,
-            partial(by_variational, GivenConfusion(**vars(confusion))),
-            1000,
-            "confusion",
-            **python,
-        ),
-        crowd_case(
-            "confusion",
-            "variational",
-            learnt_prior,
-            Model(confusion_rows, by_confusion),
-            partial(by_variational, confusion),
-            1000,
-            "confusion",
-            **python,
-        ),
-        crowd_case(
-            "difficulty",
-            "NUTS",
-            learnt_prior,
-            nuts_difficulty,
-            partial(by_nuts, nuts_difficulty, crowd_model(DifficultyModel())),
-            200,
-            "log_odds",
-        ),
-        crowd_case(
-            "difficulty",
-            "variational",
-            "centre of its hyperprior true",
-            kinds,
-            partial(by_variational, DifficultyPrior.default(NUM_CLASSES)),
-            1000,
-            "accuracy",
-            **python,
-        ),
-        Case(
-            "dependence",
-            "grid",
-            "gold alone",
-            partial(simulate_rho, prior_of_rho),
-            partial(rho_by_learn, False),
-            score_of_rho,
-            1000,
-            sbc.one_by_one,
-            "rho",
-        ),
-        Case(
-            "dependence",
-            "NUTS",
-            "gold alone",
-            partial(simulate_rho, continuous_prior_of_rho),
-            rho_by_nuts,
-            score_of_rho,
-            1000,
-            map_runs,
-            "rho",
-        ),
-        Case(
-            "dependence",
-            "grid",
-            "gold and one-sided answers",
-            partial(simulate_rho, prior_of_rho),
-            partial(rho_by_learn, True),
-            score_of_rho,
-            1000,
-            sbc.one_by_one,
-            "rho",
-        ),
-        crowd_case(
-            "one coin",
-            "Gibbs",
-            "**wrong**: labelers better than the prior has it",
-            gibbs_one_coin,
-            partial(by_gibbs, gibbs_one_coin, one_coin),
-            1000,
-            "accuracy",
+        rho_case("grid", gold, prior_of_rho, partial(rho_by_learn, False), sbc.one_by_one),
+        rho_case("NUTS", gold, continuous_prior_of_rho, rho_by_nuts, map_runs),
+        rho_case("grid", answers, prior_of_rho, partial(rho_by_learn, True), sbc.one_by_one),
+        gibbs_case(
+            setting="**wrong**: labelers better than the prior has it",
             true_labelers=better,
-            is_wrong=True,
+            **wrong,
         ),
-        crowd_case(
-            "one coin",
-            "Gibbs",
-            "**wrong**: accuracies differ by class",
-            gibbs_one_coin,
-            partial(by_gibbs, gibbs_one_coin, one_coin),
-            1000,
-            "accuracy",
-            true_labelers=spread_by_class,
-            is_wrong=True,
+        gibbs_case(
+            setting="**wrong**: accuracies differ by class", true_labelers=spread_by_class, **wrong
         ),
         crowd_case(
             "one coin",
             "none",
             "**wrong**: draws from the prior",
             gibbs_one_coin,
-            partial(from_the_prior, gibbs_one_coin),
+            from_the_prior,
             1000,
             "accuracy",
             is_wrong=True,
@@ -769,31 +606,24 @@ def main():
         print(f"{case.model}, {case.method}, {case.setting}: {seconds:.0f} s", file=sys.stderr)
         for calibration in found[-1][1]:
             print(calibration.table().to_string(), file=sys.stderr, flush=True)
-    text = markdown(found)
-    if options.output:
-        options.output.write_text(text + "\n")
     if options.plot:
         draw(found, options.plot)
-    print(text)
+    finish(markdown(found), options.output)
 
 
 def shown(case, calibration):
     """The entries of the parameter that the figures are of; of confusion matrices right answers."""
     entries = [q for q in calibration.quantities if q.name.split("[")[0] == case.names]
     if case.names == "confusion":
-        entries = [q for q in entries if q.name.split(", ", 1)[1] in right_cells()]
+        right = {f"{y}, {y}]" for y in range(NUM_CLASSES)}
+        entries = [q for q in entries if q.name.split(", ", 1)[1] in right]
     return entries
 
 
-def right_cells():
-    return {f"{y}, {y}]" for y in range(NUM_CLASSES)}
-
-
 def coverage(entries, prob):
-    """Mean over the entries, and its standard error over simulations."""
+    """Mean over the entries, with its standard error over simulations."""
     half = prob * (NUM_DRAWS + 1) / 2.0
-    inside = np.mean([np.abs(q.ranks - NUM_DRAWS / 2.0) < half for q in entries], axis=0)
-    return inside.mean(), inside.std(ddof=1) / np.sqrt(inside.size)
+    return percent(np.mean([np.abs(q.ranks - NUM_DRAWS / 2.0) < half for q in entries], axis=0))
 
 
 def sd_ratio(entries):
@@ -803,50 +633,40 @@ def sd_ratio(entries):
 
 
 def markdown(found):
-    lines = [
-        "| model | method | setting | simulations | quantities | smallest corrected p | where |"
-        " sd / error | 50 % covers | 90 % covers | verdict |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = head(
+        *("model", "method", "setting", "simulations", "quantities", "smallest corrected p"),
+        *("where", "sd / error", "50 % covers", "90 % covers", "verdict"),
+    )
     for case, runs in found:
         calibration = runs[-1]
         entries, worst = shown(case, calibration), calibration.worst
-        covers = [
-            "{:.1f} ± {:.1f} %".format(*(100 * x for x in coverage(entries, prob)))
-            for prob in (0.5, 0.9)
-        ]
-        if case.model == "difficulty" and lines[-1].split(" | ")[0] != "| difficulty":
+        if case.model == "difficulty" and not lines[-1].startswith("| difficulty |"):
             refused = "refused: its blocks take examples of a class for alike"
             lines.append(f"| difficulty | Gibbs | {refused} |" + " |" * 8)
-        where = worst.name if worst.fits else f"{worst.name}: {' and '.join(worst.shape)}"
-        cells = [
-            case.model,
-            case.method,
-            case.setting,
-            ", again ".join(str(each.worst.ranks.size) for each in runs),
-            str(len(calibration.quantities)),
-            ", again ".join(
-                sbc.as_text(each.worst.corrected_p).removeprefix("= ") for each in runs
-            ),
-            where,
-            f"{sd_ratio(entries):.2f}",
-            *covers,
-            verdict(case, calibration),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        p = (sbc.as_text(each.worst.corrected_p).removeprefix("= ") for each in runs)
+        lines.append(
+            row(
+                *(case.model, case.method, case.setting),
+                ", again ".join(str(each.worst.ranks.size) for each in runs),
+                len(calibration.quantities),
+                ", again ".join(p),
+                worst.name if worst.fits else f"{worst.name}: {' and '.join(worst.shape)}",
+                f"{sd_ratio(entries):.2f}",
+                coverage(entries, 0.5),
+                coverage(entries, 0.9),
+                verdict(case, calibration),
+            )
+        )
+    return lines
 
 
 def verdict(case, calibration):
     """A wrong model must be rejected, a right one must pass."""
-    failed = ", ".join(dict.fromkeys(q.name.split("[")[0] for q in by_p(calibration) if not q.fits))
+    by_p = sorted(calibration.quantities, key=lambda quantity: quantity.p)
+    failed = ", ".join(dict.fromkeys(q.name.split("[")[0] for q in by_p if not q.fits))
     if case.is_wrong:
         return f"rejected: {failed}" if failed else "**NOT REJECTED**"
     return f"**FAILS**: {failed}" if failed else "passes"
-
-
-def by_p(calibration):
-    return sorted(calibration.quantities, key=lambda quantity: quantity.p)
 
 
 def draw(found, path):
