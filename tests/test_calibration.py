@@ -1,7 +1,5 @@
 """Honest confidence: decomposition by hand, labels drawn from their probabilities, hidden gold."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -20,9 +18,8 @@ from gtx_bayes.diagnostics.calibration import (
     decompose_brier,
     hold_out_gold,
 )
-from gtx_bayes.labels import MISSING, Assessment
-from gtx_bayes.simulation import simulate_queue, uniform_cohort
-from tests.test_predictive import crowd_of
+from gtx_bayes.labels import MISSING
+from tests.crowds import simulated, with_gold
 
 SIZE = 150  # and three classes, wherever any size would do: one shape is compiled
 
@@ -40,28 +37,21 @@ def drawn(key, power=1.0):
 
 
 class TestDecomposition:
-    def test_by_hand(self):
-        """Class 1 said to have .2, .2, .8, .8 and true in 0, 1, 0, 1: half, whatever is said.
-
-        Per class: score (2 * .04 + 2 * .64) / 4 = .34; recalibrated and shares .25. Two classes.
-        """
-        one = np.array([0.2, 0.2, 0.8, 0.8])
-        found = decompose_brier(jnp.asarray(np.stack([1 - one, one], 1)), jnp.array([0, 1, 0, 1]))
-        np.testing.assert_allclose(found, [2 * 0.09, 0.0, 2 * 0.25], atol=1e-6)
-
-    def test_perfect_labels_have_nothing_but_discrimination(self):
-        truth = jnp.array([0, 1, 2, 1])
-        found = decompose_brier(jax.nn.one_hot(truth, 3), truth)
-        assert found.miscalibration == 0.0
-        assert found.brier == 0.0
-        share = np.array([0.25, 0.5, 0.25])
-        np.testing.assert_allclose(found.uncertainty, (share * (1 - share)).sum())
-
-    def test_order_reversed_is_all_miscalibration(self):
-        """The best non-decreasing function of a forecast that is upside down is a constant."""
-        one = np.array([0.9, 0.7, 0.3, 0.1])
-        found = decompose_brier(jnp.asarray(np.stack([1 - one, one], 1)), jnp.array([0, 0, 1, 1]))
-        assert found.discrimination == 0.0
+    @pytest.mark.parametrize(
+        ("of_class_1", "truth", "expected"),
+        [
+            # Half are true whatever is said: a class scores (2 * .04 + 2 * .64) / 4 = .34,
+            # recalibrated and by its share .25. Two classes.
+            ([0.2, 0.2, 0.8, 0.8], [0, 1, 0, 1], [2 * 0.09, 0.0, 2 * 0.25]),
+            ([0.0, 1.0, 0.0, 1.0], [0, 1, 0, 1], [0.0, 2 * 0.25, 2 * 0.25]),
+            # The best non-decreasing function of a forecast that is upside down is a constant.
+            ([0.9, 0.7, 0.3, 0.1], [0, 0, 1, 1], [2 * 0.65 - 2 * 0.25, 0.0, 2 * 0.25]),
+        ],
+    )
+    def test_by_hand(self, of_class_1, truth, expected):
+        one = np.array(of_class_1)
+        found = decompose_brier(np.stack([1 - one, one], 1), np.array(truth))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
     def test_sums_to_the_brier_score(self, key):
         probs, truth, _ = drawn(key)
@@ -130,25 +120,16 @@ class TestCalibration:
             calibration(key, held_out(probs, [MISSING] * 3))
 
 
-def simulated(key, num_gold):
-    key_cohort, key_answers = jax.random.split(key)
-    queue = simulate_queue(key_answers, uniform_cohort(key_cohort, 6, 0.6, 0.9), 60, max_labels=4)
-    truth = np.array(queue.true_label, np.int32)
-    truth[num_gold:] = MISSING
-    crowd = crowd_of(np.asarray(queue.labels), 2)
-    return dataclasses.replace(crowd, assessment=Assessment(jnp.asarray(truth), 2))
-
-
 @pytest.mark.end_to_end
 class TestHiddenGold:
     @pytest.mark.parametrize("method", ["gtx-bayes", "gtx", "majority-vote"])
     def test_no_example_is_told_its_own_label(self, key, method):
         """Another true label for one gold example changes nothing that is said of its part."""
-        crowd = simulated(key, 12)
+        crowd = simulated(key, 12, num_labelers=6, max_labels=4)
         options = {"model": "one-coin", "dependence": 0.2} if method == "gtx-bayes" else {}
         changed = np.array(crowd.assessment.true_label)
         changed[0] = 1 - changed[0]
-        other = dataclasses.replace(crowd, assessment=Assessment(jnp.asarray(changed), 2))
+        other = with_gold(crowd, changed)
         found, again = (
             hold_out_gold(aggregate(one, method, **options), num_parts=3) for one in (crowd, other)
         )
@@ -160,14 +141,13 @@ class TestHiddenGold:
         assert same.all() == (method == "majority-vote")
 
     def test_is_the_fit_without_the_part(self, key):
-        crowd = simulated(key, 2)
-        result = aggregate(crowd, model="one-coin", dependence=0.0, class_prior=[0.5, 0.5])
-        found = hold_out_gold(result)
+        crowd = simulated(key, 2, num_labelers=6, max_labels=4)
+        options = {"model": "one-coin", "dependence": 0.0, "class_prior": [0.5, 0.5]}
+        found = hold_out_gold(aggregate(crowd, **options))
         for example in (0, 1):
             truth = np.array(crowd.assessment.true_label)
             truth[example] = MISSING
-            without = dataclasses.replace(crowd, assessment=Assessment(jnp.asarray(truth), 2))
-            fit = aggregate(without, model="one-coin", dependence=0.0, class_prior=[0.5, 0.5])
+            fit = aggregate(with_gold(crowd, truth), **options)
             np.testing.assert_array_equal(found.class_probs[example], fit.class_probs[example])
 
     def test_needs_gold_to_hide(self, key):

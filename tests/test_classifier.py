@@ -32,7 +32,7 @@ from gtx_bayes.finetune.train import TrainingConfig
 from gtx_bayes.finetune.weights import load
 from gtx_bayes.labels import MISSING
 from tests.networks import TINY
-from tests.test_report import HOSTILE, check_page
+from tests.pages import HOSTILE, check_page
 
 pytestmark = pytest.mark.end_to_end
 

@@ -5,9 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from tests.pages import check_page
 from tests.test_aggregation import FRAME, GOLD
 from tests.test_cli import call
-from tests.test_report import check_page
 
 pytestmark = pytest.mark.end_to_end
 

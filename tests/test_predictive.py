@@ -22,10 +22,11 @@ from gtx_bayes.diagnostics.predictive import (
     predictive_checks,
     variance_of_agreement,
 )
-from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.models.difficulty import HardExamples
 from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import hard_examples_cohort, simulate_queue, uniform_cohort
+from tests.crowds import crowd_of
 from tests.test_aggregation import FRAME, GOLD
 
 DENSE = np.array([[0, 1, 2, MISSING], [0, 2, 2, 1], [1, MISSING, 2, MISSING]])
@@ -34,16 +35,8 @@ LABELS = Labels.from_dense(DENSE, num_classes=3)
 ANSWERS = np.asarray(LABELS.label)
 
 
-def crowd_of(dense, num_classes):
-    labels = Labels.from_dense(dense, num_classes=num_classes)
-    sizes = {"e": labels.num_examples, "w": labels.num_labelers, "c": num_classes}
-    names = [np.array([f"{kind}{i}" for i in range(size)], object) for kind, size in sizes.items()]
-    return Crowd(labels, Assessment.none(labels.num_examples, num_classes), *names)
-
-
-def simulated(key, labelers, num_examples=400):
-    queue = simulate_queue(key, labelers, num_examples, max_labels=8)
-    return crowd_of(np.asarray(queue.labels), labelers.num_classes)
+def simulated(key, labelers):
+    return crowd_of(simulate_queue(key, labelers, 300).labels)
 
 
 def fitted(crowd, model="one-coin", dependence=0.0):
@@ -60,15 +53,6 @@ class TestStatistics:
 
     def test_class_shares(self):
         np.testing.assert_allclose(class_shares(LABELS, ANSWERS), [2 / 9, 3 / 9, 4 / 9])
-
-    def test_pairs_of_labelers(self, key):
-        pairs = pairs_of_labelers(key, LABELS, min_common=2)
-        np.testing.assert_array_equal(pairs.labelers, [[0, 1], [0, 2], [1, 2]])
-        np.testing.assert_array_equal(pairs.num_common, [3, 2, 2])
-        np.testing.assert_allclose(pairs.share_agreeing(ANSWERS), [2 / 3, 1 / 2, 1 / 2])
-        few = pairs_of_labelers(key, LABELS, min_common=3)
-        np.testing.assert_array_equal(few.labelers, [[0, 1]])
-        np.testing.assert_allclose(few.share_agreeing(ANSWERS), [2 / 3])
 
     def test_pairs_against_loops(self, key):
         """A sparse table of six labelers, one of whom answers everything twice."""
@@ -192,14 +176,17 @@ class TestErrors:
         with pytest.raises(ValueError, match="gtx has no joint posterior"):
             predictive_checks(key, result)
 
-    @pytest.mark.parametrize("correlation", [-0.1, 1.1])
-    def test_correlation_is_a_share(self, key, correlation):
-        with pytest.raises(ValueError, match="outside"):
-            predictive_checks(key, fitted(crowd_of([[0, 1], [0, 0]], 2)), correlation=correlation)
-
-    def test_too_few_replicates(self, key):
-        with pytest.raises(ValueError, match="at least 2"):
-            predictive_checks(key, fitted(crowd_of([[0, 1], [0, 0]], 2)), num_replicates=1)
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"correlation": -0.1}, "outside"),
+            ({"correlation": 1.1}, "outside"),
+            ({"num_replicates": 1}, "at least 2"),
+        ],
+    )
+    def test_bad_arguments(self, key, options, message):
+        with pytest.raises(ValueError, match=message):
+            predictive_checks(key, fitted(crowd_of([[0, 1], [0, 0]])), **options)
 
 
 @pytest.mark.end_to_end
@@ -251,7 +238,7 @@ class TestCrowds:
         )
         dense = np.zeros((12, 600), int)
         dense[np.asarray(labels.labeler), np.asarray(labels.example)] = np.asarray(answers)
-        result = fitted(crowd_of(dense, 2), dependence=0.4)
+        result = fitted(crowd_of(dense), dependence=0.4)
         before = predictive_checks(key_checks, result)
         assert before.agreement_per_example.z > MAX_Z
         after = predictive_checks(key_checks, result, correlation=0.25)
@@ -264,7 +251,7 @@ class TestCrowds:
         queue = simulate_queue(key_answers, uniform_cohort(key_cohort, 12, 0.7, 0.8), 300)
         dense = np.array(queue.labels)
         dense[7] = dense[2]
-        checks = predictive_checks(key_checks, fitted(crowd_of(dense, 2)))
+        checks = predictive_checks(key_checks, fitted(crowd_of(dense)))
         first = checks.pairs[0]
         assert first.labelers == ("w2", "w7")
         assert first.observed == 1.0
@@ -281,14 +268,14 @@ class TestCrowds:
         truth = rng.integers(0, 2, 300)
         prob_one = np.where(truth == 1, 0.95, 0.45)
         dense = (rng.random((6, 300)) < prob_one).astype(int)
-        checks = predictive_checks(key, fitted(crowd_of(dense, 2)))
+        checks = predictive_checks(key, fitted(crowd_of(dense)))
         observed = [check.observed for check in checks.class_shares]
         np.testing.assert_allclose(observed, [1 - dense.mean(), dense.mean()], rtol=1e-6)
         assert checks.class_shares[1].z > MAX_Z
 
     def test_too_few_labelers_to_compare(self, key):
         rng = np.random.default_rng(5)
-        checks = predictive_checks(key, fitted(crowd_of(rng.integers(0, 2, (3, 40)), 2)))
+        checks = predictive_checks(key, fitted(crowd_of(rng.integers(0, 2, (3, 40)))))
         assert checks.pairs == ()
         assert "too few" in checks.agreement_per_pair.verdict
 

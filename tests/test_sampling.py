@@ -1,7 +1,5 @@
 """Sampled results: real names, log-likelihoods against references, LOO against the exact one."""
 
-import dataclasses
-
 import arviz as az
 import jax
 import jax.numpy as jnp
@@ -19,19 +17,9 @@ from gtx_bayes.inference.crowd_models import crowd_model
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.one_coin import OneCoin, OneCoinModel
 from gtx_bayes.posterior import batch_log_evidence
-from gtx_bayes.simulation import simulate_queue, uniform_cohort
-from tests.test_predictive import crowd_of
+from tests.crowds import crowd_of, simulated
 
 PRIOR = jnp.array([0.3, 0.7])
-
-
-def simulated(key, num_gold, num_examples=60):
-    key_cohort, key_answers = jax.random.split(key)
-    queue = simulate_queue(key_answers, uniform_cohort(key_cohort, 5, 0.6, 0.9), num_examples)
-    truth = np.array(queue.true_label, np.int32)
-    truth[num_gold:] = MISSING
-    crowd = crowd_of(np.asarray(queue.labels), 2)
-    return dataclasses.replace(crowd, assessment=Assessment(jnp.asarray(truth), 2))
 
 
 def fitted(crowd, model="one-coin"):
@@ -146,9 +134,7 @@ class TestGibbs:
         rng = np.random.default_rng(5)
         truth = rng.integers(0, 2, 150)
         dense = (rng.random((4, 150)) < np.where(truth == 1, 0.95, 0.4)).astype(int)
-        crowd = dataclasses.replace(
-            crowd_of(dense, 2), assessment=Assessment(jnp.asarray(truth, jnp.int32), 2)
-        )
+        crowd = crowd_of(dense, truth)
         trees = {}
         for model in ("one-coin", "confusion"):
             result = aggregate(crowd, model=model, dependence=0.0)

@@ -1,5 +1,6 @@
 """Simulation-based calibration: ranks and bands by hand, right inferences and wrong ones."""
 
+import functools
 import itertools
 from collections import Counter
 
@@ -24,9 +25,9 @@ from gtx_bayes.inference.beta import CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.nuts import sample_chain
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.models.one_coin import OneCoinPrior
 from gtx_bayes.simulation import beta_cohort, simulate_queue
+from tests.benchmarks.simulated import crowd_of, hyperprior_shape
 
 RARE = 1e-6
 """A right inference has a smaller p-value once in a million keys; a wrong one must have."""
@@ -144,21 +145,14 @@ def log_likelihood(parameters, data):
     }
 
 
-def calibrate(key, infer, **options):
-    options = {"num_simulations": 400, "map_keys": map_runs, **options}
-    return simulation_based_calibration(key, normal_mean, infer, **options)
+calibrate = functools.partial(simulation_based_calibration, map_keys=map_runs)
 
 
 @pytest.fixture(scope="module")
 def found():
     """All ways at once, since each compiles for a second."""
-    return simulation_based_calibration(
-        jax.random.key(3),
-        many_truths,
-        many_ways,
-        num_simulations=400,
-        quantities=log_likelihood,
-        map_keys=map_runs,
+    return calibrate(
+        jax.random.key(3), many_truths, many_ways, num_simulations=400, quantities=log_likelihood
     )
 
 
@@ -200,7 +194,7 @@ class TestNormalMean:
     def test_loops_agree(self, key):
         """Compiled and in a loop of Python the same ranks, but for a rounding at a tie."""
         compiled, looped = (
-            calibrate(key, posterior, num_simulations=8, map_keys=way).quantities[0]
+            calibrate(key, normal_mean, posterior, num_simulations=8, map_keys=way).quantities[0]
             for way in (map_runs, sbc.one_by_one)
         )
         np.testing.assert_allclose(compiled.ranks, looped.ranks, atol=1)
@@ -224,9 +218,7 @@ class TestNormalMean:
             truth, data = normal_mean(key)
             return dict.fromkeys(("thick", "thin"), truth["right"]), data
 
-        found = simulation_based_calibration(
-            key, simulate, chain, num_simulations=400, map_keys=map_runs
-        )
+        found = calibrate(key, simulate, chain, num_simulations=400)
         thick, thin = found.named("thick"), found.named("thin")
         assert thick.spread > 3
         assert not thick.is_thin_enough
@@ -249,27 +241,24 @@ class TestNormalMean:
         def infer(key, given):
             return {"mean": jnp.stack([given[1], jnp.array(-9.0)])}
 
-        found = simulation_based_calibration(
-            key,
-            simulate,
-            infer,
-            num_simulations=200,
-            quantities=sums,
-            map_keys=map_runs,
-        )
+        found = calibrate(key, simulate, infer, num_simulations=200, quantities=sums)
         ranks = np.bincount(found.named("sum").ranks, minlength=3)
         low, high = scipy.stats.binom.interval(1 - RARE, 200, 0.5)
         assert ranks[2] == 0
         assert low <= ranks[0] <= high
 
-    def test_refusals(self, key):
+    @pytest.mark.parametrize(
+        ("draws", "message"),
+        [
+            ({"other": jnp.zeros(9)}, "draws no right"),
+            ({"right": jnp.zeros((9, 3))}, r"shape \(9, 3\)"),
+            ({"right": jnp.full(9, jnp.nan)}, "right is NaN in 4 of 4 simulations"),
+        ],
+    )
+    def test_refusals(self, key, draws, message):
         few = {"num_simulations": 4, "map_keys": sbc.one_by_one}
-        with pytest.raises(ValueError, match="draws no right"):
-            calibrate(key, lambda key, data: {"other": jnp.zeros(9)}, **few)
-        with pytest.raises(ValueError, match=r"shape \(9, 3\)"):
-            calibrate(key, lambda key, data: {"right": jnp.zeros((9, 3))}, **few)
-        with pytest.raises(ValueError, match="right is NaN in 4 of 4 simulations"):
-            calibrate(key, lambda key, data: {"right": jnp.full(9, jnp.nan)}, **few)
+        with pytest.raises(ValueError, match=message):
+            calibrate(key, normal_mean, lambda key, data: draws, **few)
 
     def test_entries_have_names(self, key):
         """Every entry of an array on its own, those of one simulation never pooled."""
@@ -277,40 +266,32 @@ class TestNormalMean:
         def simulate(key):
             return {"table": jax.random.normal(key, (2, 2)), "one": jnp.array(0.0)}, None
 
-        found = simulation_based_calibration(
-            key,
-            simulate,
-            lambda key, data: {
-                "table": jax.random.normal(key, (9, 2, 2)),
-                "one": jnp.zeros(9),
-                "further": jnp.zeros(9),
-            },
-            num_simulations=30,
-            map_keys=map_runs,
-        )
+        def infer(key, data):
+            table = jax.random.normal(key, (9, 2, 2))
+            return {"table": table, "one": jnp.zeros(9), "further": jnp.zeros(9)}
+
+        found = calibrate(key, simulate, infer, num_simulations=30)
         names = ["one", "table[0, 0]", "table[0, 1]", "table[1, 0]", "table[1, 1]"]
         assert [q.name for q in found.quantities] == names
         assert all(q.ranks.shape == (30,) and q.num_draws == 9 for q in found.quantities)
 
-    def test_plots(self, found):
+    @pytest.mark.parametrize(
+        ("name", "colour"), [("right", plots.INK), ("too narrow", plots.ALARM)]
+    )
+    def test_plots(self, found, name, colour):
         """What the histogram counts, and the colours that tell."""
-        ink, alarm = (plt.matplotlib.colors.to_hex(c) for c in (plots.INK, plots.ALARM))
-        for name, colour in (("right", ink), ("too narrow", alarm)):
-            quantity = found.named(name)
-            _, (left, other) = plt.subplots(1, 2)
-            assert plots.plot_rank_histogram(quantity, ax=left) is left
-            heights = [bar.get_height() for bar in left.containers[0]]
-            np.testing.assert_array_equal(heights, np.histogram(quantity.ranks, 20, (0, 100))[0])
-            first = plt.matplotlib.colors.to_hex(left.containers[0][0].get_facecolor())
-            assert first == colour
-            assert plots.plot_ecdf_difference(quantity, ax=other) is other
-            line = other.lines[-1]
-            assert plt.matplotlib.colors.to_hex(line.get_color()) == colour
-            below = [np.mean(quantity.ranks <= k) - (k + 1) / 100 for k in range(99)]
-            np.testing.assert_allclose(line.get_ydata(), below, atol=1e-12)
-            plt.close(left.figure)
-        for plot in (plots.plot_ecdf_difference, plots.plot_rank_histogram):
-            plt.close(plot(found.named("right")).figure)
+        quantity, as_hex = found.named(name), plt.matplotlib.colors.to_hex
+        _, (left, other) = plt.subplots(1, 2)
+        assert plots.plot_rank_histogram(quantity, ax=left) is left
+        heights = [bar.get_height() for bar in left.containers[0]]
+        np.testing.assert_array_equal(heights, np.histogram(quantity.ranks, 20, (0, 100))[0])
+        assert as_hex(left.containers[0][0].get_facecolor()) == colour
+        assert plots.plot_ecdf_difference(quantity, ax=other) is other
+        line = other.lines[-1]
+        assert as_hex(line.get_color()) == colour
+        below = [np.mean(quantity.ranks <= k) - (k + 1) / 100 for k in range(99)]
+        np.testing.assert_allclose(line.get_ydata(), below, atol=1e-12)
+        plt.close(left.figure)
 
 
 @pytest.fixture
@@ -328,40 +309,26 @@ NUM_LABELERS, NUM_EXAMPLES = 5, 20
 def crowd(key, labelers):
     """Everybody answers everything; a quarter is gold."""
     queue = simulate_queue(key, labelers, NUM_EXAMPLES)
-    labeler, example = np.indices((NUM_LABELERS, NUM_EXAMPLES)).reshape(2, -1)
-    order = np.argsort(example, kind="stable")
-    labels = Labels(
-        jnp.asarray(example[order], jnp.int32),
-        jnp.asarray(labeler[order], jnp.int32),
-        queue.labels.reshape(-1)[order],
-        NUM_EXAMPLES,
-        NUM_LABELERS,
-        2,
-    )
+    everybody = jnp.tile(jnp.arange(NUM_LABELERS)[:, None], (1, NUM_EXAMPLES))
     is_gold = jnp.arange(NUM_EXAMPLES) % 4 == 0
-    return labels, Assessment(jnp.where(is_gold, queue.true_label, MISSING), 2)
+    return crowd_of(everybody, queue.labels, queue.true_label, is_gold, NUM_LABELERS, 2)
 
 
 def two_crowds(key):
     """Labelers from the prior, and from one with 25 right answers more."""
-    key_right, key_wrong = jax.random.split(key)
-    crowds = [
-        one_coin_crowd(key_right, PRIOR.shape),
-        one_coin_crowd(key_wrong, PRIOR.shape + jnp.array([25.0, 0.0])),
-    ]
-    right, wrong = (accuracy for accuracy, _ in crowds)
-    data = jax.tree.map(lambda *both: jnp.stack(both), *(data for _, data in crowds))
-    return {"right": right, "wrong": wrong}, data
-
-
-def one_coin_crowd(key, shape):
-    key_labelers, key_answers = jax.random.split(key)
-    labelers = beta_cohort(key_labelers, NUM_LABELERS, *shape)
-    return labelers.accuracy, crowd(key_answers, labelers)
+    truth, data = {}, []
+    keys = jax.random.split(key)
+    for one, (name, more) in zip(keys, {"right": 0.0, "wrong": 25.0}.items(), strict=True):
+        key_labelers, key_answers = jax.random.split(one)
+        shape = PRIOR.shape + jnp.array([more, 0.0])
+        labelers = beta_cohort(key_labelers, NUM_LABELERS, *shape)
+        truth[name] = labelers.accuracy
+        data.append(crowd(key_answers, labelers))
+    return truth, jax.tree.map(lambda *both: jnp.stack(both), *data)
 
 
 def gibbs_draws(key, data):
-    """Of both crowds side by side: one program."""
+    """Of both crowds side by side, compiled as one."""
 
     def of_one(key, data):
         sites, _, _ = gibbs.sample_chains(key[None], *data, PRIOR, jnp.full(2, 0.5), 50, 5 * 99)
@@ -373,9 +340,7 @@ def gibbs_draws(key, data):
 
 def test_gibbs(key, compile_fast):
     """Right from its own prior, and 90 % intervals cover; wrong if labelers are better."""
-    found = simulation_based_calibration(
-        key, two_crowds, gibbs_draws, num_simulations=100, map_keys=map_runs
-    )
+    found = calibrate(key, two_crowds, gibbs_draws, num_simulations=100)
     low, high = scipy.stats.binom.interval(1 - RARE, 100, 0.9)
     for j in range(NUM_LABELERS):
         right, wrong = found.named(f"right[{j}]"), found.named(f"wrong[{j}]")
@@ -407,9 +372,7 @@ def test_one_chain_of_nuts(key, compile_fast):
         )
         return {**draws, "diverging": diverging}
 
-    found = simulation_based_calibration(
-        key, simulate, infer, num_simulations=100, map_keys=map_runs
-    )
+    found = calibrate(key, simulate, infer, num_simulations=100)
     assert found.worst.corrected_p > RARE
     for quantity in found.quantities:
         # The mean of the posterior means is that of the truth: a z-test over simulations.
@@ -426,12 +389,12 @@ def test_coverage_of_the_joint_fit(key):
     Student's t over cohorts; a nominal level of 0.9 takes the cohort's prior for certain, for
     which up to five points are allowed.
     """
-    hyper, num_cohorts, half = HyperPrior.for_classes(2), 30, jnp.array([0.5, 0.5])
+    num_cohorts, half = 30, jnp.array([0.5, 0.5])
     shares = []
     for one in jax.random.split(key, num_cohorts):
         key_mean, key_concentration, key_labelers, key_answers = jax.random.split(one, 4)
-        mean = jax.random.beta(key_mean, hyper.mean_a, hyper.mean_b)
-        concentration = jnp.exp(hyper.log_concentration + jax.random.normal(key_concentration))
+        mean, log_concentration = hyperprior_shape(key_mean, key_concentration, 2)
+        concentration = jnp.exp(log_concentration)
         labelers = beta_cohort(key_labelers, 10, mean * concentration, (1 - mean) * concentration)
         queue = simulate_queue(key_answers, labelers, 60, max_labels=5)
         true_label = np.asarray(queue.true_label)
