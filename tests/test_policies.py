@@ -104,27 +104,6 @@ class TestContract:
             named = next_labels(jax.random.key(0), crowd, batch=9, strategy=strategy, max_labels=3)
             pd.testing.assert_frame_equal(named.examples, found.examples)
 
-    @pytest.mark.end_to_end
-    def test_next_from_the_command_line_with_costs(self, strategy, crowd, tmp_path):
-        """b and d are told apart by their price alone."""
-        ANSWERS.to_csv(tmp_path / "labels.csv", index=False)
-        for dear in ("b", "d"):
-            costs = pd.DataFrame({"task": list("abcd"), "cost": 1.0})
-            costs.loc[costs["task"] == dear, "cost"] = 8.0
-            costs.to_csv(tmp_path / "costs.csv", index=False)
-            run = call(
-                *("next", tmp_path / "labels.csv", "--cost", tmp_path / "costs.csv", "--json"),
-                *("--strategy", strategy, "--method", "majority-vote", "--max-labels", 3),
-                *(f"--strategy-option={k}={v}" for k, v in OPTIONS.get(strategy, {}).items()),
-            )
-            assert run.exit_code == 0, run.output
-            record = json.loads(run.stdout)
-            rows = {row["task"]: row["cost"] for row in record["examples"]}
-            assert rows == {task: 8.0 if task == dear else 1.0 for task in rows}
-            if strategy in LOOK_AT_COSTS:
-                order = [task for task in rows if task in "bd"]
-                assert order == ["d", "b"] if dear == "b" else ["b", "d"]
-
 
 ANSWERS = pd.DataFrame(
     {
@@ -140,6 +119,29 @@ def crowd():
     gold = pd.DataFrame({"task": ["g"], "label": ["yes"]})
     on_gold = pd.DataFrame({"task": ["g"], "worker": ["u"], "label": ["yes"]})
     return aggregate(Crowd.from_frames(pd.concat([ANSWERS, on_gold]), gold), "majority-vote")
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("strategy", [*LOOK_AT_COSTS, "risk"], ids=short)
+def test_next_from_the_command_line_with_costs(strategy, crowd, tmp_path):
+    """b and d differ by their price alone."""
+    ANSWERS.to_csv(tmp_path / "labels.csv", index=False)
+    for dear in ("b", "d"):
+        costs = pd.DataFrame({"task": list("abcd"), "cost": 1.0})
+        costs.loc[costs["task"] == dear, "cost"] = 8.0
+        costs.to_csv(tmp_path / "costs.csv", index=False)
+        run = call(
+            *("next", tmp_path / "labels.csv", "--cost", tmp_path / "costs.csv", "--json"),
+            *("--strategy", strategy, "--method", "majority-vote", "--max-labels", 3),
+            *(f"--strategy-option={k}={v}" for k, v in OPTIONS.get(strategy, {}).items()),
+        )
+        assert run.exit_code == 0, run.output
+        record = json.loads(run.stdout)
+        rows = {row["task"]: row["cost"] for row in record["examples"]}
+        assert rows == {task: 8.0 if task == dear else 1.0 for task in rows}
+        if strategy in LOOK_AT_COSTS:
+            order = [task for task in rows if task in "bd"]
+            assert order == (["d", "b"] if dear == "b" else ["b", "d"])
 
 
 def test_a_policy_of_an_installed_package(monkeypatch, crowd):
