@@ -151,17 +151,26 @@ class TestReproduce:
         assert names == {"notes.txt", "table1.json", "table1.csv", "table1.png"}
         record = json.loads((tmp_path / "table1.json").read_text())
         assert (record["name"], record["runs"], record["seed"]) == ("table1", 2, 0)
-        settings = [
-            (row["cohort"], row["method"], row["threshold"], row["best"]) for row in record["rows"]
+        rows = record["rows"]
+        assert len(rows) == 2 * (15 + 15 + 5 + 5)
+        best = [row for row in rows if row["best"]]
+        printed = [row for row in rows if "paper" in row["mae"]]
+        assert len(best) == len(printed) == 8
+        assert all("paper" in row["error"] for row in best)
+        assert all(row["paper_setting"] for row in printed)
+        misprints = [
+            (row["cohort"], row["method"], name)
+            for row in rows
+            for name, cell in row.items()
+            if isinstance(cell, dict) and cell.get("paper_misprint")
         ]
-        assert len(settings) == 2 * (15 + 15 + 5 + 5)
-        assert sum(best for *_, best in settings) == 8
+        assert misprints == [("accurate", "gtx", "num_examples")]
         assert "is a misprint: its own row implies 5455" in run.stdout
         table = pd.read_csv(tmp_path / "table1.csv")
-        assert len(table) == len(settings)
+        assert len(table) == len(rows)
         assert {"error", "error_se", "error_paper", "error_z"} <= set(table.columns)
         again = call("reproduce", "table1", "--output", tmp_path, "--runs", 2, "--json")
-        assert json.loads(again.stdout)["rows"] == record["rows"]
+        assert json.loads(again.stdout)["rows"] == rows
 
     def test_foreign_files_are_not_replaced(self, tmp_path):
         (tmp_path / "table2.json").write_text("{}")
@@ -170,17 +179,32 @@ class TestReproduce:
         assert "holds a 'table2.json' that is no result of gtx-bayes reproduce" in run.stderr
         assert (tmp_path / "table2.json").read_text() == "{}"
 
-    def test_unknown_name(self, tmp_path):
-        run = call("reproduce", "table3", "--output", tmp_path / "out")
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (("table3",), "table3"),
+            (("table1", "--quick"), "table1 takes no --quick"),
+            (("table2", "--weights", "w"), "table2 takes no --weights"),
+            (("efficiency", "--quick"), "efficiency takes no --quick"),
+            (("efficiency", "--weights", "w"), "efficiency takes no --weights"),
+            (("noise_surface", "--images", "nowhere"), "'nowhere' is no folder, no Parquet file"),
+            (("figure5", "--images", "nowhere"), "'nowhere' is no folder, no Parquet file"),
+            (("figure4", "--table", "t.csv"), "--table says what is known of the images of a fol"),
+            (("figure4", "--quick", "--allow-missing"), "--allow-missing is about files of weigh"),
+        ],
+    )
+    def test_refusals(self, words, message, tmp_path):
+        run = call("reproduce", *words, "--output", tmp_path / "out")
         assert run.exit_code == 2
-        assert "table3" in run.stderr
+        assert message in run.stderr
+        assert not (tmp_path / "out").exists()
 
 
 class TestPlan:
     def test_writes_what_it_says(self, tmp_path):
         run = call(
-            *("plan", "--target-error", 0.2, "--num-examples", 500, "--num-labelers", 4),
-            *("--runs", 3, "--output", tmp_path / "plan", "--json"),
+            *("plan", "--target-error", 0.2, "--num-examples", 500, "--num-labelers", 3),
+            *("--runs", 2, "--output", tmp_path / "plan", "--json"),
         )
         assert run.exit_code == 0, run.output
         record = json.loads(run.stdout)
@@ -196,7 +220,7 @@ class TestPlan:
 
     def test_out_of_reach(self):
         run = call(
-            *("plan", "--target-error", 1e-6, "--num-examples", 50, "--num-labelers", 3),
+            *("plan", "--target-error", 1e-6, "--num-examples", 500, "--num-labelers", 3),
             *("--runs", 2, "--prior", "18,6"),
         )
         assert run.exit_code == 0

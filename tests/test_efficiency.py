@@ -11,7 +11,12 @@ import scipy.stats
 from matplotlib import pyplot as plt
 
 from gtx_bayes.experiments import efficiency, noise_surface
-from gtx_bayes.experiments.efficiency import compare, fit_slope, judge, reliability
+from gtx_bayes.experiments.efficiency import (
+    accuracy_of_rules,
+    compare,
+    fit_slope,
+    reliability,
+)
 from gtx_bayes.experiments.features import DrawnFeatures, FrozenFeatures
 from gtx_bayes.experiments.noise_surface import LearningCurve
 from gtx_bayes.experiments.study import Study
@@ -22,6 +27,7 @@ from tests.test_cli import call
 
 SMALL = DrawnFeatures(num_features=8, separation=4.0, num_gold=20, num_evaluation=200)
 HEAD = HeadConfig(num_epochs=2)
+SURFACE = noise_surface.Config((10, 60, 300), (0.0, 0.5), HEAD)
 
 
 class TestFeatures:
@@ -88,15 +94,14 @@ class TestNoiseSurface:
 
     def test_study(self, key):
         """Without labels' errors and with many images a head is better than guessing from noise."""
-        config = noise_surface.Config((10, 60, 300), (0.0, 0.5), HEAD)
-        found = noise_surface.run(key, config, runs=2, source=SMALL)
+        found = noise_surface.run(key, SURFACE, runs=2, source=SMALL)
         assert len(found.rows) == 6
         assert len(found.points) == 12
         frame = found.to_frame().set_index(["num_images", "noise_rate"])["balanced_error"]
         assert frame[300, 0.0] < frame[300, 0.5]
         mine = found.points.query("num_images == 60 and noise_rate == 0")["balanced_error"]
         assert frame[60, 0.0] == pytest.approx(mine.mean())
-        again = noise_surface.run(key, config, runs=1, source=SMALL)
+        again = noise_surface.run(key, SURFACE, runs=1, source=SMALL)
         pd.testing.assert_frame_equal(again.points, found.points.query("run == 0"))
         rows = noise_surface.findings(found)["one effective number"]
         assert [row["exponent"] for row in rows][1:] == [EXPONENT, 2.0]
@@ -146,7 +151,7 @@ class TestJudgement:
 
     def test_rules_by_hand(self):
         """gtx is the best by .05 or more, on average: decided against soft-vote alone by t."""
-        rows = {(r["pairs"], r["decided"], r["rule"]): r for r in judge(STUDY, 3.0)}
+        rows = {(r["pairs"], r["decided"], r["rule"]): r for r in accuracy_of_rules(STUDY, 3.0)}
         assert rows["all", False, "rule"]["num_pairs"] == 3
         assert rows["all", False, "rule"]["right"] == 1.0
         assert rows["all", False, "images"]["right"] == pytest.approx(1 / 3)
@@ -160,12 +165,15 @@ class TestJudgement:
 
     def test_labellings_alike_are_no_trial(self):
         alike = trained(majority_vote=(20, 1.0, (0.3, 0.2)), gtx=(20, 1.0, (0.3, 0.2)))
-        rows = judge(Study("efficiency", 2, [], alike))
+        rows = accuracy_of_rules(Study("efficiency", 2, [], alike))
         assert all(row["num_pairs"] == 0 and row["right"] is None for row in rows)
 
     def test_a_rule_without_an_opinion_is_half_right(self):
         equal = trained(majority_vote=(20, 1.0, (0.3, 0.2)), gtx=(20, 1.0, (0.2, 0.1)))
-        rows = {(r["pairs"], r["rule"]): r["right"] for r in judge(Study("e", 2, [], equal))[7:]}
+        rows = {
+            (r["pairs"], r["rule"]): r["right"]
+            for r in accuracy_of_rules(Study("e", 2, [], equal))[7:]
+        }
         assert rows["gtx", "rule"] == rows["gtx", "images"] == 0.5
         assert rows["gtx", "gtx"] == 1.0
 
@@ -260,29 +268,13 @@ class TestStudy:
 
 
 @pytest.mark.end_to_end
-class TestCommand:
-    def test_noise_surface(self, monkeypatch, tmp_path):
-        """In small: the whole command but for the size."""
-        small = noise_surface.Config((10, 60, 300), (0.0, 0.3), HEAD)
-        monkeypatch.setattr(noise_surface, "Config", lambda: small)
-        monkeypatch.setattr(noise_surface, "DrawnFeatures", lambda: SMALL)
-        run = call("reproduce", "noise_surface", "--runs", 2, "--output", tmp_path)
-        assert run.exit_code == 0, run.output
-        assert "exponent" in run.stdout
-        record = json.loads((tmp_path / "noise_surface.json").read_text())
-        assert len(record["rows"]) == 6
-        assert len(record["findings"]["one effective number"]) == 3
-
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
-            (("efficiency", "--quick"), "efficiency takes no --quick"),
-            (("efficiency", "--weights", "w"), "efficiency takes no --weights"),
-            (("noise_surface", "--images", "nowhere"), "'nowhere' is no folder, no Parquet file"),
-        ],
-    )
-    def test_refusals(self, words, message, tmp_path):
-        run = call("reproduce", *words, "--output", tmp_path / "out")
-        assert run.exit_code == 2
-        assert message in run.stderr
-        assert not (tmp_path / "out").exists()
+def test_the_command_in_small(monkeypatch, tmp_path):
+    """The whole command but for the size."""
+    monkeypatch.setattr(noise_surface, "Config", lambda: SURFACE)
+    monkeypatch.setattr(noise_surface, "DrawnFeatures", lambda: SMALL)
+    run = call("reproduce", "noise_surface", "--runs", 2, "--output", tmp_path)
+    assert run.exit_code == 0, run.output
+    assert "exponent" in run.stdout
+    record = json.loads((tmp_path / "noise_surface.json").read_text())
+    assert len(record["rows"]) == 6
+    assert len(record["findings"]["one effective number"]) == 3

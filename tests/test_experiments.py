@@ -1,4 +1,7 @@
+"""The studies that simulate, in small."""
+
 import os
+from itertools import combinations
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +25,9 @@ from gtx_bayes.experiments import (
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, map_cohorts
 from gtx_bayes.experiments.study import Printed, figure, outside, ratio, z_score
+from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.registry import METHODS
+from gtx_bayes.simulation import simulate_queue
 
 pytestmark = pytest.mark.end_to_end
 
@@ -30,21 +35,16 @@ SMALL1 = table1.Config(budget=150, thresholds=(0.9, 0.99))
 SMALL2 = table2.Config(num_examples=60, budget=180)
 
 
-class TestDemo:
+def test_demo_in_small():
     config = demo.Config(num_labelers=4, num_examples=30, labels_per_example=3, gold_per_labeler=2)
-
-    def test_in_small(self, key):
-        result = demo.run(key, self.config)
-        assert list(result.comparison["method"]) == [*METHODS, demo.KNOWN_ACCURACY]
-        assert len(result.truth) == 32
-        assert result.crowd.labels.num_labels == 2 * 4 + 30 * 3
-        assert result.accuracy.shape == (4,)
-        assert ((result.accuracy >= 0.6) & (result.accuracy <= 0.9)).all()
-        assert int(result.reliability["gtx-bayes"].num_examples.sum()) == 30
-
-    def test_repeats_itself_for_the_same_key(self):
-        first, again = (demo.run(jax.random.key(3), self.config) for _ in range(2))
-        np.testing.assert_array_equal(first.best.class_probs, again.best.class_probs)
+    result, again = (demo.run(jax.random.key(3), config) for _ in range(2))
+    assert list(result.comparison["method"]) == [*METHODS, demo.KNOWN_ACCURACY]
+    assert len(result.truth) == 32
+    assert result.crowd.labels.num_labels == 2 * 4 + 30 * 3
+    assert result.accuracy.shape == (4,)
+    assert ((result.accuracy >= 0.6) & (result.accuracy <= 0.9)).all()
+    assert int(result.reliability["gtx-bayes"].num_examples.sum()) == 30
+    np.testing.assert_array_equal(result.best.class_probs, again.best.class_probs)
 
 
 class TestFigures:
@@ -57,30 +57,31 @@ class TestFigures:
         assert got["z"] == pytest.approx(1.0 / (se**2 + 0.25) ** 0.5)
         assert "paper_misprint" not in got
 
-    def test_a_misprint_is_flagged_and_not_held_against_us(self):
-        got = figure([10.0, 12.0], Printed(5.0, 0.1, implied=11.0))
-        assert got["paper_misprint"]
-        assert got["z"] > 3
-        assert got["z_implied"] == pytest.approx(0.0)
-        assert outside([{"cohort": "c", "method": "m", "n": got}]) == []
-
-    def test_cells_far_off_are_named(self):
-        rows = [{"cohort": "c", "method": "m", "error": figure([1.0, 1.1], Printed(3.0, 0.1))}]
-        assert outside(rows) == ["c, m: error"]
+    @pytest.mark.parametrize(
+        ("values", "printed", "is_outside"),
+        [
+            ([1.0, 1.1], Printed(3.0, 0.1), True),
+            ([10.0, 12.0], Printed(5.0, 0.1, implied=11.0), False),  # a misprint
+            ([5.0, 5.0], Printed(5.0, 0.0), False),
+            ([5.0, 5.0], Printed(4.0, 0.0), True),
+            ([2.0], Printed(1.0, 0.1), False),  # a single run says nothing
+        ],
+    )
+    def test_cells_far_off_are_named(self, values, printed, is_outside):
+        cell = figure(values, printed)
+        found = outside([{"cohort": "c", "method": "m", "n": cell}])
+        assert found == (["c, m: n"] if is_outside else [])
+        if printed.implied:
+            assert cell["paper_misprint"]
+            assert cell["z"] > 3
+            assert cell["z_implied"] == pytest.approx(0.0)
+        if len(values) == 1:
+            assert cell["se"] is None
 
     def test_without_spread(self):
         assert z_score(1.0, 0.0, 1.0, 0.0) == 0.0
         assert z_score(1.0, 0.0, 2.0, 0.0) is None
         assert z_score(1.0, None, 2.0, 0.1) is None
-        exact = {"cohort": "c", "method": "m", "k": figure([5.0, 5.0], Printed(5.0, 0.0))}
-        assert outside([exact]) == []
-        wrong = {"cohort": "c", "method": "m", "k": figure([5.0, 5.0], Printed(4.0, 0.0))}
-        assert outside([wrong]) == ["c, m: k"]
-
-    def test_a_single_run_says_nothing(self):
-        alone = {"cohort": "c", "method": "m", "error": figure([2.0], Printed(1.0, 0.1))}
-        assert alone["error"]["se"] is None
-        assert outside([alone]) == []
 
     def test_ratio(self):
         assert ratio([0.0, 1.0], [0.0, 0.0]) == {"mean": None, "se": None}
@@ -90,32 +91,21 @@ class TestFigures:
 
 
 class TestRuns:
-    def test_maps_and_stacks(self, key):
-        keys = jax.random.split(key, 5)
-        told = []
+    @pytest.mark.parametrize("num_runs", [5, 16 * 4 * (os.cpu_count() or 1) + 7])
+    def test_maps_and_stacks(self, num_runs, key):
+        """Also runs that fill no whole number of calls: each in its place, progress to the end."""
+        keys = jax.random.split(key, num_runs)
+        steps = []
         got = map_runs(
-            lambda k, x: {"draw": jax.random.uniform(k), "twice": 2 * x},
+            lambda k, x: {"draw": jax.random.uniform(k), "square": x * x},
             keys,
-            jnp.arange(5.0),
-            progress=lambda done, total: told.append((done, total)),
+            jnp.arange(num_runs),
+            progress=lambda done, total: steps.append((done, total)),
         )
         np.testing.assert_allclose(got["draw"], jax.vmap(jax.random.uniform)(keys), rtol=1e-6)
-        np.testing.assert_array_equal(got["twice"], 2 * np.arange(5.0))
-        assert told[-1] == (5, 5)
-
-    def test_runs_that_fill_no_whole_number_of_calls(self, key):
-        """Several runs to a call on a CPU: each once and in its place, progress to the end."""
-        num_runs = 16 * 4 * (os.cpu_count() or 1) + 7
-        told = []
-        got = map_runs(
-            lambda _, x: x * x,
-            jax.random.split(key, num_runs),
-            jnp.arange(num_runs),
-            progress=lambda done, total: told.append((done, total)),
-        )
-        np.testing.assert_array_equal(got, np.arange(num_runs) ** 2)
-        assert told == sorted(told)
-        assert told[-1] == (num_runs, num_runs)
+        np.testing.assert_array_equal(got["square"], np.arange(num_runs) ** 2)
+        assert steps == sorted(steps)
+        assert steps[-1] == (num_runs, num_runs)
 
     def test_first_runs_do_not_depend_on_how_many_follow(self, key):
         def run(key, low, high):
@@ -130,43 +120,27 @@ class TestRuns:
 
 
 class TestTable1:
-    def test_in_small(self, key):
-        study = table1.run(key, SMALL1, runs=3)
+    def test_in_small_and_as_figure_1(self, key):
+        study = table1.run(key, SMALL1, runs=2)
         assert len(study.rows) == 2 * (5 + 5 + 2 + 2)
         for cohort in COHORTS:
             for method in AGGREGATORS:
-                rows = [r for r in study.rows if (r["cohort"], r["method"]) == (cohort, method)]
-                best = [row for row in rows if row["best"]]
-                assert len(best) == 1
-                assert best[0]["error"]["mean"] == min(row["error"]["mean"] for row in rows)
-        constant = [r for r in study.rows if r["strategy"] == "fixed"]
-        for row in constant:
+                rows = study.where(cohort=cohort, method=method)
+                (best,) = study.where(cohort=cohort, method=method, best=True)
+                assert best["error"]["mean"] == min(row["error"]["mean"] for row in rows)
+        for row in study.where(strategy="fixed"):
             assert row["num_examples"]["mean"] == 150 // row["max_labels"]
         assert not any("paper" in row["error"] for row in study.rows)  # another setting
         assert {"error", "error_se", "threshold"} <= set(study.to_frame().columns)
         plt.close(table1.plot(study))
-
-    def test_figures_of_the_paper_stand_in_its_rows(self, key):
-        study = table1.run(key, runs=2)
-        printed = [row for row in study.rows if "paper" in row["mae"]]
-        assert len(printed) == 8
-        assert all(row["paper_setting"] for row in printed)
-        best = [row for row in study.rows if row["best"]]
-        assert len(best) == 8
-        assert all("paper" in row["error"] for row in best)
-        misprints = [
-            (row["cohort"], row["method"], name)
-            for row in study.rows
-            for name, cell in row.items()
-            if isinstance(cell, dict) and cell.get("paper_misprint")
-        ]
-        assert misprints == [("accurate", "gtx", "num_examples")]
+        of_figure = figure1.run(key, SMALL1, runs=2)
+        assert of_figure.rows == study.where(cohort="accurate")
+        assert len(of_figure.points) == 2 * 14
+        plt.close(figure1.plot(of_figure))
 
     def test_majority_of_five_against_its_closed_form(self, key):
         """Given the accuracies, a majority of five of ten is wrong with a known probability."""
         accuracy, config = jnp.linspace(0.6, 0.9, 10), table1.Config(budget=5000)
-        from itertools import combinations
-
         subsets = np.array(list(combinations(np.asarray(accuracy, np.float64), 5)))
         right = np.zeros((len(subsets), 6))
         right[:, 0] = 1.0
@@ -174,9 +148,6 @@ class TestTable1:
             right[:, 1:] = right[:, 1:] * (1 - column[:, None]) + right[:, :-1] * column[:, None]
             right[:, 0] *= 1 - column
         expected = right[:, :3].sum(axis=1).mean()
-        from gtx_bayes.models.one_coin import OneCoin
-        from gtx_bayes.simulation import simulate_queue
-
         queue = simulate_queue(key, OneCoin(accuracy, 2), 5000, max_labels=5)
         scores = table1.collect_all(
             AGGREGATORS["majority-vote"](accuracy), queue, "majority-vote", config
@@ -187,22 +158,11 @@ class TestTable1:
         assert low <= wrong <= high
 
 
-def test_figure1_in_small(key):
-    study = figure1.run(key, SMALL1, runs=2)
-    table = table1.run(key, SMALL1, runs=2)
-    same = [r for r in table.rows if r["cohort"] == "accurate"]
-    assert [r["error"]["mean"] for r in study.rows] == [r["error"]["mean"] for r in same]
-    assert len(study.points) == 2 * 14
-    plt.close(figure1.plot(study))
-
-
 def test_figure2_ends_where_table2_does(key):
-    table = table2.run(key, SMALL2, runs=3)
-    study = figure2.run(key, SMALL2, runs=3)
+    table, study = (each.run(key, SMALL2, runs=2) for each in (table2, figure2))
     for row, curve in zip(table.rows, study.rows, strict=True):
         assert (row["cohort"], row["method"]) == (curve["cohort"], curve["method"])
-        assert curve["num_labels"][0] == 60
-        assert curve["num_labels"][-1] == 180
+        assert curve["num_labels"] == list(range(60, 181))
         for name in ("error", "mae"):
             assert curve[name]["mean"][-1] == pytest.approx(row[name]["mean"], abs=2e-6)
             assert len(curve[name]["mean"]) == 121
@@ -213,7 +173,7 @@ def test_figure2_ends_where_table2_does(key):
 
 class TestAssessment:
     config = assessment.Config(
-        gold_per_labeler=(0, 2, 400), budget=1200, num_examples=400, num_labelers=5
+        gold_per_labeler=(0, 2, 400), budget=600, num_examples=200, num_labelers=5
     )
 
     def test_in_small(self, key):
@@ -221,8 +181,8 @@ class TestAssessment:
         assert len(study.rows) == 2 * 2 * (1 + 4 * 3)
         empty = [row for row in study.rows if row["error"]["mean"] is None]
         assert {(row["method"], row["gold_per_labeler"]) for row in empty} == {("gtx", 0)}
-        known = [row for row in study.rows if row["method"] == assessment.KNOWN]
-        assert all(row["error_over_known"]["mean"] == 1.0 for row in known)
+        for row in study.where(method=assessment.KNOWN):
+            assert row["error_over_known"]["mean"] == 1.0
         plt.close(assessment.plot(study))
 
     def test_a_larger_assessment_contains_the_smaller(self, key):
@@ -232,20 +192,23 @@ class TestAssessment:
         np.testing.assert_array_equal(right[0], np.zeros(5))
         assert (right[1] <= right[2]).all()
         assert (right[1] <= 2).all()
-        for j in range(5):
-            low, high = scipy.stats.binom.interval(1 - 1e-6, 400, float(accuracy[j]))
-            assert low <= right[2, j] <= high
+        low, high = scipy.stats.binom.interval(1 - 1e-6, 400, np.asarray(accuracy))
+        assert ((low <= right[2]) & (right[2] <= high)).all()
 
     def test_estimates_worked_by_hand(self):
         """One of two right: 1/2 by proportion, (1 + 1) / (2 + 2) under a flat prior."""
         accuracy = np.array([0.7, 0.8, 0.9, 0.6, 0.65], np.float32)
         right = np.array([[0] * 5, [1, 2, 2, 0, 1], [280, 320, 360, 240, 260]])
-        settings = [("known-accuracy", None), ("gtx", 2), ("beta", 2), ("gtx", 0)]
-        got = assessment._estimates(accuracy, right, self.config, settings)
-        np.testing.assert_allclose(got[0], accuracy)
-        np.testing.assert_allclose(got[1], [0.5, 1.0, 1.0, 0.0, 0.5])
-        np.testing.assert_allclose(got[2], [0.5, 0.75, 0.75, 0.25, 0.5])
-        np.testing.assert_allclose(got[3], np.full(5, 0.5))
+        got = assessment.estimate(accuracy, right, self.config)
+        settings = self.config.settings
+        assert len(got) == len(settings) - 3  # those that learn
+        for setting, expected in {
+            (assessment.KNOWN, None): accuracy,
+            ("gtx", 0): np.full(5, 0.5),
+            ("gtx", 2): [0.5, 1.0, 1.0, 0.0, 0.5],
+            ("beta", 2): [0.5, 0.75, 0.75, 0.25, 0.5],
+        }.items():
+            np.testing.assert_allclose(got[settings.index(setting)], expected)
 
 
 def test_optimality_in_small(key):
@@ -253,12 +216,11 @@ def test_optimality_in_small(key):
     study = optimality.run(key, config, runs=3)
     assert len(study.rows) == 2 * len(optimality.POLICIES)
     for row in study.rows:
-        ratio_to_bound = row["ratio"]
-        assert ratio_to_bound["mean"] > 1 - 5 * ratio_to_bound["se"] - 1e-3
+        assert row["ratio"]["mean"] > 1 - 5 * row["ratio"]["se"] - 1e-3
         if row["strategy"] != "confidence-threshold":
             assert row["labels_per_example"]["mean"] == pytest.approx(2.0)
-        if row["strategy"] == "uncertainty" and row["method"] == "gtx":
-            assert row["ratio"]["mean"] < 1.1
+    for row in study.where(strategy="uncertainty", method="gtx"):
+        assert row["ratio"]["mean"] < 1.1
     plt.close(optimality.plot(study))
 
 
@@ -271,15 +233,12 @@ def test_policies_in_small(key):
     for row in study.rows:
         assert row["ratio"]["mean"] > 1 - 5 * row["ratio"]["se"]
         assert row["budget"] == 1000
-        if row["strategy"] == "knowledge-gradient":
-            # With seven labelers .83 and .87 in hundreds of runs; the spread over four is .02.
-            assert row["over_uncertainty"]["mean"] < 0.95
+    for row in study.where(strategy="knowledge-gradient"):
+        # With seven labelers .83 and .87 in hundreds of runs; the spread over four is .02.
+        assert row["over_uncertainty"]["mean"] < 0.95
     plt.close(policies.plot(study))
-
-
-def test_policies_refuses_streams():
     with pytest.raises(InputError, match="confidence-threshold serves a stream"):
-        policies.Config().policy("confidence-threshold")
+        config.policy("confidence-threshold")
 
 
 class TestPlan:
@@ -298,6 +257,8 @@ class TestPlan:
         assert [row["gold_per_labeler"] for row in rows] == [0, 5, 40]
         width = [row["interval_width"] for row in rows]
         assert width == sorted(width, reverse=True)
+        law = scipy.stats.beta(0.75 * 24, 0.25 * 24)  # without gold the prior's
+        assert width[0] == pytest.approx(law.ppf(0.975) - law.ppf(0.025), rel=1e-5)
         assert found.best in rows
         assert found.best["error"] <= 0.15
         assert found.best["cost"] == min(r["cost"] for r in rows if r["reaches_target"])
@@ -309,37 +270,24 @@ class TestPlan:
         assert (points["labels_per_example"] <= points["max_labels"] + 1e-6).all()
         plt.close(plan.plot(found, self.config))
 
-    def test_many_labelers(self, key):
-        import dataclasses
-
-        crowd = dataclasses.replace(
-            self.config, num_labelers=14, gold_per_labeler=(0, 3), thresholds=(0.9,)
-        )
-        found = plan.run(key, crowd, runs=2)
+    def test_an_impossible_target_of_many_labelers(self, key):
+        """Up to twelve labels of an example are tried."""
+        hopeless = plan.Config(1e-6, 1000, 14, gold_per_labeler=(0, 3), thresholds=(0.9,))
+        found = plan.run(key, hopeless, runs=2)
         assert found.study.points["max_labels"].max() == 12
         assert len(found.study.points) == 2 * 12
-
-    def test_an_impossible_target(self, key):
-        import dataclasses
-
-        hopeless = dataclasses.replace(self.config, target_error=1e-6)
-        found = plan.run(key, hopeless, runs=2)
         assert found.best is None
         assert found.confirmed is None
         assert found.lowest["error"] == found.study.points["error"].min()
         plt.close(plan.plot(found, hopeless))
-
-    def test_interval_width_without_gold_is_the_prior_s(self, key):
-        found = plan.run(key, self.config, runs=2)
-        law = scipy.stats.beta(0.75 * 24, 0.25 * 24)
-        expected = law.ppf(0.975) - law.ppf(0.025)
-        assert found.study.rows[0]["interval_width"] == pytest.approx(expected, rel=1e-5)
 
     def test_prior_of_a_range(self):
         prior = plan.prior_of_range(0.6, 0.9)
         law = scipy.stats.beta(prior.a, prior.b)
         assert law.mean() == pytest.approx(0.75)
         assert law.var() == pytest.approx(0.3**2 / 12)
+        with pytest.raises(InputError, match="no range of accuracies"):
+            plan.prior_of_range(0.9, 0.6)
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -355,10 +303,6 @@ class TestPlan:
     def test_bad_input(self, options, message):
         with pytest.raises(InputError, match=message):
             plan.Config(**{"target_error": 0.1, "num_examples": 10, **options})
-
-    def test_bad_range(self):
-        with pytest.raises(InputError, match="no range of accuracies"):
-            plan.prior_of_range(0.9, 0.6)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The paper's section 4 in small: labels under budgets, the log of trainings, rank tests."""
+"""The paper's section 4 in small: labels under budgets, the log of trainings, the study."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,6 @@ from gtx_bayes.cli import finetuning as cli_finetuning
 from gtx_bayes.cli.terminal import reports_errors
 from gtx_bayes.experiments import figure4, figure5, finetuning, taught_start, training_log
 from gtx_bayes.experiments.imputed_labels import LABELINGS, Labeling, assess_on, impute
-from gtx_bayes.experiments.rank_tests import dunn, friedman
 from gtx_bayes.experiments.training_log import Setting
 from gtx_bayes.experiments.trainings import FullFineTuning, HeadOnly
 from gtx_bayes.finetune import synthetic_drilling
@@ -96,15 +95,17 @@ class TestLog:
     setting = Setting("accurate", "gtx", 250, 0, 1)
     record = setting._asdict() | {"ece": 0.125, "auroc": None}
 
-    def test_comes_back(self, tmp_path):
-        log = tmp_path / "log.jsonl"
-        assert training_log.recover(log, "a") == ({}, ())
-        training_log.append(log, "a", self.record)
+    @pytest.fixture
+    def log(self, tmp_path):
+        """A log of one training."""
+        training_log.append(tmp_path / "log.jsonl", "a", self.record)
+        return tmp_path / "log.jsonl"
+
+    def test_comes_back(self, log):
+        assert training_log.recover(log.with_name("none"), "a") == ({}, ())
         assert training_log.recover(log, "a") == ({self.setting: self.record}, ())
 
-    def test_a_torn_line_is_cut_off(self, tmp_path):
-        log = tmp_path / "log.jsonl"
-        training_log.append(log, "a", self.record)
+    def test_a_torn_line_is_cut_off(self, log):
         whole = log.read_bytes()
         log.write_bytes(whole + whole[:-1])
         found = training_log.recover(log, "a")
@@ -112,45 +113,18 @@ class TestLog:
         assert "torn" in found.notes[0]
         assert log.read_bytes() == whole
 
-    def test_another_configuration_is_refused(self, tmp_path):
-        log = tmp_path / "log.jsonl"
-        training_log.append(log, "a", self.record)
+    def test_another_configuration_is_refused(self, log):
         before = log.read_bytes()
         with pytest.raises(InputError, match=r"line 1: it is of another configuration.*another di"):
             training_log.recover(log, "b")
         assert log.read_bytes() == before
 
     @pytest.mark.parametrize("line", ["no json", "[1]", '{"configuration": "a"}'])
-    def test_another_file_is_refused(self, line, tmp_path):
-        log = tmp_path / "log.jsonl"
-        training_log.append(log, "a", self.record)
+    def test_another_file_is_refused(self, line, log):
         with log.open("a") as file:
             file.write(line + "\n")
         with pytest.raises(InputError, match="line 2: this is no line of a log"):
             training_log.recover(log, "a")
-
-
-class TestRankTests:
-    def test_friedman_by_hand(self):
-        """Ranks 1, 2, 3 in four blocks: 12 / (4 * 3 * 4) * (4^2 + 8^2 + 12^2) - 3 * 4 * 4 = 8."""
-        found = friedman(np.array([[1.0, 2.0, 30.0], [4.0, 5.0, 6.0], [0.0, 1.0, 9.0], [2, 3, 4]]))
-        assert found.statistic == pytest.approx(8.0)
-        assert found.p_value == pytest.approx(np.exp(-4.0))  # chi-square, two degrees of freedom
-        assert found.num_blocks == 4
-
-    def test_dunn_by_hand(self):
-        """Ranks 1 to 4, 5 to 8, 9 to 12: differences 4 and 8, each of variance 12 * 13 / 12 / 2."""
-        values = np.arange(12.0).reshape(3, 4).T
-        near, far = (2 * scipy.stats.norm.sf(gap / 6.5**0.5) for gap in (4.0, 8.0))
-        found = dunn(values)
-        expected = np.array([[1, near, far], [near, 1, near], [far, near, 1]])
-        np.testing.assert_allclose(found.p_value, expected, rtol=1e-12)
-        holm = np.array([[1, 2 * near, 3 * far], [2 * near, 1, 2 * near], [3 * far, 2 * near, 1]])
-        np.testing.assert_allclose(found.p_value_holm, holm, rtol=1e-12)
-
-    def test_where_all_is_one_tie_nothing_is_known(self):
-        assert np.isnan(friedman(np.full((3, 4), 0.5)).p_value)
-        assert np.isnan(dunn(np.full((3, 4), 0.5)).p_value).all()
 
 
 def image_set(num_images=60):
@@ -197,9 +171,9 @@ def log(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def study(log, network):
-    programs = train_head._cache_size()
+    compiled = train_head._cache_size()
     found = finetuning.run(jax.random.key(7), SMALL, IMAGES, network, log=log)
-    assert train_head._cache_size() == programs + 1  # whatever the budget and the method
+    assert train_head._cache_size() == compiled + 1  # whatever the budget and the method
     return found
 
 
@@ -237,13 +211,13 @@ class TestStudy:
         """One of the two seeds: not the mean of the other."""
         points = study.points.copy()
         points.loc[0, "auroc"] = np.nan
-        rows = finetuning._rows(SMALL, points)
+        rows = finetuning.rows_of(SMALL, points)
         assert rows[0]["auroc"] == {"mean": None, "se": None}
         assert rows[1]["auroc"] == study.rows[1]["auroc"]
 
-    @pytest.mark.parametrize("done", [0, 17])
-    def test_a_stopped_run_goes_on_where_it_was(self, done, study, log, network, tmp_path):
+    def test_a_stopped_run_goes_on_where_it_was(self, study, log, network, tmp_path):
         """The lines left are those of the run that was not stopped; the torn one is made anew."""
+        done = 17
         lines = log.read_bytes().splitlines(keepends=True)
         stopped = tmp_path / "stopped.jsonl"
         stopped.write_bytes(b"".join(lines[:done]) + lines[done][:40])
@@ -270,6 +244,7 @@ class TestStudy:
         errors = np.random.default_rng(0).random(len(study.points))
         study = dataclasses.replace(study, points=study.points.assign(balanced_error=errors))
         found = finetuning.significance(study)
+        json.dumps(found, allow_nan=False)
         assert [row["test"] for row in found] == 2 * (["friedman"] * 2 + ["dunn"] * 6)
         first, means, pair = found[:3]
         assert (first["num_blocks"], means["num_blocks"]) == (4, 4)
@@ -286,6 +261,8 @@ class TestStudy:
         assert all(row["p_value_holm"] >= row["p_value"] for row in found if "pair" in row)
         printed = {tuple(row["pair"]): row["paper_p_value"] for row in found[2:8]}
         assert printed["gtx", "majority-vote"] == 0.043
+        tied = dataclasses.replace(study, points=study.points.assign(balanced_error=0.5))
+        assert {row["p_value"] for row in finetuning.significance(tied)} == {None}
 
     def test_plots(self, study):
         plt.close(figure4.plot(study))
@@ -303,10 +280,10 @@ def test_full_fine_tuning_starts_anew_each_time(network):
     few = known_targets(jnp.asarray(label), 2)
     first = trainer(jax.random.key(1), few)
     assert first.evaluation.shape == first.assessment.shape == (10, 2)
-    programs = _step._cache_size()
+    compiled = _step._cache_size()
     more = trainer(jax.random.key(1), few._replace(weight=jnp.ones(40)))
     again = trainer(jax.random.key(1), few)
-    assert _step._cache_size() == programs
+    assert _step._cache_size() == compiled
     np.testing.assert_array_equal(again.evaluation, first.evaluation)
     assert not np.array_equal(more.evaluation, first.evaluation)
     assert finetuning.fingerprint(jax.random.key(0), SMALL, IMAGES, network) == before
@@ -330,63 +307,46 @@ class TestRefusals:
             finetuning.run(key, SMALL, images, network)
 
 
-class TestCommand:
-    def test_figures_from_one_interrupted_run(self, network, monkeypatch, tmp_path):
-        """In small: the images, the network and the settings of the other tests."""
-        monkeypatch.setattr(synthetic_drilling, "render", lambda key, num_images, size: IMAGES)
-        monkeypatch.setattr(taught_start, "taught_network", lambda key: network)
-        monkeypatch.setattr(finetuning.Config, "quick", lambda training: SMALL)
+def test_figures_from_one_interrupted_run(network, monkeypatch, tmp_path):
+    """In small: the images, the network and the settings of the other tests."""
+    monkeypatch.setattr(synthetic_drilling, "render", lambda key, num_images, size: IMAGES)
+    monkeypatch.setattr(taught_start, "taught_network", lambda key: network)
+    monkeypatch.setattr(finetuning.Config, "quick", lambda training: SMALL)
 
-        def stop(done, total):
-            if done == 3:
-                raise KeyboardInterrupt
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
 
-        log = tmp_path / "finetuning.jsonl"
-        options = cli_finetuning.Options(True, None, None, (), False)
-        with pytest.raises(KeyboardInterrupt, match=r"are in .*jsonl, and the same command goes"):
-            cli_finetuning.run(options, 0, 2, log, stop)
-        begun = log.read_bytes()
-        assert begun.count(b"\n") == 3
+    log = tmp_path / "finetuning.jsonl"
+    options = cli_finetuning.Options(True, None, None, (), False)
+    with pytest.raises(KeyboardInterrupt, match=r"are in .*jsonl, and the same command goes"):
+        cli_finetuning.run(options, 0, 2, log, stop)
+    begun = log.read_bytes()
+    assert begun.count(b"\n") == 3
 
-        words = ("--quick", "--runs", 2, "--output", tmp_path)
-        run = call("reproduce", "figure4", *words)
-        assert run.exit_code == 0, run.output
-        assert "first taught on 600 other drawn images" in run.stdout
-        whole = log.read_bytes()
-        assert whole.startswith(begun)
-        record = json.loads((tmp_path / "figure4.json").read_text())
-        assert (record["name"], record["runs"], len(record["rows"])) == ("figure4", 2, 24)
-        assert len(record["tests"]) == 2 * (2 + 6)
-        assert record["notes"][0] == "Images: synthetic-drilling."
-        assert any("Budgets: 20, 60;" in note for note in record["notes"])
+    words = ("--quick", "--runs", 2, "--output", tmp_path)
+    run = call("reproduce", "figure4", *words)
+    assert run.exit_code == 0, run.output
+    assert "first taught on 600 other drawn images" in run.stdout
+    whole = log.read_bytes()
+    assert whole.startswith(begun)
+    record = json.loads((tmp_path / "figure4.json").read_text())
+    assert (record["name"], record["runs"], len(record["rows"])) == ("figure4", 2, 24)
+    assert len(record["tests"]) == 2 * (2 + 6)
+    assert record["notes"][0] == "Images: synthetic-drilling."
+    assert any("Budgets: 20, 60;" in note for note in record["notes"])
 
-        run = call("reproduce", "figure5", *words, "--json")
-        assert run.exit_code == 0, run.output
-        assert json.loads(run.stdout)["rows"] == record["rows"]
-        assert log.read_bytes() == whole  # nothing was trained again
-        assert len(pd.read_csv(tmp_path / "figure5.csv")) == SMALL.num_trainings
-        assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".jsonl", ".csv", ".png"}
+    run = call("reproduce", "figure5", *words, "--json")
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["rows"] == record["rows"]
+    assert log.read_bytes() == whole  # nothing was trained again
+    assert len(pd.read_csv(tmp_path / "figure5.csv")) == SMALL.num_trainings
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".jsonl", ".csv", ".png"}
 
-        run = call("reproduce", "figure4", *words, "--seed", 1)
-        assert run.exit_code == 2
-        assert "another configuration" in run.stderr
-        assert log.read_bytes() == whole
-
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
-            (("table1", "--quick"), "table1 takes no --quick"),
-            (("table2", "--weights", "w"), "table2 takes no --weights"),
-            (("figure4", "--table", "t.csv"), "--table says what is known of the images of a fol"),
-            (("figure5", "--images", "nowhere"), "'nowhere' is no folder, no Parquet file"),
-            (("figure4", "--quick", "--allow-missing"), "--allow-missing is about files of weigh"),
-        ],
-    )
-    def test_refusals(self, words, message, tmp_path):
-        run = call("reproduce", *words, "--output", tmp_path / "out")
-        assert run.exit_code == 2
-        assert message in run.stderr
-        assert not (tmp_path / "out").exists()
+    run = call("reproduce", "figure4", *words, "--seed", 1)
+    assert run.exit_code == 2
+    assert "another configuration" in run.stderr
+    assert log.read_bytes() == whole
 
 
 def test_an_interrupt_says_what_is_left(capsys):

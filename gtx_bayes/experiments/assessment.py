@@ -9,33 +9,32 @@ sec. 6). Here they are estimated from m gold answers per labeler: by their propo
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gtx_bayes.aggregation import gtx, joint_method
-from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.collection import learning, whole_run
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
-from gtx_bayes.experiments.runs import Progress, map_runs, silent
+from gtx_bayes.experiments.drawing import Panel, by_cohort, number_axis, series, styled
+from gtx_bayes.experiments.runs import map_runs, silent
 from gtx_bayes.experiments.setting import (
-    COHORT_TITLES,
-    COHORTS,
+    AGGREGATORS,
+    RunOptions,
     Score,
+    collect,
     losses,
     map_cohorts,
     score,
 )
-from gtx_bayes.experiments.study import Row, Study, figure, ratio
+from gtx_bayes.experiments.study import NO_FIGURE, Row, Study, figure, ratio
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.plug_in import accuracy_mle
@@ -48,23 +47,12 @@ DEFAULT_RUNS = 100
 KNOWN = "known-accuracy"
 EMPIRICAL_BAYES = "empirical-bayes"
 
-
-def _plug_in(counts: GoldCounts) -> Float[Array, " num_labelers"]:
-    return accuracy_mle(counts).accuracy
-
-
-def _flat_prior(counts: GoldCounts) -> Float[Array, " num_labelers"]:
-    return BetaPosterior.from_counts(counts, CohortPrior(0.5, 2.0)).mean
-
-
-def _cohort_prior(counts: GoldCounts) -> Float[Array, " num_labelers"]:
-    return BetaPosterior.from_counts(counts, CohortPrior.fit(counts, 2)).mean
-
-
 ESTIMATORS: dict[str, Callable[[GoldCounts], Float[Array, " num_labelers"]]] = {
-    gtx.NAME: _plug_in,
-    "beta": _flat_prior,
-    EMPIRICAL_BAYES: _cohort_prior,
+    gtx.NAME: lambda counts: accuracy_mle(counts).accuracy,
+    "beta": lambda counts: BetaPosterior.from_counts(counts, CohortPrior(0.5, 2.0)).mean,
+    EMPIRICAL_BAYES: lambda counts: (
+        BetaPosterior.from_counts(counts, CohortPrior.fit(counts, 2)).mean
+    ),
 }
 """Accuracies from gold: the paper's Eq. 4, the mean under Beta(1, 1), and empirical Bayes."""
 
@@ -97,11 +85,11 @@ class Config:
     max_labels: int = 5
     num_examples: int = 5000
 
-    def policy(self, strategy: str) -> AbstractPolicy:
-        """The policy of a strategy."""
-        if strategy == "confidence-threshold":
-            return ConfidenceThreshold(self.threshold, self.max_labels)
-        return UncertaintySampling(self.num_labelers)
+    @property
+    def settings(self) -> list[tuple[str, int | None]]:
+        """Methods, and how many gold answers they have of each labeler."""
+        methods = (*ESTIMATORS, joint_method.NAME)
+        return [(KNOWN, None), *((method, m) for method in methods for m in self.gold_per_labeler)]
 
 
 def run(
@@ -109,8 +97,7 @@ def run(
     config: Config | None = None,
     *,
     runs: int = DEFAULT_RUNS,
-    progress: Progress = silent,
-    mesh: Mesh | None = None,
+    **options: Unpack[RunOptions],
 ) -> Study:
     """Simulate both cohorts, all sizes of the assessment set on the same labelers and answers.
 
@@ -118,15 +105,14 @@ def run(
     row of `gtx` is empty.
     """
     config = config or Config()
+    progress, mesh = options.get("progress", silent), options.get("mesh")
     key_gold, key_answers = jax.random.split(key)
-    counts = map_cohorts(partial(draw_gold, config=config), key_gold, runs, mesh=mesh)
+    gold = map_cohorts(partial(draw_gold, config=config), key_gold, runs, mesh=mesh)
     rows: list[Row] = []
-    settings = _settings(config)
     one_run = partial(simulate_run, config=config)  # one object, so that it compiles once
-    for at, cohort in enumerate(COHORTS):
-        accuracy, num_correct = counts[cohort]
+    for at, (cohort, (accuracy, num_correct)) in enumerate(gold.items()):
         estimates = np.stack(
-            [_estimates(accuracy[r], num_correct[r], config, settings) for r in range(runs)]
+            [estimate(*one, config) for one in zip(accuracy, num_correct, strict=True)]
         )
         keys = jax.random.split(jax.random.fold_in(key_answers, at), runs)
         found = map_runs(
@@ -139,8 +125,7 @@ def run(
             mesh=mesh,
         )
         for strategy, scores in found.items():
-            for place, (method, num_gold) in enumerate(settings):
-                rows.append(_row(cohort, strategy, method, num_gold, scores, place, config))
+            rows += _rows(cohort, strategy, scores, config)
     return Study(NAME, runs, rows)
 
 
@@ -153,144 +138,117 @@ def draw_gold(
     return labelers.accuracy, assess(key_gold, labelers, config.gold_per_labeler).num_correct
 
 
+def estimate(
+    accuracy: Float[np.ndarray, " num_labelers"],
+    num_correct: Int[np.ndarray, "num_sizes num_labelers"],
+    config: Config,
+) -> Float[np.ndarray, "num_estimates num_labelers"]:
+    """The accuracies of all settings but those that learn: the true ones, then those by gold.
+
+    Chance where there is no estimate.
+    """
+    found = [accuracy]
+    for method in ESTIMATORS:
+        for right, num_gold in zip(num_correct, config.gold_per_labeler, strict=True):
+            counts = GoldCounts(jnp.asarray(right), jnp.full(right.shape, num_gold, jnp.int32))
+            found.append(np.nan_to_num(ESTIMATORS[method](counts), nan=0.5))
+    return np.stack(found).astype(accuracy.dtype)
+
+
 def simulate_run(
     key: Key[Array, ""],
     accuracy: Float[Array, " num_labelers"],
-    estimates: Float[Array, "num_settings num_labelers"],
+    estimates: Float[Array, "num_estimates num_labelers"],
     num_correct: Int[Array, "num_sizes num_labelers"],
     config: Config,
 ) -> dict[str, Score]:
     """Both strategies with the posterior at every estimate of the accuracies, then learning."""
     key_threshold, key_uncertainty = jax.random.split(key)
-    labelers = OneCoin(accuracy, 2)
-    queues = {
-        "confidence-threshold": simulate_queue(
-            key_threshold, labelers, config.budget, max_labels=config.max_labels
-        ),
-        "uncertainty": simulate_queue(key_uncertainty, labelers, config.num_examples),
-    }
+    labelers, most = OneCoin(accuracy, 2), config.max_labels
+    stream = simulate_queue(key_threshold, labelers, config.budget, max_labels=most)
+    table = simulate_queue(key_uncertainty, labelers, config.num_examples)
     num_gold = jnp.asarray(config.gold_per_labeler, jnp.int32)[:, None]
     gold = GoldCounts(num_correct, jnp.broadcast_to(num_gold, num_correct.shape))
-    found = {}
-    for strategy, queue in queues.items():
-        how = {"queue": queue, "policy": config.policy(strategy), "budget": config.budget}
-        known = jax.lax.map(partial(collect, **how), estimates)
-        learnt = jax.lax.map(partial(collect_and_learn, **how), gold)
-        found[strategy] = jax.tree.map(lambda *each: jnp.concatenate(each), known, learnt)
-    return found
+    spend = partial(_spend, estimates=estimates, gold=gold, budget=config.budget)
+    return {
+        "confidence-threshold": spend(ConfidenceThreshold(config.threshold, most), stream),
+        "uncertainty": spend(UncertaintySampling(config.num_labelers), table),
+    }
 
 
-def collect(
-    accuracy: Float[Array, " num_labelers"],
-    queue: AnswerQueue,
+def _spend(
     policy: AbstractPolicy,
+    queue: AnswerQueue,
+    estimates: Float[Array, "num_estimates num_labelers"],
+    gold: GoldCounts,
     budget: int,
 ) -> Score:
-    """Spend the budget under the posterior at these accuracies."""
-    path = whole_run.class_prob_path(ClassPosterior(OneCoin(accuracy, 2)), queue)
-    bought = whole_run.collect(policy, path, budget)
-    return score(bought, losses(path, queue.true_label), budget)
+    """Scores at each of the estimates, then learning from each of the assessments."""
+    build = AGGREGATORS[gtx.NAME]
+
+    def with_known(accuracy: Float[Array, " num_labelers"]) -> Score:
+        return collect(build(accuracy), queue, policy, budget)
+
+    def while_learning(gold: GoldCounts) -> Score:
+        learnt = learning.collect(policy, gold, queue, budget)
+        path = whole_run.class_prob_path(build(learnt.accuracy), queue)
+        return score(learnt.bought, losses(path, queue.true_label), budget)
+
+    every = jax.lax.map(with_known, estimates), jax.lax.map(while_learning, gold)
+    return jax.tree.map(lambda *each: jnp.concatenate(each), *every)
 
 
-def collect_and_learn(
-    gold: GoldCounts, queue: AnswerQueue, policy: AbstractPolicy, budget: int
-) -> Score:
-    """Spend the budget under accuracies learnt on the way; scored at those known in the end."""
-    found = learning.collect(policy, gold, queue, budget)
-    path = whole_run.class_prob_path(ClassPosterior(OneCoin(found.accuracy, 2)), queue)
-    return score(found.bought, losses(path, queue.true_label), budget)
+def _rows(cohort: str, strategy: str, scores: Score, config: Config) -> list[Row]:
+    rows: list[Row] = []
+    for place, (method, num_gold) in enumerate(config.settings):
+        row: Row = {
+            "cohort": cohort,
+            "method": method,
+            "strategy": strategy,
+            "gold_per_labeler": num_gold,
+            "threshold": config.threshold if strategy == "confidence-threshold" else None,
+            "budget": config.budget,
+        }
+        for name in ("error", "mae", "num_examples", "labels_per_example"):
+            row[name] = figure(getattr(scores, name)[:, place])
+        row["error_over_known"] = ratio(scores.error[:, place], scores.error[:, 0])
+        if method == gtx.NAME and num_gold == 0:  # no estimate
+            row |= {name: NO_FIGURE for name, cell in row.items() if isinstance(cell, dict)}
+        rows.append(row)
+    return rows
 
 
-def _settings(config: Config) -> list[tuple[str, int | None]]:
-    methods = (*ESTIMATORS, joint_method.NAME)
-    every = [(method, m) for method in methods for m in config.gold_per_labeler]
-    return [(KNOWN, None), *every]
-
-
-def _estimates(
-    accuracy: np.ndarray, num_correct: np.ndarray, config: Config, settings: Any
-) -> np.ndarray:
-    """The accuracies that every setting works with; chance where there is no estimate."""
-    found = [accuracy]
-    for method, num_gold in settings[1:]:
-        if method not in ESTIMATORS:  # learns its own
-            continue
-        right = num_correct[config.gold_per_labeler.index(num_gold)]
-        counts = GoldCounts(jnp.asarray(right), jnp.full(right.shape, num_gold, jnp.int32))
-        estimate = np.asarray(ESTIMATORS[method](counts))
-        found.append(np.where(np.isnan(estimate), 0.5, estimate))
-    return np.stack(found).astype(accuracy.dtype)
-
-
-def _row(
-    cohort: str,
-    strategy: str,
-    method: str,
-    num_gold: int | None,
-    scores: Score,
-    place: int,
-    config: Config,
-) -> Row:
-    row: Row = {
-        "cohort": cohort,
-        "method": method,
-        "strategy": strategy,
-        "gold_per_labeler": num_gold,
-        "threshold": config.threshold if strategy == "confidence-threshold" else None,
-        "budget": config.budget,
-    }
-    exists = not (method == gtx.NAME and num_gold == 0)
-    for name in ("error", "mae", "num_examples", "labels_per_example"):
-        values = getattr(scores, name)
-        row[name] = figure(values[:, place]) if exists else {"mean": None, "se": None}
-    row["error_over_known"] = (
-        ratio(scores.error[:, place], scores.error[:, 0]) if exists else {"mean": None, "se": None}
-    )
-    return row
-
-
-_PANELS = (
-    ("confidence-threshold", "error", "error, %, confidence threshold"),
-    ("confidence-threshold", "num_examples", "examples labelled for the budget"),
-    ("uncertainty", "error", "error, %, uncertainty sampling"),
-)
-
-
+@styled
 def plot(study: Study) -> Figure:
     """Error, and the examples labelled, against gold answers per labeler; a column per cohort."""
-    figure_, axes = plt.subplots(3, 2, figsize=(9.4, 9.6), sharex=True, layout="constrained")
-    for column, cohort in enumerate(COHORTS):
-        for line, (strategy, name, label) in enumerate(_PANELS):
-            rows = [r for r in study.rows if (r["cohort"], r["strategy"]) == (cohort, strategy)]
-            _panel(axes[line, column], rows, name)
-            axes[line, 0].set_ylabel(label)
-        axes[0, column].set_title(COHORT_TITLES[cohort], loc="left", fontsize=10)
-        axes[-1, column].set_xlabel("gold answers per labeler")
-    axes[0, 0].legend(frameon=False, fontsize=8)
-    return figure_
+    stream, table = {"strategy": "confidence-threshold"}, {"strategy": "uncertainty"}
+    panels = (
+        Panel("error", "error, %, confidence threshold", 100.0, stream),
+        Panel("num_examples", "examples labelled for the budget", 1.0, stream),
+        Panel("error", "error, %, uncertainty sampling", 100.0, table),
+    )
+    drawn, axes = by_cohort(panels, "gold answers per labeler", (9.4, 9.6))
+    for ax, cohort, panel in axes:
+        _panel(ax, study.where(cohort=cohort, **panel.where), panel)
+    axes[0][0].legend()
+    return drawn
 
 
-def _panel(ax: Axes, rows: list[Row], name: str) -> None:
-    scale = 100 if name == "error" else 1
+def _panel(ax: Axes, rows: list[Row], panel: Panel) -> None:
     for method, style in STYLES.items():
-        mine = [row for row in rows if row["method"] == method and row[name]["mean"] is not None]
-        mean = np.array([scale * row[name]["mean"] for row in mine])
-        spread = np.array([2 * scale * (row[name]["se"] or 0.0) for row in mine])
+        mine = [r for r in rows if r["method"] == method and r[panel.name]["mean"] is not None]
+        mean, se = series(mine, panel.name, panel.scale)
         if method == KNOWN:
             ax.axhline(mean[0], label="accuracies known", **style)
             continue
-        x = np.array([row["gold_per_labeler"] for row in mine])
-        ax.errorbar(x, mean, yerr=spread, label=method, markersize=4, linewidth=1.3, **style)
+        x = [row["gold_per_labeler"] for row in mine]
+        ax.errorbar(x, mean, yerr=2 * se, label=method, markersize=4, linewidth=1.3, **style)
     ax.set_xscale("symlog", linthresh=1)
-    sizes = sorted({row["gold_per_labeler"] for row in rows if row["gold_per_labeler"] is not None})
+    sizes = sorted({row["gold_per_labeler"] for row in rows} - {None})
     ax.set_xticks(sizes, [str(m) for m in sizes], fontsize=8)
     ax.minorticks_off()
-    if name == "error":
+    if panel.name == "error":
         ax.set_yscale("log")
-        low, high = ax.get_ylim()
-        ticks = [t for t in (0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
-        ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
-        ax.minorticks_off()
+        number_axis(ax.yaxis, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
     else:
         ax.set_ylim(bottom=0)
-    ax.spines[["top", "right"]].set_visible(False)

@@ -9,8 +9,8 @@ which of two labellings trains the better head.
 import dataclasses
 import itertools
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from functools import partial, reduce
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,18 +30,14 @@ from gtx_bayes.aggregation import (
     soft_vote,
     weighted_majority_vote,
 )
+from gtx_bayes.experiments.drawing import series, styled
 from gtx_bayes.experiments.features import AbstractFeatures, DrawnFeatures, Features
 from gtx_bayes.experiments.finetuning import SOFT, hard, soft
 from gtx_bayes.experiments.imputed_labels import Imputed, Labeling, impute
 from gtx_bayes.experiments.noise_surface import trained_error
 from gtx_bayes.experiments.runs import Progress, silent
-from gtx_bayes.experiments.study import Row, Study, figure
-from gtx_bayes.finetune.effective_number import (
-    EXPONENT,
-    SLOPE,
-    num_trained_on,
-    share_of_signal,
-)
+from gtx_bayes.experiments.study import Row, Study, summarise
+from gtx_bayes.finetune.effective_number import EXPONENT, SLOPE, num_trained_on, share_of_signal
 from gtx_bayes.finetune.head import HeadConfig
 from gtx_bayes.finetune.targets import Targets
 
@@ -115,16 +111,6 @@ class Config:
         """Budgets for a pool of so many images."""
         return tuple(round(each * num_pool) for each in self.labels_per_image)
 
-    def labeling(self, candidate: Candidate, num_pool: int) -> Labeling:
-        """How labels are collected."""
-        return Labeling(
-            self.budgets(num_pool),
-            self.num_labelers,
-            candidate.max_labels,
-            candidate.threshold,
-            self.gold_per_labeler,
-        )
-
 
 class Trained(NamedTuple):
     """Labellings of one pool, and what was learnt from them.
@@ -137,15 +123,15 @@ class Trained(NamedTuple):
         balanced_error: of the head, on the images withheld.
     """
 
-    num_images: Int[Array, "num_candidates num_budgets"]
-    noise_rate: Float[Array, "num_candidates num_budgets"]
-    expected_noise_rate: Float[Array, "num_candidates num_budgets"]
-    share_of_signal: Float[Array, "num_candidates num_budgets"]
-    balanced_error: Float[Array, "num_candidates num_budgets"]
+    num_images: Int[Array, "*candidates_and_budgets"]
+    noise_rate: Float[Array, "*candidates_and_budgets"]
+    expected_noise_rate: Float[Array, "*candidates_and_budgets"]
+    share_of_signal: Float[Array, "*candidates_and_budgets"]
+    balanced_error: Float[Array, "*candidates_and_budgets"]
 
 
-FIGURES = tuple(name for name in Trained._fields if name != "share_of_signal")
-"""Figures of a row, beside the effective number."""
+FIGURES = (*(name for name in Trained._fields if name != "share_of_signal"), "effective_number")
+"""Figures of a row."""
 
 SETTING = ["cohort", "num_pool", "budget"]
 """Columns that name a setting, in which candidates are compared."""
@@ -168,47 +154,58 @@ def run(
         key: random key.
         config: the settings.
         runs: pools, cohorts and labellings drawn in each setting.
-        progress: told the number of labelled pools.
+        progress: called with the number of labelled pools.
         source: of the features; drawn ones when absent. Pools larger than it has are left out.
 
     Returns:
         Rows with means over runs by setting and candidate; a line in `points` for each training.
-        `judge`, `calibrate` and `reliability` take it from there.
+        `accuracy_of_rules`, `fit_slope` and `reliability` take it from there.
 
     Raises:
         ValueError: if no pool is small enough.
     """
     config, source = config or Config(), source or DrawnFeatures()
-    pools = [size for size in config.pools if source.most is None or size <= source.most]
-    if not pools:
-        raise ValueError(f"no pool of {config.pools} is within {source.most} images")
+    pools = source.within(config.pools)
     each = list(itertools.product(pools, range(len(config.cohorts)), range(runs)))
     tables = []
-    for done, (num_pool, cohort, at) in enumerate(each):
-        key_here = key
-        for number in (num_pool, cohort, at):
-            key_here = jax.random.fold_in(key_here, number)
-        key_draw, key_run = jax.random.split(key_here)
-        found = label_and_train(
+    for done, setting in enumerate(each, start=1):
+        num_pool, cohort, at = setting
+        key_draw, key_run = jax.random.split(reduce(jax.random.fold_in, setting, key))
+        found = _label_and_train(
             key_run,
             *config.cohorts[cohort],
             source.draw(key_draw, num_pool),
             config,
             num_classes=source.num_classes,
         )
-        tables.append(_table(jax.device_get(found), config, num_pool, cohort, at))
-        progress(done + 1, len(each))
+        low, high = config.cohorts[cohort]
+        ways = list(itertools.product(config.candidates, config.budgets(num_pool)))
+        columns = {
+            "cohort": f"U({low:g}, {high:g})",
+            "num_pool": num_pool,
+            "budget": [budget for _, budget in ways],
+            "method": [name for name, _ in ways],
+            "run": at,
+        }
+        columns |= {k: part.ravel() for k, part in jax.device_get(found)._asdict().items()}
+        tables.append(pd.DataFrame(columns))
+        progress(done, len(each))
     points = pd.concat(tables, ignore_index=True)
     notes = (
         source.described(),
         "Labelers and their answers are simulated, with even errors.",
         f"Heads on fixed features are trained, for {config.head.num_epochs} epochs.",
     )
-    return Study(NAME, runs, _rows(points, config), points, notes)
+    with_number = points.assign(effective_number=effective_number(points))
+    rows = summarise(with_number, (*SETTING, "method"), FIGURES)
+    for row in rows:
+        candidate = CANDIDATES[row["method"]]
+        row |= {"threshold": candidate.threshold, "max_labels": candidate.max_labels}
+    return Study(NAME, runs, rows, points, notes)
 
 
 @partial(jax.jit, static_argnames=("config", "num_classes"))
-def label_and_train(
+def _label_and_train(
     key: Key[Array, ""],
     low: ScalarLike,
     high: ScalarLike,
@@ -219,13 +216,7 @@ def label_and_train(
 ) -> Trained:
     """One pool, labelled by one new cohort in every way and for every budget, and a head on each.
 
-    Args:
-        key: random key.
-        low: lower end of the uniform distribution of the labelers' accuracies.
-        high: its upper end.
-        features: of the images.
-        config: the settings.
-        num_classes: K.
+    Accuracies of the cohort are drawn evenly from `low` to `high`.
     """
     key_labels, key_training = jax.random.split(key)
     num_pool = features.pool_label.shape[0]
@@ -233,7 +224,13 @@ def label_and_train(
     chosen = []
     for name in config.candidates:
         candidate = CANDIDATES[name]
-        labeling = config.labeling(candidate, num_pool)
+        labeling = Labeling(
+            config.budgets(num_pool),
+            config.num_labelers,
+            candidate.max_labels,
+            candidate.threshold,
+            config.gold_per_labeler,
+        )
         if labeling not in labelings:
             labelings[labeling] = impute(
                 key_labels,
@@ -275,35 +272,33 @@ def compare(points: pd.DataFrame, exponent: float = EXPONENT) -> pd.DataFrame:
     logarithms of effective numbers; `images`, of those of N; `noise`, of the expected noise rates;
     `gtx`, whether it is `gtx` itself.
     """
-    by = [*SETTING, "run"]
     points = points.assign(number=effective_number(points, exponent))
     wide = points.pivot_table(
-        ["number", "num_images", "expected_noise_rate", "balanced_error"], by, "method"
+        ["number", "num_images", "expected_noise_rate", "balanced_error"],
+        [*SETTING, "run"],
+        "method",
     )
-    names = [name for name in CANDIDATES if name in set(points["method"])]
+    with np.errstate(divide="ignore"):
+        logs = {name: np.log(wide[name]) for name in ("number", "num_images")}
+
+    def ahead(log: pd.DataFrame, first: str, second: str) -> "pd.Series[float]":
+        """Zero where the logarithms are equal, be it of zero: neither teaches anything."""
+        is_equal = log[first] == log[second]
+        return log[first].mask(is_equal, 0.0) - log[second].mask(is_equal, 0.0)
+
     tables = []
-    for first, second in itertools.combinations(names, 2):
-        mine, other = (wide.xs(name, axis=1, level=1) for name in (first, second))
-        ahead = {
-            "rule": _log_ratio(mine["number"], other["number"]),
-            "images": _log_ratio(mine["num_images"], other["num_images"]),
-            "noise": other["expected_noise_rate"] - mine["expected_noise_rate"],
+    present = [name for name in CANDIDATES if name in set(points["method"])]
+    for first, second in itertools.combinations(present, 2):
+        noise, error = wide["expected_noise_rate"], wide["balanced_error"]
+        columns = {
+            "difference": error[first] - error[second],
+            "rule": ahead(logs["number"], first, second),
+            "images": ahead(logs["num_images"], first, second),
+            "noise": noise[second] - noise[first],
             "gtx": float(first == gtx.NAME) - float(second == gtx.NAME),
         }
-        difference = mine["balanced_error"] - other["balanced_error"]
-        pair = pd.DataFrame({"difference": difference, **ahead}).assign(first=first, second=second)
-        tables.append(pair.reset_index())
+        tables.append(pd.DataFrame(columns).assign(first=first, second=second).reset_index())
     return pd.concat(tables, ignore_index=True)
-
-
-def _log_ratio(first: "pd.Series[float]", second: "pd.Series[float]") -> "pd.Series[float]":
-    """Zero where both are: neither teaches anything."""
-    with np.errstate(divide="ignore"):
-        logs = np.log(first.to_numpy(float)), np.log(second.to_numpy(float))
-    is_equal = logs[0] == logs[1]
-    return pd.Series(
-        np.where(is_equal, 0.0, logs[0]) - np.where(is_equal, 0.0, logs[1]), first.index
-    )
 
 
 RULES = ("rule", "gtx", "images", "noise")
@@ -313,7 +308,7 @@ LEVEL = 0.05
 """A pair is decided where a t-test of its runs rejects equal mean errors at this level."""
 
 
-def judge(study: Study, exponent: float = EXPONENT) -> list[Row]:
+def accuracy_of_rules(study: Study, exponent: float = EXPONENT) -> list[Row]:
     """How often each rule names the labelling with the lower mean balanced error.
 
     A trial is a pair of candidates in a setting, all its runs taken together. Pairs whose labels
@@ -420,80 +415,39 @@ def _outcomes(
     return differ["rule"].to_numpy(float), differ["difference"].to_numpy(float) < 0.0
 
 
-def _table(found: Trained, config: Config, num_pool: int, cohort: int, at: int) -> pd.DataFrame:
-    low, high = config.cohorts[cohort]
-    each = list(itertools.product(config.candidates, config.budgets(num_pool)))
-    columns: dict[str, Any] = {
-        "cohort": f"U({low:g}, {high:g})",
-        "num_pool": num_pool,
-        "budget": [budget for _, budget in each],
-        "method": [name for name, _ in each],
-        "run": at,
-    }
-    return pd.DataFrame(columns | {k: part.ravel() for k, part in found._asdict().items()})
-
-
-def _rows(points: pd.DataFrame, config: Config) -> list[Row]:
-    points = points.assign(effective_number=effective_number(points))
-    rows: list[Row] = []
-    for names, mine in points.groupby([*SETTING, "method"], sort=False):
-        candidate = CANDIDATES[str(names[-1])]
-        row: Row = dict(zip([*SETTING, "method"], names, strict=True))
-        row |= {"threshold": candidate.threshold, "max_labels": candidate.max_labels}
-        row |= {name: figure(mine[name]) for name in (*FIGURES, "effective_number")}
-        rows.append(row)
-    return rows
-
-
 def findings(study: Study) -> dict[str, list[Row]]:
     """How often the rules are right, whether the stated probability is, and what fits this run."""
     pairs = compare(study.points)
     return {
-        "which labelling trains better": judge(study),
+        "which labelling trains better": accuracy_of_rules(study),
         "pairs of trainings": reliability(pairs),
         "slope": [{"slope": SLOPE, "best here": fit_slope(pairs)}],
     }
 
 
+@styled
 def plot(study: Study) -> Figure:
     """Error against images, against effective numbers, and the stated probability."""
-    frame = study.to_frame()
-    figure_, axes = plt.subplots(1, 3, figsize=(13.0, 4.2), layout="constrained")
-    left, middle, right = axes
-    names = [name for name in CANDIDATES if name in set(frame["method"])]
+    drawn, (left, middle, right) = plt.subplots(1, 3, figsize=(13.0, 4.2))
+    names = dict.fromkeys(row["method"] for row in study.rows)
     colours = plt.get_cmap("tab10")(np.arange(len(names)))
     for name, colour in zip(names, colours, strict=True):
-        mine = frame[frame["method"] == name]
-        for ax, column in ((left, "num_images"), (middle, "effective_number")):
-            ax.plot(
-                mine[column],
-                100 * mine["balanced_error"],
-                "o",
-                color=colour,
-                markersize=3.5,
-                alpha=0.8,
-                label=name,
-            )
+        rows = study.where(method=name)
+        error, _ = series(rows, "balanced_error", 100.0)
+        for ax, figure in ((left, "num_images"), (middle, "effective_number")):
+            x, _ = series(rows, figure)
+            ax.plot(x, error, "o", color=colour, markersize=3.5, alpha=0.8, label=name)
     for ax, label in ((left, "images with a label"), (middle, "effective number")):
         ax.set_xscale("log")
         ax.set_xlim(left=1.0)
-        ax.set_xlabel(label)
-        ax.set_ylabel("balanced error, %")
-    left.legend(frameon=False, fontsize=7)
-    rows = reliability(compare(study.points))
+        ax.set(xlabel=label, ylabel="balanced error, %")
+    left.legend(fontsize=7)
+    bins = reliability(compare(study.points))
+    stated, share = [row["stated"] for row in bins], [row["right"] for row in bins]
     right.plot([0.5, 1.0], [0.5, 1.0], color="#9aa5b1", linewidth=1)
-    right.plot([r["stated"] for r in rows], [r["right"] for r in rows], "o-", color="#1f4e79")
-    for row in rows:
-        right.annotate(
-            f"{row['num_pairs']:,}",
-            (row["stated"], row["right"]),
-            textcoords="offset points",
-            xytext=(0, -12),
-            ha="center",
-            fontsize=7,
-        )
-    right.set_xlabel("stated probability of the likelier")
-    right.set_ylabel("share in which it is better")
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure_
+    right.plot(stated, share, "o-", color="#1f4e79")
+    look = {"textcoords": "offset points", "xytext": (0, -12), "ha": "center", "fontsize": 7}
+    for x, y, row in zip(stated, share, bins, strict=True):
+        right.annotate(f"{row['num_pairs']:,}", (x, y), **look)
+    right.set(xlabel="stated probability of the likelier", ylabel="share in which it is better")
+    return drawn

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -31,25 +32,37 @@ class Features(NamedTuple):
 
 
 class AbstractFeatures(abc.ABC):
-    """Where features come from: a frozen dataclass; a subclass is final."""
+    """Where features come from: a frozen dataclass; a subclass is final.
+
+    Attributes:
+        num_classes: K.
+    """
+
+    num_classes: int
+
+    @property
+    def most(self) -> int | None:
+        """The largest pool there is; None for no limit."""
+        return None
 
     @abc.abstractmethod
     def draw(self, key: Key[Array, ""], num_pool: int) -> Features:
         """A pool of so many images, and the others that a study needs."""
 
-    @property
-    @abc.abstractmethod
-    def num_classes(self) -> int:
-        """K."""
-
-    @property
-    @abc.abstractmethod
-    def most(self) -> int | None:
-        """The largest pool there is; None for no limit."""
-
     @abc.abstractmethod
     def described(self) -> str:
         """One sentence for the notes of a study."""
+
+    def within(self, sizes: Sequence[int]) -> list[int]:
+        """Those of the sizes that a pool can have.
+
+        Raises:
+            ValueError: if none is small enough.
+        """
+        found = [size for size in sizes if self.most is None or size <= self.most]
+        if not found:
+            raise ValueError(f"no pool of {sizes} is within {self.most} images")
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,15 +90,7 @@ class DrawnFeatures(AbstractFeatures):
     num_gold: int = 100
     num_evaluation: int = 4000
 
-    @property
-    def num_classes(self) -> int:
-        """Two."""
-        return 2
-
-    @property
-    def most(self) -> int | None:
-        """No limit."""
-        return None
+    num_classes = 2
 
     def draw(self, key: Key[Array, ""], num_pool: int) -> Features:
         """New images each time, and another turn."""
@@ -127,20 +132,15 @@ class FrozenFeatures(AbstractFeatures):
         features: of all images.
         true_label: their classes.
         split: which images train, assess and evaluate.
-        classes: K.
+        num_classes: K.
         name: of the images.
     """
 
     features: Float[np.ndarray, "num_images num_features"]
     true_label: Int[np.ndarray, " num_images"]
     split: Split
-    classes: int
+    num_classes: int
     name: str
-
-    @property
-    def num_classes(self) -> int:
-        """K."""
-        return self.classes
 
     @property
     def most(self) -> int | None:
@@ -162,7 +162,6 @@ class FrozenFeatures(AbstractFeatures):
 
     def described(self) -> str:
         """Where they are from."""
-        sizes = (len(self.split.training), len(self.split.assessment), len(self.split.evaluation))
-        return "{} images to label, {} that assess, {} withheld. Frozen features of {}".format(
-            *sizes, self.name
-        )
+        sizes = map(len, (self.split.training, self.split.assessment, self.split.evaluation))
+        described = "{} images to label, {} that assess, {} withheld. Frozen features of {}"
+        return described.format(*sizes, self.name)

@@ -3,75 +3,53 @@
 Accurate labelers; one point per trial and threshold, and the mean of each threshold.
 """
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from jax.sharding import Mesh
-from jaxtyping import Array, Key
 from matplotlib.figure import Figure
 
-from gtx_bayes.experiments import table1
-from gtx_bayes.experiments.runs import Progress, silent
-from gtx_bayes.experiments.setting import AGGREGATORS, COHORT_TITLES, METHOD_COLOURS
+from gtx_bayes.experiments.drawing import COHORT_TITLES, LOOKS, series, styled
+from gtx_bayes.experiments.setting import AGGREGATORS, CohortStudy
 from gtx_bayes.experiments.study import Row, Study
+from gtx_bayes.experiments.table1 import DEFAULT_RUNS, Config, rows_of, simulate_run
 
 NAME = "figure1"
-DEFAULT_RUNS = table1.DEFAULT_RUNS
-Config = table1.Config
 
 _COHORT = "accurate"
 _MOST_POINTS = 4000  # drawn per method
 
 
-def run(
-    key: Key[Array, ""],
-    config: Config | None = None,
-    *,
-    runs: int = DEFAULT_RUNS,
-    progress: Progress = silent,
-    mesh: Mesh | None = None,
-) -> Study:
-    """Simulate as for Table 1, with the same runs for the same key; keep every trial."""
-    config = config or Config()
-    found = table1.simulate(key, config, (_COHORT,), runs=runs, progress=progress, mesh=mesh)[
-        _COHORT
-    ]
-    rows: list[Row] = []
-    points = []
+def _points(rows: list[Row], scores: Any) -> pd.DataFrame:
+    """Every trial of every setting."""
+    tables = []
     for method in AGGREGATORS:
-        scores = found[method]
-        rows += table1.rows_of(_COHORT, method, scores, config)
-        points.append(
-            pd.DataFrame(
-                {
-                    "method": method,
-                    "labels_per_example": np.ravel(scores.labels_per_example),
-                    "error": np.ravel(scores.error),
-                }
-            )
-        )
-    return Study(NAME, runs, rows, pd.concat(points, ignore_index=True))
+        found = scores[_COHORT][method]
+        columns = {"method": method, "labels_per_example": np.ravel(found.labels_per_example)}
+        tables.append(pd.DataFrame(columns | {"error": np.ravel(found.error)}))
+    return pd.concat(tables, ignore_index=True)
 
 
+run = CohortStudy(NAME, DEFAULT_RUNS, Config, simulate_run, rows_of, _points, (_COHORT,))
+"""The runs of Table 1 for the same key, every trial kept."""
+
+
+@styled
 def plot(study: Study) -> Figure:
     """Trials as faint dots, the mean of each threshold as a line."""
-    figure_, ax = plt.subplots(figsize=(6.8, 4.6), layout="constrained")
-    for method, colour in zip(AGGREGATORS, METHOD_COLOURS, strict=True):
+    drawn, ax = plt.subplots(figsize=(6.8, 4.6))
+    for method, look in LOOKS.items():
         trials = study.points[study.points["method"] == method]
-        step = -(-len(trials) // _MOST_POINTS)
-        shown = trials.iloc[::step]
+        shown = trials.iloc[:: -(-len(trials) // _MOST_POINTS)]
         faint = float(np.clip(150 / len(shown), 0.12, 0.6))
-        ax.scatter(
-            shown["labels_per_example"], 100 * shown["error"], s=6, color=colour, alpha=faint, lw=0
-        )
-        rows = [row for row in study.rows if row["method"] == method]
-        x = [row["labels_per_example"]["mean"] for row in rows]
-        y = [100 * row["error"]["mean"] for row in rows]
-        ax.plot(x, y, color=colour, marker="o", markersize=4, label=method)
-    ax.set_xlabel("labels per example")
-    ax.set_ylabel("error, %")
+        x, y = shown["labels_per_example"], 100 * shown["error"]
+        ax.scatter(x, y, s=6, color=look["color"], alpha=faint, lw=0)
+        rows = study.where(method=method)
+        x, _ = series(rows, "labels_per_example")
+        y, _ = series(rows, "error", 100.0)
+        ax.plot(x, y, color=look["color"], marker="o", markersize=4, label=method)
+    ax.set(xlabel="labels per example", ylabel="error, %", title=COHORT_TITLES[_COHORT])
     ax.set_ylim(bottom=0)
-    ax.set_title(COHORT_TITLES[_COHORT], loc="left", fontsize=10)
-    ax.legend(frameon=False, fontsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
-    return figure_
+    ax.legend()
+    return drawn

@@ -4,46 +4,42 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from gtx_bayes.experiments.drawing import COHORT_TITLES, legend_above, styled
 from gtx_bayes.experiments.finetuning import METHODS
-from gtx_bayes.experiments.setting import COHORT_TITLES, COHORTS
 from gtx_bayes.experiments.study import Study
 
 NAME = "figure5"
 
 
+@styled
 def plot(study: Study) -> Figure:
     """Box plots, a panel per cohort."""
-    figure_, axes = plt.subplots(2, 1, figsize=(11.0, 7.2), layout="constrained")
+    drawn, axes = plt.subplots(2, 1, figsize=(11.0, 7.2))
     budgets = sorted(study.points["budget"].unique())
+    place = np.arange(len(budgets))
     width = 0.8 / len(METHODS)
-    for ax, cohort in zip(axes, COHORTS, strict=True):
-        for at, (method, look) in enumerate(METHODS.items()):
-            mine = study.points.query("cohort == @cohort and method == @method")
-            drawn = ax.boxplot(
+    for ax, (cohort, title) in zip(axes, COHORT_TITLES.items(), strict=True):
+        for at, (method, (_, _, look)) in enumerate(METHODS.items()):
+            points = study.points
+            mine = points[(points["cohort"] == cohort) & (points["method"] == method)]
+            colour = look["color"]
+            boxes = ax.boxplot(
                 [100 * mine.loc[mine["budget"] == b, "balanced_error"] for b in budgets],
-                positions=np.arange(len(budgets)) + (at + 0.5) * width - 0.4,
+                positions=place + (at + 0.5) * width - 0.4,
                 widths=0.8 * width,
                 patch_artist=True,
-                flierprops={"marker": ".", "markersize": 3, "markeredgecolor": look.colour},
+                flierprops={"marker": ".", "markersize": 3, "markeredgecolor": colour},
                 medianprops={"color": "black"},
-                boxprops={"facecolor": look.colour, "edgecolor": look.colour, "alpha": 0.75},
-                whiskerprops={"color": look.colour},
-                capprops={"color": look.colour},
-            )
-            drawn["boxes"][0].set_label(method)
-        ax.set_xticks(np.arange(len(budgets)), [f"{budget:,}" for budget in budgets])
-        ax.set_title(COHORT_TITLES[cohort], loc="left", fontsize=10)
-        ax.set_ylabel("balanced error, %")
-        ax.spines[["top", "right"]].set_visible(False)
-        for between in np.arange(1, len(budgets)) - 0.5:
+                boxprops={"facecolor": colour, "edgecolor": colour, "alpha": 0.75},
+                whiskerprops={"color": colour},
+                capprops={"color": colour},
+            )["boxes"]
+            boxes[0].set_label(method)
+        ax.set_xticks(place, [f"{budget:,}" for budget in budgets])
+        ax.set(title=title, ylabel="balanced error, %")
+        for between in place[1:] - 0.5:
             ax.axvline(between, color="#dddddd", linewidth=0.8, zorder=0)
         ax.set_xlim(-0.5, len(budgets) - 0.5)
     axes[1].set_xlabel("budget, labels")
-    figure_.legend(
-        *axes[0].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=len(METHODS),
-        frameon=False,
-        fontsize=9,
-    )
-    return figure_
+    legend_above(drawn)
+    return drawn

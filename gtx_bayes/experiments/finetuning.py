@@ -10,33 +10,28 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache, partial, reduce
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import scipy.stats
 from jaxtyping import Array, Int, Key
 
 from gtx_bayes.aggregation import gtx, joint_method, majority_vote, weighted_majority_vote
 from gtx_bayes.errors import InputError
 from gtx_bayes.experiments import training_log
+from gtx_bayes.experiments.drawing import LOOKS
 from gtx_bayes.experiments.imputed_labels import Imputed, Labeling, impute
-from gtx_bayes.experiments.rank_tests import dunn, friedman
 from gtx_bayes.experiments.runs import Progress, silent
-from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, METHOD_COLOURS, METHOD_DASHES
-from gtx_bayes.experiments.study import Row, Study, figure
-from gtx_bayes.experiments.table1 import ONE_LABEL_IS_CERTAIN
+from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, ONE_LABEL_IS_CERTAIN
+from gtx_bayes.experiments.study import Row, Study, figure, summarise
 from gtx_bayes.experiments.training_log import Record, Setting
-from gtx_bayes.experiments.trainings import (
-    AbstractTraining,
-    FullFineTuning,
-    HeadOnly,
-    Logits,
-    Trainer,
-)
+from gtx_bayes.experiments.trainings import AbstractTraining, FullFineTuning, HeadOnly, Logits
 from gtx_bayes.finetune.efficientnet import EfficientNet, to_tensors
 from gtx_bayes.finetune.images import ImageSet
 from gtx_bayes.finetune.predictions import class_probs, fit_temperature, score
@@ -62,12 +57,8 @@ def soft(imputed: Imputed, num_classes: int) -> Targets:
 
 
 _COUNTS = ("num_training_images", "labels_spent")
-
-FIGURES = (
-    *_COUNTS,
-    "noise_rate",
-    "expected_noise_rate",
-    "expected_noise_rate_gtx",
+_RATES = ("noise_rate", "expected_noise_rate", "expected_noise_rate_gtx")
+_SCORES = (
     "balanced_error",
     "error",
     "ece",
@@ -76,6 +67,8 @@ FIGURES = (
     "log_loss",
     "log_loss_tempered",
 )
+
+FIGURES = (*_COUNTS, *_RATES, *_SCORES)
 """What the rows of the study hold, by cohort, method and budget."""
 
 
@@ -85,25 +78,25 @@ class Method(NamedTuple):
     Attributes:
         labeling: which of the labelings of `imputed_labels` it trains on.
         targets: what it trains towards.
-        colour: in plots.
-        marker: in plots.
-        dashes: in plots; several methods often coincide.
+        look: of its line in plots; several methods often coincide.
     """
 
     labeling: str
     targets: Callable[[Imputed, int], Targets]
-    colour: str
-    marker: str
-    dashes: Any
+    look: dict[str, Any]
 
 
 METHODS: dict[str, Method] = {
     **{
-        name: Method(name, hard, *look)
-        for name, *look in zip(AGGREGATORS, METHOD_COLOURS, "sD^o", METHOD_DASHES, strict=True)
+        name: Method(name, hard, LOOKS[name] | {"marker": marker})
+        for name, marker in zip(AGGREGATORS, "sD^o", strict=True)
     },
-    joint_method.NAME: Method(joint_method.NAME, hard, "#56b4e9", "v", "-"),
-    SOFT: Method(joint_method.NAME, soft, "#cc79a7", "P", (0, (3, 2))),
+    joint_method.NAME: Method(
+        joint_method.NAME, hard, {"color": "#56b4e9", "linestyle": "-", "marker": "v"}
+    ),
+    SOFT: Method(
+        joint_method.NAME, soft, {"color": "#cc79a7", "linestyle": (0, (3, 2)), "marker": "P"}
+    ),
 }
 """The paper's four, and two of ours: `gtx-bayes` sees five gold answers of each labeler."""
 
@@ -173,7 +166,7 @@ def run(
         network: where every training starts.
         log: file that gets a line for each training as soon as it is done. Those it has already
             are not done again.
-        progress: told the number of trainings done.
+        progress: called with the number of trainings done.
 
     Raises:
         InputError: for images without classes, or a log of another configuration.
@@ -184,37 +177,67 @@ def run(
     split = split_for(key_split, config, images)
     configuration = fingerprint(key, config, images, network)
     done, torn = ({}, ()) if log is None else training_log.recover(log, configuration)
-    labels = lru_cache(maxsize=1)(partial(_labels, key_labels, config, images, split))
+    truth = images.true_label
+
+    @lru_cache(maxsize=1)
+    def labels(cohort: str, seed: int) -> dict[str, Imputed]:
+        """What all methods make of the pool."""
+        key_cohort = jax.random.fold_in(key_labels, list(COHORTS).index(cohort))
+        return jax.device_get(
+            impute(
+                jax.random.fold_in(key_cohort, seed),
+                *COHORTS[cohort],
+                truth[split.training],
+                truth[split.assessment],
+                config.labeling,
+                num_classes=images.num_classes,
+            )
+        )
+
     trainer = cache(partial(config.training.prepare, network, images, split))
+
+    def train(setting: Setting) -> Record:
+        """From labels to scores."""
+        started = time.perf_counter()
+        method = METHODS[setting.method]
+        place = config.labeling.budgets.index(setting.budget)
+        imputed = labels(setting.cohort, setting.seed)[method.labeling]
+        imputed = jax.device_put(jax.tree.map(itemgetter(place), imputed))
+        # Methods share a key that does not depend on what was trained before: where their labels
+        # are equal, so are their networks, and they differ by more than the noise of trainings.
+        cohort = list(COHORTS).index(setting.cohort)
+        numbers = (cohort, setting.budget, setting.seed, setting.repetition)
+        key_here = reduce(jax.random.fold_in, numbers, key_training)
+        logits = trainer()(key_here, method.targets(imputed, images.num_classes))
+        return {
+            **setting._asdict(),
+            "num_training_images": int(imputed.num_images),
+            "labels_spent": int(imputed.labels_spent),
+            **{name: float(getattr(imputed, name)) for name in _RATES},
+            **_scores(logits, truth[split.evaluation], truth[split.assessment]),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+
     records = []
-    for at, setting in enumerate(settings(config)):
+    every = itertools.product(  # a stopped study has whole seeds first
+        range(config.num_seeds),
+        COHORTS,
+        METHODS,
+        config.labeling.budgets,
+        range(config.num_repetitions),
+    )
+    for seed, cohort, method, budget, repetition in every:
+        setting = Setting(cohort, method, budget, seed, repetition)
         if setting not in done:
-            imputed = labels(setting.cohort, setting.seed)[METHODS[setting.method].labeling]
-            place = config.labeling.budgets.index(setting.budget)
-            imputed = jax.device_put(jax.tree.map(itemgetter(place), imputed))
-            done[setting] = _train(key_training, setting, imputed, trainer(), images, split)
+            done[setting] = train(setting)
             if log is not None:
                 training_log.append(log, configuration, done[setting])
         records.append(done[setting])
-        progress(at + 1, config.num_trainings)
+        progress(len(records), config.num_trainings)
     points = pd.DataFrame(records)
     points = points.astype({name: float for name in FIGURES if name not in _COUNTS})
     notes = (*images.notes, *torn, *_notes(config, images, split, points))
-    return Study(NAME, config.num_seeds, _rows(config, points), points, notes)
-
-
-def settings(config: Config) -> list[Setting]:
-    """Every training, in the order of the study: a stopped one has whole seeds first."""
-    return [
-        Setting(cohort, method, budget, seed, repetition)
-        for seed, cohort, method, budget, repetition in itertools.product(
-            range(config.num_seeds),
-            COHORTS,
-            METHODS,
-            config.labeling.budgets,
-            range(config.num_repetitions),
-        )
-    ]
+    return Study(NAME, config.num_seeds, rows_of(config, points), points, notes)
 
 
 def fingerprint(
@@ -222,73 +245,14 @@ def fingerprint(
 ) -> str:
     """A checksum of everything that the trainings depend on, and of the precision."""
     digest = hashlib.sha256()
-    told = (_FORMAT, config, network.config, jax.random.key_data(key).tolist())
-    digest.update(repr((*told, str(jax.dtypes.canonicalize_dtype(float)))).encode())
+    options = (_FORMAT, config, network.config, jax.random.key_data(key).tolist())
+    digest.update(repr((*options, str(jax.dtypes.canonicalize_dtype(float)))).encode())
     for array in (images.pixels, images.true_label, images.group):
         digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(repr(None if images.split is None else images.split.tolist()).encode())
     for path, tensor in sorted(to_tensors(network).items()):
         digest.update(path.encode() + np.ascontiguousarray(tensor).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _labels(
-    key: Key[Array, ""],
-    config: Config,
-    images: ImageSet,
-    split: Split,
-    cohort: str,
-    seed: int,
-) -> dict[str, Imputed]:
-    """What all methods make of the pool, for a cohort and seed."""
-    key_cohort = jax.random.fold_in(key, list(COHORTS).index(cohort))
-    return jax.device_get(
-        impute(
-            jax.random.fold_in(key_cohort, seed),
-            *COHORTS[cohort],
-            images.true_label[split.training],
-            images.true_label[split.assessment],
-            config.labeling,
-            num_classes=images.num_classes,
-        )
-    )
-
-
-def _train(
-    key: Key[Array, ""],
-    setting: Setting,
-    imputed: Imputed,
-    trainer: Trainer,
-    images: ImageSet,
-    split: Split,
-) -> Record:
-    """One training, from labels to scores."""
-    started = time.perf_counter()
-    targets = METHODS[setting.method].targets(imputed, images.num_classes)
-    logits = trainer(_key_of(key, setting), targets)
-    truth = images.true_label
-    return {
-        **setting._asdict(),
-        "num_training_images": int(imputed.num_images),
-        "labels_spent": int(imputed.labels_spent),
-        "noise_rate": float(imputed.noise_rate),
-        "expected_noise_rate": float(imputed.expected_noise_rate),
-        "expected_noise_rate_gtx": float(imputed.expected_noise_rate_gtx),
-        **_scores(logits, truth[split.evaluation], truth[split.assessment]),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-
-
-def _key_of(key: Key[Array, ""], setting: Setting) -> Key[Array, ""]:
-    """A key that depends on the setting, not on what was trained before.
-
-    Methods share it: where their labels are equal, so are their networks, and what they differ by
-    is not the luck of a training.
-    """
-    cohort = list(COHORTS).index(setting.cohort)
-    for number in (cohort, setting.budget, setting.seed, setting.repetition):
-        key = jax.random.fold_in(key, number)
-    return key
 
 
 def _scores(
@@ -298,19 +262,12 @@ def _scores(
 ) -> dict[str, float | None]:
     """Scores on the images withheld, raw and at the temperature that the assessment asks for."""
     temperature = fit_temperature(logits.assessment, assessment)
-    raw = score(class_probs(logits.evaluation), evaluation)
-    tempered = score(class_probs(logits.evaluation, temperature), evaluation)
-    found = {
-        "balanced_error": raw.balanced_error,
-        "error": raw.error,
-        "ece": raw.ece,
-        "ece_tempered": tempered.ece,
-        "auroc": raw.auroc,
-        "log_loss": raw.log_loss,
-        "log_loss_tempered": tempered.log_loss,
-        "temperature": temperature,
-    }
-    return {name: value if np.isfinite(value) else None for name, value in found.items()}
+    raw = score(class_probs(logits.evaluation), evaluation)._asdict()
+    tempered = score(class_probs(logits.evaluation, temperature), evaluation)._asdict()
+    found = raw | {f"{name}_tempered": value for name, value in tempered.items()}
+    found["temperature"] = temperature
+    names = (*_SCORES, "temperature")
+    return {name: found[name] if np.isfinite(found[name]) else None for name in names}
 
 
 def split_for(key: Key[Array, ""], config: Config, images: ImageSet) -> Split:
@@ -358,28 +315,21 @@ def _notes(config: Config, images: ImageSet, split: Split, points: pd.DataFrame)
     return tuple(notes)
 
 
-def _rows(config: Config, points: pd.DataFrame) -> list[Row]:
+def rows_of(config: Config, points: pd.DataFrame) -> list[Row]:
     """Means over seeds of the means over repetitions; a training without a score leaves none."""
-    budgets = config.labeling.budgets
-    axes = (config.num_seeds, len(COHORTS), len(METHODS), len(budgets), config.num_repetitions)
-    trainings = points[list(FIGURES)].to_numpy(float).reshape(*axes, len(FIGURES))  # `settings`
-    by_seed = np.moveaxis(trainings.mean(axis=4), 0, -1).reshape(-1, len(FIGURES), axes[0])
+    setting = ["cohort", "method", "budget"]
+    each = points.groupby([*setting, "seed"], sort=False)[list(FIGURES)]
     rows: list[Row] = []
-    each = itertools.product(COHORTS, METHODS, budgets)
-    for (cohort, method, budget), figures in zip(each, by_seed, strict=True):
-        constant = METHODS[method].labeling in ONE_LABEL_IS_CERTAIN
+    for found in summarise(each.mean(skipna=False).reset_index(), setting, FIGURES):
+        constant = METHODS[found["method"]].labeling in ONE_LABEL_IS_CERTAIN
         row: Row = {
-            "cohort": cohort,
-            "method": method,
+            "cohort": found.pop("cohort"),
+            "method": found.pop("method"),
             "strategy": "fixed" if constant else "confidence-threshold",
             "threshold": None if constant else config.labeling.threshold,
             "max_labels": config.labeling.max_labels,
-            "budget": budget,
         }
-        for name, values in zip(FIGURES, figures, strict=True):
-            known = bool(np.isfinite(values).all())
-            row[name] = figure(values) if known else {"mean": None, "se": None}
-        rows.append(row)
+        rows.append(row | found)
     return rows
 
 
@@ -393,9 +343,14 @@ def significance(study: Study) -> list[Row]:
     trainings together, in spite of budgets, and takes them for independent too.
 
     Returns:
-        Rows with the p-value and the paper's beside, where it prints one; it was had on other
-        images unless the study ran on the paper's. For a pair also the difference in mean
-        balanced error, first less second, and its standard error over seeds.
+        Rows with the p-value, None where all values tie, and the paper's beside, where it prints
+        one; it was had on other images unless the study ran on the paper's. For a pair also the
+        difference in mean balanced error, first less second, and its standard error over seeds.
+
+    References:
+        Friedman (1937), The use of ranks to avoid the assumption of normality implicit in the
+        analysis of variance. Dunn (1964), Multiple comparisons using rank sums; adjusted for the
+        number of pairs as by Holm (1979).
     """
     rows: list[Row] = []
     for cohort in COHORTS:
@@ -406,41 +361,33 @@ def significance(study: Study) -> list[Row]:
             ("trainings", table),
             ("means over repetitions", table.groupby(["budget", "seed"]).mean()),
         ):
-            found = friedman(values.to_numpy(float))
-            rows.append(
-                {
-                    "cohort": cohort,
-                    "test": "friedman",
-                    "blocks": blocks,
-                    "num_blocks": found.num_blocks,
-                    "statistic": _known(found.statistic),
-                    "p_value": _known(found.p_value),
-                    "paper_p_value": PRINTED_FRIEDMAN.get(cohort),
-                }
-            )
+            row: Row = {"cohort": cohort, "test": "friedman", "blocks": blocks}
+            row |= {"num_blocks": len(values), "statistic": None, "p_value": None}
+            of_methods = values.to_numpy(float).T
+            if (of_methods != of_methods[0]).any():
+                found = scipy.stats.friedmanchisquare(*of_methods)
+                row |= {"statistic": float(found.statistic), "p_value": float(found.pvalue)}
+            rows.append(row | {"paper_p_value": PRINTED_FRIEDMAN.get(cohort)})
         rows += _dunn_rows(cohort, table)
     return rows
 
 
 def _dunn_rows(cohort: str, table: pd.DataFrame) -> list[Row]:
-    found = dunn(table.to_numpy(float))
+    from scikit_posthocs import posthoc_dunn  # takes two seconds to import
+
+    p_values: dict[str, npt.NDArray[np.float64]] = {}
+    values = table.to_numpy(float)
+    if (values != values[0, 0]).any():
+        for name, adjust in (("p_value", None), ("p_value_holm", "holm")):
+            p_values[name] = posthoc_dunn(values.T, p_adjust=adjust).to_numpy()
     by_seed = table.groupby("seed").mean()
     rows: list[Row] = []
     for first, second in itertools.combinations(reversed(PAPER_METHODS), 2):
-        i, j = PAPER_METHODS.index(first), PAPER_METHODS.index(second)
-        rows.append(
-            {
-                "cohort": cohort,
-                "test": "dunn",
-                "pair": [first, second],
-                "difference": figure(by_seed[first] - by_seed[second]),
-                "p_value": _known(found.p_value[i, j]),
-                "p_value_holm": _known(found.p_value_holm[i, j]),
-                "paper_p_value": PRINTED_DUNN.get((cohort, frozenset({first, second}))),
-            }
-        )
+        at = PAPER_METHODS.index(first), PAPER_METHODS.index(second)
+        row: Row = {"cohort": cohort, "test": "dunn", "pair": [first, second]}
+        row["difference"] = figure(by_seed[first] - by_seed[second])
+        for name in ("p_value", "p_value_holm"):
+            row[name] = float(p_values[name][at]) if p_values else None
+        row["paper_p_value"] = PRINTED_DUNN.get((cohort, frozenset({first, second})))
+        rows.append(row)
     return rows
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

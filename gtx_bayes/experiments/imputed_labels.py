@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, ScalarLike
+from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike
 
 from gtx_bayes import decisions
 from gtx_bayes.aggregation import gtx, joint_method
@@ -20,13 +20,12 @@ from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.collection import learning, whole_run
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.whole_run import Collection, at_count
-from gtx_bayes.experiments.setting import AGGREGATORS
-from gtx_bayes.experiments.table1 import ONE_LABEL_IS_CERTAIN
+from gtx_bayes.experiments.setting import AGGREGATORS, ONE_LABEL_IS_CERTAIN
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labels import MISSING
 from gtx_bayes.models.one_coin import OneCoin
-from gtx_bayes.simulation import AnswerQueue, simulate_answers, uniform_cohort
+from gtx_bayes.simulation import simulate_answers, uniform_cohort
 
 LABELINGS = (*AGGREGATORS, joint_method.NAME)
 """The paper's four methods, and `gtx-bayes`, which learns the labelers as it buys."""
@@ -73,21 +72,14 @@ class Imputed(NamedTuple):
         gtx_probs: that posterior, of each image.
     """
 
-    hard_label: Int[Array, "num_budgets num_images"]
-    class_probs: Float[Array, "num_budgets num_images num_classes"]
-    num_images: Int[Array, " num_budgets"]
-    labels_spent: Int[Array, " num_budgets"]
-    noise_rate: Float[Array, " num_budgets"]
-    expected_noise_rate: Float[Array, " num_budgets"]
-    expected_noise_rate_gtx: Float[Array, " num_budgets"]
-    gtx_probs: Float[Array, "num_budgets num_images num_classes"]
-
-
-class _Spent(NamedTuple):
-    """What a budget bought, and the class probabilities that come of it."""
-
-    bought: Collection
-    class_probs: Float[Array, "*settings num_images num_classes"]
+    hard_label: Int[Array, "*budgets num_images"]
+    class_probs: Float[Array, "*budgets num_images num_classes"]
+    num_images: Int[Array, "*budgets"]
+    labels_spent: Int[Array, "*budgets"]
+    noise_rate: Float[Array, "*budgets"]
+    expected_noise_rate: Float[Array, "*budgets"]
+    expected_noise_rate_gtx: Float[Array, "*budgets"]
+    gtx_probs: Float[Array, "*budgets num_images num_classes"]
 
 
 @partial(jax.jit, static_argnames=("config", "num_classes"))
@@ -118,39 +110,56 @@ def impute(
     order = jax.random.permutation(key_order, pool_label.shape[0])
     queue = simulate_answers(key_answers, labelers, pool_label[order], max_labels=config.max_labels)
     estimate = accuracy_mle(whole).accuracy
-    paths = {
-        method: whole_run.class_prob_path(build(estimate, num_classes), queue)
-        for method, build in AGGREGATORS.items()
-    }
-    budgets = jnp.asarray(config.budgets)
+    paths = jnp.stack(
+        [
+            whole_run.class_prob_path(build(estimate, num_classes), queue)
+            for build in AGGREGATORS.values()
+        ]
+    )
+    thresholds = jnp.array([config.threshold_of(method) for method in AGGREGATORS])
+    gtx_path = paths[list(AGGREGATORS).index(gtx.NAME)]
+    place = jnp.argsort(order)  # from the order of the queue into that of the pool
 
-    def spend(budget: Int[Array, ""], path: Array, threshold: Array) -> _Spent:
+    def imputed(bought: Collection, path: Array) -> Imputed:
+        counted = bought.counted
+        class_probs, gtx_probs = (
+            jax.vmap(at_count, in_axes=(2, None), out_axes=1)(each, bought.num_labels)
+            for each in (path, gtx_path)
+        )
+        label = decisions.hard_label(key_ties, class_probs)
+        is_wrong = (label != queue.true_label).astype(class_probs.dtype)
+        wrong_by_gtx = 1.0 - decisions.prob_of_truth(gtx_probs, label)
+        return Imputed(
+            jnp.where(counted, label, MISSING)[place],
+            class_probs[place],
+            jnp.sum(counted, dtype=jnp.int32),
+            jnp.sum(bought.num_labels, dtype=jnp.int32),
+            jnp.mean(is_wrong, where=counted),
+            jnp.mean(decisions.uncertainty(class_probs), where=counted),
+            jnp.mean(wrong_by_gtx, where=counted),
+            gtx_probs[place],
+        )
+
+    def spend(budget: Int[Array, ""], path: Array, threshold: Array) -> Imputed:
         policy = ConfidenceThreshold(threshold, config.max_labels)
-        bought = whole_run.collect(policy, path, budget)
-        return _Spent(bought, _at_count(path, bought))
+        return imputed(whole_run.collect(policy, path, budget), path)
 
-    def spend_and_learn(budget: Int[Array, ""]) -> _Spent:
+    def spend_and_learn(budget: Int[Array, ""]) -> Imputed:
         policy = ConfidenceThreshold(config.threshold, config.max_labels)
         learnt = learning.collect(policy, first, queue, budget)
-        path = whole_run.class_prob_path(
-            ClassPosterior(OneCoin(learnt.accuracy, num_classes)), queue
-        )
-        return _Spent(learnt.bought, _at_count(path, learnt.bought))
+        model = OneCoin(learnt.accuracy, num_classes)
+        return imputed(learnt.bought, whole_run.class_prob_path(ClassPosterior(model), queue))
 
-    # One after the other, by one program: of each method's own they would compile for long.
-    every = (jnp.stack(list(paths.values())), jnp.array([config.threshold_of(m) for m in paths]))
-    spent = jax.lax.map(lambda of: jax.lax.map(lambda b: spend(b, *of), budgets), every)
-    learnt = jax.lax.map(spend_and_learn, budgets)
-    spent = jax.tree.map(lambda each, last: jnp.concatenate([each, last[None]]), spent, learnt)
-
-    def impute_one(spent: _Spent) -> Imputed:
-        return _imputed(key_ties, queue, spent, paths[gtx.NAME], order)
-
-    found = jax.lax.map(lambda of: jax.lax.map(impute_one, of), spent)
-    return {
+    # One after the other, by one compiled function: of each method's own they would take long.
+    budgets = jnp.asarray(config.budgets)
+    found = jax.lax.map(
+        lambda of: jax.lax.map(lambda budget: spend(budget, *of), budgets), (paths, thresholds)
+    )
+    by_method = {
         method: jax.tree.map(lambda part, at=at: part[at], found)
-        for at, method in enumerate(LABELINGS)
+        for at, method in enumerate(AGGREGATORS)
     }
+    return by_method | {joint_method.NAME: jax.lax.map(spend_and_learn, budgets)}
 
 
 def assess_on(
@@ -162,43 +171,11 @@ def assess_on(
     """How labelers fare who all answer all of these images: on a few of them, and on all."""
     key_order, key_answers = jax.random.split(key)
     gold = simulate_answers(key_answers, labelers, jax.random.permutation(key_order, true_label))
-    right = (gold.labels == gold.true_label).astype(jnp.int32)
+    right = gold.labels == gold.true_label
 
-    def counts(right: Int[Array, "num_labelers num_gold"]) -> GoldCounts:
-        num_gold = jnp.full(right.shape[0], right.shape[1], jnp.int32)
-        return GoldCounts(jnp.sum(right, axis=1), num_gold)
+    def counts(right: Bool[Array, "num_labelers num_gold"]) -> GoldCounts:
+        num_labelers, num_gold = right.shape
+        num_right = jnp.sum(right, axis=1, dtype=jnp.int32)
+        return GoldCounts(num_right, jnp.full(num_labelers, num_gold, jnp.int32))
 
     return counts(right[:, :num_first]), counts(right)
-
-
-def _imputed(
-    key_ties: Key[Array, ""],
-    queue: AnswerQueue,
-    spent: _Spent,
-    gtx_path: Float[Array, "num_steps_and_one num_images num_classes"],
-    order: Int[Array, " num_images"],
-) -> Imputed:
-    """Labels and their noise, brought from the order of the queue into that of the pool."""
-    bought, class_probs = spent
-    counted = bought.counted
-    label = decisions.hard_label(key_ties, class_probs)
-    is_wrong = (label != queue.true_label).astype(class_probs.dtype)
-    gtx_probs = _at_count(gtx_path, bought)
-    by_gtx = 1.0 - decisions.prob_of_truth(gtx_probs, label)
-    place = jnp.argsort(order)
-    return Imputed(
-        jnp.where(counted, label, MISSING)[place],
-        class_probs[place],
-        jnp.sum(counted, dtype=jnp.int32),
-        jnp.sum(bought.num_labels, dtype=jnp.int32),
-        jnp.mean(is_wrong, where=counted),
-        jnp.mean(decisions.uncertainty(class_probs), where=counted),
-        jnp.mean(by_gtx, where=counted),
-        gtx_probs[place],
-    )
-
-
-def _at_count(
-    path: Float[Array, "num_steps_and_one num_images num_classes"], bought: Collection
-) -> Float[Array, "num_images num_classes"]:
-    return jax.vmap(at_count, in_axes=(2, None), out_axes=1)(path, bought.num_labels)

@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from gtx_bayes import metrics
+from gtx_bayes.experiments.drawing import styled
 from gtx_bayes.experiments.features import AbstractFeatures, DrawnFeatures, Features
 from gtx_bayes.experiments.runs import Progress, silent
-from gtx_bayes.experiments.study import Row, Study, figure
+from gtx_bayes.experiments.study import Row, Study, summarise
 from gtx_bayes.finetune.effective_number import EXPONENT
 from gtx_bayes.finetune.head import HeadConfig, train_head
 from gtx_bayes.finetune.targets import Targets, known_targets
@@ -64,7 +65,7 @@ def run(
         key: random key.
         config: the settings.
         runs: pools drawn.
-        progress: told the number of pools done.
+        progress: called with the number of pools done.
         source: of the features; drawn ones when absent. Values of N beyond it are left out.
 
     Returns:
@@ -74,15 +75,12 @@ def run(
         ValueError: if no N is small enough.
     """
     config, source = config or Config(), source or DrawnFeatures()
-    counts = [n for n in config.num_images if source.most is None or n <= source.most]
-    if not counts:
-        raise ValueError(f"none of {config.num_images} is within {source.most} images")
-    num_pool = max(counts)
+    counts = source.within(config.num_images)
     size, rate = (grid.ravel() for grid in np.meshgrid(counts, config.noise_rates, indexing="ij"))
     tables = []
     for at in range(runs):
         key_draw, key_run = jax.random.split(jax.random.fold_in(key, at))
-        features = source.draw(key_draw, num_pool)
+        features = source.draw(key_draw, max(counts))
         error = _measure(
             key_run, features, size, jnp.asarray(rate), config.head, source.num_classes
         )
@@ -90,10 +88,7 @@ def run(
         tables.append(pd.DataFrame(columns | {"balanced_error": np.asarray(error, np.float64)}))
         progress(at + 1, runs)
     points = pd.concat(tables, ignore_index=True).assign(num_classes=source.num_classes)
-    rows: list[Row] = [
-        {"num_images": count, "noise_rate": noise, "balanced_error": figure(mine)}
-        for (count, noise), mine in points.groupby(["num_images", "noise_rate"])["balanced_error"]
-    ]
+    rows = summarise(points, ("num_images", "noise_rate"), ("balanced_error",))
     notes = (source.described(), f"Heads are trained for {config.head.num_epochs} epochs.")
     return Study(NAME, runs, rows, points, notes)
 
@@ -110,12 +105,12 @@ def _measure(
     key_order, key_wrong, key_class, key_training = jax.random.split(key, 4)
     truth = features.pool_label
     place = jax.random.permutation(key_order, truth.shape[0])
-    lot = jax.random.uniform(key_wrong, truth.shape)
+    uniform = jax.random.uniform(key_wrong, truth.shape)
     other = (truth + jax.random.randint(key_class, truth.shape, 1, num_classes)) % num_classes
 
     def one(setting: tuple[Int[Array, ""], Float[Array, ""]]) -> Float[Array, ""]:
         count, noise = setting
-        label = jnp.where(place < count, jnp.where(lot < noise, other, truth), MISSING)
+        label = jnp.where(place < count, jnp.where(uniform < noise, other, truth), MISSING)
         return trained_error(key_training, features, known_targets(label, num_classes), config)
 
     return jax.lax.map(one, (size, rate))
@@ -184,13 +179,29 @@ def fit(points: pd.DataFrame, *, exponent: float | None = None) -> SurfaceFit:
     num_classes = int(points["num_classes"].iloc[0])
     table = points.pivot_table("balanced_error", ["num_images", "noise_rate"], "run")
     values = table.to_numpy(float)
-    size = table.index.get_level_values("num_images").to_numpy(float)
-    rate = table.index.get_level_values("noise_rate").to_numpy(float)
+    size, rate = (table.index.get_level_values(at).to_numpy(float) for at in (0, 1))
     share = 1.0 - rate * num_classes / (num_classes - 1)
     mean, num_runs = values.mean(axis=1), values.shape[1]
+    guessing = 1.0 - 1.0 / num_classes
 
     def nearest(error: npt.NDArray[np.float64]) -> tuple[float, LearningCurve]:
-        return _least_squares(size, share, error, num_classes, exponent)
+        """Exponent and curve; where the exponent is known, of the curve alone."""
+        # On logarithms, so that nothing falls below zero, within limits wide enough to matter only
+        # where errors hardly depend on the labels.
+        start = [np.log(min(error.min(), 0.9 * guessing)), np.log(np.median(size)), 0.0, EXPONENT]
+        low, high = [-12.0, -2.0, -3.0, 0.0], [np.log(guessing), 14.0, 2.0, 20.0]
+        count = 4 if exponent is None else 3
+
+        def unpack(values: npt.NDArray[np.float64]) -> tuple[float, LearningCurve]:
+            gamma = float(values[3]) if exponent is None else exponent
+            return gamma, LearningCurve(*(float(value) for value in np.exp(values[:3])))
+
+        def left(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            gamma, curve = unpack(values)
+            return error - curve.error(size * share**gamma, num_classes)
+
+        limits = (low[:count], high[:count])
+        return unpack(scipy.optimize.least_squares(left, start[:count], bounds=limits).x)
 
     gamma, curve = nearest(mean)
     without = [np.nan]
@@ -208,75 +219,37 @@ def fit(points: pd.DataFrame, *, exponent: float | None = None) -> SurfaceFit:
     )
 
 
-def _least_squares(
-    size: npt.NDArray[np.float64],
-    share: npt.NDArray[np.float64],
-    error: npt.NDArray[np.float64],
-    num_classes: int,
-    exponent: float | None,
-) -> tuple[float, LearningCurve]:
-    """Exponent and curve; where the exponent is known, of the curve alone."""
-    guessing = 1.0 - 1.0 / num_classes
-    # On logarithms, so that nothing falls below zero.
-    start = [np.log(min(error.min(), 0.9 * guessing)), np.log(np.median(size)), 0.0]
-    if exponent is None:
-        start.append(EXPONENT)
-
-    def unpack(values: npt.NDArray[np.float64]) -> tuple[float, LearningCurve]:
-        floor, half, rate = np.exp(values[:3])
-        gamma = values[3] if exponent is None else exponent
-        return float(gamma), LearningCurve(float(floor), float(half), float(rate))
-
-    def left(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        gamma, curve = unpack(values)
-        return error - curve.error(size * share**gamma, num_classes)
-
-    # Wide enough to matter only where errors hardly depend on the labels.
-    low, high = [-12.0, -2.0, -3.0, 0.0], [np.log(guessing), 14.0, 2.0, 20.0]
-    limits = (low[: len(start)], high[: len(start)])
-    return unpack(scipy.optimize.least_squares(left, start, bounds=limits).x)
-
-
 def findings(study: Study) -> dict[str, list[Row]]:
     """How well one effective number says it all: at the best exponent, at ours, and at 2."""
     rows: list[Row] = []
     for exponent in (None, EXPONENT, 2.0):
-        found = fit(study.points, exponent=exponent)
-        row = found._asdict()
-        curve = row.pop("curve")
-        rows.append(
-            {name: None if np.isnan(value) else value for name, value in row.items()}
-            | curve._asdict()
-        )
+        row = fit(study.points, exponent=exponent)._asdict()
+        row |= row.pop("curve")._asdict()
+        rows.append({name: None if np.isnan(value) else value for name, value in row.items()})
     return {"one effective number": rows}
 
 
+@styled
 def plot(study: Study) -> Figure:
     """Error against the number of images, and against the effective number of the best fit."""
     found = fit(study.points)
-    points = study.points
-    num_classes = int(points["num_classes"].iloc[0])
-    mean = points.pivot_table("balanced_error", "num_images", "noise_rate")
-    figure_, (left, right) = plt.subplots(
-        1, 2, figsize=(9.6, 3.9), sharey=True, layout="constrained"
-    )
+    num_classes = int(study.points["num_classes"].iloc[0])
+    mean = 100 * study.points.pivot_table("balanced_error", "num_images", "noise_rate")
+    drawn, (left, right) = plt.subplots(1, 2, figsize=(9.6, 3.9), sharey=True)
     colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, mean.shape[1]))
-    largest = mean.index.to_numpy(float)
-    rates = mean.columns.to_numpy(float)
-    for noise, of_rate, colour in zip(rates, mean.to_numpy(float).T, colours, strict=True):
-        share = 1.0 - noise * num_classes / (num_classes - 1)
-        error = 100 * of_rate
-        left.plot(largest, error, "o-", color=colour, markersize=4, label=f"{noise:.0%}")
-        right.plot(largest * share**found.exponent, error, "o", color=colour, markersize=4)
+    for (noise, error), colour in zip(mean.items(), colours, strict=True):
+        rate = float(str(noise))
+        share = 1.0 - rate * num_classes / (num_classes - 1)
+        number = mean.index.to_numpy(float) * share**found.exponent
+        left.plot(mean.index, error, "o-", color=colour, markersize=4, label=f"{rate:.0%}")
+        right.plot(number, error, "o", color=colour, markersize=4)
     low, high = right.get_xlim()
     number = np.geomspace(max(low, 1.0), high, 200)
     right.plot(number, 100 * found.curve.error(number, num_classes), color="black", linewidth=1)
-    left.set_xlabel("images N")
+    left.set(xlabel="images N", ylabel="balanced error, %")
     right.set_xlabel(rf"$N q^\gamma$, $\gamma$ = {found.exponent:.1f}")
-    left.set_ylabel("balanced error, %")
-    left.legend(title="wrong labels", frameon=False, fontsize=8)
+    left.legend(title="wrong labels")
     for ax in (left, right):
         ax.set_xscale("log")
         ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure_
+    return drawn

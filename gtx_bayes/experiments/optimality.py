@@ -2,17 +2,14 @@
 
 import dataclasses
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, ScalarLike
 from matplotlib.figure import Figure
 
-from gtx_bayes import decisions
 from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
 from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.base import AbstractPolicy
@@ -21,19 +18,10 @@ from gtx_bayes.collection.fixed import Fixed
 from gtx_bayes.collection.optimal import least_error, stopping_curve
 from gtx_bayes.collection.random_sampling import RandomSampling
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
-from gtx_bayes.collection.whole_run import at_count
-from gtx_bayes.experiments.runs import Progress, silent
-from gtx_bayes.experiments.setting import (
-    AGGREGATORS,
-    COHORT_TITLES,
-    COHORTS,
-    Losses,
-    losses,
-    map_cohorts,
-    score,
-)
+from gtx_bayes.experiments.drawing import COHORT_TITLES, number_axis, series, styled
+from gtx_bayes.experiments.policies import Outcome, spend
+from gtx_bayes.experiments.setting import AGGREGATORS, CohortStudy, draw, losses
 from gtx_bayes.experiments.study import Row, Study, figure, ratio
-from gtx_bayes.simulation import simulate_queue, uniform_cohort
 
 NAME = "optimality"
 DEFAULT_RUNS = 20
@@ -73,106 +61,32 @@ POLICIES = (
 """Strategy and method: all strategies with the exact posterior, and the votes with the best."""
 
 
-class Outcome(NamedTuple):
-    """One policy on one cohort.
-
-    Attributes:
-        error: proportion of wrong labels.
-        expected_error: mean uncertainty, which for the exact posterior has the same expectation
-            as the error and far less noise; for votes it means nothing.
-        labels_per_example: labels spent over N.
-        bound: the least error for so many labels.
-    """
-
-    error: Float[Array, ""]
-    expected_error: Float[Array, ""]
-    labels_per_example: Float[Array, ""]
-    bound: Float[Array, ""]
-
-
-def run(
-    key: Key[Array, ""],
-    config: Config | None = None,
-    *,
-    runs: int = DEFAULT_RUNS,
-    progress: Progress = silent,
-    mesh: Mesh | None = None,
-) -> Study:
-    """Simulate every policy on both kinds of cohort; `ratio` is its error over the bound.
-
-    No threshold spends the budget exactly: strategy 1 gets the highest that stays within it, and
-    is compared with the bound for the labels it takes.
-    """
-    config = config or Config()
-    by_cohort = map_cohorts(
-        partial(simulate_run, config=config), key, runs, progress=progress, mesh=mesh
-    )
-    rows: list[Row] = []
-    for cohort, outcomes in by_cohort.items():
-        for strategy, method in POLICIES:
-            found = outcomes[f"{strategy}, {method}"]
-            exact = method == gtx.NAME
-            row: Row = {
-                "cohort": cohort,
-                "method": method,
-                "strategy": strategy,
-                "threshold": None,
-                "budget": config.budget,
-                "labels_per_example": figure(found.labels_per_example),
-                "bound": figure(found.bound),
-                "error": figure(found.error),
-                "error_over_bound": ratio(found.error, found.bound),
-            }
-            if exact:
-                row["expected_error"] = figure(found.expected_error)
-                row["ratio"] = ratio(found.expected_error, found.bound)
-            else:
-                row["ratio"] = row["error_over_bound"]
-            rows.append(row)
-    return Study(NAME, runs, rows)
-
-
 def simulate_run(
     key: Key[Array, ""], low: ScalarLike, high: ScalarLike, config: Config
-) -> dict[str, Outcome]:
+) -> list[Outcome]:
     """One cohort: what every policy makes of the same answers, beside its bound."""
-    key_cohort, key_queue, key_random = jax.random.split(key, 3)
-    labelers = uniform_cohort(key_cohort, config.num_labelers, low, high)
-    queue = simulate_queue(key_queue, labelers, config.num_examples)
-    queue = jax.lax.optimization_barrier(queue)
+    keys = jax.random.split(key, 3)
+    labelers, queue = draw(keys[:2], (low, high), config.num_labelers, config.num_examples)
     most = config.num_labelers
     threshold, expected_labels = _threshold_for(labelers.accuracy, config)
     budgets = jnp.stack([jnp.asarray(config.labels_per_example, float), expected_labels])
     bounds = jax.vmap(partial(least_error, labelers.accuracy))(budgets).error
-    policies: dict[str, AbstractPolicy] = {
-        "uncertainty": UncertaintySampling(most),
-        "confidence-threshold": ConfidenceThreshold(threshold, most),
-        "fixed": Fixed(config.labels_per_example),
-        "random": RandomSampling(most).drawn(key_random, config.num_examples),
+    policies: dict[str, tuple[AbstractPolicy, Float[Array, ""]]] = {
+        "uncertainty": (UncertaintySampling(most), bounds[0]),
+        "confidence-threshold": (ConfidenceThreshold(threshold, most), bounds[1]),
+        "fixed": (Fixed(config.labels_per_example), bounds[0]),
+        "random": (RandomSampling(most).drawn(keys[2], config.num_examples), bounds[0]),
     }
-    outcomes = {}
-    for method, build in AGGREGATORS.items():
-        path = whole_run.class_prob_path(build(labelers.accuracy), queue)
-        loss = losses(path, queue.true_label)
-        for strategy, policy in policies.items():
-            if (strategy, method) in POLICIES:
-                bound = bounds[1] if strategy == "confidence-threshold" else bounds[0]
-                outcomes[f"{strategy}, {method}"] = _collect(policy, path, loss, bound, config)
-    return outcomes
-
-
-def _collect(
-    policy: AbstractPolicy,
-    path: Float[Array, "num_steps_and_one num_examples two"],
-    loss: Losses,
-    bound: Float[Array, ""],
-    config: Config,
-) -> Outcome:
-    bought = whole_run.collect(policy, path, config.budget)
-    found = score(bought, loss, config.budget)
-    uncertainty = at_count(decisions.uncertainty(path), bought.num_labels)
-    expected = jnp.sum(uncertainty, where=bought.counted) / found.num_examples
-    return Outcome(found.error, expected, found.labels_per_example, bound)
+    paths = {
+        method: whole_run.class_prob_path(build(labelers.accuracy), queue)
+        for method, build in AGGREGATORS.items()
+    }
+    loss = {method: losses(path, queue.true_label) for method, path in paths.items()}
+    found = []
+    for strategy, method in POLICIES:
+        policy, bound = policies[strategy]
+        found.append(spend(policy, paths[method], loss[method], config.budget, bound))
+    return found
 
 
 def _threshold_for(
@@ -185,26 +99,52 @@ def _threshold_for(
     return thresholds[best], labels[best]
 
 
+def _rows(cohort: str, outcomes: list[Outcome], config: Config) -> list[Row]:
+    rows: list[Row] = []
+    for (strategy, method), found in zip(POLICIES, outcomes, strict=True):
+        row: Row = {
+            "cohort": cohort,
+            "method": method,
+            "strategy": strategy,
+            "threshold": None,
+            "budget": config.budget,
+            "labels_per_example": figure(found.labels_per_example),
+            "bound": figure(found.bound),
+            "error": figure(found.error),
+            "error_over_bound": ratio(found.error, found.bound),
+        }
+        if method == gtx.NAME:
+            row["expected_error"] = figure(found.expected_error)
+            row["ratio"] = ratio(found.expected_error, found.bound)
+        else:
+            row["ratio"] = row["error_over_bound"]
+        rows.append(row)
+    return rows
+
+
+run = CohortStudy(NAME, DEFAULT_RUNS, Config, simulate_run, _rows)
+"""Every policy on both kinds of cohort; `ratio` is its error over the bound.
+
+No threshold spends the budget exactly: strategy 1 gets the highest that stays within it, and is
+compared with the bound for the labels it takes.
+"""
+
+
+@styled
 def plot(study: Study) -> Figure:
     """Error over the bound of every policy, two standard errors."""
-    figure_, axes = plt.subplots(1, 2, figsize=(10.0, 3.6), sharey=True, layout="constrained")
-    for ax, cohort in zip(axes, COHORTS, strict=True):
-        rows = [row for row in study.rows if row["cohort"] == cohort]
+    drawn, axes = plt.subplots(1, 2, figsize=(10.0, 3.6), sharey=True)
+    for ax, (cohort, title) in zip(axes, COHORT_TITLES.items(), strict=True):
+        rows = study.where(cohort=cohort)
         at = np.arange(len(rows))[::-1]
-        spread = [2 * (row["ratio"]["se"] or 0.0) for row in rows]
-        mean = [row["ratio"]["mean"] for row in rows]
-        ax.errorbar(mean, at, xerr=spread, fmt="o", color="#1f4e79")
+        mean, se = series(rows, "ratio")
+        ax.errorbar(mean, at, xerr=2 * se, fmt="o", color="#1f4e79")
         for x, y in zip(mean, at, strict=True):
             ax.annotate(f"{x:.3g}", (x, y), xytext=(0, 6), textcoords="offset points", fontsize=8)
         ax.axvline(1.0, color="#9aa5b1", linestyle="--")
         ax.set_xscale("log")
-        ax.minorticks_off()
-        highest = ax.get_xlim()[1]
-        fine, coarse = (1, 1.2, 1.5, 2, 2.5, 3), (1, 2, 5, 10, 20, 50)
-        ticks = [t for t in (fine if highest < 4 else coarse) if t <= highest]
-        ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        is_wide = ax.get_xlim()[1] >= 4
+        number_axis(ax.xaxis, *((1, 2, 5, 10, 20, 50) if is_wide else (1, 1.2, 1.5, 2, 2.5, 3)))
         ax.set_yticks(at, [f"{row['strategy']}, {row['method']}" for row in rows])
-        ax.set_title(COHORT_TITLES[cohort], loc="left", fontsize=10)
-        ax.set_xlabel("error over the least possible")
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure_
+        ax.set(title=title, xlabel="error over the least possible")
+    return drawn

@@ -8,15 +8,14 @@ the cohort's prior, and strategy 1 labels the examples with what is then known.
 
 import dataclasses
 from functools import partial
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key
 from matplotlib.figure import Figure
 
@@ -25,17 +24,19 @@ from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.whole_run import at_count
 from gtx_bayes.errors import InputError
-from gtx_bayes.experiments.runs import Progress, map_runs, silent
-from gtx_bayes.experiments.setting import losses
+from gtx_bayes.experiments.drawing import number_axis, styled
+from gtx_bayes.experiments.runs import map_runs
+from gtx_bayes.experiments.setting import RunOptions, losses
 from gtx_bayes.experiments.study import Row, Study, figure
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.models.one_coin import OneCoin
-from gtx_bayes.simulation import assess, simulate_queue
+from gtx_bayes.simulation import assess, beta_cohort, simulate_queue
 
 NAME = "plan"
 DEFAULT_RUNS = 100
 
+_THRESHOLDS = (0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999)
 _MOST_LABELS = 12  # every cap lengthens compilation, and few plans need more
 
 INTERVAL_PROB = 0.95
@@ -67,19 +68,7 @@ class Config:
     cost_per_gold: float = 1.0
     cost_per_label: float = 1.0
     gold_per_labeler: tuple[int, ...] = (0, 1, 2, 3, 5, 10, 20, 50, 100, 200)
-    thresholds: tuple[float, ...] = (
-        0.7,
-        0.8,
-        0.85,
-        0.9,
-        0.93,
-        0.95,
-        0.97,
-        0.98,
-        0.99,
-        0.995,
-        0.999,
-    )
+    thresholds: tuple[float, ...] = _THRESHOLDS
     num_simulated: int = 2000
 
     def __post_init__(self) -> None:
@@ -151,8 +140,8 @@ class Grid(NamedTuple):
         labels: labels per example.
     """
 
-    error: Float[Array, "num_gold num_thresholds num_caps"]
-    labels: Float[Array, "num_gold num_thresholds num_caps"]
+    error: Float[Array, "*runs num_gold num_thresholds num_caps"]
+    labels: Float[Array, "*runs num_gold num_thresholds num_caps"]
 
 
 def run(
@@ -160,39 +149,26 @@ def run(
     config: Config,
     *,
     runs: int = DEFAULT_RUNS,
-    progress: Progress = silent,
-    mesh: Mesh | None = None,
+    **options: Unpack[RunOptions],
 ) -> Plan:
     """Try every setting, and confirm the cheapest that reaches the target."""
-    counts, both = map_runs(
-        partial(simulate_run, config=config),
-        jax.random.split(key, 2 * runs),
-        progress=progress,
-        mesh=mesh,
-    )
-    grid = jax.tree.map(lambda part: part[:runs], both)
-    fresh = jax.tree.map(lambda part: part[runs:], both)
-    counts = counts[:runs]
-    points = pd.concat(
-        [_settings(at, counts[:, at], grid, config) for at in range(len(config.gold_per_labeler))],
-        ignore_index=True,
-    )
-    reaches = points["error"] <= config.target_error
-    cheapest = (
-        points[reaches].sort_values("cost", kind="stable").groupby("gold_per_labeler").head(1)
-    )
-    rows = [
-        _row(of_size, cheapest[cheapest["gold_per_labeler"] == num_gold])
-        for num_gold, of_size in points.groupby("gold_per_labeler")
-    ]
-    possible = [row for row in rows if row["reaches_target"]]
-    best = min(possible, key=lambda row: row["cost"]) if possible else None
-    lowest = _setting(points.iloc[int(points["error"].argmin())])
+    simulate = partial(simulate_run, config=config)
+    both = map_runs(simulate, jax.random.split(key, 2 * runs), **options)
+    num_correct, grid = jax.tree.map(lambda part: part[:runs], both)
+    points = _every_setting(num_correct, grid, config)
+    rows: list[Row] = []
+    for _, of_size in points.groupby("gold_per_labeler"):
+        settings = _records(of_size)
+        reaching = [each for each in settings if each["error"] <= config.target_error]
+        found = min(reaching or settings, key=itemgetter("cost" if reaching else "error"))
+        rows.append(found | {"reaches_target": bool(reaching)})
+    lowest = min(_records(points), key=itemgetter("error"))
+    best = min((r for r in rows if r["reaches_target"]), key=itemgetter("cost"), default=None)
     confirmed = None
     if best is not None:
         at_gold = config.gold_per_labeler.index(best["gold_per_labeler"])
         at_threshold = config.thresholds.index(best["threshold"])
-        confirmed = figure(fresh.error[:, at_gold, at_threshold, best["max_labels"] - 1])
+        confirmed = figure(both[1].error[runs:, at_gold, at_threshold, best["max_labels"] - 1])
     return Plan(best, confirmed, lowest, Study(NAME, runs, rows, points))
 
 
@@ -202,17 +178,13 @@ def simulate_run(
     """One cohort: right gold answers for every m, and what every setting makes of its answers."""
     key_cohort, key_gold, key_queue = jax.random.split(key, 3)
     prior = config.prior
-    accuracy = jax.random.beta(key_cohort, prior.a, prior.b, (config.num_labelers,))
-    labelers = OneCoin(accuracy, 2)
+    labelers = beta_cohort(key_cohort, config.num_labelers, prior.a, prior.b)
     counts = assess(key_gold, labelers, config.gold_per_labeler)
     queue = jax.lax.optimization_barrier(
         simulate_queue(key_queue, labelers, config.num_simulated, max_labels=config.most_labels)
     )
-    caps = jnp.arange(1, config.most_labels + 1)
 
-    def with_gold(
-        of_size: GoldCounts,
-    ) -> Grid:
+    def with_gold(of_size: GoldCounts) -> Grid:
         known = BetaPosterior.from_counts(of_size, prior)
         path = whole_run.class_prob_path(ClassPosterior(OneCoin(known.mean, 2)), queue)
         error = losses(path, queue.true_label).error
@@ -224,102 +196,86 @@ def simulate_run(
                 bought = jnp.minimum(wanted, cap)
                 return Grid(jnp.mean(at_count(error, bought)), jnp.mean(bought.astype(float)))
 
-            return jax.lax.map(at_cap, caps)
+            return jax.lax.map(at_cap, jnp.arange(1, config.most_labels + 1))
 
         return jax.lax.map(at_threshold, jnp.asarray(config.thresholds))
 
     return counts.num_correct, jax.lax.map(with_gold, counts)
 
 
-def _settings(
-    at: int, num_correct: npt.NDArray[np.integer], grid: Grid, config: Config
+def _records(points: pd.DataFrame) -> list[Row]:
+    return [{str(k): value for k, value in each.items()} for each in points.to_dict("records")]
+
+
+def _every_setting(
+    num_correct: Int[np.ndarray, "num_runs num_gold num_labelers"], grid: Grid, config: Config
 ) -> pd.DataFrame:
-    """Every setting with one number of gold answers."""
-    num_gold = config.gold_per_labeler[at]
-    counts = GoldCounts(jnp.asarray(num_correct), jnp.full(num_correct.shape, num_gold))
+    sizes, caps = np.array(config.gold_per_labeler), 1 + np.arange(config.most_labels)
+    asked = np.broadcast_to(sizes[:, None], num_correct.shape)
+    counts = GoldCounts(jnp.asarray(num_correct), jnp.asarray(asked))
     low, high = BetaPosterior.from_counts(counts, config.prior).credible_interval(INTERVAL_PROB)
-    error, labels = np.asarray(grid.error[:, at]), np.asarray(grid.labels[:, at])
-    threshold, cap = np.meshgrid(
-        config.thresholds, 1 + np.arange(config.most_labels), indexing="ij"
-    )
-    root = np.sqrt(len(error))
+    axes = np.meshgrid(sizes, config.thresholds, caps, indexing="ij")
+    num_gold, threshold, cap = (axis.ravel() for axis in axes)
+    num_runs = len(num_correct)
+    mean = {name: part.mean(axis=0).ravel() for name, part in grid._asdict().items()}
+    se = {
+        name: (part.std(axis=0, ddof=min(1, num_runs - 1)) / np.sqrt(num_runs)).ravel()
+        for name, part in grid._asdict().items()
+    }
     of_labels = config.num_examples * config.cost_per_label
     of_gold = num_gold * config.num_labelers * config.cost_per_gold
     return pd.DataFrame(
         {
             "gold_per_labeler": num_gold,
-            "interval_width": float(np.mean(high - low)),
-            "threshold": threshold.ravel(),
-            "max_labels": cap.ravel(),
-            "error": error.mean(axis=0).ravel(),
-            "error_se": (error.std(axis=0, ddof=min(1, len(error) - 1)) / root).ravel(),
-            "labels_per_example": labels.mean(axis=0).ravel(),
-            "cost": of_gold + of_labels * labels.mean(axis=0).ravel(),
-            "cost_se": of_labels * (labels.std(axis=0, ddof=min(1, len(error) - 1)) / root).ravel(),
+            "interval_width": (high - low).mean(axis=(0, 2)).repeat(num_gold.size // sizes.size),
+            "threshold": threshold,
+            "max_labels": cap,
+            "error": mean["error"],
+            "error_se": se["error"],
+            "labels_per_example": mean["labels"],
+            "cost": of_gold + of_labels * mean["labels"],
+            "cost_se": of_labels * se["labels"],
         }
     )
 
 
-def _row(of_size: pd.DataFrame, cheapest: pd.DataFrame) -> Row:
-    """The cheapest setting with one number of gold answers, or the one with the lowest error."""
-    found = cheapest.iloc[0] if len(cheapest) else of_size.iloc[int(of_size["error"].argmin())]
-    return {**_setting(found), "reaches_target": bool(len(cheapest))}
-
-
-def _setting(point: "pd.Series[Any]") -> Row:
-    whole = ("gold_per_labeler", "max_labels")
-    return {
-        str(name): int(value) if name in whole else float(value) for name, value in point.items()
-    }
-
-
+@styled
 def plot(plan: Plan, config: Config) -> Figure:
     """What the target costs with every number of gold answers, and what any cost buys."""
-    figure_, (left, right) = plt.subplots(1, 2, figsize=(10.0, 4.2), layout="constrained")
-    rows = plan.study.rows
-    x = np.arange(len(rows))
-    reached = np.array([row["reaches_target"] for row in rows])
-    cost = np.array([row["cost"] for row in rows])
-    gold = config.num_labelers * config.cost_per_gold
-    of_gold = np.array([row["gold_per_labeler"] * gold for row in rows])
-    shown = np.where(reached, cost, np.nan)
-    left.bar(x, np.where(reached, of_gold, np.nan), color="#b9770e", label="gold answers")
-    left.bar(x, shown - of_gold, bottom=of_gold, color="#1f4e79", label="labels")
-    for at, row in enumerate(rows):
-        text = f"±{row['interval_width'] / 2:.2f}"
-        height = shown[at] if reached[at] else 0.0
-        note = text if reached[at] else f"{text}\nnot\nreached"
+    drawn, (left, right) = plt.subplots(1, 2, figsize=(10.0, 4.2))
+    table = plan.study.to_frame()
+    reached = table["reaches_target"]
+    shown = table["cost"].where(reached)
+    of_gold = table["gold_per_labeler"] * config.num_labelers * config.cost_per_gold
+    left.bar(table.index, of_gold.where(reached), color="#b9770e", label="gold answers")
+    left.bar(table.index, shown - of_gold, bottom=of_gold, color="#1f4e79", label="labels")
+    for at, row in enumerate(plan.study.rows):
+        note, height = f"±{row['interval_width'] / 2:.2f}", row["cost"]
+        if not row["reaches_target"]:
+            note, height = f"{note}\nnot\nreached", 0.0
         left.annotate(note, (at, height), ha="center", va="bottom", fontsize=7)
-    left.set_xlim(-0.7, len(rows) - 0.3)
-    left.set_ylim(0.0, 1.25 * np.nanmax(np.append(shown, 1e-9)))
-    left.set_xticks(x, [str(row["gold_per_labeler"]) for row in rows])
+    left.set_xlim(-0.7, len(table) - 0.3)
+    left.set_ylim(0.0, 1.25 * max(shown.max() if reached.any() else 0.0, 1e-9))
+    left.set_xticks(table.index, table["gold_per_labeler"].astype(str))
     left.set_xlabel(f"gold answers per labeler (±: half the {INTERVAL_PROB:.0%} interval)")
-    left.set_ylabel("cost")
-    left.set_title(f"Cheapest way to {config.target_error:.3g} error", loc="left", fontsize=10)
+    left.set(ylabel="cost", title=f"Cheapest way to {config.target_error:.3g} error")
     if reached.any():
-        left.legend(frameon=False, fontsize=8)
+        left.legend()
 
-    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, len(rows)))
-    for (num_gold, points), colour in zip(
-        plan.study.points.groupby("gold_per_labeler"), colours, strict=True
-    ):
+    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.92, len(table)))
+    by_gold = plan.study.points.groupby("gold_per_labeler")
+    for (num_gold, points), colour in zip(by_gold, colours, strict=True):
         front = points.sort_values("cost")
         front = front[front["error"] < front["error"].cummin().shift(fill_value=np.inf)]
-        right.plot(
-            front["cost"], 100 * front["error"], marker=".", color=colour, label=str(num_gold)
-        )
+        error = 100 * front["error"]
+        right.plot(front["cost"], error, marker=".", color=colour, label=str(num_gold))
     right.axhline(100 * config.target_error, color="#b03a2e", linestyle="--", linewidth=1)
     if plan.best is not None:
         right.plot(plan.best["cost"], 100 * plan.best["error"], "*", color="#b03a2e", markersize=14)
     right.set_yscale("log")
-    right.minorticks_off()
-    low, high = right.get_ylim()
-    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 30, 50) if low <= t <= high]
-    right.set_yticks(ticks, [f"{t:g}" for t in ticks])
-    right.set_xlabel("cost")
-    right.set_ylabel("error, %")
-    right.set_title("What a cost buys, by gold answers per labeler", loc="left", fontsize=10)
-    right.legend(frameon=False, fontsize=7, ncols=2)
-    for ax in (left, right):
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure_
+    number_axis(right.yaxis, 0.1, 0.2, 0.5, 1, 2, 3, 5, 10, 20, 30, 50)
+    right.set(
+        xlabel="cost", ylabel="error, %", title="What a cost buys, by gold answers per labeler"
+    )
+    right.legend(fontsize=7, ncols=2)
+    return drawn

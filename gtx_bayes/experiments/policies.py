@@ -2,14 +2,10 @@
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
-import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 from matplotlib.figure import Figure
 
@@ -19,14 +15,19 @@ from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.market import Market
 from gtx_bayes.collection.optimal import least_error
-from gtx_bayes.collection.whole_run import at_count
 from gtx_bayes.errors import InputError
-from gtx_bayes.experiments.runs import Progress, silent
-from gtx_bayes.experiments.setting import COHORT_TITLES, COHORTS, map_cohorts
+from gtx_bayes.experiments.drawing import Panel, by_cohort, series, styled
+from gtx_bayes.experiments.setting import (
+    AGGREGATORS,
+    CohortStudy,
+    Losses,
+    draw,
+    losses,
+    mean_of_counted,
+    score,
+)
 from gtx_bayes.experiments.study import Row, Study, figure, ratio
-from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.registry import POLICIES
-from gtx_bayes.simulation import simulate_queue, uniform_cohort
 
 NAME = "policies"
 DEFAULT_RUNS = 500
@@ -82,129 +83,127 @@ class Config:
 
 
 class Outcome(NamedTuple):
-    """One policy on one cohort, at every budget.
+    """One policy on one cohort, beside the bound.
 
     Attributes:
         error: proportion of wrong labels.
-        expected_error: mean uncertainty, which has the same expectation and far less noise.
+        expected_error: mean uncertainty, which for the exact posterior has the same expectation
+            as the error and far less noise; for votes it means nothing.
+        labels_per_example: labels spent over N.
+        bound: the least error for so much money.
     """
 
-    error: Float[Array, " num_budgets"]
-    expected_error: Float[Array, " num_budgets"]
+    error: Float[Array, "*budgets"]
+    expected_error: Float[Array, "*budgets"]
+    labels_per_example: Float[Array, "*budgets"]
+    bound: Float[Array, "*budgets"]
 
 
-def run(
-    key: Key[Array, ""],
-    config: Config | None = None,
-    *,
-    runs: int = DEFAULT_RUNS,
-    progress: Progress = silent,
-    mesh: Mesh | None = None,
-) -> Study:
-    """Simulate every policy on both kinds of cohort.
-
-    `ratio` is the expected error over the bound, `over_uncertainty` over that of uncertainty
-    sampling on the same answers.
-    """
-    config = config or Config()
-    by_cohort = map_cohorts(
-        partial(simulate_run, config=config), key, runs, progress=progress, mesh=mesh
-    )
-    rows: list[Row] = []
-    for cohort, by_cost in by_cohort.items():
-        for highest_cost, (bound, outcomes) in zip(config.highest_costs, by_cost, strict=True):
-            for strategy, found in zip(config.strategies, outcomes, strict=True):
-                for at, k in enumerate(config.labels_per_example):
-                    expected = found.expected_error[:, at]
-                    beside = outcomes[0].expected_error[:, at]
-                    rows.append(
-                        {
-                            "cohort": cohort,
-                            "method": gtx.NAME,
-                            "strategy": POLICIES.find(strategy).name,
-                            "highest_cost": highest_cost,
-                            "labels_per_example": k,
-                            "budget": config.budget(k, highest_cost),
-                            "error": figure(found.error[:, at]),
-                            "expected_error": figure(expected),
-                            "bound": figure(bound[:, at]),
-                            "ratio": ratio(expected, bound[:, at]),
-                            f"over_{config.strategies[0]}": ratio(expected, beside),
-                        }
-                    )
-    return Study(NAME, runs, rows)
+def spend(
+    policy: AbstractPolicy,
+    path: Float[Array, "num_steps_and_one num_examples two"],
+    loss: Losses,
+    budget: ScalarLike,
+    bound: Float[Array, ""],
+    market: Market | None = None,
+) -> Outcome:
+    """What a policy makes of a budget."""
+    bought = whole_run.collect(policy, path, budget, market)
+    found = score(bought, loss, budget)
+    expected = mean_of_counted(bought, decisions.uncertainty(path))
+    return Outcome(found.error, expected, found.labels_per_example, bound)
 
 
 def simulate_run(
     key: Key[Array, ""], low: ScalarLike, high: ScalarLike, config: Config
-) -> list[tuple[Float[Array, " num_budgets"], list[Outcome]]]:
-    """One cohort: for each kind of costs the bounds, and what every policy makes of the answers."""
-    key_cohort, key_queue, key_policy = jax.random.split(key, 3)
-    labelers = uniform_cohort(key_cohort, config.num_labelers, low, high)
-    queue = jax.lax.optimization_barrier(simulate_queue(key_queue, labelers, config.num_examples))
-    aggregator = gtx.ClassPosterior(OneCoin(labelers.accuracy, 2))
+) -> list[list[Outcome]]:
+    """One cohort: for each kind of costs what every policy makes of the answers, by budget."""
+    keys = jax.random.split(key, 3)
+    labelers, queue = draw(keys[:2], (low, high), config.num_labelers, config.num_examples)
+    aggregator = AGGREGATORS[gtx.NAME](labelers.accuracy)
     path = whole_run.class_prob_path(aggregator, queue)
-    uncertainty = decisions.uncertainty(path)
-    wrong = 1.0 - decisions.credit(path, jnp.broadcast_to(queue.true_label, path.shape[:2]))
+    loss = losses(path, queue.true_label)
     policies = [
-        config.policy(strategy).drawn(key_policy, config.num_examples)
+        config.policy(strategy).drawn(keys[2], config.num_examples)
         for strategy in config.strategies
     ]
 
-    def at_costs(highest_cost: int) -> tuple[Float[Array, " num_budgets"], list[Outcome]]:
+    def at_costs(highest_cost: int) -> list[Outcome]:
         kinds = jnp.array([1, highest_cost])
         costs = None if highest_cost == 1 else jnp.tile(kinds, config.num_examples // 2)[None]
         market = Market.of(aggregator, queue, costs)
         budgets = jnp.array([config.budget(k, highest_cost) for k in config.labels_per_example])
 
-        def collect(policy: AbstractPolicy) -> Outcome:
-            def at_budget(budget: Int[Array, ""]) -> Outcome:
-                bought = whole_run.collect(policy, path, budget, market).num_labels
-                return Outcome(*(jnp.mean(at_count(part, bought)) for part in (wrong, uncertainty)))
-
-            return jax.vmap(at_budget)(budgets)
-
-        def bound(money: Float[Array, ""]) -> Float[Array, ""]:
+        def least(money: Float[Array, ""]) -> Float[Array, ""]:
             of = None if costs is None else kinds.astype(float)
             return least_error(labelers.accuracy, money, of).error
 
-        bounds = jax.lax.map(bound, budgets / config.num_examples)
-        return bounds, [collect(policy) for policy in policies]
+        bounds = jax.lax.map(least, budgets / config.num_examples)
+
+        def at_budgets(policy: AbstractPolicy) -> Outcome:
+            def at_budget(budget: Int[Array, ""], bound: Float[Array, ""]) -> Outcome:
+                return spend(policy, path, loss, budget, bound, market)
+
+            return jax.vmap(at_budget)(budgets, bounds)
+
+        return [at_budgets(policy) for policy in policies]
 
     return [at_costs(highest_cost) for highest_cost in config.highest_costs]
 
 
+def _rows(cohort: str, by_cost: list[list[Outcome]], config: Config) -> list[Row]:
+    rows: list[Row] = []
+    for highest_cost, outcomes in zip(config.highest_costs, by_cost, strict=True):
+        for strategy, found in zip(config.strategies, outcomes, strict=True):
+            for at, k in enumerate(config.labels_per_example):
+                here = Outcome(*(part[:, at] for part in found))
+                rows.append(
+                    {
+                        "cohort": cohort,
+                        "method": gtx.NAME,
+                        "strategy": POLICIES.find(strategy).name,
+                        "highest_cost": highest_cost,
+                        "labels_per_example": k,
+                        "budget": config.budget(k, highest_cost),
+                        "error": figure(here.error),
+                        "expected_error": figure(here.expected_error),
+                        "bound": figure(here.bound),
+                        "ratio": ratio(here.expected_error, here.bound),
+                        f"over_{config.strategies[0]}": ratio(
+                            here.expected_error, outcomes[0].expected_error[:, at]
+                        ),
+                    }
+                )
+    return rows
+
+
+run = CohortStudy(NAME, DEFAULT_RUNS, Config, simulate_run, _rows)
+"""Every policy on both kinds of cohort.
+
+`ratio` is the expected error over the bound, `over_uncertainty` over that of uncertainty sampling
+on the same answers.
+"""
+
+
+@styled
 def plot(study: Study) -> Figure:
     """Expected error over the bound against the budget: a panel for each cohort and its costs."""
     costs = sorted({row["highest_cost"] for row in study.rows})
-    figure_, axes = plt.subplots(
-        len(costs),
-        len(COHORTS),
-        figsize=(9.0, 3.2 * len(costs)),
-        squeeze=False,
-        layout="constrained",
-    )
-    strategies = list(dict.fromkeys(row["strategy"] for row in study.rows))
-    for at, cost in enumerate(costs):
-        for ax, cohort in zip(axes[at], COHORTS, strict=True):
-            for strategy in strategies:
-                rows = [
-                    row
-                    for row in study.rows
-                    if (row["cohort"], row["highest_cost"], row["strategy"])
-                    == (cohort, cost, strategy)
-                ]
-                x = [row["labels_per_example"] for row in rows]
-                mean = np.array([row["ratio"]["mean"] for row in rows], float)
-                spread = [2 * (row["ratio"]["se"] or 0.0) for row in rows]
-                ax.errorbar(x, mean, yerr=spread, marker=".", label=strategy)
-            ax.axhline(1.0, color="#9aa5b1", linestyle="--")
-            ax.set_ylim(0.95, 1.5)  # random sampling is far above
-            ax.set_xticks(x)
-            price = "labels cost 1" if cost == 1 else f"labels cost 1 or {cost}"
-            ax.set_title(f"{COHORT_TITLES[cohort]}; {price}", loc="left", fontsize=9)
-            ax.set_xlabel("budget, labels per example at the mean cost")
-            ax.spines[["top", "right"]].set_visible(False)
-        axes[at, 0].set_ylabel("error over the least possible")
-    axes[0, 0].legend(frameon=False, fontsize=8)
-    return figure_
+    label = "error over the least possible"
+    panels = [Panel("ratio", label, where={"highest_cost": cost}) for cost in costs]
+    size = (9.0, 3.2 * len(costs))
+    drawn, axes = by_cohort(panels, "budget, labels per example at the mean cost", size)
+    for ax, cohort, panel in axes:
+        for strategy in dict.fromkeys(row["strategy"] for row in study.rows):
+            rows = study.where(cohort=cohort, strategy=strategy, **panel.where)
+            x = [row["labels_per_example"] for row in rows]
+            mean, se = series(rows, panel.name)
+            ax.errorbar(x, mean, yerr=2 * se, marker=".", label=strategy)
+        ax.axhline(1.0, color="#9aa5b1", linestyle="--")
+        ax.set_ylim(0.95, 1.5)  # random sampling is far above
+        ax.set_xticks(x)
+        cost = panel.where["highest_cost"]
+        price = "labels cost 1" if cost == 1 else f"labels cost 1 or {cost}"
+        ax.set_title("; ".join(filter(None, (ax.get_title(loc="left"), price))), fontsize=9)
+    axes[0][0].legend()
+    return drawn

@@ -5,36 +5,31 @@ in the documentation): the methods know the true accuracies, labelers come in a 
 to every example, classes are even, and a tied hard label is a coin flip.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 
 from gtx_bayes import decisions
 from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
 from gtx_bayes.aggregation.base import AbstractAggregator
+from gtx_bayes.collection import whole_run
+from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.whole_run import Collection, at_count
-from gtx_bayes.experiments.runs import Progress, map_runs, silent
+from gtx_bayes.experiments.runs import Progress, map_runs
+from gtx_bayes.experiments.study import Row, Study
 from gtx_bayes.models.one_coin import OneCoin
+from gtx_bayes.simulation import AnswerQueue, simulate_queue, uniform_cohort
 
 COHORTS = {"accurate": (0.8, 1.0), "less_accurate": (0.6, 0.9)}
 """Limits of the uniform distribution of accuracies (sec. 3.2)."""
-
-COHORT_TITLES = {
-    "accurate": "More accurate labelers, U(.8, 1)",
-    "less_accurate": "Less accurate labelers, U(.6, .9)",
-}
-
-METHOD_COLOURS = ("#9aa5b1", "#b9770e", "#2e7d4f", "#1f4e79")
-"""One per method, for plots."""
-
-METHOD_DASHES: tuple[Any, ...] = ("--", (0, (1, 1.5)), "-", "-")
-"""One per method, for plots; the first two often coincide."""
 
 AGGREGATORS: dict[str, Callable[..., AbstractAggregator]] = {
     majority_vote.NAME: lambda accuracy, classes=2: majority_vote.VoteShares(classes),
@@ -45,6 +40,9 @@ AGGREGATORS: dict[str, Callable[..., AbstractAggregator]] = {
     gtx.NAME: lambda accuracy, classes=2: gtx.ClassPosterior(OneCoin(accuracy, classes)),
 }
 """The paper's methods, given the labelers' accuracies (sec. 3.1) and, if not two, the classes."""
+
+ONE_LABEL_IS_CERTAIN = (majority_vote.NAME, weighted_majority_vote.NAME)
+"""Methods with confidence 1 after one label: they get a constant number of labels instead."""
 
 
 class Losses(NamedTuple):
@@ -85,17 +83,50 @@ def losses(
     return jax.lax.optimization_barrier(found)  # computed once, however many policies follow
 
 
-def score(bought: Collection, loss: Losses, budget: int) -> Score:
+def mean_of_counted(
+    bought: Collection, part: Float[Array, "num_steps_and_one num_examples"]
+) -> Float[Array, ""]:
+    """Mean over the examples that count, each at its number of labels."""
+    found = jnp.where(bought.counted, at_count(part, bought.num_labels), 0.0)
+    # A CPU adds a long vector several times as fast by a product as by a sum.
+    return found @ jnp.ones_like(found) / jnp.sum(bought.counted, dtype=jnp.int32)
+
+
+def score(bought: Collection, loss: Losses, budget: ScalarLike) -> Score:
     """Means over the examples that count."""
     num_examples = jnp.sum(bought.counted, dtype=jnp.int32)
-
-    def mean(part: Float[Array, "num_steps_and_one num_examples"]) -> Float[Array, ""]:
-        found = jnp.where(bought.counted, at_count(part, bought.num_labels), 0.0)
-        # A CPU adds a long vector several times as fast by a product as by a sum.
-        return found @ jnp.ones_like(found) / num_examples
-
     spent = jnp.minimum(budget, jnp.sum(bought.num_labels, dtype=jnp.int32))
-    return Score(num_examples, spent / num_examples, mean(loss.error), mean(loss.absolute))
+    means = (mean_of_counted(bought, part) for part in loss)
+    return Score(num_examples, spent / num_examples, *means)
+
+
+def draw(
+    keys: Key[Array, " two"],
+    limits: tuple[ScalarLike, ScalarLike],
+    num_labelers: int,
+    num_examples: int,
+    max_labels: int | None = None,
+) -> tuple[OneCoin, AnswerQueue]:
+    """A new cohort with accuracies within the limits, and all its answers to a new data set."""
+    key_cohort, key_queue = keys
+    labelers = uniform_cohort(key_cohort, num_labelers, *limits)
+    queue = simulate_queue(key_queue, labelers, num_examples, max_labels=max_labels)
+    return labelers, jax.lax.optimization_barrier(queue)
+
+
+def collect(
+    aggregator: AbstractAggregator, queue: AnswerQueue, policy: AbstractPolicy, budget: int
+) -> Score:
+    """Spend the budget under class probabilities at labelers who are known."""
+    path = whole_run.class_prob_path(aggregator, queue)
+    return score(whole_run.collect(policy, path, budget), losses(path, queue.true_label), budget)
+
+
+class RunOptions(TypedDict, total=False):
+    """How runs are simulated: arguments of `map_runs` that every study takes."""
+
+    progress: Progress
+    mesh: Mesh | None
 
 
 def map_cohorts(
@@ -104,8 +135,7 @@ def map_cohorts(
     runs: int,
     *,
     cohorts: Sequence[str] = tuple(COHORTS),
-    progress: Progress = silent,
-    mesh: Mesh | None = None,
+    **options: Unpack[RunOptions],
 ) -> dict[str, Any]:
     """Results of `run(key, low, high)` by cohort, each stacked over its runs.
 
@@ -116,11 +146,54 @@ def map_cohorts(
     for cohort in cohorts:
         key_cohort = jax.random.fold_in(key, list(COHORTS).index(cohort))
         keys.append(jax.vmap(partial(jax.random.fold_in, key_cohort))(jnp.arange(runs)))
-    limits = np.repeat([COHORTS[cohort] for cohort in cohorts], runs, axis=0)
-    found = map_runs(
-        run, jnp.concatenate(keys), limits[:, 0], limits[:, 1], progress=progress, mesh=mesh
-    )
+    low, high = np.repeat([COHORTS[cohort] for cohort in cohorts], runs, axis=0).T
+    found = map_runs(run, jnp.concatenate(keys), low, high, **options)
     return {
         cohort: jax.tree.map(lambda x, at=at: x[at * runs : (at + 1) * runs], found)
         for at, cohort in enumerate(cohorts)
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class CohortStudy:
+    """A study of simulated cohorts; calling it runs it.
+
+    Attributes:
+        name: what it reproduces or answers.
+        default_runs: simulations of each cohort, as in the paper.
+        config: class of its settings; the defaults are the paper's.
+        simulate: `simulate(key, low, high, config)`: a run with one new cohort.
+        rows: `rows(cohort, results, config)`, of results stacked over runs.
+        points: `points(rows, results by cohort)`, for studies that have any.
+        cohorts: which are simulated.
+    """
+
+    name: str
+    default_runs: int
+    config: Callable[[], Any]
+    simulate: Callable[..., PyTree]
+    rows: Callable[[str, Any, Any], list[Row]]
+    points: Callable[[list[Row], Any], pd.DataFrame] = lambda rows, results: pd.DataFrame()
+    cohorts: tuple[str, ...] = tuple(COHORTS)
+
+    def __call__(
+        self,
+        key: Key[Array, ""],
+        config: Any = None,
+        *,
+        runs: int | None = None,
+        **options: Unpack[RunOptions],
+    ) -> Study:
+        """Simulate the cohorts and put the figures beside the paper's.
+
+        Args:
+            key: random key. The first runs do not depend on how many follow.
+            config: the settings; the paper's when absent.
+            runs: simulations of each cohort; as in the paper when absent.
+            **options: `progress` and `mesh`, as `map_runs` takes them.
+        """
+        config, runs = config or self.config(), runs or self.default_runs
+        simulate = partial(self.simulate, config=config)
+        found = map_cohorts(simulate, key, runs, cohorts=self.cohorts, **options)
+        rows = [row for each in found.items() for row in self.rows(*each, config)]
+        return Study(self.name, runs, rows, self.points(rows, found))

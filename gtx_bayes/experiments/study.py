@@ -44,9 +44,18 @@ class Study:
     points: pd.DataFrame = dataclasses.field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
 
+    def where(self, **setting: Any) -> list[Row]:
+        """The rows of this setting."""
+        return [row for row in self.rows if all(row[k] == v for k, v in setting.items())]
+
     def to_frame(self) -> pd.DataFrame:
         """One line per row; a figure f becomes columns f, f_se and, where printed, f_paper, f_z."""
-        return pd.DataFrame([_flat(row) for row in self.rows])
+        frame = pd.json_normalize(self.rows, sep="_")
+        return frame.rename(columns=lambda name: name.removesuffix("_mean"))
+
+
+NO_FIGURE: dict[str, Any] = {"mean": None, "se": None}
+"""A figure that does not exist."""
 
 
 def figure(values: npt.ArrayLike, printed: Printed | None = None) -> dict[str, Any]:
@@ -77,12 +86,10 @@ def ratio(values: npt.ArrayLike, of: npt.ArrayLike) -> dict[str, float | None]:
     """
     top, bottom = np.asarray(values, np.float64), np.asarray(of, np.float64)
     if bottom.mean() == 0.0:
-        return {"mean": None, "se": None}
+        return NO_FIGURE
     mean = float(top.mean() / bottom.mean())
-    if top.size < 2:
-        return {"mean": mean, "se": None}
-    spread = np.std(top - mean * bottom, ddof=1) / np.sqrt(top.size)
-    return {"mean": mean, "se": float(spread / bottom.mean())}
+    se = figure(top - mean * bottom)["se"]
+    return {"mean": mean, "se": None if se is None else float(se / bottom.mean())}
 
 
 def z_score(mean: float, se: float | None, other: float, other_se: float) -> float | None:
@@ -110,12 +117,15 @@ def outside(rows: Sequence[Mapping[str, Any]], limit: float = 3.0) -> list[str]:
     return found
 
 
-def _flat(row: Row) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, dict):
-            flat[name] = value["mean"]
-            flat |= {f"{name}_{part}": v for part, v in value.items() if part != "mean"}
-        else:
-            flat[name] = value
-    return flat
+def summarise(points: pd.DataFrame, by: Sequence[str], figures: Sequence[str]) -> list[Row]:
+    """A row for each setting, in the order of the points: figures over its points, one per run.
+
+    A figure that is unknown in one run is unknown.
+    """
+    rows = []
+    for setting, mine in points.groupby(list(by), sort=False):
+        row: Row = dict(zip(by, setting, strict=True))
+        for name in figures:
+            row[name] = figure(mine[name]) if np.isfinite(mine[name]).all() else NO_FIGURE
+        rows.append(row)
+    return rows

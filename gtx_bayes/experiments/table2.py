@@ -5,63 +5,37 @@ The paper's figures: GTX ends at .29 % error where the next best, majority votin
 """
 
 import dataclasses
-from functools import partial
 
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Key, ScalarLike
 from matplotlib.figure import Figure
 
 from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
 from gtx_bayes.aggregation.base import AbstractAggregator
-from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
-from gtx_bayes.experiments.runs import Progress, silent
-from gtx_bayes.experiments.setting import (
-    AGGREGATORS,
-    COHORT_TITLES,
-    COHORTS,
-    METHOD_COLOURS,
-    Score,
-    losses,
-    map_cohorts,
-    score,
-)
+from gtx_bayes.experiments import setting
+from gtx_bayes.experiments.drawing import COHORT_TITLES, ERROR, LOOKS, MAE, series, styled
+from gtx_bayes.experiments.setting import AGGREGATORS, CohortStudy, Score, collect
 from gtx_bayes.experiments.study import Printed, Row, Study, figure
-from gtx_bayes.simulation import AnswerQueue, simulate_queue, uniform_cohort
+from gtx_bayes.simulation import AnswerQueue
 
 NAME = "table2"
 DEFAULT_RUNS = 10
 
 PRINTED: dict[tuple[str, str], dict[str, Printed]] = {
-    ("accurate", majority_vote.NAME): {
-        "error": Printed(0.0264, 0.0043),
-        "mae": Printed(0.0522, 0.0055),
-    },
-    ("accurate", weighted_majority_vote.NAME): {
-        "error": Printed(0.0270, 0.0047),
-        "mae": Printed(0.0524, 0.0059),
-    },
-    ("accurate", soft_vote.NAME): {
-        "error": Printed(0.0385, 0.0042),
-        "mae": Printed(0.127, 0.0102),
-    },
-    ("accurate", gtx.NAME): {"error": Printed(0.0029, 0.0007), "mae": Printed(0.0064, 0.0016)},
-    ("less_accurate", majority_vote.NAME): {
-        "error": Printed(0.179, 0.0095),
-        "mae": Printed(0.222, 0.0096),
-    },
-    ("less_accurate", weighted_majority_vote.NAME): {
-        "error": Printed(0.174, 0.0080),
-        "mae": Printed(0.220, 0.0084),
-    },
-    ("less_accurate", soft_vote.NAME): {
-        "error": Printed(0.149, 0.0088),
-        "mae": Printed(0.327, 0.0102),
-    },
-    ("less_accurate", gtx.NAME): {"error": Printed(0.0946, 0.0088), "mae": Printed(0.168, 0.0125)},
+    (cohort, method): {"error": Printed(*error), "mae": Printed(*mae)}
+    for cohort, method, error, mae in (
+        ("accurate", majority_vote.NAME, (0.0264, 0.0043), (0.0522, 0.0055)),
+        ("accurate", weighted_majority_vote.NAME, (0.0270, 0.0047), (0.0524, 0.0059)),
+        ("accurate", soft_vote.NAME, (0.0385, 0.0042), (0.127, 0.0102)),
+        ("accurate", gtx.NAME, (0.0029, 0.0007), (0.0064, 0.0016)),
+        ("less_accurate", majority_vote.NAME, (0.179, 0.0095), (0.222, 0.0096)),
+        ("less_accurate", weighted_majority_vote.NAME, (0.174, 0.0080), (0.220, 0.0084)),
+        ("less_accurate", soft_vote.NAME, (0.149, 0.0088), (0.327, 0.0102)),
+        ("less_accurate", gtx.NAME, (0.0946, 0.0088), (0.168, 0.0125)),
+    )
 }
 """Table 2 of the paper."""
 
@@ -81,84 +55,57 @@ class Config:
     budget: int = 15_000
 
 
-def run(
-    key: Key[Array, ""],
-    config: Config | None = None,
-    *,
-    runs: int = DEFAULT_RUNS,
-    progress: Progress = silent,
-    mesh: Mesh | None = None,
-) -> Study:
-    """Simulate both cohorts and put the figures beside the paper's."""
-    config = config or Config()
-    rows: list[Row] = []
-    by_cohort = map_cohorts(
-        partial(simulate_run, config=config), key, runs, progress=progress, mesh=mesh
-    )
-    for cohort, found in by_cohort.items():
-        for method in AGGREGATORS:
-            scores = found[method]
-            printed = PRINTED[cohort, method] if config == Config() else {}
-            rows.append(
-                {
-                    "cohort": cohort,
-                    "method": method,
-                    "strategy": "uncertainty",
-                    "threshold": None,
-                    "budget": config.budget,
-                    "num_examples": figure(scores.num_examples),
-                    "labels_per_example": figure(scores.labels_per_example),
-                    "error": figure(scores.error, printed.get("error")),
-                    "mae": figure(scores.mae, printed.get("mae")),
-                }
-            )
-    return Study(NAME, runs, rows)
-
-
 def draw(
     key: Key[Array, ""], low: ScalarLike, high: ScalarLike, config: Config
 ) -> tuple[dict[str, AbstractAggregator], AnswerQueue]:
     """A new cohort, the methods that know it, and a data set with all the answers to come."""
-    key_cohort, key_queue = jax.random.split(key)
-    labelers = uniform_cohort(key_cohort, config.num_labelers, low, high)
-    queue = simulate_queue(key_queue, labelers, config.num_examples)
-    methods = {name: build(labelers.accuracy) for name, build in AGGREGATORS.items()}
-    return methods, jax.lax.optimization_barrier(queue)
+    labelers, queue = setting.draw(
+        jax.random.split(key), (low, high), config.num_labelers, config.num_examples
+    )
+    return {name: build(labelers.accuracy) for name, build in AGGREGATORS.items()}, queue
 
 
 def simulate_run(
     key: Key[Array, ""], low: ScalarLike, high: ScalarLike, config: Config
 ) -> dict[str, Score]:
-    """One run of every method to the end of the budget."""
+    """One run of every method, uncertainty sampling until the budget is spent."""
     methods, queue = draw(key, low, high, config)
-    return {name: collect(aggregator, queue, config.budget) for name, aggregator in methods.items()}
+    policy = UncertaintySampling(queue.max_labels)
+    return {name: collect(each, queue, policy, config.budget) for name, each in methods.items()}
 
 
-def collect(aggregator: AbstractAggregator, queue: AnswerQueue, budget: int) -> Score:
-    """Uncertainty sampling until the budget is spent."""
-    path = whole_run.class_prob_path(aggregator, queue)
-    bought = whole_run.collect(UncertaintySampling(queue.max_labels), path, budget)
-    return score(bought, losses(path, queue.true_label), budget)
+def _rows(cohort: str, scores: dict[str, Score], config: Config) -> list[Row]:
+    rows: list[Row] = []
+    for method in AGGREGATORS:
+        printed = PRINTED[cohort, method] if config == Config() else {}
+        row: Row = {"cohort": cohort, "method": method, "strategy": "uncertainty"}
+        row |= {"threshold": None, "budget": config.budget}
+        found = scores[method]._asdict()
+        rows.append(row | {name: figure(found[name], printed.get(name)) for name in found})
+    return rows
 
 
+run = CohortStudy(NAME, DEFAULT_RUNS, Config, simulate_run, _rows)
+"""Both cohorts beside the paper's figures."""
+
+
+@styled
 def plot(study: Study) -> Figure:
     """Error and MAE of every method, two standard errors, crosses where the paper's are."""
-    figure_, axes = plt.subplots(2, 2, figsize=(9.0, 4.6), sharey=True, layout="constrained")
-    for line, cohort in enumerate(COHORTS):
-        rows = [row for row in study.rows if row["cohort"] == cohort]
+    drawn, grid = plt.subplots(2, 2, figsize=(9.0, 4.6), sharey=True)
+    colours = [look["color"] for look in LOOKS.values()]
+    for axes, (cohort, title) in zip(grid, COHORT_TITLES.items(), strict=True):
+        rows = study.where(cohort=cohort)
         at = np.arange(len(rows))[::-1]
-        for column, (name, title) in enumerate([("error", "error, %"), ("mae", "MAE, %")]):
-            ax = axes[line, column]
-            spread = [200 * (row[name]["se"] or 0.0) for row in rows]
-            mean = [100 * row[name]["mean"] for row in rows]
-            ax.barh(at, mean, xerr=spread, color=METHOD_COLOURS, ecolor="#5b6770", height=0.6)
+        for ax, panel in zip(axes, (ERROR, MAE), strict=True):
+            mean, se = series(rows, panel.name, panel.scale)
+            ax.barh(at, mean, xerr=2 * se, color=colours, ecolor="#5b6770", height=0.6)
             for y, row in zip(at, rows, strict=True):
-                if "paper" in row[name]:
-                    ax.plot(100 * row[name]["paper"], y, "x", color="black", mew=2, markersize=8)
+                if "paper" in row[panel.name]:
+                    paper = panel.scale * row[panel.name]["paper"]
+                    ax.plot(paper, y, "x", color="black", mew=2, markersize=8)
             ax.set_yticks(at, [row["method"] for row in rows])
             ax.set_xlim(left=0)
-            ax.spines[["top", "right"]].set_visible(False)
-            if line:
-                ax.set_xlabel(f"{title} (cross: the paper)")
-        axes[line, 0].set_title(COHORT_TITLES[cohort], loc="left", fontsize=10)
-    return figure_
+            ax.set_xlabel(f"{panel.label} (cross: the paper)")
+        axes[0].set_title(title)
+    return drawn

@@ -12,12 +12,7 @@ from jaxtyping import Array, Key
 from gtx_bayes.experiments.trainings import FullFineTuning
 from gtx_bayes.finetune.adamw import AdamW
 from gtx_bayes.finetune.augment import Augmentation
-from gtx_bayes.finetune.efficientnet import (
-    EfficientNet,
-    EfficientNetConfig,
-    Stage,
-    initial_network,
-)
+from gtx_bayes.finetune.efficientnet import EfficientNet, EfficientNetConfig, Stage, initial_network
 from gtx_bayes.finetune.synthetic_drilling import render
 from gtx_bayes.finetune.targets import known_targets
 from gtx_bayes.finetune.train import TrainingConfig, train

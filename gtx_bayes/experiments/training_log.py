@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,12 +30,7 @@ class Setting(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What a log holds.
-
-    Attributes:
-        records: by setting.
-        notes: what a user should know of the file.
-    """
+    """What a log holds: records by setting, and what a user should know of the file."""
 
     records: dict[Setting, Record]
     notes: tuple[str, ...]
@@ -55,21 +49,24 @@ def recover(path: Path, configuration: str) -> Kept:
     Raises:
         InputError: if a line is of another configuration or of another program.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return Kept({}, ())
+    content = path.read_bytes() if path.exists() else b""
     whole, _, torn = content.rpartition(b"\n")
     records = {}
     for number, line in enumerate(whole.splitlines(), start=1):
-        record = _parsed(line, f"{path}, line {number}")
-        if record.pop("configuration") != configuration:
+        where = f"{path}, line {number}"
+        try:
+            record = json.loads(line)
+            found = record.pop("configuration")
+            setting = Setting(*(record[field] for field in Setting._fields))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise _no_log(where) from error
+        if found != configuration:
             raise InputError(
                 "it is of another configuration: other images, weights, seed or options.",
-                where=f"{path}, line {number}",
+                where=where,
                 mend="Go on with the same options, name another directory, or remove the file.",
             )
-        records[_setting(record)] = record
+        records[setting] = record
     if not torn:
         return Kept(records, ())
     begins = _line(configuration, {})[: -len(b"}")]
@@ -80,16 +77,15 @@ def recover(path: Path, configuration: str) -> Kept:
     return Kept(records, (f"{path.name}: the last line was torn; that training was done again.",))
 
 
-def append(path: Path, configuration: str, record: Mapping[str, Any]) -> None:
+def append(path: Path, configuration: str, record: Record) -> None:
     """Add a training; when this returns, the line is on the disk."""
-    line = _line(configuration, record)
     with path.open("ab") as file:
-        file.write(line + b"\n")
+        file.write(_line(configuration, record) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def _line(configuration: str, record: Mapping[str, Any]) -> bytes:
+def _line(configuration: str, record: Record) -> bytes:
     return json.dumps({"configuration": configuration, **record}, allow_nan=False).encode()
 
 
@@ -99,18 +95,3 @@ def _no_log(where: str) -> InputError:
         where=where,
         mend="Name another directory, or remove the file.",
     )
-
-
-def _parsed(line: bytes, where: str) -> Record:
-    try:
-        record = json.loads(line)
-        known = isinstance(record, dict) and {"configuration", *Setting._fields} <= record.keys()
-    except ValueError:
-        known = False
-    if not known:
-        raise _no_log(where)
-    return record
-
-
-def _setting(record: Mapping[str, Any]) -> Setting:
-    return Setting(*(record[field] for field in Setting._fields))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from gtx_bayes.finetune.efficientnet import EfficientNet
 from gtx_bayes.finetune.head import HeadConfig, cached_features, train_head
@@ -48,21 +48,18 @@ class AbstractTraining(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class FullFineTuning(AbstractTraining):
-    """All weights of the network move, as in the paper.
-
-    Attributes:
-        config: of the training; three epochs as in the paper.
-    """
+    """All weights of the network move, for three epochs by default, as in the paper."""
 
     config: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
     def prepare(self, network: EfficientNet, images: ImageSet, split: Split) -> Trainer:
         """The pixels, part by part."""
-        pool, held_out, assessed = (images.pixels[part] for part in _parts(split))
+        pool = images.pixels[split.training]
+        others = images.pixels[split.evaluation], images.pixels[split.assessment]
 
         def trained(key: Key[Array, ""], targets: Targets) -> Logits:
             found = train(key, network, pool, targets, self.config).network
-            return Logits(network_logits(found, held_out), network_logits(found, assessed))
+            return Logits(*(network_logits(found, part) for part in others))
 
         return trained
 
@@ -73,22 +70,19 @@ class FullFineTuning(AbstractTraining):
 
 @dataclasses.dataclass(frozen=True)
 class HeadOnly(AbstractTraining):
-    """The network stays as it is and its features are computed once; a linear head is trained.
-
-    Attributes:
-        config: of the head.
-    """
+    """The network stays as it is and its features are computed once; a linear head is trained."""
 
     config: HeadConfig = dataclasses.field(default_factory=HeadConfig)
 
     def prepare(self, network: EfficientNet, images: ImageSet, split: Split) -> Trainer:
         """Features of every image."""
         features = cached_features(network, images.pixels)
-        pool, held_out, assessed = (jax.device_put(features[part]) for part in _parts(split))
+        parts = split.training, split.evaluation, split.assessment
+        pool, *others = (jax.device_put(features[part]) for part in parts)
 
         def trained(key: Key[Array, ""], targets: Targets) -> Logits:
             head = train_head(key, pool, targets, self.config)
-            return Logits(np.asarray(head.logits(held_out)), np.asarray(head.logits(assessed)))
+            return Logits(*(np.asarray(head.logits(part)) for part in others))
 
         return trained
 
@@ -98,7 +92,3 @@ class HeadOnly(AbstractTraining):
             "Only a linear head on the features of the network is trained, for "
             f"{self.config.num_epochs} epochs; the paper trains all weights for 3."
         )
-
-
-def _parts(split: Split) -> tuple[Int[np.ndarray, " some"], ...]:
-    return split.training, split.evaluation, split.assessment

@@ -22,7 +22,6 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
@@ -30,41 +29,24 @@ from gtx_bayes.collection import whole_run
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.experiments import table1, table2
 from gtx_bayes.experiments.runs import map_runs
-from gtx_bayes.experiments.setting import COHORTS, Score, map_cohorts
+from gtx_bayes.experiments.setting import COHORTS, ONE_LABEL_IS_CERTAIN, Score, collect, map_cohorts
 from tests.benchmarks.kernels import fastest, peak_memory, publish, row
 
-BATCH = 64  # runs at once on an accelerator
 NUMPY_RUNS = 20  # of each cohort: long enough to meet what else the machine does, as ours do
 IN_A_ROW = 25  # single collections of Table 2 per timing: together about as long as one heap's
 COLLECTIONS = 64  # of Table 2 in a simulation
 COMPARED = 0.99  # threshold at which the errors of GTX must agree
 
 
-def every_run(simulate_run, runs):
-    """Both cohorts as `map_cohorts` has them, a function that compiles in its first call only."""
-    key = jax.random.key(0)
-    if jax.default_backend() == "cpu":
-        return lambda: map_cohorts(simulate_run, key, runs)
-
-    low, high = np.repeat(list(COHORTS.values()), runs, axis=0).T
-    keys = jax.random.split(key, len(low))
-    batched = jax.jit(
-        lambda *each: jax.lax.map(lambda one: simulate_run(*one), each, batch_size=BATCH)
-    )
-
-    def simulate():
-        found = jax.device_get(batched(keys, jnp.asarray(low), jnp.asarray(high)))
-        return {
-            cohort: jax.tree.map(lambda x, at=at: x[at * runs : (at + 1) * runs], found)
-            for at, cohort in enumerate(COHORTS)
-        }
-
-    return simulate
+def every_run(table, runs):
+    """Runs of both cohorts: a function that compiles in its first call only."""
+    simulate_run = functools.partial(table.simulate_run, config=table.Config())
+    return lambda: map_cohorts(simulate_run, jax.random.key(0), runs)
 
 
 def table1_rows(runs):
     config = table1.Config()
-    ours = every_run(functools.partial(table1.simulate_run, config=config), runs)
+    ours = every_run(table1, runs)
     found = ours()
 
     def compared(seconds, theirs, against):
@@ -138,7 +120,7 @@ def by_numpy(rng, low, high, config):
         of_truth = margin * truth
         error = (of_truth < 0).astype(np.float32)
         error += half * (of_truth == 0)
-        if method in table1.ONE_LABEL_IS_CERTAIN:
+        if method in ONE_LABEL_IS_CERTAIN:
             found[method] = numpy_fixed(error, of_truth, config)
         else:
             found[method] = numpy_thresholds(margin, error, of_truth, config)
@@ -208,7 +190,7 @@ def by_loop(rng, low, high, config):
     }
     found = {}
     for method, (weight, share) in votes.items():
-        if method in table1.ONE_LABEL_IS_CERTAIN:
+        if method in ONE_LABEL_IS_CERTAIN:
             stops = [(1.0, int(setting)) for setting in config.settings(method)]
         else:
             stops = [(setting, config.max_labels) for setting in config.settings(method)]
@@ -248,7 +230,7 @@ def loop_collect(rng, accuracy, weight, share, threshold, max_labels, budget):
 def table2_rows():
     """One collection at a time, and as a simulation has them: many, on all cores."""
     config = table2.Config()
-    collect = jax.jit(table2.collect, static_argnames="budget")
+    alone = jax.jit(collect_one)
     for cohort, limits in COHORTS.items():
         keys = jax.random.split(jax.random.key(0), COLLECTIONS)
         draw = jax.jit(jax.vmap(lambda key, limits=limits: table2.draw(key, *limits, config)))
@@ -260,14 +242,14 @@ def table2_rows():
 
         def in_a_row(aggregator=each[0][0], queue=each[0][1]):
             for _ in range(IN_A_ROW):
-                jax.block_until_ready(collect(aggregator, queue, config.budget))
+                jax.block_until_ready(alone(None, aggregator, queue))
 
         def simulated(keys=keys, aggregators=aggregators, queues=queues):
             return map_runs(collect_one, keys, aggregators, queues)
 
         aggregator, queue = each[0]
         lists = as_lists(aggregator.model.accuracy, queue)
-        alone, together, theirs = fastest(
+        one, together, theirs = fastest(
             in_a_row, simulated, functools.partial(heap_collect, *lists, config.budget)
         )
         size = (
@@ -275,7 +257,7 @@ def table2_rows():
             f"{config.num_labelers} labelers, {config.budget} labels"
         )
         for name, seconds in (
-            ("Table 2, one collection with GTX", alone / IN_A_ROW),
+            ("Table 2, one collection with GTX", one / IN_A_ROW),
             (f"Table 2, each of {COLLECTIONS} collections with GTX", together / COLLECTIONS),
         ):
             yield row(name, size, seconds, "Python heap", theirs / seconds)
@@ -283,7 +265,7 @@ def table2_rows():
 
 def collect_one(key, aggregator, queue):
     """A collection as a run of a simulation."""
-    return table2.collect(aggregator, queue, table2.Config().budget)
+    return collect(aggregator, queue, UncertaintySampling(queue.max_labels), table2.Config().budget)
 
 
 def assert_collects_alike(aggregator, queue, budget):
@@ -346,8 +328,7 @@ def memory_rows():
 
 def peak(runs):
     """Seconds of these runs of Table 1, and the most memory this process has held."""
-    simulate_run = functools.partial(table1.simulate_run, config=table1.Config())
-    seconds = fastest(every_run(simulate_run, runs), rounds=1)[0]
+    seconds = fastest(every_run(table1, runs), rounds=1)[0]
     return seconds, peak_memory()
 
 
@@ -355,10 +336,8 @@ def growth_rows(most):
     """Seconds by the number of runs; the exponent by least squares on log scales."""
     sizes = [runs for runs in (10, 100, 1000, 10_000) if runs <= most]
     for name, table in {"Table 1": table1, "Table 2": table2}.items():
-        simulate_run = functools.partial(table.simulate_run, config=table.Config())
         seconds = [
-            fastest(every_run(simulate_run, runs), rounds=3 if runs < 1000 else 1)[0]
-            for runs in sizes
+            fastest(every_run(table, runs), rounds=3 if runs < 1000 else 1)[0] for runs in sizes
         ]
         exponent = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
         size = f"{sizes[0]} to {sizes[-1]} runs of each of {len(COHORTS)} cohorts"
