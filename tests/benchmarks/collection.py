@@ -1,4 +1,4 @@
-"""Speed and memory of Tables 1 and 2 against NumPy, a plain loop and a heap, in one run.
+"""Speed and memory of Tables 1 and 2 against NumPy and a heap, in one run.
 
     python -m tests.benchmarks.collection [--runs 100] [--growth] [--growth-to 1000] [--output FILE]
 
@@ -16,7 +16,6 @@ import heapq
 import itertools
 import math
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -75,12 +74,6 @@ def table1_rows(runs):
     ):
         against = f"NumPy, runs {how}, {NUMPY_RUNS} of each cohort scaled"
         yield compared(seconds, theirs / len(few), against)
-
-    one_each = [(random.Random(0), *limits, config) for limits in COHORTS.values()]
-    assert_agree(found, list(itertools.starmap(by_loop, one_each)), config)
-    seconds, theirs = fastest(ours, lambda: list(itertools.starmap(by_loop, one_each)), rounds=2)
-    against = "Python loop, every setting afresh, 1 run of each cohort scaled"
-    yield compared(seconds, theirs / len(one_each), against)
 
 
 def assert_agree(ours, theirs, config):
@@ -176,55 +169,6 @@ def running(combine, rows):
     for before, after in itertools.pairwise(rows):
         combine(before, after, out=after)
     return rows
-
-
-def by_loop(rng, low, high, config):
-    """One run of Table 1, label by label; every setting draws its own examples."""
-    accuracy = [rng.uniform(low, high) for _ in range(config.num_labelers)]
-    equal = [1.0] * config.num_labelers
-    votes = {  # what a labeler adds to its class, and to the total, if there is one
-        majority_vote.NAME: (equal, equal),
-        weighted_majority_vote.NAME: (accuracy, accuracy),
-        soft_vote.NAME: ([2 * a - 1 for a in accuracy], equal),
-        gtx.NAME: ([math.log(a / (1 - a)) for a in accuracy], None),
-    }
-    found = {}
-    for method, (weight, share) in votes.items():
-        if method in ONE_LABEL_IS_CERTAIN:
-            stops = [(1.0, int(setting)) for setting in config.settings(method)]
-        else:
-            stops = [(setting, config.max_labels) for setting in config.settings(method)]
-        found[method] = [
-            loop_collect(rng, accuracy, weight, share, *stop, config.budget) for stop in stops
-        ]
-    return found
-
-
-def loop_collect(rng, accuracy, weight, share, threshold, max_labels, budget):
-    labelers = range(len(accuracy))
-    spent = num_examples = 0
-    wrong = absolute = 0.0
-    while True:
-        positive = rng.random() < 0.5
-        score = total = 0.0
-        for j in rng.sample(labelers, max_labels):
-            if spent == budget:
-                n = num_examples
-                return Score(n, budget / n, wrong / n, absolute / n)
-            spent += 1
-            says_positive = (rng.random() < accuracy[j]) == positive
-            score += weight[j] if says_positive else -weight[j]
-            if share is None:
-                prob = 1 / (1 + math.exp(-score))
-            else:
-                total += share[j]
-                prob = 0.5 + score / (2 * total)
-            if max(prob, 1 - prob) > threshold:
-                break
-        of_truth = prob if positive else 1 - prob
-        num_examples += 1
-        absolute += 1 - of_truth
-        wrong += 0.5 if of_truth == 0.5 else of_truth < 0.5
 
 
 def table2_rows():
