@@ -7,8 +7,11 @@ all and calls this.
 """
 
 import argparse
+import itertools
 import json
 from pathlib import Path
+
+from gtx_bayes.experiments.study import Study
 
 COHORTS = {"accurate": "U(.8, 1)", "less_accurate": "U(.6, .9)"}
 
@@ -18,12 +21,18 @@ def percent(cell, digits=2):
     return f"{100 * cell['mean']:.{digits}f}{spread}"
 
 
-def printed(cell, digits=2):
-    return f"{100 * cell['paper']:.{digits}f} ± {100 * cell['paper_se']:.{digits}f}"
-
-
 def z(cell):
     return "equal" if cell["z"] == 0 and not cell["se"] else f"{cell['z']:+.1f}"
+
+
+def beside(cell):
+    """Ours, the paper's, z."""
+    printed = f"{100 * cell['paper']:.2f} ± {100 * cell['paper_se']:.2f}"
+    return f"{percent(cell)} · {printed} · {z(cell)}"
+
+
+def where(record, **setting):
+    return Study("", 0, record["rows"]).where(**setting)
 
 
 def table(header, rows):
@@ -34,23 +43,21 @@ def table(header, rows):
 def table1(record):
     """Every printed cell with its z-score; the misprint with both."""
     rows = []
-    for row in record["rows"]:
-        if not row["paper_setting"]:
-            continue
+    for row in where(record, paper_setting=True):
         n, k = row["num_examples"], row["labels_per_example"]
         setting = "5 labels" if row["threshold"] is None else f"τ = {row['threshold']:g}"
         z_n = z(n)
         if n.get("paper_misprint"):
             z_n = f"{z(n)}; **misprint**, {n['paper_implied']:.0f} implied: {n['z_implied']:+.1f}"
-        rows += [
+        rows.append(
             [
                 f"{COHORTS[row['cohort']]}, `{row['method']}`, {setting}",
-                f"{percent(row['error'])} · {printed(row['error'])} · {z(row['error'])}",
-                f"{percent(row['mae'])} · {printed(row['mae'])} · {z(row['mae'])}",
+                beside(row["error"]),
+                beside(row["mae"]),
                 f"{n['mean']:.0f} ± {n['se']:.0f} · {n['paper']:.0f} ± {n['paper_se']:.0f} · {z_n}",
                 f"{k['mean']:.2f} · {k['paper']:.2f} · {z(k)}",
             ]
-        ]
+        )
     header = ["cohort, method, setting", "error %", "MAE %", "N", "labels per example"]
     return table(header, rows)
 
@@ -58,28 +65,17 @@ def table1(record):
 def thresholds(record):
     """Mean error in percent over the whole curve in the threshold."""
     lines = []
-    for cohort in COHORTS:
-        for method in ("gtx", "soft-vote"):
-            rows = [
-                row for row in record["rows"] if (row["cohort"], row["method"]) == (cohort, method)
-            ]
-            lines.append([f"{COHORTS[cohort]}, `{method}`", *(_best(row) for row in rows)])
-    header = ["τ", *(f"{row['threshold']:.2f}"[1:] for row in rows)]
-    return table(header, lines)
-
-
-def _best(row):
-    text = f"{100 * row['error']['mean']:.2f}"
-    return f"**{text}**" if row["best"] else text
+    for cohort, method in itertools.product(COHORTS, ("gtx", "soft-vote")):
+        rows = where(record, cohort=cohort, method=method)
+        errors = [f"{100 * row['error']['mean']:.2f}" for row in rows]
+        bold = [f"**{e}**" if row["best"] else e for e, row in zip(errors, rows, strict=True)]
+        lines.append([f"{COHORTS[cohort]}, `{method}`", *bold])
+    return table(["τ", *(f"{row['threshold']:.2f}"[1:] for row in rows)], lines)
 
 
 def table2(record):
     rows = [
-        [
-            f"{COHORTS[row['cohort']]}, `{row['method']}`",
-            f"{percent(row['error'])} · {printed(row['error'])} · {z(row['error'])}",
-            f"{percent(row['mae'])} · {printed(row['mae'])} · {z(row['mae'])}",
-        ]
+        [f"{COHORTS[row['cohort']]}, `{row['method']}`", beside(row["error"]), beside(row["mae"])]
         for row in record["rows"]
     ]
     return table(["cohort, method", "error %", "MAE %"], rows)
@@ -90,37 +86,28 @@ def assessment(record, strategy):
     sizes = sorted({row["gold_per_labeler"] for row in record["rows"]} - {None})
     lines = []
     for cohort in COHORTS:
+        (known,) = where(record, cohort=cohort, strategy=strategy, method="known-accuracy")
+        last = percent(known["error"])
         for method in ("gtx", "beta", "empirical-bayes", "gtx-bayes"):
-            cells = {
-                row["gold_per_labeler"]: row["error"]
-                for row in record["rows"]
-                if (row["cohort"], row["strategy"], row["method"]) == (cohort, strategy, method)
-            }
+            rows = where(record, cohort=cohort, strategy=strategy, method=method)
+            cells = {row["gold_per_labeler"]: row["error"] for row in rows}
             shown = ["-" if cells[m]["mean"] is None else percent(cells[m]) for m in sizes]
-            lines.append([f"{COHORTS[cohort]}, `{method}`", *shown, ""])
-        known = next(
-            row
-            for row in record["rows"]
-            if (row["cohort"], row["strategy"], row["method"])
-            == (cohort, strategy, "known-accuracy")
-        )
-        lines[-4][-1] = percent(known["error"])
+            lines.append([f"{COHORTS[cohort]}, `{method}`", *shown, last])
+            last = ""  # once for a cohort
     return table(["m", *map(str, sizes), "known"], lines)
 
 
 def optimality(record):
-    rows = []
-    for row in record["rows"]:
-        ratio = row["ratio"]
-        rows.append(
-            [
-                f"{COHORTS[row['cohort']]}, {row['strategy']}, `{row['method']}`",
-                f"{row['labels_per_example']['mean']:.2f}",
-                percent(row["bound"], 3),
-                percent(row["error"], 3),
-                f"{ratio['mean']:.3f} ± {ratio['se']:.3f}",
-            ]
-        )
+    rows = [
+        [
+            f"{COHORTS[row['cohort']]}, {row['strategy']}, `{row['method']}`",
+            f"{row['labels_per_example']['mean']:.2f}",
+            percent(row["bound"], 3),
+            percent(row["error"], 3),
+            f"{row['ratio']['mean']:.3f} ± {row['ratio']['se']:.3f}",
+        ]
+        for row in record["rows"]
+    ]
     header = ["cohort, strategy, method", "labels", "least error %", "error %", "ratio"]
     return table(header, rows)
 
