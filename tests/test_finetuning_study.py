@@ -17,7 +17,7 @@ from gtx_bayes import InputError
 from gtx_bayes.cli import finetuning as cli_finetuning
 from gtx_bayes.cli.terminal import reports_errors
 from gtx_bayes.experiments import figure4, figure5, finetuning, taught_start, training_log
-from gtx_bayes.experiments.imputed_labels import LABELINGS, Labeling, assess_on, impute
+from gtx_bayes.experiments.imputed_labels import LABELINGS, SOFT, Labeling, assess_on, impute
 from gtx_bayes.experiments.training_log import Setting
 from gtx_bayes.experiments.trainings import FullFineTuning, HeadOnly
 from gtx_bayes.finetune import synthetic_drilling
@@ -189,7 +189,7 @@ class TestStudy:
         of_labels = ["num_training_images", "labels_spent", "noise_rate", "expected_noise_rate"]
         hard, soft = (
             study.points[study.points["method"] == method].reset_index(drop=True)
-            for method in ("gtx-bayes", finetuning.SOFT)
+            for method in ("gtx-bayes", SOFT)
         )
         assert hard[of_labels].equals(soft[of_labels])
         assert not hard["log_loss"].equals(soft["log_loss"])
@@ -202,8 +202,8 @@ class TestStudy:
         assert row["ece"]["se"] == pytest.approx(abs(low - high) / 2)
         assert len(study.rows) == 2 * 6 * 2
         last = study.rows[-1]
-        assert (last["cohort"], last["method"]) == ("less_accurate", finetuning.SOFT)
-        at = f"cohort == 'less_accurate' and method == '{finetuning.SOFT}' and budget == 60"
+        assert (last["cohort"], last["method"]) == ("less_accurate", SOFT)
+        at = f"cohort == 'less_accurate' and method == '{SOFT}' and budget == 60"
         mine = study.points.query(at)
         assert last["noise_rate"]["mean"] == pytest.approx(mine["noise_rate"].mean())
 

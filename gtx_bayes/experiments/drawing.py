@@ -13,7 +13,13 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
+from gtx_bayes.aggregation import (
+    gtx,
+    joint_method,
+    majority_vote,
+    soft_vote,
+    weighted_majority_vote,
+)
 from gtx_bayes.experiments.study import Row
 
 COHORT_TITLES = {
@@ -28,6 +34,13 @@ LOOKS: dict[str, dict[str, Any]] = {
     gtx.NAME: {"color": "#1f4e79", "linestyle": "-"},
 }
 """Of lines, by method; the first two often coincide."""
+
+MARKED_LOOKS = {
+    **{n: LOOKS[n] | {"marker": marker} for n, marker in zip(LOOKS, "sD^o", strict=True)},
+    joint_method.NAME: {"color": "#56b4e9", "linestyle": "-", "marker": "v"},
+    f"{joint_method.NAME}-soft": {"color": "#cc79a7", "linestyle": (0, (3, 2)), "marker": "P"},
+}
+"""The same with markers, and two methods more."""
 
 styled = mpl.rc_context(
     {

@@ -8,7 +8,6 @@ which of two labellings trains the better head.
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 from functools import partial, reduce
 from typing import NamedTuple
 
@@ -23,20 +22,13 @@ import scipy.stats
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 from matplotlib.figure import Figure
 
-from gtx_bayes.aggregation import (
-    gtx,
-    joint_method,
-    majority_vote,
-    soft_vote,
-    weighted_majority_vote,
-)
+from gtx_bayes.aggregation import gtx, majority_vote
 from gtx_bayes.experiments.drawing import series, styled
 from gtx_bayes.experiments.features import AbstractFeatures, DrawnFeatures, Features
-from gtx_bayes.experiments.finetuning import SOFT, hard, soft
-from gtx_bayes.experiments.imputed_labels import Imputed, Labeling, impute
+from gtx_bayes.experiments.imputed_labels import METHODS, Imputed, Labeling, Way, impute, soft
 from gtx_bayes.experiments.noise_surface import trained_error
 from gtx_bayes.experiments.runs import Progress, silent
-from gtx_bayes.experiments.study import Row, Study, summarise
+from gtx_bayes.experiments.study import Row, Study, records, summarise
 from gtx_bayes.finetune.effective_number import EXPONENT, SLOPE, num_trained_on, share_of_signal
 from gtx_bayes.finetune.head import HeadConfig
 from gtx_bayes.finetune.targets import Targets
@@ -48,33 +40,12 @@ EARLY_THRESHOLD = 0.8
 """A threshold below the paper's .95: more images, more errors."""
 
 
-class Candidate(NamedTuple):
-    """A way to label a pool.
-
-    Attributes:
-        labeling: which of the labelings of `imputed_labels` it is.
-        targets: what is trained towards.
-        max_labels: kappa.
-        threshold: tau, of the methods that have one.
-    """
-
-    labeling: str
-    targets: Callable[[Imputed, int], Targets] = hard
-    max_labels: int = 5
-    threshold: float = 0.95
-
-
-CANDIDATES: dict[str, Candidate] = {
-    majority_vote.NAME: Candidate(majority_vote.NAME),
-    weighted_majority_vote.NAME: Candidate(weighted_majority_vote.NAME),
-    soft_vote.NAME: Candidate(soft_vote.NAME),
-    gtx.NAME: Candidate(gtx.NAME),
-    joint_method.NAME: Candidate(joint_method.NAME),
-    SOFT: Candidate(joint_method.NAME, soft),
-    f"{gtx.NAME}-early": Candidate(gtx.NAME, threshold=EARLY_THRESHOLD),
-    f"{majority_vote.NAME}-of-3": Candidate(majority_vote.NAME, max_labels=3),
-    "one-label": Candidate(majority_vote.NAME, max_labels=1),
-    "one-label-soft": Candidate(gtx.NAME, soft, max_labels=1),
+CANDIDATES: dict[str, Way] = {
+    **METHODS,
+    f"{gtx.NAME}-early": Way(gtx.NAME, threshold=EARLY_THRESHOLD),
+    f"{majority_vote.NAME}-of-3": Way(majority_vote.NAME, max_labels=3),
+    "one-label": Way(majority_vote.NAME, max_labels=1),
+    "one-label-soft": Way(gtx.NAME, soft, max_labels=1),
 }
 """The paper's four, `gtx-bayes` hard and soft, a lower threshold, and fewer labels per image."""
 
@@ -391,20 +362,10 @@ def reliability(pairs: pd.DataFrame, slope: float = SLOPE) -> list[Row]:
     stated = 1.0 / (1.0 + np.exp(-slope * np.abs(ahead)))
     right = np.where(ahead == 0, 0.5, (ahead > 0) == is_better)
     place = np.clip(np.searchsorted(_EDGES, stated, side="right") - 1, 0, len(_EDGES) - 2)
-    rows: list[Row] = []
-    for at, (low, high) in enumerate(itertools.pairwise(_EDGES)):
-        mine = place == at
-        if mine.any():
-            rows.append(
-                {
-                    "from": low,
-                    "to": high,
-                    "num_pairs": int(mine.sum()),
-                    "stated": float(stated[mine].mean()),
-                    "right": float(right[mine].mean()),
-                }
-            )
-    return rows
+    edges = np.array(_EDGES)
+    columns = {"from": edges[place], "to": edges[place + 1], "stated": stated, "right": right}
+    bins = pd.DataFrame(columns | {"num_pairs": 1}).groupby(["from", "to"], as_index=False)
+    return records(bins.agg({"num_pairs": "sum", "stated": "mean", "right": "mean"}))
 
 
 def _outcomes(

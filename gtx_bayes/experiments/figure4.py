@@ -2,8 +2,15 @@
 
 from matplotlib.figure import Figure
 
-from gtx_bayes.experiments.drawing import Panel, band, by_cohort, legend_above, series, styled
-from gtx_bayes.experiments.finetuning import METHODS
+from gtx_bayes.experiments.drawing import (
+    MARKED_LOOKS,
+    Panel,
+    band,
+    by_cohort,
+    legend_above,
+    series,
+    styled,
+)
 from gtx_bayes.experiments.study import Study
 
 NAME = "figure4"
@@ -21,7 +28,7 @@ def plot(study: Study) -> Figure:
     budgets = sorted({row["budget"] for row in study.rows})
     short = [f"{budget / 1000:g}k" if budget >= 1000 else f"{budget}" for budget in budgets]
     for ax, cohort, panel in axes:
-        for method, (_, _, look) in METHODS.items():
+        for method, look in MARKED_LOOKS.items():
             rows = study.where(cohort=cohort, method=method)
             x = [row["budget"] for row in rows]
             mean, se = series(rows, panel.name, panel.scale)

@@ -4,8 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from gtx_bayes.experiments.drawing import COHORT_TITLES, legend_above, styled
-from gtx_bayes.experiments.finetuning import METHODS
+from gtx_bayes.experiments.drawing import COHORT_TITLES, MARKED_LOOKS, legend_above, styled
 from gtx_bayes.experiments.study import Study
 
 NAME = "figure5"
@@ -17,9 +16,9 @@ def plot(study: Study) -> Figure:
     drawn, axes = plt.subplots(2, 1, figsize=(11.0, 7.2))
     budgets = sorted(study.points["budget"].unique())
     place = np.arange(len(budgets))
-    width = 0.8 / len(METHODS)
+    width = 0.8 / len(MARKED_LOOKS)
     for ax, (cohort, title) in zip(axes, COHORT_TITLES.items(), strict=True):
-        for at, (method, (_, _, look)) in enumerate(METHODS.items()):
+        for at, (method, look) in enumerate(MARKED_LOOKS.items()):
             points = study.points
             mine = points[(points["cohort"] == cohort) & (points["method"] == method)]
             colour = look["color"]

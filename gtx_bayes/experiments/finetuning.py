@@ -9,11 +9,9 @@ import dataclasses
 import hashlib
 import itertools
 import time
-from collections.abc import Callable
 from functools import cache, lru_cache, partial, reduce
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,11 +20,10 @@ import pandas as pd
 import scipy.stats
 from jaxtyping import Array, Int, Key
 
-from gtx_bayes.aggregation import gtx, joint_method, majority_vote, weighted_majority_vote
+from gtx_bayes.aggregation import gtx, majority_vote, weighted_majority_vote
 from gtx_bayes.errors import InputError
 from gtx_bayes.experiments import training_log
-from gtx_bayes.experiments.drawing import LOOKS
-from gtx_bayes.experiments.imputed_labels import Imputed, Labeling, impute
+from gtx_bayes.experiments.imputed_labels import METHODS, Imputed, Labeling, impute
 from gtx_bayes.experiments.runs import Progress, silent
 from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, ONE_LABEL_IS_CERTAIN
 from gtx_bayes.experiments.study import Row, Study, figure, summarise
@@ -36,24 +33,11 @@ from gtx_bayes.finetune.efficientnet import EfficientNet, to_tensors
 from gtx_bayes.finetune.images import ImageSet
 from gtx_bayes.finetune.predictions import class_probs, fit_temperature, score
 from gtx_bayes.finetune.split import Split, given_split, split_images
-from gtx_bayes.finetune.targets import Targets, known_targets, only, soft_targets
 from gtx_bayes.labels import MISSING
 
 NAME = "finetuning"
 
-SOFT = f"{joint_method.NAME}-soft"
-
 _FORMAT = 1  # of the log; another number where the same configuration gives other results
-
-
-def hard(imputed: Imputed, num_classes: int) -> Targets:
-    """The imputed hard label of each image, as in the paper."""
-    return known_targets(imputed.hard_label, num_classes)
-
-
-def soft(imputed: Imputed, num_classes: int) -> Targets:
-    """The class posterior of each labelled image."""
-    return only(soft_targets(imputed.class_probs), imputed.hard_label != MISSING)
 
 
 _COUNTS = ("num_training_images", "labels_spent")
@@ -71,34 +55,6 @@ _SCORES = (
 FIGURES = (*_COUNTS, *_RATES, *_SCORES)
 """What the rows of the study hold, by cohort, method and budget."""
 
-
-class Method(NamedTuple):
-    """A column of the study.
-
-    Attributes:
-        labeling: which of the labelings of `imputed_labels` it trains on.
-        targets: what it trains towards.
-        look: of its line in plots; several methods often coincide.
-    """
-
-    labeling: str
-    targets: Callable[[Imputed, int], Targets]
-    look: dict[str, Any]
-
-
-METHODS: dict[str, Method] = {
-    **{
-        name: Method(name, hard, LOOKS[name] | {"marker": marker})
-        for name, marker in zip(AGGREGATORS, "sD^o", strict=True)
-    },
-    joint_method.NAME: Method(
-        joint_method.NAME, hard, {"color": "#56b4e9", "linestyle": "-", "marker": "v"}
-    ),
-    SOFT: Method(
-        joint_method.NAME, soft, {"color": "#cc79a7", "linestyle": (0, (3, 2)), "marker": "P"}
-    ),
-}
-"""The paper's four, and two of ours: `gtx-bayes` sees five gold answers of each labeler."""
 
 PAPER_METHODS = tuple(AGGREGATORS)
 

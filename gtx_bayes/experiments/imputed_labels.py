@@ -7,6 +7,7 @@ same order of images and the same answers.
 """
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from gtx_bayes.collection import learning, whole_run
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.whole_run import Collection, at_count
 from gtx_bayes.experiments.setting import AGGREGATORS, ONE_LABEL_IS_CERTAIN
+from gtx_bayes.finetune.targets import Targets, known_targets, only, soft_targets
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labels import MISSING
@@ -80,6 +82,38 @@ class Imputed(NamedTuple):
     expected_noise_rate: Float[Array, "*budgets"]
     expected_noise_rate_gtx: Float[Array, "*budgets"]
     gtx_probs: Float[Array, "*budgets num_images num_classes"]
+
+
+def hard(imputed: Imputed, num_classes: int) -> Targets:
+    """The imputed hard label of each image, as in the paper."""
+    return known_targets(imputed.hard_label, num_classes)
+
+
+def soft(imputed: Imputed, num_classes: int) -> Targets:
+    """The class posterior of each labelled image."""
+    return only(soft_targets(imputed.class_probs), imputed.hard_label != MISSING)
+
+
+class Way(NamedTuple):
+    """A way to label a pool and to train on it.
+
+    Attributes:
+        labeling: which of `LABELINGS`.
+        targets: what is trained towards.
+        max_labels: kappa.
+        threshold: tau, of the methods that have one.
+    """
+
+    labeling: str
+    targets: Callable[[Imputed, int], Targets] = hard
+    max_labels: int = 5
+    threshold: float = 0.95
+
+
+SOFT = f"{joint_method.NAME}-soft"
+
+METHODS = {name: Way(name) for name in LABELINGS} | {SOFT: Way(joint_method.NAME, soft)}
+"""The paper's four, and two of ours: `gtx-bayes` sees five gold answers of each labeler."""
 
 
 @partial(jax.jit, static_argnames=("config", "num_classes"))

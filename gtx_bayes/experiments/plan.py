@@ -27,7 +27,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.experiments.drawing import number_axis, styled
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.experiments.setting import RunOptions, losses
-from gtx_bayes.experiments.study import Row, Study, figure
+from gtx_bayes.experiments.study import Row, Study, figure, records
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.models.one_coin import OneCoin
@@ -158,11 +158,11 @@ def run(
     points = _every_setting(num_correct, grid, config)
     rows: list[Row] = []
     for _, of_size in points.groupby("gold_per_labeler"):
-        settings = _records(of_size)
+        settings = records(of_size)
         reaching = [each for each in settings if each["error"] <= config.target_error]
         found = min(reaching or settings, key=itemgetter("cost" if reaching else "error"))
         rows.append(found | {"reaches_target": bool(reaching)})
-    lowest = min(_records(points), key=itemgetter("error"))
+    lowest = min(records(points), key=itemgetter("error"))
     best = min((r for r in rows if r["reaches_target"]), key=itemgetter("cost"), default=None)
     confirmed = None
     if best is not None:
@@ -201,10 +201,6 @@ def simulate_run(
         return jax.lax.map(at_threshold, jnp.asarray(config.thresholds))
 
     return counts.num_correct, jax.lax.map(with_gold, counts)
-
-
-def _records(points: pd.DataFrame) -> list[Row]:
-    return [{str(k): value for k, value in each.items()} for each in points.to_dict("records")]
 
 
 def _every_setting(

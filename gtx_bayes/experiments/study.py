@@ -129,3 +129,8 @@ def summarise(points: pd.DataFrame, by: Sequence[str], figures: Sequence[str]) -
             row[name] = figure(mine[name]) if np.isfinite(mine[name]).all() else NO_FIGURE
         rows.append(row)
     return rows
+
+
+def records(table: pd.DataFrame) -> list[Row]:
+    """A row for each line of a table."""
+    return [{str(k): value for k, value in line.items()} for line in table.to_dict("records")]
