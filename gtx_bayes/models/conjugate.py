@@ -371,7 +371,7 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         """The classes alone, in standard size."""
         return in_standard_size(labels.of_classes(), assessment, class_prior)
 
-    def counts_in_size(self, counts: Counts) -> Counts:
+    def counts_in_size(self, counts: Counts) -> Float[Array, "padded_labelers ..."]:
         """With labelers who gave no labels."""
         return with_room(counts, standard_size(counts.shape[0], LEAST_LABELERS))
 
