@@ -74,7 +74,7 @@ def test_the_engines_agree_exactly(aggregator, policy, key):
         budgets = jnp.arange(26)
         at_once = jax.vmap(lambda budget: whole_run.collect(rule, path, budget))(budgets)
         last, order = step_by_step.collect(rule, method, queue, 25)
-        return at_once, whole_run.schedule(rule, path).purchases().example, order, last
+        return at_once, whole_run.purchases(whole_run.schedule(rule, path)).example, order, last
 
     at_once, whole_order, order, last = run(jax.random.split(key, 200))
     np.testing.assert_array_equal(whole_order, order[:, :24])
@@ -132,7 +132,7 @@ def test_uncertainty_sampling_against_a_heap(key):
     path = class_prob_path(VoteShares(2), queue)
     plan = whole_run.schedule(UncertaintySampling(7), path)
     expected = by_heap(np.asarray(path, np.float64), 900, 7)
-    np.testing.assert_array_equal(plan.purchases().example[:900], expected)
+    np.testing.assert_array_equal(whole_run.purchases(plan).example[:900], expected)
     np.testing.assert_array_equal(
         whole_run.collect(UncertaintySampling(7), path, 900).num_labels,
         np.bincount(expected, minlength=200),
@@ -179,7 +179,7 @@ def test_random_sampling_is_fair_at_every_step(key):
     def orders(key):
         rule = RandomSampling(2).drawn(key, 4)
         path = jnp.full((3, 4, 2), 0.5)
-        return whole_run.schedule(rule, path).purchases().example
+        return whole_run.purchases(whole_run.schedule(rule, path)).example
 
     order = np.asarray(orders(jax.random.split(key, num_runs)))
     first = np.bincount(order[:, 0], minlength=4)

@@ -109,13 +109,13 @@ class TestContract:
             general = ModelLabelers(params, reference, model)
             classes = dataclasses.replace(labels, num_answers=NUM_CLASSES)
             own = model.labelers(params, reference)
+
+            def of_answer(answer):
+                label = jnp.full_like(labels.label, answer)
+                return model.log_prob(params, dataclasses.replace(labels, label=label))
+
             return (
-                [
-                    model.log_prob(
-                        params, dataclasses.replace(labels, label=jnp.full_like(labels.label, a))
-                    )
-                    for a in range(general.num_answers)
-                ],
+                jax.vmap(of_answer)(jnp.arange(general.num_answers)),
                 general.log_subclass_probs,
                 general.confusion_matrix,
                 general.batch_log_prob(classes),

@@ -139,11 +139,8 @@ def _buy_most_urgent(
     """The labels that make up `end`, those bought before among them."""
     model = OneCoin(state.accuracy, queue.answers.num_classes)
     plan = whole_run.schedule(policy, whole_run.class_prob_path(ClassPosterior(model), queue))
-    place = jnp.arange(plan.priority.shape[0])[:, None]
-    is_bought = place < state.num_labels
-    return whole_run.Schedule(jnp.where(is_bought, jnp.uint32(2**32 - 1), plan.priority)).within(
-        end
-    )
+    is_bought = jnp.arange(plan.shape[0])[:, None] < state.num_labels
+    return whole_run.within(jnp.where(is_bought, jnp.uint32(2**32 - 1), plan), end)
 
 
 def _learn(

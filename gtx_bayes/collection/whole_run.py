@@ -53,46 +53,9 @@ class Purchases(NamedTuple):
     place: Int[Array, " num_purchases"]
 
 
-class Schedule(NamedTuple):
-    """At which running minimum of the priority each label would be bought.
-
-    Attributes:
-        priority: for every place in the queue and example; `NEVER` beyond the stop.
-    """
-
-    priority: UInt32[Array, "num_steps num_examples"]
-
-    def purchases(self) -> Purchases:
-        """Every label in the order in which it is bought: one sort."""
-        num_steps, num_examples = self.priority.shape
-        flat = jnp.arange(num_examples * num_steps, dtype=jnp.int32)
-        urgency = ~self.priority.T.reshape(-1)
-        in_order, flat = jax.lax.sort((urgency, flat), num_keys=1, is_stable=True)
-        wanted = in_order != ~jnp.uint32(NEVER)
-        return Purchases(
-            jnp.where(wanted, flat // max(num_steps, 1), MISSING),
-            jnp.where(wanted, flat % max(num_steps, 1), MISSING),
-        )
-
-    def within(
-        self, budget: ScalarLike, price: Int[Array, "num_steps num_examples"] | None = None
-    ) -> Int[Array, " num_examples"]:
-        """How many labels of each example a budget buys: a selection.
-
-        Args:
-            budget: number of labels, or money.
-            price: of every label, whole numbers from 1; 1 each when absent.
-        """
-        if price is None:
-            least = _kth_largest(self.priority, budget)
-            above = jnp.sum(self.priority > least, axis=0, dtype=jnp.int32)
-            equal = jnp.sum((self.priority == least) & (least != NEVER), axis=0, dtype=jnp.int32)
-            return above + serve_in_order(equal, budget - jnp.sum(above))
-        least = _kth_largest(self.priority, budget + 1, price)
-        above = self.priority > least
-        equal = (self.priority == least) & (least != NEVER)
-        left = budget - jnp.sum(price, where=above)
-        return jnp.sum(above, axis=0, dtype=jnp.int32) + _pay_in_order(equal, price, left)
+Schedule = UInt32[Array, "num_steps num_examples"]
+"""Running minimum of the priority at which each label would be bought, by place in the queue and
+example; `NEVER` beyond the stop."""
 
 
 @jax.jit
@@ -123,7 +86,41 @@ def schedule(
         ValueError: for any other policy.
     """
     rows = list(_running_minimum(policy, path, market))
-    return Schedule(jnp.stack(rows) if rows else jnp.zeros((0, path.shape[1]), jnp.uint32))
+    return jnp.stack(rows) if rows else jnp.zeros((0, path.shape[1]), jnp.uint32)
+
+
+def purchases(plan: Schedule) -> Purchases:
+    """Every label in the order in which it is bought: one sort."""
+    num_steps, num_examples = plan.shape
+    flat = jnp.arange(num_examples * num_steps, dtype=jnp.int32)
+    in_order, flat = jax.lax.sort((~plan.T.reshape(-1), flat), num_keys=1, is_stable=True)
+    wanted = in_order != ~jnp.uint32(NEVER)
+    return Purchases(
+        jnp.where(wanted, flat // max(num_steps, 1), MISSING),
+        jnp.where(wanted, flat % max(num_steps, 1), MISSING),
+    )
+
+
+def within(
+    plan: Schedule, budget: ScalarLike, price: Int[Array, "num_steps num_examples"] | None = None
+) -> Int[Array, " num_examples"]:
+    """How many labels of each example a budget buys: a selection.
+
+    Args:
+        plan: when each label would be bought.
+        budget: number of labels, or money.
+        price: of every label, whole numbers from 1; 1 each when absent.
+    """
+    if price is None:
+        least = _kth_largest(plan, budget)
+        above = jnp.sum(plan > least, axis=0, dtype=jnp.int32)
+        equal = jnp.sum((plan == least) & (least != NEVER), axis=0, dtype=jnp.int32)
+        return above + serve_in_order(equal, budget - jnp.sum(above))
+    least = _kth_largest(plan, budget + 1, price)
+    is_above = plan > least
+    is_equal = (plan == least) & (least != NEVER)
+    left = budget - jnp.sum(price, where=is_above)
+    return jnp.sum(is_above, axis=0, dtype=jnp.int32) + _pay_in_order(is_equal, price, left)
 
 
 @jax.jit
@@ -191,7 +188,7 @@ def collect(
         else:
             bought = _pay_in_order(jnp.arange(len(price))[:, None] < wanted, price, budget)
         return Collection(bought, bought == wanted)
-    bought = schedule(policy, path, market).within(budget, price)
+    bought = within(schedule(policy, path, market), budget, price)
     return Collection(bought, jnp.ones_like(bought, bool))
 
 

@@ -44,7 +44,7 @@ def simulate_run(
 def follow(aggregator: AbstractAggregator, queue: AnswerQueue, config: Config) -> Curve:
     """Uncertainty sampling label by label, by one sort: each changes one example's losses."""
     path = whole_run.class_prob_path(aggregator, queue)
-    bought = whole_run.schedule(UncertaintySampling(queue.max_labels), path).purchases()
+    bought = whole_run.purchases(whole_run.schedule(UncertaintySampling(queue.max_labels), path))
     example, place = bought.example[: config.budget], bought.place[: config.budget]
 
     def curve(part: Float[Array, "num_steps_and_one num_examples"]) -> Float[Array, " num_counts"]:
