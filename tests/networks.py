@@ -1,9 +1,10 @@
 """Networks small enough to test with, and the real one, at the weights of the golden recipe."""
 
-from safetensors.numpy import save_file
+import numpy as np
+from safetensors.numpy import load_file, save_file
 
-from gtx_bayes.finetune import weights
-from gtx_bayes.finetune.efficientnet import EfficientNetConfig, Stage, tensor_shapes
+from gtx_bayes.finetune.efficientnet import EfficientNetConfig, Stage, from_tensors, tensor_shapes
+from gtx_bayes.finetune.weights import save
 from tests.golden import efficientnet as golden
 
 TINY = EfficientNetConfig(
@@ -14,12 +15,21 @@ TINY = EfficientNetConfig(
     stages=(Stage(3, 2, 64, 1, 1), Stage(5, 1, 96, 4, 2)),
 )
 B0 = EfficientNetConfig(golden.NUM_CLASSES, dropout=0.0, drop_path=0.0)
+TWO_BLOCKS = EfficientNetConfig(  # compiled soonest: for tests that train
+    2,
+    width=0.25,
+    resolution=16,
+    dropout=0.0,
+    drop_path=0.0,
+    stages=(Stage(3, 1, 32, 1, 1), Stage(3, 1, 64, 4, 2)),
+    top_channels=256,
+)
 
 
 def recipe_file(config, path):
     """A file of the recipe's weights, named as transformers names them."""
-    names = weights._names(config, weights._TRANSFORMERS)
-    shapes = tensor_shapes(config)
-    wanted = {name: weights._file_shape(at, shapes[at]) for at, name in names.items()}
-    save_file(golden.recipe(wanted), path)
+    zeros = {at: np.zeros(shape, "float32") for at, shape in tensor_shapes(config).items()}
+    save(from_tensors(config, zeros), path, range(config.num_classes))
+    shapes = {name: tensor.shape for name, tensor in load_file(path).items()}
+    save_file(golden.recipe(shapes), path)
     return path

@@ -1,10 +1,7 @@
 """Sets of images: what is read from folders, Parquet and the hub, and what is refused."""
 
-import hashlib
 import io
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jaxtyping
 import numpy as np
@@ -23,6 +20,7 @@ from gtx_bayes.finetune.images import (
     read_parquet,
 )
 from gtx_bayes.labels import MISSING
+from tests.hub import serving
 
 COLOURS = {"a.png": (250, 10, 10), "b.png": (10, 250, 10), "below/c.png": (10, 10, 250)}
 SIZE = 20
@@ -374,84 +372,28 @@ class TestParquet:
             assert error.value.mend
 
 
-class Hub(BaseHTTPRequestHandler):
-    """What the hub says about one set at one revision, and its files."""
-
-    files = {}  # noqa: RUF012
-    asked = []  # noqa: RUF012
-
-    def do_HEAD(self):
-        self.answer()
-
-    def do_GET(self):
-        content = self.answer()
-        self.wfile.write(content)
-
-    def answer(self):
-        type(self).asked.append(self.path)
-        commit = "1" * 40
-        at_revision = f"/api/datasets/{PAPER_SET}/revision/refs%2Fconvert%2Fparquet"
-        headers = {"Content-Type": "application/json", "X-Repo-Commit": commit}
-        status = 200
-        name = self.path.partition(f"/resolve/{commit}/")[2]
-        if self.path.split("?")[0] == at_revision:
-            content = json.dumps({"id": PAPER_SET, "sha": commit}).encode()
-        elif self.path.startswith(f"/api/datasets/{PAPER_SET}/tree/{commit}"):
-            listed = [
-                {"type": "file", "path": name, "size": len(held), "oid": "2" * 40}
-                for name, held in self.files.items()
-            ]
-            content = json.dumps(listed).encode()
-        elif name in self.files:
-            content = self.files[name]
-            headers["ETag"] = f'"{hashlib.sha256(content).hexdigest()}"'
-        else:
-            status, content = 404, b""
-        self.send_response(status)
-        for header, value in headers.items():
-            self.send_header(header, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        return content
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def hub():
-    handler = type("Hub", (Hub,), {"files": {}, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield handler, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
 class TestPaperSet:
-    def test_fetched_once(self, hub, tmp_path):
-        handler, endpoint = hub
+    def test_fetched_once(self, tmp_path):
+        held = {"README.md": b"not wanted"}
         for name, label in (("0000", [1, 0, 0]), ("0001", [0, 1, 1])):
             paths = [f"{name}-{at}.jpg" for at in range(3)]
             path = parquet(tmp_path / "held" / f"{name}.parquet", CONTENTS, paths, label)
-            handler.files[f"default/train/{path.name}"] = path.read_bytes()
-        handler.files["README.md"] = b"not wanted"
-        for _ in range(2):
-            images = read_paper_set(size=SIZE, cache=tmp_path / "cache", endpoint=endpoint)
+            held[f"default/train/{path.name}"] = path.read_bytes()
+        with serving(**held) as hub:
+            for _ in range(2):
+                images = read_paper_set(size=SIZE, cache=tmp_path / "cache", endpoint=hub.url)
         assert images.num_images == 6
         assert images.names[3] == "0001-0.jpg"
         assert list(images.class_names) == ["NO", "YES"]
         np.testing.assert_array_equal(images.true_label, [1, 0, 0, 0, 1, 1])
-        fetched = [path for path in handler.asked if "/resolve/" in path]
+        fetched = [path for _, path in hub.asked if "/resolve/" in path]
         assert sum("0001.parquet" in path for path in fetched) == 2  # what it is, and it
         assert not any("README" in path for path in fetched)
 
-    def test_nothing_there(self, hub, tmp_path):
-        hub[0].files["README.md"] = b""
-        with pytest.raises(InputError, match=r"no Parquet file of it.*read_parquet"):
-            read_paper_set(cache=tmp_path / "cache", endpoint=hub[1])
+    def test_nothing_there(self, tmp_path):
+        match = r"no Parquet file of it.*read_parquet"
+        with serving(**{"README.md": b"."}) as hub, pytest.raises(InputError, match=match):
+            read_paper_set(cache=tmp_path / "cache", endpoint=hub.url)
 
     def test_no_network(self, tmp_path):
         with pytest.raises(InputError, match=r"could not be downloaded.*refused") as error:

@@ -7,8 +7,6 @@ import json
 import pickle
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -17,23 +15,24 @@ from safetensors.numpy import load_file, save_file
 
 import gtx_bayes.finetune
 from gtx_bayes.errors import InputError
-from gtx_bayes.finetune import weights
 from gtx_bayes.finetune.efficientnet import (
     EfficientNetConfig,
     initial_network,
     initial_tensors,
-    tensor_shapes,
     to_tensors,
 )
 from gtx_bayes.finetune.weights import (
+    EFFICIENTNET_PYTORCH,
     IMAGENET_B0,
     Published,
     download,
     load,
     load_backbone,
     load_network,
+    names_in_files,
     save,
 )
+from tests.hub import serving
 from tests.networks import TINY, recipe_file
 
 STEM = "efficientnet.embeddings.convolution.weight"
@@ -52,17 +51,12 @@ def rewritten(file, change):
     return file
 
 
-def in_other_naming(file, path):
-    theirs = weights._names(TINY, weights._LUKEMELAS)
-    tensors = load_file(file)
-    names = weights._names(TINY, weights._TRANSFORMERS)
-    save_file({theirs[at]: tensors[name] for at, name in names.items()}, path)
-    return path
-
-
 def test_both_namings_give_one_network(file, tmp_path):
+    tensors, names = load_file(file), names_in_files(TINY)
+    theirs = names_in_files(TINY, EFFICIENTNET_PYTORCH)
+    save_file({theirs[at]: tensors[name] for at, name in names.items()}, tmp_path / "other")
     first = to_tensors(load_network(TINY, [file]))
-    second = to_tensors(load_network(TINY, [in_other_naming(file, tmp_path / "other")]))
+    second = to_tensors(load_network(TINY, [tmp_path / "other"]))
     for path, tensor in first.items():
         np.testing.assert_array_equal(second[path], tensor)
 
@@ -90,8 +84,7 @@ def test_names_of_b0_are_those_of_the_real_files(data_folder):
         path = data_folder / "weights" / f"efficientnet_b0_{part}.safetensors"
         with safe_open(path, framework="numpy") as file:
             held |= set(file.keys())
-    names = weights._names(EfficientNetConfig(1000), weights._LUKEMELAS)
-    assert held == set(names.values())
+    assert held == set(names_in_files(EfficientNetConfig(1000), EFFICIENTNET_PYTORCH).values())
 
 
 def test_classifier_of_a_backbone_is_new(file, key):
@@ -209,29 +202,14 @@ def test_saved_models_come_back(key, tmp_path, given, kept):
     assert STEM in load_file(path)
 
 
-def test_a_name_for_each_class(key, tmp_path):
+def test_models_that_cannot_be_saved(key, tmp_path):
+    network, path = initial_network(key, TINY), tmp_path / "model"
     with pytest.raises(ValueError, match="2 names for 10 classes"):
-        save(initial_network(key, TINY), tmp_path / "model", ["a", "b"])
-
-
-@pytest.mark.parametrize("temperature", [0.0, -1.0, np.inf, np.nan])
-def test_temperatures_are_positive(key, tmp_path, temperature):
-    with pytest.raises(ValueError, match="the temperature is"):
-        save(initial_network(key, TINY), tmp_path / "model", range(10), temperature=temperature)
-    assert not (tmp_path / "model").exists()
-
-
-@pytest.mark.parametrize("temperature", [0, "warm", None, [1.0]])
-def test_records_with_a_broken_temperature(key, tmp_path, temperature):
-    path = tmp_path / "model"
-    save(initial_network(key, TINY), path, range(10))
-    with safe_open(path, "numpy") as file:
-        record = json.loads(file.metadata()["gtx_bayes"])
-    save_file(
-        load_file(path), path, {"gtx_bayes": json.dumps(record | {"temperature": temperature})}
-    )
-    with pytest.raises(InputError, match="record of the network is not understood"):
-        load(path)
+        save(network, path, ["a", "b"])
+    for temperature in (0.0, -1.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match="the temperature is"):
+            save(network, path, range(10), temperature=temperature)
+    assert not path.exists()
 
 
 def test_models_of_others_are_no_saved_models(file):
@@ -239,77 +217,48 @@ def test_models_of_others_are_no_saved_models(file):
         load(file)
 
 
-@pytest.mark.parametrize(
-    "record",
-    ["[]", "{", json.dumps({"config": {"stages": []}}), json.dumps({"class_names": []})],
-)
-def test_broken_records(file, record):
-    save_file(load_file(file), file, {"gtx_bayes": record})
-    with pytest.raises(InputError, match="record of the network is not understood"):
-        load(file)
-
-
-class Hub(BaseHTTPRequestHandler):
-    """What the hub says about one file, and the file."""
-
-    content = b""
-    sent = None  # bytes until the connection breaks, if it does
-    asked = []  # noqa: RUF012
-
-    def do_HEAD(self):
-        self.answer()
-
-    def do_GET(self):
-        self.answer()
-        self.wfile.write(self.content[: self.sent])
-
-    def answer(self):
-        type(self).asked.append((self.command, self.path))
-        self.send_response(200)
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("ETag", f'"{hashlib.sha256(self.content).hexdigest()}"')
-        self.send_header("Content-Length", str(len(self.content)))
-        self.end_headers()
-
-    def log_message(self, *args):
-        pass
+def test_broken_records(key, tmp_path):
+    path = tmp_path / "model"
+    save(initial_network(key, TINY), path, range(10))
+    with safe_open(path, "numpy") as file:
+        record = json.loads(file.metadata()["gtx_bayes"])
+    spoilt = [{"temperature": value} for value in (0, "warm", None, [1.0])]
+    spoilt += [{"class_names": []}, {"config": {"stages": []}}]
+    tensors = load_file(path)
+    for text in ["[]", "{", *(json.dumps(record | more) for more in spoilt)]:
+        save_file(tensors, path, {"gtx_bayes": text})
+        with pytest.raises(InputError, match="record of the network is not understood"):
+            load(path)
 
 
 @pytest.fixture
 def hub(file):
-    handler = type("Hub", (Hub,), {"content": file.read_bytes(), "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield handler, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(**{"model.safetensors": file.read_bytes()}) as hub:
+        yield hub
 
 
 def test_download_once(hub, file, tmp_path):
-    handler, endpoint = hub
-    checksum = hashlib.sha256(handler.content).hexdigest()
+    checksum = hashlib.sha256(file.read_bytes()).hexdigest()
     published = dataclasses.replace(IMAGENET_B0, sha256=checksum)
-    path = download(published, cache=tmp_path / "cache", endpoint=endpoint)
-    assert path.read_bytes() == handler.content
-    download(published, cache=tmp_path / "cache", endpoint=endpoint)
+    for _ in range(2):
+        path = download(published, cache=tmp_path / "cache", endpoint=hub.url)
+        assert path.read_bytes() == file.read_bytes()
     address = "/google/efficientnet-b0/resolve/refs%2Fpr%2F1/model.safetensors"
-    assert [path for command, path in handler.asked if command == "GET"] == [address]
+    assert [path for command, path in hub.asked if command == "GET"] == [address]
     assert published.url.endswith(address)
 
 
 def test_download_of_something_else(hub, tmp_path):
     with pytest.raises(InputError, match="sha256") as error:
-        download(cache=tmp_path / "cache", endpoint=hub[1])
+        download(cache=tmp_path / "cache", endpoint=hub.url)
     assert "Delete it" in error.value.mend
 
 
 def test_broken_transfer(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # the hub's client tries six times
-    hub[0].sent = 10
+    hub.sent = 10
     with pytest.raises(InputError, match="not be downloaded") as error:
-        download(cache=tmp_path / "cache", endpoint=hub[1])
+        download(cache=tmp_path / "cache", endpoint=hub.url)
     assert IMAGENET_B0.url in error.value.mend
 
 
@@ -332,12 +281,3 @@ def test_nothing_else_needs_the_extra():
     code = "import sys, gtx_bayes.cli.app; print('flax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-
-
-def test_shapes_of_files(key):
-    """Every layout there and back."""
-    for path, shape in tensor_shapes(TINY).items():
-        tensor = np.arange(np.prod(shape), dtype="float32").reshape(shape)
-        moved = weights._to_file(path, tensor)
-        assert moved.shape == weights._file_shape(path, shape)
-        np.testing.assert_array_equal(weights._from_file(moved, shape), tensor)

@@ -53,7 +53,7 @@ def decode(files: Sequence[Path | bytes], size: int) -> Decoded:
         try:
             squares[position] = _square(files[position], size)
         except Exception as error:  # Pillow's readers raise whatever a malformed file leads to
-            broken[position] = _told(error)
+            broken[position] = _message(error)
 
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         # Pillow warns above its limit of pixels and raises above twice that: here one limit.
@@ -110,7 +110,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """What is wrong, without the path or the address of a stream."""
     if isinstance(error, UnidentifiedImageError):
         return f"no image in a known format ({', '.join(_FORMATS)})"

@@ -1,11 +1,12 @@
 """Sets of images with their names and what is known of them: from folders, Parquet, the hub."""
 
+import contextlib
 import dataclasses
+import itertools
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, cast, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
 from jaxtyping import Int, UInt8
 
 from gtx_bayes.classes import in_order, note_alike, number_names, some_names
@@ -26,11 +26,12 @@ from gtx_bayes.columns import (
     as_names,
     columns_for,
     find_columns,
-    positions,
+    numbered_classes,
     read_columns,
 )
 from gtx_bayes.errors import InputError
 from gtx_bayes.finetune.decoding import decode
+from gtx_bayes.finetune.hub import fetched
 from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import MISSING
 
@@ -53,9 +54,6 @@ PAPER_SET: Final = "sunildkumar/singlehole-part-tapping"
 _CONVERTED = "refs/convert/parquet"  # where the hub keeps every public set as Parquet
 _ABOUT_IMAGES = {"label": TRUTH_COLUMNS, "group": GROUP_COLUMNS, "split": SPLIT_COLUMNS}
 _BATCH = 256  # images whose files are held in memory at once
-
-# From the HTTP library under the hub's client, which lets it through when a transfer breaks.
-_HTTP_ERROR = cast("type[Exception]", HfHubHTTPError.__bases__[0])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,7 +145,7 @@ def read_folder(
         columns: column of the table for "image", "label", "group" or "split", where no alias fits.
 
     Raises:
-        InputError: for anything wrong with the folder, the table or the images, with the mend.
+        InputError: for anything wrong with the folder, the table or the images, with a hint.
     """
     check_broken(broken)
     folder = Path(folder).expanduser()
@@ -160,20 +158,21 @@ def read_folder(
                 where=str(folder),
                 mend=f"Images are known by their endings: {', '.join(ENDINGS)}.",
             )
-        notes = []
-        if len(held) > len(found):
-            notes.append(f"{folder}: {len(held) - len(found)} file(s) that are no images are left.")
-        return _image_set(as_names(found), list(found.values()), {}, classes, size, broken, notes)
-    roles = {"image": FILE_COLUMNS, **_ABOUT_IMAGES}
-    frame, source = read_table(table, columns_for(roles, columns))
-    about = read_columns(
-        frame, roles, columns or {}, source, optional=tuple(_ABOUT_IMAGES), with_gaps=("label",)
-    )
-    named = about.pop("image")
-    files = _named_files(named, held, folder)
-    others = set(found.values()) - set(files)
-    notes = [f"{folder}: {len(others)} image(s) not in the table are left out."] if others else []
-    return _image_set(named.cells, files, about, classes, size, broken, notes)
+        names, files, about = as_names(found), list(found.values()), {}
+        others, left = len(held) - len(found), "file(s) that are no images are left"
+    else:
+        roles = {"image": FILE_COLUMNS, **_ABOUT_IMAGES}
+        frame, source = read_table(table, columns_for(roles, columns))
+        about = read_columns(
+            frame, roles, columns or {}, source, optional=[*_ABOUT_IMAGES], with_gaps=("label",)
+        )
+        named = about.pop("image")
+        names, files = named.cells, _named_files(named, held, folder)
+        others = len(set(found.values()) - set(files))
+        left = "image(s) not in the table are left out"
+    notes = [f"{folder}: {others} {left}."] if others else []
+    read = _decoded([(files, [f"'{file}'" for file in files])], size, broken)
+    return _image_set(names, read, about, classes, notes)
 
 
 def read_parquet(
@@ -200,23 +199,30 @@ def read_parquet(
         columns: column for "image", "label", "group" or "split".
 
     Raises:
-        InputError: for anything wrong with a file or its images, with the mend.
+        InputError: for anything wrong with a file or its images, with a hint.
     """
     check_broken(broken)
-    paths = [paths] if isinstance(paths, str | Path) else paths
-    tables = [_ParquetTable.open(Path(path).expanduser(), columns or {}) for path in paths]
-    about, stated = _joined(tables)
-    notes: list[str] = []
-    read = _Reading(size, broken)
-    own_names: list[str | None] = []
-    for table in tables:
-        for row, contents, names in table.images():
-            read.add(contents, [_of_row(table.path, row + at) for at in range(len(contents))])
-            own_names += names
-    if None in own_names or len(set(own_names)) < len(own_names):
-        own_names = [str(row) for row in range(len(own_names))]
+    given = [paths] if isinstance(paths, str | Path) else paths
+    files, layouts = [], []
+    for path in (Path(path).expanduser() for path in given):
+        file, layout = _opened(path, columns or {})
+        files.append((path, file))
+        layouts.append(layout)
+        if layout != layouts[0]:
+            raise InputError(
+                f"it has other columns or classes than {files[0][0]}.",
+                where=str(path),
+                mend="Read it by itself.",
+            )
+    column, stated = layouts[0]
+    about = _about_images(files, column, stated)
+    names: list[str | None] = []
+    batches = (_contents(path, file, column["image"], names) for path, file in files)
+    read, notes = _decoded(itertools.chain.from_iterable(batches), size, broken), []
+    if None in names or len(set(names)) < len(names):
+        names = [str(row) for row in range(len(names))]
         notes.append("Images are named by their rows: not all have paths that differ.")
-    return _finished(as_names(own_names), read, about, classes or stated, notes)
+    return _image_set(as_names(names), read, about, classes or stated, notes)
 
 
 def read_paper_set(
@@ -249,22 +255,20 @@ def read_paper_set(
         f"{_CONVERTED.replace('/', '%2F')} where there is a network, put them anywhere on this "
         "machine, and give their paths: `--images FILE`, or `read_parquet([FILE, ...])`."
     )
-    try:
-        folder = snapshot_download(
+    folder = fetched(
+        "the paper's images",
+        PAPER_SET,
+        by_hand,
+        lambda: snapshot_download(
             PAPER_SET,
             repo_type="dataset",
             revision=_CONVERTED,
             allow_patterns="*.parquet",
             cache_dir=cache,
             endpoint=endpoint,
-        )
-    except (OSError, _HTTP_ERROR) as error:
-        raise InputError(
-            f"the paper's images could not be downloaded ({error.__cause__ or error}).",
-            where=PAPER_SET,
-            mend=by_hand,
-        ) from error
-    files = sorted(Path(str(folder)).rglob("*.parquet"))
+        ),
+    )
+    files = sorted(folder.rglob("*.parquet"))
     if not files:
         raise InputError("the hub has no Parquet file of it.", where=PAPER_SET, mend=by_hand)
     return read_parquet(files, size=size, broken=broken)
@@ -276,106 +280,115 @@ def check_broken(broken: str) -> None:
         raise InputError(f"broken is '{broken}'.", mend=f"Choose one of {get_args(Broken)}.")
 
 
-class _Reading:
-    """Images on their way in: decoded batch by batch, the broken ones refused or left out."""
+def fitting(keys: Iterable[str], names: Sequence[str]) -> list[list[int]]:
+    """Positions of the images that each key could name, with or without their endings.
 
-    def __init__(self, size: int, broken: Broken) -> None:
-        if size < 1:
-            raise ValueError(f"images of {size} x {size} pixels")
-        self.size, self.policy = size, broken
-        self.pixels: list[npt.NDArray[np.uint8]] = []
-        self.kept: list[npt.NDArray[np.intp]] = []
-        self.broken: list[str] = []
-        self.num_images = 0
+    Args:
+        keys: what images are called elsewhere.
+        names: of the images.
+    """
+    exact = {name: [at] for at, name in enumerate(names)}
+    by_stem: dict[str, list[int]] = {}
+    for at, name in enumerate(names):
+        by_stem.setdefault(name.removesuffix(Path(name).suffix), []).append(at)
+    return [exact.get(key) or by_stem.get(key, []) for key in keys]
 
-    def add(self, files: Sequence[Path | bytes], places: Sequence[str]) -> None:
-        """Decode some more; the places are for messages."""
-        decoded = decode(files, self.size)
-        self.pixels.append(decoded.pixels)
-        self.kept.append(decoded.kept + self.num_images)
-        self.broken += [f"{places[at]} ({what})" for at, what in decoded.broken.items()]
-        self.num_images += len(files)
 
-    def judge(self) -> list[str]:
-        """Notes on images left out.
+def numbered_labels(
+    column: Column, classes: Sequence[object] | None, notes: list[str]
+) -> tuple[npt.NDArray[np.int32], Names]:
+    """Class index of every label, `MISSING` of an empty one, and the names of the classes.
 
-        Raises:
-            InputError: if there are broken images and they are refused, or if all are broken.
-        """
-        if not self.broken:
-            return []
-        told = ", ".join(self.broken[:3]) + (", ..." if len(self.broken) > 3 else "")
-        what = f"{len(self.broken)} of {self.num_images} images cannot be used: {told}."
-        if self.policy == "skip" and len(self.broken) < self.num_images:
-            return [what]
-        mend = "Mend or remove them"
-        if self.policy == "refuse":
-            mend += ', or have them skipped (`broken="skip"`)'
-        raise InputError(what, mend=f"{mend}.")
+    Args:
+        column: labels.
+        classes: every class there is, in the order wanted; found in the column when absent.
+        notes: receives what a user should know.
+
+    Raises:
+        InputError: if the classes repeat one, or a label is none of them.
+    """
+    used: dict[str, object] = {}
+    for key, cell in zip(column.keys, column.cells, strict=True):
+        used.setdefault(key, cell)
+    used.pop("", None)
+    if classes is None:
+        note_alike(list(used), notes)
+        keys = in_order(list(used))
+    else:
+        keys = [str(name).strip() for name in classes]
+    if len(set(keys)) < len(keys):
+        raise InputError(f"the classes {keys} repeat one.", mend="Name each class once.")
+    number, extra = numbered_classes(column, keys)
+    for key in extra:
+        if key:
+            raise InputError(
+                f"label '{key}' is none of the classes {keys}.",
+                where=column.first(key),
+                mend="Mend the label, or add it to the classes.",
+            )
+    index = np.where(column.keys == "", MISSING, number).astype(np.int32)
+    return index, as_names(used.get(key, key) for key in keys)
+
+
+class _Read(NamedTuple):
+    """Pixels and positions of the images that can be read, and notes on the others."""
+
+    pixels: npt.NDArray[np.uint8]
+    kept: npt.NDArray[np.intp]
+    notes: tuple[str, ...]
+
+
+def _decoded(
+    batches: Iterable[tuple[Sequence[Path | bytes], Sequence[str]]], size: int, broken: Broken
+) -> _Read:
+    """Decode files, batch by batch; with each batch come the places of its files, for messages.
+
+    Raises:
+        InputError: if there are broken images and they are refused, or if all are broken.
+    """
+    if size < 1:
+        raise ValueError(f"images of {size} x {size} pixels")
+    pixels, kept, wrong, num_images = [], [], [], 0
+    for files, places in batches:
+        found = decode(files, size)
+        pixels.append(found.pixels)
+        kept.append(found.kept + num_images)
+        wrong += [f"{places[at]} ({what})" for at, what in found.broken.items()]
+        num_images += len(files)
+    notes = []
+    if wrong:
+        named = ", ".join(wrong[:3]) + (", ..." if len(wrong) > 3 else "")
+        what = f"{len(wrong)} of {num_images} images cannot be used: {named}."
+        if broken == "refuse" or len(wrong) == num_images:
+            skipping = ', or have them skipped (`broken="skip"`)' if broken == "refuse" else ""
+            raise InputError(what, mend=f"Mend or remove them{skipping}.")
+        notes.append(what)
+    joined = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
+    return _Read(joined, np.concatenate(kept), tuple(notes))
 
 
 def _image_set(
     names: Names,
-    files: list[Path],
-    about: Mapping[str, Column],
-    classes: Sequence[object] | None,
-    size: int,
-    broken: Broken,
-    notes: list[str],
-) -> ImageSet:
-    read = _Reading(size, broken)
-    read.add(files, [f"'{file}'" for file in files])
-    return _finished(names, read, about, classes, notes)
-
-
-def _finished(
-    names: Names,
-    read: _Reading,
+    read: _Read,
     about: Mapping[str, Column],
     classes: Sequence[object] | None,
     notes: list[str],
 ) -> ImageSet:
     """The set of all images read, with what columns say of them."""
-    notes = notes + read.judge()
-    label, class_names = _numbered_labels(about.get("label"), classes, len(names), notes)
+    notes = [*notes, *read.notes]
+    empty = as_names([""] * len(names))
+    column = about.get("label") or Column("label", empty, empty, Source(""))
+    label, class_names = numbered_labels(column, classes, notes)
     group = number_names(about["group"].keys)[0] if "group" in about else np.arange(len(names))
-    split = about["split"].keys if "split" in about else None
-    kept = np.concatenate(read.kept)
     return ImageSet(
-        pixels=read.pixels[0] if len(read.pixels) == 1 else np.concatenate(read.pixels),
-        names=names[kept],
-        true_label=label[kept],
+        pixels=read.pixels,
+        names=names[read.kept],
+        true_label=label[read.kept],
         class_names=class_names,
-        group=group[kept].astype(np.int32),
-        split=None if split is None else split[kept],
+        group=group[read.kept].astype(np.int32),
+        split=about["split"].keys[read.kept] if "split" in about else None,
         notes=tuple(notes),
     )
-
-
-def _numbered_labels(
-    column: Column | None, classes: Sequence[object] | None, num_images: int, notes: list[str]
-) -> tuple[npt.NDArray[np.int32], Names]:
-    """Class index of every image, and the names of the classes."""
-    keys = as_names([""] * num_images) if column is None else column.keys
-    _, first = number_names(keys)
-    used = {} if column is None else dict(zip(keys[first], column.cells[first], strict=True))
-    used.pop("", None)
-    if classes is None:
-        note_alike(list(used), notes)
-        wanted = in_order(list(used))
-    else:
-        wanted = [str(name).strip() for name in classes]
-        if len(set(wanted)) < len(wanted):
-            raise InputError(f"the classes {wanted} repeat one.", mend="Name each class once.")
-        for key in used:
-            if column is not None and key not in wanted:
-                raise InputError(
-                    f"label '{key}' is none of the classes {wanted}.",
-                    where=column.first(key),
-                    mend="Mend the label, or add it to the classes.",
-                )
-    class_names = as_names(used.get(key, key) for key in wanted)
-    return np.where(keys == "", MISSING, positions(wanted, keys)).astype(np.int32), class_names
 
 
 def _files_below(folder: Path) -> dict[str, Path]:
@@ -384,136 +397,79 @@ def _files_below(folder: Path) -> dict[str, Path]:
         what = "is no folder." if folder.exists() else "there is no such folder."
         raise InputError(what, where=str(folder), mend="Give the path of a folder of images.")
     files = {}
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in folder.walk():
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            path = Path(parent) / name
             if not name.startswith("."):
-                files[path.relative_to(folder).as_posix()] = path
+                files[(parent / name).relative_to(folder).as_posix()] = parent / name
     return files
 
 
 def _named_files(column: Column, held: Mapping[str, Path], folder: Path) -> list[Path]:
     """The file that each cell names."""
-    by_stem: dict[str, list[str]] = {}
-    for name in held:
-        by_stem.setdefault(name.removesuffix(Path(name).suffix), []).append(name)
-    chosen = [[key] if key in held else by_stem.get(key, []) for key in column.keys]
-    absent = [key for key, names in zip(column.keys, chosen, strict=True) if not names]
+    names = list(held)
+    chosen = fitting(column.keys, names)
+    absent = [key for key, found in zip(column.keys, chosen, strict=True) if not found]
     if absent:
         raise InputError(
             f"{len(absent)} of {len(chosen)} images are not in {folder}: {some_names(absent)}.",
             where=column.first(absent[0]),
-            mend=f"Name paths below the folder, which holds {some_names(list(held)) or 'no file'}.",
+            mend=f"Name paths below the folder, which holds {some_names(names) or 'no file'}.",
         )
-    first_row: dict[str, int] = {}
-    for row, names in enumerate(chosen):
-        if len(names) > 1:
+    first_row: dict[int, int] = {}
+    for row, found in enumerate(chosen):
+        if len(found) > 1:
             raise InputError(
-                f"'{column.keys[row]}' could be any of {some_names(names)}.",
+                f"'{column.keys[row]}' could be any of {some_names([names[at] for at in found])}.",
                 where=column.source.row(row),
                 mend="Name it with its ending.",
             )
-        before = first_row.setdefault(names[0], row)
+        before = first_row.setdefault(found[0], row)
         if before != row:
             raise InputError(
-                f"'{column.keys[row]}' is the image '{names[0]}' of row "
-                f"{before + column.source.first_row} too.",
+                f"'{column.keys[row]}' is the image '{names[found[0]]}' of row "
+                f"{column.source.number(before)} too.",
                 where=column.source.row(row),
                 mend="Give one row per image.",
             )
-    return [held[names[0]] for names in chosen]
+    return [held[names[at]] for (at,) in chosen]
 
 
-class _ParquetTable(NamedTuple):
-    """A Parquet file of images, open.
-
-    Attributes:
-        path: where it lies.
-        file: the file.
-        column: names of its columns by role.
-        class_names: what its whole numbers stand for, where it says so.
-        about: what it says of its images.
-    """
-
-    path: Path
-    file: Any
-    column: dict[str, str]
-    class_names: tuple[str, ...] | None
-    about: dict[str, Column]
-
-    @classmethod
-    def open(cls, path: Path, given: Mapping[str, str]) -> "_ParquetTable":
-        """Open it and read all but the images."""
-        source = Source(str(path), first_row=1)
-        try:
-            file = pq.ParquetFile(path)
-            roles = {"image": IMAGE_COLUMNS, **_ABOUT_IMAGES}
-            schema = file.schema_arrow
-            column = find_columns(schema.names, roles, given, source, optional=tuple(_ABOUT_IMAGES))
-            others = [name for role, name in column.items() if role != "image"]
-            frame = file.read(columns=others).to_pandas()
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, error) from error
-        class_names = None
-        if "label" in column:
-            class_names = _stated_classes(schema, column["label"])
-            if class_names is not None:
-                frame[column["label"]] = _spelt_out(frame[column["label"]], class_names, source)
-        about = {
-            role: (Column.read_with_gaps if role == "label" else Column.read)(frame, name, source)
-            for role, name in column.items()
-            if role != "image"
-        }
-        return cls(path, file, column, class_names, about)
-
-    def images(self) -> Iterator[tuple[int, list[bytes], list[str | None]]]:
-        """Row of the first, contents of the files, and their paths, batch by batch."""
-        name = self.column["image"]
-        kind = self.file.schema_arrow.field(name).type
-        is_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-        if not (is_struct or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            raise InputError(
-                f"column '{name}' holds no images but {kind}.",
-                where=str(self.path),
-                mend='Name the column of images (`columns={"image": NAME}`).',
-            )
-        row = 0
-        try:
-            for batch in self.file.iter_batches(batch_size=_BATCH, columns=[name]):
-                cells = batch.column(0).to_pylist()
-                structs = [
-                    cell if isinstance(cell, dict) else {"bytes": cell, "path": None}
-                    for cell in cells
-                ]
-                for at, struct in enumerate(structs):
-                    if struct["bytes"] is None:
-                        raise InputError(
-                            f"column '{name}' has no bytes of an image.",
-                            where=f"{self.path}, row {row + at + 1}",
-                            mend="Write the set again with the images in it.",
-                        )
-                contents = [struct["bytes"] for struct in structs]
-                yield row, contents, [struct.get("path") for struct in structs]
-                row += len(structs)
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(self.path, error) from error
+def _opened(
+    path: Path, given: Mapping[str, str]
+) -> tuple[pq.ParquetFile, tuple[dict[str, str], tuple[str, ...] | None]]:
+    """A Parquet file of images; names of its columns by role, and the classes that it states."""
+    with _readable(path):
+        file = pq.ParquetFile(path)
+    schema, source = file.schema_arrow, Source(str(path))
+    roles = {"image": IMAGE_COLUMNS, **_ABOUT_IMAGES}
+    column = find_columns(schema.names, roles, given, source, optional=tuple(_ABOUT_IMAGES))
+    kind = schema.field(column["image"]).type
+    is_struct = pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+    if not (is_struct or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise InputError(
+            f"column '{column['image']}' holds no images but {kind}.",
+            where=str(path),
+            mend='Name the column of images (`columns={"image": NAME}`).',
+        )
+    return file, (column, _stated_classes(schema, column.get("label")))
 
 
-def _of_row(path: Path, row: int) -> str:
-    return f"row {row + 1} of {path.name}"
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise `InputError` for what goes wrong in reading a Parquet file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        what = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(
+            f"the file is no readable Parquet: {what}.",
+            where=str(path),
+            mend="Give the path of a Parquet file; get it again if it was cut short.",
+        ) from error
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    told = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(
-        f"the file is no readable Parquet: {told}.",
-        where=str(path),
-        mend="Give the path of a Parquet file; get it again if it was cut short.",
-    )
-
-
-def _stated_classes(schema: Any, label: str) -> tuple[str, ...] | None:
+def _stated_classes(schema: Any, label: str | None) -> tuple[str, ...] | None:
     """Names of the classes in the entry that `datasets` leaves in a file, if it has them."""
     try:
         entry = json.loads((schema.metadata or {})[b"huggingface"])
@@ -525,49 +481,67 @@ def _stated_classes(schema: Any, label: str) -> tuple[str, ...] | None:
     return None
 
 
-def _spelt_out(numbers: pd.Series, class_names: tuple[str, ...], source: Source) -> Names:
-    """Labels by name; None where they are not known."""
-    spelt: list[str | None] = []
-    for row, number in enumerate(numbers):
-        if pd.isna(number) or number == -1:
-            spelt.append(None)
-        elif 0 <= number < len(class_names):
-            spelt.append(class_names[int(number)])
-        else:
-            raise InputError(
-                f"label {number} is none of the {len(class_names)} classes of the file.",
-                where=source.row(row),
-                mend="Write the set again.",
-            )
-    return as_names(spelt)
-
-
-def _joined(
-    tables: Sequence[_ParquetTable],
-) -> tuple[dict[str, Column], tuple[str, ...] | None]:
-    """What all files say of their images, and the classes that they state."""
-    if not sum(table.file.metadata.num_rows for table in tables):
+def _about_images(
+    files: Sequence[tuple[Path, pq.ParquetFile]],
+    column: Mapping[str, str],
+    class_names: tuple[str, ...] | None,
+) -> dict[str, Column]:
+    """What all files say of their images."""
+    others = {role: name for role, name in column.items() if role != "image"}
+    frames, rows = [], []
+    for path, file in files:
+        with _readable(path):
+            frames.append(file.read(columns=list(others.values())).to_pandas())
+        rows += [f"{path}, row {row + 1}" for row in range(file.metadata.num_rows)]
+    source = Source(", ".join(str(path) for path, _ in files), rows=tuple(rows))
+    if not rows:
         raise InputError(
             "there is no image.",
-            where=", ".join(str(table.path) for table in tables),
+            where=source.name,
             mend="Give Parquet files with at least one row.",
         )
-    first = tables[0]
-    for table in tables:
-        if (table.column, table.class_names) != (first.column, first.class_names):
-            raise InputError(
-                f"it has other columns or classes than {first.path}.",
-                where=str(table.path),
-                mend="Read it by itself.",
-            )
-    source = Source(", ".join(str(table.path) for table in tables), first_row=1)
-    about = {
-        role: Column(
-            column.name,
-            np.concatenate([table.about[role].cells for table in tables]),
-            np.concatenate([table.about[role].keys for table in tables]),
-            source,
-        )
-        for role, column in first.about.items()
+    frame = pd.concat(frames, ignore_index=True)
+    if class_names is not None:
+        frame[column["label"]] = _spelt_out(frame[column["label"]], class_names, source)
+    return {
+        role: (Column.read_with_gaps if role == "label" else Column.read)(frame, name, source)
+        for role, name in others.items()
     }
-    return about, first.class_names
+
+
+def _spelt_out(numbers: pd.Series, class_names: tuple[str, ...], source: Source) -> Names:
+    """Labels by name; None where they are not known."""
+    known = numbers.fillna(-1)
+    beyond = np.flatnonzero(~known.between(-1, len(class_names) - 1))
+    if beyond.size:
+        raise InputError(
+            f"label {known.iloc[beyond[0]]} is none of the {len(class_names)} classes of the file.",
+            where=source.row(int(beyond[0])),
+            mend="Write the set again.",
+        )
+    return as_names([*class_names, None])[known.astype(int)]
+
+
+def _contents(
+    path: Path, file: pq.ParquetFile, name: str, paths: list[str | None]
+) -> Iterator[tuple[list[bytes], list[str]]]:
+    """Bytes of a column's images and where they stand, by batches; `paths` receives their own."""
+    row = 0
+    with _readable(path):
+        for batch in file.iter_batches(batch_size=_BATCH, columns=[name]):
+            cells = batch.column(0).to_pylist()
+            cells = [cell if isinstance(cell, dict) else {"bytes": cell} for cell in cells]
+            rows = range(row + 1, row + 1 + len(cells))
+            row += len(cells)
+            for number, cell in zip(rows, cells, strict=True):
+                if cell["bytes"] is None:
+                    raise InputError(
+                        f"column '{name}' has no bytes of an image.",
+                        where=f"{path}, row {number}",
+                        mend="Write the set again with the images in it.",
+                    )
+                paths.append(cell.get("path"))
+            yield (
+                [cell["bytes"] for cell in cells],
+                [f"row {number} of {path.name}" for number in rows],
+            )

@@ -9,14 +9,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
 from jaxtyping import Array, Key
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
@@ -31,15 +30,12 @@ from gtx_bayes.finetune.efficientnet import (
     tensor_shapes,
     to_tensors,
 )
+from gtx_bayes.finetune.hub import fetched
 from gtx_bayes.io.writers import whole_file
 
 _Tensor = npt.NDArray[np.float32]
 
-# From the HTTP library under the hub's client, which lets it through when a transfer breaks.
-_HTTP_ERROR = cast("type[Exception]", HfHubHTTPError.__bases__[0])
-
 _RECORD = "gtx_bayes"  # key of our entry in a file's metadata
-_HEAD = "classifier"
 _LISTED = 12  # names that a message lists at most
 _COUNTER = "num_batches_tracked"  # PyTorch's norms count their steps; nothing depends on it
 
@@ -127,23 +123,19 @@ def download(
         f"Get {published.url} where there is a network, put it anywhere on this machine, and give "
         "its path instead: `--weights FILE`, or `load_backbone(key, config, [FILE])`."
     )
-    try:
-        path = Path(
-            hf_hub_download(
-                published.repository,
-                published.filename,
-                revision=published.revision,
-                cache_dir=cache,
-                endpoint=endpoint,
-            )
-        )
-        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (OSError, _HTTP_ERROR) as error:
-        raise InputError(
-            f"the pretrained weights could not be downloaded ({error.__cause__ or error}).",
-            where=f"{published.repository}/{published.filename}",
-            mend=by_hand,
-        ) from error
+    path = fetched(
+        "the pretrained weights",
+        f"{published.repository}/{published.filename}",
+        by_hand,
+        lambda: hf_hub_download(
+            published.repository,
+            published.filename,
+            revision=published.revision,
+            cache_dir=cache,
+            endpoint=endpoint,
+        ),
+    )
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     if checksum != published.sha256:
         raise InputError(
             f"its sha256 is {checksum}, not the {published.sha256} that was published.",
@@ -172,10 +164,8 @@ def load_backbone(
         InputError: for files that cannot be read, do not fit the network, or lack tensors of it.
     """
     initial = initial_tensors(key, config)
-    wanted = [path for path in initial if not _is_head(path)]
-    found = _read_all(config, files, wanted)
-    if not allow_missing:
-        _refuse_missing(found, wanted, files)
+    wanted = [path for path in initial if not path.startswith("classifier")]
+    found = _read_all(config, files, wanted, allow_missing)
     drawn = tuple(path for path in initial if path not in found)
     return Backbone(from_tensors(config, initial | found), drawn)
 
@@ -190,10 +180,7 @@ def load_network(config: EfficientNetConfig, files: Sequence[str | Path]) -> Eff
     Raises:
         InputError: for files that cannot be read, do not fit the network, or lack tensors of it.
     """
-    wanted = list(tensor_shapes(config))
-    found = _read_all(config, files, wanted)
-    _refuse_missing(found, wanted, files)
-    return from_tensors(config, found)
+    return from_tensors(config, _read_all(config, files, list(tensor_shapes(config))))
 
 
 def save(
@@ -218,15 +205,14 @@ def save(
         ValueError: if there is not one name for each class, or the temperature is not positive.
     """
     config = network.config
-    _check_names(class_names, config)
-    _check_temperature(temperature)
     plain = [name.item() if isinstance(name, np.generic) else name for name in class_names]
+    _check_record(plain, temperature, config)
     record = {
         "config": dataclasses.asdict(config),
         "class_names": plain,
         "temperature": temperature,
     }
-    names = _names(config, _TRANSFORMERS)
+    names = names_in_files(config)
     tensors = {
         names[at]: np.ascontiguousarray(_to_file(at, tensor))
         for at, tensor in to_tensors(network).items()
@@ -252,11 +238,10 @@ def load(path: str | Path) -> FineTuned:
         )
     try:
         record = json.loads(metadata[_RECORD])
-        config = _config_of(record["config"])
-        class_names = tuple(record["class_names"])
-        _check_names(class_names, config)
-        temperature = float(record["temperature"])
-        _check_temperature(temperature)
+        stages = tuple(Stage(*stage) for stage in record["config"]["stages"])
+        config = EfficientNetConfig(**{**record["config"], "stages": stages})
+        class_names, temperature = tuple(record["class_names"]), float(record["temperature"])
+        _check_record(class_names, temperature, config)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"its record of the network is not understood ({error}).",
@@ -266,70 +251,25 @@ def load(path: str | Path) -> FineTuned:
     return FineTuned(load_network(config, [path]), class_names, temperature)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Naming:
-    """How a library calls the layers.
+TRANSFORMERS, EFFICIENTNET_PYTORCH = 0, 1
+"""The libraries whose names of tensors are understood."""
 
-    Attributes:
-        outer: layers outside the blocks.
-        block: what comes before a block's layers, with a place for its number.
-        inner: layers of a block.
-    """
-
-    outer: Mapping[str, str]
-    block: str
-    inner: Mapping[str, str]
-
-    def layer(self, path: str) -> str:
-        """Name of the layer that we call by this path."""
-        if not path.startswith("blocks."):
-            return self.outer[path]
-        _, number, inner = path.split(".")
-        return self.block.format(number) + self.inner[inner]
-
-
-_TRANSFORMERS = _Naming(
-    {
-        "stem": "efficientnet.embeddings.convolution",
-        "stem_norm": "efficientnet.embeddings.batchnorm",
-        "top": "efficientnet.encoder.top_conv",
-        "top_norm": "efficientnet.encoder.top_bn",
-        _HEAD: "classifier",
-    },
-    "efficientnet.encoder.blocks.{}.",
-    {
-        "expand": "expansion.expand_conv",
-        "expand_norm": "expansion.expand_bn",
-        "depthwise": "depthwise_conv.depthwise_conv",
-        "depthwise_norm": "depthwise_conv.depthwise_norm",
-        "squeeze": "squeeze_excite.reduce",
-        "excite": "squeeze_excite.expand",
-        "project": "projection.project_conv",
-        "project_norm": "projection.project_bn",
-    },
-)
-
-_LUKEMELAS = _Naming(
-    {
-        "stem": "_conv_stem",
-        "stem_norm": "_bn0",
-        "top": "_conv_head",
-        "top_norm": "_bn1",
-        _HEAD: "_fc",
-    },
-    "_blocks.{}.",
-    {
-        "expand": "_expand_conv",
-        "expand_norm": "_bn0",
-        "depthwise": "_depthwise_conv",
-        "depthwise_norm": "_bn1",
-        "squeeze": "_se_reduce",
-        "excite": "_se_expand",
-        "project": "_project_conv",
-        "project_norm": "_bn2",
-    },
-)
-
+_BLOCK = ("efficientnet.encoder.blocks.{}.", "_blocks.{}.")
+_LAYERS = {
+    "stem": ("efficientnet.embeddings.convolution", "_conv_stem"),
+    "stem_norm": ("efficientnet.embeddings.batchnorm", "_bn0"),
+    "expand": ("expansion.expand_conv", "_expand_conv"),
+    "expand_norm": ("expansion.expand_bn", "_bn0"),
+    "depthwise": ("depthwise_conv.depthwise_conv", "_depthwise_conv"),
+    "depthwise_norm": ("depthwise_conv.depthwise_norm", "_bn1"),
+    "squeeze": ("squeeze_excite.reduce", "_se_reduce"),
+    "excite": ("squeeze_excite.expand", "_se_expand"),
+    "project": ("projection.project_conv", "_project_conv"),
+    "project_norm": ("projection.project_bn", "_bn2"),
+    "top": ("efficientnet.encoder.top_conv", "_conv_head"),
+    "top_norm": ("efficientnet.encoder.top_bn", "_bn1"),
+    "classifier": ("classifier", "_fc"),
+}
 _FIELDS = {
     "kernel": "weight",
     "scale": "weight",
@@ -339,34 +279,26 @@ _FIELDS = {
 }
 
 
-def _names(config: EfficientNetConfig, naming: _Naming) -> dict[str, str]:
+def names_in_files(config: EfficientNetConfig, library: int = TRANSFORMERS) -> dict[str, str]:
     """What a library calls each of our tensors."""
     names = {}
     for path in tensor_shapes(config):
-        layer, field = path.rsplit(".", 1)
-        names[path] = f"{naming.layer(layer)}.{_FIELDS[field]}"
+        *block, layer, field = path.split(".")
+        prefix = _BLOCK[library].format(block[1]) if block else ""
+        names[path] = f"{prefix}{_LAYERS[layer][library]}.{_FIELDS[field]}"
     return names
 
 
-def _is_head(path: str) -> bool:
-    return path.startswith(f"{_HEAD}.")
-
-
-def _file_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape in a file, where convolutions are (out, in, rows, columns)."""
-    if len(shape) == 4:
-        return (shape[3], shape[2], *shape[:2])
-    if len(shape) == 3:
-        return (shape[2], 1, *shape[:2])
-    if len(shape) == 2:
-        return shape[::-1] if _is_head(path) else (*shape[::-1], 1, 1)
-    return shape
-
-
 def _to_file(path: str, tensor: _Tensor) -> _Tensor:
-    """A tensor in the layout of files: output channels first."""
-    moved = tensor.transpose(3, 2, 0, 1) if tensor.ndim == 4 else np.moveaxis(tensor, -1, 0)
-    return moved.reshape(_file_shape(path, tensor.shape))
+    """A tensor in the layout of files, where convolutions are (out, in, rows, columns)."""
+    match tensor.ndim:
+        case 4:
+            return tensor.transpose(3, 2, 0, 1)
+        case 3:  # depthwise
+            return tensor.transpose(2, 0, 1)[:, None]
+        case 2:
+            return tensor.T if path.startswith("classifier") else tensor.T[:, :, None, None]
+    return tensor
 
 
 def _from_file(tensor: _Tensor, shape: tuple[int, ...]) -> _Tensor:
@@ -377,49 +309,56 @@ def _from_file(tensor: _Tensor, shape: tuple[int, ...]) -> _Tensor:
 
 
 def _read_all(
-    config: EfficientNetConfig, files: Sequence[str | Path], wanted: Collection[str]
+    config: EfficientNetConfig,
+    files: Sequence[str | Path],
+    wanted: Sequence[str],
+    allow_missing: bool = False,
 ) -> dict[str, _Tensor]:
-    """The wanted tensors that files have; none may be in two."""
+    """The wanted tensors, by our path, that files have between them, each checked."""
     found: dict[str, _Tensor] = {}
-    for file in files:
-        for path, tensor in _read(config, file, wanted):
-            if path in found:
-                raise InputError(
-                    f"it holds the tensor '{path}' of another of the files.",
-                    where=str(file),
-                    mend="Leave one of them out.",
-                )
-            found[path] = tensor
+    shapes = tensor_shapes(config)
+    for path in files:
+        with _opened(path) as file:
+            held = [name for name in file.keys() if not name.endswith(_COUNTER)]  # noqa: SIM118
+            ours = _ours(config, path, held)
+            for name in held:
+                at = ours[name]
+                if at in found:
+                    raise InputError(
+                        f"it holds the tensor '{at}' of another of the files.",
+                        where=str(path),
+                        mend="Leave one of them out.",
+                    )
+                if at in wanted:
+                    layout = _to_file(at, np.broadcast_to(np.float32(0), shapes[at])).shape
+                    found[at] = _from_file(_checked(file, path, name, layout), shapes[at])
+    missing = [path for path in wanted if path not in found]
+    if missing and not allow_missing:
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        raise InputError(
+            f"tensors are missing: {', '.join(missing[:_LISTED])}{more}.",
+            where=", ".join(map(str, files)),
+            mend="Give the other files that have them too, or allow them to be drawn at random "
+            "(`allow_missing`).",
+        )
     return found
-
-
-def _read(
-    config: EfficientNetConfig, path: str | Path, wanted: Collection[str]
-) -> Iterator[tuple[str, _Tensor]]:
-    """The wanted tensors of one file, each checked, by our path."""
-    with _opened(path) as file:
-        held = [name for name in file.keys() if not name.endswith(_COUNTER)]  # noqa: SIM118
-        ours = _ours(config, path, held)
-        shapes = tensor_shapes(config)
-        for name in held:
-            at = ours[name]
-            if at in wanted:
-                tensor = _checked(file, path, name, _file_shape(at, shapes[at]))
-                yield at, _from_file(tensor, shapes[at])
 
 
 def _ours(config: EfficientNetConfig, path: str | Path, held: Sequence[str]) -> dict[str, str]:
     """Our path of each name in a file, by the naming that fits."""
-    namings = [_names(config, naming) for naming in (_TRANSFORMERS, _LUKEMELAS)]
-    names = max(namings, key=lambda names: len(set(names.values()) & set(held)))
-    ours = {name: at for at, name in names.items()}
+    namings = [
+        {name: at for at, name in names_in_files(config, library).items()}
+        for library in (TRANSFORMERS, EFFICIENTNET_PYTORCH)
+    ]
+    ours = max(namings, key=lambda names: len(names.keys() & set(held)))
     foreign = [name for name in held if name not in ours]
-    if not held or len(foreign) == len(held):
+    if len(foreign) == len(held):
+        first, second = (f"{name}.weight" for name in _LAYERS["stem"])
         raise InputError(
             "it holds no tensor of an EfficientNet under a name that is known here.",
             where=str(path),
-            mend=f"Names are as in transformers ('{namings[0]['stem.kernel']}') or in "
-            f"EfficientNet-PyTorch ('{namings[1]['stem.kernel']}').",
+            mend=f"Names are as in transformers ('{first}') or in EfficientNet-PyTorch "
+            f"('{second}').",
         )
     if foreign:
         raise InputError(
@@ -469,32 +408,11 @@ def _opened(path: str | Path) -> Iterator[Any]:
         ) from error
 
 
-def _refuse_missing(
-    found: Collection[str], wanted: Sequence[str], files: Sequence[str | Path]
+def _check_record(
+    class_names: Collection[object], temperature: float, config: EfficientNetConfig
 ) -> None:
-    missing = [path for path in wanted if path not in found]
-    if missing:
-        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-        raise InputError(
-            f"tensors are missing: {', '.join(missing[:_LISTED])}{more}.",
-            where=", ".join(str(file) for file in files),
-            mend="Give the other files that have them too, or allow them to be drawn at random "
-            "(`allow_missing`).",
-        )
-
-
-def _check_names(
-    class_names: Collection[object] | npt.NDArray[Any], config: EfficientNetConfig
-) -> None:
+    """Raise `ValueError` for what no saved model may say of itself."""
     if len(class_names) != config.num_classes:
         raise ValueError(f"{len(class_names)} names for {config.num_classes} classes")
-
-
-def _check_temperature(temperature: float) -> None:
     if not 0.0 < temperature < np.inf:
         raise ValueError(f"the temperature is {temperature}")
-
-
-def _config_of(record: dict[str, Any]) -> EfficientNetConfig:
-    stages = tuple(Stage(*stage) for stage in record["stages"])
-    return EfficientNetConfig(**{**record, "stages": stages})
