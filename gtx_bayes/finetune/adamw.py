@@ -1,7 +1,7 @@
-"""AdamW with warm-up and cosine, its length an argument: one program, however long the training."""
+"""AdamW with warm-up and cosine; its length is an argument: one compilation for all lengths."""
 
 import dataclasses
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -26,39 +26,28 @@ class AdamW:
     warmup: float = 0.1
     clip_norm: float = 1.0
 
-    def start(self, weights: PyTree) -> Any:
-        """State of the optimiser before the first step."""
-        return self._transformation().init(weights)
-
-    def step(
-        self,
-        gradient: PyTree,
-        state: Any,
-        weights: PyTree,
-        *,
-        at: ScalarLike,
-        num_steps: ScalarLike,
-        share: PyTree | None = None,
-    ) -> tuple[PyTree, Any]:
-        """Weights and state after one step.
+    def transformation(
+        self, num_steps: ScalarLike, share: PyTree | None = None
+    ) -> optax.GradientTransformation:
+        """Gradients to updates, over a training of so many steps.
 
         Args:
-            gradient: of the loss by the weights.
-            state: of the optimiser.
-            weights: before the step.
-            at: number of steps before this one.
             num_steps: of the whole training.
             share: of the learning rate, for each of the weights; all of it when absent.
         """
-        direction, state = self._transformation().update(gradient, state, weights)
-        rate = self.rate(at, num_steps)
+        updates = optax.chain(
+            optax.clip_by_global_norm(self.clip_norm),
+            optax.adamw(
+                partial(self.rate, num_steps=num_steps),
+                weight_decay=self.weight_decay,
+                mask=lambda weights: jax.tree.map(lambda weight: weight.ndim > 1, weights),
+            ),
+        )
         if share is None:
-            share = jax.tree.map(lambda _: 1.0, weights)
-
-        def move(weight: Array, towards: Array, part: ScalarLike) -> Array:
-            return weight - (rate * part).astype(weight.dtype) * towards
-
-        return jax.tree.map(move, weights, direction, share), state
+            return updates
+        return optax.chain(
+            updates, optax.stateless(lambda each, _: jax.tree.map(jnp.multiply, each, share))
+        )
 
     def rate(self, at: ScalarLike, num_steps: ScalarLike) -> Float[Array, ""]:
         """The learning rate of a step, at its middle: neither the first nor the last is zero."""
@@ -68,12 +57,3 @@ class AdamW:
         if self.warmup > 0:
             share = jnp.where(done < self.warmup, done / self.warmup, share)
         return self.learning_rate * share
-
-    def _transformation(self) -> optax.GradientTransformation:
-        return optax.chain(
-            optax.clip_by_global_norm(self.clip_norm),
-            optax.scale_by_adam(),
-            optax.add_decayed_weights(
-                self.weight_decay, lambda weights: jax.tree.map(lambda w: w.ndim > 1, weights)
-            ),
-        )

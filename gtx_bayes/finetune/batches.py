@@ -14,8 +14,8 @@ def epoch_order(
     key: Key[Array, ""], weight: Float[Array, " num_images"]
 ) -> Int[Array, " num_images"]:
     """The images with a weight in random order, then the others."""
-    lots = jax.random.uniform(key, weight.shape)
-    return jnp.argsort(jnp.where(weight > 0, lots, 2.0))
+    priority = jax.random.uniform(key, weight.shape)
+    return jnp.argsort(jnp.where(weight > 0, priority, 2.0))
 
 
 def batch_of(

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,18 +30,6 @@ class Checkpoint:
 
     path: Path
     seconds: float = 60.0
-
-
-class Found(NamedTuple):
-    """What a checkpoint held.
-
-    Attributes:
-        state: arrays in the structure asked for.
-        record: what was said with them.
-    """
-
-    state: Any
-    record: dict[str, Any]
 
 
 def fingerprint(parts: Iterable[object]) -> str:
@@ -97,8 +85,8 @@ def _record_of(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def read_checkpoint(path: Path, like: PyTree, wanted: str) -> Found | None:
-    """What a checkpoint holds; None where there is no file.
+def read_checkpoint(path: Path, like: PyTree, wanted: str) -> tuple[Any, dict[str, Any]] | None:
+    """Arrays in the structure asked for, and the record written with them; None without a file.
 
     Args:
         path: the file.
@@ -114,20 +102,19 @@ def read_checkpoint(path: Path, like: PyTree, wanted: str) -> Found | None:
     try:
         with safe_open(path, framework="numpy") as file:
             record = json.loads((file.metadata() or {}).get(_RECORD, "{}"))
-            if record.get("fingerprint") != wanted:
-                raise InputError(
-                    "it is no checkpoint of this training: images, labels, network, settings or "
-                    "seed differ.",
-                    where=str(path),
-                    mend="Delete it to start anew, or name another file.",
-                )
-            read = [file.get_tensor(str(at)) for at in range(len(leaves))]
-    except InputError:  # a ValueError too, and clear already
-        raise
+            is_wanted = record.get("fingerprint") == wanted
+            read = [file.get_tensor(str(at)) for at in range(len(leaves) if is_wanted else 0)]
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(
             f"this checkpoint cannot be read ({error}).",
             where=str(path),
             mend="Delete it; training then starts anew.",
         ) from error
-    return Found(jax.tree.unflatten(structure, jax.device_put(read)), record)
+    if not is_wanted:
+        raise InputError(
+            "it is no checkpoint of this training: images, labels, network, settings or seed "
+            "differ.",
+            where=str(path),
+            mend="Delete it to start anew, or name another file.",
+        )
+    return jax.tree.unflatten(structure, jax.device_put(read)), record

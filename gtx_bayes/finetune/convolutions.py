@@ -21,7 +21,7 @@ def depthwise_convolution(
 ) -> Float[Array, "batch rows columns channels"]:
     """Each channel convolved with a kernel of its own, SAME padding.
 
-    The form is chosen here by the kind of device, when the program is traced.
+    The form is chosen here by the kind of device, when it is traced.
     """
     if jax.default_backend() == "cpu":
         return shifted_slices(images, kernel, stride)

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from gtx_bayes.finetune.adamw import AdamW
 from gtx_bayes.finetune.batches import batch_of, epoch_order, steps_per_epoch
 from gtx_bayes.finetune.efficientnet import EfficientNet, from_tensors, to_tensors
 from gtx_bayes.finetune.predictions import map_batches
-from gtx_bayes.finetune.targets import Targets, cross_entropy, normalised
+from gtx_bayes.finetune.targets import Targets, cross_entropy, normalised, take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +72,8 @@ def train_head(
 ) -> Head:
     """A head trained on the images that have a weight.
 
-    Shapes do not depend on how many those are, so that trainings on many budgets are one compiled
-    program. Features are centred and scaled by what is common to all images, weight or not; the
+    Shapes do not depend on how many those are, so that trainings on many budgets are compiled
+    once. Features are centred and scaled by what is common to all images, weight or not; the
     head returned takes them as they are. Without any image it says that all classes are equal.
 
     Args:
@@ -86,15 +87,15 @@ def train_head(
     scale = jnp.where(sd > 0, 1.0 / jnp.where(sd > 0, sd, 1.0), 0.0)
     scaled = (features - mean) * scale
     per_epoch = steps_per_epoch(targets.weight, config.batch_size)
-    num_steps = config.num_epochs * per_epoch
+    adamw = config.optimiser.transformation(config.num_epochs * per_epoch)
+    num_classes = targets.probs.shape[1]
     start = Head(
-        jnp.zeros((features.shape[1], targets.probs.shape[1]), features.dtype),
-        jnp.zeros(targets.probs.shape[1], features.dtype),
+        jnp.zeros((features.shape[1], num_classes), features.dtype),
+        jnp.zeros(num_classes, features.dtype),
     )
 
     def loss(head: Head, images: Int[Array, " batch"]) -> Float[Array, ""]:
-        batch = jax.tree.map(lambda part: part[images], targets)
-        return cross_entropy(head.logits(scaled[images]), batch)
+        return cross_entropy(head.logits(scaled[images]), take(targets, images))
 
     def epoch(number: Array, state: tuple[Head, Any]) -> tuple[Head, Any]:
         order = epoch_order(jax.random.fold_in(key, number), targets.weight)
@@ -102,13 +103,12 @@ def train_head(
         def step(at: Array, state: tuple[Head, Any]) -> tuple[Head, Any]:
             head, moments = state
             images = batch_of(order, targets.weight, at, config.batch_size)
-            gradient = jax.grad(loss)(head, images)
-            done = number * per_epoch + at
-            return config.optimiser.step(gradient, moments, head, at=done, num_steps=num_steps)
+            updates, moments = adamw.update(jax.grad(loss)(head, images), moments, head)
+            return optax.apply_updates(head, updates), moments
 
         return jax.lax.fori_loop(0, per_epoch, step, state)
 
-    head, _ = jax.lax.fori_loop(0, config.num_epochs, epoch, (start, config.optimiser.start(start)))
+    head, _ = jax.lax.fori_loop(0, config.num_epochs, epoch, (start, adamw.init(start)))
     kernel = head.kernel * scale[:, None]
     return Head(kernel, head.bias - mean @ kernel)
 

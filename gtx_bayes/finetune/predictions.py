@@ -17,7 +17,6 @@ from gtx_bayes.finetune.efficientnet import EfficientNet, standardise
 from gtx_bayes.labels import MISSING
 
 _BATCH_SIZE = 32
-_PRIOR_SD = 1.0  # of the logarithm of a temperature
 _WIDEST = 5.0  # the logarithm of a temperature lies within plus and minus this
 
 
@@ -27,13 +26,7 @@ def network_logits(
     *,
     batch_size: int = _BATCH_SIZE,
 ) -> Float[np.ndarray, "num_images num_classes"]:
-    """Logits of every image, in eval mode, without random keys.
-
-    Args:
-        network: the network.
-        pixels: RGB images.
-        batch_size: images at once; another one compiles another program.
-    """
+    """Logits of every image; see `map_batches`."""
     return map_batches(EfficientNet.__call__, network, pixels, batch_size=batch_size)
 
 
@@ -50,7 +43,7 @@ def map_batches(
         function: such as `EfficientNet.features`; one row for each image.
         network: the network.
         pixels: RGB images, at least one.
-        batch_size: images at once; the last batch is filled up, so that one program serves all.
+        batch_size: images at once; the last batch is padded, so that it is compiled once.
     """
     graph, state = nnx.split(network)
     rows = []
@@ -108,7 +101,7 @@ def temperature_towards(
 
     def minus_log_posterior(log_temperature: float) -> float:
         log_probs = scipy.special.log_softmax(values / np.exp(log_temperature), axis=1)
-        return float(0.5 * (log_temperature / _PRIOR_SD) ** 2 - (weight * log_probs).sum())
+        return float(0.5 * log_temperature**2 - (weight * log_probs).sum())
 
     found = scipy.optimize.minimize_scalar(
         minus_log_posterior, bounds=(-_WIDEST, _WIDEST), method="bounded"
@@ -149,8 +142,8 @@ def score(
 ) -> Scores:
     """Predictions against the truth; images whose class is `MISSING` do not count."""
     found = _estimates(jnp.asarray(class_probs), jnp.asarray(true_label))
-    values = {name: float(value) for name, value in jax.device_get(found).items()}
-    return Scores(**values, num_examples=int((np.asarray(true_label) != MISSING).sum()))
+    num_examples = int((np.asarray(true_label) != MISSING).sum())
+    return Scores(**jax.tree.map(float, found), num_examples=num_examples)
 
 
 @jax.jit

@@ -1,10 +1,11 @@
 """What a classifier is trained towards: imputed labels, hard or soft, and how much each counts."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from gtx_bayes import decisions
@@ -60,6 +61,11 @@ def only(targets: Targets, counted: Bool[Array, " num_images"]) -> Targets:
     return targets._replace(weight=jnp.where(counted, targets.weight, 0.0))
 
 
+def take(targets: Targets, index: Any) -> Targets:
+    """Those of some images, by position or mask."""
+    return Targets(*(part[index] for part in targets))
+
+
 def normalised(targets: Targets) -> Targets:
     """The same targets, weights divided by their mean over the images that have one.
 
@@ -71,8 +77,7 @@ def normalised(targets: Targets) -> Targets:
 
 def cross_entropy(logits: Float[Array, "num_images num_classes"], targets: Targets) -> Array:
     r"""Mean over the images of :math:`-w_i \sum_y p_{i,y} \log q_{i,y}`, in nats."""
-    log_probs = jax.nn.log_softmax(logits, axis=1)
-    return -jnp.mean(targets.weight * jnp.sum(targets.probs * log_probs, axis=1))
+    return jnp.mean(targets.weight * optax.softmax_cross_entropy(logits, targets.probs))
 
 
 TARGETS: dict[str, Callable[[Float[Array, "num_images num_classes"]], Targets]] = {

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike, UInt8
 
@@ -23,10 +24,10 @@ from gtx_bayes.finetune.checkpoint import (
 )
 from gtx_bayes.finetune.efficientnet import EfficientNet, standardise, to_tensors
 from gtx_bayes.finetune.predictions import class_probs, network_logits, score
-from gtx_bayes.finetune.targets import Targets, cross_entropy, normalised
+from gtx_bayes.finetune.targets import Targets, cross_entropy, normalised, take
 
 Progress = Callable[[int, int], object]
-"""Told how many steps of how many are done."""
+"""Callback: called with the number of steps done, and of all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +104,6 @@ class _State(NamedTuple):
     average: PyTree
 
 
-def _silent(done: int, total: int) -> None:
-    """Tell nobody."""
-
-
 def train(
     key: Key[Array, ""],
     network: EfficientNet,
@@ -116,7 +113,7 @@ def train(
     *,
     watched: Watched | None = None,
     checkpoint: Checkpoint | None = None,
-    progress: Progress = _silent,
+    progress: Progress = lambda done, total: None,
 ) -> Trained:
     """A network fine-tuned on the images that have a weight; the one given stays as it was.
 
@@ -131,7 +128,7 @@ def train(
         config: how.
         watched: images to score after every epoch.
         checkpoint: where to put the training down; if there is a file, it goes on from there.
-        progress: told the number of steps done after each.
+        progress: called after each step.
 
     Raises:
         InputError: if the checkpoint is broken or that of another training.
@@ -146,18 +143,19 @@ def train(
     num_steps = config.num_epochs * per_epoch
     key_order, key_step = jax.random.split(key)
     graph, state = _start(network, config)
-    each_step = dataclasses.replace(config, num_epochs=0)  # its program serves any number
+    each_step = dataclasses.replace(config, num_epochs=0)  # compiled once for any number
     losses: list[Any] = []
     scores: list[dict[str, float]] = []
     mark = ""
     if checkpoint is not None:
-        parts = (jax.random.key_data(key), network.config, config, *to_tensors(network).values())
         given = () if watched is None else watched
-        mark = fingerprint([*map(_host, parts), pixels, *on_host, *given])
+        tensors = to_tensors(network).values()
+        described = (network.config, config, *tensors, pixels, *on_host, *given)
+        mark = fingerprint([np.asarray(jax.random.key_data(key)), *described])
         found = read_checkpoint(checkpoint.path, state, mark)
         if found is not None:
-            state = found.state
-            losses, scores = found.record["loss"], found.record["watched"]
+            state, record = found
+            losses, scores = record["loss"], record["watched"]
     done = len(losses)
     written = time.monotonic()
     for at in range(done, num_steps):
@@ -165,26 +163,23 @@ def train(
         if at == done or place == 0:
             order = epoch_order(jax.random.fold_in(key_order, epoch), targets.weight)
         images = np.asarray(batch_of(order, targets.weight, place, config.batch_size))
-        batch = Targets(on_host.probs[images], on_host.weight[images])
+        batch = take(on_host, images)
         key_now = jax.random.fold_in(key_step, at)
-        state, loss = _step(graph, each_step, state, key_now, pixels[images], batch, at, num_steps)
+        state, loss = _step(graph, each_step, state, key_now, pixels[images], batch, num_steps)
         losses.append(loss)
         if at > done:  # not the last: the device works at it while the next batch is made
             losses[-2] = float(losses[-2])
         is_end = place == per_epoch - 1
         if is_end and watched is not None:
-            scores.append(_watch(_network(graph, state), watched))
+            probs = class_probs(network_logits(_network(graph, state), watched.pixels))
+            scores.append(score(probs, watched.true_label)._asdict())
         if checkpoint is not None and (is_end or time.monotonic() - written > checkpoint.seconds):
-            loss_so_far = [float(loss) for loss in losses]
-            record = {"fingerprint": mark, "loss": loss_so_far, "watched": scores}
+            losses = [float(loss) for loss in losses]
+            record = {"fingerprint": mark, "loss": losses, "watched": scores}
             write_checkpoint(checkpoint.path, state, record)
             written = time.monotonic()
         progress(at + 1, num_steps)
     return Trained(_network(graph, state), History(tuple(map(float, losses)), tuple(scores)))
-
-
-def _host(part: object) -> object:
-    return np.asarray(part) if isinstance(part, jax.Array) else part
 
 
 def _start(
@@ -195,7 +190,7 @@ def _start(
     # Of their own: steps reuse the memory of what they are given.
     weights, statistics = jax.tree.map(jnp.copy, states)
     average = () if config.average is None else jax.tree.map(jnp.copy, (weights, statistics))
-    return graph, _State(weights, statistics, config.optimiser.start(weights), average)
+    return graph, _State(weights, statistics, _updates(config, weights, 1).init(weights), average)
 
 
 def _network(graph: nnx.GraphDef[EfficientNet], state: _State) -> EfficientNet:
@@ -215,7 +210,6 @@ def _step(
     key: Key[Array, ""],
     pixels: UInt8[Array, "batch height width 3"],
     targets: Targets,
-    at: ScalarLike,
     num_steps: ScalarLike,
 ) -> tuple[_State, Float[Array, ""]]:
     """One step: the state after it, and the loss before."""
@@ -229,42 +223,30 @@ def _step(
         return value, nnx.state(network, nnx.BatchStat)
 
     (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
-    weights, moments = config.optimiser.step(
-        gradient,
-        state.moments,
-        state.weights,
-        at=at,
-        num_steps=num_steps,
-        share=_shares(state.weights, config.layer_decay),
-    )
+    adamw = _updates(config, state.weights, num_steps)
+    updates, moments = adamw.update(gradient, state.moments, state.weights)
+    weights = optax.apply_updates(state.weights, updates)
     average = ()
     if config.average is not None:
-        keep = config.average
-
-        def blend(old: Array, new: Array) -> Array:
-            return keep * old + (1 - keep) * new
-
-        average = jax.tree.map(blend, state.average, (weights, statistics))
+        new = (weights, statistics)
+        average = optax.incremental_update(new, state.average, 1 - config.average)
     return _State(weights, statistics, moments, average), value
 
 
-def _shares(weights: PyTree, layer_decay: float) -> PyTree:
-    """Share of the learning rate for every weight, by how far its layer is from the classifier."""
-    flat = nnx.to_flat_state(weights)
-    num_blocks = 1 + max(int(str(path[1])) for path, _ in flat if path[0] == "blocks")
-
-    def depth(path: tuple[Any, ...]) -> int:
-        if path[0] == "blocks":
-            return 1 + num_blocks - int(str(path[1]))
-        if path[0].startswith("stem"):
-            return 2 + num_blocks
-        return 0 if path[0] == "classifier" else 1
-
-    return nnx.from_flat_state(
-        [(path, variable.replace(layer_decay ** depth(path))) for path, variable in flat]
+def _updates(
+    config: TrainingConfig, weights: PyTree, num_steps: ScalarLike
+) -> optax.GradientTransformation:
+    """The optimiser, with the share of its rate for each layer by how far up the network it is."""
+    num_blocks = 1 + max(
+        int(str(path[1])) for path, _ in nnx.to_flat_state(weights) if path[0] == "blocks"
     )
 
+    def share(path: tuple[Any, ...], weight: nnx.Variable[Any]) -> nnx.Variable[Any]:
+        depth = 0 if path[0] == "classifier" else 1
+        if path[0] == "blocks":
+            depth = 1 + num_blocks - int(str(path[1]))
+        elif path[0].startswith("stem"):
+            depth = 2 + num_blocks
+        return weight.replace(config.layer_decay**depth)
 
-def _watch(network: EfficientNet, watched: Watched) -> dict[str, float]:
-    """Scores of a network on images it does not train on."""
-    return score(class_probs(network_logits(network, watched.pixels)), watched.true_label)._asdict()
+    return config.optimiser.transformation(num_steps, nnx.map_state(share, weights))

@@ -65,7 +65,7 @@ def ours(side, batch, compute_dtype):
             begun = time.perf_counter()
             key = jax.random.key(at)
             state[0], loss = training._step(
-                graph, config, state[0], key, pixels, targets, at, STEPS + 1
+                graph, config, state[0], key, pixels, targets, STEPS + 1
             )
             loss.block_until_ready()
             taken.append(time.perf_counter() - begun)
