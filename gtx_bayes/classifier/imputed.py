@@ -9,17 +9,10 @@ from jaxtyping import Bool, Float, Int
 
 from gtx_bayes.abstentions import abstain_keys
 from gtx_bayes.aggregation.aggregate import Aggregation
-from gtx_bayes.classes import in_order, note_alike, numbered_classes
-from gtx_bayes.columns import (
-    LABELER_COLUMNS,
-    Names,
-    Source,
-    Table,
-    as_names,
-    distinct_examples,
-)
+from gtx_bayes.columns import LABELER_COLUMNS, Names, Source, Table, distinct_examples
 from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError
+from gtx_bayes.finetune.images import numbered_labels
 
 KNOWN = "known labels"
 """What stands for a method where nothing was aggregated."""
@@ -102,29 +95,20 @@ class Imputed:
         keys = abstain_keys(abstain, classes)
         read = read_truths(Table(frame, source or Source("labels")), columns, notes, keys)
         kept = distinct_examples(read["example"], read["label"])
-        used = dict(zip(read["label"].keys, read["label"].cells, strict=True))
-        note_alike(list(used), notes)
-        keys = in_order(list(used)) if classes is None else [str(name).strip() for name in classes]
-        number, extra = numbered_classes(read["label"], keys)
-        if extra:
+        number, class_names = numbered_labels(read["label"], classes, notes)
+        if class_names.size < 2:
             raise InputError(
-                f"label '{extra[0]}' is none of the classes {keys}.",
-                where=read["label"].first(extra[0]),
-                mend="Mend the label, or add it to the classes.",
-            )
-        if len(keys) < 2:
-            raise InputError(
-                f"every label is '{keys[0]}': there is nothing to learn.",
+                f"every label is '{class_names[0]}': there is nothing to learn.",
                 where=read["label"].source.name,
                 mend="Give labels of two classes or more.",
             )
-        probs = np.eye(len(keys))[number[kept]]
+        probs = np.eye(class_names.size)[number[kept]]
         return cls(
             KNOWN,
             read["example"].cells[kept],
-            as_names(used.get(key, key) for key in keys),
+            class_names,
             probs,
-            np.full_like(probs, 1.0 / len(keys)),
+            np.full_like(probs, 1.0 / class_names.size),
             np.ones(kept.size, np.int32),
             np.ones(kept.size, bool),
             tuple(notes),

@@ -1,4 +1,4 @@
-r"""What images alone say of their labels, judged by a classifier that was not told them.
+r"""What images alone say of their labels, judged by a classifier trained without them.
 
 A network agrees with labels it was trained on, wrong ones among them. So the labels are hidden a
 fifth at a time, groups whole, and heads on the network's features are trained on the others. The
@@ -26,7 +26,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from gtx_bayes.finetune.head import Head, HeadConfig, train_head
 from gtx_bayes.finetune.predictions import class_probs, temperature_towards
-from gtx_bayes.finetune.targets import Targets
+from gtx_bayes.finetune.split import generator
+from gtx_bayes.finetune.targets import Targets, only
 
 NUM_FOLDS = 5
 
@@ -51,7 +52,7 @@ def form_opinion(
     group: Int[np.ndarray, " num_images"],
     config: HeadConfig,
 ) -> Opinion:
-    """What heads on these features say of images whose labels they were not told.
+    """What heads on these features say of images whose labels they were trained without.
 
     Args:
         key: random key of the parts, and of the heads.
@@ -69,8 +70,7 @@ def form_opinion(
     num_folds = int(fold.max()) + 1
 
     def fitted(key: Key[Array, ""], hidden: Bool[Array, " num_images"]) -> Head:
-        told = targets._replace(weight=jnp.where(hidden, 0.0, targets.weight))
-        return train_head(key, features, told, config)
+        return train_head(key, features, only(targets, ~hidden), config)
 
     hidden = jnp.asarray(fold == np.arange(num_folds)[:, None])
     heads = jax.vmap(fitted)(jax.random.split(key_heads, num_folds), hidden)
@@ -86,8 +86,7 @@ def _folds(key: Key[Array, ""], group: npt.NDArray[np.integer]) -> npt.NDArray[n
     num_groups = int(number.max(initial=-1)) + 1
     if num_groups < 2:
         raise ValueError(f"{num_groups} group(s): no image can be judged without its group")
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    return (rng.permutation(num_groups) % min(NUM_FOLDS, num_groups))[number]
+    return (generator(key).permutation(num_groups) % min(NUM_FOLDS, num_groups))[number]
 
 
 def believed(

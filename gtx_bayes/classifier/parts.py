@@ -1,15 +1,13 @@
 """Which images train the classifier, which set its temperature, and which only judge it."""
 
-from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from jaxtyping import Array, Bool, Int, Key
 
-from gtx_bayes.classes import numbered_classes, some_names
+from gtx_bayes.classes import some_names
 from gtx_bayes.classifier.imputed import Imputed
 from gtx_bayes.columns import (
     Column,
@@ -18,11 +16,11 @@ from gtx_bayes.columns import (
     Table,
     as_names,
     distinct_examples,
-    positions,
 )
 from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError
-from gtx_bayes.finetune.images import ImageSet
+from gtx_bayes.finetune.images import ImageSet, fitting, numbered_labels
+from gtx_bayes.finetune.split import Groups, generator
 from gtx_bayes.labels import MISSING
 
 LEAST_GOLD = 20
@@ -93,23 +91,27 @@ def part_images(
         InputError: if no image matches, a name could mean several, a true class is unknown, or
             nothing of two classes is left to train on.
     """
-    image_names = as_names(str(name) for name in images.names)
-    at, notes = _match(image_names, imputed)
-    own = _own_labels(images, imputed)
+    names = as_names(map(str, images.names))
+    at, notes = _match(names, imputed)
+    keys = as_names(map(str, images.class_names))
+    own = Source("the images' labels", rows=("the images' labels",) * keys.size)
+    number, _ = numbered_labels(Column("label", keys, keys, own), list(imputed.class_names), notes)
+    true_label = np.append(number, MISSING)[images.true_label]
     if truth is None:
-        true_label, evaluates = own, _evaluates(images, own, at)
+        may_judge = at < 0 if images.split is None else images.split == EVALUATION
+        evaluates = np.asarray(may_judge & (true_label != MISSING), bool)
     else:
-        read = read_truths(Table(truth, truth_source or Source("truth")), None, notes)
-        true_label = _true_labels(read, image_names, imputed, notes)
+        table = Table(truth, truth_source or Source("truth"))
+        true_label = _true_labels(table, names, imputed, notes)
         evaluates = true_label != MISSING
-    group = np.unique(images.group, return_inverse=True)[1]
-    barred = _in_groups(group, evaluates)
-    gold = (at >= 0) & imputed.is_known[at] & ~barred
+    groups = Groups.of(images.group, true_label, imputed.num_classes)
+    could_train = (at >= 0) & ~groups.any(evaluates)[groups.number]
+    gold = could_train & imputed.is_known[at]
     if imputed.is_known.all():
         gold[:] = False  # a table of known labels, not gold beside a crowd
     known = np.where(gold, imputed.class_probs[at].argmax(axis=1), MISSING)
-    held, assesses = _held_out(key, known, group, (at >= 0) & ~barred, imputed, notes)
-    trains = (at >= 0) & ~barred & ~held
+    held = _held_out(key, known, images.group, could_train, imputed, notes)
+    assesses, trains = held & gold, could_train & ~held
     lost = int(((at >= 0) & ~trains & ~evaluates & ~assesses).sum())
     if lost:
         notes.append(f"{lost} image(s) are not trained on: others of their groups are held out.")
@@ -121,7 +123,7 @@ def part_images(
 
 def _match(names: Names, imputed: Imputed) -> tuple[npt.NDArray[np.intp], list[str]]:
     """Position of every image's task, and notes on what has no partner."""
-    tasks = as_names(str(name) for name in imputed.names)
+    tasks = as_names(map(str, imputed.names))
     of_task = _located(tasks, names)
     found = of_task >= 0
     if not found.any():
@@ -145,78 +147,43 @@ def _match(names: Names, imputed: Imputed) -> tuple[npt.NDArray[np.intp], list[s
 
 def _located(keys: Names, names: Names) -> npt.NDArray[np.intp]:
     """Position of the image that each key names, with or without its ending; -1 for none."""
-    by_stem: dict[str, list[int]] = {}
-    for at, name in enumerate(names):
-        by_stem.setdefault(name.removesuffix(Path(name).suffix), []).append(at)
-    exact = positions(names, keys)
-    found = exact.copy()
-    for row in np.flatnonzero(exact < 0):
-        fitting = by_stem.get(keys[row], [])
-        if len(fitting) > 1:
+    places = fitting(keys, list(names))
+    seen: set[int] = set()
+    for key, found in zip(keys, places, strict=True):
+        if len(found) > 1:
             raise InputError(
-                f"'{keys[row]}' could be any of the images {some_names(names[fitting])}.",
+                f"'{key}' could be any of the images {some_names(names[found])}.",
                 mend="Name images with their endings.",
             )
-        if fitting:
-            found[row] = fitting[0]
-    order = np.flatnonzero(found >= 0)
-    again = order[pd.Series(found[order]).duplicated().to_numpy()]
-    if again.size:
-        raise InputError(
-            f"'{keys[again[0]]}' and '{names[found[again[0]]]}' name one image.",
-            mend="Name every image in one way.",
-        )
-    return found
-
-
-def _own_labels(images: ImageSet, imputed: Imputed) -> npt.NDArray[np.intp]:
-    """What the images' own table says, by the classes imputed."""
-    keys = as_names(str(name) for name in images.class_names)
-    column = Column("label", keys, keys, Source("the images' labels"))
-    number = _known_classes(column, imputed)
-    return np.append(number, MISSING)[images.true_label]
-
-
-def _known_classes(column: Column, imputed: Imputed) -> npt.NDArray[np.intp]:
-    """Index of each label among the classes imputed."""
-    classes = [str(name) for name in imputed.class_names]
-    number, extra = numbered_classes(column, classes)
-    if extra:
-        raise InputError(
-            f"label '{extra[0]}' is none of the classes {classes} to be learnt.",
-            where=column.source.name,
-            mend="Name all classes (`classes=`), or mend the label.",
-        )
-    return number
-
-
-def _evaluates(
-    images: ImageSet, own: npt.NDArray[np.intp], at: npt.NDArray[np.intp]
-) -> npt.NDArray[np.bool_]:
-    """Images whose own labels judge."""
-    part = at < 0 if images.split is None else images.split == EVALUATION
-    return np.asarray(part & (own != MISSING), bool)
+        if seen.intersection(found):
+            raise InputError(
+                f"'{key}' and '{names[found[0]]}' name one image.",
+                mend="Name every image in one way.",
+            )
+        seen.update(found)
+    return np.array([found[0] if found else -1 for found in places], np.intp)
 
 
 def _true_labels(
-    read: dict[str, Column], names: Names, imputed: Imputed, notes: list[str]
+    truth: Table, names: Names, imputed: Imputed, notes: list[str]
 ) -> npt.NDArray[np.intp]:
     """Class of every image that a table of true labels names."""
+    read = read_truths(truth, None, notes)
     kept = distinct_examples(read["example"], read["label"])
-    number = _known_classes(read["label"], imputed)
+    number, _ = numbered_labels(read["label"], list(imputed.class_names), notes)
     keys = read["example"].keys[kept]
     at = _located(keys, names)
     if (at < 0).all():
         raise InputError(
             f"no image has a true label: it names {some_names(keys)}, images are called "
             f"{some_names(names)}.",
-            where=read["example"].source.name,
+            where=truth.source.name,
             mend="Name images as the table of labels does.",
         )
     if (at < 0).any():
         absent = keys[at < 0]
         notes.append(
-            f"{read['example'].source.name}: {absent.size} name(s) of no image are left out: "
+            f"{truth.source.name}: {absent.size} name(s) of no image are left out: "
             f"{some_names(absent)}."
         )
     true_label = np.full(len(names), MISSING)
@@ -224,38 +191,21 @@ def _true_labels(
     return true_label
 
 
-def _in_groups(group: npt.NDArray[np.intp], chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """All images of the groups of those chosen."""
-    return (np.bincount(group, chosen) > 0)[group]
-
-
 def _held_out(
     key: Key[Array, ""],
     known: npt.NDArray[np.intp],
-    group: npt.NDArray[np.intp],
+    group: npt.NDArray[np.integer],
     could_train: npt.NDArray[np.bool_],
     imputed: Imputed,
     notes: list[str],
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Images that gold held out bars from training, and the gold itself.
-
-    Args:
-        key: random key of the order of groups that are alike.
-        known: class of the gold, `MISSING` of other images.
-        group: number of each image's group.
-        could_train: images with a label that evaluation leaves.
-        imputed: names of the classes.
-        notes: receives what a user should know.
-    """
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-    is_gold = known != MISSING
-    counts = np.zeros((group.max(initial=-1) + 1, imputed.num_classes), np.intp)
-    np.add.at(counts, (group[is_gold], known[is_gold]), 1)
-    size = np.bincount(group, could_train, len(counts))
+) -> npt.NDArray[np.bool_]:
+    """Images of the groups of the gold held out, `known` being the class of gold alone."""
+    groups = Groups.of(group, known, imputed.num_classes)
+    counts, size = groups.counts, np.bincount(groups.number, could_train, len(groups.counts))
     most = MOST_HELD_OUT * could_train.sum()
     chosen = np.zeros(len(counts), bool)
     held, lost = np.zeros(imputed.num_classes, np.intp), 0.0
-    order = rng.permutation(np.flatnonzero(counts.any(axis=1)))
+    order = generator(key).permutation(np.flatnonzero(counts.any(axis=1)))
     cheapest = np.argsort(-counts.sum(axis=1)[order] / np.maximum(size[order], 1), kind="stable")
     for number in order[cheapest]:
         is_wanted = (held[counts[number] > 0] < WANTED_GOLD).any()
@@ -264,15 +214,14 @@ def _held_out(
             held += counts[number]
             lost += size[number]
     if held.min() < LEAST_GOLD:
-        if is_gold.any():
+        if counts.any():
             rarest = imputed.class_names[held.argmin()]
             notes.append(
                 f"No gold is held out: of class '{rarest}' there would be {held.min()}, fewer than "
-                f"{LEAST_GOLD}. All {is_gold.sum()} gold images are trained on."
+                f"{LEAST_GOLD}. All {counts.sum()} gold images are trained on."
             )
         chosen[:] = False
-    barred = chosen[group]
-    return barred, barred & is_gold
+    return chosen[groups.number]
 
 
 def _check_training(parts: Parts, imputed: Imputed) -> None:

@@ -16,7 +16,13 @@ import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
 from jaxtyping import Int, UInt8
 
-from gtx_bayes.classes import in_order, note_alike, number_names, some_names
+from gtx_bayes.classes import (
+    in_order,
+    note_alike,
+    number_names,
+    numbered_classes,
+    some_names,
+)
 from gtx_bayes.columns import (
     EXAMPLE_COLUMNS,
     TRUTH_COLUMNS,
@@ -26,7 +32,6 @@ from gtx_bayes.columns import (
     as_names,
     columns_for,
     find_columns,
-    numbered_classes,
     read_columns,
 )
 from gtx_bayes.errors import InputError

@@ -55,16 +55,12 @@ def split_images(
         ValueError: if the shares are negative or leave nothing to train on.
     """
     _check_shares(assessment, evaluation)
-    groups = _Groups.of(images)
-    rng = _generator(key)
-    free = groups.is_labelled
-    part = np.zeros(groups.num_groups, np.intp)
+    groups = Groups.of(images.group, images.true_label, images.num_classes)
+    rng = generator(key)
     # Of what is rare evaluation has first, and one group of it stays for each part to come.
-    for number, share, reserve in ((2, evaluation, 1 + (assessment > 0)), (1, assessment, 1)):
-        chosen = _drawn(rng, groups, free, share, reserve)
-        part[chosen] = number
-        free = free & ~chosen
-    return _checked(images, groups, part, wanted=(True, assessment > 0, evaluation > 0))
+    evaluates = _drawn(rng, groups, groups.is_labelled, evaluation, 1 + (assessment > 0))
+    assesses = _drawn(rng, groups, groups.is_labelled & ~evaluates, assessment, 1)
+    return _checked(images, groups, assesses, evaluates, (assessment > 0, evaluation > 0))
 
 
 def given_split(
@@ -106,8 +102,8 @@ def given_split(
             f"{unlabelled.size} images of '{evaluation}' have no label: {some_names(unlabelled)}.",
             mend="Label them, or put them in another part.",
         )
-    groups = _Groups.of(images)
-    inside = np.bincount(groups.number, evaluates, groups.num_groups) > 0
+    groups = Groups.of(images.group, images.true_label, images.num_classes)
+    inside = groups.any(evaluates)
     parted = inside[groups.number] & ~evaluates
     if parted.any():
         raise InputError(
@@ -115,15 +111,13 @@ def given_split(
             f"{some_names(images.names[parted])}, for example, are out.",
             mend="Keep groups whole; images of one group are too alike to judge by.",
         )
-    part = np.where(inside, 2, 0)
     outside = groups._replace(counts=np.where(inside[:, None], 0, groups.counts))
-    chosen = _drawn(_generator(key), outside, groups.is_labelled & ~inside, assessment, 1)
-    part[chosen] = 1
-    return _checked(images, groups, part, wanted=(True, assessment > 0, True))
+    assesses = _drawn(generator(key), outside, groups.is_labelled & ~inside, assessment, 1)
+    return _checked(images, groups, assesses, inside, (assessment > 0, True))
 
 
-class _Groups(NamedTuple):
-    """Groups by what they hold.
+class Groups(NamedTuple):
+    """Groups of images by what they hold.
 
     Attributes:
         number: group of each image, counted from 0.
@@ -136,41 +130,42 @@ class _Groups(NamedTuple):
     is_labelled: Bool[np.ndarray, " num_groups"]
 
     @classmethod
-    def of(cls, images: ImageSet) -> "_Groups":
-        number = np.unique(images.group, return_inverse=True)[1]
-        known = images.true_label != MISSING
-        counts = np.zeros((int(number.max(initial=-1)) + 1, images.num_classes), np.intp)
-        np.add.at(counts, (number[known], images.true_label[known]), 1)
+    def of(
+        cls,
+        group: Int[np.ndarray, " num_images"],
+        label: Int[np.ndarray, " num_images"],
+        num_classes: int,
+    ) -> "Groups":
+        """The groups of images with these class indices, of which some may be `MISSING`."""
+        number = np.unique(group, return_inverse=True)[1]
+        known = label != MISSING
+        counts = np.zeros((int(number.max(initial=-1)) + 1, num_classes), np.intp)
+        np.add.at(counts, (number[known], label[known]), 1)
         return cls(number, counts, np.bincount(number, ~known, len(counts)) == 0)
 
-    @property
-    def num_groups(self) -> int:
-        return len(self.counts)
+    def any(self, chosen: Bool[np.ndarray, " num_images"]) -> Bool[np.ndarray, " num_groups"]:
+        """Groups with at least one of the images chosen."""
+        return np.bincount(self.number, chosen, len(self.counts)) > 0
 
 
-def _generator(key: Key[Array, ""]) -> np.random.Generator:
-    """NumPy's, since JAX would compile a program for every number of groups."""
+def generator(key: Key[Array, ""]) -> np.random.Generator:
+    """NumPy's generator for a key; JAX would compile anew for every number of groups."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
 
 
 def _drawn(
     rng: np.random.Generator,
-    groups: _Groups,
+    groups: Groups,
     free: Bool[np.ndarray, " num_groups"],
     share: float,
     reserve: int,
 ) -> Bool[np.ndarray, " num_groups"]:
-    """The groups that make up a share of every class, as nearly as they can.
+    """Free groups that make up a share of every class, as nearly as they can.
 
-    Args:
-        rng: of the order in which groups come.
-        groups: all of them.
-        free: those that may be chosen.
-        share: of all labelled images.
-        reserve: how many free groups of each class are not chosen.
+    So many groups of each class as `reserve` says are left.
     """
-    chosen = np.zeros(groups.num_groups, bool)
-    order = rng.permutation(groups.num_groups)
+    chosen = np.zeros(len(groups.counts), bool)
+    order = rng.permutation(len(groups.counts))
     if not share:
         return chosen
     number = groups.counts.sum(axis=0)
@@ -202,22 +197,22 @@ def _drawn(
 
 def _checked(
     images: ImageSet,
-    groups: _Groups,
-    part: npt.NDArray[np.intp],
-    wanted: tuple[bool, bool, bool],
+    groups: Groups,
+    assesses: Bool[np.ndarray, " num_groups"],
+    evaluates: Bool[np.ndarray, " num_groups"],
+    wanted: tuple[bool, bool],
 ) -> Split:
     """The split, if every wanted part has an image of each class."""
-    of_image = part[groups.number]
-    split = Split(*(np.flatnonzero(of_image == number) for number in range(3)))
+    parts = (~assesses & ~evaluates, assesses, evaluates)
+    split = Split(*(np.flatnonzero(part[groups.number]) for part in parts))
     num_images = groups.counts.sum(axis=0)
     if not num_images.any():
         raise InputError(
             "no image has a label: there is nothing to assess or to evaluate by.",
             mend="Give a table with a label column.",
         )
-    for name, index, is_wanted in zip(Split._fields, split, wanted, strict=True):
-        held = np.bincount(images.true_label[index] + 1, minlength=images.num_classes + 1)[1:]
-        absent = np.flatnonzero((held == 0) & (num_images > 0))
+    for name, part, is_wanted in zip(Split._fields, parts, (True, *wanted), strict=True):
+        absent = np.flatnonzero((groups.counts[part].sum(axis=0) == 0) & (num_images > 0))
         if is_wanted and absent.size:
             at = int(absent[0])
             having = int((groups.counts[:, at] > 0).sum())
