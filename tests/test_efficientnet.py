@@ -1,9 +1,9 @@
 """The network against PyTorch's, sizes against the published ones, convolutions against loops."""
 
 import dataclasses
+import functools
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -131,20 +131,26 @@ def test_depthwise_convolution(convolve, height, width, size, stride):
 @pytest.mark.kernel
 @pytest.mark.parametrize(
     ("height", "width", "size", "stride"),
-    [(8, 8, 3, 1), (7, 9, 3, 2), (9, 6, 5, 2), (6, 7, 5, 1), (2, 2, 5, 2), (1, 1, 3, 2)],
+    [(7, 9, 3, 2), (6, 7, 5, 1), (2, 2, 5, 2), (1, 1, 3, 2)],
 )
 def test_depthwise_derivatives(height, width, size, stride):
     """By images and kernel, against those that JAX knows of its own convolution."""
     random = np.random.default_rng(1)
-    images = jnp.asarray(random.standard_normal((6, height, width, 3)), jnp.float32)
-    kernel = jnp.asarray(random.standard_normal((size, size, 3)), jnp.float32)
+    images, kernel, slope = (
+        random.standard_normal(shape).astype("float32")
+        for shape in (
+            (6, height, width, 3),
+            (size, size, 3),
+            (6, -(-height // stride), -(-width // stride), 3),
+        )
+    )
 
-    def slopes(convolve):
-        out, pull = jax.vjp(lambda x, k: convolve(x, k, stride), images, kernel)
-        slope = np.random.default_rng(2).standard_normal(out.shape)
-        return pull(jnp.asarray(slope, out.dtype))
+    @functools.partial(jax.jit, static_argnums=0)
+    def slopes(convolve, images, kernel, slope):
+        return jax.vjp(lambda x, k: convolve(x, k, stride), images, kernel)[1](slope)
 
-    for got, wanted in zip(slopes(shifted_slices), slopes(grouped_convolution), strict=True):
+    both = (slopes(each, images, kernel, slope) for each in (shifted_slices, grouped_convolution))
+    for got, wanted in zip(*both, strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-6 * images.size)
 
 
@@ -206,10 +212,8 @@ def assert_logits_agree(got, wanted):
 
 
 def test_tiny_is_transformers_network(tiny, logits, expected):
+    """As it is, and trained by a step."""
     assert_logits_agree(logits(tiny, golden.images()), expected["tiny/eval"])
-
-
-def test_tiny_trains_as_transformers_network(tiny, logits, expected):
     before = to_tensors(tiny)
     tiny.train()
     assert_logits_agree(logits(tiny, golden.images()), expected["tiny/train"])
@@ -229,16 +233,11 @@ def assert_statistics_agree(before, after, expected, name, num_pixels):
             np.testing.assert_allclose(value, wanted, rtol=0, atol=1e-5 * wanted.std())
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
 def test_b0_is_transformers_network(tmp_path, logits, expected):
     network = load_network(B0, [recipe_file(B0, tmp_path / "b0.safetensors")])
-    assert_logits_agree(logits(network, golden.images()), expected["b0/eval"])
-
-
-@pytest.mark.slow
-def test_b0_trains_as_transformers_network(tmp_path, logits, expected):
-    network = load_network(B0, [recipe_file(B0, tmp_path / "b0.safetensors")])
     before = to_tensors(network)
+    assert_logits_agree(logits(network, golden.images()), expected["b0/eval"])
     network.train()
     assert_logits_agree(logits(network, golden.images()), expected["b0/train"])
     assert_statistics_agree(before, to_tensors(network), expected, "b0", [32**2, 16**2, 2**2])
@@ -353,14 +352,3 @@ def test_tensors_round_trip(key):
         np.testing.assert_array_equal(again[path], tensor)
     assert network.stem_norm.use_running_average
     assert network.dropout.deterministic
-
-
-def test_compiles_once_for_all_weights(key, tiny):
-    @nnx.jit
-    @chex.assert_max_traces(n=1)
-    def classify(network, features):
-        return network.classifier(features)
-
-    features = jnp.ones((1, TINY.num_features))
-    other = initial_network(key, TINY)
-    assert not np.array_equal(classify(tiny, features), classify(other, features))

@@ -35,6 +35,8 @@ def test_what_a_set_is(key):
     assert len(set(images.names)) == 25
     np.testing.assert_array_equal(images.group, np.arange(25) // FRAMES_PER_VIDEO)
     check_classes(images)
+    with pytest.raises(ValueError, match="0 images"):
+        render(key, 0)
 
 
 def test_the_key_decides(key):
@@ -105,8 +107,3 @@ def test_frames_of_a_video_are_alike(key):
     within = colour.var(axis=1).mean()
     between = colour.mean(axis=1).var(axis=0).mean()
     assert between > 10 * within
-
-
-def test_nothing_to_render(key):
-    with pytest.raises(ValueError, match="0 images"):
-        render(key, 0)

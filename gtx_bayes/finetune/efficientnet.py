@@ -59,33 +59,17 @@ STAGES = (
 """The stages of b0, all other sizes being scaled from it (Tan and Le, Table 1)."""
 
 
-class _Scaling(NamedTuple):
-    width: float
-    depth: float
-    resolution: int
-    dropout: float
-
-
-_SIZES = {
-    "b0": _Scaling(1.0, 1.0, 224, 0.2),
-    "b1": _Scaling(1.0, 1.1, 240, 0.2),
-    "b2": _Scaling(1.1, 1.2, 260, 0.3),
-    "b3": _Scaling(1.2, 1.4, 300, 0.3),
-    "b4": _Scaling(1.4, 1.8, 380, 0.4),
+_SIZES = {  # width, depth, resolution, dropout
+    "b0": (1.0, 1.0, 224, 0.2),
+    "b1": (1.0, 1.1, 240, 0.2),
+    "b2": (1.1, 1.2, 260, 0.3),
+    "b3": (1.2, 1.4, 300, 0.3),
+    "b4": (1.4, 1.8, 380, 0.4),
 }
 
 
 class BlockShape(NamedTuple):
-    """One block after scaling.
-
-    Attributes:
-        kernel_size: side of the depthwise kernel.
-        in_channels: width of what comes in.
-        out_channels: width of what goes out.
-        expansion: how many times wider than `in_channels` it is inside.
-        stride: of the depthwise convolution.
-        drop_rate: share of the examples that skip the block while training.
-    """
+    """One block after scaling; `drop_rate` is the share of examples that skip it in training."""
 
     kernel_size: int
     in_channels: int
@@ -93,11 +77,6 @@ class BlockShape(NamedTuple):
     expansion: int
     stride: int
     drop_rate: float
-
-    @property
-    def is_residual(self) -> bool:
-        """Whether what comes in is added to what goes out."""
-        return self.stride == 1 and self.in_channels == self.out_channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +123,7 @@ class EfficientNetConfig:
         """
         if size not in _SIZES:
             raise ValueError(f"no size '{size}': there are {', '.join(_SIZES)}")
-        return cls(num_classes, **_SIZES[size]._asdict())
+        return cls(num_classes, *_SIZES[size])
 
     @property
     def num_stem_channels(self) -> int:
@@ -167,16 +146,9 @@ class EfficientNetConfig:
             for at in range(num_blocks):
                 stride = stage.stride if at == 0 else 1
                 drop_rate = self.drop_path * len(blocks) / sum(repeats)
-                blocks.append(
-                    BlockShape(
-                        stage.kernel_size,
-                        in_channels,
-                        out_channels,
-                        stage.expansion,
-                        stride,
-                        drop_rate,
-                    )
-                )
+                channels = (in_channels, out_channels)
+                shape = BlockShape(stage.kernel_size, *channels, stage.expansion, stride, drop_rate)
+                blocks.append(shape)
                 in_channels = out_channels
         return tuple(blocks)
 
@@ -202,9 +174,10 @@ def standardise(
 class Depthwise(nnx.Module):
     """A depthwise convolution with its kernel."""
 
-    def __init__(self, num_channels: int, size: int, stride: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, num_channels: int, shape: BlockShape, dtype: np.dtype[Any]) -> None:
+        size = shape.kernel_size
         self.kernel = nnx.Param(jnp.zeros((size, size, num_channels), jnp.float32))
-        self.stride = stride
+        self.stride = shape.stride
         self.dtype = dtype
 
     def __call__(
@@ -229,14 +202,14 @@ class Block(nnx.Module):
         widens = shape.expansion != 1
         self.expand = _pointwise(shape.in_channels, inner, config, rngs) if widens else None
         self.expand_norm = _norm(inner, config, rngs) if widens else None
-        self.depthwise = Depthwise(inner, shape.kernel_size, shape.stride, dtype)
+        self.depthwise = Depthwise(inner, shape, dtype)
         self.depthwise_norm = _norm(inner, config, rngs)
         self.squeeze = nnx.Linear(inner, squeezed, kernel_init=_BLANK, dtype=dtype, rngs=rngs)
         self.excite = nnx.Linear(squeezed, inner, kernel_init=_BLANK, dtype=dtype, rngs=rngs)
         self.project = _pointwise(inner, shape.out_channels, config, rngs)
         self.project_norm = _norm(shape.out_channels, config, rngs)
         self.drop_path = nnx.Dropout(shape.drop_rate, broadcast_dims=(1, 2, 3))
-        self.is_residual = shape.is_residual
+        self.is_residual = shape.stride == 1 and shape.in_channels == shape.out_channels
         self.dtype = dtype
 
     def excited(
@@ -272,7 +245,7 @@ class EfficientNet(nnx.Module):
     `network.train()` and `network.eval()` switch between batch and running statistics, and dropout
     on and off, as everywhere in Flax NNX. Made by `initial_network` or read by
     `gtx_bayes.finetune.weights` it is in eval mode. Calling the class itself is slow, since every
-    weight is then a compiled program of its own.
+    weight is then compiled by itself.
 
     Attributes:
         config: what it was built from.
@@ -349,7 +322,8 @@ class EfficientNet(nnx.Module):
 
 def tensor_shapes(config: EfficientNetConfig) -> dict[str, tuple[int, ...]]:
     """Every weight and running statistic of the network, by its dotted path."""
-    return {path: variable.shape for path, variable in _abstract(config)[1].items()}
+    flat = nnx.to_flat_state(_abstract(config)[1])
+    return {_joined(path): variable.shape for path, variable in flat}
 
 
 def from_tensors(
@@ -361,14 +335,12 @@ def from_tensors(
         config: what to build.
         tensors: an array for every path of `tensor_shapes`.
     """
-    graph, variables = _abstract(config)
-    state = nnx.from_flat_state(
-        [
-            (_split(path), variable.replace(jnp.asarray(tensors[path], jnp.float32)))
-            for path, variable in variables.items()
-        ]
-    )
-    network: EfficientNet = nnx.merge(graph, state)
+
+    def filled(path: Iterable[object], variable: nnx.Variable[Any]) -> nnx.Variable[Any]:
+        return variable.replace(jnp.asarray(tensors[_joined(path)], jnp.float32))
+
+    graph, state = _abstract(config)
+    network: EfficientNet = nnx.merge(graph, nnx.map_state(filled, state))
     network.set_attributes(deterministic=True, use_running_average=True)  # eval(), but typed
     return network
 
@@ -386,20 +358,19 @@ def initial_tensors(
 
     Kernels are normal with variance 2 over the fan-out, the classifier's with variance 1 over the
     fan-in, so that logits start small for few classes too. All come from one draw: drawn one by
-    one they are a compiled program each, half a minute together.
+    one each is a compilation of its own, half a minute together.
     """
     shapes = tensor_shapes(config)
-    kernels = {path: shape for path, shape in shapes.items() if path.endswith("kernel")}
-    sizes = [math.prod(shape) for shape in kernels.values()]
-    normal = np.asarray(jax.random.normal(key, (sum(sizes),), jnp.float32))
-    parts = np.split(normal, np.cumsum(sizes)[:-1])
-    tensors = {
-        path: np.full(shape, path.endswith(("scale", "var")), np.float32)
-        for path, shape in shapes.items()
-    }
-    for (path, shape), part in zip(kernels.items(), parts, strict=True):
-        sd = math.sqrt(_variance(path, shape))
-        tensors[path] = (sd * part.reshape(shape)).astype(np.float32)
+    size = sum(math.prod(shape) for path, shape in shapes.items() if path.endswith("kernel"))
+    normal = np.asarray(jax.random.normal(key, (size,), jnp.float32))
+    tensors = {}
+    for path, shape in shapes.items():
+        if path.endswith("kernel"):
+            drawn, normal = np.split(normal, [math.prod(shape)])
+            sd = math.sqrt(_variance(path, shape))
+            tensors[path] = (sd * drawn.reshape(shape)).astype(np.float32)
+        else:
+            tensors[path] = np.full(shape, path.endswith(("scale", "var")), np.float32)
     return tensors
 
 
@@ -417,21 +388,13 @@ def _variance(path: str, shape: Sequence[int]) -> float:
 
 
 @functools.lru_cache(maxsize=8)
-def _abstract(
-    config: EfficientNetConfig,
-) -> tuple[nnx.GraphDef[EfficientNet], dict[str, nnx.Variable[Any]]]:
+def _abstract(config: EfficientNetConfig) -> tuple[nnx.GraphDef[EfficientNet], nnx.State[Any, Any]]:
     """The network without its numbers: nothing is computed."""
-    network = nnx.eval_shape(lambda: EfficientNet(config, nnx.Rngs(0)))
-    graph, state = nnx.split(network)
-    return graph, {_joined(path): variable for path, variable in nnx.to_flat_state(state)}
+    return nnx.split(nnx.eval_shape(lambda: EfficientNet(config, nnx.Rngs(0))))
 
 
 def _joined(path: Iterable[object]) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _split(path: str) -> tuple[str | int, ...]:
-    return tuple(int(part) if part.isdigit() else part for part in path.split("."))
+    return ".".join(map(str, path))
 
 
 def _pooled(images: Float[Array, "batch height width channels"]) -> Float[Array, "batch channels"]:

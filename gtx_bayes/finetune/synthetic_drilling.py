@@ -34,7 +34,7 @@ _TABLE = 0.74  # height of the table's top; the image is one high and one wide, 
 _GUIDE_RIGHT = 0.34
 
 _Point = tuple[float, float]
-_Colour = tuple[int, int, int]
+_Colour = npt.NDArray[np.float64]
 
 
 class Pose(NamedTuple):
@@ -61,12 +61,12 @@ class Pose(NamedTuple):
 class _Scene(NamedTuple):
     """What all frames of a video share."""
 
-    wall: npt.NDArray[np.float64]
-    press: npt.NDArray[np.float64]
-    metal: npt.NDArray[np.float64]
-    wood: npt.NDArray[np.float64]
-    skin: npt.NDArray[np.float64]
-    sleeve: npt.NDArray[np.float64]
+    wall: _Colour
+    press: _Colour
+    metal: _Colour
+    wood: _Colour
+    skin: _Colour
+    sleeve: _Colour
     guide_height: float
     block_width: float
     block_height: float
@@ -76,7 +76,7 @@ class _Scene(NamedTuple):
     turn: float
     zoom: float
     centre: npt.NDArray[np.float64]
-    light: npt.NDArray[np.float64]
+    light: _Colour
     slope: npt.NDArray[np.float64]
     blur: float
     noise: float
@@ -186,43 +186,39 @@ class _Canvas:
 
     def __init__(self, scene: _Scene, size: int) -> None:
         self.side = size * _FINER
-        self.image = Image.new("RGB", (self.side, self.side), _shade(scene.wall))
+        self.image = Image.new("RGB", (self.side, self.side), _rgb(scene.wall))
         self.draw = ImageDraw.Draw(self.image)
         self.centre = scene.centre
         self.right = scene.zoom * self.side * math.cos(scene.turn)
         self.down = scene.zoom * self.side * math.sin(scene.turn)
+        self.scale = math.hypot(self.right, self.down)
 
     def place(self, point: _Point) -> _Point:
         """A point of the scene in pixels."""
         x, y = point[0] - self.centre[0], point[1] - self.centre[1]
         middle = self.side / 2
-        return (
-            middle + self.right * x - self.down * y,
-            middle + self.down * x + self.right * y,
-        )
+        return middle + self.right * x - self.down * y, middle + self.down * x + self.right * y
 
     def polygon(self, points: Sequence[_Point], colour: _Colour) -> None:
         """A filled shape."""
-        self.draw.polygon([self.place(point) for point in points], fill=colour)
+        self.draw.polygon([self.place(point) for point in points], fill=_rgb(colour))
 
     def box(self, left: float, top: float, right: float, bottom: float, colour: _Colour) -> None:
         """A filled rectangle."""
         self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
 
+    def line(self, points: Sequence[_Point], width: float, colour: _Colour) -> list[_Point]:
+        """A stroke; returns its points in pixels."""
+        places = [self.place(point) for point in points]
+        self.draw.line(places, fill=_rgb(colour), width=max(1, round(width * self.scale)))
+        return places
+
     def limb(self, points: Sequence[_Point], width: float, colour: _Colour) -> None:
         """A bent stroke with round ends and joints."""
-        places = [self.place(point) for point in points]
-        radius = width * math.hypot(self.right, self.down) / 2
-        self.draw.line(places, fill=colour, width=max(1, round(2 * radius)))
-        for x, y in places:
-            self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-
-    def line(self, start: _Point, end: _Point, width: float, colour: _Colour) -> None:
-        """A straight stroke."""
-        places = [self.place(start), self.place(end)]
-        self.draw.line(
-            places, fill=colour, width=max(1, round(width * math.hypot(self.right, self.down)))
-        )
+        radius = width * self.scale / 2
+        for x, y in self.line(points, width, colour):
+            ends = (x - radius, y - radius, x + radius, y + radius)
+            self.draw.ellipse(ends, fill=_rgb(colour))
 
 
 def _frame(
@@ -233,107 +229,91 @@ def _frame(
     size: int,
 ) -> UInt8[np.ndarray, "size size 3"]:
     canvas = _Canvas(scene, size)
-    left = _GUIDE_RIGHT + pose.gap
-    top = _TABLE - scene.block_height
+    left, top = _GUIDE_RIGHT + pose.gap, _TABLE - scene.block_height
+    right = left + scene.block_width
     _draw_press(canvas, scene, rng)
-    canvas.box(-0.2, _TABLE, 1.2, 1.3, _shade(scene.metal * 0.62))
-    canvas.box(-0.2, _TABLE, 1.2, _TABLE + 0.03, _shade(scene.metal * 0.85))
-    _draw_fingers(canvas, scene, pose, drift, left, top)
+    canvas.box(-0.2, _TABLE, 1.2, 1.3, scene.metal * 0.62)
+    canvas.box(-0.2, _TABLE, 1.2, _TABLE + 0.03, scene.metal * 0.85)
+    _draw_fingers(canvas, scene, pose, drift, (right, top))
     _draw_block(canvas, scene, left, top)
     _draw_guide(canvas, scene)
-    _draw_hand(canvas, scene, pose, drift, left, top)
+    _draw_hand(canvas, scene, pose, drift, (right, top))
     for _ in range(rng.integers(12)):  # chips of wood
         x, y = rng.uniform(0.1, 0.95), _TABLE + rng.uniform(0.0, 0.06)
-        canvas.limb([(x, y)], 0.01, _shade(scene.wood * rng.uniform(0.8, 1.2)))
+        canvas.limb([(x, y)], 0.01, scene.wood * rng.uniform(0.8, 1.2))
     return _photographed(rng, canvas.image, scene, size)
 
 
 def _draw_press(canvas: _Canvas, scene: _Scene, rng: np.random.Generator) -> None:
     """Shelf, column, head, chuck and drill; the drill turns, so that its groove is anywhere."""
-    canvas.box(-0.2, scene.shelf, 1.2, scene.shelf + 0.02, _shade(scene.wall * 0.75))
+    canvas.box(-0.2, scene.shelf, 1.2, scene.shelf + 0.02, scene.wall * 0.75)
     at = scene.column_left
-    canvas.box(at, -0.2, at + 0.12, _TABLE, _shade(scene.metal * 0.7))
-    canvas.box(at + 0.02, -0.2, at + 0.045, _TABLE, _shade(scene.metal * 1.1))
-    canvas.box(0.3, -0.2, at + 0.2, 0.2, _shade(scene.press))
-    canvas.box(0.3, 0.16, at + 0.2, 0.2, _shade(scene.press * 0.7))
+    canvas.box(at, -0.2, at + 0.12, _TABLE, scene.metal * 0.7)
+    canvas.box(at + 0.02, -0.2, at + 0.045, _TABLE, scene.metal * 1.1)
+    canvas.box(0.3, -0.2, at + 0.2, 0.2, scene.press)
+    canvas.box(0.3, 0.16, at + 0.2, 0.2, scene.press * 0.7)
     middle = _GUIDE_RIGHT + scene.block_width / 2
     chuck = [(-0.05, 0.2), (0.05, 0.2), (0.028, 0.31), (-0.028, 0.31)]
-    canvas.polygon([(middle + x, y) for x, y in chuck], _shade(scene.metal * 0.55))
+    canvas.polygon([(middle + x, y) for x, y in chuck], scene.metal * 0.55)
     lowest = _TABLE - scene.block_height + 0.005
-    canvas.box(middle - 0.012, 0.31, middle + 0.012, lowest, _shade(scene.metal * 0.9))
+    canvas.box(middle - 0.012, 0.31, middle + 0.012, lowest, scene.metal * 0.9)
     for y in np.arange(0.31 + rng.uniform(0, 0.03), lowest - 0.02, 0.03):
-        start, end = (middle - 0.012, y), (middle + 0.012, y + 0.018)
-        canvas.line(start, end, 0.006, _shade(scene.metal * 0.5))
+        canvas.line([(middle - 0.012, y), (middle + 0.012, y + 0.018)], 0.006, scene.metal * 0.5)
 
 
 def _draw_guide(canvas: _Canvas, scene: _Scene) -> None:
     """The metal guide on the left."""
     top = _TABLE - scene.guide_height
-    canvas.box(0.08, top, _GUIDE_RIGHT, _TABLE, _shade(scene.metal))
-    canvas.box(0.08, top, _GUIDE_RIGHT, top + 0.025, _shade(scene.metal * 1.25))
-    canvas.box(_GUIDE_RIGHT - 0.012, top, _GUIDE_RIGHT, _TABLE, _shade(scene.metal * 0.75))
+    canvas.box(0.08, top, _GUIDE_RIGHT, _TABLE, scene.metal)
+    canvas.box(0.08, top, _GUIDE_RIGHT, top + 0.025, scene.metal * 1.25)
+    canvas.box(_GUIDE_RIGHT - 0.012, top, _GUIDE_RIGHT, _TABLE, scene.metal * 0.75)
     for x in (0.14, 0.26):
-        canvas.limb([(x, _TABLE - 0.05)], 0.03, _shade(scene.metal * 0.5))
+        canvas.limb([(x, _TABLE - 0.05)], 0.03, scene.metal * 0.5)
 
 
 def _draw_block(canvas: _Canvas, scene: _Scene, left: float, top: float) -> None:
     right = left + scene.block_width
-    canvas.box(left, _TABLE - 0.004, right + 0.03, _TABLE + 0.012, _shade(scene.metal * 0.35))
-    canvas.box(left, top, right, _TABLE, _shade(scene.wood))
-    canvas.box(left, top, right, top + 0.022, _shade(scene.wood * 1.18))
+    canvas.box(left, _TABLE - 0.004, right + 0.03, _TABLE + 0.012, scene.metal * 0.35)
+    canvas.box(left, top, right, _TABLE, scene.wood)
+    canvas.box(left, top, right, top + 0.022, scene.wood * 1.18)
     for share in scene.grain:
         y = top + 0.03 + share * (scene.block_height - 0.04)
-        canvas.line((left, y), (right, y + 0.01 * (share - 0.5)), 0.005, _shade(scene.wood * 0.82))
+        canvas.line([(left, y), (right, y + 0.01 * (share - 0.5))], 0.005, scene.wood * 0.82)
 
 
 def _draw_fingers(
-    canvas: _Canvas,
-    scene: _Scene,
-    pose: Pose,
-    drift: Float[np.ndarray, "4"],
-    left: float,
-    top: float,
+    canvas: _Canvas, scene: _Scene, pose: Pose, drift: Float[np.ndarray, "4"], corner: _Point
 ) -> None:
     """The fingers behind the block: those that hold it reach over its top edge."""
-    right = left + scene.block_width
-    canvas.limb(
-        [(right + 0.1 + drift[2], top + 0.03), (right + 0.055, top - 0.035)],
-        0.085,
-        _shade(scene.skin * 0.85),
-    )
+    right, top = corner
+    back = [(right + 0.1 + drift[2], top + 0.03), (right + 0.055, top - 0.035)]
+    canvas.limb(back, 0.085, scene.skin * 0.85)
     for finger, holds in enumerate(pose.fingers_hold):
-        shade = _shade(scene.skin * (0.82 + 0.05 * finger))
         knuckle = (right + 0.05, top - 0.06 + 0.025 * finger)
         tip_x = right - 0.05 - 0.055 * (2 - finger) + drift[0]
         tip_y = top - (0.004 if holds else 0.03 + pose.lift) + drift[1] * (not holds)
-        canvas.limb([knuckle, (tip_x + 0.05, tip_y - 0.045), (tip_x, tip_y)], 0.042, shade)
+        joint = (tip_x + 0.05, tip_y - 0.045)
+        canvas.limb([knuckle, joint, (tip_x, tip_y)], 0.042, scene.skin * (0.82 + 0.05 * finger))
 
 
 def _draw_hand(
-    canvas: _Canvas,
-    scene: _Scene,
-    pose: Pose,
-    drift: Float[np.ndarray, "4"],
-    left: float,
-    top: float,
+    canvas: _Canvas, scene: _Scene, pose: Pose, drift: Float[np.ndarray, "4"], corner: _Point
 ) -> None:
     """Sleeve, arm, palm, and the thumb in front of the block or away from it."""
-    right = left + scene.block_width
+    right, top = corner
     palm = (right + 0.09 + drift[2], top + 0.045 + drift[3])
     elbow = (1.15, 0.62 + 4 * drift[3])
     wrist = (palm[0] + 0.13, palm[1] + 0.02)
-    canvas.limb([wrist, elbow], 0.11, _shade(scene.skin * 0.9))
-    canvas.limb([(palm[0] + 0.21, palm[1] + 0.03), elbow], 0.15, _shade(scene.sleeve))
-    canvas.limb([palm, wrist], 0.12, _shade(scene.skin))
+    canvas.limb([wrist, elbow], 0.11, scene.skin * 0.9)
+    canvas.limb([(palm[0] + 0.21, palm[1] + 0.03), elbow], 0.15, scene.sleeve)
+    canvas.limb([palm, wrist], 0.12, scene.skin)
     base = (palm[0] - 0.02, palm[1] + 0.03)
+    tip = (right + 0.02 + pose.lift / 2 + drift[0], top + 0.1 + pose.lift / 2)
     if pose.thumb_holds:
         tip = (right - 0.07 + drift[0], top + 0.085 + drift[1])
-    else:
-        tip = (right + 0.02 + pose.lift / 2 + drift[0], top + 0.1 + pose.lift / 2)
-    canvas.limb(
-        [base, ((base[0] + tip[0]) / 2, tip[1] + 0.012), tip], 0.05, _shade(scene.skin * 0.7)
-    )
-    canvas.limb([base, ((base[0] + tip[0]) / 2, tip[1]), tip], 0.046, _shade(scene.skin * 1.06))
+    middle = (base[0] + tip[0]) / 2
+    canvas.limb([base, (middle, tip[1] + 0.012), tip], 0.05, scene.skin * 0.7)
+    canvas.limb([base, (middle, tip[1]), tip], 0.046, scene.skin * 1.06)
 
 
 def _photographed(
@@ -349,6 +329,6 @@ def _photographed(
     return np.clip(values * shading * scene.light * flicker + noise, 0, 255).astype(np.uint8)
 
 
-def _shade(colour: npt.NDArray[np.float64]) -> _Colour:
-    red, green, blue = (min(255, max(0, int(value))) for value in colour.tolist())
+def _rgb(colour: _Colour) -> tuple[int, int, int]:
+    red, green, blue = np.clip(colour, 0, 255).astype(int).tolist()
     return red, green, blue
