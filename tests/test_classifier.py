@@ -1,6 +1,7 @@
 """Fine-tuning on what a crowd said: who is trained on, what is disputed, what is written."""
 
 import dataclasses
+import itertools
 import re
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from gtx_bayes.finetune.targets import hard_targets
 from gtx_bayes.finetune.train import TrainingConfig
 from gtx_bayes.finetune.weights import load
 from gtx_bayes.labels import MISSING
-from tests.networks import TINY
+from tests.networks import TWO_BLOCKS
 from tests.pages import HOSTILE, check_page
 
 pytestmark = pytest.mark.end_to_end
@@ -267,8 +268,7 @@ class TestOpinion:
 
 @pytest.fixture(scope="module")
 def network():
-    config = dataclasses.replace(TINY, num_classes=2, resolution=SIDE)
-    return initial_network(jax.random.key(3), config)
+    return initial_network(jax.random.key(4), TWO_BLOCKS)
 
 
 TRUTH = np.random.default_rng(1).integers(0, 2, 90)
@@ -355,13 +355,15 @@ def test_page(tuned):
     assert "labelled no, 80 % sure, 3 answers" in text or "labelled yes, 80 % sure" in text
 
 
-@pytest.mark.parametrize("hostile", HOSTILE)
+@pytest.mark.parametrize("hostile", list(itertools.batched(HOSTILE, 3)))
 def test_no_name_breaks_out_of_the_page(tuned, hostile):
-    names = as_names([hostile if at == FLIPPED else name for at, name in enumerate(NAMES[:70])])
+    """Names of a task and of both classes, the source's name and a note."""
+    task, *classes = hostile
+    names = as_names([task if at == FLIPPED else name for at, name in enumerate(NAMES[:70])])
     imputed = dataclasses.replace(
-        tuned.imputed, names=names, class_names=as_names([hostile, "yes"]), notes=(hostile,)
+        tuned.imputed, names=names, class_names=as_names(classes), notes=hostile
     )
-    page_of(dataclasses.replace(tuned, imputed=imputed), hostile)
+    page_of(dataclasses.replace(tuned, imputed=imputed), " ".join(hostile))
 
 
 def test_known_labels_are_disputed_by_the_image_alone(tuned):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from gtx_bayes import decisions, metrics
 from gtx_bayes.classifier.imputed import Imputed
@@ -21,7 +21,7 @@ from gtx_bayes.finetune.efficientnet import EfficientNet
 from gtx_bayes.finetune.head import HeadConfig, cached_features, own_head, train_head, with_head
 from gtx_bayes.finetune.images import ImageSet
 from gtx_bayes.finetune.predictions import class_probs, fit_temperature
-from gtx_bayes.finetune.targets import TARGETS, Targets, only
+from gtx_bayes.finetune.targets import TARGETS, only, take
 from gtx_bayes.finetune.train import History, Progress, TrainingConfig, Watched, train
 from gtx_bayes.finetune.weights import FineTuned
 from gtx_bayes.metrics import Estimate
@@ -64,7 +64,7 @@ class FineTuning:
         model: the network with its classes and its temperature, 1 where no gold was held out.
         history: how the training went; empty for a head.
         logits: of every image.
-        opinion: of images in `judged`, by heads that were not told their labels.
+        opinion: of images in `judged`, by heads that were trained without their labels.
         judged: positions of the images that have a label and do not evaluate.
         imputed_label: class of each task; of tied classes one at random.
     """
@@ -109,21 +109,21 @@ class FineTuning:
         return Judged(_scored(plain, truth), _scored(tempered, truth), plain, tempered, truth)
 
     def predictions(self) -> pd.DataFrame:
-        """One row per image: what the model says of it, and what it was told.
+        """One row per image: what the model says of it, and its imputed label.
 
-        Of images trained on it repeats in part what it was told; see `disputes`.
+        Of images trained on it repeats in part the imputed label; see `disputes`.
         """
         probs = class_probs(self.logits, self.model.temperature)
-        at = self.parts.task
         table = predictions_table(self.images.names, self.model.class_names, probs)
-        told = {
-            "imputed_label": _named(self.imputed.class_names, self.imputed_label, at),
-            "imputed_confidence": np.where(at >= 0, self.imputed.class_probs.max(axis=1)[at], None),
-            "num_labels": np.where(at >= 0, self.imputed.num_labels[at], 0),
+        at, imputed = self.parts.task, self.imputed
+        more: dict[str, Any] = {
+            "imputed_label": np.where(at >= 0, imputed.class_names[self.imputed_label][at], None),
+            "imputed_confidence": np.where(at >= 0, imputed.class_probs.max(axis=1)[at], None),
+            "num_labels": np.where(at >= 0, imputed.num_labels[at], 0),
             "part": self.parts.names(),
             "is_trained_on": self.parts.trains,
         }
-        return pd.concat([table, pd.DataFrame(told)], axis=1)
+        return table.assign(**more)
 
     def disputes(self) -> pd.DataFrame:
         """One row per image with a label, by how probably the label is wrong, most so first.
@@ -131,7 +131,7 @@ class FineTuning:
         `doubt` is believed of the image and the answers together (`opinion.believed`); known
         labels are never wrong. Ties go by the log odds that the image alone gives against the
         label. `model_label`, `model_confidence` and the columns `prob_<class>` are the opinion:
-        of heads that were not told the label.
+        of heads that were trained without the label.
         """
         task = self.parts.task[self.judged]
         label, rows = self.imputed_label[task], np.arange(task.size)
@@ -181,7 +181,7 @@ def fine_tune(
         config: how to train; a `HeadConfig` trains the last layer and leaves the others.
         targets: a name in `gtx_bayes.finetune.targets.TARGETS`; the labels' own when absent.
         checkpoint: where to put a training of the whole network down, and to take it up from.
-        progress: told the number of steps done of a training of the whole network.
+        progress: called after each step of a training of the whole network.
 
     Raises:
         InputError: for unknown targets, images all of one group, a checkpoint of another
@@ -212,7 +212,7 @@ def fine_tune(
                 mend="Leave the checkpoint out.",
             )
         features = cached_features(network, images.pixels)
-        head = train_head(key_train, features[parts.trains], _taken(towards, parts.trains), config)
+        head = train_head(key_train, features[parts.trains], take(towards, parts.trains), config)
         network = with_head(network, head)
     else:
         watched = None
@@ -222,7 +222,7 @@ def fine_tune(
             key_train,
             network,
             images.pixels[parts.trains],
-            _taken(towards, parts.trains),
+            take(towards, parts.trains),
             config,
             watched=watched,
             checkpoint=checkpoint,
@@ -236,19 +236,18 @@ def fine_tune(
     opinion = form_opinion(
         key_opinion,
         features[judged],
-        _taken(towards, judged),
+        take(towards, judged),
         imputed.class_probs[parts.task[judged]],
         images.group[judged],
         config if isinstance(config, HeadConfig) else HeadConfig(),
     )
-    names = tuple(_plain(name) for name in imputed.class_names)
     return FineTuning(
         images=images,
         imputed=imputed,
         parts=parts,
         targets=targets,
         config=config,
-        model=FineTuned(network, names, temperature),
+        model=FineTuned(network, tuple(imputed.class_names), temperature),
         history=history,
         logits=logits,
         opinion=opinion,
@@ -277,20 +276,12 @@ def predictions_table(
 def _scored(
     probs: Float[np.ndarray, "num_images num_classes"], truth: np.ndarray
 ) -> dict[str, Estimate]:
-    return {
-        name: score(jnp.asarray(probs, float), jnp.asarray(truth)) for name, score in SCORES.items()
-    }
+    found = _estimates(jnp.asarray(probs, float), jnp.asarray(truth))
+    return {name: found[name] for name in SCORES}  # JAX puts keys in alphabetical order
 
 
-def _taken(targets: Targets, index: Any) -> Targets:
-    return Targets(*(part[index] for part in targets))
-
-
-def _named(names: Names, label: np.ndarray, at: np.ndarray) -> Names:
-    """Name of the label at each position, None where there is none."""
-    return np.array([names[label[task]] if task >= 0 else None for task in at], object)
-
-
-def _plain(name: Any) -> str | int | float:
-    """A class name as a file keeps it."""
-    return name.item() if isinstance(name, np.generic) else name
+@jax.jit
+def _estimates(
+    class_probs: Float[Array, "num_images num_classes"], true_label: Int[Array, " num_images"]
+) -> dict[str, Estimate]:
+    return {name: score(class_probs, true_label) for name, score in SCORES.items()}

@@ -3,7 +3,7 @@
 import base64
 import time
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,42 +45,6 @@ TARGET_WORDS = {
     "soft": "the class probabilities themselves",
     "weighted": "the most probable class, the more it is known the more it counts",
 }
-
-
-class Disputed(NamedTuple):
-    """An image whose label the model disputes, for the page.
-
-    Attributes:
-        name: of the task.
-        picture: a small JPEG as a data URI.
-        label: the imputed label.
-        confidence: what the crowd thinks of it.
-        num_labels: answers it rests on; None where the label was given.
-        model_label: what heads that were not told it say.
-        model_confidence: how sure they are.
-        doubt: how probably the label is wrong, the image and the answers together.
-    """
-
-    name: str
-    picture: str
-    label: str
-    confidence: float
-    num_labels: int | None
-    model_label: str
-    model_confidence: float
-    doubt: float
-
-
-class Confusion(NamedTuple):
-    """True classes against those predicted.
-
-    Attributes:
-        names: of the classes.
-        counts: images by true class (rows) and class predicted.
-    """
-
-    names: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
 
 
 def render(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> str:
@@ -137,31 +101,23 @@ def _classes(tuning: FineTuning) -> list[tuple[str, int, int]]:
     ]
 
 
-def _confusion(tuning: FineTuning, judged: Judged) -> Confusion | None:
-    """None where there are too many classes for a table."""
-    names = tuple(shown(name) for name in tuning.model.class_names)
+def _confusion(tuning: FineTuning, judged: Judged) -> dict[str, Any] | None:
+    """Images by true class (rows) and class predicted; None where classes are too many."""
+    names = [shown(name) for name in tuning.model.class_names]
     if len(names) > _MOST_CLASSES:
         return None
     counts = confusion_counts(
         jnp.asarray(judged.class_probs, float), jnp.asarray(judged.true_label)
     )
-    return Confusion(names, tuple(map(tuple, np.rint(np.asarray(counts)).astype(int).tolist())))
+    return {"names": names, "counts": np.rint(np.asarray(counts)).astype(int).tolist()}
 
 
-def _disputed(tuning: FineTuning, table: pd.DataFrame) -> list[Disputed]:
+def _disputed(tuning: FineTuning, table: pd.DataFrame) -> list[dict[Any, Any]]:
+    """Rows of the table with their pictures; without a number of labels where one was given."""
     disputed = []
     for at, row in zip(table.index, table.to_dict("records"), strict=True):
-        jpeg = as_jpeg(tuning.images.pixels[at], _SIDE)
-        disputed.append(
-            Disputed(
-                name=shown(row["task"]),
-                picture=f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}",
-                label=shown(row["label"]),
-                confidence=row["confidence"],
-                num_labels=None if row["is_known"] else row["num_labels"],
-                model_label=shown(row["model_label"]),
-                model_confidence=row["model_confidence"],
-                doubt=row["doubt"],
-            )
-        )
+        jpeg = base64.b64encode(as_jpeg(tuning.images.pixels[at], _SIDE)).decode("ascii")
+        row |= {name: shown(row[name]) for name in ("task", "label", "model_label")}
+        row["num_labels"] = None if row["is_known"] else row["num_labels"]
+        disputed.append(row | {"picture": f"data:image/jpeg;base64,{jpeg}"})
     return disputed
