@@ -3,7 +3,9 @@
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from gtx_bayes.finetune.adamw import AdamW
 from gtx_bayes.finetune.efficientnet import EfficientNetConfig, Stage, from_tensors, tensor_shapes
+from gtx_bayes.finetune.train import TrainingConfig
 from gtx_bayes.finetune.weights import save
 from tests.golden import efficientnet as golden
 
@@ -19,11 +21,13 @@ TWO_BLOCKS = EfficientNetConfig(  # compiled soonest: for tests that train
     2,
     width=0.25,
     resolution=16,
-    dropout=0.0,
-    drop_path=0.0,
+    dropout=0.1,
+    drop_path=0.1,
     stages=(Stage(3, 1, 32, 1, 1), Stage(3, 1, 64, 4, 2)),
     top_channels=256,
 )
+QUICK = TrainingConfig(num_epochs=2, batch_size=8, optimiser=AdamW(1e-2), average=0.5)
+"""Of `TWO_BLOCKS`: trainings of both, on images of 16 x 16 pixels, are compiled once."""
 
 
 def recipe_file(config, path):

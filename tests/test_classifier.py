@@ -29,10 +29,9 @@ from gtx_bayes.finetune.head import HeadConfig
 from gtx_bayes.finetune.images import ImageSet
 from gtx_bayes.finetune.predictions import class_probs, network_logits
 from gtx_bayes.finetune.targets import hard_targets
-from gtx_bayes.finetune.train import TrainingConfig
 from gtx_bayes.finetune.weights import load
 from gtx_bayes.labels import MISSING
-from tests.networks import TWO_BLOCKS
+from tests.networks import QUICK, TWO_BLOCKS
 from tests.pages import HOSTILE, check_page
 
 pytestmark = pytest.mark.end_to_end
@@ -384,7 +383,6 @@ def test_a_whole_network(network, parted, tmp_path):
         trains=parts.trains & ~gold,
         true_label=np.where(parts.trains & gold, TRUTH, parts.true_label),
     )
-    config = TrainingConfig(num_epochs=2, batch_size=16, optimiser=AdamW(3e-3))
     checkpoint = Checkpoint(tmp_path / "checkpoint")
     told = []
     tuned = fine_tune(
@@ -393,20 +391,20 @@ def test_a_whole_network(network, parted, tmp_path):
         images,
         imputed,
         parts,
-        config,
+        QUICK,
         checkpoint=checkpoint,
         progress=lambda done, total: told.append((done, total)),
     )
-    assert told[-1] == (8, 8)
+    assert told[-1] == (14, 14)
     assert set(tuned.scores()) == {"assessment", "evaluation"}
     assert tuned.model.temperature != 1.0
     text, _ = page_of(tuned)
     assert "A whole network was fine-tuned on 50 images" in text
     write_result(tuned, tmp_path, Origin("images", {}, 0.0))
     assert len(pd.read_csv(tmp_path / "epochs.csv")) == 2
-    assert len(pd.read_csv(tmp_path / "training.csv")) == 8
+    assert len(pd.read_csv(tmp_path / "training.csv")) == 14
     with pytest.raises(InputError, match=r"checkpoint: it is no checkpoint of this"):
-        fine_tune(jax.random.key(1), network, images, imputed, parts, config, checkpoint=checkpoint)
+        fine_tune(jax.random.key(1), network, images, imputed, parts, QUICK, checkpoint=checkpoint)
 
 
 def test_what_cannot_be(network, parted):

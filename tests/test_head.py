@@ -155,12 +155,12 @@ def test_batches_agree_with_all_at_once(key):
     network = initial_network(key, TWO_BLOCKS)
     pixels = np.random.default_rng(2).integers(0, 256, (5, 16, 16, 3), np.uint8)
     features = cached_features(network, pixels, batch_size=2)
-    whole = cached_features(network, pixels, batch_size=5)
+    whole = cached_features(network, pixels)
     np.testing.assert_allclose(features, whole, rtol=1e-4, atol=1e-5)
     head = Head(network.classifier.kernel[...], network.classifier.bias[...])
     for each in (head, Head(head.kernel[:, ::-1], 1.0 - head.bias)):
         np.testing.assert_allclose(
-            network_logits(with_head(network, each), pixels, batch_size=2),
+            network_logits(with_head(network, each), pixels),
             each.logits(jnp.asarray(features)),
             rtol=1e-4,
             atol=1e-5,

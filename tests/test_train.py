@@ -13,18 +13,16 @@ from gtx_bayes.finetune.efficientnet import initial_network, to_tensors
 from gtx_bayes.finetune.predictions import class_probs, network_logits, score
 from gtx_bayes.finetune.targets import known_targets, only
 from gtx_bayes.finetune.train import TrainingConfig, Watched, train
-from tests.networks import TWO_BLOCKS
+from tests.networks import QUICK, TWO_BLOCKS
 
 pytestmark = pytest.mark.end_to_end
 
-CONFIG = TrainingConfig(num_epochs=2, batch_size=8, optimiser=AdamW(1e-2), average=0.5)
 NUM_IMAGES, SIDE = 40, 16
 
 
 @pytest.fixture(scope="module")
 def network():
-    config = dataclasses.replace(TWO_BLOCKS, dropout=0.1, drop_path=0.1)
-    return initial_network(jax.random.key(3), config)
+    return initial_network(jax.random.key(3), TWO_BLOCKS)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +40,7 @@ def images():
 def run(network, images):
     """Trains on the first images, as many as are used."""
 
-    def run(seed=0, config=CONFIG, num_used=30, **options):
+    def run(seed=0, config=QUICK, num_used=30, **options):
         pixels, label = images
         used = jnp.arange(NUM_IMAGES) < num_used
         targets = only(known_targets(jnp.asarray(label), 2), used)
@@ -68,7 +66,7 @@ def _same(one, other):
 
 def test_training_learns(run, watched):
     """From a loss of about log 2 to a fifth of it, and fresh images told apart."""
-    found = run(config=dataclasses.replace(CONFIG, num_epochs=12))
+    found = run(config=dataclasses.replace(QUICK, num_epochs=12))
     assert np.mean(found.history.loss[-4:]) < np.mean(found.history.loss[:4]) / 5
     logits = network_logits(found.network, watched.pixels)
     assert score(class_probs(logits), watched.true_label).error == 0.0
@@ -108,7 +106,7 @@ def test_killed_and_resumed_equals_uninterrupted(run, watched, trained, tmp_path
 
 def test_checkpoint_of_another_training_is_refused(run, tmp_path):
     checkpoint = Checkpoint(tmp_path / "training.safetensors")
-    short = {"config": dataclasses.replace(CONFIG, num_epochs=1), "num_used": 8}
+    short = {"config": dataclasses.replace(QUICK, num_epochs=1), "num_used": 8}
     run(**short, checkpoint=checkpoint)
     with pytest.raises(InputError, match="no checkpoint of this training"):
         run(seed=1, **short, checkpoint=checkpoint)
@@ -121,7 +119,7 @@ def test_checkpoint_of_another_training_is_refused(run, tmp_path):
 def test_compiled_once_for_all_budgets(run, trained):
     before = train_module._step._cache_size()
     for num_used in (3, 20):
-        run(config=dataclasses.replace(CONFIG, num_epochs=1), num_used=num_used)
+        run(config=dataclasses.replace(QUICK, num_epochs=1), num_used=num_used)
     assert train_module._step._cache_size() == before
 
 
