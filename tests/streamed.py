@@ -6,10 +6,10 @@ from pathlib import Path
 import typer
 
 from gtx_bayes.cli.streaming import Processes, stream
-from gtx_bayes.cli.terminal import reports_errors
+from gtx_bayes.cli.terminal import command
 
 
-@reports_errors
+@command
 def main(path: str) -> None:
     """Run what the file says."""
     given = json.loads(Path(path).read_text())

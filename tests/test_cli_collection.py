@@ -169,8 +169,6 @@ class TestReproduce:
         table = pd.read_csv(tmp_path / "table1.csv")
         assert len(table) == len(rows)
         assert {"error", "error_se", "error_paper", "error_z"} <= set(table.columns)
-        again = call("reproduce", "table1", "--output", tmp_path, "--runs", 2, "--json")
-        assert json.loads(again.stdout)["rows"] == rows
 
     def test_foreign_files_are_not_replaced(self, tmp_path):
         (tmp_path / "table2.json").write_text("{}")
@@ -187,8 +185,8 @@ class TestReproduce:
             (("table2", "--weights", "w"), "table2 takes no --weights"),
             (("efficiency", "--quick"), "efficiency takes no --quick"),
             (("efficiency", "--weights", "w"), "efficiency takes no --weights"),
-            (("noise_surface", "--images", "nowhere"), "'nowhere' is no folder, no Parquet file"),
-            (("figure5", "--images", "nowhere"), "'nowhere' is no folder, no Parquet file"),
+            (("noise_surface", "--images", "nowhere"), "no such folder"),
+            (("figure5", "--images", "nowhere"), "no such folder"),
             (("figure4", "--table", "t.csv"), "--table says what is known of the images of a fol"),
             (("figure4", "--quick", "--allow-missing"), "--allow-missing is about files of weigh"),
         ],

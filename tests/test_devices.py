@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gtx_bayes import InputError
-from gtx_bayes.cli.terminal import mesh_of
+from gtx_bayes.cli.options import mesh_of
 from gtx_bayes.devices import deal, examples_mesh, on_parts
 from gtx_bayes.inference import joint
 from gtx_bayes.labels import MISSING, Assessment, Labels

@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 
 from gtx_bayes import InputError
 from gtx_bayes.cli import finetuning as cli_finetuning
-from gtx_bayes.cli.terminal import reports_errors
+from gtx_bayes.cli.terminal import command
 from gtx_bayes.experiments import figure4, figure5, finetuning, taught_start, training_log
 from gtx_bayes.experiments.imputed_labels import LABELINGS, SOFT, Labeling, assess_on, impute
 from gtx_bayes.experiments.training_log import Setting
@@ -318,7 +318,7 @@ def test_figures_from_one_interrupted_run(network, monkeypatch, tmp_path):
             raise KeyboardInterrupt
 
     log = tmp_path / "finetuning.jsonl"
-    options = cli_finetuning.Options(True, None, None, (), False)
+    options = cli_finetuning.Options(quick=True)
     with pytest.raises(KeyboardInterrupt, match=r"are in .*jsonl, and the same command goes"):
         cli_finetuning.run(options, 0, 2, log, stop)
     begun = log.read_bytes()
@@ -350,12 +350,12 @@ def test_figures_from_one_interrupted_run(network, monkeypatch, tmp_path):
 
 
 def test_an_interrupt_says_what_is_left(capsys):
-    @reports_errors
-    def command(message):
+    @command
+    def interrupted(*, message):
         raise KeyboardInterrupt(*message)
 
     for message, told in (((), "no result is half-written."), (("half is in x",), "half is in x.")):
         with pytest.raises(typer.Exit) as stop:
-            command(message)
+            interrupted(message=message)
         assert stop.value.exit_code == 130
         assert capsys.readouterr().err == f"Error: interrupted by SIGINT; {told}\n"

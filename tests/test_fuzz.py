@@ -18,7 +18,7 @@ import pytest
 from gtx_bayes.aggregation import aggregate as aggregate_module
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.state import read_state, write_state
-from gtx_bayes.cli.tables import parse_prior
+from gtx_bayes.cli.options import parse_prior
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.io import read_crowd

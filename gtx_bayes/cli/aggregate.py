@@ -8,66 +8,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gtx_bayes.cli.streaming import (
-    CoordinatorOption,
-    NumProcessesOption,
-    Processes,
-    ProcessIdOption,
-    ResumeOption,
-    StreamOption,
-    WorkOption,
-    is_streamed,
-    stream,
-)
-from gtx_bayes.cli.tables import (
-    AbstainOption,
-    BlankChoice,
-    BlankOption,
-    ClassesOption,
-    ClassPriorOption,
-    CovariateOption,
-    DependenceOption,
-    DuplicateChoice,
-    DuplicatesOption,
-    ExampleTableOption,
-    GoldLabelColumnOption,
+from gtx_bayes.cli.options import (
+    CrowdOptions,
     GoldOption,
-    GoldTaskColumnOption,
-    KeepAbstentionsOption,
-    LabelColumnOption,
-    LabelerTableOption,
-    LabelsArgument,
-    MethodOption,
-    MethodOptionsOption,
-    ModelOption,
-    ModelSettingsOption,
-    TaskColumnOption,
-    WorkerColumnOption,
-    given,
-    method_of,
-    parse_abstain,
-    parse_options,
-    parse_prior,
-)
-from gtx_bayes.cli.terminal import (
-    DebugOption,
     JsonOption,
+    LabelsArgument,
+    MethodOptions,
+    ModelOptions,
     SeedOption,
-    in_options,
     mesh_of,
     num_devices,
-    print_json,
-    print_notes,
-    print_record,
-    reports_errors,
-    stage,
+    output_option,
+    read_if_given,
 )
+from gtx_bayes.cli.streaming import Processes, StreamOptions, stream
+from gtx_bayes.cli.terminal import command, in_options, print_summary, stage
 from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from gtx_bayes.aggregation.aggregate import Aggregation
+    from gtx_bayes.aggregation.base import AbstractMethod
     from gtx_bayes.inference.dependence import Dependence
     from gtx_bayes.io.writers import OutputFile
 
@@ -88,25 +50,18 @@ RESULT_FILES = (
 )
 
 
-@reports_errors
+SIZES = ("num_examples", "num_labelers", "num_classes", "num_labels")
+
+
+@command
 def aggregate(
+    *,
     labels: LabelsArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write results to.")],
+    output: Annotated[Path, output_option("Directory to write results to.")],
     gold: GoldOption = None,
-    method: MethodOption = "gtx-bayes",
-    method_option: MethodOptionsOption = None,
-    model: ModelOption = "auto",
-    model_option: ModelSettingsOption = None,
-    dependence: DependenceOption = "learned",
-    class_prior: ClassPriorOption = None,
-    classes: ClassesOption = None,
-    duplicates: DuplicatesOption = DuplicateChoice.error,
-    abstain: AbstainOption = None,
-    blank: BlankOption = BlankChoice.error,
-    keep_abstentions: KeepAbstentionsOption = False,
-    covariate: CovariateOption = None,
-    labeler_table: LabelerTableOption = None,
-    example_table: ExampleTableOption = None,
+    methods: MethodOptions,
+    models: ModelOptions,
+    tables: CrowdOptions,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -120,17 +75,8 @@ def aggregate(
         typer.Option(min=0, help="Write posterior.nc with 4 chains of this many posterior draws."),
     ] = 0,
     plots: Annotated[bool, typer.Option("--plots", help="Write plots as PNG.")] = False,
-    task_column: TaskColumnOption = None,
-    worker_column: WorkerColumnOption = None,
-    label_column: LabelColumnOption = None,
-    gold_task_column: GoldTaskColumnOption = None,
-    gold_label_column: GoldLabelColumnOption = None,
-    streamed: StreamOption = None,
-    work: WorkOption = None,
-    resume: ResumeOption = False,
-    coordinator: CoordinatorOption = None,
-    num_processes: NumProcessesOption = None,
-    process_id: ProcessIdOption = None,
+    streaming: StreamOptions,
+    processes: Processes,
     devices: Annotated[
         str | None,
         typer.Option(
@@ -141,7 +87,6 @@ def aggregate(
     ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Turn answers into labels with confidence and labelers with accuracies.
 
@@ -155,132 +100,99 @@ def aggregate(
     from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_summary
 
     labels = labels.expanduser()
-    chosen = method_of(method, method_option)
-    processes = Processes(coordinator, num_processes, process_id)
-    needs_streaming = work is not None or resume or coordinator is not None
-    if is_streamed(labels, streamed, needs_streaming=needs_streaming):
-        _refuse_in_memory_options(
-            {
-                "--state": state,
-                "--draws": draws,
-                "--plots": plots,
-                "--example-table": example_table,
-            }
-        )
+    method = methods.build()
+    if streaming.is_wanted(labels, processes):
+        for name, wanted in {
+            "--state": state,
+            "--draws": draws,
+            "--plots": plots,
+            "--example-table": tables.example_table,
+        }.items():
+            if wanted:
+                raise InputError(
+                    "a streamed table is never in memory as a whole, which this needs.",
+                    where=name,
+                    mend="Leave it out, or say --in-memory.",
+                )
         from gtx_bayes.streaming.aggregate import Request
 
         request = Request(
             labels=labels,
             gold=gold,
-            method=chosen,
-            options=parse_options(model, dependence, model_option),
-            class_prior=parse_prior(class_prior),
-            classes=None if classes is None else classes.split(","),
-            duplicates=duplicates.value,
-            abstain=parse_abstain(abstain),
-            blank=blank.value,
-            keep_abstentions=keep_abstentions,
-            covariates=covariate or (),
-            labeler_covariates=labeler_table,
-            columns=given(example=task_column, labeler=worker_column, label=label_column),
-            gold_columns=given(example=gold_task_column, label=gold_label_column),
+            method=method,
+            options=models.arguments(),
+            class_prior=models.prior(),
+            labeler_covariates=tables.labeler_table,
             seed=seed,
+            **tables.crowd_arguments(),
         )
-        wanted = "all" if devices is None else num_devices(devices)  # of each process
-        summary = stream(request, output, work, processes, resume=resume, devices=wanted)
+        summary = stream(
+            request,
+            output,
+            streaming.work,
+            processes,
+            resume=streaming.resume,
+            devices="all" if devices is None else num_devices(devices),
+        )
         if summary is not None:
-            _tell(summary, output, as_json=as_json)
+            _print(summary, output, as_json=as_json)
         return
-    inputs = (labels, gold, labeler_table, example_table)
+    inputs = tables.inputs(labels, gold)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     state_file = None
     if state is not None:
         state = state.expanduser()
-        _check_state(state, directory.target, chosen.name)
+        _check_state(state, directory.target, method.name)
         state_file = OutputFile(state, inputs, tells_itself=True)
-    wanted_classes = None if classes is None else classes.split(",")
-    options, prior = parse_options(model, dependence, model_option), parse_prior(class_prior)
     mesh = mesh_of(devices)
-    tables: dict[str, Any] = {
-        "duplicates": duplicates.value,
-        "abstain": parse_abstain(abstain),
-        "blank": blank.value,
-        "columns": given(example=task_column, labeler=worker_column, label=label_column),
-        "gold_columns": given(example=gold_task_column, label=gold_label_column),
-    }
     is_resumed = state is not None and state.exists()
     if state is not None and is_resumed:
         with stage(f"Reading {state}"):
-            from gtx_bayes.aggregation.aggregate import configured
-            from gtx_bayes.aggregation.state import check_options, read_state
-
-            asked: Any = configured(chosen, **options)
-            kept = read_state(state, model=None if asked.model == "auto" else asked.model)
-            check_options(
-                kept,
-                where=str(state),
-                classes=wanted_classes,
-                class_prior=prior,
-                model=asked.model,
-                dependence=asked.dependence,
-            )
+            kept = _read_state(state, method, models, tables)
         with stage(f"Learning from what is new in {labels}"):
-            if covariate or keep_abstentions:
-                _check_kept(kept, covariate or [], keep_abstentions=keep_abstentions)
-            result, new = _grow(kept, labels, gold, labeler_table, example_table, tables)
+            result, new = _grow(kept, labels, gold, tables)
     else:
         with stage(f"Reading {labels}"):
-            from gtx_bayes.io.readers import read_crowd
-
-            crowd = read_crowd(
-                labels,
-                gold,
-                classes=wanted_classes,
-                keep_abstentions=keep_abstentions,
-                covariates=covariate or (),
-                labeler_covariates=labeler_table,
-                example_covariates=example_table,
-                **tables,
-            )
-        with stage(f"Aggregating {crowd.labels.num_labels} answers by {chosen.name}"):
+            crowd = tables.read(labels, gold)
+        with stage(f"Aggregating {crowd.labels.num_labels} answers by {method.name}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
 
-            result = apply(crowd, chosen, class_prior=prior, mesh=mesh, **options)
-            new = _all_new(result)
+            prior = models.prior()
+            result = apply(crowd, method, class_prior=prior, mesh=mesh, **models.arguments())
+        new = {
+            "num_new_labels": crowd.labels.num_labels,
+            "num_new_examples": crowd.labels.num_examples,
+            "num_new_labelers": crowd.labels.num_labelers,
+            "num_new_gold": crowd.assessment.num_gold,
+            "num_recomputed": crowd.labels.num_examples,
+        }
     if draws and result.fit.posterior is None:
         raise InputError(
-            f"{chosen.name} has no posterior to draw from.",
+            f"{method.name} has no posterior to draw from.",
             where="--draws",
             mend="Leave it out, or use gtx-bayes.",
         )
     # Left in turn: the directory takes its place first, the state last of all.
     with stage(f"Writing {output}"), _state_to_come(result, state_file), directory:
-        told = _write(result, directory.path, seed=seed, draws=draws, plots=plots, mesh=mesh)
-        summary = summarise(result, COMMAND, seconds=time.perf_counter() - start, more=told)
+        notes = _write(result, directory.path, seed=seed, draws=draws, plots=plots, mesh=mesh)
+        summary = summarise(result, COMMAND, seconds=time.perf_counter() - start, more=notes)
         if state is not None:
             summary |= {"state": str(state), "resumed": is_resumed, **new}
         write_summary(summary, directory.path)
-    _tell(summary, output, as_json=as_json)
+    _print(summary, output, as_json=as_json)
 
 
-def _tell(summary: dict[str, Any], output: Path, *, as_json: bool) -> None:
-    """Say what was found."""
-    print_notes([*summary["notes"], *summary["warnings"]])
-    if as_json:
-        print_json({**summary, "output": str(output)})
-        return
-    print_record(f"{summary['method']} → {output}", _overview(summary))
-
-
-def _refuse_in_memory_options(given: dict[str, Any]) -> None:
-    """Raise `InputError` for what needs the whole table in memory."""
-    for name, is_wanted in given.items():
-        if is_wanted:
-            raise InputError(
-                "a streamed table is never in memory as a whole, which this needs.",
-                where=name,
-                mend="Leave it out, or say --in-memory.",
-            )
+def _print(summary: dict[str, Any], output: Path, *, as_json: bool) -> None:
+    more = ", ..." if summary["num_classes"] > 6 else ""
+    overview = {
+        "examples": f"{summary['num_examples']}, {summary['num_gold']} of them gold",
+        "labelers": summary["num_labelers"],
+        "answers": summary["num_labels"],
+        "classes": ", ".join(summary["classes"][:6]) + more,
+        "mean confidence": summary["mean_confidence"],
+        "model": summary["model"],
+    }
+    print_summary(summary, output, overview, f"{summary['method']} → {output}", as_json=as_json)
 
 
 def _check_state(state: Path, output: Path, method: str) -> None:
@@ -291,61 +203,64 @@ def _check_state(state: Path, output: Path, method: str) -> None:
         raise InputError(
             f"{method} has no state to keep.", where="--state", mend=f"Leave it out, or use {NAME}."
         )
-    if state.resolve().is_relative_to(output):
+    refuse_in_results(state, output, "--state")
+
+
+def refuse_in_results(file: Path, output: Path, option: str) -> None:
+    """Raise `InputError` for a file to keep that lies in the directory of results."""
+    if file.resolve().is_relative_to(output):
         raise InputError(
-            f"{state} lies in the directory of results, which is replaced.",
-            where="--state",
+            f"{file} lies in the directory of results, which is replaced.",
+            where=option,
             mend="Name a file elsewhere.",
         )
 
 
-def _check_kept(kept: "Aggregation", covariates: list[str], *, keep_abstentions: bool) -> None:
-    """Raise `InputError` for what the state's model does not use."""
-    crowd = kept.crowd
-    unknown = [name for name in covariates if name not in crowd.labels.covariates]
-    where = "--covariate" if unknown else "--keep-abstentions"
-    if unknown or (keep_abstentions and not crowd.other_names.size):
+def _read_state(
+    state: Path, method: "AbstractMethod", models: ModelOptions, tables: CrowdOptions
+) -> "Aggregation":
+    """The fit that was kept; raises `InputError` where it has not what is asked for."""
+    from gtx_bayes.aggregation.aggregate import configured
+    from gtx_bayes.aggregation.state import check_options, read_state
+
+    asked: Any = configured(method, **models.arguments())
+    kept = read_state(state, model=None if asked.model == "auto" else asked.model)
+    check_options(
+        kept,
+        where=str(state),
+        classes=tables.class_names(),
+        class_prior=models.prior(),
+        model=asked.model,
+        dependence=asked.dependence,
+    )
+    is_unknown = not set(tables.covariate or ()) <= set(kept.crowd.labels.covariates)
+    if is_unknown or (tables.keep_abstentions and not kept.crowd.other_names.size):
         raise InputError(
-            "the state was made without.", where=where, mend="Leave it out, or fit all anew."
+            "the state was made without.",
+            where="--covariate" if is_unknown else "--keep-abstentions",
+            mend="Leave it out, or fit all anew.",
         )
+    return kept
 
 
 def _grow(
-    kept: "Aggregation",
-    labels: Path,
-    gold: Path | None,
-    labeler_table: Path | None,
-    example_table: Path | None,
-    tables: dict[str, Any],
+    kept: "Aggregation", labels: Path, gold: Path | None, tables: CrowdOptions
 ) -> tuple["Aggregation", dict[str, int]]:
     """The result with what is new in the tables, and how much that is."""
     from gtx_bayes.aggregation.grow import grow
     from gtx_bayes.columns import TRUTH_ROLES, columns_for
-    from gtx_bayes.io.readers import read_covariate_tables, read_labels, read_table
+    from gtx_bayes.io.readers import read_covariate_tables, read_labels
 
     covariates = list(kept.crowd.labels.covariates)
-    wanted = columns_for(TRUTH_ROLES, tables["gold_columns"])
     grown = grow(
         kept,
-        read_labels(labels, tables["columns"], covariates),
-        None if gold is None else read_table(gold, wanted),
-        **tables,
-        **read_covariate_tables(labeler_table, example_table),
+        read_labels(labels, tables.columns(), covariates),
+        read_if_given(gold, columns_for(TRUTH_ROLES, tables.gold_columns())),
+        **tables.arguments(),
+        **read_covariate_tables(tables.labeler_table, tables.example_table),
     )
     new = {name: value for name, value in grown._asdict().items() if name.startswith("num_")}
     return grown.result, new
-
-
-def _all_new(result: "Aggregation") -> dict[str, int]:
-    """How much is new in a fresh fit, in the words of `_grow`."""
-    labels = result.crowd.labels
-    return {
-        "num_new_labels": labels.num_labels,
-        "num_new_examples": labels.num_examples,
-        "num_new_labelers": labels.num_labelers,
-        "num_new_gold": result.crowd.assessment.num_gold,
-        "num_recomputed": labels.num_examples,
-    }
 
 
 @contextlib.contextmanager
@@ -374,12 +289,12 @@ def _write(
     key_ties, key_draws = split(np.uint32(seed))
     write_csv(result.examples(key_ties, mesh=mesh), path / "examples.csv")
     write_csv(result.labelers(), path / "labelers.csv")
-    told = []
+    notes = []
     num_cells = result.crowd.labels.num_labelers * result.crowd.labels.num_classes**2
     if num_cells <= MOST_CONFUSION_ROWS:
         write_csv(result.confusion(), path / "confusion.csv")
     else:
-        told.append(
+        notes.append(
             f"confusion.csv is left out: it would have {num_cells:,} rows, more than "
             f"{MOST_CONFUSION_ROWS:,}."
         )
@@ -392,28 +307,24 @@ def _write(
         from gtx_bayes.diagnostics.plots import save_result_plots
 
         save_result_plots(result, path)
-    return told
+    return notes
 
 
 def summarise(
     result: "Aggregation", command: str, *, seconds: float, more: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What a summary.json says of a result, whichever command wrote it."""
-    crowd = result.crowd
+    crowd, joint = result.crowd, result.fit.joint
     confidence, num_abstained = result.open_confidence(), crowd.num_abstained()
     return {
         "command": command,
         "method": result.method,
         "model": result.fit.model,
-        "num_examples": crowd.labels.num_examples,
-        "num_labelers": crowd.labels.num_labelers,
-        "num_classes": crowd.labels.num_classes,
-        "num_labels": crowd.labels.num_labels,
+        **values_of(crowd.labels, *SIZES),
         "num_abstained": 0 if num_abstained is None else int(num_abstained.sum()),
         "num_gold": crowd.assessment.num_gold,
-        "classes": [str(name) for name in crowd.class_names],
-        "class_prior": _class_prior(result),
-        "dependence": _dependence(result),
+        **classes_record(crowd.class_names, result.class_prior),
+        "dependence": None if joint is None else dependence_record(joint.dependence),
         "labeler_interval": result.fit.labeler_accuracy.interval,
         "mean_confidence": float(confidence.mean()) if confidence.size else None,
         "seconds": round(seconds, 3),
@@ -421,15 +332,20 @@ def summarise(
     }
 
 
-def _dependence(result: "Aggregation") -> dict[str, Any] | None:
-    """Posterior of rho, and how many answers to an example it leaves worth buying."""
-    if result.fit.joint is None:
-        return None
-    return dependence_record(result.fit.joint.dependence)
+def values_of(found: object, *names: str) -> dict[str, Any]:
+    """Attributes by name, as a summary has them."""
+    return {name: getattr(found, name) for name in names}
+
+
+def classes_record(class_names: Any, class_prior: Any) -> dict[str, Any]:
+    """The classes and their prior by name; uniform where there is none."""
+    names = [str(name) for name in class_names]
+    prior = [1.0 / len(names)] * len(names) if class_prior is None else class_prior.tolist()
+    return {"classes": names, "class_prior": dict(zip(names, prior, strict=True))}
 
 
 def dependence_record(found: "Dependence") -> dict[str, Any]:
-    """Posterior of rho as a summary has it."""
+    """Posterior of rho, and how many answers to an example it leaves worth buying."""
     from gtx_bayes.inference.dependence import most_useful
 
     low, high = found.credible_interval()
@@ -438,24 +354,4 @@ def dependence_record(found: "Dependence") -> dict[str, Any]:
         "ci_low": low,
         "ci_high": high,
         "most_useful_labels": most_useful(found.mean),
-    }
-
-
-def _class_prior(result: "Aggregation") -> dict[str, float]:
-    names = [str(name) for name in result.crowd.class_names]
-    if result.class_prior is None:
-        return dict.fromkeys(names, 1.0 / len(names))
-    return dict(zip(names, result.class_prior.tolist(), strict=True))
-
-
-def _overview(summary: dict[str, Any]) -> dict[str, object]:
-    more = ", ..." if summary["num_classes"] > 6 else ""
-    return {
-        "examples": f"{summary['num_examples']}, {summary['num_gold']} of them gold",
-        "labelers": summary["num_labelers"],
-        "answers": summary["num_labels"],
-        "classes": ", ".join(summary["classes"][:6]) + more,
-        "mean confidence": summary["mean_confidence"],
-        "model": summary["model"],
-        "seconds": f"{summary['seconds']:.1f}",
     }

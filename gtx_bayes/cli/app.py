@@ -16,8 +16,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names may hold what a terminal's code has not
             stream.reconfigure(errors="backslashreplace")
+    from gtx_bayes.cli import compilation_cache
     from gtx_bayes.cli.commands import app
-    from gtx_bayes.cli.compilation_cache import compilation_cached
 
-    with compilation_cached():
-        app()
+    compilation_cache.turn_on()
+    app()

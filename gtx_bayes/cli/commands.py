@@ -24,13 +24,11 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: Rich's own takes twice as long to import as all else
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, aggregate, diagnose, evaluate):
-    app.command()(command)
+for function in (demo, aggregate, diagnose, evaluate):
+    app.command()(function)
 app.command("next", cls=NextCommand)(next_)
-app.command()(plan)
-app.command()(finetune)
-app.command()(predict)
-app.command()(reproduce)
+for function in (plan, finetune, predict, reproduce):
+    app.command()(function)
 
 
 def _version(wanted: bool | None) -> None:

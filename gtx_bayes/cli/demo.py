@@ -5,17 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from gtx_bayes.cli.terminal import (
-    DebugOption,
-    JsonOption,
-    SeedOption,
-    print_json,
-    print_table,
-    reports_errors,
-    stage,
-)
+from gtx_bayes.cli.options import JsonOption, SeedOption, output_option
+from gtx_bayes.cli.terminal import command, print_json, print_table, stage
 
 if TYPE_CHECKING:
     from gtx_bayes.experiments.demo import Result
@@ -33,14 +24,12 @@ RESULT_FILES = (
 )
 
 
-@reports_errors
+@command
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write to.")] = Path(
-        "gtx-bayes-demo"
-    ),
+    *,
+    output: Annotated[Path, output_option("Directory to write to.")] = Path("gtx-bayes-demo"),
     seed: SeedOption = 0,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Simulate a crowd and compare the methods.
 
@@ -73,11 +62,7 @@ def demo(
     if as_json:
         print_json({**summary, "output": str(output)})
         return
-    rows = [
-        {str(name): value for name, value in row.items()}
-        for row in result.comparison[columns].to_dict("records")
-    ]
-    print_table("Against the truth", rows)
+    print_table("Against the truth", result.comparison[columns].to_dict("records"))
     program = "gtx-bayes" if shutil.which("gtx-bayes") else sys.argv[0]
     print(
         f"\nTables and plots are in {output}. Next:\n"

@@ -2,86 +2,42 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from gtx_bayes.cli.aggregate import summarise
-from gtx_bayes.cli.tables import (
-    AbstainOption,
-    BlankChoice,
-    BlankOption,
-    ClassesOption,
-    ClassPriorOption,
-    CovariateOption,
-    DependenceOption,
-    DuplicateChoice,
-    DuplicatesOption,
-    ExampleTableOption,
-    GoldLabelColumnOption,
+from gtx_bayes.cli.aggregate import summarise, values_of
+from gtx_bayes.cli.options import (
+    CrowdOptions,
     GoldOption,
-    GoldTaskColumnOption,
-    KeepAbstentionsOption,
-    LabelColumnOption,
-    LabelerTableOption,
-    LabelsArgument,
-    ModelOption,
-    ModelSettingsOption,
-    TaskColumnOption,
-    WorkerColumnOption,
-    given,
-    parse_abstain,
-    parse_options,
-    parse_prior,
-)
-from gtx_bayes.cli.terminal import (
-    DebugOption,
     JsonOption,
+    LabelsArgument,
+    ModelOptions,
     SeedOption,
-    in_options,
-    print_json,
-    print_notes,
-    print_record,
-    reports_errors,
-    stage,
+    output_option,
 )
+from gtx_bayes.cli.terminal import command, in_options, print_summary, stage
 
 if TYPE_CHECKING:
     from gtx_bayes.crowd import Crowd
     from gtx_bayes.diagnostics.report.content import Content
+    from gtx_bayes.diagnostics.report.page import Origin
 
 COMMAND = "gtx-bayes diagnose"
+WRONG_BY_GOLD = ("num_hidden", "num_wrong", "expected", "low", "high")
 RESULT_FILES = ("report.html", "examples.csv", "labelers.csv", "summary.json")
 
 
-@reports_errors
+@command
 def diagnose(
+    *,
     labels: LabelsArgument,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Directory to write the report to.")
-    ],
+    output: Annotated[Path, output_option("Directory to write the report to.")],
     gold: GoldOption = None,
-    model: ModelOption = "auto",
-    model_option: ModelSettingsOption = None,
-    dependence: DependenceOption = "learned",
-    class_prior: ClassPriorOption = None,
-    classes: ClassesOption = None,
-    duplicates: DuplicatesOption = DuplicateChoice.error,
-    abstain: AbstainOption = None,
-    blank: BlankOption = BlankChoice.error,
-    keep_abstentions: KeepAbstentionsOption = False,
-    covariate: CovariateOption = None,
-    labeler_table: LabelerTableOption = None,
-    example_table: ExampleTableOption = None,
-    task_column: TaskColumnOption = None,
-    worker_column: WorkerColumnOption = None,
-    label_column: LabelColumnOption = None,
-    gold_task_column: GoldTaskColumnOption = None,
-    gold_label_column: GoldLabelColumnOption = None,
+    models: ModelOptions,
+    tables: CrowdOptions,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Say what came of a crowd, whether to believe it, and what to do next, on one page.
 
@@ -93,65 +49,56 @@ def diagnose(
     start = time.perf_counter()
     from gtx_bayes.io.writers import OutputDirectory, write_summary
 
-    inputs = (labels, gold, labeler_table, example_table)
+    inputs = tables.inputs(labels, gold)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     with stage(f"Reading {labels}"):
-        from gtx_bayes.io.readers import read_crowd
-
-        crowd = read_crowd(
-            labels,
-            gold,
-            duplicates=duplicates.value,
-            classes=None if classes is None else classes.split(","),
-            abstain=parse_abstain(abstain),
-            blank=blank.value,
-            keep_abstentions=keep_abstentions,
-            covariates=covariate or (),
-            labeler_covariates=labeler_table,
-            example_covariates=example_table,
-            columns=given(example=task_column, labeler=worker_column, label=label_column),
-            gold_columns=given(example=gold_task_column, label=gold_label_column),
-        )
-        crowd = _without_folders(crowd, *inputs)
+        crowd = _without_folders(tables.read(labels, gold), *inputs)
     with stage(f"Aggregating {crowd.labels.num_labels} answers"):
         from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 
-        options = parse_options(model, dependence, model_option)
-        result = aggregate(crowd, DEFAULT_METHOD, class_prior=parse_prior(class_prior), **options)
+        result = aggregate(crowd, DEFAULT_METHOD, class_prior=models.prior(), **models.arguments())
     with stage("Checking the fit"), directory:
         import jax
 
-        from gtx_bayes.diagnostics.report.page import Origin, write_report
+        from gtx_bayes.diagnostics.report.page import write_report
 
         asked = {
-            "labels": labels.name,
-            "gold": None if gold is None else gold.name,
-            "model": model,
-            "model options": ", ".join(model_option) if model_option else None,
-            "dependence": dependence,
-            "class prior": class_prior,
-            "classes": classes,
-            "duplicates": duplicates.value,
-            "abstain": abstain,
-            "blank": None if blank is BlankChoice.error else blank.value,
-            "keep abstentions": "yes" if keep_abstentions else None,
-            "covariates": ",".join(covariate) if covariate else None,
-            "labeler table": None if labeler_table is None else labeler_table.name,
-            "example table": None if example_table is None else example_table.name,
-            "seed": str(seed),
+            "labels": labels,
+            "gold": gold,
+            "model": models.model,
+            "model options": ", ".join(models.model_option or ()),
+            "dependence": models.dependence,
+            "class prior": models.class_prior,
+            "classes": tables.classes,
+            "duplicates": tables.duplicates,
+            "abstain": tables.abstain,
+            "blank": None if tables.blank == "error" else tables.blank,
+            "keep abstentions": "yes" if tables.keep_abstentions else None,
+            "covariates": ",".join(tables.covariate or ()),
+            "labeler table": tables.labeler_table,
+            "example table": tables.example_table,
+            "seed": seed,
         }
-        origin = Origin(labels.name, {k: v for k, v in asked.items() if v is not None}, start)
+        origin = origin_of(labels, asked, start)
         content = write_report(jax.random.key(seed), result, directory.path, origin=origin)
         summary = {
             **summarise(result, COMMAND, seconds=time.perf_counter() - start),
             **_findings(content),
         }
         write_summary(summary, directory.path)
-    print_notes([*summary["notes"], *summary["warnings"]])
-    if as_json:
-        print_json({**summary, "output": str(output)})
-        return
-    print_record(f"{output / RESULT_FILES[0]}", _overview(summary))
+    print_summary(summary, output, _overview(summary), output / RESULT_FILES[0], as_json=as_json)
+
+
+def origin_of(source: Path, asked: Mapping[str, object], start: float) -> "Origin":
+    """What a page says of where it comes from: files by their names alone, as it goes to others."""
+    from gtx_bayes.diagnostics.report.page import Origin
+
+    said = {
+        name: value.name if isinstance(value, Path) else str(value)
+        for name, value in asked.items()
+        if value not in (None, "")
+    }
+    return Origin(source.name, said, start)
 
 
 def _without_folders(crowd: "Crowd", *files: Path | None) -> "Crowd":
@@ -167,7 +114,7 @@ def _findings(content: "Content") -> dict[str, Any]:
     """The verdicts, and the numbers behind them."""
     from gtx_bayes.diagnostics.report.wording import shown
 
-    trust, labelers = content.trust, content.labelers
+    trust, labelers, by_gold = content.trust, content.labelers, content.outcome.by_gold
     return {
         "light": trust.light,
         "verdict": trust.verdict,
@@ -175,7 +122,7 @@ def _findings(content: "Content") -> dict[str, Any]:
         "reasons": [reason.words for reason in trust.reasons],
         "actions": [action.words for action in content.actions],
         "expected_wrong": content.outcome.expected_wrong,
-        "wrong_by_gold": _wrong_by_gold(content),
+        "wrong_by_gold": by_gold and values_of(by_gold, *WRONG_BY_GOLD),
         "num_against_majority": content.outcome.num_differing,
         "calibration": _calibration(content),
         "model_problems": [] if trust.checks is None else list(trust.checks.problems),
@@ -187,32 +134,18 @@ def _findings(content: "Content") -> dict[str, Any]:
     }
 
 
-def _wrong_by_gold(content: "Content") -> dict[str, Any] | None:
-    """How many labels are wrong by hidden gold; None without two gold labels."""
-    found = content.outcome.by_gold
-    if found is None:
-        return None
-    return {
-        "num_hidden": found.num_hidden,
-        "num_wrong": found.num_wrong,
-        "expected": found.expected,
-        "low": found.low,
-        "high": found.high,
-    }
-
-
 def _calibration(content: "Content") -> dict[str, Any] | None:
     """Scores on hidden gold; None where there was too little."""
     found = content.trust.calibration
     if found is None:
         return None
     scores = {name: float(estimate.value) for name, estimate in found.metrics.items()}
+    low, high = found.ece_interval
     return {
         **scores,
-        "num_examples": found.num_examples,
-        "mean_confidence": found.mean_confidence,
-        "ece_low": found.ece_interval[0],
-        "ece_high": found.ece_interval[1],
+        **values_of(found, "num_examples", "mean_confidence"),
+        "ece_low": low,
+        "ece_high": high,
         "ece_if_honest": found.ece_if_honest,
         "problems": list(found.problems),
     }
@@ -229,5 +162,4 @@ def _overview(summary: dict[str, Any]) -> dict[str, object]:
         "mean confidence": summary["mean_confidence"],
         "wrong labels, by confidence": summary["expected_wrong"],
         "wrong labels, by gold": words,
-        "seconds": f"{summary['seconds']:.1f}",
     }

@@ -5,23 +5,16 @@ from typing import Annotated
 
 import typer
 
-from gtx_bayes.cli.terminal import (
-    DebugOption,
-    JsonOption,
-    SeedOption,
-    print_json,
-    print_notes,
-    print_table,
-    reports_errors,
-    stage,
-)
+from gtx_bayes.cli.options import JsonOption, SeedOption, read_if_given
+from gtx_bayes.cli.terminal import command, print_json, print_notes, print_table, stage
 from gtx_bayes.errors import InputError
 
 IMAGE_ENDINGS = (".png", ".svg", ".pdf")
 
 
-@reports_errors
+@command
 def evaluate(
+    *,
     examples: Annotated[
         Path,
         typer.Argument(metavar="EXAMPLES", help="An examples.csv: task and prob_<class> columns."),
@@ -36,21 +29,20 @@ def evaluate(
     ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Score class probabilities against true labels.
 
     Every metric comes with its standard error. Nothing here is random: tied classes are credited
     with their expected accuracy.
     """
-    if plots is not None and plots.suffix.lower() not in IMAGE_ENDINGS:
-        raise InputError(
-            f"the ending '{plots.suffix}' names no image format.",
-            where="--plots",
-            mend=f"Use one of {', '.join(IMAGE_ENDINGS)}.",
-        )
     diagram = None
     if plots is not None:
+        if plots.suffix.lower() not in IMAGE_ENDINGS:
+            raise InputError(
+                f"the ending '{plots.suffix}' names no image format.",
+                where="--plots",
+                mend=f"Use one of {', '.join(IMAGE_ENDINGS)}.",
+            )
         from gtx_bayes.io.writers import OutputFile
 
         diagram = OutputFile(plots, (examples, truth, exclude))
@@ -64,7 +56,7 @@ def evaluate(
         scored = match_truth(
             read_table(examples, columns_of_probs),
             read_table(truth, of_truth),
-            None if exclude is None else read_table(exclude, of_truth),
+            read_if_given(exclude, of_truth),
         )
         record = {**as_record(score(scored)), "num_examples": int(scored.true_label.shape[0])}
     if diagram is not None:

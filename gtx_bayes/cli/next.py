@@ -7,47 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from gtx_bayes.cli.tables import (
-    AbstainOption,
-    BlankChoice,
-    BlankOption,
-    ClassesOption,
-    ClassPriorOption,
-    CovariateOption,
-    DependenceOption,
-    DuplicateChoice,
-    DuplicatesOption,
-    ExampleTableOption,
-    GoldLabelColumnOption,
+from gtx_bayes.cli.options import (
+    CrowdOptions,
     GoldOption,
-    GoldTaskColumnOption,
-    KeepAbstentionsOption,
-    LabelColumnOption,
-    LabelerTableOption,
-    LabelsArgument,
-    MethodOption,
-    MethodOptionsOption,
-    ModelOption,
-    ModelSettingsOption,
-    TaskColumnOption,
-    WorkerColumnOption,
-    given,
-    method_of,
-    parse_abstain,
-    parse_options,
-    parse_prior,
-)
-from gtx_bayes.cli.terminal import (
-    DebugOption,
     JsonOption,
+    LabelsArgument,
+    MethodOptions,
+    ModelOptions,
     SeedOption,
-    in_options,
-    print_json,
-    print_notes,
-    print_table,
-    reports_errors,
-    stage,
+    read_if_given,
 )
+from gtx_bayes.cli.terminal import command, in_options, print_json, print_notes, print_table, stage
 from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
@@ -60,8 +30,9 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-@reports_errors
+@command
 def next_(
+    *,
     labels: LabelsArgument,
     batch: Annotated[int, typer.Option(min=1, help="How many examples to name.")] = 10,
     gold: GoldOption = None,
@@ -84,11 +55,8 @@ def next_(
             "or by both.",
         ),
     ] = None,
-    method: MethodOption = "gtx-bayes",
-    method_option: MethodOptionsOption = None,
-    model: ModelOption = "auto",
-    model_option: ModelSettingsOption = None,
-    dependence: DependenceOption = "learned",
+    methods: MethodOptions,
+    models: ModelOptions,
     threshold: Annotated[
         float | None,
         typer.Option(
@@ -129,23 +97,9 @@ def next_(
             "--output", "-o", help="Write the batch as a table (.csv, .tsv, .jsonl, .parquet)."
         ),
     ] = None,
-    class_prior: ClassPriorOption = None,
-    classes: ClassesOption = None,
-    duplicates: DuplicatesOption = DuplicateChoice.error,
-    abstain: AbstainOption = None,
-    blank: BlankOption = BlankChoice.error,
-    keep_abstentions: KeepAbstentionsOption = False,
-    covariate: CovariateOption = None,
-    labeler_table: LabelerTableOption = None,
-    example_table: ExampleTableOption = None,
-    task_column: TaskColumnOption = None,
-    worker_column: WorkerColumnOption = None,
-    label_column: LabelColumnOption = None,
-    gold_task_column: GoldTaskColumnOption = None,
-    gold_label_column: GoldLabelColumnOption = None,
+    tables: CrowdOptions,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Name the examples whose next label is worth most; none when all have reached the stop rule.
 
@@ -159,43 +113,30 @@ def next_(
         from gtx_bayes.io.writers import OutputFile, check_ending
 
         check_ending(output)
-        inputs = (labels, gold, tasks, second_opinion, labeler_table, example_table, costs)
-        batch_file = OutputFile(output, inputs)
+        batch_file = OutputFile(output, tables.inputs(labels, gold, tasks, second_opinion, costs))
     with stage(f"Reading {labels}"):
         from gtx_bayes.abstentions import abstain_keys
-        from gtx_bayes.columns import (
-            EXAMPLE_ROLE,
-            TRUTH_ROLES,
-            columns_for,
-            read_columns,
-        )
+        from gtx_bayes.collection.costs import COST_ROLES
+        from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, columns_for, read_columns
         from gtx_bayes.crowd import Crowd
         from gtx_bayes.crowd_tables import read_truths
-        from gtx_bayes.io.readers import read_covariate_tables, read_labels, read_table
+        from gtx_bayes.io.readers import read_covariate_tables, read_labels
         from gtx_bayes.registry import POLICIES, option_pairs
 
-        chosen = method_of(method, method_option)
+        method = methods.build()
         policy_options = option_pairs(strategy_option or [], "--strategy-option")
         policy = POLICIES.build(strategy, policy_options)
-        columns = given(example=task_column, labeler=worker_column, label=label_column)
-        gold_columns = given(example=gold_task_column, label=gold_label_column)
+        gold_columns = tables.gold_columns()
 
-        answers = read_labels(labels, columns, covariate or ())
-        known, tasks_frame, tasks_source = None, None, None
-        costs_frame, costs_source = None, None
-        if costs is not None:
-            from gtx_bayes.collection.costs import COST_ROLES
-
-            named = given(example=task_column, labeler=worker_column)
-            costs_frame, costs_source = read_table(costs, columns_for(COST_ROLES, named))
-        if gold is not None:
-            known = read_table(gold, columns_for(TRUTH_ROLES, gold_columns))
-        if tasks is not None:
-            named = given(example=task_column)
-            tasks_frame, tasks_source = read_table(tasks, columns_for(EXAMPLE_ROLE, named))
+        answers = read_labels(labels, tables.columns(), tables.covariate or ())
+        of_costs = columns_for(COST_ROLES, tables.columns("example", "labeler"))
+        costs_frame, costs_source = read_if_given(costs, of_costs) or (None, None)
+        of_tasks = columns_for(EXAMPLE_ROLE, tables.columns("example"))
+        tasks_frame, tasks_source = read_if_given(tasks, of_tasks) or (None, None)
+        known = read_if_given(gold, columns_for(TRUTH_ROLES, gold_columns))
         gold_tasks: frozenset[str] = frozenset()
         if known is not None:
-            keys = abstain_keys(parse_abstain(abstain))
+            keys = abstain_keys(tables.abstentions())
             gold_tasks = frozenset(read_truths(known, gold_columns, [], keys)["example"].keys)
         crowd, notes = None, []
         if second_opinion is not None and not len(answers.frame):
@@ -206,7 +147,7 @@ def next_(
             )
         # Without an answer yet, the tasks alone decide.
         if tasks_frame is None or len(answers.frame):
-            named = given(example=task_column)
+            named = tables.columns("example")
             answered = read_columns(answers.frame, EXAMPLE_ROLE, named, answers.source)["example"]
             if known is not None and not gold_tasks & set(answered.keys):
                 notes.append(f"{gold}: no gold example has an answer yet.")
@@ -214,15 +155,8 @@ def next_(
             crowd = Crowd.from_frames(
                 answers,
                 known,
-                duplicates=duplicates.value,
-                classes=None if classes is None else classes.split(","),
-                abstain=parse_abstain(abstain),
-                blank=blank.value,
-                keep_abstentions=keep_abstentions,
-                covariates=covariate or (),
-                columns=columns,
-                gold_columns=gold_columns,
-                **read_covariate_tables(labeler_table, example_table),
+                **tables.crowd_arguments(),
+                **read_covariate_tables(tables.labeler_table, tables.example_table),
             )
     with stage("Choosing"):
         import jax
@@ -232,9 +166,8 @@ def next_(
 
         result = None
         if crowd is not None:
-            options = parse_options(model, dependence, model_option)
-            prior = _prior(crowd, class_prior, second_opinion)
-            result = aggregate(crowd, chosen, class_prior=prior, **options)
+            prior = _prior(crowd, models, second_opinion)
+            result = aggregate(crowd, method, class_prior=prior, **models.arguments())
         found = next_labels(
             jax.random.key(seed),
             result,
@@ -244,12 +177,12 @@ def next_(
             risk=risk,
             max_labels=max_labels,
             tasks=tasks_frame,
-            tasks_columns=_present(tasks_frame, example=task_column),
+            tasks_columns=_present(tasks_frame, tables.columns("example")),
             tasks_source=tasks_source,
             gold_tasks=gold_tasks,
-            num_classes=2 if classes is None else max(2, len(classes.split(","))),
+            num_classes=max(2, len(tables.class_names() or ())),
             costs=costs_frame,
-            costs_columns=_present(costs_frame, example=task_column, labeler=worker_column),
+            costs_columns=_present(costs_frame, tables.columns("example", "labeler")),
             costs_source=costs_source,
         )
         if batch_file is not None:
@@ -257,18 +190,16 @@ def next_(
 
             with batch_file.written() as partial:
                 fill_table(found.examples, partial)
-    rows: list[dict[str, Any]] = [
-        {str(name): value for name, value in row.items()}
-        for row in found.examples.to_dict("records")
-    ]
-    told = [] if result is None else [in_options(note) for note in result.notes]
-    notes = [*notes, *told, *found.notes]
+    rows = found.examples.to_dict("records")
+    if result is not None:
+        notes += [in_options(note) for note in result.notes]
+    notes += found.notes
     print_notes(notes)
     if as_json:
         print_json(
             {
                 "strategy": found.strategy,
-                "method": chosen.name,
+                "method": method.name,
                 "threshold": found.threshold,
                 "max_labels": found.max_labels,
                 "batch": batch,
@@ -293,12 +224,12 @@ def next_(
 
 
 def _prior(
-    crowd: "Crowd", class_prior: str | None, opinion: Path | None
+    crowd: "Crowd", models: ModelOptions, opinion: Path | None
 ) -> "npt.ArrayLike | NamedPrior | None":
     """The class prior: one for all examples, or one for each from a second opinion."""
     if opinion is None:
-        return parse_prior(class_prior)
-    if class_prior is not None:
+        return models.prior()
+    if models.class_prior is not None:
         raise InputError(
             "there are a class prior and a second opinion, which holds one already.",
             where="--class-prior",
@@ -311,11 +242,9 @@ def _prior(
     return second_opinion(crowd, read_table(opinion, columns_of_probs))
 
 
-def _present(table: "pd.DataFrame | None", **columns: str | None) -> dict[str, str]:
+def _present(table: "pd.DataFrame | None", columns: dict[str, str]) -> dict[str, str]:
     """The columns of the answers that the user named, where another table has them too."""
-    if table is None:
-        return {}
-    return {role: name for role, name in given(**columns).items() if name in table.columns}
+    return {role: name for role, name in columns.items() if table is not None and name in table}
 
 
 class NextCommand(TyperCommand):

@@ -6,26 +6,17 @@ from typing import Annotated
 
 import typer
 
-from gtx_bayes.cli.terminal import (
-    DebugOption,
-    DevicesOption,
-    JsonOption,
-    SeedOption,
-    mesh_of,
-    print_json,
-    print_table,
-    progress,
-    reports_errors,
-    stage,
-)
+from gtx_bayes.cli.options import DevicesOption, JsonOption, SeedOption, mesh_of, output_option
+from gtx_bayes.cli.terminal import command, print_json, print_table, progress, stage
 from gtx_bayes.errors import InputError
 
 COMMAND = "gtx-bayes plan"
 RESULT_FILES = ("plan.json", "plan.csv", "plan.png")
 
 
-@reports_errors
+@command
 def plan(
+    *,
     target_error: Annotated[float, typer.Option(help="Error rate to reach.")],
     num_examples: Annotated[int, typer.Option(min=1, help="Examples to label.")],
     num_labelers: Annotated[int, typer.Option(min=1, help="Labelers.")] = 10,
@@ -40,14 +31,11 @@ def plan(
         float, typer.Option(min=0.0, help="Price of one labeler's answer to one gold example.")
     ] = 1.0,
     cost_per_label: Annotated[float, typer.Option(help="Price of one label.")] = 1.0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Directory for plan.json, .csv, .png.")
-    ] = None,
+    output: Annotated[Path | None, output_option("Directory for plan.json, .csv, .png.")] = None,
     runs: Annotated[int, typer.Option(min=2, help="Simulated cohorts.")] = 100,
     devices: DevicesOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Find the cheapest gold, threshold and cap that reach a target error, by simulation.
 
@@ -85,8 +73,9 @@ def plan(
         partial = None
         if output is not None:
             partial = stack.enter_context(whole_files(output, RESULT_FILES, COMMAND))
-        with progress("Simulating") as tell:
-            found = study.run(jax.random.key(seed), config, runs=runs, progress=tell, mesh=mesh)
+        with progress("Simulating") as advance:
+            key = jax.random.key(seed)
+            found = study.run(key, config, runs=runs, progress=advance, mesh=mesh)
         record = {
             "command": COMMAND,
             "name": "plan",

@@ -6,16 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gtx_bayes.cli.terminal import (
-    DebugOption,
-    JsonOption,
-    print_json,
-    print_notes,
-    print_record,
-    reports_errors,
-    stage,
-)
-from gtx_bayes.cli.training import BrokenChoice, BrokenOption, TableOption
+from gtx_bayes.cli.options import ImageOptions, JsonOption
+from gtx_bayes.cli.terminal import command, print_summary, stage
 from gtx_bayes.errors import told_apart
 
 if TYPE_CHECKING:
@@ -25,8 +17,9 @@ if TYPE_CHECKING:
 COMMAND = "gtx-bayes predict"
 
 
-@reports_errors
+@command
 def predict(
+    *,
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="model.safetensors, as finetune wrote it.")
     ],
@@ -39,11 +32,9 @@ def predict(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Table to write (.csv, .tsv, .jsonl, .parquet).")
     ],
-    table: TableOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 32,
-    broken: BrokenOption = BrokenChoice.refuse,
+    sources: ImageOptions,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Say of every image its label, its confidence and the probability of each class.
 
@@ -60,16 +51,16 @@ def predict(
         from gtx_bayes.io.writers import OutputFile, check_ending, fill_table
 
         check_ending(output)
-        inputs = (model, table, *(source for source in images if Path(source).is_file()))
+        inputs = (model, sources.table, *(source for source in images if Path(source).is_file()))
         predictions = OutputFile(output, inputs)
         tuned = load(model)
     with stage(f"Reading {', '.join(images)}"):
         pictures = read_images(
             jax.random.key(0),
             images,
-            table,
+            sources.table,
             size=tuned.network.config.resolution,
-            broken=broken.value,
+            broken=sources.broken,
         )
     with stage(f"Looking at {pictures.num_images} images"):
         logits = network_logits(tuned.network, pictures.pixels, batch_size=batch_size)
@@ -79,7 +70,6 @@ def predict(
         with predictions.written() as partial:
             fill_table(found, partial)
     notes = [*pictures.notes, *(scored.notes if scored is not None else ())]
-    print_notes(notes)
     record: dict[str, Any] = {
         "command": COMMAND,
         "num_images": pictures.num_images,
@@ -89,19 +79,14 @@ def predict(
         "scores": _scores(scored),
         "seconds": round(time.perf_counter() - start, 3),
         **told_apart(notes),
-        "output": str(output),
     }
-    if as_json:
-        print_json(record)
-        return
-    shown = {
+    overview = {
         "images": record["num_images"],
         "classes": ", ".join(record["classes"][:6]),
         "mean confidence": record["mean_confidence"],
         **(record["scores"] or {}),
-        "seconds": f"{record['seconds']:.1f}",
     }
-    print_record(f"{output}", shown)
+    print_summary(record, output, overview, output, as_json=as_json)
 
 
 def _scored(predictions: Any, images: "ImageSet") -> "Scored | None":

@@ -1,26 +1,15 @@
 """`gtx-bayes reproduce`: the paper's tables and figures, and studies beyond them."""
 
-import enum
 import importlib
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from gtx_bayes.cli.finetuning import Options
-from gtx_bayes.cli.terminal import (
-    DebugOption,
-    DevicesOption,
-    JsonOption,
-    SeedOption,
-    mesh_of,
-    print_json,
-    print_table,
-    progress,
-    reports_errors,
-    stage,
-)
+from gtx_bayes.cli import finetuning
+from gtx_bayes.cli.options import DevicesOption, JsonOption, SeedOption, mesh_of, output_option
+from gtx_bayes.cli.terminal import command, print_json, print_table, progress, stage
 from gtx_bayes.errors import InputError
 
 COMMAND = "gtx-bayes reproduce"
@@ -41,33 +30,33 @@ _TRAINED = {
 }
 
 
-class StudyName(enum.StrEnum):
-    """What can be reproduced: a module of `gtx_bayes.experiments` each."""
-
-    table1 = "table1"
-    table2 = "table2"
-    figure1 = "figure1"
-    figure2 = "figure2"
-    figure4 = "figure4"
-    figure5 = "figure5"
-    assessment = "assessment"
-    optimality = "optimality"
-    policies = "policies"
-    noise_surface = "noise_surface"
-    efficiency = "efficiency"
-
-
-TRAINED = (StudyName.figure4, StudyName.figure5)
+TRAINED = ("figure4", "figure5")
 """Two views of one study, in which networks are trained."""
 
-OF_FEATURES = (StudyName.noise_surface, StudyName.efficiency)
+OF_FEATURES = ("noise_surface", "efficiency")
 """Studies of heads on features: drawn ones, or of images."""
 
 
-@reports_errors
+@command
 def reproduce(
-    name: Annotated[StudyName, typer.Argument(help="The table, figure or study.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write to.")],
+    *,
+    name: Annotated[  # a module of `gtx_bayes.experiments` each
+        Literal[
+            "table1",
+            "table2",
+            "figure1",
+            "figure2",
+            "figure4",
+            "figure5",
+            "assessment",
+            "optimality",
+            "policies",
+            "noise_surface",
+            "efficiency",
+        ],
+        typer.Argument(help="The table, figure or study."),
+    ],
+    output: Annotated[Path, output_option("Directory to write to.")],
     runs: Annotated[
         int | None,
         typer.Option(
@@ -77,33 +66,7 @@ def reproduce(
             "500 for policies, 12 for noise_surface, 10 for efficiency]",
         ),
     ] = None,
-    quick: Annotated[
-        bool,
-        typer.Option("--quick", help="figure4, figure5: fewer budgets and trainings, 3 runs."),
-    ] = False,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            help="figure4, figure5, noise_surface, efficiency: a folder of images, a Parquet file, "
-            "'paper' for the paper's from the hub, or 'synthetic-drilling'. [default: "
-            "synthetic-drilling; for the last two features drawn without images]"
-        ),
-    ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option(help="With --images: table of the images of a folder, with their classes."),
-    ] = None,
-    weights: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="With --images: file of pretrained weights of EfficientNet-b0; repeat it for "
-            "several. [default: fetched from the hub]"
-        ),
-    ] = None,
-    allow_missing: Annotated[
-        bool,
-        typer.Option("--allow-missing", help="With --weights: draw what they lack at random."),
-    ] = False,
+    options: finetuning.Options,
     strategy: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,7 +77,6 @@ def reproduce(
     devices: DevicesOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Repeat the paper's studies and put every figure beside the printed one.
 
@@ -126,66 +88,62 @@ def reproduce(
     start = time.perf_counter()
     from gtx_bayes.io.writers import refuse_inputs, whole_files, write_summary
 
-    options = Options(quick, images, table, tuple(weights or ()), allow_missing)
-    if name in OF_FEATURES:
-        options.refuse_for_features(name.value)
-    elif name not in TRAINED:
-        options.refuse(name.value)
-    if devices is not None and name in (*TRAINED, *OF_FEATURES):
+    is_trained, is_of_features = name in TRAINED, name in OF_FEATURES
+    if not is_trained:
+        options.refuse(name, is_of_features=is_of_features)
+    if devices is not None and (is_trained or is_of_features):
+        raise InputError(f"{name} trains on one device.", where="--devices", mend="Leave it out.")
+    if strategy and name != "policies":
         raise InputError(
-            f"{name.value} trains on one device.", where="--devices", mend="Leave it out."
+            f"{name} compares no strategies.", where="--strategy", mend="Leave it out."
         )
-    if strategy and name is not StudyName.policies:
-        raise InputError(
-            f"{name.value} compares no strategies.", where="--strategy", mend="Leave it out."
-        )
-    files = [f"{name.value}.{ending}" for ending in ("json", "csv", "png")]
-    inputs = [table, *(weights or ())]
-    if images is not None and Path(images).is_file():
-        inputs.append(Path(images))
+    files = [f"{name}.{ending}" for ending in ("json", "csv", "png")]
+    inputs = [options.table, *(options.weights or ())]
+    if options.images is not None and Path(options.images).is_file():
+        inputs.append(Path(options.images))
     refuse_inputs(output / LOG, inputs)
     with whole_files(output, files, COMMAND, inputs) as partial:
-        with stage(f"Starting {name.value}"):
+        with stage(f"Starting {name}"):
             import jax
 
             mesh = mesh_of(devices)
-            module: Any = importlib.import_module(f"gtx_bayes.experiments.{name.value}")
-        if name in TRAINED:
-            from gtx_bayes.cli import finetuning
-
-            with progress("Training") as tell:
-                study = finetuning.run(options, seed, runs, output.expanduser() / LOG, tell)
-        elif name in OF_FEATURES:
-            from gtx_bayes.cli import finetuning
-
-            with stage("Looking at images"):
-                source = finetuning.features(options, seed)
-            with progress("Training") as tell:
-                runs = runs or module.DEFAULT_RUNS
-                study = module.run(jax.random.key(seed), runs=runs, progress=tell, source=source)
+            module: Any = importlib.import_module(f"gtx_bayes.experiments.{name}")
+        if is_trained:
+            with progress("Training") as advance:
+                log = output.expanduser() / LOG
+                study = finetuning.run(options, seed, runs, log, advance)
         else:
-            with progress(f"Simulating {name.value}") as tell:
-                runs = runs or module.DEFAULT_RUNS
-                config = module.Config().comparing(strategy) if strategy else None
-                study = module.run(
-                    jax.random.key(seed), config, runs=runs, progress=tell, mesh=mesh
-                )
+            given: dict[str, Any] = {"runs": runs or module.DEFAULT_RUNS}
+            if is_of_features:
+                with stage("Looking at images"):
+                    given["source"] = finetuning.features(options, seed)
+            else:
+                given["mesh"] = mesh
+                given["config"] = module.Config().comparing(strategy) if strategy else None
+            with progress("Training" if is_of_features else f"Simulating {name}") as advance:
+                study = module.run(jax.random.key(seed), progress=advance, **given)
+        from gtx_bayes.experiments.study import outside
+
         record: dict[str, Any] = {
             "command": COMMAND,
-            "name": name.value,
+            "name": name,
             "runs": study.runs,
             "seed": seed,
-            "outside": _outside(study.rows),
+            "outside": outside(study.rows),
             "seconds": round(time.perf_counter() - start, 3),
             "rows": study.rows,
         }
-        if name in TRAINED:
-            record |= {"notes": list(study.notes), "tests": finetuning.significance(study)}
-        if name in OF_FEATURES:
-            record |= {"notes": list(study.notes), "findings": module.findings(study)}
+        if is_trained or is_of_features:
+            record["notes"] = list(study.notes)
+        if is_trained:
+            from gtx_bayes.experiments.finetuning import significance
+
+            record["tests"] = significance(study)
+        if is_of_features:
+            record["findings"] = module.findings(study)
         with stage("Writing"):
             write_summary(record, partial, files[0])
-            of_points = name in (StudyName.figure2, StudyName.figure5)
+            of_points = name in ("figure2", "figure5")
             (study.points if of_points else study.to_frame()).to_csv(
                 partial / files[1], index=False
             )
@@ -193,12 +151,12 @@ def reproduce(
     if as_json:
         print_json(record)
         return
-    if name in OF_FEATURES:
+    if is_of_features:
         for title, found in record["findings"].items():
             print_table(title.capitalize(), found)
     else:
         for cohort, rows in _overview(study.rows).items():
-            print_table(f"{name.value}, {study.runs} runs, {cohort} labelers", rows)
+            print_table(f"{name}, {study.runs} runs, {cohort} labelers", rows)
     for cohort, rows in _tests_overview(record.get("tests", [])).items():
         print_table(f"Balanced error, {cohort} labelers: p-values", rows)
     if any("paper" in cell for row in study.rows for cell in _cells(row).values()):
@@ -210,12 +168,6 @@ def reproduce(
     for note in study.notes:
         print(note)
     print(f"{', '.join(files)} are in {output}.")
-
-
-def _outside(rows: list[dict[str, Any]]) -> list[str]:
-    from gtx_bayes.experiments.study import outside
-
-    return outside(rows)
 
 
 def _overview(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, object]]]:

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 from gtx_bayes.scratch import STOPPING, remove_open, undisturbed
 
 _PATIENCE = 3.0  # seconds: those who stop programs kill them after ten
-_ONE_WISH = 1.0  # seconds: keys are pressed twice, and terminals pass on what they get
 
 
 class Stopped(KeyboardInterrupt):
@@ -47,46 +45,50 @@ def end_at_once() -> None:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Let a signal raise `Stopped` in the block, or end the program where that is not possible.
+    """Let the first signal raise `Stopped` in the block; end the program if that does not end it.
 
-    Python answers a signal between two of its own steps. While compiled code is at work there is
-    no such step, maybe for minutes; then a thread waits a little, cleans up and ends the program.
+    Python answers a signal between two of its own steps: not while compiled code is at work, maybe
+    for minutes, and not from a callback of its collector, where exceptions are printed and
+    forgotten. Then a thread waits a little, cleans up and ends the program.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     asked, woken = os.pipe()
     os.set_blocking(woken, False)
-    ended, last = threading.Event(), [-_ONE_WISH]
+    ended, show_ignored, is_stopping = threading.Event(), sys.unraisablehook, False
 
     def stop(number: int, _: FrameType | None) -> None:
-        if time.monotonic() - last[0] >= _ONE_WISH:
-            last[0] = time.monotonic()
+        nonlocal is_stopping
+        if not is_stopping:  # keys are pressed twice, and terminals pass on what they get
+            is_stopping = True
             raise Stopped(number)
 
-    def tell_again(ignored: Any) -> None:
-        """Where Python can raise nothing, as in a callback of its collector, it asks this hook."""
+    def show_others(ignored: Any) -> None:
         if not isinstance(ignored.exc_value, Stopped):
-            tell_ignored(ignored)
-            return
-        last[0] = -_ONE_WISH
-        again = threading.Timer(0.01, os.kill, (os.getpid(), ignored.exc_value.number))
-        again.daemon = True
-        again.start()
+            show_ignored(ignored)
+
+    def watch() -> None:
+        while byte := os.read(asked, 1):
+            # While results take their places the handler is another; they are waited for.
+            if byte[0] in _heeded():
+                while not ended.wait(_PATIENCE):
+                    if signal.getsignal(byte[0]) is stop:
+                        _end(byte[0])
 
     def clean_up() -> None:
         with undisturbed():
             ended.set()
-            sys.unraisablehook = tell_ignored
+            sys.unraisablehook = show_ignored
             signal.set_wakeup_fd(was_woken)
             os.close(woken)  # the thread reads the end of it, and ends
-            watch.join()
+            watcher.join()
             os.close(asked)
             remove_open()
 
-    tell_ignored, sys.unraisablehook = sys.unraisablehook, tell_again
-    watch = threading.Thread(target=_watch, args=(asked, stop, last, ended), daemon=True)
-    watch.start()
+    sys.unraisablehook = show_others
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     was_woken = signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
     with contextlib.ExitStack() as stack:
         for number in _heeded():
@@ -100,24 +102,6 @@ def stoppable() -> Iterator[None]:
 def _heeded() -> list[int]:
     """The signals that are not ignored, as SIGHUP is under nohup."""
     return [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]
-
-
-def _watch(asked: int, stop: object, last: list[float], ended: threading.Event) -> None:
-    """See to it that a signal ends the block, whatever the main thread is at."""
-    while byte := os.read(asked, 1):
-        number, came = byte[0], time.monotonic()
-        if number not in _heeded():
-            continue
-        while not ended.wait(0.02):
-            is_held = signal.getsignal(number) is not stop  # results are taking their places
-            is_answered = last[0] >= came - _ONE_WISH
-            since = time.monotonic() - (last[0] if is_answered else came)
-            if is_held or since < _PATIENCE:
-                continue
-            if not is_answered:
-                _end(number)
-            os.kill(os.getpid(), number)  # somebody caught the answer
-            break
 
 
 def _end(number: int) -> None:

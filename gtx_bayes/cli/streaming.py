@@ -1,16 +1,17 @@
 """`gtx-bayes aggregate` for tables larger than memory: part by part, by one process or many."""
 
 import contextlib
+import dataclasses
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from gtx_bayes.cli.terminal import in_options, print_notes, reports_errors, stages
+from gtx_bayes.cli.terminal import in_options, print_notes, report, stages
 from gtx_bayes.errors import InputError, LostProcessError, told_apart
 
 if TYPE_CHECKING:
@@ -22,44 +23,56 @@ MANY_ROWS = 5_000_000
 
 _GRACE_SECONDS = 2.0
 
-StreamOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--stream/--in-memory",
-        help="Whether to go through LABELS part by part, its size bounded by the disk and not by "
-        f"memory. [default: for a folder, and for Parquet of more than {MANY_ROWS:,} rows]",
-    ),
-]
-WorkOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR",
-        help="Where a streamed run keeps its work until it is done. [default: OUTPUT.work]",
-    ),
-]
-ResumeOption = Annotated[
-    bool,
-    typer.Option("--resume", help="Go on where a streamed run with the same options stopped."),
-]
-CoordinatorOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT|auto",
-        envvar="GTX_BAYES_COORDINATOR",
-        help="Stream with several processes: address of the first, the same for all; auto under "
-        "Slurm or Open MPI.",
-    ),
-]
-NumProcessesOption = Annotated[
-    int | None, typer.Option(min=1, envvar="GTX_BAYES_NUM_PROCESSES", help="How many processes.")
-]
-ProcessIdOption = Annotated[
-    int | None,
-    typer.Option(min=0, envvar="GTX_BAYES_PROCESS_ID", help="Number of this process, from 0."),
-]
+
+@dataclasses.dataclass(frozen=True)
+class StreamOptions:
+    """Whether to go through a table part by part, and where."""
+
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--in-memory",
+            help="Whether to go through LABELS part by part, its size bounded by the disk and not "
+            f"by memory. [default: for a folder, and for Parquet of more than {MANY_ROWS:,} rows]",
+        ),
+    ] = None
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where a streamed run keeps its work until it is done. [default: OUTPUT.work]",
+        ),
+    ] = None
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where a streamed run with the same options stopped."),
+    ] = False
+
+    def is_wanted(self, labels: Path, processes: "Processes") -> bool:
+        """Whether to stream the table; raises `InputError` for what cannot be streamed."""
+        from gtx_bayes.io.readers import is_parquet
+
+        can_be = labels.is_dir() or is_parquet(labels)
+        has_options = self.work is not None or self.resume or processes.coordinator is not None
+        if (self.stream or has_options) and not can_be:
+            raise InputError(
+                "only Parquet is streamed.",
+                where=str(labels),
+                mend="Write the table as Parquet: a file, or a folder of files.",
+            )
+        if self.stream is False and has_options:
+            raise InputError(
+                "--work, --resume and --coordinator are for streaming.",
+                where="--in-memory",
+                mend="Leave one or the other out.",
+            )
+        if self.stream is not None or has_options or not can_be:
+            return self.stream or has_options
+        return labels.is_dir() or _num_rows(labels) > MANY_ROWS
 
 
-class Processes(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Processes:
     """The processes of a run as the user names them.
 
     Attributes:
@@ -68,12 +81,26 @@ class Processes(NamedTuple):
         process_id: number of this one.
     """
 
-    coordinator: str | None
-    num_processes: int | None
-    process_id: int | None
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            envvar="GTX_BAYES_COORDINATOR",
+            help="Stream with several processes: address of the first, the same for all; auto "
+            "under Slurm or Open MPI.",
+        ),
+    ] = None
+    num_processes: Annotated[
+        int | None,
+        typer.Option(min=1, envvar="GTX_BAYES_NUM_PROCESSES", help="How many processes."),
+    ] = None
+    process_id: Annotated[
+        int | None,
+        typer.Option(min=0, envvar="GTX_BAYES_PROCESS_ID", help="Number of this process, from 0."),
+    ] = None
 
     def check(self) -> None:
-        """Raise `InputError` unless all or none is told."""
+        """Raise `InputError` unless all or none is named."""
         numbers = (self.num_processes, self.process_id)
         is_asked = self.coordinator in (None, "auto")
         if any((number is None) != is_asked for number in numbers):
@@ -90,36 +117,14 @@ class Processes(NamedTuple):
                 mend="Number the processes from 0.",
             )
 
+    def join(self) -> "AbstractTeam":
+        """Those who work together, once all have come."""
+        from gtx_bayes.streaming.team import Alone, Together
 
-def is_streamed(labels: Path, wanted: bool | None, *, needs_streaming: bool) -> bool:
-    """Whether to stream a table.
-
-    Args:
-        labels: the table.
-        wanted: what the user said of it.
-        needs_streaming: whether there are options that only streaming has.
-
-    Raises:
-        InputError: for what cannot be streamed.
-    """
-    from gtx_bayes.io.readers import is_parquet
-
-    can_be = labels.is_dir() or is_parquet(labels)
-    if (wanted or needs_streaming) and not can_be:
-        raise InputError(
-            "only Parquet is streamed.",
-            where=str(labels),
-            mend="Write the table as Parquet: a file, or a folder of files.",
-        )
-    if wanted is False and needs_streaming:
-        raise InputError(
-            "--work, --resume and --coordinator are for streaming.",
-            where="--in-memory",
-            mend="Leave one or the other out.",
-        )
-    if wanted is not None or needs_streaming or labels.is_dir() or not can_be:
-        return bool(wanted) or (wanted is None and (needs_streaming or labels.is_dir()))
-    return _num_rows(labels) > MANY_ROWS
+        if self.coordinator is None:
+            return Alone()
+        address = None if self.coordinator == "auto" else self.coordinator
+        return Together.joined(address, self.num_processes, self.process_id)
 
 
 def stream(
@@ -158,22 +163,23 @@ def stream(
             where="--work",
             mend="Name a directory elsewhere.",
         )
-    with _stdout_kept_clean(), _team(processes) as team:
+    with _stdout_kept_clean():
+        team = processes.join()
         try:
             summary = _stream(
                 request, output, place, team, resume=resume, devices=devices, start=start
             )
         except BaseException as error:
-            told = _kept(error, place)
+            said = _with_work_kept(error, place)
             if team.rank > 0 or isinstance(error, LostProcessError):
-                _end_at_once(told)
-            raise told from error
+                _end_at_once(said)
+            raise said from error
         if team.rank > 0:
             _end_at_once(None)
         return summary
 
 
-def _kept(error: BaseException, place: Path) -> BaseException:
+def _with_work_kept(error: BaseException, place: Path) -> BaseException:
     """The error; of a full disk and of a wish to stop also what becomes of the work."""
     from gtx_bayes.scratch import lacks_room
 
@@ -192,20 +198,11 @@ def _end_at_once(error: BaseException | None) -> NoReturn:
     JAX's own end takes leave of the first process, and aborts if that has gone before. The first
     one may not have heard the end of the last exchange yet.
     """
-    code = 0
-    if error is not None:
-        try:
-            reports_errors(_raise)(error)
-        except typer.Exit as end:
-            code = end.exit_code
+    code = 0 if error is None else report(error)
     sys.stdout.flush()
     sys.stderr.flush()
     time.sleep(_GRACE_SECONDS)
     os._exit(code)
-
-
-def _raise(error: BaseException) -> None:
-    raise error
 
 
 def _stream(
@@ -245,12 +242,12 @@ def _stream(
             problem = error
         team.meet(problem)
         work = work or WorkDirectory.begun(place, request.identity(), resume=True)
-        tell = stack.enter_context(stages(is_shown=is_first))
+        callback = stack.enter_context(stages(is_shown=is_first))
         stack.enter_context(Watch(team, place))
         if directory is not None:
             stack.enter_context(directory)
         path = Path(team.gather(None if directory is None else str(directory.path))[0])
-        crew = Crew(team, own, tell)
+        crew = Crew(team, own, callback)
         found = aggregate_table(request, work, crew, path / EXAMPLES)
         summary = None
         if is_first:
@@ -268,30 +265,23 @@ def _summary(
     request: "Request", found: "Outcome", command: str, num_processes: int, seconds: float
 ) -> dict[str, Any]:
     """The keys of every summary.json of results, and some of streaming."""
-    from gtx_bayes.cli.aggregate import dependence_record
+    from gtx_bayes.cli.aggregate import SIZES, classes_record, dependence_record, values_of
 
-    table, names = found.table, [str(name) for name in found.class_names]
-    uniform = [1.0 / len(names)] * len(names)
-    prior = uniform if found.class_prior is None else found.class_prior.tolist()
     return {
         "command": command,
         "method": request.configured.name,
         "model": found.model,
-        "num_examples": table.num_examples,
-        "num_labelers": table.num_labelers,
-        "num_classes": table.num_classes,
-        "num_labels": table.num_labels,
+        **values_of(found.table, *SIZES),
         "num_abstained": found.num_abstained,
-        "num_gold": table.num_gold,
-        "classes": names,
-        "class_prior": dict(zip(names, prior, strict=True)),
+        "num_gold": found.table.num_gold,
+        **classes_record(found.class_names, found.class_prior),
         "dependence": None if found.dependence is None else dependence_record(found.dependence),
         "labeler_interval": found.interval,
         "mean_confidence": found.mean_confidence,
         "seconds": round(seconds, 3),
         "seconds_by_stage": found.seconds,
         "num_passes": found.num_passes,
-        "num_parts": table.num_parts,
+        "num_parts": found.table.num_parts,
         "num_processes": num_processes,
         "peak_memory_bytes": _peak_memory(),
         **told_apart(in_options(note) for note in found.notes),
@@ -317,21 +307,6 @@ def _num_rows(labels: Path) -> int:
         return int(pq.read_metadata(labels).num_rows)
     except (pa.ArrowException, OSError):
         return 0
-
-
-@contextlib.contextmanager
-def _team(processes: Processes) -> Iterator["AbstractTeam"]:
-    from gtx_bayes.streaming.team import Alone, Together
-
-    if processes.coordinator is None:
-        yield Alone()
-        return
-    yield Together.joined(*_addressed(processes))
-
-
-def _addressed(processes: Processes) -> tuple[str | None, int | None, int | None]:
-    address = None if processes.coordinator == "auto" else processes.coordinator
-    return address, processes.num_processes, processes.process_id
 
 
 @contextlib.contextmanager

@@ -1,14 +1,18 @@
-"""What the commands share: options, errors with exit codes, progress, tables."""
+"""What commands share: options from dataclasses, errors with exit codes, progress, tables."""
 
 import contextlib
+import dataclasses
 import functools
+import inspect
 import json
 import re
 import signal
 import sys
 import traceback
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +20,7 @@ from gtx_bayes.cli.signals import Stopped, exit_code, message, stoppable
 from gtx_bayes.errors import InputError, LostProcessError, WarningNote
 
 if TYPE_CHECKING:
-    from jax.sharding import Mesh
+    from rich.console import Console
 
 BAD_INPUT, OUR_FAULT = 2, 1
 
@@ -26,53 +30,88 @@ _ARGUMENT = re.compile(r"`(?P<name>\w+=|abstain|blank)(\"?)(?P<value>[^`\"]*)\2`
 _OF_TABLES = ("abstain", "blank")
 """Arguments that notes on tables speak of, options of every command that reads answers."""
 
-SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
-]
-DevicesOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="all|N", help="Spread the work over all devices, or over so many. [default: one]"
-    ),
-]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+_DEBUG = inspect.Parameter(
+    "debug",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
+)
 
 
-def reports_errors[**P](command: Callable[P, None]) -> Callable[P, None]:
-    """End a command with a clear message: exit code 2 for bad input, 1 for a failure of ours.
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A function as Typer takes it, which ends with a clear message and an exit code.
 
-    A command that a signal stops ends with 128 and the number of the signal, as shells have it.
+    Parameters annotated with a dataclass become the options that its fields say, and `--debug` is
+    added. The exit code is 2 for bad input and 1 for a failure of ours; a command that a signal
+    stops ends with 128 and the number of the signal, as shells have it.
     """
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    nouns: dict[str, Any] = {
+        p.name: p.annotation for p in parameters if dataclasses.is_dataclass(p.annotation)
+    }
+    options: list[inspect.Parameter] = []
+    for parameter in parameters:
+        if parameter.name in nouns:
+            options += _options_of(nouns[parameter.name])
+        else:
+            options.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+    @functools.wraps(function)
+    def run(*, debug: bool = False, **given: Any) -> None:
+        for name, noun in nouns.items():
+            fields = [field.name for field in dataclasses.fields(noun) if field.name in given]
+            given[name] = noun(**{field: given.pop(field) for field in fields})
         try:
             with stoppable():
-                command(*args, **kwargs)
-        except InputError as error:
-            _end(_said(error, kwargs), BAD_INPUT, kwargs)
-        except LostProcessError as error:
-            _end(f"{error} (--resume)", OUR_FAULT, kwargs)
-        except KeyboardInterrupt as stop:
-            number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
-            _end(message(number, str(stop)), exit_code(number), kwargs)
-        except OSError as error:
-            reason = error.strerror or error
-            _end(f"{error.filename or 'file system'}: {reason}.", OUR_FAULT, kwargs)
-        except Exception as error:
-            what = f"{type(error).__name__}: {error}"
-            _end(f"{what} (a failure of gtx-bayes; --debug shows where)", OUR_FAULT, kwargs)
+                function(**given)
+        except (Exception, KeyboardInterrupt) as error:
+            if debug:
+                traceback.print_exc()
+            raise typer.Exit(report(error, [option.name for option in options])) from error
 
+    run.__signature__ = inspect.Signature([*options, _DEBUG])  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in (*options, _DEBUG)}
     return run
 
 
-def _said(error: InputError, options: Iterable[str]) -> str:
-    """What an error says of arguments, said of the options of a command by the same names."""
-    text = str(error)
-    if error.where in options:
-        text = f"--{error.where.replace('_', '-')}{text.removeprefix(error.where)}"
-    return in_options(text, options)
+def _options_of(noun: Any) -> Iterator[inspect.Parameter]:
+    """The fields of a dataclass as parameters."""
+    hints = typing.get_type_hints(noun, include_extras=True)
+    for field in dataclasses.fields(noun):
+        is_needed = field.default is dataclasses.MISSING
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if is_needed else field.default,
+            annotation=hints[field.name],
+        )
+
+
+def report(error: BaseException, options: Iterable[str] = ()) -> int:
+    """Say on stderr what went wrong; the exit code.
+
+    Args:
+        error: what was raised.
+        options: of the command, by the names of its parameters.
+    """
+    code = OUR_FAULT
+    match error:
+        case InputError():
+            text, code = str(error), BAD_INPUT
+            if error.where in options:  # an argument of the library
+                text = f"--{error.where.replace('_', '-')}{text.removeprefix(error.where)}"
+            text = in_options(text, options)
+        case LostProcessError():
+            text = f"{error} (--resume)"
+        case KeyboardInterrupt():
+            number = error.number if isinstance(error, Stopped) else signal.SIGINT
+            text, code = message(number, str(error)), exit_code(number)
+        case OSError():
+            text = f"{error.filename or 'file system'}: {error.strerror or error}."
+        case _:
+            text = f"{type(error).__name__}: {error} (a failure of gtx-bayes; --debug shows where)"
+    print(f"Error: {text}", file=sys.stderr)
+    return code
 
 
 def in_options(text: str, options: Iterable[str] = _OF_TABLES) -> str:
@@ -93,41 +132,6 @@ def in_options(text: str, options: Iterable[str] = _OF_TABLES) -> str:
     return type(text)(_ARGUMENT.sub(as_option, text))  # a warning stays one
 
 
-def mesh_of(devices: str | None) -> "Mesh | None":
-    """The devices asked for; None for one.
-
-    Raises:
-        InputError: for a number of devices that there are not, or what is no number.
-    """
-    if devices is None:
-        return None
-    from gtx_bayes.devices import examples_mesh
-
-    return examples_mesh(num_devices(devices))
-
-
-def num_devices(devices: str) -> Literal["all"] | int:
-    """How many devices are asked for.
-
-    Raises:
-        InputError: for what is no number.
-    """
-    if devices == "all":
-        return "all"
-    if not devices.isdecimal():
-        raise InputError(
-            f"'{devices}' is no number of devices.", where="--devices", mend="Say all, or how many."
-        )
-    return int(devices)
-
-
-def _end(message: str, code: int, options: Mapping[str, object]) -> None:
-    if options.get("debug"):
-        traceback.print_exc()
-    print(f"Error: {message}", file=sys.stderr)
-    raise typer.Exit(code)
-
-
 @contextlib.contextmanager
 def stage(what: str) -> Iterator[None]:
     """Show on stderr what is going on, where there is somebody to see it."""
@@ -140,31 +144,38 @@ def stage(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show on stderr how far long work is and how long it will take; yields what to tell."""
+    """Show on stderr how far long work is and how long it will take; yields the callback."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with _bars(Console(stderr=True), transient=True) as advance:
+        yield functools.partial(advance, what)
 
 
 @contextlib.contextmanager
 def stages(*, is_shown: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show on stderr how far each stage of long work is; yields what to tell.
+    """Show on stderr how far each stage of long work is; yields the callback.
 
     On a terminal as bars, of which the finished ones stay; elsewhere as a line when a stage ends.
     """
     from rich.console import Console
+
+    def in_lines(what: str, done: int, total: int) -> None:
+        if is_shown and done == total:
+            print(f"{what}: done.", file=sys.stderr)
+
+    console = Console(stderr=True)
+    if not is_shown or not console.is_terminal:
+        yield in_lines
+        return
+    with _bars(console) as advance:
+        yield advance
+
+
+@contextlib.contextmanager
+def _bars(
+    console: "Console", *, transient: bool = False
+) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each name that the callback is called with."""
     from rich.progress import (
         BarColumn,
         Progress,
@@ -173,33 +184,22 @@ def stages(*, is_shown: bool) -> Iterator[Callable[[str, int, int], None]]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
-    if not is_shown or not console.is_terminal:
-        yield _told_in_lines if is_shown else _told_nobody
-        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bars:
+    with Progress(*columns, console=console, transient=transient) as bars:
         tasks: dict[str, Any] = {}
 
-        def tell(what: str, done: int, total: int) -> None:
+        def advance(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total or None)
+                tasks[what] = bars.add_task(what, total=None)
             bars.update(tasks[what], completed=done, total=total or None)
 
-        yield tell
-
-
-def _told_in_lines(what: str, done: int, total: int) -> None:
-    if done == total:
-        print(f"{what}: done.", file=sys.stderr)
-
-
-def _told_nobody(what: str, done: int, total: int) -> None:
-    pass
+        yield advance
 
 
 def print_notes(notes: Sequence[str]) -> None:
@@ -211,41 +211,53 @@ def print_notes(notes: Sequence[str]) -> None:
 
 def print_json(record: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout."""
-    print(json.dumps(record, allow_nan=False, default=_plain))
+
+    def plain(value: Any) -> object:  # a number or a name of another library
+        return value.item() if hasattr(value, "item") else str(value)
+
+    print(json.dumps(record, allow_nan=False, default=plain))
 
 
-def _plain(value: Any) -> object:
-    """A number or a name of another library as JSON has it."""
-    return value.item() if hasattr(value, "item") else str(value)
+def print_summary(
+    summary: Mapping[str, Any],
+    output: Path,
+    overview: Mapping[str, object],
+    title: object,
+    *,
+    as_json: bool,
+) -> None:
+    """Print what a command found: its notes, and the summary as JSON or a short overview."""
+    print_notes([*summary["notes"], *summary["warnings"]])
+    if as_json:
+        print_json({**summary, "output": str(output)})
+        return
+    seconds = f"{summary['seconds']:.1f}"
+    _print(str(title), [list(pair) for pair in {**overview, "seconds": seconds}.items()])
 
 
-def print_table(title: str, rows: Sequence[Mapping[str, object]]) -> None:
+def print_table(title: str, rows: Sequence[Mapping[Any, object]]) -> None:
     """Print a short table on stdout; numbers to the right, with four decimals."""
+    _print(title, [list(row.values()) for row in rows], rows[0])
+
+
+def _print(
+    title: str, rows: Iterable[Sequence[object]], header: Mapping[Any, object] | None = None
+) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left", title_style="bold")
-    for name, value in rows[0].items():
-        table.add_column(Text(name), justify="left" if isinstance(value, str) else "right")
+    def cell(value: object) -> Text:
+        if value is None:
+            return Text("-")
+        return Text(f"{value:.4f}" if isinstance(value, float) else str(value))
+
+    show_header = header is not None
+    table = Table(
+        title=Text(title), title_justify="left", title_style="bold", show_header=show_header
+    )
+    for name, value in (header or {}).items():
+        table.add_column(Text(str(name)), justify="left" if isinstance(value, str) else "right")
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
+        table.add_row(*map(cell, row))
     Console().print(table)
-
-
-def print_record(title: str, record: Mapping[str, object]) -> None:
-    """Print names and values, one pair a line, on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False)
-    for name, value in record.items():
-        table.add_row(Text(name), Text(_cell(value)))
-    Console().print(table)
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

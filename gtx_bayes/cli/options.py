@@ -1,0 +1,337 @@
+"""Options that commands share: one dataclass a noun, whose fields `command` makes options of."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gtx_bayes.errors import InputError
+from gtx_bayes.registry import METHODS, MODELS, Registry, option_pairs
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from gtx_bayes.aggregation.base import AbstractMethod
+    from gtx_bayes.columns import Table
+    from gtx_bayes.crowd import Crowd
+
+_HELP = ("--help", "-h")
+
+
+def _in_help(registry: Registry[Any]) -> str:
+    """The names of a registry for a help text; of installed packages where help is asked for."""
+    named = registry.names(installed=any(word in sys.argv for word in _HELP))
+    return f"{', '.join(named)}, or FILE.py:Class"
+
+
+def output_option(text: str) -> Any:
+    """Where results go, and what the help says of it."""
+    return typer.Option("--output", "-o", help=text)
+
+
+LabelsArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="LABELS", help="Answers: task, worker, label (CSV, TSV, JSON lines or Parquet)."
+    ),
+]
+GoldOption = Annotated[Path | None, typer.Option(help="Known labels: task, label.")]
+SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
+]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|N", help="Spread the work over all devices, or over so many. [default: one]"
+    ),
+]
+ColumnOfTasks = Annotated[str | None, typer.Option(metavar="NAME", help="Column of the task.")]
+ColumnOfWorkers = Annotated[str | None, typer.Option(metavar="NAME", help="Column of the worker.")]
+ColumnOfLabels = Annotated[str | None, typer.Option(metavar="NAME", help="Column of the answer.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodOptions:
+    """How answers become class probabilities."""
+
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE.py:Class",
+            help=f"How answers become class probabilities: {_in_help(METHODS)}.",
+        ),
+    ] = "gtx-bayes"
+    method_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the method; may be repeated."),
+    ] = None
+
+    def build(self) -> "AbstractMethod":
+        """The method, with its options; raises `InputError` for an unknown one."""
+        return METHODS.build(self.method, option_pairs(self.method_option or [], "--method-option"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions:
+    """How labelers err, and the prior of the classes."""
+
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE.py:Class",
+            help="How labelers err, for gtx-bayes: auto, that of one-coin and confusion that "
+            f"predicts hidden labels best, or {_in_help(MODELS)}.",
+        ),
+    ] = "auto"
+    model_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A setting of the model; may be repeated."),
+    ] = None
+    dependence: Annotated[
+        str,
+        typer.Option(
+            metavar="learned|none|RHO",
+            help="How far labelers err together, for gtx-bayes: learnt, none, or a number up to 1.",
+        ),
+    ] = "learned"
+    class_prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A=P,B=P,...",
+            help="Prior of each class by name, or numbers alone in the order of the prob_ columns. "
+            "[default: uniform, or learnt where gtx-bayes finds that better]",
+        ),
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The options of `gtx_bayes.aggregate` that differ from its defaults.
+
+        Raises:
+            InputError: for a dependence that is neither a word known nor a number, and settings of
+                no model.
+        """
+        found: dict[str, Any] = {} if self.model == "auto" else {"model": self.model}
+        if self.model_option:
+            if self.model == "auto":
+                raise InputError(
+                    "there is no model to set options of.",
+                    where="--model-option",
+                    mend="Name --model.",
+                )
+            settings = option_pairs(self.model_option, "--model-option")
+            found["model"] = MODELS.build(self.model, settings)
+        if self.dependence != "learned":
+            try:
+                found["dependence"] = 0.0 if self.dependence == "none" else float(self.dependence)
+            except ValueError as error:
+                raise InputError(
+                    f"the dependence is '{self.dependence}'.",
+                    where="--dependence",
+                    mend="Say learned, none, or a number from 0 to 1.",
+                ) from error
+        return found
+
+    def prior(self) -> list[float] | dict[str, float] | None:
+        """The class prior as `gtx_bayes.aggregate` takes it."""
+        return parse_prior(self.class_prior)
+
+
+@dataclasses.dataclass(frozen=True)
+class AnswerOptions:
+    """How tables of answers and of gold are to be read."""
+
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="All the classes. [default: those in the tables]"),
+    ] = None
+    duplicates: Annotated[
+        Literal["error", "first", "last", "all"],
+        typer.Option(help="Which answers count where a worker contradicts itself on a task."),
+    ] = "error"
+    abstain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Answers that say nothing about the class, such as unsure,skip: counted for every "
+            "worker, no class and no answer.",
+        ),
+    ] = None
+    blank: Annotated[
+        Literal["error", "drop", "abstain"],
+        typer.Option(help="What a blank answer is: an error, a row to drop, or an abstention."),
+    ] = "error"
+    task_column: ColumnOfTasks = None
+    worker_column: ColumnOfWorkers = None
+    label_column: ColumnOfLabels = None
+    gold_task_column: ColumnOfTasks = None
+    gold_label_column: ColumnOfLabels = None
+
+    def columns(self, *roles: str) -> dict[str, str]:
+        """The columns of the answers that the user named, by role; of all roles if none is said."""
+        named = {
+            "example": self.task_column,
+            "labeler": self.worker_column,
+            "label": self.label_column,
+        }
+        return {role: name for role, name in named.items() if name and role in (roles or named)}
+
+    def gold_columns(self) -> dict[str, str]:
+        """The columns of the gold that the user named, by role."""
+        named = {"example": self.gold_task_column, "label": self.gold_label_column}
+        return {role: name for role, name in named.items() if name}
+
+    def class_names(self) -> list[str] | None:
+        """The classes, if they are named."""
+        return None if self.classes is None else self.classes.split(",")
+
+    def abstentions(self) -> list[str]:
+        """The values that are abstentions."""
+        return [] if self.abstain is None else self.abstain.split(",")
+
+    def arguments(self) -> dict[str, Any]:
+        """How to read, as arguments of `grow`."""
+        return {
+            "duplicates": self.duplicates,
+            "abstain": self.abstentions(),
+            "blank": self.blank,
+            "columns": self.columns(),
+            "gold_columns": self.gold_columns(),
+        }
+
+    def crowd_arguments(self) -> dict[str, Any]:
+        """How to read, as arguments of `Crowd.from_frames`."""
+        return {"classes": self.class_names(), **self.arguments()}
+
+
+@dataclasses.dataclass(frozen=True)
+class CrowdOptions(AnswerOptions):
+    """How to read, and what a model takes beside the answers."""
+
+    keep_abstentions: Annotated[
+        bool,
+        typer.Option(
+            "--keep-abstentions",
+            help="Keep abstentions as answers that are no class, for a model that learns from "
+            "them.",
+        ),
+    ] = False
+    covariate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of LABELS with numbers or times that the model takes, such as when each "
+            "answer was given. May be repeated.",
+        ),
+    ] = None
+    labeler_table: Annotated[
+        Path | None,
+        typer.Option(help="Table of workers: worker, and columns of numbers that the model takes."),
+    ] = None
+    example_table: Annotated[
+        Path | None,
+        typer.Option(help="Table of tasks: task, and columns of numbers that the model takes."),
+    ] = None
+
+    def crowd_arguments(self) -> dict[str, Any]:
+        """How to read, as arguments of `Crowd.from_frames`."""
+        return {
+            **super().crowd_arguments(),
+            "keep_abstentions": self.keep_abstentions,
+            "covariates": self.covariate or (),
+        }
+
+    def inputs(self, *files: Path | None) -> tuple[Path | None, ...]:
+        """The files, and the tables beside them: all that is read."""
+        return (*files, self.labeler_table, self.example_table)
+
+    def read(self, labels: Path, gold: Path | None) -> "Crowd":
+        """The crowd of all the tables."""
+        from gtx_bayes.io.readers import read_crowd
+
+        return read_crowd(
+            labels,
+            gold,
+            labeler_covariates=self.labeler_table,
+            example_covariates=self.example_table,
+            **self.crowd_arguments(),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageOptions:
+    """What is known of images, and what to do with those that cannot be read."""
+
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a folder of images: their own table. Columns file; label, group, split if "
+            "any."
+        ),
+    ] = None
+    broken: Annotated[
+        Literal["refuse", "skip"], typer.Option(help="What to do with images that cannot be read.")
+    ] = "refuse"
+
+
+def read_if_given(path: Path | None, wanted: Callable[[object], bool]) -> "Table | None":
+    """The table, as `io.readers.read_table` has it; None without a path."""
+    from gtx_bayes.io.readers import read_table
+
+    return None if path is None else read_table(path, wanted)
+
+
+def parse_prior(text: str | None) -> list[float] | dict[str, float] | None:
+    """The numbers of a class prior, by the names of the classes where these are given.
+
+    Raises:
+        InputError: for anything that is no list of numbers, or names only some of them.
+    """
+    if text is None:
+        return None
+    named = [part.rpartition("=") for part in text.split(",")]
+    try:
+        numbers = [float(number) for _, _, number in named]
+    except ValueError as error:
+        raise InputError(
+            f"'{text}' is no list of numbers.",
+            where="--class-prior",
+            mend="Give one probability per class, such as cat=0.9,dog=0.1.",
+        ) from error
+    if not any(equals for _, equals, _ in named):
+        return numbers
+    prior = {name.strip(): number for (name, _, _), number in zip(named, numbers, strict=True)}
+    if not all(equals for _, equals, _ in named) or len(prior) < len(named):
+        raise InputError(
+            f"'{text}' does not give each class one probability.",
+            where="--class-prior",
+            mend="Name every class once, such as cat=0.9,dog=0.1.",
+        )
+    return prior
+
+
+def num_devices(devices: str) -> Literal["all"] | int:
+    """How many devices are asked for; raises `InputError` for what is no number."""
+    if devices == "all":
+        return "all"
+    if not devices.isdecimal():
+        raise InputError(
+            f"'{devices}' is no number of devices.", where="--devices", mend="Say all, or how many."
+        )
+    return int(devices)
+
+
+def mesh_of(devices: str | None) -> "Mesh | None":
+    """The devices asked for; None for one.
+
+    Raises:
+        InputError: for a number of devices that there are not, or what is no number.
+    """
+    if devices is None:
+        return None
+    from gtx_bayes.devices import examples_mesh
+
+    return examples_mesh(num_devices(devices))
