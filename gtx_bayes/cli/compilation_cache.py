@@ -57,7 +57,7 @@ def _processor() -> str:
     with contextlib.suppress(OSError, StopIteration), Path("/proc/cpuinfo").open("rb") as file:
         # Of the first core alone, as x86 and Arm call it; its speed changes all the time.
         can_do = next(line for line in file if line[:5] in (b"flags", b"Featu"))
-    return f"{platform.machine()}-{zlib.crc32(can_do):08x}"
+    return f"{platform.machine()}-{zlib.crc32(can_do.rstrip(b'\n')):08x}"
 
 
 def _remove_what_fails(directory: Path) -> None:
