@@ -213,7 +213,7 @@ def test_damaged_gold(tmp_path, ending, seed, number):
 
 
 @pytest.mark.parametrize(
-    ("seed", "number"), [(0, 120), pytest.param(1, 10_000, marks=pytest.mark.slow)]
+    ("seed", "number"), [(0, 300), pytest.param(1, 10_000, marks=pytest.mark.slow)]
 )
 def test_priors_and_columns_of_any_text(seed, number):
     """What is said by option ends as numbers, as a crowd, or in an error with a mend."""
