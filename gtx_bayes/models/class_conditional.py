@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes.labels import Labels
+from gtx_bayes.log_space import LogNumber
 from gtx_bayes.models.base import Params
 from gtx_bayes.models.conjugate import (
     AbstractConjugateModel,
@@ -22,7 +23,7 @@ from gtx_bayes.models.labelers import (
     right_or_other,
     wrong_alike,
 )
-from gtx_bayes.models.one_coin import log_prob_of_coin
+from gtx_bayes.models.one_coin import OneCoin, log_prob_of_coin
 
 
 @jax.tree_util.register_dataclass
@@ -59,6 +60,10 @@ class ClassConditional(AbstractConfusionMatrices):
     def confusion_matrix(self) -> Float[Array, "*cohorts num_labelers num_classes num_classes"]:
         """The same labelers' confusion matrices."""
         return wrong_alike(self.accuracy, self.num_classes)
+
+    def label_factors(self, labels: Labels) -> LogNumber:
+        """Those of one coin, with accuracies by class."""
+        return OneCoin(self.accuracy, self.num_classes).label_factors(labels)
 
     def answer(
         self,

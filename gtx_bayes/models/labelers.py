@@ -156,11 +156,14 @@ class AbstractLabelers(abc.ABC):
             )
         labeler = jnp.arange(num_labelers)
         one = Labels(jnp.zeros_like(labeler), labeler, labels, 1, num_labelers, self.num_classes)
-        per_label = LogNumber.from_log(self.log_prob_of_known(one))
-        found = LogNumber(*(part.sum(axis=0) for part in per_label))
+        found = LogNumber(*(part.sum(axis=0) for part in self.label_factors(one)))
         if self.num_subclasses == 1:
             return found
         return LogNumber.from_log(self.sum_out_subclasses(found.log()[None])[0])
+
+    def label_factors(self, labels: Labels) -> LogNumber:
+        """Probability of every label given each latent state; one for what is no label."""
+        return LogNumber.from_log(self.log_prob_of_known(labels))
 
     def log_prob(self, labels: Int[Array, " num_labelers"]) -> Float[Array, " num_classes"]:
         """The logarithm of `likelihood`, in nats."""

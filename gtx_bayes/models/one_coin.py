@@ -115,6 +115,17 @@ class OneCoin(AbstractConfusionMatrices):
         right, wrong = (part.log()[labels.labeler][:, None] for part in (self.right, self.wrong))
         return jnp.where(is_right, right, wrong)
 
+    def label_factors(self, labels: Labels) -> LogNumber:
+        """Zeros kept apart from the share of a wrong label, which stays where zeros cancel."""
+        is_right = labels.label[:, None] == jnp.arange(self.num_classes)
+        is_known = self.is_known(labels)[:, None]
+
+        def of_part(right: Array, wrong: Array) -> Array:
+            both = (part.reshape(self.num_labelers, -1)[labels.labeler] for part in (right, wrong))
+            return jnp.where(is_known, jnp.where(is_right, *both), 0.0)
+
+        return LogNumber(*map(of_part, self.right, self.wrong))
+
     def evidence(self, labels: AnyLabels) -> Evidence:
         """What labels say about every example: weighted votes."""
 
