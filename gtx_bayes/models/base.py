@@ -270,11 +270,11 @@ class AbstractCohortPrior(abc.ABC):
 
     def in_size(
         self, labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
-    ) -> tuple[Labels, Assessment, ClassPrior | None]:
+    ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
         """Tables padded to the sizes that fits are compiled for."""
         return labels, assessment, class_prior
 
-    def counts_in_size(self, counts: Counts) -> Counts:
+    def counts_in_size(self, counts: Counts) -> Float[Array, "padded_labelers ..."]:
         """Counts padded likewise."""
         return counts
 

@@ -367,7 +367,7 @@ class AbstractConjugatePrior(AbstractCohortPrior):
 
     def in_size(
         self, labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
-    ) -> tuple[Labels, Assessment, ClassPrior | None]:
+    ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
         """The classes alone, in standard size."""
         return in_standard_size(labels.of_classes(), assessment, class_prior)
 
