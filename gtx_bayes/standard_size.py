@@ -60,9 +60,10 @@ def padded(
     *,
     num_labels: int,
     num_examples: int,
+    num_labelers: int | None = None,
 ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
-    """The same tables with so many entries and examples, and labelers in standard size."""
-    num_labelers = standard_size(labels.num_labelers, LEAST_LABELERS)
+    """The same tables with so many entries and examples; labelers in standard size if not told."""
+    num_labelers = num_labelers or standard_size(labels.num_labelers, LEAST_LABELERS)
     longer = Labels(
         with_room(labels.example, num_labels),
         with_room(labels.labeler, num_labels),

@@ -1,12 +1,11 @@
-"""Adding up over answers and examples: at once, or exactly, by stretches and over devices.
+"""Adding up over answers and examples, exactly: within a chunk by segments, over chunks as wholes.
 
 A sum of floats depends on its order, and one of many small terms loses what a large total cannot
-resolve: in float32 a labeler with more than some thousands of answers. `ExactSums` adds floats
-over a thousand terms at most and all else as whole numbers, whose sums depend on no order; so
-they are the same however the examples are dealt out to devices.
+resolve: in float32 a labeler with more than some thousands of answers. So a chunk counts a labeler
+with many answers as several, whose floats are sums of a thousand terms at most, and whatever
+chunks find is added as whole numbers, whose sums are the same in any order and on any machine.
 """
 
-import abc
 import dataclasses
 from collections.abc import Callable
 
@@ -18,135 +17,109 @@ from jaxtyping import Array, Float, Int
 
 from gtx_bayes.labels import Labels
 
-STRETCH = 1024
+SEGMENT = 1024
 """The most terms added as floats: the largest sum resolves a sixteen thousandth of a term."""
 
+_SCALE = 2.0**20
+"""What one answer counts: sums are right to a millionth of an answer, up to 2^43 answers."""
 
-def place_in_run(owner: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """Which answer of its labeler each is, from 0; labelers in ascending order."""
-    starts = np.flatnonzero(np.diff(owner, prepend=-1))
-    return np.arange(owner.size) - np.repeat(starts, np.diff(starts, append=owner.size))
-
-
-class AbstractSums(abc.ABC):
-    """How values of answers and of examples are added up. A pytree; a subclass is final."""
-
-    @abc.abstractmethod
-    def of_labelers(
-        self, count: Callable[[Labels], Float[Array, "num_counted ..."]], labels: Labels
-    ) -> Float[Array, "num_labelers ..."]:
-        """What `count` finds for every labeler of a table, which it may be given otherwise cut."""
-
-    @abc.abstractmethod
-    def of_examples(self, values: Float[Array, "num_examples ..."]) -> Float[Array, "*shape"]:
-        """The sum over examples."""
-
-    @abc.abstractmethod
-    def largest(self, value: Float[Array, ""]) -> Float[Array, ""]:
-        """The largest of a number that each device has found."""
+Whole = npt.NDArray[np.int64]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class PlainSums(AbstractSums):
-    """Of floats, all at once."""
+def as_whole(values: npt.ArrayLike) -> Whole:
+    """The nearest multiples of 2^-20, as whole numbers of these."""
+    return np.asarray(np.rint(np.asarray(values, np.float64) * _SCALE), np.int64)
 
-    def of_labelers(
-        self, count: Callable[[Labels], Float[Array, "num_counted ..."]], labels: Labels
-    ) -> Float[Array, "num_labelers ..."]:
-        """What `count` finds in the table."""
-        return count(labels)
 
-    def of_examples(self, values: Float[Array, "num_examples ..."]) -> Float[Array, "*shape"]:
-        """Their sum."""
-        return values.sum(axis=0)
-
-    def largest(self, value: Float[Array, ""]) -> Float[Array, ""]:
-        """The number itself."""
-        return value
+def from_whole(values: Whole) -> npt.NDArray[np.float64]:
+    """The numbers that whole numbers stand for."""
+    return np.asarray(values / _SCALE)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class ExactSums(AbstractSums):
-    """On one of several devices: over its share, by stretches, and then over all devices.
+class Segments:
+    """The answers of a chunk by segment: one labeler's, `SEGMENT` at most.
+
+    The first J segments are the labelers' own; those beyond hold what a labeler answered more.
 
     Attributes:
-        stretch: the stretch that each answer of the share belongs to: one labeler's, `STRETCH`
-            answers at most.
-        owner: the labeler of each stretch.
-        num_parts: how many parts of the examples the share is made of, one after the other.
-        axis_name: the axis of the devices.
+        of_label: segment of each answer.
+        owner: labeler of each segment.
     """
 
-    stretch: Int[Array, " num_labels"]
-    owner: Int[Array, " num_stretches"]
-    num_parts: int = dataclasses.field(metadata={"static": True})
-    axis_name: str = dataclasses.field(metadata={"static": True})
+    of_label: Int[Array, " num_labels"]
+    owner: Int[Array, " num_segments"]
 
-    def of_labelers(
-        self, count: Callable[[Labels], Float[Array, "num_counted ..."]], labels: Labels
-    ) -> Float[Array, "num_labelers ..."]:
-        """Every stretch is counted as if it were a labeler, and the labelers' are added up."""
-        by_stretch = count(
-            dataclasses.replace(
-                labels,
-                labeler=self.stretch,
-                num_labelers=self.owner.shape[0],
-                labeler_covariates=jax.tree.map(
-                    lambda values: values[self.owner], labels.labeler_covariates
-                ),
-            )
+    @classmethod
+    def of(
+        cls,
+        labeler: npt.NDArray[np.integer],
+        further: npt.NDArray[np.integer],
+        owner: npt.NDArray[np.integer],
+        *,
+        num_labelers: int,
+        num_labels: int,
+        num_further: int,
+        device: jax.Device | None = None,
+    ) -> "Segments":
+        """From what `further_segments` found, padded to these sizes."""
+        found = np.where(further < 0, labeler, num_labelers + further).astype(np.int32)
+        owners = np.concatenate([np.arange(num_labelers, dtype=np.int32), owner])
+        of_label = np.pad(found, (0, num_labels - found.size))
+        owners = np.pad(owners, (0, num_labelers + num_further - owners.size))
+        return cls(*jax.device_put((of_label, owners), device))
+
+    def by_labeler(self, counted: npt.ArrayLike, num_labelers: int) -> Whole:
+        """What segments were counted for, put together, as whole numbers."""
+        whole = as_whole(counted)
+        found = whole[:num_labelers].copy()
+        np.add.at(found, np.asarray(self.owner)[num_labelers:], whole[num_labelers:])
+        return found
+
+
+def further_segments(
+    labeler: npt.NDArray[np.integer],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Cut up the answers of everybody who gave more than `SEGMENT`.
+
+    Returns:
+        For every answer the number of the further segment that it is in, -1 where it is among its
+        labeler's first; and the labeler of every further segment.
+    """
+    further = np.full(labeler.size, -1, np.int32)
+    many = np.flatnonzero((np.bincount(labeler, minlength=1) > SEGMENT)[labeler])
+    order = many[np.argsort(labeler[many], kind="stable")]
+    owner = labeler[order]
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    place = np.arange(owner.size) - np.repeat(starts, np.diff(starts, append=owner.size))
+    opens = (place % SEGMENT == 0) & (place > 0)
+    further[order] = np.where(place >= SEGMENT, np.cumsum(opens) - 1, -1)
+    return further, owner[opens].astype(np.int32)
+
+
+def count_by_segment(
+    count: Callable[[Labels], Float[Array, "num_counted ..."]],
+    labels: Labels,
+    segments: Segments | None,
+) -> Float[Array, "num_counted ..."]:
+    """What `count` finds for every segment as if it were a labeler; for labelers without any."""
+    if segments is None:
+        return count(labels)
+    return count(
+        dataclasses.replace(
+            labels,
+            labeler=segments.of_label,
+            num_labelers=segments.owner.shape[0],
+            labeler_covariates={
+                name: values[segments.owner] for name, values in labels.labeler_covariates.items()
+            },
         )
-        found = digits(by_stretch)
-        none = jnp.zeros((len(found), labels.num_labelers, *by_stretch.shape[1:]), found.dtype)
-        return self._over_devices(none.at[:, self.owner].add(found), by_stretch)
-
-    def of_examples(self, values: Float[Array, "num_examples ..."]) -> Float[Array, "*shape"]:
-        """Blocks of each part's examples as floats, and the blocks exactly."""
-        parts = values.reshape(self.num_parts, -1, *values.shape[1:])
-        room = [(0, 0)] * parts.ndim
-        room[1] = (0, -parts.shape[1] % STRETCH)
-        blocks = jnp.pad(parts, room).reshape(-1, STRETCH, *values.shape[1:]).sum(axis=1)
-        return self._over_devices(digits(blocks).sum(axis=1, dtype=whole_dtype(blocks)), values)
-
-    def largest(self, value: Float[Array, ""]) -> Float[Array, ""]:
-        """Over the devices."""
-        return jax.lax.pmax(value, self.axis_name)
-
-    def _over_devices(
-        self, found: Int[Array, "three ..."], like: Float[Array, "..."]
-    ) -> Float[Array, "*shape"]:
-        return from_digits(jax.lax.psum(found, self.axis_name), like)
+    )
 
 
-def digits(values: Float[Array, "*shape"]) -> Int[Array, "three ..."]:
-    """Whole parts and two digits behind the point, as whole numbers whose sums are exact.
-
-    A digit has ten bits in float32, 25 in float64, so that two million terms do not overflow. What
-    is left out is below half of the last digit, 5e-7 in float32.
-    """
-    base = 2.0 ** _bits(values)
-    whole = jnp.floor(values)
-    rest = (values - whole) * base
-    first = jnp.floor(rest)
-    second = jnp.round((rest - first) * base)
-    return jnp.stack([whole, first, second]).astype(whole_dtype(values))
-
-
-def from_digits(
-    found: Int[Array, "three ..."], like: Float[Array, "..."]
-) -> Float[Array, "*shape"]:
-    """The numbers that `digits` stand for, or sums of them, in the float type of `like`."""
-    base = 2.0 ** _bits(like)
-    whole, first, second = found.astype(like.dtype)
-    return whole + (first + second / base) / base
-
-
-def whole_dtype(values: Float[Array, "..."]) -> np.dtype[np.signedinteger]:
-    """The type of whole numbers as wide as the floats."""
-    return np.dtype(np.int32 if values.dtype.itemsize <= 4 else np.int64)
-
-
-def _bits(values: Float[Array, "..."]) -> int:
-    return jnp.finfo(values.dtype).nmant // 2 - 1
+def over_examples(values: Float[Array, "num_examples ..."]) -> Float[Array, "*shape"]:
+    """The sum over examples, block by block."""
+    padding = [(0, -values.shape[0] % SEGMENT), *((0, 0) for _ in values.shape[1:])]
+    blocks = jnp.pad(values, padding).reshape(-1, SEGMENT, *values.shape[1:])
+    return blocks.sum(axis=1).sum(axis=0)

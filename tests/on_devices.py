@@ -1,9 +1,9 @@
-"""What 1, 2, 4 and 8 devices find, against none; run with eight of them, prints JSON.
+"""What several devices find, against one without a mesh; run with as many of them, prints JSON.
 
-    python -m tests.on_devices [--all]
+    JAX_NUM_CPU_DEVICES=4 python -m tests.on_devices [--all]
 
 One process for all of it, because devices of a CPU are made when JAX starts. All takes minutes:
-every model and every number of devices is a program to compile.
+every model is compiled for every device.
 """
 
 import argparse
@@ -16,21 +16,26 @@ import numpy as np
 import pandas as pd
 from jax.sharding import NamedSharding, PartitionSpec
 
-from gtx_bayes import Crowd, aggregate, devices
+from gtx_bayes import Crowd, aggregate
 from gtx_bayes.devices import AXIS, examples_mesh
 from gtx_bayes.experiments.runs import map_runs
-from gtx_bayes.inference import by_parts, gibbs, variational
+from gtx_bayes.inference import gibbs, loop, variational
+from gtx_bayes.inference.loop import ChunksInMemory
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.confusion import ConfusionPrior
 from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from gtx_bayes.posterior import batch_class_posterior
 from gtx_bayes.registry import MODELS
 
-NUMBERS = (1, 2, 4, 8)
 NUM_LABELERS, NUM_CLASSES = 12, 3
 COLLECTIVE = re.compile(
     r"= (.+?) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
 )
+
+
+def numbers_there():
+    """1, 2, 4, ... up to all devices."""
+    return [2**k for k in range(jax.device_count().bit_length())]
 
 
 def simulate(num_examples, seed=0):
@@ -77,41 +82,36 @@ def fits(labels, assessment, own, wants_all):
     models = {"one-coin": None, "confusion": own, "difficulty": None}
     for model in models if wants_all else ("one-coin", "confusion"):
         class_prior = models[model]
-        numbers = NUMBERS if wants_all else {"one-coin": (2, 8), "confusion": (8,)}[model]
+        most = jax.device_count()
+        numbers = (
+            numbers_there() if wants_all else {"one-coin": (2, most), "confusion": (most,)}[model]
+        )
         prior = MODELS.build(model).cohort_prior(NUM_CLASSES)
         expected = variational.fit(labels, assessment, prior, class_prior)
+        first = None
         for number in numbers:
-            crowd = by_parts.deal_crowd(labels, assessment, class_prior, examples_mesh(number))
-            found = by_parts.fit(crowd, prior)
+            found = fit(labels, assessment, prior, class_prior, number)
+            first = first or found
             results[f"{model} on {number}"] = {
                 "steps": [found.num_steps, expected.num_steps],
                 "difference": difference(found.class_probs, expected.class_probs),
                 "counts": difference(found.counts, expected.counts),
+                "from the first": difference(*((f.class_probs, f.counts) for f in (found, first))),
             }
     return results
 
 
-def exchanged(labels, assessment):
-    """What the devices of a fit exchange."""
-    crowd = by_parts.deal_crowd(labels, assessment, None, examples_mesh(8))
-    shared = (
-        MODELS.build("one-coin").cohort_prior(NUM_CLASSES),
-        variational.even(NUM_CLASSES),
-        True,
-        100,
-        1e-3,
-        None,
-    )
-    lowered = devices._on_parts.lower(
-        by_parts._fit, crowd.dealt.mesh, crowd.dealt.parts, shared, (crowd.true_label, None)
-    )
-    return collectives(lowered.compile())
+def fit(labels, assessment, prior, class_prior, number):
+    """In chunks on so many devices."""
+    chunks = ChunksInMemory.cut(labels, assessment, class_prior, jax.devices()[:number])
+    rows = variational.rows_from_gold(labels, assessment)
+    return loop.fit(chunks, prior, class_prior, rows)
 
 
 def draws(labels, assessment, own, wants_all):
     """Gibbs sampling: the difference of parameters, of class posteriors, of log densities."""
     results = {}
-    numbers = (None, *NUMBERS) if wants_all else (None, 8)
+    numbers = (None, *numbers_there()) if wants_all else (None, jax.device_count())
     key = jax.random.key(1)
     models = {
         "one coin": (OneCoinPrior.default(NUM_CLASSES), None),
@@ -145,7 +145,7 @@ def kernels(table):
     """A dense table with its examples sharded: the difference, and what devices exchange."""
     accuracy = jnp.linspace(0.5, 0.9, NUM_LABELERS)
     whole = jnp.asarray(table[:, : table.shape[1] // 8 * 8], jnp.int8)
-    by_example = NamedSharding(examples_mesh(8), PartitionSpec(None, AXIS))
+    by_example = NamedSharding(examples_mesh(), PartitionSpec(None, AXIS))
     sharded = jax.device_put(whole, by_example)
     results = {}
     for num_classes in (2, NUM_CLASSES):
@@ -179,14 +179,16 @@ def methods(labels, assessment, own):
     ):
         tables = [
             (result.examples(jax.random.key(0), mesh=mesh), result.labelers())
-            for mesh in (None, examples_mesh(8))
+            for mesh in (None, examples_mesh())
             for result in [aggregate(crowd, method, class_prior=class_prior, mesh=mesh, **options)]
         ]
-        (examples, labelers), (examples_8, labelers_8) = (
+        (examples, labelers), (examples_all, labelers_all) = (
             [table.select_dtypes("number").fillna(-1).to_numpy(float) for table in pair]
             for pair in tables
         )
-        results[method] = max(difference(examples_8, examples), difference(labelers_8, labelers))
+        results[method] = max(
+            difference(examples_all, examples), difference(labelers_all, labelers)
+        )
     return results
 
 
@@ -202,7 +204,7 @@ def runs():
         str(number): difference(
             map_runs(run, keys, np.arange(21.0), mesh=examples_mesh(number))["sum"], expected
         )
-        for number in NUMBERS
+        for number in numbers_there()
     }
 
 
@@ -213,17 +215,15 @@ def main():
     wants_all = parser.parse_args().all
     labels, assessment, own, table = simulate(203)
     small, small_gold, small_own, _ = simulate(5, seed=1)
-    crowd = by_parts.deal_crowd(small, small_gold, small_own, examples_mesh(8))
     prior = MODELS.build("one-coin").cohort_prior(NUM_CLASSES)
     few = difference(
-        by_parts.fit(crowd, prior).class_probs,
+        fit(small, small_gold, prior, small_own, jax.device_count()).class_probs,
         variational.fit(small, small_gold, prior, small_own).class_probs,
     )
     report = {
         "num_devices": jax.device_count(),
         "fits": fits(labels, assessment, own, wants_all),
         "few examples": few,
-        "exchanged": exchanged(labels, assessment),
         "draws": draws(labels, assessment, own, wants_all),
         "kernels": kernels(table),
         "methods": methods(labels, assessment, own),

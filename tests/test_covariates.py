@@ -18,8 +18,8 @@ from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.cli.commands import app
 from gtx_bayes.crowd import Crowd, update_crowd
-from gtx_bayes.devices import deal, examples_mesh, on_parts
 from gtx_bayes.errors import InputError
+from gtx_bayes.inference.loop import ChunksInMemory
 from gtx_bayes.inference.svi import Batches
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels
 from gtx_bayes.models.confusion import ConfusionMatrix
@@ -30,8 +30,8 @@ from gtx_bayes.streaming.aggregate import Request, aggregate_table
 from gtx_bayes.streaming.crew import Crew
 from gtx_bayes.streaming.parts import PartedTable, names_of
 from gtx_bayes.streaming.team import Alone
-from gtx_bayes.streaming.totals import as_whole
 from gtx_bayes.streaming.work import WorkDirectory
+from gtx_bayes.sums import as_whole, count_by_segment, from_whole
 
 UNSURE = 2  # an answer to two classes
 DENSE = np.array(
@@ -89,13 +89,6 @@ def total_skill(labels):
     return jax.ops.segment_sum(skill, labels.labeler, labels.num_labelers)
 
 
-def summed(labels, sums, shared, of_examples):
-    """What a device finds: the covariates of each example's answers, and those of labelers."""
-    by_example = jax.ops.segment_sum(labels.covariates["when"], labels.example, labels.num_examples)
-    of_labelers = sums.of_labelers(total_skill, labels)
-    return (by_example, labels.example_covariates["length"]), of_labelers
-
-
 def dense_view():
     return Labels.from_dense(
         DENSE,
@@ -136,15 +129,28 @@ class TestKept:
         assert_kept(labels, count, examples=order[1:3])
         np.testing.assert_array_equal(gold.true_label, GOLD.true_label[order[1:3]])
 
-    def test_on_devices(self):
-        dealt = deal(table(), examples_mesh(1))
-        (of_answers, of_examples), of_labelers = on_parts(summed, dealt, None, None)
+    def test_in_chunks(self):
+        chunks = ChunksInMemory.cut(table(), None, None, jax.devices()[:1])
+        labels = [chunk.labels for chunk in chunks.chunks]
+        totals = [
+            jax.ops.segment_sum(own.covariates["when"], own.example, own.num_examples)
+            for own in labels
+        ]
         is_there = DENSE != MISSING
-        totals = (when(np.arange(5)[None, :], np.arange(3)[:, None]) * is_there).sum(axis=0)
-        np.testing.assert_array_equal(dealt.collect(of_answers), totals)
-        np.testing.assert_array_equal(dealt.collect(of_examples), np.arange(5) - 0.25)
+        expected = (when(np.arange(5)[None, :], np.arange(3)[:, None]) * is_there).sum(axis=0)
+        np.testing.assert_array_equal(chunks.join(totals), expected)
+        lengths = [own.example_covariates["length"] for own in labels]
+        np.testing.assert_array_equal(chunks.join(lengths), np.arange(5) - 0.25)
+        (skill,) = chunks.add_up(
+            chunks.map(
+                "Skill",
+                lambda _, chunk: (
+                    chunk.by_labeler(count_by_segment(total_skill, chunk.labels, chunk.segments)),
+                ),
+            )
+        )
         counts = is_there.sum(axis=1)
-        np.testing.assert_array_equal(of_labelers, counts * (np.arange(3) + 0.5))
+        np.testing.assert_array_equal(from_whole(skill), counts * (np.arange(3) + 0.5))
 
     def test_by_place(self):
         labeler = np.tile(np.arange(3)[:, None], (1, 5))
@@ -490,7 +496,7 @@ class TestStreamed:
         outcome = aggregate_table(request, work, crew, tmp_path / "examples")
         table = found[0]
         parts = [
-            (table.read(at, device), names_of(at, work).to_pylist())
+            (table.read(at, device, jnp.ones(2) / 2), names_of(at, work).to_pylist())
             for at in range(table.num_parts)
         ]
         return table, parts, outcome
@@ -500,11 +506,11 @@ class TestStreamed:
         again = rows.iloc[[2]].assign(when=-1.0)
         table, parts, outcome = self.in_parts(tmp_path, monkeypatch, pd.concat([rows, again]))
         assert table.num_parts == 4
-        skill = parts[0][0].labels.labeler_covariates["skill"]
+        skill = parts[0][0].chunk.labels.labeler_covariates["skill"]
         assert skill.shape == (table.room_for_labelers,)
         num_labels = 0
         for part, names in parts:
-            labels, size = part.labels, part.num_labels
+            labels, size = part.chunk.labels, part.num_labels
             example = np.array([int(name[1:]) for name in names] or [0])
             own = example[np.asarray(labels.example)[:size]]
             # The labelers' numbers are told by their covariate.
@@ -517,7 +523,8 @@ class TestStreamed:
             assert labels.num_answers == 3
             num_labels += size
             # Counted as several labelers, a labeler keeps the covariates.
-            found = part.by_labeler(part.sums.of_labelers(total_skill, labels))
+            counted = count_by_segment(total_skill, labels, part.chunk.segments)
+            found = part.chunk.by_labeler(counted)
             counts = np.bincount(np.asarray(labels.labeler)[:size], minlength=skill.size)
             np.testing.assert_array_equal(found, as_whole(counts * np.asarray(skill)))
         assert num_labels == 10
@@ -536,7 +543,9 @@ class TestStreamed:
         days = pd.to_datetime("2026-11-27 06:00") + pd.to_timedelta(np.arange(10.0), unit="D")
         rows = frame().assign(when=days.to_numpy()[::-1])
         _, parts, outcome = self.in_parts(tmp_path, monkeypatch, rows)
-        found = [np.asarray(part.labels.covariates["when"])[: part.num_labels] for part, _ in parts]
+        found = [
+            np.asarray(part.chunk.labels.covariates["when"])[: part.num_labels] for part, _ in parts
+        ]
         np.testing.assert_array_equal(np.sort(np.concatenate(found)), np.arange(10.0))
         assert any("days since the first, 2026-11-27T06:00" in note for note in outcome.notes)
 

@@ -30,6 +30,7 @@ from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.errors import InputError, WarningNote, told_apart
 from gtx_bayes.inference import dependence, incremental, joint, variational
 from gtx_bayes.inference.dependence import GRID, Dependence
+from gtx_bayes.inference.selection import Candidate
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.registry import MODELS
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
@@ -95,19 +96,11 @@ def crowds():
 def fitted(labels, gold, model, class_prior, found):
     """`joint.fit` with everything chosen."""
     padded, gold, _ = in_standard_size(labels, gold, None)
-    fit = variational.fit(padded, gold, MODELS.build(model).cohort_prior(2), class_prior)
+    candidate = Candidate(model, MODELS.build(model).cohort_prior(2), class_prior)
+    fit = candidate.fit(padded, gold)
     passed_on = joint.PassedOn(fit.prior.posterior_mean(fit.counts), fit.proportions)
-    return joint.report(
-        padded,
-        gold,
-        fit,
-        passed_on,
-        found,
-        model=model,
-        why="",
-        learns_class_prior=class_prior is None,
-        size=labels,
-    )
+    choice = joint.Choice(candidate, found, "")
+    return joint.report(padded, gold, choice, fit, passed_on, size=labels)
 
 
 def updated(old, crowds, start, end, **options):
@@ -207,9 +200,9 @@ class TestUpdate:
     def test_updates_share_a_program(self, crowds):
         old = fitted(*crowds.at(150, 0), "one-coin", HALF, Dependence.known(0.2))
         new = updated(old, crowds, (150, 0), (160, 3)).joint
-        programs = variational._climb._cache_size()
+        programs = variational._fit_state._cache_size()
         updated(new, crowds, (160, 3), (201, 7))
-        assert variational._climb._cache_size() == programs
+        assert variational._fit_state._cache_size() == programs
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,7 @@ from gtx_bayes.streaming.parts import stable_order
 from gtx_bayes.streaming.scatter import number_of_parts
 from gtx_bayes.streaming.table import ParquetTable
 from gtx_bayes.streaming.team import LOST_AFTER_SECONDS
-from gtx_bayes.streaming.totals import Stretches, as_whole, from_whole
-from gtx_bayes.sums import STRETCH
+from gtx_bayes.sums import SEGMENT, Segments, as_whole, from_whole, further_segments
 
 ALONE = Processes(None, None, None)
 NUM_EXAMPLES, NUM_LABELERS, CLASSES = 600, 40, ["cat", "dog", "fox"]
@@ -661,16 +660,18 @@ def test_whole_sums_do_not_depend_on_order(values, random):
 
 
 @hypothesis.given(st.lists(st.integers(0, 3), max_size=300), st.integers(0, 2**32 - 1))
-def test_stretches(labelers, seed):
-    """Nobody is counted for more than a stretch, and together it is everybody's own."""
+def test_segments(labelers, seed):
+    """Nobody is counted for more than a segment, and together it is everybody's own."""
     labeler = np.repeat(np.array(labelers, np.int32), 40)
     labeler = np.random.default_rng(seed).permutation(labeler)
-    found = Stretches.find(labeler)
-    counted_as = np.where(found.of_answer < 0, labeler, 4 + found.of_answer)
-    counted = np.bincount(counted_as, minlength=4 + found.owner.size)
-    assert counted.max(initial=0) <= STRETCH
-    together = found.put_together(counted, 4)
-    np.testing.assert_array_equal(together, np.bincount(labeler, minlength=4))
+    further, owner = further_segments(labeler)
+    sizes = {"num_labelers": 4, "num_labels": labeler.size, "num_further": owner.size + 3}
+    segments = Segments.of(labeler, further, owner, **sizes)
+    np.testing.assert_array_equal(segments.owner[segments.of_label], labeler)
+    counted = np.bincount(segments.of_label, minlength=segments.owner.size)
+    assert counted.max(initial=0) <= SEGMENT
+    together = segments.by_labeler(counted, 4)
+    np.testing.assert_array_equal(together, as_whole(np.bincount(labeler, minlength=4)))
 
 
 @pytest.mark.end_to_end

@@ -29,8 +29,8 @@ from gtx_bayes.classes import some_names
 from gtx_bayes.columns import AnyTable, Column, Names, Source, Table, as_names, positions
 from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.crowd_tables import Duplicates
-from gtx_bayes.devices import deal, on_parts
 from gtx_bayes.errors import InputError
+from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.model_size import check_num_class_probs
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import Labels
@@ -38,7 +38,6 @@ from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import METHODS
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
-from gtx_bayes.sums import AbstractSums
 
 DEFAULT_METHOD = NAME
 
@@ -350,7 +349,7 @@ def aggregate(
     if mesh is None:
         class_probs = fit.aggregator.class_probs(crowd.labels)
     else:
-        class_probs = _class_probs_dealt(fit.aggregator, crowd.labels, prior, mesh)
+        class_probs = _class_probs_by_chunk(fit.aggregator, crowd.labels, prior, mesh)
     class_probs = clamp(class_probs, crowd.assessment)
     return Aggregation(chosen.name, crowd, fit, class_probs, fit.class_prior)
 
@@ -384,23 +383,19 @@ def configured(
     return dataclasses.replace(chosen, **given) if given else chosen
 
 
-def _class_probs_dealt(
+def _class_probs_by_chunk(
     rule: AbstractAggregator, labels: Labels, class_prior: ClassPrior | None, mesh: Mesh
 ) -> Float[Array, "num_examples num_classes"]:
     """`rule.class_probs`, every device for its own examples."""
-    dealt, own_prior = deal(labels, mesh), None
-    if class_prior is not None and class_prior.ndim == 2:
-        own_prior = dealt.spread(class_prior, 1.0 / labels.num_classes)
-        rule = rule.with_class_prior(None)
-    class_probs, _ = on_parts(_class_probs_of_share, dealt, rule, own_prior)
-    return dealt.collect(class_probs)
+    chunks = ChunksInMemory.cut(labels, None, class_prior, list(mesh.devices.flat))
 
+    def one(_: int, chunk: Chunk) -> Float[Array, "num_rows num_classes"]:
+        own = rule
+        if chunk.class_prior.ndim == 2:  # then the rule has the prior of all examples
+            own = rule.with_class_prior(chunk.class_prior)
+        return chunk.put(own).class_probs(chunk.labels)
 
-def _class_probs_of_share(
-    labels: Labels, sums: AbstractSums, rule: AbstractAggregator, own_prior: ClassPrior | None
-) -> tuple[Array, None]:
-    rule = rule if own_prior is None else rule.with_class_prior(own_prior)
-    return rule.class_probs(labels), None
+    return jax.device_put(chunks.join(chunks.map("Votes", one)))
 
 
 def check_class_prior(

@@ -20,7 +20,7 @@ the answers say of rho is what they said then.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,54 +68,51 @@ class Update(NamedTuple):
 
 
 class _Whole(NamedTuple):
-    """The fit of the whole crowd between two blocks, in standard size, on the host.
+    """The fit of the whole crowd between two blocks, padded.
 
     Attributes:
-        class_probs: class posterior of each example.
-        kind_probs: probability of each kind of example given each class.
-        evidence: log-probability of each example's answers under each class.
-        num_labels: number of each example's answers that the above know of.
+        fit: the fit, its arrays of examples and its counts on the host.
+        num_labels: number of each example's answers that it knows of.
         class_total: expected number of answered examples of each class.
-        counts: expected counts of the labelers.
-        prior: the labelers' prior.
-        num_steps: passes made so far.
-        converged: whether every block came to rest.
+        learns: whether the proportions of the classes are learnt.
     """
 
-    class_probs: npt.NDArray[np.floating]
-    kind_probs: npt.NDArray[np.floating]
-    evidence: npt.NDArray[np.floating]
+    fit: VariationalFit
     num_labels: npt.NDArray[np.integer]
     class_total: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.floating]
-    prior: AbstractCohortPrior
-    num_steps: int
-    converged: bool
+    learns: bool
 
+    @property
+    def proportions(self) -> ClassPrior:
+        """The prior of the classes given, or the proportions learnt."""
+        total = jnp.asarray(self.class_total, float)
+        return variational.proportions_at_end(total, self.fit.class_prior, self.learns)
 
-class _Classes(NamedTuple):
-    """What is believed of the classes.
+    @property
+    def labelers(self) -> AbstractLabelers:
+        """The labelers at their posterior means."""
+        return joint.posterior_mean(self.fit.prior, jnp.asarray(self.fit.counts))
 
-    Attributes:
-        prior: prior of each class, or of each class of each example; uniform where it is learnt.
-        is_learnt: whether proportions are learnt.
-    """
-
-    prior: ClassPrior
-    is_learnt: bool
-
-    def of_examples(self, at: Indices) -> ClassPrior | None:
-        """The prior of a block; None where it is learnt."""
-        if self.is_learnt:
+    def block_prior(self, block: Indices) -> ClassPrior | None:
+        """Prior of the classes of some examples; None where it is learnt."""
+        prior = self.fit.class_prior
+        if self.learns:
             return None
-        return self.prior if self.prior.ndim == 1 else jax.device_put(np.asarray(self.prior)[at])
+        return prior if prior.ndim == 1 else jax.device_put(np.asarray(prior)[block])
 
-    def proportions(self, whole: _Whole) -> ClassPrior:
-        """The prior given, or the proportions learnt."""
-        if not self.is_learnt:
-            return self.prior
-        total = whole.class_total + 1.0
-        return jnp.asarray(total / total.sum(), float)
+    def finished(self, num_examples: int) -> VariationalFit:
+        """The fit on the device; padding is examples without answers."""
+        fit, proportions = self.fit, self.proportions
+        class_probs = np.array(fit.class_probs)
+        if proportions.ndim == 1:
+            class_probs[num_examples:] = proportions
+        return fit._replace(
+            class_probs=jnp.asarray(class_probs),
+            kind_probs=jnp.asarray(fit.kind_probs),
+            evidence=jnp.asarray(fit.evidence),
+            counts=jnp.asarray(fit.counts),
+            proportions=proportions,
+        )
 
 
 def update(
@@ -153,142 +150,126 @@ def update(
         candidate = old.choice.candidate._replace(class_prior=given_prior)
         choice = old.choice._replace(candidate=candidate)
         return Update(joint.fit_chosen(in_size, gold, choice, labels), labels.num_examples)
-    classes = _Classes(class_prior, old.learns_class_prior)
-    whole = _with_room(old, before, in_size)
+    whole = _padded(old, before, in_size, class_prior)
     passed_on = PassedOn(
-        _rows_replaced(_labelers(whole), old.passed_on.labelers), old.passed_on.proportions
+        _rows_replaced(whole.labelers, old.passed_on.labelers), old.passed_on.proportions
     )
 
     known = np.asarray(gold.true_label)
     seen = known.copy()
     seen[new_gold] = MISSING
-    whole = _solve(whole, classes, before, labels, seen, changed)
+    whole = _solve(whole, before, labels, seen, changed)
     num_recomputed = changed.size
     found, block = old.dependence, changed
     if new_gold.size:
         if found.is_learnt:
-            found = found.with_gold(_log_score(whole, classes, known, new_gold))
+            found = found.with_gold(_log_score(whole, known, new_gold))
         block = np.union1d(changed, new_gold)
-        whole = _solve(whole, classes, labels, labels, known, block)
+        whole = _solve(whole, labels, labels, known, block)
         num_recomputed += block.size
 
     for _ in range(MAX_ROUNDS):
-        now = PassedOn(_labelers(whole), classes.proportions(whole))
+        now = PassedOn(whole.labelers, whole.proportions)
         stale, passed_on = _pass_on(labels, passed_on, now, tolerance)
         block = np.setdiff1d(stale, block, assume_unique=True)
         if not block.size:
             break
-        whole = _solve(whole, classes, labels, labels, known, block)
+        whole = _solve(whole, labels, labels, known, block)
         num_recomputed += block.size
     else:
-        whole = whole._replace(converged=False)
+        whole = whole._replace(fit=whole.fit._replace(converged=False))
     joint_now = joint.report(
         in_size,
         gold,
-        _as_fit(whole, classes, labels.num_examples),
+        old.choice._replace(dependence=found),
+        whole.finished(labels.num_examples),
         passed_on,
-        found,
-        model=old.model,
-        why=old.why,
-        learns_class_prior=old.learns_class_prior,
         size=labels,
     )
     return Update(joint_now, num_recomputed)
 
 
-def _with_room(old: JointPosterior, before: Labels, in_size: Labels) -> _Whole:
+def _padded(
+    old: JointPosterior, before: Labels, in_size: Labels, class_prior: ClassPrior
+) -> _Whole:
     """The fit so far, in the size to come."""
     fit = old.independent
-    examples = in_size.num_examples - before.num_examples
-    labelers = in_size.num_labelers - before.num_labelers
-    kinds = np.pad(fit.kind_probs, ((0, examples), (0, 0), (0, 0)))
+    examples = (0, in_size.num_examples - before.num_examples)
+    labelers = (0, in_size.num_labelers - before.num_labelers)
+    kinds = np.pad(fit.kind_probs, (examples, (0, 0), (0, 0)))
     kinds[before.num_examples :, :, 0] = 1.0
     counts = np.asarray(fit.counts)
     num_labels = np.bincount(
         np.asarray(before.example)[np.asarray(before.label) != MISSING],
         minlength=in_size.num_examples,
     )
-    return _Whole(
-        np.pad(fit.class_probs, ((0, examples), (0, 0)), constant_values=1.0 / in_size.num_classes),
-        kinds,
-        np.pad(fit.evidence, ((0, examples), (0, 0))),
-        num_labels,
-        _total(np.asarray(fit.class_probs), num_labels[: before.num_examples]),
-        np.pad(counts, ((0, labelers), *((0, 0) for _ in counts.shape[1:]))),
-        fit.prior,
-        fit.num_steps,
-        fit.converged,
-    )
+    even = 1.0 / in_size.num_classes
+    on_host: dict[str, Any] = {
+        "class_probs": np.pad(fit.class_probs, (examples, (0, 0)), constant_values=even),
+        "kind_probs": kinds,
+        "evidence": np.pad(fit.evidence, (examples, (0, 0))),
+        "counts": np.pad(counts, (labelers, *((0, 0) for _ in counts.shape[1:]))),
+    }
+    padded_fit = fit._replace(class_prior=class_prior, **on_host)
+    class_total = _total(np.asarray(fit.class_probs), num_labels[: before.num_examples])
+    return _Whole(padded_fit, num_labels, class_total, old.learns_class_prior)
 
 
 def _solve(
     whole: _Whole,
-    classes: _Classes,
     before: Labels,
     labels: Labels,
     known: npt.NDArray[np.integer],
     block: Indices,
 ) -> _Whole:
-    """Class posteriors of some examples, all others held.
-
-    Args:
-        whole: the fit so far.
-        classes: what is believed of the classes.
-        before: the answers that `whole` knows of.
-        labels: the answers now.
-        known: true label of each example, `MISSING` where it is not known.
-        block: the examples.
-    """
+    """Class posteriors of some examples, all others held; `whole` knows the answers `before`."""
     if not block.size:
         return whole
-    num_labelers = whole.counts.shape[0]
+    old = whole.fit
+    num_labelers = old.counts.shape[0]
     gold = Assessment(jax.device_put(known[block]), labels.num_classes)
     was, now = (_of_block(table, block, num_labelers) for table in (before, labels))
-    most = (standard_size(labels.num_labels, LEAST_LABELS), whole.class_probs.shape[0])
+    most = (standard_size(labels.num_labels, LEAST_LABELS), old.class_probs.shape[0])
     num_labels, num_examples = _block_size(max(was.num_labels, now.num_labels), block.size, most)
     was, _, _ = padded(was, gold, None, num_labels=num_labels, num_examples=num_examples)
     now, gold, class_prior = padded(
-        now, gold, classes.of_examples(block), num_labels=num_labels, num_examples=num_examples
+        now, gold, whole.block_prior(block), num_labels=num_labels, num_examples=num_examples
     )
-    room = now.num_examples - block.size
-    class_probs = jnp.asarray(np.pad(whole.class_probs[block], ((0, room), (0, 0))))
-    kind_probs = jnp.asarray(np.pad(whole.kind_probs[block], ((0, room), (0, 0), (0, 0))))
-    own = np.asarray(_counts(whole.prior, was, class_probs, kind_probs))
-    is_answered = whole.num_labels[block] > 0
-    others_total = whole.class_total - _total(whole.class_probs[block], whole.num_labels[block])
+    class_probs, kind_probs, is_answered = (
+        with_room(of[block], num_examples)
+        for of in (old.class_probs, old.kind_probs, whole.num_labels > 0)
+    )
+    own = np.asarray(_counts(old.prior, was, class_probs, kind_probs))
+    others_total = whole.class_total - _total(
+        np.asarray(old.class_probs)[block], whole.num_labels[block]
+    )
     outside = Totals(
-        jnp.asarray(np.maximum(whole.counts - own, 0.0)),  # zero but for rounding, if all are own
+        jnp.asarray(np.maximum(old.counts - own, 0.0)),  # zero but for rounding, if all are own
         jnp.asarray(np.maximum(others_total, 0.0), float),
     )
-    start = _start(
-        now,
-        gold,
-        whole.prior,
-        jnp.asarray(whole.counts),
-        class_probs,
-        kind_probs,
-        jnp.asarray(np.pad(is_answered, (0, room))),
-    )
-    fit = variational.climb(now, gold, start, class_prior, outside)
+    counts = jnp.asarray(old.counts)
+    start = _start(now, gold, old.prior, counts, class_probs, kind_probs, is_answered)
+    fit = variational.fit_state(now, gold, start, class_prior, outside)
 
-    num_labels_now = now.labels_per_example()
-    own_probs = np.asarray(fit.class_probs)[: block.size]
-
-    def put[T: np.generic](old: npt.NDArray[T], new: Array) -> npt.NDArray[T]:
+    def put(old: Any, new: Array) -> Any:
         renewed = old.copy()
         renewed[block] = np.asarray(new)[: block.size]
         return renewed
 
-    return _Whole(
-        put(whole.class_probs, fit.class_probs),
-        put(whole.kind_probs, fit.kind_probs),
-        put(whole.evidence, fit.evidence),
-        put(whole.num_labels, num_labels_now),
-        others_total + _total(own_probs, np.asarray(num_labels_now)[: block.size]),
-        np.asarray(fit.counts),
-        fit.prior,
-        whole.num_steps + fit.num_steps,
-        whole.converged and fit.converged,
+    counts_now: Any = np.asarray(fit.counts)
+    num_labels_now = put(whole.num_labels, now.labels_per_example())
+    found = old._replace(
+        class_probs=put(old.class_probs, fit.class_probs),
+        kind_probs=put(old.kind_probs, fit.kind_probs),
+        evidence=put(old.evidence, fit.evidence),
+        counts=counts_now,
+        prior=fit.prior,
+        num_steps=old.num_steps + fit.num_steps,
+        converged=old.converged and fit.converged,
+    )
+    own_total = _total(np.asarray(found.class_probs)[block], num_labels_now[block])
+    return whole._replace(
+        fit=found, num_labels=num_labels_now, class_total=others_total + own_total
     )
 
 
@@ -308,13 +289,7 @@ def _of_block(labels: Labels, block: Indices, num_labelers: int) -> Labels:
 
 
 def _block_size(num_labels: int, num_examples: int, most: tuple[int, int]) -> tuple[int, int]:
-    """Numbers of answers and examples that a block is padded to, of few, compiled for once.
-
-    Args:
-        num_labels: how many answers it has.
-        num_examples: how many examples.
-        most: the numbers that the whole crowd is padded to.
-    """
+    """Sizes that a block is padded to, of few; `most` are those of the whole crowd."""
     times = 1
     while num_labels > times * LEAST_LABELS or num_examples > times * LEAST_EXAMPLES:
         times *= _GROWTH
@@ -351,22 +326,18 @@ def _start(
 
 
 def _log_score(
-    whole: _Whole, classes: _Classes, known: npt.NDArray[np.integer], gold: Indices
+    whole: _Whole, known: npt.NDArray[np.integer], gold: Indices
 ) -> npt.NDArray[np.float64]:
     """Log-probability of gold that the fit has not seen, at every rho."""
     gold = gold[whole.num_labels[gold] > 0]
-    prior = np.asarray(classes.prior)
+    prior = np.asarray(whole.fit.class_prior)
     scores = dependence.class_log_scores(
-        whole.evidence[gold],
+        np.asarray(whole.fit.evidence)[gold],
         whole.num_labels[gold],
         prior if prior.ndim == 1 else prior[gold],
         known[gold],
     )
     return np.asarray(scores.sum(axis=0))
-
-
-def _labelers(whole: _Whole) -> AbstractLabelers:
-    return joint.posterior_mean(whole.prior, jnp.asarray(whole.counts))
 
 
 def _pass_on(
@@ -421,21 +392,3 @@ def _rows_replaced(model: AbstractLabelers, first: AbstractLabelers) -> Abstract
         return jnp.asarray(np.concatenate([first, np.asarray(rows)[first.shape[0] :]]))
 
     return jax.tree.map(replace, model, first)
-
-
-def _as_fit(whole: _Whole, classes: _Classes, num_examples: int) -> VariationalFit:
-    proportions = classes.proportions(whole)
-    class_probs = whole.class_probs.copy()
-    if proportions.ndim == 1:  # the room to spare is examples without answers
-        class_probs[num_examples:] = proportions
-    return VariationalFit(
-        jnp.asarray(class_probs),
-        jnp.asarray(whole.kind_probs),
-        jnp.asarray(whole.evidence),
-        classes.prior,
-        proportions,
-        jnp.asarray(whole.counts),
-        whole.prior,
-        whole.num_steps,
-        whole.converged,
-    )

@@ -1,7 +1,7 @@
 """Labels and labelers jointly: choose a model, fit it, learn the dependence, say how sure."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
+from jaxtyping import Array, Float, Int, Key, ScalarLike
 
-from gtx_bayes.devices import examples_mesh, on_parts
-from gtx_bayes.inference import by_parts, selection, variational
+from gtx_bayes.inference import loop, selection, variational
 from gtx_bayes.inference.beta import BetaPosterior
-from gtx_bayes.inference.by_parts import DealtCrowd
 from gtx_bayes.inference.dependence import Dependence, tempered
+from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -35,7 +34,7 @@ from gtx_bayes.standard_size import (
     standard_size,
     with_room,
 )
-from gtx_bayes.sums import AbstractSums, PlainSums
+from gtx_bayes.sums import Segments, Whole, as_whole, count_by_segment, from_whole, over_examples
 
 AUTO_MODELS = ("one-coin", "confusion")
 """Names of the models to choose from where none is asked for, simple ones first."""
@@ -44,14 +43,12 @@ MOST_JUDGED = 300_000
 """Answers that models are chosen by; more are thinned out by example."""
 
 MOST_AT_ONCE = 4_000_000
-"""Answers beyond which a fit goes by parts: float32 loses counts of more from one labeler."""
+"""Answers beyond which a fit goes by chunks: float32 loses counts of more from one labeler."""
 
 _WHY_GOLD_ALONE = (
     "most answers come from labelers who only ever give one class, so that agreement does not tell "
     "who is right; labelers are known from gold alone, and else taken for better than chance"
 )
-
-_PLAIN = PlainSums()
 
 
 class PassedOn(NamedTuple):
@@ -166,7 +163,7 @@ class JointPosterior(NamedTuple):
         where the fit has it by what its answers' log-probabilities differ from those at the
         posterior means. The confidence is the mean of what is drawn; where that is so skew that
         its mean lies outside, the interval is widened to hold it. Gold examples are not treated
-        apart. Drawn over all devices of the mesh, on one where it is absent.
+        apart. Drawn on all devices of the mesh, on one where it is absent.
         """
         num_examples = labels.num_examples
         fit = self.independent
@@ -184,8 +181,6 @@ class JointPosterior(NamedTuple):
             with_room(fit.evidence, labels.num_examples),
             with_room(best, labels.num_examples),
         )
-        prob_drawn: Callable[..., Float[Array, " num_examples"]]
-        prob_drawn = partial(_prob_drawn, of) if mesh is None else _prob_drawn_dealt(of, mesh)
         # Drawn by NumPy where it can be: every compiled function with random numbers takes long to
         # trace and lower.
         words = np.asarray(jax.random.key_data(key))
@@ -196,12 +191,9 @@ class JointPosterior(NamedTuple):
             impl=jax.random.key_impl(key),
         )
         cohorts = of.prior.draw_cohorts(rng, of.counts, num_draws)
-        drawn = np.stack(
-            [
-                np.asarray(prob_drawn(at, (keys, rho, cohorts)), np.float32)
-                for at in range(num_draws)
-            ]
-        )[:, :num_examples]
+        draws = keys, rho, cohorts
+        drawn = _drawn(of, draws) if mesh is None else _drawn_by_chunk(of, draws, mesh)
+        drawn = drawn[:, :num_examples]
         low, high = np.quantile(drawn, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], axis=0)
         confidence = class_probs.max(axis=1)
         return np.minimum(low, confidence), np.maximum(high, confidence)
@@ -218,12 +210,12 @@ class _Asked(NamedTuple):
     best: Int[Array, " num_examples"]
 
 
+_Draws = tuple[Key[Array, " num_draws"], Float[Array, " num_draws"], tuple[Cohort, ...]]
+"""Keys to draw labelers with, values of rho, and what cohorts share."""
+
+
 @jax.jit
-def _prob_drawn(
-    of: _Asked,
-    at: ScalarLike,
-    draws: tuple[Key[Array, " num_draws"], Float[Array, " num_draws"], tuple[Cohort, ...]],
-) -> Float[Array, " num_examples"]:
+def _prob_drawn(of: _Asked, at: ScalarLike, draws: _Draws) -> Float[Array, " num_examples"]:
     """Probability of each example's class `best`, given the labelers and the rho of a draw."""
     key, rho, cohorts = jax.tree.map(lambda part: part[at], draws)
     evidence = of.prior.drawn_evidence(
@@ -233,27 +225,26 @@ def _prob_drawn(
     return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
 
 
-def _prob_drawn_dealt(of: _Asked, mesh: Mesh) -> Callable[..., Float[Array, " num_examples"]]:
-    """The same as a function of what differs between draws, every device for its own examples."""
-    crowd = by_parts.deal_crowd(of.labels, None, of.class_prior, mesh)
-    spread = crowd.dealt.spread
-    of_examples = (spread(of.evidence, 0.0), spread(of.best, 0), crowd.own_prior)
-
-    def prob_drawn(*of_draw: PyTree) -> Float[Array, " num_examples"]:
-        shared = (of.prior, of.counts, crowd.class_prior, of_draw)
-        found, _ = on_parts(_prob_drawn_share, crowd.dealt, shared, of_examples)
-        return crowd.dealt.collect(found)
-
-    return prob_drawn
+def _drawn(of: _Asked, draws: _Draws) -> Float[np.ndarray, "num_draws num_examples"]:
+    """`_prob_drawn` of every draw."""
+    keys, *_ = draws
+    return np.stack([np.asarray(_prob_drawn(of, at, draws), np.float32) for at in range(keys.size)])
 
 
-def _prob_drawn_share(
-    labels: Labels, sums: AbstractSums, shared: PyTree, of_examples: PyTree
-) -> tuple[Float[Array, " num_examples"], None]:
-    prior, counts, class_prior, of_draw = shared
-    evidence, best, own_prior = of_examples
-    given = class_prior if own_prior is None else own_prior
-    return _prob_drawn(_Asked(prior, counts, labels, given, evidence, best), *of_draw), None
+def _drawn_by_chunk(
+    of: _Asked, draws: _Draws, mesh: Mesh
+) -> Float[np.ndarray, "num_draws num_examples"]:
+    """The same, every device for its own examples."""
+    chunks = ChunksInMemory.cut(of.labels, None, of.class_prior, list(mesh.devices.flat))
+    evidence, best = chunks.split(of.evidence, 0.0), chunks.split(of.best, 0)
+
+    def one(at: int, chunk: Chunk) -> Float[np.ndarray, "num_rows num_draws"]:
+        prior, counts, own_draws = chunk.put((of.prior, of.counts, draws))
+        labels, class_prior = chunk.labels, chunk.class_prior
+        own = _Asked(prior, counts, labels, class_prior, evidence[at], best[at])
+        return _drawn(own, own_draws).T
+
+    return chunks.join(chunks.map("Intervals", one)).T
 
 
 @jax.jit
@@ -310,27 +301,19 @@ def fit_chosen(
         mesh: devices to fit on.
     """
     chosen = found.candidate
-    if mesh is None and size.num_labels > MOST_AT_ONCE:
-        mesh = examples_mesh(1)
-    dealt = None
-    if mesh is None or chosen.trusts_gold_alone or isinstance(chosen.prior, AbstractLabelerModel):
+    prior = chosen.prior
+    is_cut = mesh is not None or size.num_labels > MOST_AT_ONCE
+    chunks = None
+    if chosen.trusts_gold_alone or isinstance(prior, AbstractLabelerModel) or not is_cut:
         independent = chosen.fit(labels, assessment)
     else:
-        dealt = by_parts.deal_crowd(labels, assessment, chosen.class_prior, mesh)
-        independent = by_parts.fit(dealt, chosen.prior)
-    return report(
-        labels,
-        assessment,
-        independent,
-        PassedOn(posterior_mean(independent.prior, independent.counts), independent.proportions),
-        found.dependence,
-        model=chosen.model,
-        why=found.why,
-        learns_class_prior=chosen.class_prior is None,
-        size=size,
-        dealt=dealt,
-        trusts_gold_alone=chosen.trusts_gold_alone,
-    )
+        devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
+        chunks = ChunksInMemory.cut(labels, assessment, chosen.class_prior, devices)
+        rows = variational.rows_from_gold(labels, assessment)
+        independent = loop.fit(chunks, prior, chosen.class_prior, rows)
+    labelers = posterior_mean(independent.prior, independent.counts)
+    passed_on = PassedOn(labelers, independent.proportions)
+    return report(labels, assessment, found, independent, passed_on, size=size, chunks=chunks)
 
 
 def choose(
@@ -402,35 +385,27 @@ def _from_gold_alone(class_prior: ClassPrior | None, num_classes: int) -> Candid
 def report(
     labels: Labels,
     assessment: Assessment,
+    choice: Choice,
     independent: VariationalFit,
     passed_on: PassedOn,
-    found: Dependence,
     *,
-    model: str,
-    why: str,
-    learns_class_prior: bool,
     size: Labels,
-    dealt: DealtCrowd | None = None,
-    trusts_gold_alone: bool = False,
+    chunks: ChunksInMemory | None = None,
 ) -> JointPosterior:
     """What a fit says once the dependence is known: class posteriors tempered, and the labelers.
 
     Args:
         labels: the answers, in standard size as all that follows.
         assessment: the gold.
+        choice: what was fitted, and the dependence.
         independent: the fit, answers taken for independent.
         passed_on: what its examples were computed with.
-        found: the dependence.
-        model: name of the labeler model.
-        why: why this model, in words.
-        learns_class_prior: whether the prior of the classes is learnt.
-        size: the answers without the room to spare.
-        dealt: the crowd dealt out to devices, which then do the work.
-        trusts_gold_alone: whether the counts of the labelers stay those of the fit.
+        size: the answers without the padding.
+        chunks: the tables cut up, where this is done chunk by chunk.
     """
+    chosen, found = choice.candidate, choice.dependence
     values, weights = found.nodes()
-    nodes = on_device(values)
-    if dealt is None:
+    if chunks is None:
         class_probs, counts, class_total = describe(
             labels,
             assessment,
@@ -439,12 +414,12 @@ def report(
             independent.class_prior,
             independent.prior,
             found,
-            nodes,
+            on_device(values),
         )
     else:
-        class_probs, counts, class_total = _describe_dealt(dealt, independent, found, nodes)
+        class_probs, counts, class_total = _describe_by_chunk(chunks, independent, found)
     by_rho = np.asarray(counts)
-    if trusts_gold_alone:
+    if chosen.trusts_gold_alone:  # counts stay those of the fit
         by_rho = np.repeat(np.asarray(independent.counts)[..., None], weights.size, axis=-1)
     moments = independent.prior.accuracy_moments(by_rho, np.asarray(class_total), weights)
     accuracy = BetaPosterior.from_moments(*moments)
@@ -460,12 +435,12 @@ def report(
         of_labelers(counts),
         of_labelers(accuracy),
         of_classes(independent.proportions),
-        learns_class_prior,
+        chosen.class_prior is None,
         found,
-        model,
-        why,
+        chosen.model,
+        choice.why,
         independent.converged,
-        trusts_gold_alone,
+        chosen.trusts_gold_alone,
         independent._replace(
             class_probs=of_examples(independent.class_probs),
             kind_probs=of_examples(independent.kind_probs),
@@ -491,13 +466,14 @@ def describe(
     prior: AbstractCohortPrior,
     found: Dependence,
     nodes: Float[Array, " num_nodes"],
-    sums: AbstractSums = _PLAIN,
+    segments: Segments | None = None,
 ) -> tuple[Array, Array, Array]:
     """Class posteriors with the gold; and at some values of rho what they add up to.
 
     Returns:
-        The class posteriors, rho integrated out; the labelers' expected counts, with a last axis
-        for rho; expected numbers of answered examples of each class, with a first axis for rho.
+        The class posteriors, rho integrated out; expected counts of the labelers, or of segments if
+        there are any, with a last axis for rho; expected numbers of answered examples of each
+        class, with a first axis for rho.
     """
     num_labels = labels.labels_per_example()
     class_probs = found.class_posterior(evidence, num_labels, class_prior)
@@ -506,50 +482,60 @@ def describe(
         probs = tempered(evidence, num_labels, class_prior, rho)
         probs = variational.clamp(probs, assessment)
         latent_probs = variational.latent_probs(probs, kind_probs)
-        counts = sums.of_labelers(lambda labels: prior.counts(labels, latent_probs), labels)
-        return counts, sums.of_examples(variational.of_answered(labels, probs))
+        counts = count_by_segment(
+            lambda labels: prior.counts(labels, latent_probs), labels, segments
+        )
+        return counts, over_examples(variational.of_answered(labels, probs))
 
     by_rho, class_total = jax.lax.map(at, nodes)
     return variational.clamp(class_probs, assessment), jnp.moveaxis(by_rho, 0, -1), class_total
 
 
-def _describe_dealt(
-    crowd: DealtCrowd,
-    independent: VariationalFit,
+class Described(NamedTuple):
+    """What `describe` finds of a chunk, sums as whole numbers.
+
+    Attributes:
+        class_probs: probability of each class of each example.
+        counts: expected counts of the labelers at some values of rho, which the last axis is.
+        class_total: expected number of answered examples of each class, by value of rho.
+    """
+
+    class_probs: Float[Array, "num_examples num_classes"]
+    counts: Whole
+    class_total: Whole
+
+
+def describe_chunk(
+    chunk: Chunk,
+    evidence: Float[Array, "num_examples num_classes"],
+    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+    prior: AbstractCohortPrior,
     found: Dependence,
-    nodes: Float[Array, " num_nodes"],
-) -> tuple[Array, Array, Array]:
-    """The same by parts."""
-    dealt = crowd.dealt
-    of_examples = (
-        crowd.true_label,
-        dealt.spread(independent.evidence, 0.0),
-        dealt.spread(independent.kind_probs, 1.0),
-        crowd.own_prior,
-    )
-    class_prior = independent.class_prior if crowd.own_prior is None else None
-    shared = (class_prior, independent.prior, found, nodes)
-    class_probs, (by_rho, class_total) = on_parts(_describe_share, dealt, shared, of_examples)
-    return dealt.collect(class_probs), by_rho, class_total
-
-
-def _describe_share(
-    labels: Labels, sums: AbstractSums, shared: PyTree, of_examples: PyTree
-) -> tuple[Array, tuple[Array, Array]]:
-    true_label, evidence, kind_probs, own_prior = of_examples
-    class_prior, prior, found, nodes = shared
+) -> Described:
+    """`describe` of a chunk."""
+    labels, assessment, class_prior, segments = chunk
+    shared = chunk.put((prior, found, on_device(found.nodes()[0])))
     class_probs, counts, class_total = describe(
-        labels,
-        Assessment(true_label, labels.num_classes),
-        evidence,
-        kind_probs,
-        class_prior if own_prior is None else own_prior,
-        prior,
-        found,
-        nodes,
-        sums,
+        labels, assessment, evidence, kind_probs, class_prior, *shared, segments
     )
-    return class_probs, (counts, class_total)
+    return Described(class_probs, chunk.by_labeler(counts), as_whole(class_total))
+
+
+def _describe_by_chunk(
+    chunks: ChunksInMemory, independent: VariationalFit, found: Dependence
+) -> tuple[Array, Array, Array]:
+    """`describe` chunk by chunk."""
+    evidence = chunks.split(independent.evidence, 0.0)
+    kind_probs = chunks.split(independent.kind_probs, 1.0)
+
+    def one(at: int, chunk: Chunk) -> Described:
+        return describe_chunk(chunk, evidence[at], kind_probs[at], independent.prior, found)
+
+    parts = chunks.map("Dependence", one)
+    sums = chunks.add_up([(part.counts, part.class_total) for part in parts])
+    counts, class_total = (jnp.asarray(from_whole(values), float) for values in sums)
+    class_probs = jax.device_put(chunks.join([part.class_probs for part in parts]))
+    return class_probs, counts, class_total
 
 
 def _candidates(

@@ -183,13 +183,7 @@ def _gold_scores(
 
 
 class _Hidden(NamedTuple):
-    """Hidden answers that there are others to predict from, and how well a fit predicts them.
-
-    Attributes:
-        example: which example each is about.
-        log_scores: its log-probability at every point of `GRID`.
-        num_examples: how many examples there are.
-    """
+    """Hidden answers that there are others to predict from, their log-probabilities on `GRID`."""
 
     example: npt.NDArray[np.integer]
     log_scores: npt.NDArray[np.float64]
@@ -246,15 +240,7 @@ def _log_scores(
     asked: Int[Array, " num_asked"],
     grid: Float[Array, " grid"],
 ) -> Float[Array, "grid num_asked"]:
-    """Log-probability of some answers at every rho, given the others to their examples.
-
-    Args:
-        labels: all answers.
-        kept: those that the fit has seen.
-        fit: what it made of them.
-        asked: entries of `labels`.
-        grid: values of rho.
-    """
+    """Log-probability of some entries at every rho, given those `kept` for the fit."""
     example = labels.example[asked]
     num_left = kept.labels_per_example()[example]
     evidence, kind_probs = fit.evidence[example], fit.kind_probs[example]

@@ -14,12 +14,12 @@ References:
     Hoffman et al. (2013), JMLR 14; Kucukelbir et al. (2017), JMLR 18.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int, Key
 from numpyro.infer import SVI, Trace_ELBO, init_to_mean
 from numpyro.infer.autoguide import AutoNormal
@@ -158,7 +158,7 @@ def fit_svi(
     batches = Batches.shuffled(key_order, labels, assessment, batch_examples)
     scale = labels.num_examples / batch_examples
     guide = AutoNormal(model, init_loc_fn=init_to_mean)
-    optimiser = Adam(_half_cosine(learning_rate, num_steps))
+    optimiser = Adam(optax.cosine_decay_schedule(learning_rate, num_steps))
     svi = SVI(model, guide, optimiser, Trace_ELBO(), scale=scale)
 
     def step(state: Any, start: Int[Array, ""]) -> tuple[Any, Float[Array, ""]]:
@@ -169,7 +169,3 @@ def fit_svi(
     state, losses = jax.lax.scan(step, state, starts)
     params = svi.get_params(state)
     return SviFit(guide.median(params), losses, params, guide)
-
-
-def _half_cosine(start: float, num_steps: int) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
-    return lambda step: start * (1.0 + jnp.cos(jnp.pi * step / num_steps)) / 2.0

@@ -30,13 +30,11 @@ from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.models.hyperprior import better_than_chance
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.standard_size import on_device
-from gtx_bayes.sums import AbstractSums, PlainSums
+from gtx_bayes.sums import Segments, count_by_segment, over_examples
 from gtx_bayes.votes import class_votes, sum_over_classes
 
 MAX_STEPS = 100
 TOLERANCE = 1e-3
-
-_PLAIN = PlainSums()
 
 Rows = Float[Array, "num_classes num_classes"]
 """Log-probability of each answer given each true class."""
@@ -118,9 +116,9 @@ class Totals(NamedTuple):
         return cls(jnp.zeros(counts.shape, counts.dtype), jnp.zeros(labels.num_classes))
 
     @classmethod
-    def of(cls, labels: Labels, state: State, sums: AbstractSums = _PLAIN) -> "Totals":
-        """Those of the examples in a table, or in all tables that `sums` adds up."""
-        return cls(*_totals(labels, state, sums))
+    def of(cls, labels: Labels, state: State, segments: Segments | None = None) -> "Totals":
+        """Those of the examples in a table; counts by segment if there are any."""
+        return cls(*_totals(labels, state, segments))
 
     def plus(self, others: "Totals") -> "Totals":
         """Those of both."""
@@ -179,8 +177,8 @@ def fit_from(
     prior = prior if rows is None else prior.trusting_gold()
     learns = class_prior is None
     class_prior = even(labels.num_classes) if class_prior is None else class_prior
-    return on_host(
-        settle(labels, assessment, prior, class_prior, learns, max_steps, tolerance, rows)
+    return _on_host(
+        _fit_from(labels, assessment, prior, class_prior, learns, max_steps, tolerance, rows)
     )
 
 
@@ -244,7 +242,7 @@ def fit_from_gold(
         class_prior: prior of each class, or of each class of each example; uniform when absent.
     """
     class_prior = even(labels.num_classes) if class_prior is None else class_prior
-    return on_host(_fit_from_gold(labels, assessment, prior, class_prior))
+    return _on_host(_fit_from_gold(labels, assessment, prior, class_prior))
 
 
 @jax.jit
@@ -265,7 +263,7 @@ def _fit_from_gold(
     )
 
 
-def climb(
+def fit_state(
     labels: Labels,
     assessment: Assessment,
     state: State,
@@ -289,8 +287,8 @@ def climb(
     """
     learns = class_prior is None
     class_prior = even(labels.num_classes) if class_prior is None else class_prior
-    return on_host(
-        _solve(labels, assessment, state, class_prior, learns, outside, max_steps, tolerance)
+    return _on_host(
+        _fit_state(labels, assessment, state, class_prior, learns, outside, max_steps, tolerance)
     )
 
 
@@ -299,13 +297,13 @@ def even(num_classes: int) -> Float[Array, " num_classes"]:
     return on_device(np.full(num_classes, 1.0 / num_classes))
 
 
-def on_host(fit: VariationalFit) -> VariationalFit:
+def _on_host(fit: VariationalFit) -> VariationalFit:
     """The fit, which says how it went in plain numbers."""
     return fit._replace(num_steps=int(fit.num_steps), converged=bool(fit.converged))
 
 
 @jax.jit
-def settle(
+def _fit_from(
     labels: Labels,
     assessment: Assessment,
     prior: AbstractConjugatePrior,
@@ -313,30 +311,15 @@ def settle(
     learns: ScalarLike,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
-    rows: Rows | None = None,
-    sums: AbstractSums = _PLAIN,
+    rows: Rows | None,
 ) -> VariationalFit:
-    """`fit` as a pure function of arrays, from one start.
-
-    One program: three of them, and what lies between, take three times as long to start.
-
-    Args:
-        labels: as for `fit`, as what follows up to the class prior.
-        assessment: the gold.
-        prior: prior of the labelers.
-        class_prior: prior of the classes; uniform where they are learnt.
-        learns: whether the proportions of the classes are learnt.
-        max_steps: the most passes over the answers.
-        tolerance: stop when no probability changes by more.
-        rows: where to start from, see `start`.
-        sums: how to add up, where the table is the share of one of several devices.
-    """
+    # Jitted as one: start, fit and what lies between would take three times as long to compile.
     state = start(labels, assessment, prior, rows)
-    return _solve(labels, assessment, state, class_prior, learns, None, max_steps, tolerance, sums)
+    return _fit_state(labels, assessment, state, class_prior, learns, None, max_steps, tolerance)
 
 
 @jax.jit
-def _solve(
+def _fit_state(
     labels: Labels,
     assessment: Assessment,
     state: State,
@@ -345,46 +328,9 @@ def _solve(
     outside: Totals | None,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
-    sums: AbstractSums = _PLAIN,
 ) -> VariationalFit:
-    """Steps from a state until little changes, and what was found."""
     if outside is None:
         outside = Totals.nothing(labels, state)
-    state, num_steps, change = _climb(
-        labels, assessment, state, class_prior, learns, outside, max_steps, tolerance, sums
-    )
-    totals, evidence, kind_probs = _describe(labels, state, outside, sums)
-    of_others, proportions = proportions_of(labels, state.class_probs, totals.class_total)
-    evidence = evidence + jnp.where(learns, jnp.log(of_others), 0.0)
-    if class_prior.ndim == 2:  # given example by example, and never learnt
-        proportions = class_prior
-    proportions = jnp.where(learns, proportions, class_prior)
-    return VariationalFit(
-        state.class_probs,
-        kind_probs,
-        evidence,
-        class_prior,
-        proportions,
-        totals.counts,
-        state.prior,
-        num_steps,
-        change <= tolerance,
-    )
-
-
-@jax.jit
-def _climb(
-    labels: Labels,
-    assessment: Assessment,
-    state: State,
-    class_prior: ClassPrior,
-    learns: ScalarLike,
-    outside: Totals,
-    max_steps: ScalarLike,
-    tolerance: ScalarLike,
-    sums: AbstractSums,
-) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
-    """Steps until little changes; their number, and the last one's largest change."""
 
     def goes_on(at: tuple[State, Int[Array, ""], Float[Array, ""]]) -> Bool[Array, ""]:
         _, num_steps, change = at
@@ -394,11 +340,24 @@ def _climb(
         at: tuple[State, Int[Array, ""], Float[Array, ""]],
     ) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
         state, num_steps, _ = at
-        state, change = step(labels, assessment, state, class_prior, learns, outside, sums)
+        state, change = step(labels, assessment, state, class_prior, learns, outside)
         return state, num_steps + 1, change
 
     far = jnp.full((), jnp.inf, state.class_probs.dtype)
-    return jax.lax.while_loop(goes_on, go_on, (state, jnp.zeros((), jnp.int32), far))
+    state, num_steps, change = jax.lax.while_loop(goes_on, go_on, (state, jnp.int32(0), far))
+    totals = Totals.of(labels, state).plus(outside)
+    evidence, kind_probs = evidence_at_end(labels, state, totals, learns)
+    return VariationalFit(
+        state.class_probs,
+        kind_probs,
+        evidence,
+        class_prior,
+        proportions_at_end(totals.class_total, class_prior, learns),
+        totals.counts,
+        state.prior,
+        num_steps,  # type: ignore[arg-type]  # a plain number on the host
+        change <= tolerance,  # type: ignore[arg-type]
+    )
 
 
 @jax.jit
@@ -439,7 +398,6 @@ def step(
     class_prior: ClassPrior,
     learns: ScalarLike,
     outside: Totals | None = None,
-    sums: AbstractSums = _PLAIN,
 ) -> tuple[State, Float[Array, ""]]:
     """One pass over the answers: counts, prior, class posteriors; and the largest change.
 
@@ -450,18 +408,16 @@ def step(
         class_prior: prior of the classes.
         learns: whether the proportions of the classes are learnt instead.
         outside: the examples that are not in the table; None if there are none.
-        sums: how to add up, where the table is the share of one of several devices.
     """
-    totals = Totals.of(labels, state, sums)
+    totals = Totals.of(labels, state)
     if outside is not None:
         totals = totals.plus(outside)
     state = state._replace(prior=state.prior.refit(totals.counts))
-    state, change = renew(labels, assessment, state, totals, class_prior, learns)
-    return state, sums.largest(change)
+    return e_step(labels, assessment, state, totals, class_prior, learns)
 
 
 @jax.jit
-def renew(
+def e_step(
     labels: Labels,
     assessment: Assessment,
     state: State,
@@ -483,7 +439,7 @@ def renew(
     evidence, kind_probs = evidence_of(labels, state, totals)
     class_prior = jax.lax.cond(
         learns,
-        lambda: proportions_of(labels, state.class_probs, totals.class_total)[0],
+        lambda: proportions_of_others(labels, state.class_probs, totals.class_total),
         lambda: jnp.broadcast_to(class_prior, state.class_probs.shape),
     )
     log_probs = jnp.log(class_prior) + evidence
@@ -493,19 +449,10 @@ def renew(
 
 
 @jax.jit
-def _totals(labels: Labels, state: State, sums: AbstractSums) -> tuple[Array, Array]:
+def _totals(labels: Labels, state: State, segments: Segments | None) -> tuple[Array, Array]:
     probs = latent_probs(state.class_probs, state.kind_probs)
-    own = of_answered(labels, state.class_probs)
-    counts = sums.of_labelers(lambda labels: state.prior.counts(labels, probs), labels)
-    return counts, sums.of_examples(own)
-
-
-@jax.jit
-def _describe(
-    labels: Labels, state: State, outside: Totals, sums: AbstractSums
-) -> tuple[Totals, Array, Array]:
-    totals = Totals.of(labels, state, sums).plus(outside)
-    return totals, *evidence_of(labels, state, totals)
+    counts = count_by_segment(lambda labels: state.prior.counts(labels, probs), labels, segments)
+    return counts, over_examples(of_answered(labels, state.class_probs))
 
 
 @jax.jit
@@ -517,6 +464,27 @@ def evidence_of(
     """Log-probability of each example's answers under each class, and the kinds given it."""
     probs = latent_probs(state.class_probs, state.kind_probs)
     return _sum_out_kinds(state.prior, state.prior.evidence(labels, probs, totals.counts))
+
+
+def evidence_at_end(
+    labels: Labels, state: State, totals: Totals, learns: ScalarLike
+) -> tuple[
+    Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes num_kinds"]
+]:
+    """`evidence_of`, to which proportions that are learnt belong: see `VariationalFit`."""
+    evidence, kind_probs = evidence_of(labels, state, totals)
+    of_others = proportions_of_others(labels, state.class_probs, totals.class_total)
+    return evidence + jnp.where(learns, jnp.log(of_others), 0.0), kind_probs
+
+
+def proportions_at_end(
+    class_total: Float[Array, " num_classes"], class_prior: ClassPrior, learns: ScalarLike
+) -> ClassPrior:
+    """The prior of the classes given, or the proportions learnt."""
+    if class_prior.ndim == 2:  # given example by example, and never learnt
+        return class_prior
+    total = class_total + 1.0
+    return jnp.where(learns, total / total.sum(), class_prior)
 
 
 def latent_probs(
@@ -542,19 +510,18 @@ def _sum_out_kinds(
 
 
 @jax.jit
-def proportions_of(
+def proportions_of_others(
     labels: Labels,
     class_probs: Float[Array, "num_examples num_classes"],
     class_total: Float[Array, " num_classes"],
-) -> tuple[Float[Array, "num_examples num_classes"], Float[Array, " num_classes"]]:
-    """Posterior mean of the classes' proportions under a flat prior: of the others, and of all.
+) -> Float[Array, "num_examples num_classes"]:
+    """Posterior mean of the classes' proportions under a flat prior, by all other examples.
 
-    Of the examples that anybody answered. As with labelers, no example tells itself how probable
-    its class is.
+    Of those that anybody answered. As with labelers, no example tells itself how probable its
+    class is.
     """
-    total = class_total + 1.0
-    of_others = jnp.maximum(total - of_answered(labels, class_probs), 0.0)
-    return of_others / of_others.sum(axis=1, keepdims=True), total / total.sum()
+    of_others = jnp.maximum(class_total + 1.0 - of_answered(labels, class_probs), 0.0)
+    return of_others / of_others.sum(axis=1, keepdims=True)
 
 
 def of_answered(

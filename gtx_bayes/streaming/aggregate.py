@@ -71,17 +71,11 @@ from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.standard_size import in_standard_size
 from gtx_bayes.streaming import survey
-from gtx_bayes.streaming.automatic import AutomaticFit, AutomaticScorer
+from gtx_bayes.streaming.automatic import fit_automatically
+from gtx_bayes.streaming.chunks import ChunksOnDisk
 from gtx_bayes.streaming.crew import Crew
-from gtx_bayes.streaming.fit import StreamedFit
 from gtx_bayes.streaming.parts import Gold, Numbering, PartedTable, is_sorted, sizes_of, sort_part
-from gtx_bayes.streaming.results import (
-    AbstractScorer,
-    JointScorer,
-    RuleScorer,
-    Sums,
-    write_examples,
-)
+from gtx_bayes.streaming.results import Scorer, Sums, fit_conjugate, rule_scorer, write_examples
 from gtx_bayes.streaming.scatter import (
     MOST_PER_PART,
     Classes,
@@ -93,8 +87,8 @@ from gtx_bayes.streaming.scatter import (
     scatter,
 )
 from gtx_bayes.streaming.table import ParquetTable
-from gtx_bayes.streaming.totals import from_whole
 from gtx_bayes.streaming.work import WorkDirectory
+from gtx_bayes.sums import from_whole
 
 LABELERS = "labelers.csv"
 
@@ -228,15 +222,7 @@ class Outcome(NamedTuple):
 
 
 class _Numbered(NamedTuple):
-    """The names in a table, and what is to be said of them.
-
-    Attributes:
-        labelers: name of every labeler.
-        class_keys: every class as text.
-        class_names: every class as given.
-        notes: what a user should know.
-        labeler_covariates: by name, in the order of the labelers.
-    """
+    """The names in a table, in the order of their numbers, and what is to be said of them."""
 
     labelers: list[Any]
     class_keys: list[str]
@@ -246,33 +232,26 @@ class _Numbered(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    """A run whose table is in parts, for a method to finish.
-
-    Attributes:
-        request: what is to be computed.
-        table: the table.
-        numbered: its names.
-        prior: prior of the classes that was given.
-        notes: what a user should know of the tables.
-        crew: who does the work.
-        examples: folder to write the examples to.
-        clock: how long the stages take.
-    """
+    """A run whose table is in parts, for a method to finish; `prior` is that of the classes."""
 
     request: Request
-    table: PartedTable
+    chunks: ChunksOnDisk
     numbered: _Numbered
     prior: ClassPrior | None
     notes: list[str]
-    crew: Crew
     examples: Path
     clock: "_Clock"
 
-    def write(self, scorer: AbstractScorer) -> Sums:
+    @property
+    def table(self) -> PartedTable:
+        """The table."""
+        return self.chunks.table
+
+    def write(self, scorer: Scorer) -> Sums:
         """Write the examples."""
         key = jax.random.key(self.request.seed)
         class_names = as_names(self.numbered.class_names)
-        sums = write_examples(key, self.table, class_names, scorer, self.crew, self.examples)
+        sums = write_examples(key, self.chunks, class_names, scorer, self.examples)
         self.clock.lap("write")
         return sums
 
@@ -339,17 +318,19 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
         note_left_out(names_of_others(request.other_keys()), (), notes)
     if not table.covariate_names:
         note_left_out((), whole.covariate_names, notes)
-    if not crew.has(work, _SURVEYED):
-        survey.take_survey(table, crew)
-        _once(work, _SURVEYED, True, crew)
-        clock.lap("survey")
     class_names = as_names(numbered.class_names)
     prior = None
     if request.class_prior is not None:
         prior = check_class_prior(request.class_prior, class_names, -1)
+    given = variational.even(table.num_classes) if prior is None else prior
+    chunks = ChunksOnDisk(table, crew, given, work)
+    if not crew.has(work, _SURVEYED):
+        survey.take_survey(chunks)
+        _once(work, _SURVEYED, True, crew)
+        clock.lap("survey")
     is_joint = isinstance(request.configured, GtxBayes)
     finish = _finish_jointly if is_joint else _finish_by_rule
-    return finish(_Begun(request, table, numbered, prior, notes, crew, examples, clock))
+    return finish(_Begun(request, chunks, numbered, prior, notes, examples, clock))
 
 
 def _scatter(source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Crew) -> None:
@@ -499,19 +480,21 @@ def _table_notes(table: PartedTable, request: Request) -> list[str]:
 
 
 def _finish_jointly(run: _Begun) -> Outcome:
-    table, crew, clock = run.table, run.crew, run.clock
-    choice, rows = _choose(run.request, table, run.prior, crew)
+    chunks, clock = run.chunks, run.clock
+    table = chunks.table
+    choice, rows = _choose(run.request, table, run.prior, chunks.crew)
     clock.lap("choose")
-    if choice.candidate.trusts_gold_alone:
+    chosen = choice.candidate
+    if chosen.trusts_gold_alone:
         return _finish_from_gold(run, choice)
-    if isinstance(choice.candidate.prior, AbstractLabelerModel):
-        return _finish_automatically(run, choice, choice.candidate.prior)
-    fit = StreamedFit(table, choice, rows)
-    done = fit.run(crew)
+    if isinstance(chosen.prior, AbstractLabelerModel):
+        fit = fit_automatically(chunks, chosen.prior, choice)
+    else:
+        fit = fit_conjugate(chunks, chosen.prior, choice, rows)
     clock.lap("fit")
-    sums = run.write(JointScorer(fit, done, done.totals.totals()))
+    sums = run.write(fit.scorer)
     dtype = jnp.zeros(()).dtype
-    moments = done.prior.accuracy_moments(
+    moments = fit.prior.accuracy_moments(
         from_whole(sums.counts).astype(dtype),
         from_whole(sums.class_total).astype(dtype),
         choice.dependence.nodes()[1],
@@ -519,39 +502,12 @@ def _finish_jointly(run: _Begun) -> Outcome:
     found = BetaPosterior.from_moments(*(of[: table.num_labelers] for of in moments))
     gold = survey.gold_of(table)
     counts = gold_counts(gold.labels, gold.assessment)
-    proportions = from_whole(done.totals.class_total) + 1.0
-    given = None if choice.candidate.class_prior is None else np.asarray(fit.class_prior)
-    told = joint_method.notes(choice, num_gold=table.num_gold, converged=done.converged)
     return _outcome(
         run,
         joint_method.posterior_accuracy(found, counts, table.num_classes),
         sums,
-        model=choice.candidate.model,
-        class_prior=proportions / proportions.sum() if given is None else given,
-        dependence=choice.dependence,
-        num_passes=done.number,
-        notes=told,
-    )
-
-
-def _finish_automatically(run: _Begun, choice: Choice, model: AbstractLabelerModel) -> Outcome:
-    """A model without conjugate prior."""
-    table = run.table
-    fit = AutomaticFit(table, model, choice, run.crew)
-    run.clock.lap("fit")
-    sums = run.write(AutomaticScorer(fit, choice.dependence))
-    moments = fit.prior.accuracy_moments(
-        from_whole(sums.counts), from_whole(sums.class_total), choice.dependence.nodes()[1]
-    )
-    found = BetaPosterior.from_moments(*(of[: table.num_labelers] for of in moments))
-    gold = survey.gold_of(table)
-    counts = gold_counts(gold.labels, gold.assessment)
-    return _outcome(
-        run,
-        joint_method.posterior_accuracy(found, counts, table.num_classes),
-        sums,
-        model=choice.candidate.model,
-        class_prior=fit.proportions(),
+        model=chosen.model,
+        class_prior=np.asarray(fit.class_prior),
         dependence=choice.dependence,
         num_passes=fit.num_passes,
         notes=joint_method.notes(choice, num_gold=table.num_gold, converged=fit.converged),
@@ -586,7 +542,7 @@ def _write_by_rule(run: _Begun, fit: Fit, *, dependence: Dependence | None) -> O
         ),
         fit.aggregator,
     )
-    sums = run.write(RuleScorer(padded))
+    sums = run.write(rule_scorer(padded))
     return _outcome(
         run,
         fit.labeler_accuracy,

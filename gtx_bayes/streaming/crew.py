@@ -10,8 +10,8 @@ import numpy as np
 
 from gtx_bayes.errors import InputError
 from gtx_bayes.streaming.team import AbstractTeam
-from gtx_bayes.streaming.totals import Whole
 from gtx_bayes.streaming.work import WorkDirectory
+from gtx_bayes.sums import Whole
 
 Tell = Callable[[str, int, int], object]
 """Told which stage it is, how much of it is done, and how much there is, in rows."""

@@ -11,20 +11,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Array
 
 from gtx_bayes.abstentions import unanswered
 from gtx_bayes.columns import Names
 from gtx_bayes.crowd_tables import Duplicates, contradiction, find_repeats
 from gtx_bayes.errors import InputError
+from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import MISSING, Assessment, Labels, label_dtype
+from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.standard_size import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS, close_size
 from gtx_bayes.streaming.hashing import hash_names, part_of
 from gtx_bayes.streaming.scatter import scattered
 from gtx_bayes.streaming.table import ParquetTable
-from gtx_bayes.streaming.totals import StretchedSums, Stretches, Whole, as_whole
 from gtx_bayes.streaming.work import WorkDirectory
+from gtx_bayes.sums import Segments, further_segments
 
 _OUTSIZED = 1.5  # times the mean size: padding all parts to the largest would cost too much
 _SHOWN = 3  # names in a message
@@ -125,26 +126,16 @@ class Part(NamedTuple):
     """All answers to some examples.
 
     Attributes:
-        labels: the answers, with room to spare: see `close_size`.
-        assessment: the gold.
-        sums: how to add up.
-        stretches: how to put the sums of labelers together.
-        num_examples: how many examples there are without the room.
+        chunk: answers and gold, padded: see `close_size`.
+        num_examples: how many examples there are without the padding.
         num_labels: how many answers.
         abstained: who abstained, an entry for every time.
     """
 
-    labels: Labels
-    assessment: Assessment
-    sums: StretchedSums
-    stretches: Stretches
+    chunk: Chunk
     num_examples: int
     num_labels: int
     abstained: npt.NDArray[np.integer]
-
-    def by_labeler(self, counted: Array) -> Whole:
-        """Sums of labelers, as whole numbers."""
-        return self.stretches.put_together(as_whole(counted), self.labels.num_labelers)
 
 
 def sort_part(
@@ -216,7 +207,8 @@ def sort_part(
     arrays = {"example": example, "labeler": labeler, "label": label, "truth": truth}
     arrays["abstained"] = abstained.astype(np.int32)
     arrays |= {_covariate(at): values for at, values in enumerate(covariates)}
-    work.write_arrays(_arrays(part), **arrays, **Stretches.find(labeler)._asdict())
+    arrays["further"], arrays["owner"] = further_segments(labeler)
+    work.write_arrays(_arrays(part), **arrays)
     num_gold = int(np.count_nonzero(truth != MISSING))
     sizes = Sizes(
         example.size,
@@ -312,23 +304,18 @@ class PartedTable:
         """The number of labelers in standard size."""
         return close_size(self.num_labelers, LEAST_LABELERS)
 
-    def read(self, part: int, device: jax.Device) -> Part:
-        """A part on a device, in standard size."""
+    def read(self, part: int, device: jax.Device, class_prior: ClassPrior) -> Part:
+        """A part on a device, padded."""
         kept = self.rows(part)
         num_labels, num_examples = kept["example"].size, kept["truth"].size
         room = self._room([size.num_labels for size in self.sizes], part, LEAST_LABELS)
         room += self.sizes[part].num_labels - num_labels
         spare = self._room([size.num_examples for size in self.sizes], part, LEAST_EXAMPLES)
-        stretches = Stretches(kept["of_answer"], kept["owner"])
-        is_first = stretches.of_answer < 0
-        counted_as = np.where(
-            is_first, kept["labeler"], self.room_for_labelers + stretches.of_answer
-        )
+        num_labelers, num_further = self.room_for_labelers, kept["owner"].size
         dtype = jnp.result_type(float)
         padded = {
             "example": np.pad(kept["example"], (0, room)),
             "labeler": np.pad(kept["labeler"], (0, room)),
-            "counted_as": np.pad(counted_as, (0, room)),
             "label": np.pad(kept["label"], (0, room), constant_values=MISSING),
             "truth": np.pad(kept["truth"], (0, spare), constant_values=MISSING),
             "covariates": {
@@ -336,9 +323,10 @@ class PartedTable:
                 for name, values in self.by_name(kept).items()
             },
             "labeler_covariates": {
-                name: np.pad(values, (0, self.room_for_labelers - values.size)).astype(dtype)
+                name: np.pad(values, (0, num_labelers - values.size)).astype(dtype)
                 for name, values in self.labeler_covariates.items()
             },
+            "class_prior": class_prior,
         }
         there = jax.device_put(padded, device)
         labels = Labels(
@@ -346,23 +334,24 @@ class PartedTable:
             there["labeler"],
             there["label"],
             num_examples + spare,
-            self.room_for_labelers,
+            num_labelers,
             self.num_classes,
             there["covariates"],
             there["labeler_covariates"],
             num_answers=self.num_answers,
         )
-        num_stretches = stretches.owner.size
-        num_more = close_size(num_stretches, LEAST_EXAMPLES) if num_stretches else 0
-        return Part(
-            labels,
-            Assessment(there["truth"], self.num_classes),
-            StretchedSums(there["counted_as"], self.room_for_labelers + num_more),
-            stretches,
-            num_examples,
-            num_labels,
-            kept["abstained"],
+        segments = Segments.of(
+            kept["labeler"],
+            kept["further"],
+            kept["owner"],
+            num_labelers=num_labelers,
+            num_labels=num_labels + room,
+            num_further=close_size(num_further, LEAST_EXAMPLES) if num_further else 0,
+            device=device,
         )
+        gold = Assessment(there["truth"], self.num_classes)
+        chunk = Chunk(labels, gold, there["class_prior"], segments)
+        return Part(chunk, num_examples, num_labels, kept["abstained"])
 
     def rows(self, part: int) -> dict[str, npt.NDArray[Any]]:
         """A part's answers, sorted by example, and the true label of each example.
@@ -375,7 +364,7 @@ class PartedTable:
             others = found["labeler"][~is_answer]
             found["abstained"] = np.concatenate([found["abstained"], others])
             for name in found:
-                if is_of_answers(name) or name == "of_answer":
+                if is_of_answers(name) or name == "further":
                     found[name] = found[name][is_answer]
         return found
 

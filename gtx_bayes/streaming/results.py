@@ -1,8 +1,6 @@
-"""The last pass: class posteriors written as they come, and what is said of the labelers."""
+"""The fit, and the last pass: class posteriors written as they come, and sums over them."""
 
-import abc
-import dataclasses
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,93 +14,81 @@ from jaxtyping import Array, Float, Int, Key
 from gtx_bayes import decisions
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.columns import PROB_PREFIX, Names
-from gtx_bayes.inference import joint, variational
-from gtx_bayes.inference.dependence import Dependence
-from gtx_bayes.inference.variational import State, Totals
+from gtx_bayes.inference import joint, loop, variational
+from gtx_bayes.inference.joint import Choice, Described
+from gtx_bayes.inference.loop import Chunk
+from gtx_bayes.inference.variational import Rows, clamp
 from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.base import AbstractCohortPrior
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.standard_size import on_device
-from gtx_bayes.streaming.crew import Crew
-from gtx_bayes.streaming.fit import Pass, StreamedFit
-from gtx_bayes.streaming.parts import Part, PartedTable, names_of
-from gtx_bayes.streaming.totals import StretchedSums, Whole, as_whole
+from gtx_bayes.streaming.chunks import ChunksOnDisk
+from gtx_bayes.streaming.parts import names_of
+from gtx_bayes.sums import Whole, as_whole
 
 EXAMPLES = "examples.parquet"
 """Name of the folder of results, one file for every part of the table."""
 
 
-class Scores(NamedTuple):
-    """What a part's answers say, and what that adds up to, labelers not yet put together.
+Scorer = Callable[[int, Chunk], Described]
+"""Class probabilities of a part's examples, given its number and its chunk."""
+
+
+class Fitted(NamedTuple):
+    """A labeler model fitted to a table in parts.
 
     Attributes:
-        class_probs: probability of each class of each example.
-        counts: expected counts of the labelers at some values of rho, which the last axis is;
-            empty for methods that have none.
-        class_total: expected number of answered examples of each class, by value of rho.
+        prior: prior of the labelers, learnt; or what stands in its place.
+        class_prior: prior of the classes, given or learnt.
+        num_passes: how many passes over the labels it took.
+        converged: whether the last one changed little.
+        scorer: class probabilities, dependence and all, as `joint.report` has them.
     """
 
-    class_probs: Float[Array, "num_examples num_classes"]
-    counts: Float[Array, "num_labelers ..."]
-    class_total: Float[Array, "num_nodes num_classes"]
+    prior: AbstractCohortPrior
+    class_prior: ClassPrior
+    num_passes: int
+    converged: bool
+    scorer: Scorer
 
 
-class AbstractScorer(abc.ABC):
-    """What gives a part's examples their class probabilities. A subclass is final."""
+def fit_conjugate(
+    chunks: ChunksOnDisk, prior: AbstractConjugatePrior, choice: Choice, rows: Rows | None
+) -> Fitted:
+    """The fit of `inference.loop`."""
+    learns = choice.candidate.class_prior is None
+    done = loop.run(chunks, prior, learns=learns, rows=rows)
 
-    @abc.abstractmethod
-    def scores(self, number: int, part: Part, device: jax.Device) -> Scores:
-        """Of a part of the table, whose number this is."""
+    def scorer(number: int, chunk: Chunk) -> Described:
+        _, kind_probs, evidence = loop.at_end(chunks.store, done, learns, number, chunk)
+        return joint.describe_chunk(chunk, evidence, kind_probs, done.prior, choice.dependence)
 
-
-@dataclasses.dataclass(frozen=True)
-class JointScorer(AbstractScorer):
-    """A joint fit, dependence and all.
-
-    Attributes:
-        fit: the fit.
-        done: its last pass.
-        totals: what the examples add up to after it.
-    """
-
-    fit: StreamedFit
-    done: Pass
-    totals: Totals
-
-    def scores(self, number: int, part: Part, device: jax.Device) -> Scores:
-        """As `joint.report` has them."""
-        state = self.fit.state(number, self.done, device)
-        given = (state, self.totals, self.fit.class_prior)
-        return _joint_scores(
-            part.labels,
-            part.assessment,
-            part.sums,
-            *jax.device_put(given, device),
-            self.fit.choice.dependence,
-            on_device(self.fit.choice.dependence.nodes()[0]),
-            learns=self.fit.learns_class_prior,
-        )
+    class_total = done.totals.class_total
+    return Fitted(
+        done.prior,
+        variational.proportions_at_end(class_total, chunks.class_prior, learns),
+        done.number,
+        done.change <= variational.TOLERANCE,
+        scorer,
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class RuleScorer(AbstractScorer):
-    """A method that judges every example by itself.
+def rule_scorer(aggregator: AbstractAggregator) -> Scorer:
+    """By a method that judges every example by itself, with the numbers found from gold."""
 
-    Attributes:
-        aggregator: the method, with the numbers found from gold.
-    """
+    def scores(number: int, chunk: Chunk) -> Described:
+        probs = _rule_scores(chunk.put(aggregator), chunk.labels, chunk.assessment)
+        nothing = np.zeros(0, np.int64)
+        return Described(probs, nothing, nothing)
 
-    aggregator: AbstractAggregator
-
-    def scores(self, number: int, part: Part, device: jax.Device) -> Scores:
-        """Class probabilities alone."""
-        return _rule_scores(jax.device_put(self.aggregator, device), part.labels, part.assessment)
+    return scores
 
 
 class Sums(NamedTuple):
     """What the examples of some parts add up to, in whole numbers.
 
     Attributes:
-        counts: see `Scores`.
+        counts: see `joint.Described`.
         class_total: likewise.
         confidence: total confidence of the examples that are not gold.
         answers: how many answers each labeler gave.
@@ -118,33 +104,32 @@ class Sums(NamedTuple):
 
 def write_examples(
     key: Key[Array, ""],
-    table: PartedTable,
+    chunks: ChunksOnDisk,
     class_names: Names,
-    scorer: AbstractScorer,
-    crew: Crew,
+    scorer: Scorer,
     folder: Path,
 ) -> Sums:
     """Write every example's class posterior, part by part.
 
     Args:
         key: decides the hard label where classes tie, part by part.
-        table: the table.
+        chunks: the table.
         class_names: name of every class.
         scorer: what is written.
-        crew: who does it.
         folder: where to.
     """
-    names = _as_cells(class_names)
+    names, table = _as_cells(class_names), chunks.table
 
     def one(part: int, device: jax.Device) -> Sums:
-        rows = table.read(part, device)
-        scores = scorer.scores(part, rows, device)
-        own_key = jax.device_put(jax.random.fold_in(key, part), device)
-        decided = _decide(own_key, rows.labels, scores.class_probs)
+        rows = table.read(part, device, chunks.class_prior)
+        labels, assessment, *_ = rows.chunk
+        scores = scorer(part, rows.chunk)
+        own_key = rows.chunk.put(jax.random.fold_in(key, part))
+        decided = _decide(own_key, labels, scores.class_probs)
         hard_label, confidence, num_labels, num_tied = (
             np.asarray(column)[: rows.num_examples] for column in decided
         )
-        is_gold = np.asarray(rows.assessment.true_label)[: rows.num_examples] != MISSING
+        is_gold = np.asarray(assessment.true_label)[: rows.num_examples] != MISSING
         probs = np.asarray(scores.class_probs)[: rows.num_examples]
         columns = {
             "task": names_of(part, table.work),
@@ -156,63 +141,28 @@ def write_examples(
             **{f"{PROB_PREFIX}{name}": probs[:, k] for k, name in enumerate(class_names)},
         }
         pq.write_table(pa.table(columns), folder / f"part-{part:05d}.parquet")
-        labeler = np.asarray(rows.labels.labeler)[: rows.num_labels]
-        is_other = np.asarray(rows.labels.label)[: rows.num_labels] >= rows.labels.num_classes
+        labeler = np.asarray(labels.labeler)[: rows.num_labels]
+        is_other = np.asarray(labels.label)[: rows.num_labels] >= labels.num_classes
         abstained = np.concatenate([rows.abstained, labeler[is_other]])
         return Sums(
-            rows.by_labeler(scores.counts),
-            as_whole(scores.class_total),
+            scores.counts,
+            scores.class_total,
             as_whole(confidence[~is_gold].sum(dtype=np.float64)),
             as_whole(np.bincount(labeler[~is_other], minlength=table.room_for_labelers)),
             as_whole(np.bincount(abstained, minlength=table.room_for_labelers)),
         )
 
-    if crew.team.rank == 0:
+    if chunks.crew.team.rank == 0:
         folder.mkdir()
-    crew.team.meet()
-    found = crew.do(
-        "Writing", range(table.num_parts), lambda part: table.sizes[part].num_labels, one
-    )
-    return Sums(*crew.add_up(found))
-
-
-@partial(jax.jit, static_argnames="learns")
-def _joint_scores(
-    labels: Labels,
-    assessment: Assessment,
-    sums: StretchedSums,
-    state: State,
-    totals: Totals,
-    class_prior: ClassPrior,
-    dependence: Dependence,
-    nodes: Float[Array, " num_nodes"],
-    *,
-    learns: bool,
-) -> Scores:
-    evidence, kind_probs = variational.evidence_of(labels, state, totals)
-    if learns:
-        of_others, _ = variational.proportions_of(labels, state.class_probs, totals.class_total)
-        evidence = evidence + jnp.log(of_others)
-    return Scores(
-        *joint.describe(
-            labels,
-            assessment,
-            evidence,
-            kind_probs,
-            class_prior,
-            state.prior,
-            dependence,
-            nodes,
-            sums,
-        )
-    )
+    chunks.crew.team.meet()
+    return Sums(*chunks.add_up(chunks.each("Writing", one)))
 
 
 @jax.jit
-def _rule_scores(aggregator: AbstractAggregator, labels: Labels, assessment: Assessment) -> Scores:
-    probs = variational.clamp(aggregator.class_probs(labels), assessment)
-    nothing = jnp.zeros(0)
-    return Scores(probs, nothing, nothing)
+def _rule_scores(
+    aggregator: AbstractAggregator, labels: Labels, assessment: Assessment
+) -> Float[Array, "num_examples num_classes"]:
+    return clamp(aggregator.class_probs(labels), assessment)
 
 
 @jax.jit

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from gtx_bayes.inference.joint import is_judged, judged_share
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.streaming.crew import Crew
+from gtx_bayes.streaming.chunks import ChunksOnDisk
 from gtx_bayes.streaming.parts import PartedTable, is_of_answers
 
 _FOLDER = "survey"
@@ -26,31 +26,21 @@ class Survey(NamedTuple):
     assessment: Assessment
 
 
-def take_survey(table: PartedTable, crew: Crew) -> None:
+def take_survey(chunks: ChunksOnDisk) -> None:
     """Take from every part its gold, and examples to judge models by."""
+    table = chunks.table
     begins = np.concatenate([[0], np.cumsum([size.num_examples for size in table.sizes])])
-    num_to_gold = crew.do(
-        "Counting gold",
-        range(table.num_parts),
-        lambda part: table.sizes[part].num_labels,
-        lambda part, _: _num_to_gold(table, part),
-    )
-    in_all = int(crew.team.total(np.array([sum(num_to_gold)], np.int64))[0])
-    share = judged_share(in_all, table.num_labels)
+    to_gold = chunks.each("Counting gold", lambda part, _: (_num_to_gold(table, part),))
+    share = judged_share(chunks.add_up(to_gold)[0].item(), table.num_labels)
 
-    def take(part: int, device: jax.Device) -> None:
+    def take(part: int, _: jax.Device) -> None:
         rows = table.rows(part)
         is_gold = rows["truth"] != MISSING
         number = begins[part] + np.arange(is_gold.size)
         for name, is_taken in (("gold", is_gold), ("some", is_judged(number, is_gold, share))):
             table.work.write_arrays(_name(name, part), **_excerpt(rows, is_taken))
 
-    crew.do(
-        "Choosing examples to judge by",
-        range(table.num_parts),
-        lambda part: table.sizes[part].num_labels,
-        take,
-    )
+    chunks.each("Choosing examples to judge by", take)
 
 
 def gold_of(table: PartedTable) -> Survey:
@@ -63,9 +53,9 @@ def some_of(table: PartedTable) -> Survey:
     return _survey(table, "some")
 
 
-def _num_to_gold(table: PartedTable, part: int) -> int:
+def _num_to_gold(table: PartedTable, part: int) -> npt.NDArray[np.int64]:
     rows = table.rows(part)
-    return int(np.count_nonzero((rows["truth"] != MISSING)[rows["example"]]))
+    return np.count_nonzero((rows["truth"] != MISSING)[rows["example"]], keepdims=True)
 
 
 def _excerpt(

@@ -139,10 +139,10 @@ class WorkDirectory:
         """What `write` kept."""
         return json.loads((self.path / name).read_text(encoding="utf-8"))["record"]
 
-    def write_arrays(self, name: str, **arrays: npt.NDArray[Any]) -> None:
+    def write_arrays(self, name: str, **arrays: Any) -> None:
         """Keep arrays by name."""
         with whole_file(self.path / name) as partial:
-            np.savez(partial, **arrays)  # type: ignore[arg-type]
+            np.savez(partial, **arrays)
 
     def read_arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """What `write_arrays` kept."""

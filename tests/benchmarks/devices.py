@@ -1,4 +1,4 @@
-"""Many devices of one CPU: what they find, and what dealing out costs. Not speed.
+"""Many devices of one CPU: what they find, and what cutting costs. Not speed.
 
     JAX_PLATFORMS=cpu python -m tests.benchmarks.devices [--labels 1000000] [--output FILE]
 
@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gtx_bayes.devices import examples_mesh
-from gtx_bayes.inference import by_parts, variational
+from gtx_bayes.inference import loop, variational
+from gtx_bayes.inference.loop import ChunksInMemory
 from gtx_bayes.registry import MODELS
 from tests.benchmarks.joint import simulate
 from tests.benchmarks.kernels import fastest, publish, row
@@ -41,11 +41,13 @@ def rows(num_labels, rng):
         expected = np.asarray(whole(SHORT))
         for number in (1, 2, 4, 8):
             start = time.perf_counter()
-            crowd = by_parts.deal_crowd(labels, none, uniform, examples_mesh(number))
-            dealing = time.perf_counter() - start
+            chunks = ChunksInMemory.cut(labels, none, uniform, jax.devices()[:number])
+            cutting = time.perf_counter() - start
 
-            def spread(num_steps, crowd=crowd, prior=prior):
-                return by_parts.fit(crowd, prior, max_steps=num_steps, tolerance=0.0).class_probs
+            def spread(num_steps, chunks=chunks, prior=prior):
+                return loop.fit(
+                    chunks, prior, uniform, None, max_steps=num_steps, tolerance=0.0
+                ).class_probs
 
             times = fastest(
                 lambda whole=whole: whole(SHORT),
@@ -62,7 +64,7 @@ def rows(num_labels, rng):
                 plain / ours,
             )
             difference = float(np.abs(np.asarray(spread(SHORT)) - expected).max())
-            yield found | {"difference": difference, "dealing_seconds": dealing}
+            yield found | {"difference": difference, "cutting_seconds": cutting}
 
 
 def main():

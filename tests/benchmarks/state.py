@@ -111,12 +111,9 @@ def update_rows(num_labels, num_classes, rng):
     fit = joint.report(
         whole.labels,
         whole.assessment,
+        fit.fit.joint.choice._replace(dependence=result.fit.joint.dependence),
         fit.fit.joint.independent,
         fit.fit.joint.passed_on,
-        result.fit.joint.dependence,
-        model=model,
-        why="",
-        learns_class_prior=False,
         size=whole.labels,
     )
     size = (

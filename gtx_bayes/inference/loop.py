@@ -1,0 +1,467 @@
+r"""The joint fit over chunks of examples: in memory, on several devices, or in files.
+
+Given the labelers' expected counts and the classes' totals, examples know nothing of each other:
+the steps of `variational` divide there. A pass renews the class posteriors of every chunk, given
+what all examples add up to, and adds up the totals for the next, as whole numbers. So neither who
+computes a chunk nor in which order makes a difference.
+
+The class posteriors of a pass are kept until the second next, and its totals are kept last: a pass
+has been done or has not, and a fit whose passes are kept in files goes on where it was stopped.
+"""
+
+import abc
+import concurrent.futures
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, ScalarLike, Shaped
+
+from gtx_bayes.inference import variational
+from gtx_bayes.inference.variational import Rows, State, Totals, VariationalFit
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
+from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.standard_size import padded, standard_size, with_room
+from gtx_bayes.sums import Segments, Whole, as_whole, from_whole, further_segments
+
+LEAST_CHUNKS = 8
+"""Of a table in memory: the same for 1, 2, 4 and 8 devices, so that these find the same."""
+
+_LEAST_SIZE = 16  # of the arrays of a chunk in memory
+_RECORD = "pass.npz"
+_FOLDER = "class_probs"
+
+
+class Chunk(NamedTuple):
+    """All answers to some examples, on one device.
+
+    Attributes:
+        labels: the answers, padded.
+        assessment: the gold.
+        class_prior: prior of each class, or of each class of each example; uniform where the
+            proportions of the classes are learnt.
+        segments: what labelers are counted by.
+    """
+
+    labels: Labels
+    assessment: Assessment
+    class_prior: ClassPrior
+    segments: Segments
+
+    def put[T](self, shared: T) -> T:
+        """What all chunks share, on this one's device."""
+        return jax.device_put(shared, next(iter(self.labels.label.devices())))
+
+    def by_labeler(self, counted: Float[Array, "num_segments ..."]) -> Whole:
+        """Counts of segments put together."""
+        return self.segments.by_labeler(counted, self.labels.num_labelers)
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Arrays by name."""
+
+    def write_arrays(self, name: str, **arrays: Any) -> None:
+        """Keep arrays."""
+
+    def read_arrays(self, name: str) -> dict[str, Any]:
+        """What was kept."""
+
+    def remove(self, name: str) -> None:
+        """Let go of arrays, if there are any."""
+
+
+class MemoryStore(dict[str, dict[str, Any]]):
+    """A store in memory."""
+
+    def read_arrays(self, name: str) -> dict[str, Any]:
+        """What was kept."""
+        return self[name]
+
+    def write_arrays(self, name: str, **arrays: Any) -> None:
+        """Keep arrays."""
+        self[name] = arrays
+
+    def remove(self, name: str) -> None:
+        """Let go of arrays, if there are any."""
+        self.pop(name, None)
+
+
+class AbstractChunks(abc.ABC):
+    """A table in chunks, and whoever computes them. A subclass is final.
+
+    Attributes:
+        store: where the passes of a fit are kept.
+    """
+
+    store: Store
+
+    @abc.abstractmethod
+    def map[R](self, stage: str, one: Callable[[int, Chunk], R]) -> list[R]:
+        """What a function finds of every chunk, or of this process's share of them.
+
+        Args:
+            stage: what is being done, for whoever watches.
+            one: takes the number of a chunk, and the chunk.
+        """
+
+    @abc.abstractmethod
+    def add_up(self, found: Sequence[tuple[Whole, ...]]) -> tuple[Whole, ...]:
+        """Sums of what `map` found, entry by entry, over all processes."""
+
+    @abc.abstractmethod
+    def largest(self, found: Sequence[float]) -> float:
+        """The largest of what `map` found, over all processes."""
+
+    @abc.abstractmethod
+    def has(self, name: str) -> bool:
+        """Whether the store had these arrays when all processes asked."""
+
+    @abc.abstractmethod
+    def write_once(self, name: str, **arrays: Any) -> None:
+        """Keep arrays that all processes have."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunksInMemory(AbstractChunks):
+    """Chunks of a table in memory; example i is in chunk i mod their number.
+
+    Round robin, because neighbours in a table are often alike in how many answers they have.
+
+    Attributes:
+        chunks: the chunks, of one size, on their devices by turns.
+        num_examples: N.
+        store: where the passes of a fit are kept.
+    """
+
+    chunks: Sequence[Chunk]
+    num_examples: int
+    store: MemoryStore = dataclasses.field(default_factory=MemoryStore)
+
+    @classmethod
+    def cut(
+        cls,
+        labels: Labels,
+        assessment: Assessment | None,
+        class_prior: ClassPrior | None,
+        devices: Sequence[jax.Device],
+    ) -> "ChunksInMemory":
+        """Cut up a table, as many chunks for every device.
+
+        Args:
+            labels: the answers.
+            assessment: the gold, where anybody asks for it.
+            class_prior: prior of each class, or of each class of each example; uniform if absent.
+            devices: where to put the chunks.
+        """
+        num_examples, num_classes = labels.num_examples, labels.num_classes
+        assessment = assessment or Assessment.none(num_examples, num_classes)
+        class_prior = variational.even(num_classes) if class_prior is None else class_prior
+        number = -(-LEAST_CHUNKS // len(devices)) * len(devices)
+        answers = labels.entries(np.flatnonzero(np.asarray(labels.label) != MISSING))
+        rows = [np.arange(at, num_examples, number) for at in range(number)]
+        tables = [answers.of_examples(at) for at in rows]
+        further = [further_segments(np.asarray(table.labeler)) for table in tables]
+        num_labels, num_rows, num_further = (
+            standard_size(max(sizes), _LEAST_SIZE)
+            for sizes in (
+                [table.num_labels for table in tables],
+                [at.size for at in rows],
+                [owner.size for _, owner in further],
+            )
+        )
+        chunks: list[Chunk] = []
+        for at, table, found in zip(rows, tables, further, strict=True):
+            num_labelers = labels.num_labelers
+            segments = Segments.of(
+                np.asarray(table.labeler),
+                *found,
+                num_labelers=num_labelers,
+                num_labels=num_labels,
+                num_further=num_further,
+            )
+            gold = Assessment(jax.device_put(np.asarray(assessment.true_label)[at]), num_classes)
+            longer, gold, _ = padded(
+                table,
+                gold,
+                None,
+                num_labels=num_labels,
+                num_examples=num_rows,
+                num_labelers=num_labelers,
+            )
+            own = class_prior
+            if class_prior.ndim == 2:
+                own = with_room(np.asarray(class_prior)[at], num_rows, 1.0 / num_classes)
+            device = devices[len(chunks) % len(devices)]
+            chunks.append(jax.device_put(Chunk(longer, gold, own, segments), device))
+        return cls(chunks, num_examples)
+
+    def split(
+        self, values: Shaped[Array, "num_examples ..."], fill: float
+    ) -> list[Shaped[Array, "num_rows ..."]]:
+        """Values of examples by chunk, on its device, padded with `fill`."""
+        rows, number = np.asarray(values), len(self.chunks)
+        return [
+            chunk.put(with_room(rows[at::number], chunk.labels.num_examples, fill))
+            for at, chunk in enumerate(self.chunks)
+        ]
+
+    def join(
+        self, parts: Sequence[Shaped[ArrayLike, "num_rows ..."]]
+    ) -> Shaped[np.ndarray, "num_examples ..."]:
+        """The reverse, in the order of the examples, on the host."""
+        by_row = np.stack([np.asarray(part) for part in parts], axis=1)
+        return by_row.reshape(-1, *by_row.shape[2:])[: self.num_examples]
+
+    def map[R](self, stage: str, one: Callable[[int, Chunk], R]) -> list[R]:
+        """What a function finds of every chunk, in their order."""
+        with concurrent.futures.ThreadPoolExecutor(len(self.chunks)) as pool:
+            return list(pool.map(one, range(len(self.chunks)), self.chunks))
+
+    def add_up(self, found: Sequence[tuple[Whole, ...]]) -> tuple[Whole, ...]:
+        """Sums, entry by entry."""
+        return tuple(np.sum(values, axis=0) for values in zip(*found, strict=True))
+
+    def largest(self, found: Sequence[float]) -> float:
+        """The largest."""
+        return max(found)
+
+    def has(self, name: str) -> bool:
+        """Whether the store has these arrays."""
+        return name in self.store
+
+    def write_once(self, name: str, **arrays: Any) -> None:
+        """Keep arrays."""
+        self.store.write_arrays(name, **arrays)
+
+
+_Known = tuple[
+    Float[Array, "num_examples num_classes"],
+    Float[Array, "num_examples num_classes num_kinds"] | None,
+]
+"""Class posteriors, and probabilities of the kinds of examples where there is more than one."""
+
+
+class Pass(NamedTuple):
+    """Where a fit stands after a pass.
+
+    Attributes:
+        number: of the pass, from 0 for the votes.
+        totals: what the examples add up to after it.
+        prior: the labelers' prior that it was made with.
+        change: largest change of a class probability.
+    """
+
+    number: int
+    totals: Totals
+    prior: AbstractConjugatePrior
+    change: float
+
+    @classmethod
+    def last(cls, chunks: AbstractChunks, start: AbstractConjugatePrior) -> "Pass | None":
+        """The last one that is kept; None before the first."""
+        if not chunks.has(_RECORD):
+            return None
+        kept = chunks.store.read_arrays(_RECORD)
+        leaves, form = jax.tree.flatten(start)
+        prior = jax.tree.unflatten(
+            form, [jnp.asarray(kept[f"prior_{at}"]) for at in range(len(leaves))]
+        )
+        totals = _as_totals(kept["counts"], kept["class_total"])
+        return cls(int(kept["number"]), totals, prior, float(kept["change"]))
+
+    def known(self, store: Store, number: int, chunk: Chunk) -> _Known:
+        """What a chunk's examples know after it."""
+        kept = chunk.put(store.read_arrays(_after(self.number, number)))
+        return kept["class_probs"], kept.get("kind_probs")
+
+
+def run(
+    chunks: AbstractChunks,
+    prior: AbstractConjugatePrior,
+    *,
+    learns: bool,
+    rows: Rows | None = None,
+    max_steps: int = variational.MAX_STEPS,
+    tolerance: float = variational.TOLERANCE,
+) -> Pass:
+    """Passes, from the last one kept, until little changes; the last one.
+
+    Args:
+        chunks: the table.
+        prior: prior of the labelers; its parameters are where their learning starts.
+        learns: whether the proportions of the classes are learnt.
+        rows: where to start from, see `variational.start`.
+        max_steps: the most passes after that of the votes.
+        tolerance: stop when no probability changes by more.
+    """
+    prior = prior if rows is None else prior.trusting_gold()
+
+    def start(number: int, chunk: Chunk) -> tuple[State, Totals, float]:
+        return *_start(chunk, *chunk.put((prior, rows))), np.inf
+
+    done = Pass.last(chunks, prior) or _pass(chunks, "Votes", 0, prior, start)
+    while done.change > tolerance and done.number < max_steps:
+        so_far = f", last change {done.change:.4f}" if done.number else ""
+        stage = f"Pass {done.number + 1} (ends below {tolerance:g}{so_far})"
+        done = _next(chunks, stage, done, learns)
+    return done
+
+
+def _next(chunks: AbstractChunks, stage: str, done: Pass, learns: bool) -> Pass:
+    """A pass more."""
+    prior = _refit(done.prior, done.totals.counts)
+
+    def renew(number: int, chunk: Chunk) -> tuple[State, Totals, float]:
+        known = done.known(chunks.store, number, chunk)
+        state, totals, change = _renew(chunk, known, *chunk.put((prior, done.totals)), learns)
+        return state, totals, float(change)
+
+    return _pass(chunks, stage, done.number + 1, prior, renew)
+
+
+def _pass(
+    chunks: AbstractChunks,
+    stage: str,
+    number: int,
+    prior: AbstractConjugatePrior,
+    do: Callable[[int, Chunk], tuple[State, Totals, float]],
+) -> Pass:
+    """Do something for every chunk; keep the states, and last what they add up to."""
+
+    def one(at: int, chunk: Chunk) -> tuple[tuple[Whole, Whole], float]:
+        state, totals, change = do(at, chunk)
+        arrays = {"class_probs": state.class_probs}
+        if prior.num_kinds > 1:
+            arrays["kind_probs"] = state.kind_probs
+        chunks.store.write_arrays(_after(number, at), **arrays)
+        # What the pass before last left: to replace it would wait for the disk.
+        chunks.store.remove(_after(number - 2, at))
+        return (chunk.by_labeler(totals.counts), as_whole(totals.class_total)), change
+
+    found = chunks.map(stage, one)
+    counts, class_total = chunks.add_up([whole for whole, _ in found])
+    change = chunks.largest([change for _, change in found])
+    leaves = {f"prior_{at}": np.asarray(x) for at, x in enumerate(jax.tree.leaves(prior))}
+    chunks.write_once(
+        _RECORD,
+        number=np.array(number),
+        change=np.array(change),
+        counts=counts,
+        class_total=class_total,
+        **leaves,
+    )
+    return Pass(number, _as_totals(counts, class_total), prior, change)
+
+
+def fit(
+    chunks: ChunksInMemory,
+    prior: AbstractConjugatePrior,
+    class_prior: ClassPrior | None,
+    rows: Rows | None,
+    *,
+    max_steps: int = variational.MAX_STEPS,
+    tolerance: float = variational.TOLERANCE,
+) -> VariationalFit:
+    """`variational.fit` of a table that is cut up, in the order of its examples.
+
+    Args:
+        chunks: answers, gold and prior of the classes.
+        prior: prior of the labelers; its parameters are where their learning starts.
+        class_prior: prior of the classes; when absent their proportions are learnt.
+        rows: what `variational.rows_from_gold` found.
+        max_steps: the most passes over the answers.
+        tolerance: stop when no probability changes by more.
+    """
+    learns = class_prior is None
+    given = variational.even(prior.num_classes) if class_prior is None else class_prior
+
+    def fit_from(rows: Rows | None) -> VariationalFit:
+        own = dataclasses.replace(chunks, store=MemoryStore())
+        done = run(own, prior, learns=learns, rows=rows, max_steps=max_steps, tolerance=tolerance)
+
+        found = zip(*own.map("Evidence", partial(at_end, own.store, done, learns)), strict=True)
+        class_probs, kind_probs, evidence = (jax.device_put(chunks.join(parts)) for parts in found)
+        return VariationalFit(
+            class_probs,
+            kind_probs,
+            evidence,
+            given,
+            variational.proportions_at_end(done.totals.class_total, given, learns),
+            done.totals.counts,
+            done.prior,
+            done.number,
+            done.change <= tolerance,
+        )
+
+    return variational.best_start(fit_from, rows)[0]
+
+
+def at_end(
+    store: Store, done: Pass, learns: bool, number: int, chunk: Chunk
+) -> tuple[Array, Array, Array]:
+    """Class posteriors, subclass probabilities and evidence of a chunk, as in `VariationalFit`."""
+    known = done.known(store, number, chunk)
+    shared = chunk.put((done.prior, done.totals))
+    evidence, kind_probs = _evidence_at_end(chunk.labels, known, *shared, learns)
+    return known[0], kind_probs, evidence
+
+
+@jax.jit
+def _start(chunk: Chunk, prior: AbstractConjugatePrior, rows: Rows | None) -> tuple[State, Totals]:
+    state = variational.start(chunk.labels, chunk.assessment, prior, rows)
+    return state, Totals.of(chunk.labels, state, chunk.segments)
+
+
+@partial(jax.jit, donate_argnames="known")
+def _renew(
+    chunk: Chunk,
+    known: _Known,
+    prior: AbstractConjugatePrior,
+    totals: Totals,
+    learns: ScalarLike,
+) -> tuple[State, Totals, Float[Array, ""]]:
+    labels, assessment, class_prior, segments = chunk
+    state = _as_state(known, prior)
+    state, change = variational.e_step(labels, assessment, state, totals, class_prior, learns)
+    return state, Totals.of(labels, state, segments), change
+
+
+@jax.jit
+def _evidence_at_end(
+    labels: Labels,
+    known: _Known,
+    prior: AbstractConjugatePrior,
+    totals: Totals,
+    learns: ScalarLike,
+) -> tuple[Array, Array]:
+    return variational.evidence_at_end(labels, _as_state(known, prior), totals, learns)
+
+
+def _as_state(known: _Known, prior: AbstractConjugatePrior) -> State:
+    class_probs, kind_probs = known
+    if kind_probs is None:
+        kind_probs = jnp.ones_like(class_probs)[:, :, None]
+    return State(class_probs, kind_probs, prior)
+
+
+@jax.jit
+def _refit(
+    prior: AbstractConjugatePrior, counts: Float[Array, "num_labelers ..."]
+) -> AbstractConjugatePrior:
+    return prior.refit(counts)
+
+
+def _as_totals(counts: Whole, class_total: Whole) -> Totals:
+    """The numbers, in JAX's default precision."""
+    return Totals(*(jnp.asarray(from_whole(values), float) for values in (counts, class_total)))
+
+
+def _after(number: int, chunk: int) -> str:
+    """Where a chunk's class posteriors after a pass are."""
+    return f"{_FOLDER}/pass-{number:03d}-part-{chunk:05d}.npz"
