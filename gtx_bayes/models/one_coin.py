@@ -121,8 +121,10 @@ class OneCoin(AbstractConfusionMatrices):
         is_known = self.is_known(labels)[:, None]
 
         def of_part(right: Array, wrong: Array) -> Array:
-            both = (part.reshape(self.num_labelers, -1)[labels.labeler] for part in (right, wrong))
-            return jnp.where(is_known, jnp.where(is_right, *both), 0.0)
+            right, wrong = (
+                x.reshape(self.num_labelers, -1)[labels.labeler] for x in (right, wrong)
+            )
+            return jnp.where(is_known, jnp.where(is_right, right, wrong), 0.0)
 
         return LogNumber(*map(of_part, self.right, self.wrong))
 
