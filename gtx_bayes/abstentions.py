@@ -108,7 +108,7 @@ def rate_interval(
 def check_blank(blank: str) -> None:
     """Raise `InputError` unless this says what a blank answer is."""
     if blank not in get_args(Blank):
-        raise InputError(f"blank is '{blank}'.", mend=f"Choose one of {get_args(Blank)}.")
+        raise InputError(f"blank is '{blank}'.", hint=f"Choose one of {get_args(Blank)}.")
 
 
 def abstain_keys(abstain: Sequence[object], classes: Iterable[object] | None = None) -> list[str]:
@@ -121,20 +121,20 @@ def abstain_keys(abstain: Sequence[object], classes: Iterable[object] | None = N
     if isinstance(abstain, str):
         raise InputError(
             f"`abstain` is the text '{abstain}', not several values.",
-            mend=f"Give a tuple: ('{abstain}',).",
+            hint=f"Give a tuple: ('{abstain}',).",
         )
     keys = list(Column.of_cells(abstain, "abstain", Source("abstain")).keys)
     if "" in keys:
         raise InputError(
             "`abstain` names a value that stands for a blank cell.",
-            mend="Leave it out, and say what blank cells are by `blank`: abstain.",
+            hint="Leave it out, and say what blank cells are by `blank`: abstain.",
         )
     known = {str(name).strip() for name in (() if classes is None else classes)}
     for key in keys:
         if key in known:
             raise InputError(
                 f"'{key}' is named as an abstention and is a class.",
-                mend="Take it from `abstain` or from the classes; a fit keeps the classes it has.",
+                hint="Take it from `abstain` or from the classes; a fit keeps the classes it has.",
             )
     return keys
 
@@ -201,7 +201,7 @@ def no_answer(where: str) -> InputError:
     return InputError(
         "no row holds an answer: all are blank or abstentions.",
         where=where,
-        mend="Name fewer values in `abstain`, or wait for answers.",
+        hint="Name fewer values in `abstain`, or wait for answers.",
     )
 
 

@@ -43,10 +43,10 @@ def find_classes(
                     raise InputError(
                         f"label '{key}' is none of the classes {keys}.",
                         where=column.first(key),
-                        mend="Mend the label, or add it to the classes.",
+                        hint="Mend the label, or add it to the classes.",
                     )
         if len(known) < len(keys):
-            raise InputError(f"the classes {keys} repeat one.", mend="Name each class once.")
+            raise InputError(f"the classes {keys} repeat one.", hint="Name each class once.")
         names = {**{k: k for k in keys}, **gold, **used}
         return keys, as_names(names[key] for key in keys)
 
@@ -119,7 +119,7 @@ def numbered_classes(
             raise InputError(
                 f"label {here} is spelt {elsewhere} elsewhere.",
                 where=column.first(key),
-                mend="Spell it the same in both tables.",
+                hint="Spell it the same in both tables.",
             )
     return positions([*class_keys, *extra], column.keys), extra
 

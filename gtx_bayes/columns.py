@@ -60,9 +60,9 @@ class Source:
     def _at(self, position: int | np.integer) -> int:
         return int(position if self.kept is None else self.kept[position])
 
-    def error(self, what: str, mend: str, row: int | np.integer | None = None) -> InputError:
+    def error(self, what: str, hint: str, row: int | np.integer | None = None) -> InputError:
         """What is wrong with the table, or in one of its rows."""
-        return InputError(what, where=self.name if row is None else self.row(row), mend=mend)
+        return InputError(what, where=self.name if row is None else self.row(row), hint=hint)
 
 
 class Table(NamedTuple):
@@ -112,12 +112,12 @@ class Column:
         found.refuse_gaps()
         return found
 
-    def refuse_gaps(self, hint: str = "") -> None:
-        """Raise `InputError` for an empty cell; `hint` says what to do besides filling it in."""
+    def refuse_gaps(self, otherwise: str = "") -> None:
+        """Raise `InputError` for an empty cell; `otherwise` says what else can be done."""
         gap = np.flatnonzero(self.keys == "")
         if gap.size:
-            mend = f"Fill it in or delete the row ({gap.size} such row(s)){hint}."
-            raise self.source.error(f"column '{self.name}' has no value.", mend, gap[0])
+            hint = f"Fill it in or delete the row ({gap.size} such row(s)){otherwise}."
+            raise self.source.error(f"column '{self.name}' has no value.", hint, gap[0])
 
     @classmethod
     def read_with_gaps(cls, frame: pd.DataFrame, name: str, source: Source) -> "Column":
@@ -195,8 +195,8 @@ def _checked_keys(name: str, keys: Names, source: Source) -> Names:
         ) from error
     unusable = np.flatnonzero(text.str.contains("\0", regex=False).to_numpy())
     if unusable.size:
-        mend = "Remove it; the file may be damaged."
-        raise source.error(f"column '{name}' holds a NUL character.", mend, unusable[0])
+        hint = "Remove it; the file may be damaged."
+        raise source.error(f"column '{name}' holds a NUL character.", hint, unusable[0])
     is_gap = text.isin(_MISSING_TEXT).to_numpy()
     return np.where(is_gap, "", keys) if is_gap.any() else keys
 

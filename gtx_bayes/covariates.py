@@ -67,7 +67,7 @@ def of_answers(
     if isinstance(names, str):
         raise InputError(
             f"`covariates` is the text '{names}', not several columns.",
-            mend=f"Give a tuple: ('{names}',).",
+            hint=f"Give a tuple: ('{names}',).",
         )
     source = answers.source
     found = {}
@@ -108,7 +108,7 @@ def of_each(
             return {}
         raise InputError(
             f"{some_names(names)} are new, and the fit knows {role}s by {some_names(wanted)}.",
-            mend=f"Give a table of {role}s with the values of those who are new.",
+            hint=f"Give a table of {role}s with the values of those who are new.",
         )
     source = table.source
     key = read_columns(table.frame, ROLES[role], {}, source)[role]
@@ -167,7 +167,7 @@ def not_one_column(name: object, columns: Iterable[object], where: str) -> Input
     return InputError(
         f"the covariate '{name}' is not one column of the table, named once.",
         where=where,
-        mend=f"Name each covariate once. The columns are {shown}.",
+        hint=f"Name each covariate once. The columns are {shown}.",
     )
 
 
@@ -176,7 +176,7 @@ def no_finite_value(name: str, row: str, number: int) -> InputError:
     return InputError(
         f"covariate '{name}' has no finite value.",
         where=row,
-        mend=f"Fill it in or leave out the row ({number} such row(s)).",
+        hint=f"Fill it in or leave out the row ({number} such row(s)).",
     )
 
 

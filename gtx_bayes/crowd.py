@@ -128,7 +128,7 @@ class Crowd:
             gold_columns: column of `gold` for "example" or "label", likewise.
 
         Raises:
-            InputError: for anything wrong in a table, with the row and the mend.
+            InputError: for anything wrong in a table, with the row and the hint.
         """
         check_duplicates(duplicates)
         notes: list[str] = []
@@ -337,7 +337,7 @@ def update_crowd(
         for name in starts.keys() - crowd.starts.keys():
             raise InputError(
                 f"covariate '{name}' holds times, and numbers in the fit.",
-                mend="Give numbers on the scale of the fit's.",
+                hint="Give numbers on the scale of the fit's.",
             )
     truths = None
     if gold is not None:
@@ -476,7 +476,7 @@ def _class_index(crowd: Crowd, column: Column) -> Indices:
         raise InputError(
             f"label '{unknown[0]}' is none of the classes {keys} of the fit.",
             where=column.first(unknown[0]),
-            mend="Mend the label, or fit all answers anew: a fit cannot grow by a class."
+            hint="Mend the label, or fit all answers anew: a fit cannot grow by a class."
             + (" If it says nothing about the class, name it in `abstain`." if is_odd else ""),
         )
     return index.astype(np.int64)

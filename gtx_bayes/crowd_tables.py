@@ -42,7 +42,7 @@ def kept_abstentions(keys: Sequence[str], blank: Blank) -> list[str]:
     if not others:
         raise InputError(
             "there are no abstentions to keep.",
-            mend='Name them in `abstain`, or say `blank="abstain"`.',
+            hint='Name them in `abstain`, or say `blank="abstain"`.',
         )
     return others
 
@@ -56,7 +56,7 @@ def check_duplicates(duplicates: str) -> None:
     """Raise `InputError` unless this says which of contradictory answers count."""
     if duplicates not in get_args(Duplicates):
         raise InputError(
-            f"duplicates is '{duplicates}'.", mend=f"Choose one of {get_args(Duplicates)}."
+            f"duplicates is '{duplicates}'.", hint=f"Choose one of {get_args(Duplicates)}."
         )
 
 
@@ -190,7 +190,7 @@ def contradiction(labeler: str, example: str, how: str, where: str, number: str 
     return InputError(
         f"'{labeler}' answered '{example}' {how}.",
         where=where,
-        mend=f"Say which count{number}: "
+        hint=f"Say which count{number}: "
         '`duplicates="first"`, `duplicates="last"` or `duplicates="all"`.',
     )
 

@@ -42,7 +42,7 @@ def first_devices(there: Sequence[jax.Device], number: int) -> Sequence[jax.Devi
     """
     if 1 <= number <= len(there):
         return there[:number]
-    mend = f"Ask for {len(there)} at most, or for all."
+    hint = f"Ask for {len(there)} at most, or for all."
     if jax.default_backend() == "cpu":
-        mend += " On a CPU the environment variable JAX_NUM_CPU_DEVICES sets their number."
-    raise InputError(f"{number} devices were asked for, and there are {len(there)}.", mend=mend)
+        hint += " On a CPU the environment variable JAX_NUM_CPU_DEVICES sets their number."
+    raise InputError(f"{number} devices were asked for, and there are {len(there)}.", hint=hint)

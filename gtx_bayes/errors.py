@@ -1,21 +1,21 @@
-"""What went wrong outside this package: in the input, with the mend; or in another process."""
+"""What went wrong outside this package: in the input, with the hint; or in another process."""
 
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something is wrong with what was given: what it is, where it stands, and the mend.
+    """Something is wrong with what was given: what it is, where it stands, and the hint.
 
     Attributes:
         what: what is wrong, one sentence.
         where: file, row or argument at fault; empty when there is no such place.
-        mend: what to do about it, one sentence.
+        hint: what to do about it, one sentence.
     """
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
-        self.what, self.where, self.mend = what, where, mend
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        self.what, self.where, self.hint = what, where, hint
         place = f"{where}: " if where else ""
-        super().__init__(f"{place}{what} {mend}".rstrip())
+        super().__init__(f"{place}{what} {hint}".rstrip())
 
 
 class WarningNote(str):

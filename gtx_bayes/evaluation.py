@@ -103,7 +103,7 @@ def match_truth(examples: AnyTable, truth: AnyTable, exclude: AnyTable | None = 
             f"the results give no probability to {len(extra)} of the true classes, such as "
             f"'{extra[0]}'.",
             where=truths["label"].first(extra[0]),
-            mend="Use the same names for the classes in both tables.",
+            hint="Use the same names for the classes in both tables.",
         )
     if extra:
         more = [f"and {len(extra) - _SHOWN} more"] if len(extra) > _SHOWN else []
@@ -163,14 +163,14 @@ def _checked_arrays(examples: Any, truth: Any, exclude: Any) -> tuple[Array, Arr
         raise InputError(
             "the results and the truth are not of one kind.",
             where="truth",
-            mend="Give two tables, with a third of what to leave out, or two arrays.",
+            hint="Give two tables, with a third of what to leave out, or two arrays.",
         )
     if np.shape(examples)[:1] != np.shape(truth):
         raise InputError(
             f"the class probabilities have shape {np.shape(examples)}, the truth "
             f"{np.shape(truth)}.",
             where="truth",
-            mend="Give one true class for each example.",
+            hint="Give one true class for each example.",
         )
     probs, true_label = (
         x if isinstance(x, jax.Array) else jax.device_put(x) for x in (examples, truth)

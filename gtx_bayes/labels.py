@@ -104,7 +104,7 @@ class Labels:
         if num_answers < num_classes:
             raise InputError(
                 f"there are {num_answers} possible answers to {num_classes} classes.",
-                mend="Count the classes too: every class is an answer.",
+                hint="Count the classes too: every class is an answer.",
             )
         columns = _checked_columns(example=example, labeler=labeler, label=label)
         num_examples = _check_indices("example", columns["example"], num_examples)
@@ -155,7 +155,7 @@ class Labels:
         if table.ndim != 2:
             raise InputError(
                 f"the dense view has {table.ndim} dimensions, not 2.",
-                mend="Give an array of shape (num_labelers, num_examples).",
+                hint="Give an array of shape (num_labelers, num_examples).",
             )
         example, labeler = np.nonzero(table.T != MISSING)
         of_answers = {name: np.asarray(values) for name, values in (covariates or {}).items()}
@@ -163,7 +163,7 @@ class Labels:
             if values.shape != table.shape:
                 raise InputError(
                     f"covariate '{name}' has shape {values.shape}, the dense view {table.shape}.",
-                    mend="Give a value for every cell, any where there is no answer.",
+                    hint="Give a value for every cell, any where there is no answer.",
                 )
         return cls.from_arrays(
             example,
@@ -280,7 +280,7 @@ class Labels:
         if np.unique(cell).size < cell.size:
             raise InputError(
                 "a labeler answered an example more than once, which a table cannot hold.",
-                mend="Keep the long form, or keep one answer of each pair.",
+                hint="Keep the long form, or keep one answer of each pair.",
             )
         table = np.full((self.num_labelers, self.num_examples), MISSING, self.label.dtype)
         table[labeler, example] = np.asarray(self.label)[answered]
@@ -422,7 +422,7 @@ class Assessment:
         _check_classes("true_label", columns["true_label"], num_classes)
         if np.unique(columns["example"]).size < columns["example"].size:
             raise InputError(
-                "an example has more than one gold label.", mend="Give one entry per example."
+                "an example has more than one gold label.", hint="Give one entry per example."
             )
         scattered = np.full(num_examples, MISSING, label_dtype(num_classes))
         scattered[columns["example"]] = columns["true_label"]
@@ -476,7 +476,7 @@ def check_num_classes(num_classes: int) -> None:
     if num_classes < 2:
         raise InputError(
             f"there is nothing to decide between {num_classes} class(es).",
-            mend="Give at least two classes.",
+            hint="Give at least two classes.",
         )
 
 
@@ -485,47 +485,47 @@ def _checked_columns(**given: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
     shapes = {name: values.shape for name, values in columns.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         raise InputError(
-            f"the arrays have shapes {shapes}.", mend="Give flat arrays of one length."
+            f"the arrays have shapes {shapes}.", hint="Give flat arrays of one length."
         )
     for name, values in columns.items():
         if values.size > _INT32_MAX:
             raise InputError(
                 f"{name} holds {values.size} entries, more than an int32 can index.",
-                mend="Split the examples over several tables: they are independent given the "
+                hint="Split the examples over several tables: they are independent given the "
                 "labelers' accuracies.",
             )
         if values.size and not np.issubdtype(values.dtype, np.integer):
             raise InputError(
-                f"{name} holds {values.dtype} values.", mend="Give integer indices, from 0."
+                f"{name} holds {values.dtype} values.", hint="Give integer indices, from 0."
             )
     return columns
 
 
 def _refuse(
-    name: str, values: npt.NDArray[Any], is_wrong: npt.NDArray[np.bool_], what: str, mend: str
+    name: str, values: npt.NDArray[Any], is_wrong: npt.NDArray[np.bool_], what: str, hint: str
 ) -> None:
     """Raise `InputError` for the first value that is wrong."""
     wrong = np.flatnonzero(is_wrong)
     if wrong.size:
-        raise InputError(f"{name}[{wrong[0]}] is {values[wrong[0]]}, {what}.", mend=mend)
+        raise InputError(f"{name}[{wrong[0]}] is {values[wrong[0]]}, {what}.", hint=hint)
 
 
 def _check_indices(name: str, values: npt.NDArray[Any], size: int | None) -> int:
     if size is None:
         size = int(values.max(initial=0)) + 1 if values.size else 0
     if size < 0:
-        raise InputError(f"num_{name}s is {size}.", mend="Give a number from 0.")
-    mend = "Number them from 0 without gaps."
+        raise InputError(f"num_{name}s is {size}.", hint="Give a number from 0.")
+    hint = "Number them from 0 without gaps."
     if size > _INT32_MAX:
-        raise InputError(f"{name} runs to {size}, more than an int32 can index.", mend=mend)
-    _refuse(name, values, (values < 0) | (values >= size), f"outside [0, {size})", mend)
+        raise InputError(f"{name} runs to {size}, more than an int32 can index.", hint=hint)
+    _refuse(name, values, (values < 0) | (values >= size), f"outside [0, {size})", hint)
     return size
 
 
 def _check_classes(name: str, values: npt.NDArray[Any], num_classes: int) -> None:
     is_outside = (values < 0) & (values != MISSING) | (values >= num_classes)
-    mend = f"Number the classes from 0; {MISSING} alone stands for no label."
-    _refuse(name, values, is_outside, f"outside [0, {num_classes})", mend)
+    hint = f"Number the classes from 0; {MISSING} alone stands for no label."
+    _refuse(name, values, is_outside, f"outside [0, {num_classes})", hint)
 
 
 def _checked_covariates(
@@ -538,12 +538,12 @@ def _checked_covariates(
         if values.shape != (size,):
             raise InputError(
                 f"{named} has shape {values.shape}, not ({size},).",
-                mend="Give one value each, in order.",
+                hint="Give one value each, in order.",
             )
         if not (np.issubdtype(values.dtype, np.number) or values.dtype == np.bool_):
-            raise InputError(f"{named} holds {values.dtype} values.", mend="Give numbers.")
+            raise InputError(f"{named} holds {values.dtype} values.", hint="Give numbers.")
         values = values.astype(jnp.result_type(float))
-        mend = "Fill it in, or leave the covariate out."
-        _refuse(named, values, ~np.isfinite(values), "not a finite number", mend)
+        hint = "Fill it in, or leave the covariate out."
+        _refuse(named, values, ~np.isfinite(values), "not a finite number", hint)
         found[name] = values
     return found

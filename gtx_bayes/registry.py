@@ -82,11 +82,11 @@ class Registry[T]:
             except ImportError as error:
                 raise InputError(
                     f"the {self.kind} '{name}' cannot be imported: {error}.",
-                    mend=f"See to the package that declares it (group {self.group}).",
+                    hint=f"See to the package that declares it (group {self.group}).",
                 ) from error
         raise InputError(
             f"there is no {self.kind} '{name}'.",
-            mend=f"There are {', '.join(self.names())}, and FILE.py:Class.",
+            hint=f"There are {', '.join(self.names())}, and FILE.py:Class.",
         )
 
     def build(self, named: str | T, options: Mapping[str, str] | None = None) -> T:
@@ -110,7 +110,7 @@ class Registry[T]:
                 raise
             raise InputError(
                 f"the {self.kind} '{named}' cannot be made: {error}.",
-                mend=f"Its options are {_options_in_words(cls)}.",
+                hint=f"Its options are {_options_in_words(cls)}.",
             ) from error
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
@@ -124,7 +124,7 @@ class Registry[T]:
             raise InputError(
                 f"there is no '{cls}' in it.",
                 where=path,
-                mend=f"It has {', '.join(there)}." if there else f"Define a {self.kind} in it.",
+                hint=f"It has {', '.join(there)}." if there else f"Define a {self.kind} in it.",
             )
         return getattr(module, cls)
 
@@ -136,18 +136,18 @@ class Registry[T]:
         if not self._is_member(found):
             raise InputError(
                 f"'{name}' is no {self.kind}: it does not extend {self.base().__name__}.",
-                mend=f"Derive it from {self._base.replace(':', '.')}.",
+                hint=f"Derive it from {self._base.replace(':', '.')}.",
             )
         if not isinstance(getattr(found, "name", None), str):
             raise InputError(
                 f"the {self.kind} '{name}' has no name.",
-                mend=f"Give it one, name = 'my-{self.kind}'.",
+                hint=f"Give it one, name = 'my-{self.kind}'.",
             )
         params = getattr(found, "__dataclass_params__", None)
         if params is None or not params.frozen:
             raise InputError(
                 f"the {self.kind} '{name}' is no frozen dataclass.",
-                mend="Decorate it with @dataclasses.dataclass(frozen=True).",
+                hint="Decorate it with @dataclasses.dataclass(frozen=True).",
             )
         return typing.cast(type[T], found)
 
@@ -155,7 +155,7 @@ class Registry[T]:
         if not isinstance(found, self.base()):
             raise InputError(
                 f"{found!r} is no {self.kind}.",
-                mend=f"Give a name ({', '.join(self.names())}) or an instance of "
+                hint=f"Give a name ({', '.join(self.names())}) or an instance of "
                 f"{self.base().__name__}.",
             )
         return found
@@ -170,7 +170,7 @@ def import_file(path: Path, kind: str) -> types.ModuleType:
     path = path.expanduser().resolve()
     if not path.is_file():
         raise InputError(
-            "there is no such file.", where=str(path), mend=f"Name the file of the {kind}."
+            "there is no such file.", where=str(path), hint=f"Name the file of the {kind}."
         )
     as_it_is = hash((str(path), path.stat().st_mtime_ns))
     name = f"_gtx_bayes_file_{path.stem}_{abs(as_it_is):x}"
@@ -188,7 +188,7 @@ def import_file(path: Path, kind: str) -> types.ModuleType:
         raise InputError(
             f"reading the {kind} failed: {type(error).__name__}: {error}.",
             where=str(path),
-            mend="Run the file with Python to see where.",
+            hint="Run the file with Python to see where.",
         ) from error
     return module
 
@@ -206,7 +206,7 @@ def parse_options(cls: type, options: Mapping[str, str], what: str) -> dict[str,
         if field is None:
             raise InputError(
                 f"the {what} has no option '{name}'.",
-                mend=f"Its options are {_options_in_words(cls)}.",
+                hint=f"Its options are {_options_in_words(cls)}.",
             )
         taken[field.name] = _parse(text, field, _kinds_of(cls, field), what)
     return taken
@@ -238,7 +238,7 @@ def _parse(text: str, field: dataclasses.Field[Any], kinds: tuple[Any, ...], wha
     wanted = [words for kind, words in _IN_WORDS.items() if kind in kinds]
     if not wanted:
         return text
-    raise InputError(f"'{text}' is no {field.name} of the {what}.", mend=f"Give {wanted[-1]}.")
+    raise InputError(f"'{text}' is no {field.name} of the {what}.", hint=f"Give {wanted[-1]}.")
 
 
 def _plain(text: str) -> int | float | str:
@@ -293,10 +293,10 @@ def option_pairs(given: list[str], option: str) -> dict[str, str]:
     for text in given:
         name, sign, value = text.partition("=")
         if not sign or not name.strip():
-            raise InputError(f"'{text}' names no option.", mend=f"Write {option} NAME=VALUE.")
+            raise InputError(f"'{text}' names no option.", hint=f"Write {option} NAME=VALUE.")
         if name.strip() in pairs:
             raise InputError(
-                f"'{name.strip()}' is given twice.", mend=f"Write {option} NAME=VALUE once."
+                f"'{name.strip()}' is given twice.", hint=f"Write {option} NAME=VALUE once."
             )
         pairs[name.strip()] = value.strip()
     return pairs

@@ -63,7 +63,7 @@ def scratch_for(target: Path) -> Iterator[Scratch]:
 
     Raises:
         InputError: if there is no writing there.
-        OSError: with the target and the mend, if the disk is full, whoever noticed it and however.
+        OSError: with the target and the hint, if the disk is full, whoever noticed it and however.
     """
     made: list[Scratch] = []
     try:
@@ -143,7 +143,7 @@ def kept_beside(new: Path, target: Path) -> Iterator[None]:
         raise InputError(
             f"{error.what} It came there meanwhile and stays; the new result is in '{place}'.",
             where=error.where,
-            mend=error.mend,
+            hint=error.hint,
         ) from error
 
 
@@ -213,7 +213,7 @@ def no_writing(path: Path, error: OSError | RuntimeError) -> InputError:
     """The error that says so."""
     reason = error.strerror if isinstance(error, OSError) else error
     return InputError(
-        f"cannot write there: {reason}.", where=str(path), mend="Name a directory you may write to."
+        f"cannot write there: {reason}.", where=str(path), hint="Name a directory you may write to."
     )
 
 

@@ -144,7 +144,7 @@ class TestTables:
     def test_bad_requests(self, options, message):
         with pytest.raises(InputError, match=message) as caught:
             Crowd.from_frames(FRAME, **options)
-        assert caught.value.mend
+        assert caught.value.hint
 
     def test_a_value_that_nobody_gave_is_noted(self):
         notes = Crowd.from_frames(FRAME, abstain=("unsure", "unsrue")).notes

@@ -108,7 +108,7 @@ class TestParts:
     def test_names_that_do_not_fit(self, key, images, tasks, message):
         with pytest.raises(InputError, match=message) as error:
             part_images(key, image_set(images), imputed_set(tasks, evens(2)))
-        assert error.value.mend
+        assert error.value.hint
 
     def test_one_class(self, key):
         with pytest.raises(InputError, match="all 2 images to train on are labelled 'yes'"):

@@ -116,7 +116,7 @@ def test_weights_of_another_network(tables, tmp_path):
 
 @pytest.mark.end_to_end
 def test_no_network_for_the_hub(tables, tmp_path, monkeypatch):
-    """The mend is to name a file."""
+    """The hint is to name a file."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     words = ("--images", tables / "images", "--labels", tables / "labels.csv", *QUICK)

@@ -1,4 +1,4 @@
-"""Tables of users: what is read, and what is refused with the place and the mend."""
+"""Tables of users: what is read, and what is refused with the place and the hint."""
 
 import decimal
 import json
@@ -253,7 +253,7 @@ def test_broken_labels(tmp_path, case):
     with pytest.raises(InputError, match=message) as caught:
         read_crowd(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 BROKEN_GOLD = {

@@ -1,4 +1,4 @@
-"""Every writer on a disk that fills: the target and the mend are named, and what was there stays.
+"""Every writer on a disk that fills: the target and the hint are named, and what was there stays.
 
 The limit of the size of a file stands for the disk: it can be set at any byte, in this process.
 """

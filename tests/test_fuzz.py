@@ -114,7 +114,7 @@ def counts(table):
 def check_error(error, path=""):
     """It says where and what to do."""
     assert error.where.startswith(str(path)), error
-    assert error.mend, error
+    assert error.hint, error
 
 
 def check(path, content):
@@ -216,7 +216,7 @@ def test_damaged_gold(tmp_path, ending, seed, number):
     ("seed", "number"), [(0, 300), pytest.param(1, 10_000, marks=pytest.mark.slow)]
 )
 def test_priors_and_columns_of_any_text(seed, number):
-    """What is said by option ends as numbers, as a crowd, or in an error with a mend."""
+    """What is said by option ends as numbers, as a crowd, or in an error with a hint."""
     draw, taken = random.Random(seed), 0
     crowd = Crowd.from_frames(FRAME, GOLD)
     parts = [*STRANGE, "-0.5", "1e-9", "5e-1", "2", *8 * ["0.5", "0.25", "0.75", "1", "0"]]

@@ -213,7 +213,7 @@ class TestFolder:
     def test_refused_tables(self, folder, rows, what):
         with pytest.raises(InputError, match=what) as error:
             read_folder(folder, table(folder, *rows), size=SIZE)
-        assert error.value.mend
+        assert error.value.hint
 
     def test_two_formats_of_one_name(self, folder):
         plain().save(folder / "a.jpg")
@@ -369,7 +369,7 @@ class TestParquet:
         ]:
             with pytest.raises(InputError, match=what) as error:
                 read_parquet(paths, size=SIZE)
-            assert error.value.mend
+            assert error.value.hint
 
 
 class TestPaperSet:
@@ -398,5 +398,5 @@ class TestPaperSet:
     def test_no_network(self, tmp_path):
         with pytest.raises(InputError, match=r"could not be downloaded.*refused") as error:
             read_paper_set(cache=tmp_path, endpoint="http://127.0.0.1:9")
-        assert f"https://huggingface.co/datasets/{PAPER_SET}/tree/" in error.value.mend
-        assert "--images FILE" in error.value.mend
+        assert f"https://huggingface.co/datasets/{PAPER_SET}/tree/" in error.value.hint
+        assert "--images FILE" in error.value.hint

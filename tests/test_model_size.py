@@ -71,7 +71,7 @@ class TestByName:
         """1,000 labelers and classes: tables of 4 GB."""
         with pytest.raises(InputError, match=r"1,000,000,000 numbers, 4\.0 GB") as error:
             aggregate(crowd(1000, 1000, 1000, 3), model=model)
-        assert "one-coin" in error.value.mend
+        assert "one-coin" in error.value.hint
 
     def test_command_line(self, tmp_path):
         table(1500, 1500, 50, 2).to_csv(tmp_path / "answers.csv", index=False)
@@ -97,7 +97,7 @@ class TestClassProbs:
     def test_more_classes_than_answers_bear(self, method):
         with pytest.raises(InputError, match="5,000 answers name 5,000 classes") as error:
             aggregate(Crowd.from_frames(free_text()), method)
-        assert "labels are classes" in error.value.mend
+        assert "labels are classes" in error.value.hint
 
     def test_streamed(self, tmp_path):
         free_text().to_parquet(tmp_path / "answers.parquet")

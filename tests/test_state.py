@@ -325,7 +325,7 @@ class TestFile:
         with pytest.raises(InputError, match=message) as error:
             read_state(tmp_path / "fit.npz")
         assert error.value.where == str(tmp_path / "fit.npz")
-        assert error.value.mend
+        assert error.value.hint
 
     def test_flipped_bit(self, kept, tmp_path):
         write_state(kept, tmp_path / "fit.npz")
@@ -464,7 +464,7 @@ class TestTables:
         table = None if gold is None else pd.DataFrame(gold, columns=["task", "label"])
         with pytest.raises(InputError, match=message) as error:
             update_crowd(self.crowd, labels, table)
-        assert error.value.mend
+        assert error.value.hint
 
     def test_gold(self):
         """New, known already, and of an example that nobody labelled."""

@@ -155,7 +155,7 @@ def absent(file):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "what", "mend"),
+    ("spoil", "what", "hint"),
     [
         (truncated, "not all of it", "anew"),
         (pickled, "no safetensors file", "pickles"),
@@ -168,11 +168,11 @@ def absent(file):
         (lambda file: [file, file], "of another of the files", "Leave one"),
     ],
 )
-def test_spoilt_files(file, key, spoil, what, mend):
+def test_spoilt_files(file, key, spoil, what, hint):
     files = spoil(file)
     with pytest.raises(InputError, match=what) as error:
         load_backbone(key, TINY, files)
-    assert mend in error.value.mend
+    assert hint in error.value.hint
     assert error.value.where == str(files[-1])
 
 
@@ -251,7 +251,7 @@ def test_download_once(hub, file, tmp_path):
 def test_download_of_something_else(hub, tmp_path):
     with pytest.raises(InputError, match="sha256") as error:
         download(cache=tmp_path / "cache", endpoint=hub.url)
-    assert "Delete it" in error.value.mend
+    assert "Delete it" in error.value.hint
 
 
 def test_broken_transfer(hub, tmp_path, monkeypatch):
@@ -259,7 +259,7 @@ def test_broken_transfer(hub, tmp_path, monkeypatch):
     hub.sent = 10
     with pytest.raises(InputError, match="not be downloaded") as error:
         download(cache=tmp_path / "cache", endpoint=hub.url)
-    assert IMAGENET_B0.url in error.value.mend
+    assert IMAGENET_B0.url in error.value.hint
 
 
 def test_no_network(tmp_path, monkeypatch):
@@ -267,8 +267,8 @@ def test_no_network(tmp_path, monkeypatch):
     published = Published("owner/name", "main", "model.safetensors", "0" * 64)
     with pytest.raises(InputError, match=r"not be downloaded.*refused") as error:
         download(published, cache=tmp_path, endpoint="http://127.0.0.1:9")
-    assert published.url in error.value.mend
-    assert "--weights FILE" in error.value.mend
+    assert published.url in error.value.hint
+    assert "--weights FILE" in error.value.hint
 
 
 def test_absent_extra_says_what_to_install(monkeypatch):

@@ -134,7 +134,7 @@ class Aggregation:
         if at < 0:
             raise InputError(
                 f"there is no labeler '{worker}'.",
-                mend=f"There are {some_names(crowd.labeler_names)}.",
+                hint=f"There are {some_names(crowd.labeler_names)}.",
             )
         found = confusion_of(self.fit, crowd.labels, crowd.assessment, self.class_probs, at)
         return pd.DataFrame(
@@ -179,7 +179,7 @@ class Aggregation:
         if self.class_prior is not None and self.class_prior.ndim == 2:
             raise InputError(
                 "the class prior was given example by example, and new examples have none.",
-                mend="Fit all answers anew, with a prior for each example.",
+                hint="Fit all answers anew, with a prior for each example.",
             )
         table = Table.of(labels, "labels")
         new = update_crowd(
@@ -257,7 +257,7 @@ def as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:
         return key
     seed = key or 0
     if not 0 <= seed < 2**32:
-        raise InputError(f"the seed is {seed}.", mend=f"Give a whole number below {2**32}.")
+        raise InputError(f"the seed is {seed}.", hint=f"Give a whole number below {2**32}.")
     return jax.random.key(seed)
 
 
@@ -372,13 +372,13 @@ def configured(
     for name in given:
         if name not in [option.name for option in options]:
             raise InputError(
-                f"{chosen.name} has no {name}.", mend=f"Leave it out, or use {DEFAULT_METHOD}."
+                f"{chosen.name} has no {name}.", hint=f"Leave it out, or use {DEFAULT_METHOD}."
             )
         default = next(option.default for option in options if option.name == name)
         if getattr(chosen, name) not in (default, given[name]):
             raise InputError(
                 f"{chosen.name} has a {name} already, {getattr(chosen, name)}.",
-                mend="Give it once: as an option of the method or beside it.",
+                hint="Give it once: as an option of the method or beside it.",
             )
     return dataclasses.replace(chosen, **given) if given else chosen
 
@@ -411,17 +411,17 @@ def check_class_prior(
     if prior.shape not in ((num_classes,), (num_examples, num_classes)):
         raise InputError(
             f"the class prior has shape {prior.shape}.",
-            mend=f"Give {num_classes} probabilities, in the order "
+            hint=f"Give {num_classes} probabilities, in the order "
             f"{[str(name) for name in class_names]}, for all examples or for each.",
         )
     if not np.isfinite(prior).all() or (prior < 0).any():
         raise InputError(
-            "the class prior holds values that are no probabilities.", mend="Give values in [0, 1]."
+            "the class prior holds values that are no probabilities.", hint="Give values in [0, 1]."
         )
     if not np.allclose(prior.sum(axis=-1), 1.0, atol=1e-6):
         raise InputError(
             f"the class prior sums to {prior.sum(axis=-1).flat[0]:g}.",
-            mend="Give probabilities that sum to 1.",
+            hint="Give probabilities that sum to 1.",
         )
     return jax.device_put(prior.astype(jnp.result_type(float)))
 
@@ -436,7 +436,7 @@ def prior_in_order(class_prior: npt.ArrayLike | NamedPrior, class_names: Names) 
     if isinstance(class_prior, pd.DataFrame):
         raise InputError(
             "the class prior is a data frame, whose rows and columns have names.",
-            mend="Match it with the examples by `second_opinion`, or give an array in their order.",
+            hint="Match it with the examples by `second_opinion`, or give an array in their order.",
         )
     if not isinstance(class_prior, Mapping | pd.Series):
         return class_prior
@@ -446,19 +446,19 @@ def prior_in_order(class_prior: npt.ArrayLike | NamedPrior, class_names: Names) 
     if unknown:
         raise InputError(
             f"the class prior names {some_names(unknown)}, and the classes are {wanted}.",
-            mend="Name the classes as the answers do, or give the probabilities alone, in the "
+            hint="Name the classes as the answers do, or give the probabilities alone, in the "
             "order of the classes.",
         )
     missing = [name for name in wanted if name not in given]
     if missing:
         raise InputError(
             f"the class prior gives no probability to {some_names(missing)}.",
-            mend=f"Give one to each of the classes {wanted}; it may be 0.",
+            hint=f"Give one to each of the classes {wanted}; it may be 0.",
         )
     if len(given) > len(wanted):
         raise InputError(
             f"the class prior names a class twice: {some_names(given)}.",
-            mend="Give each class one probability.",
+            hint="Give each class one probability.",
         )
     values = np.asarray(
         list(class_prior.values()) if isinstance(class_prior, Mapping) else class_prior

@@ -94,7 +94,7 @@ class AbstractEM(AbstractMethod):
         ):
             if not is_right:
                 raise InputError(
-                    f"{name} of {self.name} is {getattr(self, name)}.", mend=f"Give {wanted}."
+                    f"{name} of {self.name} is {getattr(self, name)}.", hint=f"Give {wanted}."
                 )
         check_model_size(
             MODELS.build(self.model),

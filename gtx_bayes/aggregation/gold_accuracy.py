@@ -59,14 +59,14 @@ class AbstractPlugIn(AbstractMethod):
         if self.model == VOTES and class_prior is not None:
             raise InputError(
                 f"{self.name} counts votes and takes no class prior.",
-                mend="Leave the prior out, or use gtx or gtx-bayes.",
+                hint="Leave the prior out, or use gtx or gtx-bayes.",
             )
         found = accuracy_mle(gold_counts(labels, assessment))
         is_pooled, accuracy = np.asarray(found.is_pooled), np.asarray(found.accuracy, np.float64)
         if self.needs_gold and is_pooled.all():
             raise InputError(
                 f"{self.name} takes the labelers' accuracies from gold, and there is none.",
-                mend="Give gold labels, or use gtx-bayes or majority-vote.",
+                hint="Give gold labels, or use gtx-bayes or majority-vote.",
             )
         notes: tuple[str, ...] = ()
         if self.needs_gold and is_pooled.any():

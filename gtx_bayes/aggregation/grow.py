@@ -63,7 +63,7 @@ def grow(
     if found.independent.class_prior.ndim == 2 and num_new_examples:
         raise InputError(
             "the class prior was given example by example, and new examples have none.",
-            mend="Fit all answers anew, with a prior for each example.",
+            hint="Fit all answers anew, with a prior for each example.",
         )
     update = incremental.update(
         found, crowd.labels, grown.labels, grown.assessment, more.changed, more.new_gold
@@ -94,6 +94,6 @@ def joint_of(result: Aggregation) -> JointPosterior:
     if result.fit.joint is None:
         raise InputError(
             f"a result of {result.method} cannot grow.",
-            mend=f"Use {joint_method.NAME}; other methods are quick to apply anew.",
+            hint=f"Use {joint_method.NAME}; other methods are quick to apply anew.",
         )
     return result.fit.joint

@@ -187,7 +187,7 @@ def check_options(model: str | AbstractLabelerModel, dependence: float | None) -
         MODELS.build(model)
     if dependence is not None and not 0.0 <= dependence <= 1.0:
         raise InputError(
-            f"the dependence is {dependence:g}.", mend="Give a number from 0 (none) to 1."
+            f"the dependence is {dependence:g}.", hint="Give a number from 0 (none) to 1."
         )
 
 

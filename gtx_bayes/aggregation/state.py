@@ -181,7 +181,7 @@ def check_options(
             raise InputError(
                 f"asked for is {name} {given}, not {kept} as in the state.",
                 where=where,
-                mend="Leave the option out, or fit all answers anew into another state.",
+                hint="Leave the option out, or fit all answers anew into another state.",
             )
 
 
@@ -205,7 +205,7 @@ def _damaged(path: str | Path, what: str) -> InputError:
     return InputError(
         f"the {KIND} does not fit together: {what}",
         where=str(path),
-        mend="Take a copy of it, or fit all answers anew.",
+        hint="Take a copy of it, or fit all answers anew.",
     )
 
 

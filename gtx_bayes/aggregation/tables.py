@@ -90,7 +90,7 @@ def confusion_of(
         raise InputError(
             f"the confusion matrices of {num_labelers:,} labelers have "
             f"{num_labelers * labels.num_classes**2:,} cells, more than {MOST_CELLS:,}.",
-            mend="Ask for those of one labeler at a time, by `confusion_matrix`, or join classes.",
+            hint="Ask for those of one labeler at a time, by `confusion_matrix`, or join classes.",
         )
     model = fit.aggregator.labelers
     source = "model" if model is not None else "gold" if assessment.num_gold else "hard labels"

@@ -191,13 +191,13 @@ def fine_tune(
     targets = targets or imputed.default_targets()
     if targets not in TARGETS:
         raise InputError(
-            f"there are no targets '{targets}'.", mend=f"The targets are {', '.join(TARGETS)}."
+            f"there are no targets '{targets}'.", hint=f"The targets are {', '.join(TARGETS)}."
         )
     judged = np.flatnonzero((parts.task >= 0) & ~parts.evaluates)
     if np.unique(images.group[judged]).size < 2:
         raise InputError(
             "all images with a label are of one group: none can be judged without it.",
-            mend="Leave the groups out, or give images of more than one.",
+            hint="Leave the groups out, or give images of more than one.",
         )
     key_ties, key_train, key_opinion = jax.random.split(key, 3)
     label = np.asarray(decisions.hard_label(key_ties, jnp.asarray(imputed.class_probs)))
@@ -209,7 +209,7 @@ def fine_tune(
             raise InputError(
                 "a last layer alone is trained in seconds and is not put down.",
                 where=str(checkpoint.path),
-                mend="Leave the checkpoint out.",
+                hint="Leave the checkpoint out.",
             )
         features = cached_features(network, images.pixels)
         head = train_head(key_train, features[parts.trains], take(towards, parts.trains), config)

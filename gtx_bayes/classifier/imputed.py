@@ -100,7 +100,7 @@ class Imputed:
             raise InputError(
                 f"every label is '{class_names[0]}': there is nothing to learn.",
                 where=read["label"].source.name,
-                mend="Give labels of two classes or more.",
+                hint="Give labels of two classes or more.",
             )
         probs = np.eye(class_names.size)[number[kept]]
         return cls(

@@ -130,7 +130,7 @@ def _match(names: Names, imputed: Imputed) -> tuple[npt.NDArray[np.intp], list[s
         raise InputError(
             f"no task has an image: tasks are called {some_names(tasks)}, images "
             f"{some_names(names)}.",
-            mend="Call tasks as images are called: by their paths below the folder, with or "
+            hint="Call tasks as images are called: by their paths below the folder, with or "
             "without the ending, or by the file column of `table=`.",
         )
     at = np.full(len(names), -1)
@@ -153,12 +153,12 @@ def _located(keys: Names, names: Names) -> npt.NDArray[np.intp]:
         if len(found) > 1:
             raise InputError(
                 f"'{key}' could be any of the images {some_names(names[found])}.",
-                mend="Name images with their endings.",
+                hint="Name images with their endings.",
             )
         if seen.intersection(found):
             raise InputError(
                 f"'{key}' and '{names[found[0]]}' name one image.",
-                mend="Name every image in one way.",
+                hint="Name every image in one way.",
             )
         seen.update(found)
     return np.array([found[0] if found else -1 for found in places], np.intp)
@@ -178,7 +178,7 @@ def _true_labels(
             f"no image has a true label: it names {some_names(keys)}, images are called "
             f"{some_names(names)}.",
             where=truth.source.name,
-            mend="Name images as the table of labels does.",
+            hint="Name images as the table of labels does.",
         )
     if (at < 0).any():
         absent = keys[at < 0]
@@ -228,12 +228,12 @@ def _check_training(parts: Parts, imputed: Imputed) -> None:
     if not parts.trains.any():
         raise InputError(
             "every image with a label is held out: nothing is left to train on.",
-            mend="Name fewer images in the table of true labels, or label more.",
+            hint="Name fewer images in the table of true labels, or label more.",
         )
     probs = imputed.class_probs[parts.task[parts.trains]]
     label = probs.argmax(axis=1)
     if (label == label[0]).all():
         raise InputError(
             f"all {label.size} images to train on are labelled '{imputed.class_names[label[0]]}'.",
-            mend="Give labels of images of two classes or more.",
+            hint="Give labels of images of two classes or more.",
         )

@@ -112,7 +112,7 @@ def aggregate(
                 raise InputError(
                     "a streamed table is never in memory as a whole, which this needs.",
                     where=name,
-                    mend="Leave it out, or say --in-memory.",
+                    hint="Leave it out, or say --in-memory.",
                 )
         from gtx_bayes.streaming.aggregate import Request
 
@@ -170,7 +170,7 @@ def aggregate(
         raise InputError(
             f"{method.name} has no posterior to draw from.",
             where="--draws",
-            mend="Leave it out, or use gtx-bayes.",
+            hint="Leave it out, or use gtx-bayes.",
         )
     # Left in turn: the directory takes its place first, the state last of all.
     with stage(f"Writing {output}"), _state_to_come(result, state_file), directory:
@@ -201,7 +201,7 @@ def _check_state(state: Path, output: Path, method: str) -> None:
 
     if method != NAME:
         raise InputError(
-            f"{method} has no state to keep.", where="--state", mend=f"Leave it out, or use {NAME}."
+            f"{method} has no state to keep.", where="--state", hint=f"Leave it out, or use {NAME}."
         )
     refuse_in_results(state, output, "--state")
 
@@ -212,7 +212,7 @@ def refuse_in_results(file: Path, output: Path, option: str) -> None:
         raise InputError(
             f"{file} lies in the directory of results, which is replaced.",
             where=option,
-            mend="Name a file elsewhere.",
+            hint="Name a file elsewhere.",
         )
 
 
@@ -238,7 +238,7 @@ def _read_state(
         raise InputError(
             "the state was made without.",
             where="--covariate" if is_unknown else "--keep-abstentions",
-            mend="Leave it out, or fit all anew.",
+            hint="Leave it out, or fit all anew.",
         )
     return kept
 

@@ -41,7 +41,7 @@ def evaluate(
             raise InputError(
                 f"the ending '{plots.suffix}' names no image format.",
                 where="--plots",
-                mend=f"Use one of {', '.join(IMAGE_ENDINGS)}.",
+                hint=f"Use one of {', '.join(IMAGE_ENDINGS)}.",
             )
         from gtx_bayes.io.writers import OutputFile
 

@@ -72,13 +72,13 @@ class TrainingOptions:
             raise InputError(
                 f"the learning rate is {self.learning_rate:g}.",
                 where="--learning-rate",
-                mend="Give a positive number, such as 0.001.",
+                hint="Give a positive number, such as 0.001.",
             )
         if self.average is not None and not 0.0 <= self.average < 1.0:
             raise InputError(
                 f"the share kept is {self.average:g}.",
                 where="--average",
-                mend="Give a number from 0 to below 1, such as 0.99.",
+                hint="Give a number from 0 to below 1, such as 0.99.",
             )
         optimiser = AdamW(self.learning_rate)
         if not self.head_only:
@@ -89,7 +89,7 @@ class TrainingOptions:
             raise InputError(
                 "a last layer alone is not averaged.",
                 where="--average",
-                mend="Leave it out, or train the whole network.",
+                hint="Leave it out, or train the whole network.",
             )
         return HeadConfig(self.epochs or 30, self.batch_size, optimiser)
 
@@ -125,7 +125,7 @@ class NetworkOptions:
             raise InputError(
                 f"no published weights of {self.network} are known here.",
                 where="--network",
-                mend="Give a safetensors file of them (`--weights FILE`), or use b0.",
+                hint="Give a safetensors file of them (`--weights FILE`), or use b0.",
             )
         config = dataclasses.replace(
             EfficientNetConfig.of_size(self.network, num_classes),
@@ -210,7 +210,7 @@ def finetune(
             raise InputError(
                 "a last layer alone is trained in seconds and is not put down.",
                 where="--checkpoint",
-                mend="Leave it out.",
+                hint="Leave it out.",
             )
         refuse_in_results(checkpoint, directory.target, "--checkpoint")
         refuse_inputs(checkpoint, inputs)
@@ -287,7 +287,7 @@ def _impute(
             raise InputError(
                 "the table of labels names no workers: all its labels are known already.",
                 where=str(gold),
-                mend="Leave --gold out (--truth names images to judge by), or name the column of "
+                hint="Leave --gold out (--truth names images to judge by), or name the column of "
                 "the workers (`--worker-column`).",
             )
         return Imputed.known(

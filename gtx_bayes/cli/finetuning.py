@@ -63,7 +63,7 @@ class Options:
             if getattr(self, field.name) and field.name not in taken:
                 raise InputError(
                     f"{study} takes no --{field.name.replace('_', '-')}.",
-                    mend="Leave it out; it belongs to studies that train.",
+                    hint="Leave it out; it belongs to studies that train.",
                 )
 
     @property
@@ -85,7 +85,7 @@ class Options:
         if self.allow_missing and not self.weights:
             raise InputError(
                 "--allow-missing is about files of weights, and there are none.",
-                mend="Give them by --weights, or leave it out.",
+                hint="Give them by --weights, or leave it out.",
             )
         images = self._images(key_images)
         return images, *self._network(key_network, images)
@@ -100,7 +100,7 @@ class Options:
         if self.table is not None:
             raise InputError(
                 "--table says what is known of the images of a folder, and there is none.",
-                mend="Name the folder by --images, or leave the table out.",
+                hint="Name the folder by --images, or leave the table out.",
             )
         size = {"size": SIZE} if self.is_taught_here else {}
         return synthetic_drilling.render(key, NUM_DRAWN, **size)

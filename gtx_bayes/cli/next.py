@@ -143,7 +143,7 @@ def next_(
             raise InputError(
                 "there is no answer yet to weigh a second opinion with.",
                 where="--second-opinion",
-                mend="Leave it out until there are answers.",
+                hint="Leave it out until there are answers.",
             )
         # Without an answer yet, the tasks alone decide.
         if tasks_frame is None or len(answers.frame):
@@ -233,7 +233,7 @@ def _prior(
         raise InputError(
             "there are a class prior and a second opinion, which holds one already.",
             where="--class-prior",
-            mend="Give one of the two.",
+            hint="Give one of the two.",
         )
     from gtx_bayes.aggregation.second_opinion import second_opinion
     from gtx_bayes.columns import columns_of_probs

@@ -120,7 +120,7 @@ class ModelOptions:
                 raise InputError(
                     "there is no model to set options of.",
                     where="--model-option",
-                    mend="Name --model.",
+                    hint="Name --model.",
                 )
             settings = option_pairs(self.model_option, "--model-option")
             found["model"] = MODELS.build(self.model, settings)
@@ -131,7 +131,7 @@ class ModelOptions:
                 raise InputError(
                     f"the dependence is '{self.dependence}'.",
                     where="--dependence",
-                    mend="Say learned, none, or a number from 0 to 1.",
+                    hint="Say learned, none, or a number from 0 to 1.",
                 ) from error
         return found
 
@@ -299,7 +299,7 @@ def parse_prior(text: str | None) -> list[float] | dict[str, float] | None:
         raise InputError(
             f"'{text}' is no list of numbers.",
             where="--class-prior",
-            mend="Give one probability per class, such as cat=0.9,dog=0.1.",
+            hint="Give one probability per class, such as cat=0.9,dog=0.1.",
         ) from error
     if not any(equals for _, equals, _ in named):
         return numbers
@@ -308,7 +308,7 @@ def parse_prior(text: str | None) -> list[float] | dict[str, float] | None:
         raise InputError(
             f"'{text}' does not give each class one probability.",
             where="--class-prior",
-            mend="Name every class once, such as cat=0.9,dog=0.1.",
+            hint="Name every class once, such as cat=0.9,dog=0.1.",
         )
     return prior
 
@@ -319,7 +319,7 @@ def num_devices(devices: str) -> Literal["all"] | int:
         return "all"
     if not devices.isdecimal():
         raise InputError(
-            f"'{devices}' is no number of devices.", where="--devices", mend="Say all, or how many."
+            f"'{devices}' is no number of devices.", where="--devices", hint="Say all, or how many."
         )
     return int(devices)
 

@@ -143,6 +143,6 @@ def _two_numbers(text: str, where: str, example: str) -> tuple[float, float]:
         first, second = (float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(
-            f"'{text}' is no pair of numbers.", where=where, mend=f"Give two, such as {example}."
+            f"'{text}' is no pair of numbers.", where=where, hint=f"Give two, such as {example}."
         ) from error
     return first, second

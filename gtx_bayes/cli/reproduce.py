@@ -92,10 +92,10 @@ def reproduce(
     if not is_trained:
         options.refuse(name, is_of_features=is_of_features)
     if devices is not None and (is_trained or is_of_features):
-        raise InputError(f"{name} trains on one device.", where="--devices", mend="Leave it out.")
+        raise InputError(f"{name} trains on one device.", where="--devices", hint="Leave it out.")
     if strategy and name != "policies":
         raise InputError(
-            f"{name} compares no strategies.", where="--strategy", mend="Leave it out."
+            f"{name} compares no strategies.", where="--strategy", hint="Leave it out."
         )
     files = [f"{name}.{ending}" for ending in ("json", "csv", "png")]
     inputs = [options.table, *(options.weights or ())]

@@ -58,13 +58,13 @@ class StreamOptions:
             raise InputError(
                 "only Parquet is streamed.",
                 where=str(labels),
-                mend="Write the table as Parquet: a file, or a folder of files.",
+                hint="Write the table as Parquet: a file, or a folder of files.",
             )
         if self.stream is False and has_options:
             raise InputError(
                 "--work, --resume and --coordinator are for streaming.",
                 where="--in-memory",
-                mend="Leave one or the other out.",
+                hint="Leave one or the other out.",
             )
         if self.stream is not None or has_options or not can_be:
             return self.stream or has_options
@@ -107,14 +107,14 @@ class Processes:
             raise InputError(
                 "the processes are told by half.",
                 where="--coordinator",
-                mend="Give --coordinator HOST:PORT with --num-processes and --process-id, or "
+                hint="Give --coordinator HOST:PORT with --num-processes and --process-id, or "
                 "--coordinator auto without.",
             )
         if not is_asked and (self.process_id or 0) >= (self.num_processes or 1):
             raise InputError(
                 f"there is no process {self.process_id} of {self.num_processes}.",
                 where="--process-id",
-                mend="Number the processes from 0.",
+                hint="Number the processes from 0.",
             )
 
     def join(self) -> "AbstractTeam":
@@ -161,7 +161,7 @@ def stream(
         raise InputError(
             "work and results cannot lie in each other.",
             where="--work",
-            mend="Name a directory elsewhere.",
+            hint="Name a directory elsewhere.",
         )
     with _stdout_kept_clean():
         team = processes.join()

@@ -53,13 +53,13 @@ def read_costs(
         raise InputError(
             f"'{found['cost'].keys[at]}' is no price.",
             where=source.row(at),
-            mend="Give a positive number.",
+            hint="Give a positive number.",
         )
     if len(found) == 1:
         raise InputError(
             "it prices neither workers nor tasks.",
             where=source.name,
-            mend="Give a column worker, a column task, or both.",
+            hint="Give a column worker, a column task, or both.",
         )
     index, sizes, priced = [], [], []
     for role, names in (("labeler", labelers), ("example", examples)):
@@ -79,11 +79,11 @@ def read_costs(
     if twice.any():
         row = int(np.flatnonzero(there)[np.flatnonzero(twice)[0]])
         raise InputError(
-            "what it prices has a price already.", where=source.row(row), mend="Keep one row."
+            "what it prices has a price already.", where=source.row(row), hint="Keep one row."
         )
     price[cell] = cost.to_numpy(float)[there]
     missing = np.argwhere(np.isnan(price))
     if missing.size:
         what = ", ".join(f"{column} '{known[missing[0][axis]]}'" for axis, column, known in priced)
-        raise InputError(f"{what} has no price.", where=source.name, mend="Add a row for it.")
+        raise InputError(f"{what} has no price.", where=source.name, hint="Add a row for it.")
     return price.astype(np.float32)

@@ -56,7 +56,7 @@ class Market(NamedTuple):
                     f"the costs have shape {costs.shape}, and there are {sizes[0]} labelers and "
                     f"{sizes[1]} examples.",
                     where="costs",
-                    mend="Give a row for each labeler and a column for each example, or one.",
+                    hint="Give a row for each labeler and a column for each example, or one.",
                 )
             is_known = not isinstance(costs, jax.core.Tracer)
             is_whole = jnp.issubdtype(costs.dtype, jnp.integer)
@@ -64,7 +64,7 @@ class Market(NamedTuple):
                 raise InputError(
                     "the costs are no whole numbers from 1.",
                     where="costs",
-                    mend="Give them in the smallest coin, as integers.",
+                    hint="Give them in the smallest coin, as integers.",
                 )
             costs = jnp.asarray(costs, jnp.int32)
         return cls(answers, aggregator.labelers, costs)

@@ -97,7 +97,7 @@ def next_labels(
             together, values out of range, or neither answers nor tasks.
     """
     if batch < 1:
-        raise InputError(f"the batch is {batch}.", mend="Ask for at least one example.")
+        raise InputError(f"the batch is {batch}.", hint="Ask for at least one example.")
     policy = POLICIES.build(strategy)
     name = getattr(policy, "name", type(policy).__name__)
     _check(policy, name, threshold, risk, max_labels)
@@ -153,23 +153,23 @@ def _check(
     if jax.tree_util.all_leaves([policy]):
         raise InputError(
             f"the strategy {name} is no pytree.",
-            mend="Decorate its class with jax.tree_util.register_dataclass.",
+            hint="Decorate its class with jax.tree_util.register_dataclass.",
         )
     if max_labels is not None and max_labels < 1:
-        raise InputError(f"max_labels is {max_labels}.", mend="Allow at least one label.")
+        raise InputError(f"max_labels is {max_labels}.", hint="Allow at least one label.")
     if threshold is not None and risk is not None:
         raise InputError(
-            "there are a threshold and a risk target.", mend="Give one stop rule of the two."
+            "there are a threshold and a risk target.", hint="Give one stop rule of the two."
         )
     for option, value in (("threshold", threshold), ("risk", risk)):
         if value is not None and not 0.0 <= value <= 1.0:
-            raise InputError(f"the {option} is {value}.", mend="Give a value from 0 to 1.")
+            raise InputError(f"the {option} is {value}.", hint="Give a value from 0 to 1.")
     fields = {field.name for field in dataclasses.fields(policy)}  # type: ignore[arg-type]
     for option, value in (("threshold", threshold), ("risk", risk), ("max_labels", max_labels)):
         if value is not None and option.replace("risk", "threshold") not in fields:
             raise InputError(
                 f"the strategy {name} has no {option}.",
-                mend="Leave it out, or take another strategy.",
+                hint="Leave it out, or take another strategy.",
             )
 
 
@@ -237,7 +237,7 @@ def _offered(
     if tasks is None:
         if result is None:
             raise InputError(
-                "there are neither answers nor tasks.", mend="Give a table of all the tasks."
+                "there are neither answers nor tasks.", hint="Give a table of all the tasks."
             )
         crowd = result.crowd
         return _Offer(

@@ -104,7 +104,7 @@ def plot_confusion(
         table = confusion[confusion["worker"].astype(str) == str(worker)]
         if not len(table):
             raise InputError(
-                f"there is no labeler '{worker}'.", mend="Give a name of the column worker."
+                f"there is no labeler '{worker}'.", hint="Give a name of the column worker."
             )
     matrix, true_names, names = _pooled(table, by_number=worker is None)
     if ax is None:

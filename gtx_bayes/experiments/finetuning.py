@@ -239,7 +239,7 @@ def _check(config: Config, images: ImageSet, network: EfficientNet) -> None:
         raise InputError(
             f"{unknown} of {len(images.true_label)} images have no class, and simulated labelers "
             "need one to answer.",
-            mend="Give a table with the class of every image, or leave the others out of it.",
+            hint="Give a table with the class of every image, or leave the others out of it.",
         )
     least = min(config.labeling.budgets)
     if least < config.labeling.max_labels:

@@ -88,7 +88,7 @@ class Config:
         }
         for name, (holds, wanted) in checks.items():
             if not holds:
-                raise InputError(f"the {name} is out of range.", mend=f"Give a number {wanted}.")
+                raise InputError(f"the {name} is out of range.", hint=f"Give a number {wanted}.")
 
     @property
     def most_labels(self) -> int:
@@ -110,7 +110,7 @@ def prior_of_range(low: float, high: float) -> CohortPrior:
     if not 0.0 <= low < high <= 1.0:
         raise InputError(
             f"{low:g} to {high:g} is no range of accuracies.",
-            mend="Give two numbers from 0 to 1, the lower first.",
+            hint="Give two numbers from 0 to 1, the lower first.",
         )
     mean, variance = (low + high) / 2, (high - low) ** 2 / 12
     return CohortPrior(mean, mean * (1 - mean) / variance - 1)

@@ -77,7 +77,7 @@ class Config:
         if policy.is_streaming or not policy.own_labels_only:
             raise InputError(
                 f"the strategy {strategy} serves a stream or looks at other examples.",
-                mend="Compare strategies that spend a budget on a table.",
+                hint="Compare strategies that spend a budget on a table.",
             )
         return policy
 

@@ -64,7 +64,7 @@ def recover(path: Path, configuration: str) -> Kept:
             raise InputError(
                 "it is of another configuration: other images, weights, seed or options.",
                 where=where,
-                mend="Go on with the same options, name another directory, or remove the file.",
+                hint="Go on with the same options, name another directory, or remove the file.",
             )
         records[setting] = record
     if not torn:
@@ -93,5 +93,5 @@ def _no_log(where: str) -> InputError:
     return InputError(
         "this is no line of a log of trainings.",
         where=where,
-        mend="Name another directory, or remove the file.",
+        hint="Name another directory, or remove the file.",
     )

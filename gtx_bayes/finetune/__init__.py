@@ -15,5 +15,5 @@ _ABSENT = [
 if _ABSENT:
     raise InputError(
         f"fine-tuning needs {', '.join(_ABSENT)}, not installed here.",
-        mend="Run `pip install 'gtx_bayes[finetune]'`.",
+        hint="Run `pip install 'gtx_bayes[finetune]'`.",
     )

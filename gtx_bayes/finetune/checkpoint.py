@@ -60,7 +60,7 @@ def write_checkpoint(path: Path, state: PyTree, record: dict[str, Any]) -> None:
             raise InputError(
                 "it is no checkpoint of this training.",
                 where=str(path),
-                mend="Name another file, or move that one away.",
+                hint="Name another file, or move that one away.",
             )
 
     leaves = jax.device_get(jax.tree.leaves(state))
@@ -108,13 +108,13 @@ def read_checkpoint(path: Path, like: PyTree, wanted: str) -> tuple[Any, dict[st
         raise InputError(
             f"this checkpoint cannot be read ({error}).",
             where=str(path),
-            mend="Delete it; training then starts anew.",
+            hint="Delete it; training then starts anew.",
         ) from error
     if not is_wanted:
         raise InputError(
             "it is no checkpoint of this training: images, labels, network, settings or seed "
             "differ.",
             where=str(path),
-            mend="Delete it to start anew, or name another file.",
+            hint="Delete it to start anew, or name another file.",
         )
     return jax.tree.unflatten(structure, jax.device_put(read)), record

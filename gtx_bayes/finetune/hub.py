@@ -30,5 +30,5 @@ def fetched(what: str, where: str, by_hand: str, download: Callable[[], str]) ->
         raise InputError(
             f"{what} could not be downloaded ({error.__cause__ or error}).",
             where=where,
-            mend=by_hand,
+            hint=by_hand,
         ) from error

@@ -119,7 +119,7 @@ def check_classes(images: ImageSet) -> None:
         )
         raise InputError(
             f"{what}: there is nothing to learn.",
-            mend="Give a table with a label column, and labels of two classes or more.",
+            hint="Give a table with a label column, and labels of two classes or more.",
         )
 
 
@@ -161,7 +161,7 @@ def read_folder(
             raise InputError(
                 "there is no image in the folder.",
                 where=str(folder),
-                mend=f"Images are known by their endings: {', '.join(ENDINGS)}.",
+                hint=f"Images are known by their endings: {', '.join(ENDINGS)}.",
             )
         names, files, about = as_names(found), list(found.values()), {}
         others, left = len(held) - len(found), "file(s) that are no images are left"
@@ -217,7 +217,7 @@ def read_parquet(
             raise InputError(
                 f"it has other columns or classes than {files[0][0]}.",
                 where=str(path),
-                mend="Read it by itself.",
+                hint="Read it by itself.",
             )
     column, stated = layouts[0]
     about = _about_images(files, column, stated)
@@ -275,14 +275,14 @@ def read_paper_set(
     )
     files = sorted(folder.rglob("*.parquet"))
     if not files:
-        raise InputError("the hub has no Parquet file of it.", where=PAPER_SET, mend=by_hand)
+        raise InputError("the hub has no Parquet file of it.", where=PAPER_SET, hint=by_hand)
     return read_parquet(files, size=size, broken=broken)
 
 
 def check_broken(broken: str) -> None:
     """Raise `InputError` unless this says what becomes of images that cannot be read."""
     if broken not in get_args(Broken):
-        raise InputError(f"broken is '{broken}'.", mend=f"Choose one of {get_args(Broken)}.")
+        raise InputError(f"broken is '{broken}'.", hint=f"Choose one of {get_args(Broken)}.")
 
 
 def fitting(keys: Iterable[str], names: Sequence[str]) -> list[list[int]]:
@@ -322,14 +322,14 @@ def numbered_labels(
     else:
         keys = [str(name).strip() for name in classes]
     if len(set(keys)) < len(keys):
-        raise InputError(f"the classes {keys} repeat one.", mend="Name each class once.")
+        raise InputError(f"the classes {keys} repeat one.", hint="Name each class once.")
     number, extra = numbered_classes(column, keys)
     for key in extra:
         if key:
             raise InputError(
                 f"label '{key}' is none of the classes {keys}.",
                 where=column.first(key),
-                mend="Mend the label, or add it to the classes.",
+                hint="Mend the label, or add it to the classes.",
             )
     index = np.where(column.keys == "", MISSING, number).astype(np.int32)
     return index, as_names(used.get(key, key) for key in keys)
@@ -366,7 +366,7 @@ def _decoded(
         what = f"{len(wrong)} of {num_images} images cannot be used: {named}."
         if broken == "refuse" or len(wrong) == num_images:
             skipping = ', or have them skipped (`broken="skip"`)' if broken == "refuse" else ""
-            raise InputError(what, mend=f"Mend or remove them{skipping}.")
+            raise InputError(what, hint=f"Mend or remove them{skipping}.")
         notes.append(what)
     joined = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
     return _Read(joined, np.concatenate(kept), tuple(notes))
@@ -400,7 +400,7 @@ def _files_below(folder: Path) -> dict[str, Path]:
     """Every file below a folder that is not hidden, by its path from there."""
     if not folder.is_dir():
         what = "is no folder." if folder.exists() else "there is no such folder."
-        raise InputError(what, where=str(folder), mend="Give the path of a folder of images.")
+        raise InputError(what, where=str(folder), hint="Give the path of a folder of images.")
     files = {}
     for parent, folders, names in folder.walk():
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -419,7 +419,7 @@ def _named_files(column: Column, held: Mapping[str, Path], folder: Path) -> list
         raise InputError(
             f"{len(absent)} of {len(chosen)} images are not in {folder}: {some_names(absent)}.",
             where=column.first(absent[0]),
-            mend=f"Name paths below the folder, which holds {some_names(names) or 'no file'}.",
+            hint=f"Name paths below the folder, which holds {some_names(names) or 'no file'}.",
         )
     first_row: dict[int, int] = {}
     for row, found in enumerate(chosen):
@@ -427,7 +427,7 @@ def _named_files(column: Column, held: Mapping[str, Path], folder: Path) -> list
             raise InputError(
                 f"'{column.keys[row]}' could be any of {some_names([names[at] for at in found])}.",
                 where=column.source.row(row),
-                mend="Name it with its ending.",
+                hint="Name it with its ending.",
             )
         before = first_row.setdefault(found[0], row)
         if before != row:
@@ -435,7 +435,7 @@ def _named_files(column: Column, held: Mapping[str, Path], folder: Path) -> list
                 f"'{column.keys[row]}' is the image '{names[found[0]]}' of row "
                 f"{column.source.number(before)} too.",
                 where=column.source.row(row),
-                mend="Give one row per image.",
+                hint="Give one row per image.",
             )
     return [held[names[at]] for (at,) in chosen]
 
@@ -455,7 +455,7 @@ def _opened(
         raise InputError(
             f"column '{column['image']}' holds no images but {kind}.",
             where=str(path),
-            mend='Name the column of images (`columns={"image": NAME}`).',
+            hint='Name the column of images (`columns={"image": NAME}`).',
         )
     return file, (column, _stated_classes(schema, column.get("label")))
 
@@ -470,7 +470,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(
             f"the file is no readable Parquet: {what}.",
             where=str(path),
-            mend="Give the path of a Parquet file; get it again if it was cut short.",
+            hint="Give the path of a Parquet file; get it again if it was cut short.",
         ) from error
 
 
@@ -503,7 +503,7 @@ def _about_images(
         raise InputError(
             "there is no image.",
             where=source.name,
-            mend="Give Parquet files with at least one row.",
+            hint="Give Parquet files with at least one row.",
         )
     frame = pd.concat(frames, ignore_index=True)
     if class_names is not None:
@@ -522,7 +522,7 @@ def _spelt_out(numbers: pd.Series, class_names: tuple[str, ...], source: Source)
         raise InputError(
             f"label {known.iloc[beyond[0]]} is none of the {len(class_names)} classes of the file.",
             where=source.row(int(beyond[0])),
-            mend="Write the set again.",
+            hint="Write the set again.",
         )
     return as_names([*class_names, None])[known.astype(int)]
 
@@ -543,7 +543,7 @@ def _contents(
                     raise InputError(
                         f"column '{name}' has no bytes of an image.",
                         where=f"{path}, row {number}",
-                        mend="Write the set again with the images in it.",
+                        hint="Write the set again with the images in it.",
                     )
                 paths.append(cell.get("path"))
             yield (

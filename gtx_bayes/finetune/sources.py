@@ -53,14 +53,14 @@ def read_images(
     if len(sources) > 1 and not is_parquet:
         raise InputError(
             f"{len(sources)} sources of images, not all of them Parquet files.",
-            mend="Name one folder, or Parquet files alone.",
+            hint="Name one folder, or Parquet files alone.",
         )
     is_folder = not is_parquet and first not in (PAPER, synthetic_drilling.NAME)
     if table is not None and not is_folder:
         raise InputError(
             f"'{first}' says itself what is known of its images.",
             where=str(table),
-            mend="Leave the table out, or name a folder of images.",
+            hint="Leave the table out, or name a folder of images.",
         )
     if is_parquet:
         return read_parquet(sources, size=size, broken=broken)

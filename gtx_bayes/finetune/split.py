@@ -88,19 +88,19 @@ def given_split(
     if images.split is None:
         raise InputError(
             "the images are not split.",
-            mend="Give a table with a column `split`, or part them at random (`split_images`).",
+            hint="Give a table with a column `split`, or part them at random (`split_images`).",
         )
     evaluates = np.asarray(images.split == evaluation, bool)
     if not evaluates.any():
         raise InputError(
             f"no image is in a part called '{evaluation}'.",
-            mend=f"Name one of {some_names(np.unique(images.split.astype(str)))}.",
+            hint=f"Name one of {some_names(np.unique(images.split.astype(str)))}.",
         )
     unlabelled = images.names[evaluates & (images.true_label == MISSING)]
     if unlabelled.size:
         raise InputError(
             f"{unlabelled.size} images of '{evaluation}' have no label: {some_names(unlabelled)}.",
-            mend="Label them, or put them in another part.",
+            hint="Label them, or put them in another part.",
         )
     groups = Groups.of(images.group, images.true_label, images.num_classes)
     inside = groups.any(evaluates)
@@ -109,7 +109,7 @@ def given_split(
         raise InputError(
             f"images of one group are in '{evaluation}' and out of it: "
             f"{some_names(images.names[parted])}, for example, are out.",
-            mend="Keep groups whole; images of one group are too alike to judge by.",
+            hint="Keep groups whole; images of one group are too alike to judge by.",
         )
     outside = groups._replace(counts=np.where(inside[:, None], 0, groups.counts))
     assesses = _drawn(generator(key), outside, groups.is_labelled & ~inside, assessment, 1)
@@ -209,7 +209,7 @@ def _checked(
     if not num_images.any():
         raise InputError(
             "no image has a label: there is nothing to assess or to evaluate by.",
-            mend="Give a table with a label column.",
+            hint="Give a table with a label column.",
         )
     for name, part, is_wanted in zip(Split._fields, parts, (True, *wanted), strict=True):
         absent = np.flatnonzero((groups.counts[part].sum(axis=0) == 0) & (num_images > 0))
@@ -219,7 +219,7 @@ def _checked(
             raise InputError(
                 f"no image of class '{images.class_names[at]}' is left for {name}: there are "
                 f"{num_images[at]} images of it, in {having} group(s).",
-                mend="Give more images of it, or smaller groups; a group is never parted.",
+                hint="Give more images of it, or smaller groups; a group is never parted.",
             )
     return split
 

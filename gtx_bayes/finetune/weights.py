@@ -140,7 +140,7 @@ def download(
         raise InputError(
             f"its sha256 is {checksum}, not the {published.sha256} that was published.",
             where=str(path),
-            mend=f"Delete it and try again. {by_hand}",
+            hint=f"Delete it and try again. {by_hand}",
         )
     return path
 
@@ -234,7 +234,7 @@ def load(path: str | Path) -> FineTuned:
         raise InputError(
             "this is no model saved by gtx_bayes: it does not say what network it is.",
             where=str(path),
-            mend="Pretrained weights are read by `load_backbone`.",
+            hint="Pretrained weights are read by `load_backbone`.",
         )
     try:
         record = json.loads(metadata[_RECORD])
@@ -246,7 +246,7 @@ def load(path: str | Path) -> FineTuned:
         raise InputError(
             f"its record of the network is not understood ({error}).",
             where=str(path),
-            mend="Save it anew with this version of gtx_bayes.",
+            hint="Save it anew with this version of gtx_bayes.",
         ) from error
     return FineTuned(load_network(config, [path]), class_names, temperature)
 
@@ -327,7 +327,7 @@ def _read_all(
                     raise InputError(
                         f"it holds the tensor '{at}' of another of the files.",
                         where=str(path),
-                        mend="Leave one of them out.",
+                        hint="Leave one of them out.",
                     )
                 if at in wanted:
                     layout = _to_file(at, np.broadcast_to(np.float32(0), shapes[at])).shape
@@ -338,7 +338,7 @@ def _read_all(
         raise InputError(
             f"tensors are missing: {', '.join(missing[:_LISTED])}{more}.",
             where=", ".join(map(str, files)),
-            mend="Give the other files that have them too, or allow them to be drawn at random "
+            hint="Give the other files that have them too, or allow them to be drawn at random "
             "(`allow_missing`).",
         )
     return found
@@ -357,14 +357,14 @@ def _ours(config: EfficientNetConfig, path: str | Path, held: Sequence[str]) -> 
         raise InputError(
             "it holds no tensor of an EfficientNet under a name that is known here.",
             where=str(path),
-            mend=f"Names are as in transformers ('{first}') or in EfficientNet-PyTorch "
+            hint=f"Names are as in transformers ('{first}') or in EfficientNet-PyTorch "
             f"('{second}').",
         )
     if foreign:
         raise InputError(
             f"it holds '{foreign[0]}', which the network does not have.",
             where=str(path),
-            mend="Ask for a network of the size that the file was made for.",
+            hint="Ask for a network of the size that the file was made for.",
         )
     return ours
 
@@ -376,14 +376,14 @@ def _checked(file: Any, path: str | Path, name: str, shape: tuple[int, ...]) -> 
         raise InputError(
             f"its tensor '{name}' has shape {held}, the network {shape}.",
             where=str(path),
-            mend="Ask for a network of the size and number of classes that the file was made for.",
+            hint="Ask for a network of the size and number of classes that the file was made for.",
         )
     tensor = np.asarray(file.get_tensor(name), np.float32)
     if not np.isfinite(tensor).all():
         raise InputError(
             f"its tensor '{name}' holds values that are not finite.",
             where=str(path),
-            mend="Get the file anew.",
+            hint="Get the file anew.",
         )
     return tensor
 
@@ -398,13 +398,13 @@ def _opened(path: str | Path) -> Iterator[Any]:
         raise InputError(
             f"this is no safetensors file, or not all of it ({error}).",
             where=str(path),
-            mend="Get it anew; pickles (.bin, .pt, .pth) can run code and are not read.",
+            hint="Get it anew; pickles (.bin, .pt, .pth) can run code and are not read.",
         ) from error
     except OSError as error:
         raise InputError(
             f"cannot read it: {error.strerror or error}.",
             where=str(path),
-            mend="Name a safetensors file.",
+            hint="Name a safetensors file.",
         ) from error
 
 

@@ -131,7 +131,7 @@ class Scale:
             if site["fn"].support.is_discrete:
                 raise InputError(
                     f"the site '{name}' of the model {self.model.name} is discrete.",
-                    mend="Sum it out in log_prob, or say what it is of an example by log_latent.",
+                    hint="Sum it out in log_prob, or say what it is of an example by log_latent.",
                 )
         values = {name: site["value"] for name, site in sites.items()}
         return dict(unconstrain_fn(seeded, (), {}, values))
@@ -242,7 +242,7 @@ def fit(
     if not np.isfinite(float(best.log_density)):
         raise InputError(
             f"the model {model.name} gives these labels a probability that is zero or no number.",
-            mend="Look at its log_prob, at labels that it takes for impossible.",
+            hint="Look at its log_prob, at labels that it takes for impossible.",
         )
     if spread:
         posterior = _spread(scale, crowd, best.location)

@@ -80,7 +80,7 @@ def check_model_size(
             f"the model {model.name} has a table of {num_classes:,} x {num_classes:,} for each of "
             f"{num_labelers:,} labelers: {cells:,} numbers, {_size(cells)} in every copy, for "
             f"{num_labels:,} answers.",
-            mend="Use the model one-coin, or join classes.",
+            hint="Use the model one-coin, or join classes.",
         )
 
 
@@ -102,7 +102,7 @@ def check_num_class_probs(*, num_examples: int, num_labels: int, num_classes: in
             f"{num_labels:,} answers name {num_classes:,} classes: the probability of each for "
             f"each of {num_examples:,} examples is {probs:,} numbers, {_size(probs)} in every "
             "copy.",
-            mend="Check that the labels are classes, or split the examples over several tables.",
+            hint="Check that the labels are classes, or split the examples over several tables.",
         )
 
 

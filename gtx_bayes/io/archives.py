@@ -78,7 +78,7 @@ def read_archive(path: str | Path, kind: str, version: int) -> Archive:
                         arrays = {name: found[name] for name in found.files if name != _RECORD}
     except FileNotFoundError as error:
         raise InputError(
-            "there is no such file.", where=str(path), mend=f"Give the path of a {kind}."
+            "there is no such file.", where=str(path), hint=f"Give the path of a {kind}."
         ) from error
     except (
         zipfile.BadZipFile,
@@ -96,23 +96,23 @@ def read_archive(path: str | Path, kind: str, version: int) -> Archive:
         raise InputError(
             f"the file is damaged or cut short: {error}.",
             where=str(path),
-            mend="Take a copy of it, or make it anew.",
+            hint="Take a copy of it, or make it anew.",
         ) from error
     except OSError as error:
         raise InputError(
             f"the file cannot be read: {error.strerror or error}.",
             where=str(path),
-            mend=f"Give the path of a {kind} that you may read.",
+            hint=f"Give the path of a {kind} that you may read.",
         ) from error
     if record.get("kind") != kind:
         raise InputError(
-            f"the file is no {kind}.", where=str(path), mend="Name the right file, or a new one."
+            f"the file is no {kind}.", where=str(path), hint="Name the right file, or a new one."
         )
     if record.get("version") != version:
         raise InputError(
             f"the {kind} has version {record.get('version')}, and this program reads {version}.",
             where=str(path),
-            mend="Make it anew, or use the program that wrote it.",
+            hint="Make it anew, or use the program that wrote it.",
         )
     return Archive(record, arrays)
 

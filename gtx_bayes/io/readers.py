@@ -1,4 +1,4 @@
-"""Read tables: CSV, TSV, JSON lines and Parquet, with errors that name the place and the mend."""
+"""Read tables: CSV, TSV, JSON lines and Parquet, with errors that name the place and the hint."""
 
 import collections
 import contextlib
@@ -67,7 +67,7 @@ def read_crowd(
         gold_columns: columns of `gold` by role.
 
     Raises:
-        InputError: for anything wrong with a file or a table, with the row and the mend.
+        InputError: for anything wrong with a file or a table, with the row and the hint.
     """
     return Crowd.from_frames(
         read_labels(labels, columns, covariates),
@@ -134,9 +134,9 @@ def read_table(path: str | Path, wanted: Callable[[object], bool] | None = None)
     return Table(frame, Source(str(path), first_row, columns=others))
 
 
-def _error(path: Path, what: str, mend: str, row: int | None = None) -> InputError:
+def _error(path: Path, what: str, hint: str, row: int | None = None) -> InputError:
     """What is wrong with the file, or in a row of it, counted from 1."""
-    return Source(str(path)).error(what, mend, row)
+    return Source(str(path)).error(what, hint, row)
 
 
 def _kept(columns: Sequence[str], wanted: Callable[[object], bool] | None) -> list[int]:

@@ -130,7 +130,7 @@ def check_ending(path: Path) -> None:
         raise InputError(
             f"the ending '{path.suffix}' names no known format.",
             where=str(path),
-            mend=f"Use one of {', '.join(_WRITERS)}.",
+            hint=f"Use one of {', '.join(_WRITERS)}.",
         )
 
 
@@ -154,7 +154,7 @@ def refuse_inputs(output: str | Path, inputs: Iterable[str | Path | None]) -> No
             raise InputError(
                 f"this {relation} '{given}', which is read.",
                 where=str(output),
-                mend="Name another place to write to.",
+                hint="Name another place to write to.",
             )
 
 
@@ -194,7 +194,7 @@ def whole_file(path: str | Path, check: Callable[[Path], None] | None = None) ->
 def _check_regular(real: Path, path: Path) -> None:
     if real.exists() and not real.is_file():
         what = "is a directory." if real.is_dir() else "is no regular file."
-        raise InputError(what, where=str(path), mend="Give the path of a file.")
+        raise InputError(what, where=str(path), hint="Give the path of a file.")
 
 
 class OutputFile:
@@ -259,8 +259,8 @@ class OutputFile:
         elif self._real.exists() and digest(self._real) not in known:
             what = "there is a file that gtx-bayes did not write, or that was changed since."
         if what:
-            mend = "Name another file, or move that one away."
-            raise InputError(what, where=str(self.path), mend=mend)
+            hint = "Name another file, or move that one away."
+            raise InputError(what, where=str(self.path), hint=hint)
         return [found for found in known or () if found is not None]
 
     def _check_and_record(self, new: Path) -> None:
@@ -315,7 +315,7 @@ def whole_files(
                     f"the directory holds a '{name}' that is no result of {command}, or was "
                     "changed since.",
                     where=str(directory),
-                    mend="Name another directory, or move that file away.",
+                    hint="Name another directory, or move that file away.",
                 )
 
     try:
@@ -395,8 +395,8 @@ class OutputDirectory:
             return
         found = self._objection(place)
         if found is not None:
-            what, mend = found
-            raise InputError(what, where=str(self.target), mend=mend)
+            what, hint = found
+            raise InputError(what, where=str(self.target), hint=hint)
 
     def _objection(self, place: Path) -> tuple[str, str] | None:
         """Why what is there must not be replaced, and what to do instead."""
@@ -415,14 +415,14 @@ class OutputDirectory:
             return what, "Name a new or empty directory."
         if entries and FILES not in summary:
             what = "the directory holds a result of an earlier version, which does not say what its"
-            mend = "Delete it if nothing in it is yours, or name a new directory."
-            return f"{what} files held.", mend
+            hint = "Delete it if nothing in it is yours, or name a new directory."
+            return f"{what} files held.", hint
         changed = stranger(place, SUMMARY)
         if changed is None:
             return None
         what = f"the directory holds '{changed}', which is no result of {self._command} or was"
-        mend = "Name a new directory, or move what is yours away and delete the rest."
-        return f"{what} changed since.", mend
+        hint = "Name a new directory, or move what is yours away and delete the rest."
+        return f"{what} changed since.", hint
 
 
 def write_summary(record: dict[str, Any], directory: Path, name: str = SUMMARY) -> None:

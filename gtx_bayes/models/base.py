@@ -114,7 +114,7 @@ class AbstractLabelerModel(abc.ABC):
         if missing:
             raise InputError(
                 f"the model {self.name} needs the covariate '{missing[0]}'.",
-                mend="Name the column of the table that holds it as a covariate.",
+                hint="Name the column of the table that holds it as a covariate.",
             )
 
 

@@ -53,7 +53,7 @@ class CommunitiesModel(AbstractLabelerModel):
     def for_labels(self, labels: Labels) -> "CommunitiesModel":
         """The model itself."""
         if self.num_communities < 1:
-            raise InputError(f"num_communities is {self.num_communities}.", mend="Give at least 1.")
+            raise InputError(f"num_communities is {self.num_communities}.", hint="Give at least 1.")
         return self
 
     def parameters(self, num_labelers: int, num_classes: int) -> Params:

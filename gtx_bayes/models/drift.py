@@ -48,13 +48,13 @@ class DriftModel(AbstractLabelerModel):
         """With the ends of the table's times."""
         super().for_labels(labels)
         if self.num_times < 2:
-            raise InputError(f"num_times is {self.num_times}.", mend="Give at least 2.")
+            raise InputError(f"num_times is {self.num_times}.", hint="Give at least 2.")
         when = np.asarray(labels.covariates["when"])[np.asarray(labels.label) != MISSING]
         least, largest = (float(when.min()), float(when.max())) if when.size else (0.0, 1.0)
         start = least if self.start is None else float(self.start)
         end = largest if self.end is None else float(self.end)
         if self.end is not None and end <= start:
-            raise InputError(f"end is {end:g}, not above the start {start:g}.", mend="Give more.")
+            raise InputError(f"end is {end:g}, not above the start {start:g}.", hint="Give more.")
         if np.float32(end) <= np.float32(start):  # all labels at one time
             end = start + max(1.0, abs(start))
         return dataclasses.replace(self, ends=(start, end))

@@ -354,5 +354,5 @@ def check_probs(name: str, values: Any) -> None:
         raise InputError(
             f"{name} holds {flat[at]:g}, which is no probability.",
             where=f"{name}{list(map(int, np.unravel_index(at, np.shape(values))))}",
-            mend="Give values in [0, 1].",
+            hint="Give values in [0, 1].",
         )

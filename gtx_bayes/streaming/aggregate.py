@@ -151,7 +151,7 @@ class Request:
                 f"{chosen.name} learns from all answers at once, and a streamed table is never in "
                 "memory as a whole.",
                 where="method",
-                mend=f"Use {joint_method.NAME}, or aggregate in memory.",
+                hint=f"Use {joint_method.NAME}, or aggregate in memory.",
             )
 
     @functools.cached_property
@@ -282,7 +282,7 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
         examples: folder to write the examples to, which must not exist.
 
     Raises:
-        InputError: for anything wrong with the tables, with the place and the mend.
+        InputError: for anything wrong with the tables, with the place and the hint.
     """
     clock = _Clock()
     request.check()
@@ -402,7 +402,7 @@ def _sort(
         raise InputError(
             f"no gold example ({some_names(truths['example'].keys)}) was labelled by anyone.",
             where=truths["example"].source.name,
-            mend="Use the same names for the examples in both tables.",
+            hint="Use the same names for the examples in both tables.",
         )
     if truths is not None:
         num_named = len(set(truths["example"].keys))

@@ -73,7 +73,7 @@ class Classes:
                 raise InputError(
                     f"column '{name}' has no value.",
                     where=row,
-                    mend=f"Fill it in or delete the row{BLANK_HINT}.",
+                    hint=f"Fill it in or delete the row{BLANK_HINT}.",
                 )
             is_plain = isinstance(cell, (str, int, float))
             codes[at] = self.add(key, cell if is_plain else key, row, int(times[at]))
@@ -239,7 +239,7 @@ def _as_column(names: pa.Array, name: str, source: Source) -> Column:
     try:
         return Column.of_cells(plain_cells(names), name, source)
     except InputError as error:  # its row counts the distinct names
-        raise InputError(error.what, where=source.name, mend=error.mend) from error
+        raise InputError(error.what, where=source.name, hint=error.hint) from error
     except UnicodeDecodeError as error:
         raise not_utf8(name, source) from error
 

@@ -133,7 +133,7 @@ class ParquetTable:
                     f"the covariates that are times are {list(own_times)} here and {list(times)} "
                     f"in {files[0].name}.",
                     where=str(file),
-                    mend="Give all files of a table the same columns, of the same types.",
+                    hint="Give all files of a table the same columns, of the same types.",
                 )
             for role, name in found.items():
                 if names != found or types[role] != first[role]:
@@ -141,12 +141,12 @@ class ParquetTable:
                         f"column '{name}' of {files[0].name} holds {first[role]}, column "
                         f"'{names[role]}' here {types[role]}.",
                         where=str(file),
-                        mend="Give all files of a table the same columns, of the same types.",
+                        hint="Give all files of a table the same columns, of the same types.",
                     )
             pieces.extend(_pieces(file, metadata))
         if not pieces:
             raise InputError(
-                "the table has no rows.", where=str(path), mend="Give at least one row of data."
+                "the table has no rows.", where=str(path), hint="Give at least one row of data."
             )
         is_whole = first["example"] == pa.int64() or (
             first["example"] in (pa.uint64(), pa.float64())
@@ -186,7 +186,7 @@ class ParquetTable:
                     at["label"],
                     place,
                     with_gaps=self.blank != "error",
-                    hint=BLANK_HINT,
+                    otherwise=BLANK_HINT,
                 )
                 if self.blank == "drop":
                     kept = _rows_with_name(label, at["label"], place)
@@ -244,13 +244,13 @@ def _files(path: Path) -> list[Path]:
         raise InputError(
             f"the folder cannot be read: {error.strerror}.",
             where=str(path),
-            mend="Give a folder you may read.",
+            hint="Give a folder you may read.",
         ) from error
     if not files:
         raise InputError(
             "the folder holds no Parquet file.",
             where=str(path),
-            mend="Give a folder of files called *.parquet.",
+            hint="Give a folder of files called *.parquet.",
         )
     return files
 
@@ -289,7 +289,7 @@ def _check_types(types: Mapping[str, pa.DataType], names: Mapping[str, str], fil
             raise InputError(
                 f"column '{names[role]}' holds {given}, neither text nor numbers.",
                 where=str(file),
-                mend="Write names as text or numbers.",
+                hint="Write names as text or numbers.",
             )
 
 
@@ -316,7 +316,7 @@ def _times(schema: pa.Schema, covariates: Sequence[str], file: Path) -> tuple[st
             raise InputError(
                 f"covariate '{name}' holds {given}, neither numbers nor times.",
                 where=str(file),
-                mend="Write it as numbers, or as timestamps.",
+                hint="Write it as numbers, or as timestamps.",
             )
     return tuple(found)
 
@@ -388,7 +388,7 @@ def _as_text(
 
 
 def _encoded(
-    cells: pa.Array, name: str, place: Source, *, with_gaps: bool = False, hint: str = ""
+    cells: pa.Array, name: str, place: Source, *, with_gaps: bool = False, otherwise: str = ""
 ) -> tuple[pa.DictionaryArray, npt.NDArray[np.integer]]:
     """Names by a dictionary of those that occur, and the rows where each comes first.
 
@@ -399,7 +399,9 @@ def _encoded(
     if not isinstance(cells, pa.DictionaryArray):
         cells = cells.dictionary_encode()
     if not with_gaps:
-        _refuse_gaps(cells.is_null().to_numpy(zero_copy_only=False), name, place, hint=hint)
+        _refuse_gaps(
+            cells.is_null().to_numpy(zero_copy_only=False), name, place, otherwise=otherwise
+        )
     elif cells.indices.null_count:
         known = cells.dictionary
         indices = cells.indices.cast(pa.int32()).fill_null(len(known))
@@ -441,7 +443,7 @@ def _as_whole_numbers(names: pa.Array, name: str, place: Source) -> pa.Array:
         raise InputError(
             f"column '{name}' holds a number that is no whole one of 64 bits: {error}.",
             where=place.name,
-            mend="Give names as text or as whole numbers.",
+            hint="Give names as text or as whole numbers.",
         ) from error
 
 
@@ -450,7 +452,7 @@ def not_utf8(name: str, place: Source) -> InputError:
     return InputError(
         f"column '{name}' holds text that is not UTF-8.",
         where=place.name,
-        mend="Write the table again as UTF-8.",
+        hint="Write the table again as UTF-8.",
     )
 
 
@@ -469,7 +471,7 @@ def _trimmed(
         raise InputError(
             f"column '{name}' holds a NUL character.",
             where=place.row(at if rows is None else int(rows[at])),
-            mend="Remove it; the file may be damaged.",
+            hint="Remove it; the file may be damaged.",
         )
     _refuse_gaps(length == 0, name, place, rows)
     ends = np.concatenate([text[offsets[:-1]], text[offsets[1:] - 1]])
@@ -488,7 +490,7 @@ def _refuse_gaps(
     place: Source,
     rows: npt.NDArray[np.integer] | None = None,
     *,
-    hint: str = "",
+    otherwise: str = "",
 ) -> None:
     gaps = np.flatnonzero(is_gap)
     if gaps.size:
@@ -497,5 +499,5 @@ def _refuse_gaps(
         raise InputError(
             f"column '{name}' has no value.",
             where=place.row(int(at)),
-            mend=f"Fill it in or delete the row{others}{hint}.",
+            hint=f"Fill it in or delete the row{others}{otherwise}.",
         )

@@ -57,10 +57,10 @@ class AbstractTeam(abc.ABC):
 
     def meet(self, problem: InputError | None = None) -> None:
         """Wait for everybody; raise the first problem that anybody has."""
-        mine = None if problem is None else [problem.what, problem.where, problem.mend]
+        mine = None if problem is None else [problem.what, problem.where, problem.hint]
         for told in self.gather(mine):
             if told is not None:
-                raise InputError(told[0], where=told[1], mend=told[2])
+                raise InputError(told[0], where=told[1], hint=told[2])
 
 
 class Alone(AbstractTeam):
@@ -118,7 +118,7 @@ class Together(AbstractTeam):
             raise InputError(
                 f"the processes did not come together: {str(error).partition(chr(10))[0]}.",
                 where="coordinator",
-                mend="Start all of them with the same address and number of processes.",
+                hint="Start all of them with the same address and number of processes.",
             ) from error
 
     def gather(self, message: Any) -> list[Any]:

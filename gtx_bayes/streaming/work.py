@@ -65,14 +65,14 @@ class WorkDirectory:
             raise InputError(
                 "the work was begun by another version of gtx-bayes.",
                 where=str(path),
-                mend="Delete it if nothing in it is yours, or name another directory.",
+                hint="Delete it if nothing in it is yours, or name another directory.",
             )
         if foreign or (entries and kept.get("kind") != _KIND):
             raise InputError(
                 f"the directory holds '{(foreign or [entries[0].name])[0]}', which is no work of "
                 "gtx-bayes.",
                 where=str(path),
-                mend="Name a new or empty directory for the work.",
+                hint="Name a new or empty directory for the work.",
             )
         if entries and resume:
             _check_same(kept["record"], record, path)
@@ -161,14 +161,14 @@ def _check_same(kept: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> 
     begin_anew = "Leave out `resume=True` to begin anew, or give the same as then."
     if kept.get("format") != now["format"]:
         raise InputError(
-            "the work was begun by another version of gtx-bayes.", where=str(path), mend=begin_anew
+            "the work was begun by another version of gtx-bayes.", where=str(path), hint=begin_anew
         )
     differing = [name for name in now["run"] if kept["run"].get(name) != now["run"][name]]
     if differing:
         raise InputError(
             f"the work was begun with another {' and '.join(differing)}.",
             where=str(path),
-            mend=begin_anew,
+            hint=begin_anew,
         )
 
 
@@ -176,5 +176,5 @@ def _no_work_there(path: Path, error: OSError) -> InputError:
     return InputError(
         f"cannot work there: {error.strerror}.",
         where=str(path),
-        mend="Name a directory you may write to.",
+        hint="Name a directory you may write to.",
     )
