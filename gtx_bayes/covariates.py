@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -143,6 +144,8 @@ def numbers_of(
     Text such as "2.5" or "2026-11-28 09:30" is read. Times are counted from `start` if there is
     one. Where some cell is a time and no number, numbers are neither.
     """
+    if not len(column):
+        return Numbers(np.zeros(0), start)
     if pd.api.types.is_numeric_dtype(column.dtype):
         return Numbers(np.asarray(column.to_numpy(np.float64, na_value=np.nan)), None)
     cells = Column.read_with_gaps(column.to_frame(name), name, source)
@@ -205,7 +208,8 @@ def _required(
             "and 1 for each.",
             at,
         )
-    missing = np.flatnonzero(~np.isfinite(found.cells))
+    with np.errstate(over="ignore"):
+        missing = np.flatnonzero(~np.isfinite(found.cells.astype(jnp.result_type(float))))
     if missing.size:
         raise no_finite_value(name, source.row(missing[0]), missing.size)
     if found.start is not None:

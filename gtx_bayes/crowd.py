@@ -168,8 +168,10 @@ class Crowd:
             other_names=names_of_others(others),
         )
         tables = {"labeler": labeler_covariates, "example": example_covariates}
-        found = _with_answers(nobody, spoken, by_answer, tables, starts, duplicates, notes, True)
-        crowd, _ = _with_gold(found.crowd, truths, notes, must_match=True)
+        found = _with_answers(
+            nobody, others, spoken, by_answer, tables, starts, duplicates, notes, is_first=True
+        )
+        crowd, _ = _with_gold(found.crowd, others, truths, notes, must_match=True)
         return dataclasses.replace(crowd, starts=starts, notes=tuple(notes))
 
     @property
@@ -333,7 +335,7 @@ def update_crowd(
             table.frame, list(crowd.labels.covariates), spoken.answers["label"], starts, notes
         )
         tables = {"labeler": labeler_covariates, "example": example_covariates}
-        update = _with_answers(crowd, spoken, by_answer, tables, starts, duplicates, notes)
+        update = _with_answers(crowd, others, spoken, by_answer, tables, starts, duplicates, notes)
         for name in starts.keys() - crowd.starts.keys():
             raise InputError(
                 f"covariate '{name}' holds times, and numbers in the fit.",
@@ -342,13 +344,14 @@ def update_crowd(
     truths = None
     if gold is not None:
         truths = read_truths(Table.of(gold, "gold"), gold_columns, notes, [*keys, *others])
-    grown, new_gold = _with_gold(update.crowd, truths, notes)
+    grown, new_gold = _with_gold(update.crowd, others, truths, notes)
     grown = dataclasses.replace(grown, notes=tuple(notes))
     return update._replace(crowd=grown, new_gold=new_gold)
 
 
 def _with_answers(
     crowd: Crowd,
+    others: Sequence[str],
     spoken: Spoken,
     by_answer: Covariates,
     tables: Mapping[str, AnyTable | None],
@@ -361,6 +364,7 @@ def _with_answers(
 
     Args:
         crowd: what there is.
+        others: keys of the answers that are no class.
         spoken: the rows of a table of answers.
         by_answer: the covariates of the answers among them.
         tables: those of the covariates of labelers and of examples.
@@ -378,7 +382,7 @@ def _with_answers(
         note_alike_names(labeler_names, "labelers", notes)
     if len(example_names) > before.num_examples:
         note_alike_names(example_names, "examples", notes)
-    label = _class_index(crowd, columns["label"])
+    label = _class_index(crowd, others, columns["label"])
     kept = drop_duplicates(columns, example, labeler, label, duplicates, notes)
     table = pd.DataFrame({"example": example, "labeler": labeler, "label": label}).iloc[kept]
     is_mentioned = np.zeros(len(example_names), bool)
@@ -468,9 +472,9 @@ def _find(names: Names, keys: Names) -> Indices:
     return found
 
 
-def _class_index(crowd: Crowd, column: Column) -> Indices:
+def _class_index(crowd: Crowd, others: Sequence[str], column: Column) -> Indices:
     keys = [str(name) for name in crowd.class_names]
-    index, unknown = numbered_classes(column, [*keys, *_other_keys(crowd)])
+    index, unknown = numbered_classes(column, [*keys, *others])
     if unknown:
         is_odd = looks_like_abstention(unknown[0], keys)
         raise InputError(
@@ -524,12 +528,17 @@ def _compare(
 
 
 def _with_gold(
-    crowd: Crowd, truths: dict[str, Column] | None, notes: list[str], must_match: bool = False
+    crowd: Crowd,
+    others: Sequence[str],
+    truths: dict[str, Column] | None,
+    notes: list[str],
+    must_match: bool = False,
 ) -> tuple[Crowd, Indices]:
     """The crowd with the gold of a table, and which examples it is new for.
 
     Args:
         crowd: the crowd; of its examples the last ones may be missing in the gold that it has.
+        others: keys of the answers that are no class.
         truths: the columns of the gold.
         notes: added to.
         must_match: whether some of the examples have to be the crowd's.
@@ -541,7 +550,7 @@ def _with_gold(
     if truths is not None:
         example, truth = truths["example"], truths["label"]
         kept = distinct_examples(example, truth)
-        label = _class_index(crowd, truth)[kept]
+        label = _class_index(crowd, others, truth)[kept]
         index = _find(crowd.example_names, example.keys[kept])
         unlabelled = example.keys[kept][index < 0]
         if must_match and unlabelled.size == kept.size:

@@ -1,6 +1,7 @@
 """Several devices: a mesh of them, to give to whatever takes a `mesh`."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import jax
@@ -32,6 +33,20 @@ def examples_mesh(devices: Literal["all"] | int | Sequence[jax.Device] = "all") 
         devices = first_devices(jax.devices(), devices)
     chosen = jax.devices() if isinstance(devices, str) else list(devices)
     return Mesh(np.asarray(chosen), (AXIS,))
+
+
+def same_precision[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """The function for other threads, which JAX's context managers do not reach: floats as here."""
+    is_x64 = jax.config.jax_enable_x64
+
+    @functools.wraps(function)
+    def in_thread(*args: P.args, **kwargs: P.kwargs) -> R:
+        if jax.config.jax_enable_x64 == is_x64:
+            return function(*args, **kwargs)
+        with jax.enable_x64(is_x64):
+            return function(*args, **kwargs)
+
+    return in_thread
 
 
 def first_devices(there: Sequence[jax.Device], number: int) -> Sequence[jax.Device]:

@@ -257,8 +257,8 @@ _READERS: dict[type, Callable[[str], Any]] = {
     bool: lambda text: _TRUTH[text.lower()],
     int: int,
     float: float,
-    tuple: lambda text: tuple(_plain(part.strip()) for part in text.split(",")),
     str: str,
+    tuple: lambda text: tuple(_plain(part.strip()) for part in text.split(",")),
 }
 _IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
@@ -273,7 +273,7 @@ def _kinds_of(cls: type, field: dataclasses.Field[Any]) -> tuple[Any, ...]:
     kinds = [
         typing.get_origin(kind) or kind for kind in ((hint,) if is_one else typing.get_args(hint))
     ]
-    if found := tuple(kind for kind in kinds if kind in _READERS):
+    if found := tuple(kind for kind in kinds if any(kind is known for known in _READERS)):
         return found
     return (int, float, str) if field.default is dataclasses.MISSING else (type(field.default),)
 

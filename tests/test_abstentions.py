@@ -439,3 +439,11 @@ class TestCommands:
         without, _ = self.call(*command, *state)
         assert without.exit_code == 2
         assert "name it in `--abstain`" in without.stderr
+
+
+def test_a_name_that_reads_like_a_blank():
+    """As spreadsheets write in their pivot tables."""
+    table = FRAME.drop(index=5).replace("unsure", "(blank)")  # who says one thing of each
+    found = Crowd.from_frames(table, abstain=["(blank)"], keep_abstentions=True)
+    assert list(found.answer_names) == ["cat", "dog", "(blank)"]
+    assert int((np.asarray(found.labels.label) == 2).sum()) == 4

@@ -559,3 +559,16 @@ class TestStreamed:
     def test_refused(self, tmp_path, monkeypatch, values, message):
         with pytest.raises(InputError, match=message):
             self.in_parts(tmp_path, monkeypatch, frame().assign(when=values))
+
+
+def test_numbers_beyond_the_float_type_are_refused():
+    too_much = 10.0 * float(jnp.finfo(jnp.result_type(float)).max)
+    with pytest.raises(InputError, match="'when' has no finite value"):
+        Crowd.from_frames(frame().assign(when=too_much), covariates=["when"])
+
+
+def test_an_update_of_abstentions_alone_needs_no_times():
+    table = frame().assign(when="2026-01-0" + (frame().index % 9 + 1).astype(str))
+    crowd = Crowd.from_frames(table, covariates=["when"], abstain=["skip"])
+    found = update_crowd(crowd, table.head(1).assign(label="skip"), abstain=["skip"])
+    assert found.crowd.labels.num_labels == crowd.labels.num_labels

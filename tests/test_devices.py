@@ -1,3 +1,4 @@
+import concurrent.futures
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from gtx_bayes import InputError
 from gtx_bayes.cli.options import mesh_of
-from gtx_bayes.devices import examples_mesh
+from gtx_bayes.devices import examples_mesh, same_precision
 from gtx_bayes.inference import joint
 from gtx_bayes.inference.loop import ChunksInMemory
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -145,3 +146,8 @@ def test_four_devices():
 @pytest.mark.slow
 def test_every_model_on_1_2_4_and_8_devices():
     check_report(on_devices(8, "--all"))
+
+
+def test_threads_compute_in_the_precision_of_who_starts_them():
+    with jax.enable_x64(True), concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert pool.submit(same_precision(jnp.zeros), ()).result().dtype == jnp.float64

@@ -94,6 +94,7 @@ class TestImputedLabels:
 class TestLog:
     setting = Setting("accurate", "gtx", 250, 0, 1)
     record = setting._asdict() | {"ece": 0.125, "auroc": None}
+    listed = json.dumps(record | {"seed": [0], "configuration": "a"})
 
     @pytest.fixture
     def log(self, tmp_path):
@@ -119,7 +120,7 @@ class TestLog:
             training_log.recover(log, "b")
         assert log.read_bytes() == before
 
-    @pytest.mark.parametrize("line", ["no json", "[1]", '{"configuration": "a"}'])
+    @pytest.mark.parametrize("line", ["no json", "[1]", '{"configuration": "a"}', listed])
     def test_another_file_is_refused(self, line, log):
         with log.open("a") as file:
             file.write(line + "\n")
@@ -245,6 +246,9 @@ class TestStudy:
         study = dataclasses.replace(study, points=study.points.assign(balanced_error=errors))
         found = finetuning.significance(study)
         json.dumps(found, allow_nan=False)
+        diverged = study.points.assign(balanced_error=[None, *errors[1:]])
+        of_these = finetuning.significance(dataclasses.replace(study, points=diverged))
+        assert any(row["test"] == "dunn" and row["p_value"] is None for row in of_these)
         assert [row["test"] for row in found] == 2 * (["friedman"] * 2 + ["dunn"] * 6)
         first, means, pair = found[:3]
         assert (first["num_blocks"], means["num_blocks"]) == (4, 4)

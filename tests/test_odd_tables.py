@@ -321,3 +321,12 @@ def test_timestamps_are_the_same_names_in_results(tmp_path):
     write_table(table, tmp_path / "examples.csv")
     truth = pd.DataFrame({"task": days, "label": [0, 1]})
     assert match_truth(read_table(tmp_path / "examples.csv")[0], truth).true_label.size == 2
+
+
+@pytest.mark.parametrize("more", ["", ",note"])
+def test_a_quote_left_open_is_found_where_it_begins(tmp_path, more):
+    rows = [f"t{i},w,x{more}" for i in range(50)]
+    text = "\n".join([f"task,worker,label{more}", f"t,w,y{more}", f't,v,"y{more}', *rows])
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match="starting at row 3"):
+        read_crowd(tmp_path / "t.csv")

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from gtx_bayes import decisions
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes
 from gtx_bayes.models.confusion import ConfusionMatrix
+from gtx_bayes.models.difficulty import HardExamples
 from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.posterior import (
     batch_class_posterior,
@@ -219,6 +220,13 @@ def test_log_evidence(form):
     expected = [np.log(reference.product_form(c, accuracy, prior).sum()) for c in every.T]
     np.testing.assert_allclose(got, np.array(expected, float), rtol=2e-6)
     np.testing.assert_allclose(np.exp(np.asarray(got, float)).sum(), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "model", [OneCoin(jnp.zeros(0), 2), HardExamples(jnp.zeros(0), jnp.zeros(0), jnp.array(0.2), 2)]
+)
+def test_nobody_says_nothing(model):
+    np.testing.assert_allclose(model.likelihood(jnp.zeros(0, jnp.int8)).log(), [0.0, 0.0])
 
 
 class TestCertainLabelers:

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
@@ -25,6 +26,8 @@ class Own(AbstractThing):
     word: str = "a"
     limit: float | None = None
     sizes: tuple[int, ...] = ()
+    parts: str | tuple[str, ...] = "all"
+    scale: Callable[[float], float] = float
 
 
 HERE = f"{__name__}:"
@@ -106,6 +109,7 @@ class TestOptions:
         given |= {"limit": "2", "sizes": "1,2"}
         assert things.build("own", given) == Own(1.0, 4, True, "7", 2.0, (1, 2))
         assert things.build("own", {"limit": "none"}) == Own()
+        assert things.build("own", {"parts": "some"}).parts == "some"
 
     @pytest.mark.parametrize(
         ("name", "value", "said"),

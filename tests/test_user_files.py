@@ -416,3 +416,10 @@ def test_scratch_that_came_with_an_archive_is_left_alone(tmp_path):
     several(tmp_path, "new")
     assert written.read_text() == "new"
     assert everything(crafted) == before
+
+
+def test_every_record_of_a_streamed_fit_is_known(tmp_path):
+    work = WorkDirectory.begun(tmp_path / "work", {}, resume=False)
+    for name in ("pass.npz", "automatic.npz"):
+        work.write_arrays(name, values=[1.0])
+    assert WorkDirectory.begun(tmp_path / "work", {}, resume=True).clear()

@@ -144,6 +144,7 @@ def aggregate(
         state = state.expanduser()
         _check_state(state, directory.target, method.name)
         state_file = OutputFile(state, inputs, tells_itself=True)
+    prior, arguments = models.prior(), models.arguments()
     mesh = mesh_of(devices)
     is_resumed = state is not None and state.exists()
     if state is not None and is_resumed:
@@ -157,8 +158,7 @@ def aggregate(
         with stage(f"Aggregating {crowd.labels.num_labels} answers by {method.name}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
 
-            prior = models.prior()
-            result = apply(crowd, method, class_prior=prior, mesh=mesh, **models.arguments())
+            result = apply(crowd, method, class_prior=prior, mesh=mesh, **arguments)
         new = {
             "num_new_labels": crowd.labels.num_labels,
             "num_new_examples": crowd.labels.num_examples,

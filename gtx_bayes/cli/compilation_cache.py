@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 import re
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -19,6 +20,8 @@ DIRECTORY = "JAX_COMPILATION_CACHE_DIR"
 MOST_BYTES = 256 * 2**20
 """What the cache may take. JAX's own limit of size needs a further package, and locks the directory
 for every read."""
+
+_SWITCH = "JAX_ENABLE_COMPILATION_CACHE"
 
 _FAILED = r"Error (reading|writing) persistent compilation cache entry for '([\w.<>-]+)'"
 
@@ -31,7 +34,7 @@ def turn_on() -> None:
     # Functions of any compile time and size: a command has many small ones.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    if DIRECTORY in os.environ:
+    if DIRECTORY in os.environ or os.environ.get(_SWITCH, "1").lower() in ("0", "false", "no"):
         return
     with contextlib.suppress(OSError, RuntimeError):
         root = _caches() / "gtx_bayes" / "programs"
@@ -82,6 +85,8 @@ def _remove_what_fails(directory: Path) -> None:
 
 def _trim(root: Path) -> None:
     """Remove the least recently used entries, until the rest is small enough."""
+    if "jax" not in sys.modules:  # nothing was compiled
+        return
     entries = []
     for path in root.rglob("*-cache"):
         with contextlib.suppress(OSError):  # another command may be trimming too
@@ -90,5 +95,6 @@ def _trim(root: Path) -> None:
     too_much = sum(size for _, size, _ in entries) - MOST_BYTES
     for _, size, path in sorted(entries):
         if too_much > 0:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
             too_much -= size

@@ -177,12 +177,16 @@ class AnswerOptions:
             "labeler": self.worker_column,
             "label": self.label_column,
         }
-        return {role: name for role, name in named.items() if name and role in (roles or named)}
+        return {
+            role: name
+            for role, name in named.items()
+            if name is not None and role in (roles or named)
+        }
 
     def gold_columns(self) -> dict[str, str]:
         """The columns of the gold that the user named, by role."""
         named = {"example": self.gold_task_column, "label": self.gold_label_column}
-        return {role: name for role, name in named.items() if name}
+        return {role: name for role, name in named.items() if name is not None}
 
     def class_names(self) -> list[str] | None:
         """The classes, if they are named."""

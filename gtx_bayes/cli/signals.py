@@ -11,7 +11,8 @@ from typing import Any
 
 from gtx_bayes.scratch import STOPPING, remove_open, undisturbed
 
-_PATIENCE = 3.0  # seconds: those who stop programs kill them after ten
+_PATIENCE = 3.0  # seconds until a signal is answered
+_TIDYING = 5.0  # and then until all is in order: those who stop programs kill them after ten
 
 
 class Stopped(KeyboardInterrupt):
@@ -73,7 +74,8 @@ def stoppable() -> Iterator[None]:
             # While results take their places the handler is another; they are waited for.
             if byte[0] in _heeded():
                 while not ended.wait(_PATIENCE):
-                    if signal.getsignal(byte[0]) is stop:
+                    is_answered = is_stopping and ended.wait(_TIDYING)
+                    if signal.getsignal(byte[0]) is stop and not is_answered:
                         _end(byte[0])
 
     def clean_up() -> None:

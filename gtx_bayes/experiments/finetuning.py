@@ -322,10 +322,15 @@ def significance(study: Study) -> list[Row]:
             of_methods = values.to_numpy(float).T
             if (of_methods != of_methods[0]).any():
                 found = scipy.stats.friedmanchisquare(*of_methods)
-                row |= {"statistic": float(found.statistic), "p_value": float(found.pvalue)}
+                row |= {"statistic": _known(found.statistic), "p_value": _known(found.pvalue)}
             rows.append(row | {"paper_p_value": PRINTED_FRIEDMAN.get(cohort)})
         rows += _dunn_rows(cohort, table)
     return rows
+
+
+def _known(value: float) -> float | None:
+    """None for what cannot be worked out, as where a training diverged."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _dunn_rows(cohort: str, table: pd.DataFrame) -> list[Row]:
@@ -343,7 +348,7 @@ def _dunn_rows(cohort: str, table: pd.DataFrame) -> list[Row]:
         row: Row = {"cohort": cohort, "test": "dunn", "pair": [first, second]}
         row["difference"] = figure(by_seed[first] - by_seed[second])
         for name in ("p_value", "p_value_holm"):
-            row[name] = float(p_values[name][at]) if p_values else None
+            row[name] = _known(p_values[name][at]) if p_values else None
         row["paper_p_value"] = PRINTED_DUNN.get((cohort, frozenset({first, second})))
         rows.append(row)
     return rows

@@ -16,7 +16,7 @@ from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.market import Market
 from gtx_bayes.collection.optimal import least_error
 from gtx_bayes.errors import InputError
-from gtx_bayes.experiments.drawing import Panel, by_cohort, series, styled
+from gtx_bayes.experiments.drawing import COHORT_TITLES, Panel, by_cohort, series, styled
 from gtx_bayes.experiments.setting import (
     AGGREGATORS,
     CohortStudy,
@@ -204,6 +204,6 @@ def plot(study: Study) -> Figure:
         ax.set_xticks(x)
         cost = panel.where["highest_cost"]
         price = "labels cost 1" if cost == 1 else f"labels cost 1 or {cost}"
-        ax.set_title("; ".join(filter(None, (ax.get_title(loc="left"), price))), fontsize=9)
+        ax.set_title(f"{COHORT_TITLES[cohort]}; {price}", fontsize=9)
     axes[0][0].legend()
     return drawn

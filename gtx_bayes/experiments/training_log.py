@@ -58,6 +58,7 @@ def recover(path: Path, configuration: str) -> Kept:
             record = json.loads(line)
             found = record.pop("configuration")
             setting = Setting(*(record[field] for field in Setting._fields))
+            hash(setting)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise _no_log(where) from error
         if found != configuration:

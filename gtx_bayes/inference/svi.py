@@ -158,7 +158,7 @@ def fit_svi(
     batches = Batches.shuffled(key_order, labels, assessment, batch_examples)
     scale = labels.num_examples / batch_examples
     guide = AutoNormal(model, init_loc_fn=init_to_mean)
-    optimiser = Adam(optax.cosine_decay_schedule(learning_rate, num_steps))
+    optimiser = Adam(optax.cosine_decay_schedule(learning_rate, max(num_steps, 1)))
     svi = SVI(model, guide, optimiser, Trace_ELBO(), scale=scale)
 
     def step(state: Any, start: Int[Array, ""]) -> tuple[Any, Float[Array, ""]]:

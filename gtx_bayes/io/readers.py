@@ -181,7 +181,7 @@ def _read_delimited(
         kept = _kept(columns, wanted)
         is_whole = len(kept) == len(columns)
         if not is_whole and len(kept) <= _WIDE:  # then pandas counts no fields
-            collections.deque(_rows(path, separator, len(columns)), maxlen=0)
+            _check_rows(path, separator, len(columns))
         content = path.read_bytes()
         if len(kept) > _WIDE:
             frame = _read_wide(path, separator, kept, columns)
@@ -196,7 +196,7 @@ def _read_delimited(
                 usecols=None if is_whole else kept,
             )
         if is_whole and content.count(b"\n") not in (len(frame), len(frame) + 1):
-            collections.deque(_rows(path, separator, len(columns)), maxlen=0)
+            _check_rows(path, separator, len(columns))
     except UnicodeDecodeError as error:
         raise _not_text(path, error) from error
     except pd.errors.EmptyDataError as error:
@@ -264,6 +264,15 @@ def _long_fields() -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(before)
+
+
+def _check_rows(path: Path, separator: str, num_columns: int) -> None:
+    """Raise `csv.Error` for what pandas lets pass; of a quote left open it says where it began."""
+    try:
+        collections.deque(_rows(path, separator, num_columns), maxlen=0)
+    except csv.Error as error:
+        if "unexpected end of data" not in str(error):
+            raise
 
 
 def _rows(path: Path, separator: str, num_columns: int) -> Iterator[list[str]]:

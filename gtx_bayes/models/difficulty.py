@@ -101,7 +101,7 @@ class HardExamples(AbstractLabelers):
     def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_latents"]:
         """Of one coin or the other."""
         both = [each.log_prob_of_labels(labels) for each in (self.easy, self.hard)]
-        return jnp.stack(both, axis=2).reshape(labels.num_labels, -1)
+        return jnp.stack(both, axis=2).reshape(-1, 2 * self.num_classes)
 
     def batch_log_prob(self, labels: AnyLabels) -> Float[Array, "rows num_classes"]:
         """By weighted votes, once for easy and once for hard examples."""
@@ -353,7 +353,7 @@ class DifficultyModel(AbstractConjugateModel):
     def log_prob(self, params: Params, labels: Labels) -> Float[Array, "num_labels num_latents"]:
         """Right or wrong, by one coin or the other."""
         both = [log_prob_of_coin(params[kind][:, None], labels) for kind in ("easy", "hard")]
-        return jnp.stack(both, axis=2).reshape(labels.num_labels, -1)
+        return jnp.stack(both, axis=2).reshape(-1, 2 * labels.num_classes)
 
     def labelers(self, params: Params, reference: Labels) -> HardExamples:
         """By their accuracies."""

@@ -121,9 +121,8 @@ class OneCoin(AbstractConfusionMatrices):
         is_known = self.is_known(labels)[:, None]
 
         def of_part(right: Array, wrong: Array) -> Array:
-            right, wrong = (
-                x.reshape(self.num_labelers, -1)[labels.labeler] for x in (right, wrong)
-            )
+            right, wrong = (x[:, None] if x.ndim == 1 else x for x in (right, wrong))
+            right, wrong = right[labels.labeler], wrong[labels.labeler]
             return jnp.where(is_known, jnp.where(is_right, right, wrong), 0.0)
 
         return LogNumber(*map(of_part, self.right, self.wrong))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from gtx_bayes.devices import same_precision
 from gtx_bayes.errors import InputError
 from gtx_bayes.streaming.team import AbstractTeam
 from gtx_bayes.streaming.work import WorkDirectory
@@ -94,7 +95,7 @@ class Crew(NamedTuple):
         num_threads = max(num_cores(), len(self.devices))
         with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
             running = {
-                pool.submit(one, piece, self.devices[at % len(self.devices)]): piece
+                pool.submit(same_precision(one), piece, self.devices[at % len(self.devices)]): piece
                 for at, piece in enumerate(work)
             }
             try:
