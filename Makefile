@@ -46,7 +46,7 @@ types: $(VENV)/.test
 # All in float32; in float64 the kernels, the conjugate updates and the calibration. Compiled functions are shared between
 # the workers and the commands that tests start. A worker takes whole files, with their fixtures and what it has traced for
 # them, until the other has none left.
-FLOAT64_TESTS := $(addprefix tests/test_,log_space.py decisions.py labelers.py posterior.py one_coin.py metrics.py \
+FLOAT64_TESTS := $(addprefix tests/test_,log_space.py decisions.py labelers.py posterior.py metrics.py \
 	priors.py conjugate.py gold.py em.py gibbs.py calibration.py)
 pytest: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
 pytest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1
