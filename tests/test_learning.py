@@ -31,7 +31,7 @@ def gold_of(labelers, num_gold):
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("budget", [401, 1900])
+@pytest.mark.parametrize("budget", [401, pytest.param(1900, marks=pytest.mark.slow)])
 def test_with_accuracies_known_it_is_the_whole_run(policy, budget, key):
     """A million gold answers of each labeler: answers teach nothing more, and going in rounds buys
     the same labels as going at once, but for what the sixth digit of an accuracy decides."""

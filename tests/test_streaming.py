@@ -800,7 +800,7 @@ def all_together(size, place, output, expected, *, resume=False):
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_processes_together_say_what_one_says(tables, tmp_path, size):
     """To the last digit: sums of whole numbers do not depend on who adds them."""
     _, _, place = tables
