@@ -26,7 +26,7 @@ from gtx_bayes.experiments import training_log
 from gtx_bayes.experiments.imputed_labels import METHODS, Imputed, Labeling, impute
 from gtx_bayes.experiments.runs import Progress, silent
 from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, ONE_LABEL_IS_CERTAIN
-from gtx_bayes.experiments.study import Row, Study, figure, summarise
+from gtx_bayes.experiments.study import NO_FIGURE, Row, Study, figure, summarise
 from gtx_bayes.experiments.training_log import Record, Setting
 from gtx_bayes.experiments.trainings import AbstractTraining, FullFineTuning, HeadOnly, Logits
 from gtx_bayes.finetune.efficientnet import EfficientNet, to_tensors
@@ -346,7 +346,8 @@ def _dunn_rows(cohort: str, table: pd.DataFrame) -> list[Row]:
     for first, second in itertools.combinations(reversed(PAPER_METHODS), 2):
         at = PAPER_METHODS.index(first), PAPER_METHODS.index(second)
         row: Row = {"cohort": cohort, "test": "dunn", "pair": [first, second]}
-        row["difference"] = figure(by_seed[first] - by_seed[second])
+        difference = by_seed[first] - by_seed[second]
+        row["difference"] = figure(difference) if np.isfinite(difference).all() else NO_FIGURE
         for name in ("p_value", "p_value_holm"):
             row[name] = _known(p_values[name][at]) if p_values else None
         row["paper_p_value"] = PRINTED_DUNN.get((cohort, frozenset({first, second})))
