@@ -26,7 +26,7 @@ from gtx_bayes.experiments import training_log
 from gtx_bayes.experiments.imputed_labels import METHODS, Imputed, Labeling, impute
 from gtx_bayes.experiments.runs import Progress, silent
 from gtx_bayes.experiments.setting import AGGREGATORS, COHORTS, ONE_LABEL_IS_CERTAIN
-from gtx_bayes.experiments.study import NO_FIGURE, Row, Study, figure, summarise
+from gtx_bayes.experiments.study import Row, Study, known_figure, summarise
 from gtx_bayes.experiments.training_log import Record, Setting
 from gtx_bayes.experiments.trainings import AbstractTraining, FullFineTuning, HeadOnly, Logits
 from gtx_bayes.finetune.efficientnet import EfficientNet, to_tensors
@@ -223,7 +223,12 @@ def _scores(
     found = raw | {f"{name}_tempered": value for name, value in tempered.items()}
     found["temperature"] = temperature
     names = (*_SCORES, "temperature")
-    return {name: found[name] if np.isfinite(found[name]) else None for name in names}
+    return {name: _known(found[name]) for name in names}
+
+
+def _known(value: float) -> float | None:
+    """None for what cannot be worked out, as where a training diverged."""
+    return float(value) if np.isfinite(value) else None
 
 
 def split_for(key: Key[Array, ""], config: Config, images: ImageSet) -> Split:
@@ -328,11 +333,6 @@ def significance(study: Study) -> list[Row]:
     return rows
 
 
-def _known(value: float) -> float | None:
-    """None for what cannot be worked out, as where a training diverged."""
-    return float(value) if np.isfinite(value) else None
-
-
 def _dunn_rows(cohort: str, table: pd.DataFrame) -> list[Row]:
     from scikit_posthocs import posthoc_dunn  # takes two seconds to import
 
@@ -346,8 +346,7 @@ def _dunn_rows(cohort: str, table: pd.DataFrame) -> list[Row]:
     for first, second in itertools.combinations(reversed(PAPER_METHODS), 2):
         at = PAPER_METHODS.index(first), PAPER_METHODS.index(second)
         row: Row = {"cohort": cohort, "test": "dunn", "pair": [first, second]}
-        difference = by_seed[first] - by_seed[second]
-        row["difference"] = figure(difference) if np.isfinite(difference).all() else NO_FIGURE
+        row["difference"] = known_figure(by_seed[first] - by_seed[second])
         for name in ("p_value", "p_value_holm"):
             row[name] = _known(p_values[name][at]) if p_values else None
         row["paper_p_value"] = PRINTED_DUNN.get((cohort, frozenset({first, second})))

@@ -117,16 +117,18 @@ def outside(rows: Sequence[Mapping[str, Any]], limit: float = 3.0) -> list[str]:
     return found
 
 
-def summarise(points: pd.DataFrame, by: Sequence[str], figures: Sequence[str]) -> list[Row]:
-    """A row for each setting, in the order of the points: figures over its points, one per run.
+def known_figure(values: npt.ArrayLike) -> dict[str, Any]:
+    """`figure` of values, one per run; one that is unknown in some run is unknown."""
+    return figure(values) if np.isfinite(values).all() else NO_FIGURE
 
-    A figure that is unknown in one run is unknown.
-    """
+
+def summarise(points: pd.DataFrame, by: Sequence[str], figures: Sequence[str]) -> list[Row]:
+    """A row for each setting, in the order of the points: figures over its points, one per run."""
     rows = []
     for setting, mine in points.groupby(list(by), sort=False):
         row: Row = dict(zip(by, setting, strict=True))
         for name in figures:
-            row[name] = figure(mine[name]) if np.isfinite(mine[name]).all() else NO_FIGURE
+            row[name] = known_figure(mine[name])
         rows.append(row)
     return rows
 
