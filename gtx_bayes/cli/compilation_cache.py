@@ -22,6 +22,7 @@ MOST_BYTES = 256 * 2**20
 for every read."""
 
 _SWITCH = "JAX_ENABLE_COMPILATION_CACHE"
+_OFF = ("0", "f", "false", "n", "no", "off")  # as JAX reads it
 
 _FAILED = r"Error (reading|writing) persistent compilation cache entry for '([\w.<>-]+)'"
 
@@ -34,7 +35,7 @@ def turn_on() -> None:
     # Functions of any compile time and size: a command has many small ones.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    if DIRECTORY in os.environ or os.environ.get(_SWITCH, "1").lower() in ("0", "false", "no"):
+    if DIRECTORY in os.environ or os.environ.get(_SWITCH, "").lower() in _OFF:
         return
     with contextlib.suppress(OSError, RuntimeError):
         root = _caches() / "gtx_bayes" / "programs"
