@@ -244,7 +244,7 @@ class TestPlots:
 
     def test_dependence(self):
         """The density covers an area of one; a value given is a line alone."""
-        found = dependence.learn(np.zeros(GRID.size), np.zeros(GRID.size))
+        found, _ = dependence.learn(np.zeros(GRID.size))
         density = plots.plot_dependence(found).get_lines()[0]
         area = np.trapezoid(density.get_ydata(), density.get_xdata())
         assert area == pytest.approx(1.0, abs=0.01)

@@ -13,10 +13,11 @@ from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.joint_method import TemperedPosterior
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference import dependence, gibbs, joint, selection, variational
+from gtx_bayes.inference import dependence, gibbs, pool, variational
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence, most_useful
 from gtx_bayes.inference.gold_counts import GoldCounts
+from gtx_bayes.inference.one_sided import one_sided
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels, Prefixes
 from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
 from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
@@ -108,7 +109,7 @@ class TestPriors:
 
 
 class TestVariational:
-    @pytest.mark.parametrize("name", joint.AUTO_MODELS)
+    @pytest.mark.parametrize("name", pool.AUTO_MODELS)
     def test_recovers_labels_and_labelers_without_gold(self, name, key):
         """Ten labelers, all answer 400 examples: no worse than with accuracies known, up to
         the binomial spread of the difference."""
@@ -188,20 +189,31 @@ class TestDependence:
         assert most_useful(0.0) is None
 
     def test_prior_alone(self):
-        """Logit-normal around a quarter: its median, and limits at 1.96 standard deviations."""
-        found = dependence.learn(np.zeros(GRID.size), np.zeros(GRID.size))
-        low, high = found.credible_interval()
-        expected = scipy.special.expit(scipy.special.logit(0.25) + 0.7 * np.array([-1.96, 1.96]))
-        np.testing.assert_allclose([low, high], expected, atol=0.03)
+        """Logit-normal around a third: limits at 1.96 standard deviations."""
+        found, log_evidence = dependence.learn(np.zeros(GRID.size))
+        expected = scipy.special.expit(-0.75 + np.array([-1.96, 1.96]))
+        np.testing.assert_allclose(found.credible_interval(), expected, atol=0.03)
+        assert log_evidence == pytest.approx(0.0, abs=1e-9)
 
-    def test_answers_speak_against_low_values_only(self):
-        prior = dependence.learn(np.zeros(GRID.size), np.zeros(GRID.size))
+    def test_gold_moves_it(self):
         peak = -1e4 * (GRID - 0.05) ** 2
-        assert dependence.learn(np.zeros(GRID.size), peak).mean > 0.9 * prior.mean
-        high = dependence.learn(np.zeros(GRID.size), -1e4 * (GRID - 0.6) ** 2)
-        assert high.credible_interval()[0] > 0.5
-        gold = dependence.learn(-1e4 * (GRID - 0.05) ** 2, np.zeros(GRID.size))
-        assert gold.mean == pytest.approx(0.05, abs=0.02)
+        found, _ = dependence.learn(peak)
+        assert found.mean == pytest.approx(0.05, abs=0.01)
+        assert found.is_shown_by_gold
+        assert not dependence.learn(np.zeros(GRID.size))[0].is_shown_by_gold
+
+    def test_independence_is_an_atom(self):
+        """Of .9 at zero: in mean, interval and nodes; the rest keeps its form."""
+        slab, _ = dependence.learn(np.zeros(GRID.size))
+        found = slab.with_independence(0.9)
+        assert found.prob_independent == pytest.approx(0.9)
+        assert found.mean == pytest.approx(0.1 * slab.mean)
+        assert found.mean_if_dependent == pytest.approx(slab.mean)
+        assert found.credible_interval()[0] == 0.0
+        values, weights = found.nodes()
+        assert values[0] == 0.0
+        assert weights.sum() == pytest.approx(1.0)
+        assert values @ weights == pytest.approx(found.mean, abs=0.01)
 
     def test_class_posterior_is_the_mixture(self):
         evidence = jnp.array([[0.0, 3.0], [1.0, 0.0]])
@@ -219,59 +231,24 @@ class TestDependence:
         key_cohort, key_a, key_b = jax.random.split(key, 3)
         independent = uniform_cohort(key_cohort, 10, 0.6, 0.9)
         labels, assessment, _ = simulated(key_a, independent, 800, 400)
-        found = joint.fit(labels, assessment, FLAT, models=("one-coin",))
+        found = pool.fit(labels, assessment, FLAT, models=("one-coin",))
         assert found.dependence.mean < 0.1
         together = hard_examples_cohort(
             key_cohort, 10, 0.7, 0.95, hard_share=0.2, hard_accuracy=0.3
         )
         labels, assessment, truth = simulated(key_b, together, 800, 400)
-        found = joint.fit(labels, assessment, FLAT, models=("one-coin",))
+        found = pool.fit(labels, assessment, FLAT, models=("one-coin",))
         assert found.dependence.mean > 0.2
         open_ = ~np.asarray(assessment.is_gold)
-        alone = joint.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
+        alone = pool.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
         assert log_loss(found.class_probs, truth, open_) < log_loss(alone.class_probs, truth, open_)
 
     def test_none_is_the_independent_fit(self, key):
         labels, assessment, _ = simulated(key, uniform_cohort(key, 5, 0.6, 0.9), 40, 8)
-        found = joint.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
+        found = pool.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
         alone = variational.fit(labels, assessment, OneCoinPrior.default(2), FLAT)
         np.testing.assert_allclose(found.class_probs, alone.class_probs, atol=1e-3)
         assert found.dependence.mean == 0.0
-
-
-@pytest.mark.end_to_end
-class TestSelection:
-    def test_parts_are_even_and_scattered(self):
-        parts = selection.scattered_parts(103, 10)
-        assert set(np.bincount(parts)) <= {10, 11}
-        assert (np.diff(parts) != 0).all()
-        assert all(set(parts[at : at + 30]) == set(range(10)) for at in range(73))
-
-    def test_finds_the_model_that_made_the_answers(self, key):
-        """Labelers biased towards class 0 alike: confusion. One coin each: one coin."""
-        biased = ConfusionMatrix(
-            jnp.tile(jnp.array([[0.95, 0.05], [0.45, 0.55]]), (8, 1, 1)).at[:3, 1].set(0.5), 2
-        )
-        labels, assessment, _ = simulated(key, biased, 400, 60)
-        assert joint.fit(labels, assessment, FLAT).model == "confusion"
-        labels, assessment, _ = simulated(key, uniform_cohort(key, 8, 0.55, 0.9), 400, 60)
-        found = joint.fit(labels, assessment, FLAT)
-        assert found.model == "one-coin"
-        assert found.why
-
-    def test_few_gold_labels_do_not_decide(self):
-        def judged(gold, answers):
-            candidate = selection.Candidate("any", OneCoinPrior.default(2), FLAT)
-            found = Dependence.known(0.2)
-            return selection.Judgement(candidate, np.array(gold), np.array(answers), found)
-
-        good, bad = judged([-0.1] * 11, [-0.5] * 100), judged([-2.0] * 11, [-0.3] * 100)
-        assert selection.choose([good, bad])[0] is bad
-        good, bad = judged([-0.1] * 40, [-0.5] * 100), judged([-2.0] * 40, [-0.3] * 100)
-        assert selection.choose([good, bad])[0] is good
-        alike = judged([-0.1] * 40, [-0.5] * 100)
-        assert selection.choose([alike, good])[0] is alike
-        assert selection.choose([judged([], [])])[1].startswith("no other")
 
 
 class TestConfusionPosterior:
@@ -323,7 +300,8 @@ class TestConfusionPosterior:
         labels = Labels.from_dense(jnp.array([[0, 1], [0, -1]], jnp.int8), num_classes=2)
         none = Assessment(jnp.full(2, MISSING, jnp.int8), 2)
         fit = variational.fit(labels, none, OneCoinPrior.default(2))
-        evidence = fit.prior.evidence(labels, fit.class_probs, fit.counts)
+        given = labels, fit.class_probs, fit.counts
+        evidence = fit.prior.evidence(*given) + fit.prior.shared_evidence(*given)[:, None]
         of_other = (fit.class_probs[::-1] + 1.0) / 3.0
         np.testing.assert_allclose(fit.evidence, evidence + jnp.log(of_other), atol=1e-4)
         np.testing.assert_allclose(
@@ -338,7 +316,7 @@ class TestIntervals:
         key_cohort, key_answers = jax.random.split(key)
         labelers = uniform_cohort(key_cohort, 60, 0.6, 0.9)
         labels, assessment, _ = simulated(key_answers, labelers, 1000, 50, max_labels=5)
-        found = joint.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
+        found = pool.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
         low, high = found.accuracy.credible_interval(0.95)
         inside = (low <= np.asarray(labelers.accuracy)) & (np.asarray(labelers.accuracy) <= high)
         assert inside.sum() >= scipy.stats.binom.ppf(1e-4, 60, 0.95)
@@ -354,7 +332,7 @@ class TestIntervals:
             key_cohort, key_answers, key_draws = jax.random.split(key_crowd, 3)
             labelers = uniform_cohort(key_cohort, 100, 0.6, 0.9)
             labels, assessment, _ = simulated(key_answers, labelers, 500, 0, max_labels=3)
-            found = joint.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
+            found = pool.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
             low, high = found.accuracy.credible_interval(0.95)
             truth = np.asarray(labelers.accuracy)
             inside += np.count_nonzero((low <= truth) & (truth <= high))
@@ -387,7 +365,7 @@ class TestIntervals:
         widths = []
         for num_examples in (50, 3000):
             labels, assessment, _ = simulated(key_answers, labelers, num_examples, 0, max_labels=3)
-            found = joint.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
+            found = pool.fit(labels, assessment, FLAT, models=("one-coin",), dependence=0.0)
             low, high = found.credible_interval(key_draws, labels)
             confidence = np.asarray(found.class_probs).max(axis=1)
             assert ((low <= confidence) & (confidence <= high)).all()
@@ -480,14 +458,14 @@ class TestOneClassSources:
             rng.integers(0, 2, 2000),
             num_classes=2,
         )
-        assert not joint.one_sided(labels).any()
+        assert not one_sided(labels).any()
 
     def test_spammers_among_others_are_judged_by_these(self, key):
         """One labeler of six who always says 0 is no reason to forget what agreement tells."""
         labels, gold, truth = simulated(key, OneCoin(jnp.full(6, 0.8), 2), 300, 0)
         label = jnp.where(labels.labeler == 5, 0, labels.label).astype(labels.label.dtype)
         crowd = named(dataclasses.replace(labels, label=label), gold)
-        assert joint.one_sided(crowd.labels).tolist() == [False] * 5 + [True]
+        assert one_sided(crowd.labels).tolist() == [False] * 5 + [True]
         found = aggregate(crowd)
         assert not found.fit.joint.trusts_gold_alone
         assert np.mean(np.asarray(found.class_probs).argmax(axis=1) == truth) > 0.9

@@ -28,16 +28,11 @@ from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.cli.commands import app
 from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.errors import InputError, WarningNote, told_apart
-from gtx_bayes.inference import dependence, incremental, joint, variational
-from gtx_bayes.inference.dependence import GRID, Dependence
-from gtx_bayes.inference.selection import Candidate
+from gtx_bayes.inference import incremental, pool, variational
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.registry import MODELS
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
-from gtx_bayes.standard_size import in_standard_size
 
 HALF = jnp.array([0.5, 0.5])
-PRIOR_OF_RHO = dependence.learn(np.zeros(GRID.size), np.zeros(GRID.size))
 CLOSE = 0.05
 """How far a class posterior may be from a refit's, with five answers an example.
 
@@ -93,14 +88,9 @@ def crowds():
     return Crowds(jax.random.key(20261122))
 
 
-def fitted(labels, gold, model, class_prior, found):
-    """`joint.fit` with everything chosen."""
-    padded, gold, _ = in_standard_size(labels, gold, None)
-    candidate = Candidate(model, MODELS.build(model).cohort_prior(2), class_prior)
-    fit = candidate.fit(padded, gold)
-    passed_on = joint.PassedOn(fit.prior.posterior_mean(fit.counts), fit.proportions)
-    choice = joint.Choice(candidate, found, "")
-    return joint.report(padded, gold, choice, fit, passed_on, size=labels)
+def fitted(labels, gold, model, class_prior, rho=None):
+    """A model fitted afresh."""
+    return pool.fit(labels, gold, class_prior, models=(model,), dependence=rho)
 
 
 def updated(old, crowds, start, end, **options):
@@ -132,34 +122,40 @@ class TestUpdate:
     def test_is_near_a_refit(self, crowds, model, class_prior):
         """Three new labelers' worth of answers, new examples, new gold; rho learnt or given."""
         start, end = (200, 5), (230, 10)
-        found = Dependence.known(0.2) if class_prior is None else PRIOR_OF_RHO
-        old = fitted(*crowds.at(*start), model, class_prior, found)
+        rho = 0.2 if class_prior is None else None
+        old = fitted(*crowds.at(*start), model, class_prior, rho)
         new = updated(old, crowds, start, end).joint
         assert new.converged
-        assert new.dependence.is_learnt == found.is_learnt
-        fit = fitted(*crowds.at(*end), model, class_prior, new.dependence)
+        fit = fitted(*crowds.at(*end), model, class_prior, rho)
+        assert len(new.components) == (2 if class_prior is None else 1)
+        assert [each.learns_class_prior for each in new.components] == [
+            each.learns_class_prior for each in fit.components
+        ]
+        np.testing.assert_allclose(new.weights, fit.weights, atol=0.05)
+        assert new.dependence.mean == pytest.approx(fit.dependence.mean, abs=0.02)
         assert_close(new, fit)
         assert np.abs(new.class_probs[:46] - old.class_probs[:46]).max() > 2 * CLOSE
         np.testing.assert_array_equal(new.class_probs[:10, 1], crowds.truth[:10])
         np.testing.assert_allclose(new.class_prior, fit.class_prior, atol=0.01)
-        assert new.log_evidence_bound == pytest.approx(fit.log_evidence_bound, abs=0.5)
+        bounds = [each.lead.log_evidence_bound for each in (new, fit)]
+        assert bounds[0] == pytest.approx(bounds[1], abs=0.5)
 
     @pytest.mark.parametrize("parts", [2, 25])
     def test_many_are_one(self, crowds, parts):
         """What each leaves behind does not add up: a hundred answers, four at a time."""
-        old = fitted(*crowds.at(150, 0), "one-coin", HALF, Dependence.known(0.2))
+        old = fitted(*crowds.at(150, 0), "one-coin", HALF, 0.2)
         times = np.linspace(150, 250, parts + 1).astype(int)
         new = old
         for start, end in itertools.pairwise(times):
             new = updated(new, crowds, (start, 0), (end, 0)).joint
         once = updated(old, crowds, (150, 0), (250, 0)).joint
         assert_close(new, once)
-        assert_close(new, fitted(*crowds.at(250, 0), "one-coin", HALF, Dependence.known(0.2)))
+        assert_close(new, fitted(*crowds.at(250, 0), "one-coin", HALF, 0.2))
 
     def test_counts_are_those_of_all_answers(self, crowds):
         """By differences, block after block, what one sum over the class posteriors gives."""
-        old = fitted(*crowds.at(150, 0), "one-coin", HALF, Dependence.known(0.2))
-        new = updated(old, crowds, (150, 0), (250, 9)).joint.independent
+        old = fitted(*crowds.at(150, 0), "one-coin", HALF, 0.2)
+        new = updated(old, crowds, (150, 0), (250, 9)).joint.lead.independent
         labels, _ = crowds.at(250, 9)
         np.testing.assert_allclose(new.counts, new.prior.counts(labels, new.class_probs), atol=1e-4)
 
@@ -173,32 +169,18 @@ class TestUpdate:
         before = Labels.from_arrays(*twice, num_classes=2)
         now = Labels.from_arrays(*map(np.append, twice, new), num_classes=2)
         none = Assessment.none(2 * there, 2)
-        old = fitted(before, none, "one-coin", HALF, Dependence.known(0.2))
+        old = fitted(before, none, "one-coin", HALF, 0.2)
         nobody = np.zeros(0, int)
         found = incremental.update(old, before, now, none, new[0], nobody, tolerance=0.08)
-        was, is_ = old.independent.class_probs, found.joint.independent.class_probs
+        was, is_ = old.lead.independent.class_probs, found.joint.lead.independent.class_probs
         is_renewed = np.any(np.asarray(was) != np.asarray(is_), axis=1)
         assert 6 < is_renewed.sum() <= found.num_recomputed < there
         assert not is_renewed[there:].any()
         everywhere = incremental.update(old, before, now, none, new[0], nobody, tolerance=0.0)
         assert everywhere.num_recomputed >= 2 * there
 
-    def test_gold_is_scored_before_it_is_learnt(self, crowds):
-        """The density of rho is multiplied by what the fit said of the gold without it."""
-        old = fitted(*crowds.at(250, 0), "one-coin", HALF, PRIOR_OF_RHO)
-        new = updated(old, crowds, (250, 0), (250, 12)).joint
-        evidence = np.asarray(old.independent.evidence, np.float64)[:12]
-        log_density = np.log(PRIOR_OF_RHO.probs)
-        for i in range(12):
-            by_class = 0.5 / (1 + 4 * GRID[:, None]) * evidence[i] * 2
-            log_density += by_class[:, crowds.truth[i]] - np.logaddexp(*by_class.T)
-        density = np.exp(log_density - log_density.max())
-        np.testing.assert_allclose(new.dependence.probs, density / density.sum(), rtol=1e-3)
-        known = old._replace(dependence=Dependence.known(0.2))
-        assert updated(known, crowds, (250, 0), (250, 12)).joint.dependence.mean == 0.2
-
     def test_updates_share_a_program(self, crowds):
-        old = fitted(*crowds.at(150, 0), "one-coin", HALF, Dependence.known(0.2))
+        old = fitted(*crowds.at(150, 0), "one-coin", HALF, 0.2)
         new = updated(old, crowds, (150, 0), (160, 3)).joint
         programs = variational._fit_state._cache_size()
         updated(new, crowds, (160, 3), (201, 7))
@@ -235,6 +217,11 @@ def rewritten(path, change):
 def set_record(arrays, **more):
     record = json.loads(arrays["record"].tobytes()) | more
     arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
+
+
+def set_component(arrays, **more):
+    (component,) = json.loads(arrays["record"].tobytes())["components"]
+    set_record(arrays, components=[component | more])
 
 
 class TestFile:
@@ -296,27 +283,30 @@ class TestFile:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda a: set_record(a, version=1), "has version 1, and this program reads 3"),
+            (lambda a: set_record(a, version=1), "has version 1, and this program reads 4"),
             (
-                lambda a: set_record(a, values={"model": "two-coin"}),
+                lambda a: set_component(a, values={"model": "two-coin"}),
                 "the models 'two-coin' and 'one-coin'",
             ),
+            (lambda a: set_component(a, weight=0.5), r"the weights of its models are \[0.5\]"),
+            (lambda a: set_record(a, components=[]), r"the weights of its models are \[\]"),
+            (lambda a: set_record(a, pool={}), "'has_given_class_prior'"),
             (lambda a: set_record(a, examples=["t0"]), r"example\[\d+\] is 1, outside \[0, 1\)"),
             (lambda a: set_record(a, labelers=["w"] * 8), "two of the labelers have one name"),
             (lambda a: set_record(a, fit_notes=True), "'fit_notes' is no list of notes"),
             (lambda a: set_record(a, notes=[["x"]]), "'notes' is no list of notes"),
-            (lambda a: a.pop("independent.counts"), "missing"),
+            (lambda a: a.pop("0.independent.counts"), "missing"),
             (lambda a: a["labels.labeler"].put(7, 999), r"labeler\[7\] is 999, outside"),
             (lambda a: a["labels.label"].put(7, 2), r"label\[7\] is 2, outside"),
             (lambda a: a["labels.example"].put(0, 9), "not in order"),
             (lambda a: a["gold.example"].put(0, 1), "more than one gold label"),
-            (lambda a: a["independent.evidence"].put(3, np.nan), "'independent.evidence' holds"),
-            (lambda a: a["class_probs"].put(3, 0.5), "'class_probs' .* do not sum to one"),
-            (lambda a: a["independent.counts"].put(3, -5.0), "counts below zero"),
-            (lambda a: a["passed_on.labelers.accuracy"].put(0, 1.5), "no probabilities"),
-            (lambda a: a["dependence.values"].put(0, 2.0), "neither one number"),
-            (lambda a: a.update({"counts": a["counts"][:-1]}), "'counts' has shape"),
-            (lambda a: a.update({"counts": a["counts"].astype(int)}), "'counts' holds int64"),
+            (lambda a: a["0.independent.evidence"].put(3, np.nan), "'independent.evidence' holds"),
+            (lambda a: a["0.class_probs"].put(3, 0.5), "'class_probs' .* do not sum to one"),
+            (lambda a: a["0.independent.counts"].put(3, -5.0), "counts below zero"),
+            (lambda a: a["0.passed_on.labelers.accuracy"].put(0, 1.5), "no probabilities"),
+            (lambda a: a["0.dependence.values"].put(0, 2.0), "neither one number"),
+            (lambda a: a.update({"0.counts": a["0.counts"][:-1]}), "'counts' has shape"),
+            (lambda a: a.update({"0.counts": a["0.counts"].astype(int)}), "'counts' holds int64"),
         ],
     )
     def test_does_not_fit_together(self, kept, tmp_path, change, message):

@@ -303,6 +303,7 @@ def aggregate(
     class_prior: npt.ArrayLike | NamedPrior | None = None,
     model: str | AbstractLabelerModel = AUTO,
     dependence: float | None = None,
+    prior_independent: float | None = None,
     mesh: Mesh | None = None,
 ) -> Aggregation:
     """Apply a method to a crowd.
@@ -314,11 +315,13 @@ def aggregate(
         class_prior: probability of each class: a dictionary or a Series by class name, or an
             array of shape (num_classes,) in the order of `crowd.class_names`; or of each class of
             each example, shape (num_examples, num_classes). When absent uniform, but that
-            "gtx-bayes" learns it where that does better.
+            "gtx-bayes" weighs uniform and learnt proportions.
         model: how labelers err, for methods with this option such as "gtx-bayes": a name, or
-            "auto" for the one that predicts hidden labels best.
+            "auto" for a pool of models, weighed by gold and answers.
         dependence: rho, for methods with this option: how far labelers err together, from 0 to
             1; learnt when absent.
+        prior_independent: for methods with this option, the probability before any answer that
+            labelers err independently; that of the method when absent.
         mesh: devices to spread the examples over, from `devices.examples_mesh`; one where it is
             absent.
 
@@ -333,7 +336,9 @@ def aggregate(
             f"aggregate takes a Crowd, not a {type(crowd).__name__}: build one with "
             "Crowd.from_frames or read_crowd"
         )
-    chosen = configured(method, model=model, dependence=dependence)
+    chosen = configured(
+        method, model=model, dependence=dependence, prior_independent=prior_independent
+    )
     check_num_class_probs(
         num_examples=crowd.labels.num_examples,
         num_labels=crowd.labels.num_labels,
@@ -359,6 +364,7 @@ def configured(
     *,
     model: str | AbstractLabelerModel = AUTO,
     dependence: float | None = None,
+    prior_independent: float | None = None,
 ) -> AbstractMethod:
     """A method with the options that many share put in; arguments as for `aggregate`.
 
@@ -366,7 +372,11 @@ def configured(
         InputError: for an unknown method, and an option that the method does not have.
     """
     chosen = METHODS.build(method)
-    given = {"model": None if model == AUTO else model, "dependence": dependence}
+    given = {
+        "model": None if model == AUTO else model,
+        "dependence": dependence,
+        "prior_independent": prior_independent,
+    }
     given = {name: value for name, value in given.items() if value is not None}
     options = dataclasses.fields(chosen) if dataclasses.is_dataclass(chosen) else ()
     for name in given:

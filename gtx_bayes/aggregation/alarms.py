@@ -6,7 +6,7 @@ import numpy.typing as npt
 from gtx_bayes.columns import Names
 from gtx_bayes.errors import WarningNote
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.inference.joint import one_sided
+from gtx_bayes.inference.one_sided import one_sided
 from gtx_bayes.labels import MISSING, Labels
 
 _TIMES_AS_OFTEN = 3

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from gtx_bayes.errors import WarningNote
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
-from gtx_bayes.inference.joint import JointPosterior
+from gtx_bayes.inference.pool import Pool
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior
@@ -91,7 +91,7 @@ class Fit(NamedTuple):
     model: str
     notes: tuple[str, ...] = ()
     posterior: BetaPosterior | None = None
-    joint: JointPosterior | None = None
+    joint: Pool | None = None
     class_prior: ClassPrior | None = None
 
 

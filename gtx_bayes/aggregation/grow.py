@@ -8,7 +8,7 @@ from gtx_bayes.columns import AnyTable
 from gtx_bayes.crowd import UpdateOptions, update_crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import incremental
-from gtx_bayes.inference.joint import JointPosterior
+from gtx_bayes.inference.pool import Pool
 
 
 class Grown(NamedTuple):
@@ -39,8 +39,7 @@ def grow(
 ) -> Grown:
     """Learn from new answers and new gold what a fit of "gtx-bayes" does not know yet.
 
-    The labeler model, and whether the classes' proportions are learnt, stay as they were chosen;
-    rho learns from the new gold alone. Fit anew to choose again. See `inference.incremental`.
+    The models in the pool stay, and are weighed anew. See `inference.incremental`.
 
     Args:
         result: the fit so far, which stays as it is.
@@ -60,7 +59,7 @@ def grow(
     more = update_crowd(crowd, labels, gold, **options)
     grown = more.crowd
     num_new_examples = grown.labels.num_examples - crowd.labels.num_examples
-    if found.independent.class_prior.ndim == 2 and num_new_examples:
+    if found.lead.independent.class_prior.ndim == 2 and num_new_examples:
         raise InputError(
             "the class prior was given example by example, and new examples have none.",
             hint="Fit all answers anew, with a prior for each example.",
@@ -70,7 +69,7 @@ def grow(
     )
     fit = joint_method.report(update.joint, grown.labels, grown.assessment)
     if found.why:
-        note = "The model is the one chosen when the fit was fresh; fit anew to choose again."
+        note = "Models that were left out when the fit was fresh stay out; fit anew to weigh all."
         fit = fit._replace(notes=(*fit.notes, note))
     whole = Aggregation(
         result.method, grown, fit, update.joint.class_probs, update.joint.class_prior
@@ -85,7 +84,7 @@ def grow(
     )
 
 
-def joint_of(result: Aggregation) -> JointPosterior:
+def joint_of(result: Aggregation) -> Pool:
     """The joint posterior of a result.
 
     Raises:

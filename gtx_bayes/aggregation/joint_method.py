@@ -19,12 +19,13 @@ from gtx_bayes.aggregation.base import (
     LabelerAccuracy,
 )
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference import joint
+from gtx_bayes.inference import pool
 from gtx_bayes.inference.beta import BetaPosterior
-from gtx_bayes.inference.dependence import most_useful, tempered
+from gtx_bayes.inference.dependence import Dependence, most_useful, tempered
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
-from gtx_bayes.inference.joint import AUTO_MODELS, Choice, JointPosterior
+from gtx_bayes.inference.joint import Choice
 from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
+from gtx_bayes.inference.pool import AUTO_MODELS, PRIOR_INDEPENDENT, Pool
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.labelers import AbstractLabelers
@@ -74,15 +75,46 @@ class TemperedPosterior(AbstractAggregator):
         return tempered(evidence, answers_per_example(labels), class_prior, self.rho)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PooledPosterior(AbstractAggregator):
+    """The mixture of several models' class posteriors.
+
+    Attributes:
+        parts: each model, heaviest first.
+        weights: weight of each, summing to one.
+    """
+
+    parts: tuple[AbstractAggregator, ...]
+    weights: tuple[ScalarLike, ...]
+
+    @property
+    def labelers(self) -> AbstractLabelers | None:
+        """Those of the heaviest model."""
+        return self.parts[0].labelers
+
+    def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
+        """The mixture; that of the priors for an example without answers."""
+        found = [part.class_probs(labels) for part in self.parts]
+        return jnp.tensordot(jnp.array(self.weights), jnp.stack(found), axes=1)
+
+    def with_class_prior(self, class_prior: ClassPrior | None) -> "PooledPosterior":
+        """Every model under another prior."""
+        parts = tuple(part.with_class_prior(class_prior) for part in self.parts)
+        return dataclasses.replace(self, parts=parts)
+
+
 @dataclasses.dataclass(frozen=True)
 class GtxBayes(AbstractMethod):
     """Labels, labelers and their dependence from gold and from the crowd's own answers.
 
     Attributes:
-        model: how labelers err: a registered name, `FILE.py:Class`, a model, or "auto" for the one
-            of `AUTO_MODELS` that predicts hidden labels best, of those that the crowd can bear
-            (`model_size.bearable`).
+        model: how labelers err: a registered name, `FILE.py:Class`, a model, or "auto" for a pool
+            of `AUTO_MODELS`, of those that the crowd can bear (`model_size.bearable`).
         dependence: rho, if it is not to be learnt; 0 for independence.
+        prior_independent: probability, before any answer, that the crowd is that of the paper:
+            one accuracy for every labeler, classes even or as given, labelers independent. From
+            0 to less than 1; a question only where the model is "auto" and rho is learnt.
     """
 
     name: ClassVar[str] = NAME
@@ -90,6 +122,12 @@ class GtxBayes(AbstractMethod):
 
     model: str | AbstractLabelerModel = AUTO
     dependence: float | None = None
+    prior_independent: float = PRIOR_INDEPENDENT
+
+    @property
+    def prior_asked(self) -> float:
+        """The prior of independence: zero for a model asked for, which takes it for no question."""
+        return self.prior_independent if self.model == AUTO else 0.0
 
     def takes(self, num_classes: int) -> dict[str, bool]:
         """What the model takes."""
@@ -107,21 +145,22 @@ class GtxBayes(AbstractMethod):
 
         Raises:
             InputError: for an unknown model, one whose tables are out of all proportion to the
-                answers, or a dependence outside [0, 1].
+                answers, a dependence outside [0, 1], or a prior outside [0, 1).
         """
-        check_options(self.model, self.dependence)
+        check_options(self.model, self.dependence, self.prior_independent)
         among = models_for(
             self.model,
             num_labels=labels.num_labels,
             num_labelers=labels.num_labelers,
             num_classes=labels.num_classes,
         )
-        found = joint.fit(
+        found = pool.fit(
             labels,
             assessment,
             class_prior,
             models=among.models,
             dependence=self.dependence,
+            prior_independent=self.prior_asked,
             mesh=mesh,
         )
         return report(found._replace(why=among.why(found.why)), labels, assessment)
@@ -164,57 +203,133 @@ def check_covariates(model: str | AbstractLabelerModel, there: Sequence[str]) ->
         MODELS.build(model).check_covariates(there)
 
 
-def report(found: JointPosterior, labels: Labels, assessment: Assessment) -> Fit:
+def report(found: Pool, labels: Labels, assessment: Assessment) -> Fit:
     """The joint posterior as a method that is fitted, with what a user should know of it."""
     in_size, gold, _ = in_standard_size(labels.of_classes(), assessment, None)
     counts = first(labels.num_labelers, gold_counts(in_size, gold))
     return Fit(
-        TemperedPosterior(
-            found.labelers, found.class_prior, found.dependence.mean, found.learns_class_prior
-        ),
+        _as_rule(found),
         posterior_accuracy(found.accuracy, counts, labels.num_classes),
         found.model,
-        notes(found.choice, num_gold=assessment.num_gold, converged=found.converged),
+        notes(found, num_gold=assessment.num_gold),
         found.accuracy,
         found,
         found.class_prior,
     )
 
 
-def check_options(model: str | AbstractLabelerModel, dependence: float | None) -> None:
-    """Raise `InputError` for a model there is not, or a dependence that is none."""
+def _as_rule(found: Pool) -> AbstractAggregator:
+    """The posterior for answers that the fit has not seen: rho at its means, zero and otherwise."""
+    parts: list[TemperedPosterior] = []
+    weights: list[float] = []
+    for each, weight in zip(found.components, found.weights, strict=True):
+        rho = each.dependence
+        atom = rho.prob_independent if rho.is_learnt else 0.0
+        mean = rho.mean_if_dependent if rho.is_learnt else rho.mean
+        for at, share in ((mean, 1.0 - atom), (0.0, atom)):
+            if share > 0.0:
+                rule = TemperedPosterior(
+                    each.labelers, each.class_prior, at, each.learns_class_prior
+                )
+                parts.append(rule)
+                weights.append(weight * share)
+    return parts[0] if len(parts) == 1 else PooledPosterior(tuple(parts), tuple(weights))
+
+
+def check_options(
+    model: str | AbstractLabelerModel,
+    dependence: float | None,
+    prior_independent: float = PRIOR_INDEPENDENT,
+) -> None:
+    """Raise `InputError` for a model there is not, and for numbers that are no probabilities."""
     if model != AUTO:
         MODELS.build(model)
     if dependence is not None and not 0.0 <= dependence <= 1.0:
         raise InputError(
             f"the dependence is {dependence:g}.", hint="Give a number from 0 (none) to 1."
         )
+    if not 0.0 <= prior_independent < 1.0:
+        raise InputError(
+            f"the prior probability of independence is {prior_independent:g}.",
+            hint="Give a number from 0 to less than 1; dependence 0 takes it for certain.",
+        )
 
 
-def notes(found: Choice, *, num_gold: int, converged: bool) -> tuple[str, ...]:
+def notes(found: Pool, *, num_gold: int) -> tuple[str, ...]:
     """What a user should know of a joint fit."""
-    said: list[str] = []
-    if found.why:
-        said.append(f"Model {found.candidate.model}: {found.why}.")
-    rho = found.dependence.mean
-    if rho > 0:
-        low, high = found.dependence.credible_interval(INTERVAL_PROB)
-        limits = f" ({low:.2f} to {high:.2f})" if high > low else ""
+    if len(found.components) == 1:
+        return notes_of_one(
+            found.lead.choice,
+            found.why,
+            prior_independent=found.prior_independent,
+            num_gold=num_gold,
+            converged=found.converged,
+        )
+    rho = found.dependence
+    said = [_in_words(found), *_of_dependence(rho, found.prior_independent)]
+    return (*said, *_of_the_rest(rho, num_gold=num_gold, converged=found.converged))
+
+
+def notes_of_one(
+    found: Choice, why: str, *, prior_independent: float = 0.0, num_gold: int, converged: bool
+) -> tuple[str, ...]:
+    """What a user should know of a fit by one model."""
+    said = [f"Model {found.candidate.name}: {why}."] if why else []
+    said += _of_dependence(found.dependence, prior_independent)
+    return (*said, *_of_the_rest(found.dependence, num_gold=num_gold, converged=converged))
+
+
+def _in_words(found: Pool) -> str:
+    """The pool, by name and weight."""
+    names = [
+        f"{weight:.2f} {each.choice.candidate.name}"
+        for each, weight in zip(found.components, found.weights, strict=True)
+        if weight >= 0.005
+    ]
+    return f"Pool of models: {'; '.join(names)}. They are weighed {found.why}."
+
+
+def _of_dependence(rho: Dependence, prior_independent: float) -> list[str]:
+    """Whether labelers err together, and how far."""
+    said = []
+    if prior_independent > 0.0 and rho.is_learnt:
         said.append(
-            f"Labelers err together, rho = {rho:.2f}{limits}: no number of answers to an example "
-            f"tells more than {1 / rho:.1f} independent ones, and after {most_useful(rho)} the "
+            "That labelers are independent, each with one accuracy, has a probability of "
+            f"{_as_prob(rho.prob_independent)} ({prior_independent:g} before any answer)."
+        )
+    if rho.mean > 0.0 and rho.prob_independent < 0.5:
+        mean = rho.mean_if_dependent if rho.is_learnt else rho.mean
+        low, high = rho.credible_interval(INTERVAL_PROB)
+        limits = f" ({low:.2f} to {high:.2f})" if high > low else ""
+        how = (
+            "Gold shows that labelers err together"
+            if rho.is_shown_by_gold
+            else ("Confidence allows for labelers who err together")
+        )
+        said.append(
+            f"{how}, rho = {mean:.2f}{limits}: no number of answers to an example "
+            f"tells more than {1 / mean:.1f} independent ones, and after {most_useful(mean)} the "
             "next adds less than a tenth of one."
         )
+    return said
+
+
+def _of_the_rest(rho: Dependence, *, num_gold: int, converged: bool) -> list[str]:
+    """What only gold can tell, and whether the fit came to rest."""
+    said: list[str] = []
     if num_gold == 0:
         said.append(
-            "Without gold the labelers are known from their agreement alone, taken for better "
-            "than chance on average."
+            "Without gold the labelers are known from their agreement alone, taken for better than "
+            "chance on average."
         )
-        if found.dependence.is_learnt:
-            said.append("Without gold rho is known from its prior, and answers only raise it.")
-    if not converged:
-        said.append(NOT_CONVERGED)
-    return tuple(said)
+        if rho.is_learnt and rho.prob_independent < 0.5:
+            said.append("Without gold rho is known from its prior alone.")
+    return said if converged else [*said, NOT_CONVERGED]
+
+
+def _as_prob(prob: float) -> str:
+    """Two decimals, or a bound."""
+    return "less than 0.01" if prob < 0.005 else "more than 0.99" if prob > 0.995 else f"{prob:.2f}"
 
 
 def posterior_accuracy(

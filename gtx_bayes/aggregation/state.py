@@ -23,6 +23,7 @@ from gtx_bayes.inference import automatic
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.joint import JointPosterior, PassedOn, posterior_mean
+from gtx_bayes.inference.pool import Pool
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.io.archives import Archive, read_archive, write_archive
 from gtx_bayes.labels import Assessment, Labels
@@ -31,7 +32,7 @@ from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.registry import MODELS
 
 KIND = "state of a gtx-bayes fit"
-VERSION = 3
+VERSION = 4
 
 _NAMES = {
     "examples": "example_names",
@@ -39,6 +40,9 @@ _NAMES = {
     "classes": "class_names",
     "others": "other_names",
 }
+_OPTIONS = {"has_given_class_prior": bool, "prior_independent": float, "is_auto": bool, "why": str}
+"""What a pool was made with, and of which type it is."""
+
 _COVARIATES = ("covariates", "labeler_covariates", "example_covariates")
 _SUM_TOLERANCE = 1e-3  # by how much probabilities may miss one: float32 has six digits
 _PROBS = (
@@ -65,14 +69,19 @@ def write_state(result: Aggregation, path: str | Path) -> None:
     Raises:
         InputError: for a result of another method, or if there is no writing there.
     """
-    found = joint_of(result)
-    crowd, leaves = result.crowd, _kept_leaves(found)
+    found, crowd = joint_of(result), result.crowd
+    kept = [_kept_leaves(each) for each in found.components]
     is_gold = np.flatnonzero(np.asarray(crowd.assessment.is_gold))
     arrays = {
         **{f"labels.{of}": getattr(crowd.labels, of) for of in ("example", "labeler", "label")},
         "gold.example": is_gold,
         "gold.label": np.asarray(crowd.assessment.true_label)[is_gold],
-        **{name: leaf for name, leaf in leaves.items() if hasattr(leaf, "shape")},
+        **{
+            f"{at}.{name}": leaf
+            for at, leaves in enumerate(kept)
+            for name, leaf in leaves.items()
+            if hasattr(leaf, "shape")
+        },
     }
     covariates = {of: getattr(crowd.labels, of) for of in _COVARIATES}
     for of, by_name in covariates.items():
@@ -86,11 +95,20 @@ def write_state(result: Aggregation, path: str | Path) -> None:
         "starts": dict(crowd.starts),
         "notes": notes_as_json(crowd.notes),
         "fit_notes": notes_as_json(result.fit.notes),
-        "labeler_model": {
-            "name": found.labeler_model.name,
-            "options": dataclasses.asdict(found.labeler_model),  # type: ignore[call-overload]
-        },
-        "values": {name: leaf for name, leaf in leaves.items() if not hasattr(leaf, "shape")},
+        "components": [
+            {
+                "weight": weight,
+                "labeler_model": {
+                    "name": each.labeler_model.name,
+                    "options": dataclasses.asdict(each.labeler_model),  # type: ignore[call-overload]
+                },
+                "values": {
+                    name: leaf for name, leaf in leaves.items() if not hasattr(leaf, "shape")
+                },
+            }
+            for each, weight, leaves in zip(found.components, found.weights, kept, strict=True)
+        ],
+        "pool": {name: getattr(found, name) for name in _OPTIONS},
     }
     write_archive(
         path, KIND, VERSION, record, {name: np.asarray(array) for name, array in arrays.items()}
@@ -112,7 +130,7 @@ def read_state(path: str | Path, *, model: str | AbstractLabelerModel | None = N
     archive = read_archive(path, KIND, VERSION)
     try:
         crowd = _crowd(archive)
-        joint = _joint(archive, crowd.labels, model)
+        joint = _pool(archive, crowd.labels, model)
         notes = _notes(archive, "fit_notes")
     except InputError as error:
         raise _damaged(path, error.what) from error
@@ -134,6 +152,7 @@ def check_options(
     where: str,
     model: str | AbstractLabelerModel = joint_method.AUTO,
     dependence: float | None = None,
+    prior_independent: float | None = None,
     class_prior: Sequence[float] | NamedPrior | None = None,
     classes: Sequence[str] | None = None,
 ) -> None:
@@ -144,17 +163,18 @@ def check_options(
         where: its file, for the message.
         model: the labeler model asked for; any, if "auto".
         dependence: rho asked for; any, if None.
+        prior_independent: prior probability of independence asked for; any, if None.
         class_prior: prior of the classes asked for; any, if None.
         classes: the classes asked for; any, if None.
     """
     found = joint_of(result)
     class_names = [str(name) for name in result.crowd.class_names]
-    prior = None if found.learns_class_prior else np.asarray(found.independent.class_prior)
+    prior = None if found.given_class_prior is None else np.asarray(found.given_class_prior)
     wanted = None
     if class_prior is not None:
         wanted = np.asarray(prior_in_order(class_prior, result.crowd.class_names))
     rho = None if found.dependence.is_learnt else found.dependence.mean
-    fitted = found.labeler_model
+    fitted = None if found.is_auto else found.labeler_model
     asked = None if model == joint_method.AUTO else MODELS.build(model)
     is_same_prior = class_prior is None or (
         prior is not None
@@ -171,6 +191,10 @@ def check_options(
             dependence is None or dependence == rho,
             *("dependence", dependence, "learnt" if rho is None else f"{rho:g}"),
         ),
+        (
+            prior_independent in (None, found.prior_independent),
+            *("prior probability of independence", prior_independent, found.prior_independent),
+        ),
         (is_same_prior, "class prior", class_prior, "learnt" if prior is None else prior.tolist()),
         (
             classes is None or [each.strip() for each in classes] == class_names,
@@ -185,11 +209,15 @@ def check_options(
             )
 
 
-def _is_same_model(asked: AbstractLabelerModel, fitted: AbstractLabelerModel) -> bool:
+def _is_same_model(asked: AbstractLabelerModel, fitted: AbstractLabelerModel | None) -> bool:
     """Whether a model is the one that was fitted; what follows from the table may be open in it."""
-    return asked.name == fitted.name and all(
-        getattr(asked, option.name) in (option.default, getattr(fitted, option.name, None))
-        for option in dataclasses.fields(asked)  # type: ignore[arg-type]
+    return (
+        fitted is not None
+        and asked.name == fitted.name
+        and all(
+            getattr(asked, option.name) in (option.default, getattr(fitted, option.name, None))
+            for option in dataclasses.fields(asked)  # type: ignore[arg-type]
+        )
     )
 
 
@@ -297,10 +325,39 @@ def _model_of(
     return found
 
 
+def _pool(archive: Archive, labels: Labels, given: str | AbstractLabelerModel | None) -> Pool:
+    """The pool of models."""
+    options, records = archive.record["pool"], archive.record["components"]
+    for name, kind in _OPTIONS.items():
+        if type(options[name]) is not kind:
+            raise InputError(f"'{name}' is {options[name]!r}.")
+    weights = [float(record["weight"]) for record in records]
+    if not weights or min(weights) < 0.0 or not abs(sum(weights) - 1.0) < _SUM_TOLERANCE:
+        raise InputError(f"the weights of its models are {weights}.")
+    components = [
+        _joint(
+            Archive(
+                record,
+                {
+                    name.removeprefix(f"{at}."): array
+                    for name, array in archive.arrays.items()
+                    if name.startswith(f"{at}.")
+                },
+            ),
+            labels,
+            given,
+        )
+        for at, record in enumerate(records)
+    ]
+    if len({each.dependence.values.shape for each in components}) > 1:
+        raise InputError("the dependence is learnt under some of its models, and given under some.")
+    return Pool.of(components, weights, **{name: options[name] for name in _OPTIONS})
+
+
 def _joint(
     archive: Archive, labels: Labels, given: str | AbstractLabelerModel | None
 ) -> JointPosterior:
-    """The joint posterior, every array of the size that the labels and the model ask for."""
+    """One of its models, every array of the size that the labels and the model ask for."""
     values = archive.record["values"]
     model = _model_of(archive.record["labeler_model"], given)
     if values["model"] != model.name:
@@ -408,7 +465,6 @@ def _pattern(
         learns_class_prior=False,
         dependence=Dependence(*(cast(Any, size(*grid_size)) for _ in Dependence._fields)),
         model=model,
-        why="",
         converged=True,
         trusts_gold_alone=False,
         independent=independent,

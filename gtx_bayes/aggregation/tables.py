@@ -102,10 +102,11 @@ def confusion_of(
     num_answers = labels.num_classes if model is None else model.num_answers
     num_labels = _expected_counts(labels, weight, num_answers, labeler)
     if model is not None:
-        probability = _matrices(model, labels.num_labelers)
-        return Confusion(
-            source, probability if labeler is None else probability[[labeler]], num_labels
-        )
+        probability = np.zeros(num_labels.shape)
+        for each, share in _models(fit, model):
+            found = _matrices(each, labels.num_labelers)
+            probability += share * (found if labeler is None else found[[labeler]])
+        return Confusion(source, probability, num_labels)
     total = num_labels.sum(axis=2, keepdims=True)
     probability = np.where(total > 0, num_labels / np.where(total > 0, total, 1.0), np.nan)
     return Confusion(source, probability, num_labels)
@@ -162,6 +163,16 @@ def _expected_counts(
         for true in range(num_classes)
     ]
     return np.stack(counts).reshape(num_classes, num_labelers, num_answers).swapaxes(0, 1)
+
+
+def _models(fit: Fit, model: AbstractLabelers) -> list[tuple[AbstractLabelers, float]]:
+    """The labelers under each model of a fit, and its weight."""
+    if fit.joint is None:
+        return [(model, 1.0)]
+    return [
+        (each.labelers, weight)
+        for each, weight in zip(fit.joint.components, fit.joint.weights, strict=True)
+    ]
 
 
 def _matrices(model: AbstractLabelers, num_labelers: int) -> npt.NDArray[np.floating]:

@@ -232,6 +232,7 @@ def _read_state(
         class_prior=models.prior(),
         model=asked.model,
         dependence=asked.dependence,
+        prior_independent=models.prior_independent,
     )
     is_unknown = not set(tables.covariate or ()) <= set(kept.crowd.labels.covariates)
     if is_unknown or (tables.keep_abstentions and not kept.crowd.other_names.size):
@@ -325,6 +326,7 @@ def summarise(
         "num_gold": crowd.assessment.num_gold,
         **classes_record(crowd.class_names, result.class_prior),
         "dependence": None if joint is None else dependence_record(joint.dependence),
+        "pool": None if joint is None else joint.table().to_dict("records"),
         "labeler_interval": result.fit.labeler_accuracy.interval,
         "mean_confidence": float(confidence.mean()) if confidence.size else None,
         "seconds": round(seconds, 3),
@@ -350,6 +352,7 @@ def dependence_record(found: "Dependence") -> dict[str, Any]:
 
     low, high = found.credible_interval()
     return {
+        "prob_independent": found.prob_independent,
         "mean": found.mean,
         "ci_low": low,
         "ci_high": high,

@@ -83,8 +83,8 @@ class ModelOptions:
         str,
         typer.Option(
             metavar="NAME|FILE.py:Class",
-            help="How labelers err, for gtx-bayes: auto, that of one-coin and confusion that "
-            f"predicts hidden labels best, or {_in_help(MODELS)}.",
+            help="How labelers err, for gtx-bayes: auto, a pool of one-coin and confusion weighed "
+            f"by gold and answers, or {_in_help(MODELS)}.",
         ),
     ] = "auto"
     model_option: Annotated[
@@ -98,12 +98,20 @@ class ModelOptions:
             help="How far labelers err together, for gtx-bayes: learnt, none, or a number up to 1.",
         ),
     ] = "learned"
+    prior_independent: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Probability, before any answer, that labelers err independently, each with one "
+            "accuracy, and classes are even or as given, for gtx-bayes. [default: 0.8]",
+        ),
+    ] = None
     class_prior: Annotated[
         str | None,
         typer.Option(
             metavar="A=P,B=P,...",
             help="Prior of each class by name, or numbers alone in the order of the prob_ columns. "
-            "[default: uniform, or learnt where gtx-bayes finds that better]",
+            "[default: uniform; gtx-bayes weighs uniform and learnt]",
         ),
     ] = None
 
@@ -133,6 +141,8 @@ class ModelOptions:
                     where="--dependence",
                     hint="Say learned, none, or a number from 0 to 1.",
                 ) from error
+        if self.prior_independent is not None:
+            found["prior_independent"] = self.prior_independent
         return found
 
     def prior(self) -> list[float] | dict[str, float] | None:

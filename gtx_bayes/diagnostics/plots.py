@@ -227,12 +227,22 @@ def plot_counts(
 
 
 def plot_dependence(dependence: Dependence, *, ax: Axes | None = None) -> Axes:
-    """Posterior density of the dependence rho, with its mean; a line where it was given."""
+    """Posterior density of the dependence rho, with its mean; a line where it was given.
+
+    The probability that it is zero is a bar there, as high as it is of the picture's height.
+    """
     ax = _axes(ax, 6.0, 3.6)
     if dependence.is_learnt:
-        density = dependence.probs / np.gradient(dependence.values)
-        ax.fill_between(dependence.values, density, color=FAINT, alpha=0.6, linewidth=0)
-        ax.plot(dependence.values, density, color=INK, linewidth=1.2)
+        rho, probs = dependence
+        density = probs[1:] / np.gradient(rho[1:])
+        ax.fill_between(rho[1:], density, color=FAINT, alpha=0.6, linewidth=0)
+        ax.plot(rho[1:], density, color=INK, linewidth=1.2)
+        if (atom := dependence.prob_independent) >= 0.005:
+            height = ax.get_xaxis_transform()
+            ax.plot(
+                [0.0, 0.0], [0.0, atom], color=INK, linewidth=6, transform=height, clip_on=False
+            )
+            ax.text(0.02, atom, f"independent: {atom:.2f}", transform=height, va="top")
     ax.axvline(dependence.mean, color=INK, linestyle="--", linewidth=1)
     ax.set_xlim(0.0, 1.0)
     ax.set_ylim(bottom=0.0)

@@ -32,9 +32,9 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.aggregation.tables import names_of_answers
-from gtx_bayes.inference import joint
+from gtx_bayes.inference import pool
 from gtx_bayes.inference.dependence import GRID
-from gtx_bayes.inference.joint import JointPosterior
+from gtx_bayes.inference.pool import Pool
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior
 from gtx_bayes.models.labelers import AbstractLabelers
@@ -414,12 +414,12 @@ def _compare_pairs(
     return overall, named
 
 
-def _independent(result: Aggregation, found: JointPosterior) -> JointPosterior:
+def _independent(result: Aggregation, found: Pool) -> Pool:
     """The fit at rho = 0, class prior and model as found."""
     if found.dependence.mean == 0.0:
         return found
     crowd = result.crowd
-    return joint.fit(
+    return pool.fit(
         crowd.labels,
         crowd.assessment,
         found.class_prior,
@@ -432,25 +432,28 @@ def _without_padding(labels: Labels) -> Labels:
     return labels.entries(np.flatnonzero(np.asarray(labels.label) != MISSING))
 
 
-def _joint(result: Aggregation) -> JointPosterior:
+def _joint(result: Aggregation) -> Pool:
     if result.fit.joint is None:
         raise ValueError(f"{result.method} has no joint posterior to replicate answers from")
     return result.fit.joint
 
 
 def _replicates(
-    key: Key[Array, ""], number: int, labels: Labels, found: JointPosterior, correlation: float
+    key: Key[Array, ""], number: int, labels: Labels, found: Pool, correlation: float
 ) -> Iterator[npt.NDArray[np.integer]]:
     """So many tables of other answers in the place of those given, which are padded for all."""
     none = Assessment.none(labels.num_examples, labels.num_classes)
-    padded, _, _ = found.prior.in_size(labels, none, None)
     uniform = 1.0 / labels.num_classes
-    counts = with_room(found.counts, padded.num_labelers)
-    class_probs = with_room(found.class_probs, padded.num_examples, fill=uniform)
     keys = jax.random.split(key, number)
-    for at in range(number):
-        drawn = _replicate(keys, at, padded, found.prior, counts, class_probs, correlation or None)
-        yield np.asarray(drawn)[: labels.num_labels]
+    shares = found.shares(np.random.default_rng(np.asarray(jax.random.key_data(key))), number)
+    ends = np.cumsum(shares)
+    for each, share, end in zip(found.components, shares, ends, strict=True):
+        padded, _, _ = each.prior.in_size(labels, none, None)
+        counts = with_room(each.counts, padded.num_labelers)
+        class_probs = with_room(each.class_probs, padded.num_examples, fill=uniform)
+        given = padded, each.prior, counts, class_probs, correlation or None
+        for at in range(end - share, end):
+            yield np.asarray(_replicate(keys, at, *given))[: labels.num_labels]
 
 
 @jax.jit

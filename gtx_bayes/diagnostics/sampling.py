@@ -113,6 +113,7 @@ def with_log_likelihood(tree: xr.DataTree, result: Aggregation) -> xr.DataTree:
 
 
 def _joint(result: Aggregation) -> JointPosterior:
+    """That of the heaviest model."""
     if result.fit.joint is None:
         raise ValueError(f"{result.method} has no joint posterior to draw from: use gtx-bayes")
-    return result.fit.joint
+    return result.fit.joint.lead

@@ -40,6 +40,7 @@ from gtx_bayes.models.base import (
 from gtx_bayes.models.cohort import Cohort
 from gtx_bayes.models.conjugate import prob_of_answer
 from gtx_bayes.models.labelers import AbstractLabelers, sum_by_example
+from gtx_bayes.standard_size import on_device
 
 MAX_STEPS = 300
 TOLERANCE = 1e-3
@@ -196,8 +197,6 @@ def fit(
     assessment: Assessment,
     class_prior: ClassPrior | None = None,
     *,
-    start: "AutomaticPrior | None" = None,
-    spread: bool = True,
     max_steps: int = MAX_STEPS,
     tolerance: float = TOLERANCE,
 ) -> VariationalFit:
@@ -212,45 +211,30 @@ def fit(
         assessment: the gold.
         class_prior: prior of each class, or of each class of each example; when absent the
             proportions of the classes are learnt.
-        start: a fit of the model to labels like these, if there is one, to start from instead.
-        spread: whether to find what the labels leave unknown; class posteriors are those at the
-            most probable parameters otherwise.
         max_steps: the most steps of the optimiser from a start.
         tolerance: stop when no unconstrained parameter moves by more.
 
     Raises:
         InputError: if the labels lack a covariate that the model needs.
     """
-    model = model.for_labels(labels) if start is None else start.scale.model
+    model = model.for_labels(labels)
     scale = Scale(model, labels.num_labelers, labels.num_classes, class_prior is None)
     prior = variational.even(labels.num_classes) if class_prior is None else class_prior
     crowd = Crowd(labels, assessment, prior, reference_labels(labels))
-    if start is None:
-        rows = variational.rows_from_gold(labels, assessment)
-        begin = _begin(scale)
-        found = [
-            _optimise(
-                scale, crowd, begin, _start_shares(labels, assessment, at), max_steps, tolerance
-            )
-            for at in ((None,) if rows is None else (None, rows))
-        ]
-    else:
-        found = [
-            _optimise(scale, crowd, start.posterior.location, None, max_steps, tolerance),
-        ]
+    rows = variational.rows_from_gold(labels, assessment)
+    begin = _begin(scale)
+    found = [
+        _optimise(scale, crowd, begin, _start_shares(labels, assessment, at), max_steps, tolerance)
+        for at in ((None,) if rows is None else (None, rows))
+    ]
     best = max(found, key=lambda each: np.nan_to_num(float(each.log_density), nan=-np.inf))
     if not np.isfinite(float(best.log_density)):
         raise InputError(
             f"the model {model.name} gives these labels a probability that is zero or no number.",
             hint="Look at its log_prob, at labels that it takes for impossible.",
         )
-    if spread:
-        posterior = _spread(scale, crowd, best.location)
-        normal = nodes(best.location.size)
-    else:
-        posterior = Posterior(best.location, jnp.zeros_like(best.location), best.log_density)
-        normal = np.zeros((1, best.location.size))
-    normal = jax.device_put(normal.astype(best.location.dtype))
+    posterior = _spread(scale, crowd, best.location)
+    normal = on_device(nodes(best.location.size))
     fitted = _as_fit(scale, crowd, posterior, normal)
     return fitted._replace(num_steps=int(best.num_steps), converged=bool(best.converged))
 
@@ -329,17 +313,14 @@ def _optimise(
     scale: Scale,
     crowd: Crowd,
     start: Float[Array, " num_params"],
-    shares: Float[Array, "num_examples num_classes"] | None,
+    shares: Float[Array, "num_examples num_classes"],
     max_steps: ScalarLike,
     tolerance: ScalarLike,
 ) -> _Optimum:
-    """L-BFGS: given shares of the classes first, if there are any, then with these summed out."""
+    """L-BFGS: given shares of the classes first, then with these summed out."""
     import optax
 
     optimiser = optax.lbfgs(memory_size=10)
-    has_shares = shares is not None
-    if shares is None:
-        shares = jnp.zeros((crowd.labels.num_examples, scale.num_classes), start.dtype)
 
     def phase(start: Array, trusts_shares: Array) -> _At:
         def loss(flat: Array) -> Array:
@@ -367,7 +348,7 @@ def _optimise(
         return at.flat, at
 
     # A scan: one compilation for both.
-    flat, at = jax.lax.scan(both, start, jnp.array([True, False] if has_shares else [False]))
+    flat, at = jax.lax.scan(both, start, jnp.array([True, False]))
     density = log_density(scale, crowd, flat)
     return _Optimum(
         flat, density, jnp.sum(at.num_steps), (at.change[-1] <= tolerance) & jnp.isfinite(density)
@@ -458,19 +439,22 @@ def describe(
         posterior: of the parameters.
         normal: standard normal numbers to take means over, see `nodes`.
     """
-    open_crowd = crowd._replace(
-        assessment=Assessment(
-            jnp.full_like(crowd.assessment.true_label, MISSING), scale.num_classes
-        )
-    )
+    none = jnp.full_like(crowd.assessment.true_label, MISSING)
+    open_crowd = crowd._replace(assessment=Assessment(none, scale.num_classes))
 
-    def of_node(normal: Array) -> Array:
+    def of_node(normal: Array) -> tuple[Array, Array]:
         joint = log_joint(scale, open_crowd, posterior.at(normal))
-        return joint - jax.nn.logsumexp(joint, axis=1, keepdims=True)
+        own = jax.nn.logsumexp(joint_with_gold(joint, jnp.ones(()), crowd.assessment), axis=1)
+        # Gold of a class that the prior excludes says nothing of the nodes.
+        return joint, jnp.where(jnp.isfinite(own), own, jax.nn.logsumexp(joint, axis=1))
 
-    log_probs = jax.nn.logsumexp(jax.lax.map(of_node, normal), axis=0) - jnp.log(len(normal))
-    log_prior = jnp.log(crowd.class_prior)
-    evidence = jnp.where(jnp.isneginf(log_prior), 0.0, log_probs - log_prior)
+    joint, own = jax.lax.map(of_node, normal)
+    # The mean over nodes without the example's own part, by weights of importance.
+    log_weights = jax.nn.log_softmax(-own, axis=0)[:, :, None]
+    log_joint_probs = jax.nn.logsumexp(joint + log_weights, axis=0)
+    log_prior = 0.0 if scale.learns_class_prior else jnp.log(crowd.class_prior)
+    evidence = jnp.where(jnp.isneginf(log_prior), 0.0, log_joint_probs - log_prior)
+    log_probs = log_joint_probs - jax.nn.logsumexp(log_joint_probs, axis=1, keepdims=True)
     class_probs = variational.clamp(jnp.exp(log_probs), crowd.assessment)
     params, proportions = scale.params(posterior.location)
     labelers = scale.model.labelers(params, crowd.reference)
@@ -565,7 +549,7 @@ class AutomaticPrior(AbstractCohortPrior):
         """That of the labels at a draw; learnt proportions are part of it."""
         params, proportions = self.scale.params(self.posterior.draw(key))
         found = self.scale.model.labelers(params, self.reference).batch_log_prob(labels)
-        return found if proportions is None else found + jnp.log(proportions) - jnp.log(class_prior)
+        return found if proportions is None else found + jnp.log(proportions)
 
     def accuracy_moments(
         self,

@@ -1,14 +1,10 @@
 r"""How far labelers err together, learnt: the posterior of the dependence :math:`\rho`.
 
 The likelihood of an example with n answers counts as that of :math:`n / (1 + (n - 1) \rho)`
-independent ones (`posterior.effective_share`). Three sources speak of :math:`\rho`:
-
-- a prior, logit-normal around 1/4, which is where crowds of people lie;
-- gold labels that the fit did not see: the log score of their classes at every :math:`\rho`;
-- the crowd's own answers, each predicted from the example's others by a fit that did not see it.
-  They show dependence, but not its absence: what the whole crowd gets wrong together, no answer
-  contradicts. So the crowd speaks against values below the one that predicts its answers best,
-  and says nothing of those above. An example counts once, however many answers it has.
+independent ones (`posterior.effective_share`). Two sources speak of :math:`\rho`: a prior,
+logit-normal around a third, which is where crowds of people lie, and gold labels, each predicted
+by a fit without the example's own part. Independence itself, :math:`\rho = 0`, has a probability
+of its own: see `inference.pool`.
 """
 
 from typing import NamedTuple
@@ -21,22 +17,21 @@ from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import effective_share
-from gtx_bayes.standard_size import on_device, standard_size
 
-PRIOR_CENTRE = 0.25
-PRIOR_LOGIT_SD = 0.7
+PRIOR_LOGIT = -0.75
+PRIOR_LOGIT_SD = 1.0
 
-_MOST_USUAL = 64  # answers to an example; more are compiled for
-
-_LOGITS = np.linspace(-5.0, 4.0, 46)
+_LOGITS = np.linspace(-7.0, 4.0, 56)
+_PRIOR = np.exp(-(((_LOGITS - PRIOR_LOGIT) / PRIOR_LOGIT_SD) ** 2) / 2.0)
+_PRIOR /= _PRIOR.sum()
 _FLOOR = float(np.finfo(np.float64).eps)
 """Probabilities below count as this in log scores, as in the metrics."""
 
-NUM_NODES = 3
+NUM_NODES = 4
 """How many values of rho `Dependence.nodes` gives."""
 
-GRID = 1.0 / (1.0 + np.exp(-_LOGITS))
-"""Values of rho at which its density is worked out, evenly spaced in the logit."""
+GRID = np.concatenate([[0.0], 1.0 / (1.0 + np.exp(-_LOGITS))])
+"""Independence, and values of rho where its density is worked out, evenly spaced in the logit."""
 
 
 class Dependence(NamedTuple):
@@ -65,35 +60,58 @@ class Dependence(NamedTuple):
         """Posterior mean."""
         return float(self.values @ self.probs)
 
+    @property
+    def prob_independent(self) -> float:
+        """Probability that rho is zero."""
+        return float(self.probs[self.values == 0.0].sum())
+
+    @property
+    def mean_if_dependent(self) -> float:
+        """Posterior mean of rho if it is not zero; zero if it must be."""
+        return self.mean / max(1.0 - self.prob_independent, _FLOOR)
+
+    @property
+    def is_shown_by_gold(self) -> bool:
+        """Whether gold is 20 times as probable as if labelers were all but independent.
+
+        The ratio of Savage and Dickey: of the density there after gold and before.
+        """
+        if not self.is_learnt:
+            return False
+        least = self.probs[1] / max(1.0 - self.prob_independent, _FLOOR)
+        return bool(20.0 * least < _PRIOR[0])
+
     def credible_interval(self, prob: float = 0.95) -> tuple[float, float]:
         """Equal-tailed, between points of the grid."""
         if not self.is_learnt:
             return float(self.values[0]), float(self.values[0])
         above = np.cumsum(self.probs) - self.probs / 2.0
-        low, high = np.interp([(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], above, self.values)
-        return float(low), float(high)
+        tails = (1.0 - prob) / 2.0, (1.0 + prob) / 2.0
+        low, high = map(float, np.interp(tails, above, self.values))
+        return 0.0 if self.prob_independent > tails[0] else low, high
 
     def nodes(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Three values and their weights, with the mean and variance of the logit of rho.
+        """Independence and three values, with the mean and variance of the logit of rho.
 
-        The nodes of Gauss and Hermite; all three are the value that was given.
+        The nodes of Gauss and Hermite; all are the value that was given.
         """
         weights = np.array([1.0, 4.0, 1.0]) / 6.0
         if not self.is_learnt:
-            return np.repeat(self.values, NUM_NODES), weights
-        mean = self.probs @ _LOGITS
-        sd = np.sqrt(self.probs @ (_LOGITS - mean) ** 2)
+            return np.repeat(self.values, NUM_NODES), np.array([0.0, *weights])
+        independent = self.prob_independent
+        probs = self.probs[1:] / max(1.0 - independent, _FLOOR)
+        mean = probs @ _LOGITS
+        sd = np.sqrt(probs @ (_LOGITS - mean) ** 2)
         logits = mean + np.sqrt(3.0) * sd * np.array([-1.0, 0.0, 1.0])
-        return 1.0 / (1.0 + np.exp(-logits)), weights
+        values = 1.0 / (1.0 + np.exp(-logits))
+        return np.array([0.0, *values]), np.array([independent, *(1.0 - independent) * weights])
 
-    def with_gold(self, gold_log_score: npt.NDArray[np.float64]) -> "Dependence":
-        """After gold more, by its log-probability at each point; as it was if it was given."""
+    def with_independence(self, prob: float) -> "Dependence":
+        """With another probability that rho is zero."""
         if not self.is_learnt:
             return self
-        with np.errstate(divide="ignore"):  # far from all gold the density is zero already
-            log_density = np.log(self.probs) + gold_log_score
-        density = np.exp(log_density - log_density.max())
-        return Dependence(self.values, density / density.sum())
+        rest = self.probs[1:] / max(1.0 - self.prob_independent, _FLOOR)
+        return Dependence(self.values, np.array([prob, *(1.0 - prob) * rest]))
 
     def class_posterior(
         self,
@@ -151,61 +169,41 @@ def class_log_scores(
     num_labels: npt.NDArray[np.integer],
     class_prior: npt.NDArray[np.floating],
     truth: npt.NDArray[np.integer],
+    values: npt.NDArray[np.float64] = GRID,
 ) -> npt.NDArray[np.float64]:
-    """Log-probability of true labels that a fit did not see, at every point of `GRID`.
+    """Log-probability of true labels that a fit did not see, at some values of rho.
 
     Args:
         evidence: log-probability of each example's answers under each class, as if independent.
         num_labels: how many answers that is.
         class_prior: of each class, or of each class of each example.
         truth: the true classes.
+        values: of rho.
 
     Returns:
-        Shape (num_examples, grid), in nats.
+        Shape (num_examples, num_values), in nats.
     """
-    log_prior, evidence = np.log(class_prior, dtype=np.float64), evidence.astype(np.float64)
-    shares = _shares(num_labels)
-    scores = np.empty((truth.size, GRID.size))
-    for g, share in enumerate(shares):
-        log_probs = log_prior + share[:, None] * evidence
+    with np.errstate(divide="ignore"):
+        log_prior = np.log(class_prior, dtype=np.float64)
+    scores = np.empty((truth.size, values.size))
+    for at, rho in enumerate(values):
+        share = 1.0 / (1.0 + np.maximum(num_labels - 1, 0) * rho)  # as `effective_share`
+        log_probs = log_prior + share[:, None] * evidence.astype(np.float64)
         log_probs = log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
-        scores[:, g] = log_probs[np.arange(truth.size), truth]
+        scores[:, at] = log_probs[np.arange(truth.size), truth]
     return np.maximum(scores, np.log(_FLOOR))
 
 
-def _shares(num_labels: npt.NDArray[np.integer]) -> npt.NDArray[np.floating]:
-    """`effective_share` at every point of `GRID`, shape (grid, num_examples).
-
-    Worked out for the numbers there can be, rather than compiled for the number of examples.
-    """
-    possible = np.arange(standard_size(int(num_labels.max(initial=0)) + 1, _MOST_USUAL))
-    return np.asarray(_shares_on_grid(jax.device_put(possible), on_device(GRID)))[:, num_labels]
-
-
-@jax.jit
-def _shares_on_grid(
-    possible: Int[Array, " num_possible"], grid: Float[Array, " grid"]
-) -> Float[Array, "grid num_possible"]:
-    return jax.vmap(effective_share, (None, 0))(possible, grid)
-
-
-def learn(
-    gold_log_score: npt.NDArray[np.float64], crowd_log_score: npt.NDArray[np.float64]
-) -> Dependence:
-    """The posterior on `GRID`.
+def learn(gold_log_score: npt.NDArray[np.float64]) -> tuple[Dependence, float]:
+    """The posterior on `GRID` of labelers who are dependent, and the log-probability of the gold.
 
     Args:
-        gold_log_score: log-probability of the held-out gold labels at each point, in nats; zeros
-            where there is no gold.
-        crowd_log_score: the same of held-out answers, one answer's worth per example.
+        gold_log_score: log-probability of the gold labels at each point, in nats; zeros where
+            there is no gold.
     """
-    z = (_LOGITS - np.log(PRIOR_CENTRE / (1.0 - PRIOR_CENTRE))) / PRIOR_LOGIT_SD
-    best = int(np.argmax(crowd_log_score))
-    lower_bound = np.minimum(crowd_log_score - crowd_log_score[best], 0.0)
-    lower_bound[best:] = 0.0
-    log_density = -(z**2) / 2.0 + gold_log_score + lower_bound
-    density = np.exp(log_density - log_density.max())
-    return Dependence(GRID, density / density.sum())
+    log_density = np.log(_PRIOR) + gold_log_score[1:]
+    log_evidence = np.logaddexp.reduce(log_density)
+    return Dependence(GRID, np.array([0.0, *np.exp(log_density - log_evidence)])), log_evidence
 
 
 def most_useful(rho: float, least_worth: float = 0.1) -> int | None:

@@ -14,9 +14,8 @@ with, not from the last update, so that many small updates do not add up to a la
 On the scale :math:`2 \sqrt{\theta}`, where the sampling error of a probability :math:`\theta` is
 the same everywhere, no parameter stays off by more than twice the tolerance.
 
-Gold is scored before it is learnt from, and its score multiplies the density of rho (the
-prequential likelihood of Dawid, 1984). The labeler model stays the one that was chosen, and what
-the answers say of rho is what they said then.
+Every model of a pool grows so; their weights and the posterior of rho are those of `pool.weigh`
+for all that is known now. Models that were left out stay out.
 """
 
 import dataclasses
@@ -28,8 +27,9 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Bool, Float
 
-from gtx_bayes.inference import dependence, joint, variational
-from gtx_bayes.inference.joint import JointPosterior, PassedOn
+from gtx_bayes.inference import joint, pool, variational
+from gtx_bayes.inference.joint import Choice, JointPosterior, PassedOn
+from gtx_bayes.inference.pool import Pool
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
@@ -60,10 +60,18 @@ class Update(NamedTuple):
     Attributes:
         joint: the fit.
         num_recomputed: how many class posteriors were computed for it, an example counting as
-            often as it was in a block.
+            often as it was in a block, once for every model of the pool.
     """
 
-    joint: JointPosterior
+    joint: Pool
+    num_recomputed: int
+
+
+class _Grown(NamedTuple):
+    """A model of the pool that has grown."""
+
+    fit: VariationalFit
+    passed_on: PassedOn
     num_recomputed: int
 
 
@@ -116,7 +124,7 @@ class _Whole(NamedTuple):
 
 
 def update(
-    old: JointPosterior,
+    old: Pool,
     before: Labels,
     labels: Labels,
     assessment: Assessment,
@@ -140,34 +148,60 @@ def update(
         ValueError: if there are new examples, and the prior of the classes was given example by
             example.
     """
-    given = old.independent.class_prior
+    given = old.lead.independent.class_prior
     if given.ndim == 2 and labels.num_examples > before.num_examples:
         raise ValueError("new examples have no class prior, which was given example by example")
-    in_size, gold, class_prior = old.prior.in_size(labels, assessment, given)
+    in_size, gold, _ = old.prior.in_size(labels, assessment, None)
+    grown = [
+        _grow(each, before, labels, assessment, changed, new_gold, tolerance)
+        for each in old.components
+    ]
+    rho = old.dependence
+    candidates = [each.choice.candidate for each in old.components]
+    weighed = pool.weigh(
+        in_size,
+        gold,
+        candidates,
+        [each.fit for each in grown],
+        pool.Weighing(None if rho.is_learnt else rho.mean, old.prior_independent),
+    )
+    if len(candidates) == 1:  # nothing is left to hold independence against
+        weighed = pool.Weighed(
+            (1.0,), (weighed.dependence[0].with_independence(rho.prob_independent),)
+        )
+    components = [
+        joint.report(in_size, gold, Choice(candidate, found), each.fit, each.passed_on, size=labels)
+        for candidate, found, each in zip(candidates, weighed.dependence, grown, strict=True)
+    ]
+    return Update(old.reweighed(components, weighed), sum(each.num_recomputed for each in grown))
+
+
+def _grow(
+    old: JointPosterior,
+    before: Labels,
+    labels: Labels,
+    assessment: Assessment,
+    changed: Indices,
+    new_gold: Indices,
+    tolerance: float,
+) -> _Grown:
+    """`update` of one model."""
+    in_size, gold, class_prior = old.prior.in_size(labels, assessment, old.independent.class_prior)
     assert class_prior is not None
     if old.trusts_gold_alone or old.prior.labeler_model:  # what is new touches all at once
         given_prior = None if old.learns_class_prior else class_prior
         candidate = old.choice.candidate._replace(class_prior=given_prior)
-        choice = old.choice._replace(candidate=candidate)
-        return Update(joint.fit_chosen(in_size, gold, choice, labels), labels.num_examples)
+        fit = candidate.fit(in_size, gold)
+        labelers = joint.posterior_mean(fit.prior, fit.counts)
+        return _Grown(fit, PassedOn(labelers, fit.proportions), labels.num_examples)
     whole = _padded(old, before, in_size, class_prior)
     passed_on = PassedOn(
         _rows_replaced(whole.labelers, old.passed_on.labelers), old.passed_on.proportions
     )
-
     known = np.asarray(gold.true_label)
-    seen = known.copy()
-    seen[new_gold] = MISSING
-    whole = _solve(whole, before, labels, seen, changed)
-    num_recomputed = changed.size
-    found, block = old.dependence, changed
-    if new_gold.size:
-        if found.is_learnt:
-            found = found.with_gold(_log_score(whole, known, new_gold))
-        block = np.union1d(changed, new_gold)
-        whole = _solve(whole, labels, labels, known, block)
-        num_recomputed += block.size
-
+    block = np.union1d(changed, new_gold)
+    whole = _solve(whole, before, labels, known, block)
+    num_recomputed = block.size
     for _ in range(MAX_ROUNDS):
         now = PassedOn(whole.labelers, whole.proportions)
         stale, passed_on = _pass_on(labels, passed_on, now, tolerance)
@@ -178,15 +212,7 @@ def update(
         num_recomputed += block.size
     else:
         whole = whole._replace(fit=whole.fit._replace(converged=False))
-    joint_now = joint.report(
-        in_size,
-        gold,
-        old.choice._replace(dependence=found),
-        whole.finished(labels.num_examples),
-        passed_on,
-        size=labels,
-    )
-    return Update(joint_now, num_recomputed)
+    return _Grown(whole.finished(labels.num_examples), passed_on, num_recomputed)
 
 
 def _padded(
@@ -323,21 +349,6 @@ def _start(
     class_probs = jnp.where(is_answered[:, None], class_probs, softmax_over_classes(evidence))
     kind_probs = jnp.where(is_answered[:, None, None], kind_probs, by_votes.kind_probs)
     return State(variational.clamp(class_probs, assessment), kind_probs, prior)
-
-
-def _log_score(
-    whole: _Whole, known: npt.NDArray[np.integer], gold: Indices
-) -> npt.NDArray[np.float64]:
-    """Log-probability of gold that the fit has not seen, at every rho."""
-    gold = gold[whole.num_labels[gold] > 0]
-    prior = np.asarray(whole.fit.class_prior)
-    scores = dependence.class_log_scores(
-        np.asarray(whole.fit.evidence)[gold],
-        whole.num_labels[gold],
-        prior if prior.ndim == 1 else prior[gold],
-        known[gold],
-    )
-    return np.asarray(scores.sum(axis=0))
 
 
 def _pass_on(

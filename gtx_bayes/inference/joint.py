@@ -1,54 +1,28 @@
-"""Labels and labelers jointly: choose a model, fit it, learn the dependence, say how sure."""
+"""Labels and labelers jointly, by one model: fit it, and say how sure, given the dependence."""
 
-import math
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 
-from gtx_bayes.inference import loop, selection, variational
+from gtx_bayes.inference import automatic, loop, variational
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import Dependence, tempered
 from gtx_bayes.inference.loop import Chunk, ChunksInMemory
-from gtx_bayes.inference.selection import Candidate, Judgement
 from gtx_bayes.inference.variational import VariationalFit
-from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.cohort import Cohort
-from gtx_bayes.models.conjugate import AbstractConjugatePrior
+from gtx_bayes.models.conjugate import AbstractConjugateModel, AbstractConjugatePrior
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import MODELS
-from gtx_bayes.standard_size import (
-    LEAST_LABELS,
-    first,
-    in_standard_size,
-    on_device,
-    padded,
-    standard_size,
-    with_room,
-)
+from gtx_bayes.standard_size import first, on_device, with_room
 from gtx_bayes.sums import Segments, Whole, as_whole, count_by_segment, from_whole, over_examples
-
-AUTO_MODELS = ("one-coin", "confusion")
-"""Names of the models to choose from where none is asked for, simple ones first."""
-
-MOST_JUDGED = 300_000
-"""Answers that models are chosen by; more are thinned out by example."""
-
-MOST_AT_ONCE = 4_000_000
-"""Answers beyond which a fit goes by chunks: float32 loses counts of more from one labeler."""
-
-_WHY_GOLD_ALONE = (
-    "most answers come from labelers who only ever give one class, so that agreement does not tell "
-    "who is right; labelers are known from gold alone, and else taken for better than chance"
-)
 
 
 class PassedOn(NamedTuple):
@@ -66,18 +40,60 @@ class PassedOn(NamedTuple):
     proportions: ClassPrior
 
 
+class Candidate(NamedTuple):
+    """A model to try.
+
+    Attributes:
+        model: name of the labeler model.
+        prior: its cohort prior to start from, or the model itself where it has none.
+        class_prior: prior of the classes; None to learn their proportions.
+        trusts_gold_alone: whether labelers are known from gold and not from their agreement.
+    """
+
+    model: str
+    prior: AbstractConjugatePrior | AbstractLabelerModel
+    class_prior: ClassPrior | None
+    trusts_gold_alone: bool = False
+
+    @classmethod
+    def of(
+        cls, named: str | AbstractLabelerModel, num_classes: int, class_prior: ClassPrior | None
+    ) -> "Candidate":
+        """A registered model, or one of the user's own."""
+        model: AbstractLabelerModel = MODELS.build(named)
+        prior: AbstractConjugatePrior | AbstractLabelerModel = model
+        if isinstance(model, AbstractConjugateModel):
+            prior = model.cohort_prior(num_classes)
+        return cls(model.name, prior, class_prior)
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether it is fitted to tables of standard size: labelers to spare cost nothing."""
+        return isinstance(self.prior, AbstractConjugatePrior)
+
+    def fit(self, labels: Labels, assessment: Assessment) -> VariationalFit:
+        """The model fitted to a crowd."""
+        if isinstance(self.prior, AbstractLabelerModel):
+            return automatic.fit(self.prior, labels, assessment, self.class_prior)
+        fit = variational.fit_from_gold if self.trusts_gold_alone else variational.fit
+        return fit(labels, assessment, self.prior, self.class_prior)
+
+    @property
+    def name(self) -> str:
+        """How the model is called in reports."""
+        return self.model + (", proportions of classes learnt" if self.class_prior is None else "")
+
+
 class Choice(NamedTuple):
     """What is fitted to a crowd.
 
     Attributes:
         candidate: the model.
         dependence: posterior of rho, or the value given.
-        why: why this model, in words; empty if it was asked for.
     """
 
     candidate: Candidate
     dependence: Dependence
-    why: str
 
 
 class JointPosterior(NamedTuple):
@@ -92,7 +108,6 @@ class JointPosterior(NamedTuple):
         learns_class_prior: whether it is learnt.
         dependence: posterior of rho.
         model: name of the labeler model.
-        why: why this model, in words; empty if it was asked for.
         converged: whether the fit came to rest.
         trusts_gold_alone: whether labelers are known from gold and not from their agreement.
         independent: the fit behind it, answers taken for independent.
@@ -107,7 +122,6 @@ class JointPosterior(NamedTuple):
     learns_class_prior: bool
     dependence: Dependence
     model: str
-    why: str
     converged: bool
     trusts_gold_alone: bool
     independent: VariationalFit
@@ -119,7 +133,7 @@ class JointPosterior(NamedTuple):
         prior = self.prior
         start = prior if isinstance(prior, AbstractConjugatePrior) else self.labeler_model
         candidate = Candidate(self.model, start, self.given_class_prior, self.trusts_gold_alone)
-        return Choice(candidate, self.dependence, self.why)
+        return Choice(candidate, self.dependence)
 
     @property
     def labeler_model(self) -> AbstractLabelerModel:
@@ -147,23 +161,29 @@ class JointPosterior(NamedTuple):
         found = posterior_mean(self.prior, self.prior.counts_in_size(self.counts))
         return self.prior.first_labelers(self.counts.shape[0], found)
 
-    def credible_interval(
+    def draw_probs(
         self,
         key: Key[Array, ""],
         labels: Labels,
+        asked: Int[np.ndarray, " num_examples"],
         *,
-        prob: float = 0.95,
-        num_draws: int = 64,
+        num_draws: int,
+        share: int,
         mesh: Mesh | None = None,
-    ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-        """Limits for the probability of each example's most probable class.
+    ) -> Float[np.ndarray, "share num_examples"]:
+        """Probabilities of one class of each example, at draws of all that is uncertain.
 
-        Equal-tailed, over draws of the labelers, of what their cohort shares and of rho: how far
-        the confidence would move if all were known. Each draw moves an example's evidence from
-        where the fit has it by what its answers' log-probabilities differ from those at the
-        posterior means. The confidence is the mean of what is drawn; where that is so skew that
-        its mean lies outside, the interval is widened to hold it. Gold examples are not treated
-        apart. Drawn on all devices of the mesh, on one where it is absent.
+        That is the labelers, what their cohort shares, and rho. Each draw moves an example's
+        evidence from where the fit has it by what its answers' log-probabilities differ from
+        those at the posterior means. Gold examples are not treated apart.
+
+        Args:
+            key: random key.
+            labels: the answers.
+            asked: the class of each example.
+            num_draws: how many draws are prepared, which a compiled program depends on.
+            share: how many of them are made use of.
+            mesh: devices to work on; one where it is absent.
         """
         num_examples = labels.num_examples
         fit = self.independent
@@ -171,15 +191,13 @@ class JointPosterior(NamedTuple):
             labels, Assessment.none(num_examples, labels.num_classes), fit.class_prior
         )
         assert class_prior is not None
-        class_probs = np.asarray(self.class_probs)
-        best = class_probs.argmax(axis=1).astype(np.int32)
         of = _Asked(
             fit.prior,
             with_room(fit.counts, labels.num_labelers),
             labels,
             class_prior,
             with_room(fit.evidence, labels.num_examples),
-            with_room(best, labels.num_examples),
+            with_room(asked, labels.num_examples),
         )
         # Drawn by NumPy where it can be: every compiled function with random numbers takes long to
         # trace and lower.
@@ -192,11 +210,8 @@ class JointPosterior(NamedTuple):
         )
         cohorts = of.prior.draw_cohorts(rng, of.counts, num_draws)
         draws = keys, rho, cohorts
-        drawn = _drawn(of, draws) if mesh is None else _drawn_by_chunk(of, draws, mesh)
-        drawn = drawn[:, :num_examples]
-        low, high = np.quantile(drawn, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], axis=0)
-        confidence = class_probs.max(axis=1)
-        return np.minimum(low, confidence), np.maximum(high, confidence)
+        draw = _drawn if mesh is None else partial(_drawn_by_chunk, mesh=mesh)
+        return draw(of, draws, share)[:, :num_examples]
 
 
 class _Asked(NamedTuple):
@@ -225,24 +240,23 @@ def _prob_drawn(of: _Asked, at: ScalarLike, draws: _Draws) -> Float[Array, " num
     return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
 
 
-def _drawn(of: _Asked, draws: _Draws) -> Float[np.ndarray, "num_draws num_examples"]:
-    """`_prob_drawn` of every draw."""
-    keys, *_ = draws
-    return np.stack([np.asarray(_prob_drawn(of, at, draws), np.float32) for at in range(keys.size)])
+def _drawn(of: _Asked, draws: _Draws, share: int) -> Float[np.ndarray, "share num_examples"]:
+    """`_prob_drawn` of some draws."""
+    return np.stack([np.asarray(_prob_drawn(of, at, draws), np.float32) for at in range(share)])
 
 
 def _drawn_by_chunk(
-    of: _Asked, draws: _Draws, mesh: Mesh
-) -> Float[np.ndarray, "num_draws num_examples"]:
+    of: _Asked, draws: _Draws, share: int, *, mesh: Mesh
+) -> Float[np.ndarray, "share num_examples"]:
     """The same, every device for its own examples."""
     chunks = ChunksInMemory.cut(of.labels, None, of.class_prior, list(mesh.devices.flat))
     evidence, best = chunks.split(of.evidence, 0.0), chunks.split(of.best, 0)
 
-    def one(at: int, chunk: Chunk) -> Float[np.ndarray, "num_rows num_draws"]:
+    def one(at: int, chunk: Chunk) -> Float[np.ndarray, "num_rows share"]:
         prior, counts, own_draws = chunk.put((of.prior, of.counts, draws))
         labels, class_prior = chunk.labels, chunk.class_prior
         own = _Asked(prior, counts, labels, class_prior, evidence[at], best[at])
-        return _drawn(own, own_draws).T
+        return _drawn(own, own_draws, share).T
 
     return chunks.join(chunks.map("Intervals", one)).T
 
@@ -255,131 +269,22 @@ def posterior_mean(
     return prior.posterior_mean(counts)
 
 
-def fit(
-    labels: Labels,
-    assessment: Assessment,
-    class_prior: ClassPrior | None = None,
-    *,
-    models: Sequence[str | AbstractLabelerModel] = AUTO_MODELS,
-    dependence: float | None = None,
-    mesh: Mesh | None = None,
-) -> JointPosterior:
-    """Choose among models, fit the best, and learn the dependence.
-
-    Models are compared on one device, on part of a large crowd; the fit itself goes over all
-    devices of the mesh.
-
-    Args:
-        labels: the answers.
-        assessment: the gold.
-        class_prior: prior of each class, or of each class of each example; when absent uniform or
-            learnt, whichever does better.
-        models: registered names or models, simple ones first; the only one is fitted unasked.
-        dependence: rho, if it is given instead of learnt; 0 for independence.
-        mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
-    """
-    size = labels
-    start = [Candidate.of(model, labels.num_classes, class_prior) for model in models]
-    if all(candidate.is_padded for candidate in start):
-        labels, assessment, class_prior = in_standard_size(
-            labels.of_classes(), assessment, class_prior
-        )
-    found = choose(labels, assessment, class_prior, models=models, dependence=dependence)
-    return fit_chosen(labels, assessment, found, size, mesh)
-
-
-def fit_chosen(
-    labels: Labels, assessment: Assessment, found: Choice, size: Labels, mesh: Mesh | None = None
-) -> JointPosterior:
-    """`fit` with the model chosen.
+def fit_chunks(
+    labels: Labels, assessment: Assessment, chosen: Candidate, mesh: Mesh | None
+) -> tuple[VariationalFit, ChunksInMemory]:
+    """A model with a conjugate prior fitted chunk by chunk, over all devices of a mesh.
 
     Args:
         labels: the answers, in standard size.
         assessment: the gold, likewise.
-        found: the model and the dependence.
-        size: the answers without the room to spare.
-        mesh: devices to fit on.
+        chosen: the model.
+        mesh: devices to fit on; one where it is absent.
     """
-    chosen = found.candidate
-    prior = chosen.prior
-    is_cut = mesh is not None or size.num_labels > MOST_AT_ONCE
-    chunks = None
-    if chosen.trusts_gold_alone or isinstance(prior, AbstractLabelerModel) or not is_cut:
-        independent = chosen.fit(labels, assessment)
-    else:
-        devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
-        chunks = ChunksInMemory.cut(labels, assessment, chosen.class_prior, devices)
-        rows = variational.rows_from_gold(labels, assessment)
-        independent = loop.fit(chunks, prior, chosen.class_prior, rows)
-    labelers = posterior_mean(independent.prior, independent.counts)
-    passed_on = PassedOn(labelers, independent.proportions)
-    return report(labels, assessment, found, independent, passed_on, size=size, chunks=chunks)
-
-
-def choose(
-    labels: Labels,
-    assessment: Assessment,
-    class_prior: ClassPrior | None,
-    *,
-    models: Sequence[str | AbstractLabelerModel],
-    dependence: float | None,
-) -> Choice:
-    """The best of the models, and the dependence; arguments as for `fit`, in standard size."""
-    if tuple(models) == AUTO_MODELS and mostly_one_sided(labels):
-        candidates = [_from_gold_alone(class_prior, labels.num_classes)]
-    else:
-        candidates = _candidates(models, class_prior, labels.num_classes)
-    known = None if dependence is None else Dependence.known(dependence)
-    why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
-    if len(candidates) == 1 and known is not None:
-        return Choice(candidates[0], known, why)
-    best, comparison = selection.choose(_judge(labels, assessment, candidates))
-    if len(candidates) > 1:
-        why = comparison
-    return Choice(best.candidate, known or best.dependence, why)
-
-
-def one_sided(labels: Labels) -> npt.NDArray[np.bool_]:
-    """Which labelers only ever give one class, and hardly by chance.
-
-    Chance is that all answer in the crowd's own proportions: a labeler alone must then be as
-    uniform with a probability of a thousandth at most, over all labelers; or all the others who
-    are uniform must be so many, over all sets of that size.
-    """
-    label = np.asarray(labels.label).astype(np.int64)
-    is_answer = label != MISSING
-    label, labeler = label[is_answer], np.asarray(labels.labeler)[is_answer]
-    lowest = np.full(labels.num_labelers, labels.num_classes)
-    highest = np.full(labels.num_labelers, -1)
-    np.minimum.at(lowest, labeler, label)
-    np.maximum.at(highest, labeler, label)
-    number = np.bincount(labeler, minlength=labels.num_labelers)
-    share = np.bincount(label, minlength=labels.num_classes) / max(1, int(label.size))
-    distinct, place = np.unique(number, return_inverse=True)
-    log_share = np.log(share[share > 0])
-    # Of so many answers being all alike, whichever class it is.
-    log_prob = np.array([np.logaddexp.reduce(n * log_share) if n else 0.0 for n in distinct])[place]
-    rarely = np.log(1e-3)
-    asked = number > 0
-    is_uniform = asked & (lowest == highest)
-    alone = is_uniform & (log_prob < rarely - np.log(max(1, int(np.count_nonzero(asked)))))
-    others, rest = int(np.count_nonzero(asked & ~alone)), is_uniform & ~alone
-    num_rest = int(np.count_nonzero(rest))
-    num_sets = math.lgamma(others + 1) - math.lgamma(num_rest + 1)
-    num_sets -= math.lgamma(others - num_rest + 1)
-    return alone | rest if log_prob[rest].sum() + num_sets < rarely else alone
-
-
-def mostly_one_sided(labels: Labels) -> bool:
-    """Whether more than half of the answers come from such labelers."""
-    is_answer = np.asarray(labels.label) != MISSING
-    of_them = one_sided(labels)[np.asarray(labels.labeler)] & is_answer
-    return bool(2 * np.count_nonzero(of_them) > np.count_nonzero(is_answer))
-
-
-def _from_gold_alone(class_prior: ClassPrior | None, num_classes: int) -> Candidate:
-    prior = variational.even(num_classes) if class_prior is None else class_prior
-    return Candidate.of(AUTO_MODELS[0], num_classes, prior)._replace(trusts_gold_alone=True)
+    assert isinstance(chosen.prior, AbstractConjugatePrior)
+    devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
+    chunks = ChunksInMemory.cut(labels, assessment, chosen.class_prior, devices)
+    rows = variational.rows_from_gold(labels, assessment)
+    return loop.fit(chunks, chosen.prior, chosen.class_prior, rows), chunks
 
 
 def report(
@@ -438,7 +343,6 @@ def report(
         chosen.class_prior is None,
         found,
         chosen.model,
-        choice.why,
         independent.converged,
         chosen.trusts_gold_alone,
         independent._replace(
@@ -536,60 +440,3 @@ def _describe_by_chunk(
     counts, class_total = (jnp.asarray(from_whole(values), float) for values in sums)
     class_probs = jax.device_put(chunks.join([part.class_probs for part in parts]))
     return class_probs, counts, class_total
-
-
-def _candidates(
-    models: Sequence[str | AbstractLabelerModel], class_prior: ClassPrior | None, num_classes: int
-) -> list[Candidate]:
-    priors = (variational.even(num_classes), None) if class_prior is None else (class_prior,)
-    return [Candidate.of(model, num_classes, prior) for model in models for prior in priors]
-
-
-def _judge(
-    labels: Labels, assessment: Assessment, candidates: Sequence[Candidate]
-) -> list[Judgement]:
-    some = _thinned(labels, assessment)
-    return [selection.judge(some, assessment, candidate) for candidate in candidates]
-
-
-def _thinned(labels: Labels, assessment: Assessment) -> Labels:
-    """All answers of about as many examples as have `MOST_JUDGED` between them, scattered."""
-    if labels.num_labels <= MOST_JUDGED:
-        return labels
-    example = np.asarray(labels.example)
-    is_gold = np.asarray(assessment.is_gold)[example]
-    share = judged_share(int(np.count_nonzero(is_gold)), labels.num_labels)
-    kept = labels.entries(np.flatnonzero(is_judged(example, is_gold, share)))
-    num_labels = standard_size(kept.num_labels, LEAST_LABELS)
-    return padded(kept, assessment, None, num_labels=num_labels, num_examples=labels.num_examples)[
-        0
-    ]
-
-
-class JudgedShare(NamedTuple):
-    """How many of the answers models are chosen by, gold first: there may be little of it.
-
-    Attributes:
-        of_gold: share of those to gold examples.
-        of_others: share of the others.
-    """
-
-    of_gold: float
-    of_others: float
-
-
-def judged_share(num_to_gold: int, num_labels: int) -> JudgedShare:
-    """Gold takes up to half of the room, where there is not room for all."""
-    if num_labels <= MOST_JUDGED:
-        return JudgedShare(1.0, 1.0)
-    of_gold = min(1.0, MOST_JUDGED / 2 / max(num_to_gold, 1))
-    room = MOST_JUDGED - of_gold * num_to_gold
-    return JudgedShare(of_gold, min(1.0, room / max(num_labels - num_to_gold, 1)))
-
-
-def is_judged(
-    example: npt.NDArray[np.integer], is_gold: npt.NDArray[np.bool_], share: JudgedShare
-) -> npt.NDArray[np.bool_]:
-    """Which examples models are chosen by: multiples of the golden ratio, without any draw."""
-    lot = (example * 0.6180339887498949) % 1.0
-    return np.asarray(lot < np.where(is_gold, share.of_gold, share.of_others))

@@ -46,10 +46,9 @@ class VariationalFit(NamedTuple):
     Attributes:
         class_probs: class posterior of each example; one at the known label of gold.
         kind_probs: probability of each kind of example given each class.
-        evidence: log-probability of each example's answers under each class, up to what the
-            classes share, every answer judged without its own part of the counts. Proportions of
-            the classes that are learnt come from the same answers and are part of it: those of
-            the other examples.
+        evidence: log-probability of each example's answers under each class, every answer
+            judged without its own part of the counts. Proportions of the classes that are learnt
+            come from the same answers and are part of it: those of the other examples.
         class_prior: the prior of the classes that goes with it: as given, or uniform.
         proportions: the prior given, or the proportions learnt from all examples.
         counts: expected counts of the labelers.
@@ -249,14 +248,19 @@ def fit_from_gold(
 def _fit_from_gold(
     labels: Labels, assessment: Assessment, prior: AbstractConjugatePrior, class_prior: ClassPrior
 ) -> VariationalFit:
-    is_gold = (assessment.true_label != MISSING)[labels.example]
-    to_gold = dataclasses.replace(labels, label=jnp.where(is_gold, labels.label, MISSING))
+    is_gold = assessment.true_label != MISSING
+    label = jnp.where(is_gold[labels.example], labels.label, MISSING)
+    to_gold = dataclasses.replace(labels, label=label)
     class_probs = jnp.broadcast_to(class_prior, (labels.num_examples, labels.num_classes))
     class_probs = clamp(class_probs, assessment)
     kind_probs = prior.start_kinds(class_probs)
-    counts = prior.counts(to_gold, latent_probs(class_probs, kind_probs))
+    probs = latent_probs(class_probs, kind_probs)
+    counts = prior.counts(to_gold, probs)
     prior = jax.lax.fori_loop(0, MAX_STEPS, lambda _, prior: prior.refit(counts), prior)
-    evidence = batch_log_prob(prior.posterior_mean(counts), labels)
+    of_gold = prior.evidence(to_gold, probs, counts)
+    of_gold = of_gold + prior.shared_evidence(to_gold, probs, counts)[:, None]
+    of_others = batch_log_prob(prior.posterior_mean(counts), labels)
+    evidence = jnp.where(is_gold[:, None], _sum_out_kinds(prior, of_gold)[0], of_others)
     class_probs = clamp(softmax_over_classes(jnp.log(class_prior) + evidence), assessment)
     return VariationalFit(
         class_probs, kind_probs, evidence, class_prior, class_prior, counts, prior, 1, True
@@ -471,8 +475,10 @@ def evidence_at_end(
 ) -> tuple[
     Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes num_kinds"]
 ]:
-    """`evidence_of`, to which proportions that are learnt belong: see `VariationalFit`."""
+    """`evidence_of`, complete: what classes share, and proportions that are learnt."""
     evidence, kind_probs = evidence_of(labels, state, totals)
+    probs = latent_probs(state.class_probs, state.kind_probs)
+    evidence = evidence + state.prior.shared_evidence(labels, probs, totals.counts)[:, None]
     of_others = proportions_of_others(labels, state.class_probs, totals.class_total)
     return evidence + jnp.where(learns, jnp.log(of_others), 0.0), kind_probs
 

@@ -262,6 +262,23 @@ class AbstractConjugatePrior(AbstractCohortPrior):
             return found[0]
         return found[cells.row, :, cells.class_of].T if cells.is_shared else found[cells.row].T
 
+    def shared_evidence(
+        self, labels: Labels, latent_probs: LatentProbs, counts: Counts
+    ) -> Float[Array, " num_examples"]:
+        """What all classes share of `evidence`, and it leaves out: where there is one row."""
+        cells = self.cells(self.num_classes)
+        none = jnp.zeros(labels.num_examples, latent_probs.dtype)
+        if cells.num_rows > 1:
+            return none
+        own = prob_of_answer(labels, latent_probs)
+        by_cell = self.split(counts)[0][labels.labeler, 0]
+        right, wrong = (by_cell[:, of] for of in (cells.right[0], cells.wrong[0, 0]))
+        right, wrong = jnp.maximum(right - own, 0.0), jnp.maximum(wrong - (1.0 - own), 0.0)
+        to_wrong = self.weights[0, cells.wrong[0, 0]] + wrong
+        share = to_wrong / (self.weights.sum() + right + wrong) / (self.num_classes - 1.0)
+        log_prob = jnp.where(labels.is_class, jnp.log(share), 0.0)
+        return none.at[labels.example].add(log_prob)
+
     def log_marginal(self, counts: Counts) -> Float[Array, ""]:
         """Log-probability of the counts, labelers integrated out.
 

@@ -31,7 +31,7 @@ from gtx_bayes.aggregation.aggregate import (
 )
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractMethod, Fit, LabelerAccuracy
-from gtx_bayes.aggregation.joint_method import GtxBayes
+from gtx_bayes.aggregation.joint_method import AUTO, GtxBayes
 from gtx_bayes.aggregation.tables import labeler_table
 from gtx_bayes.classes import find_classes, note_alike_names, note_odd_classes, some_names
 from gtx_bayes.columns import (
@@ -57,13 +57,12 @@ from gtx_bayes.crowd_tables import (
     read_truths,
 )
 from gtx_bayes.errors import InputError, notes_as_json, notes_from_json
-from gtx_bayes.inference import joint, variational
+from gtx_bayes.inference import pool, variational
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.gold_counts import gold_counts
-from gtx_bayes.inference.joint import Choice
+from gtx_bayes.inference.joint import Candidate, Choice
 from gtx_bayes.inference.model_size import check_num_class_probs
-from gtx_bayes.inference.selection import Candidate
 from gtx_bayes.inference.variational import Rows
 from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import Assessment, Labels, check_num_classes
@@ -145,7 +144,7 @@ class Request:
         abstain_keys(self.abstain, self.classes)
         self.other_keys()
         if isinstance(chosen, GtxBayes):
-            joint_method.check_options(chosen.model, chosen.dependence)
+            joint_method.check_options(chosen.model, chosen.dependence, chosen.prior_independent)
         elif not chosen.learns_from_gold_alone:
             raise InputError(
                 f"{chosen.name} learns from all answers at once, and a streamed table is never in "
@@ -482,11 +481,11 @@ def _table_notes(table: PartedTable, request: Request) -> list[str]:
 def _finish_jointly(run: _Begun) -> Outcome:
     chunks, clock = run.chunks, run.clock
     table = chunks.table
-    choice, rows = _choose(run.request, table, run.prior, chunks.crew)
+    choice, why, rows = _choose(run.request, table, run.prior, chunks.crew)
     clock.lap("choose")
-    chosen = choice.candidate
+    chosen, rho = choice.candidate, choice.dependence
     if chosen.trusts_gold_alone:
-        return _finish_from_gold(run, choice)
+        return _finish_from_gold(run, choice, why)
     if isinstance(chosen.prior, AbstractLabelerModel):
         fit = fit_automatically(chunks, chosen.prior, choice)
     else:
@@ -510,18 +509,20 @@ def _finish_jointly(run: _Begun) -> Outcome:
         class_prior=np.asarray(fit.class_prior),
         dependence=choice.dependence,
         num_passes=fit.num_passes,
-        notes=joint_method.notes(choice, num_gold=table.num_gold, converged=fit.converged),
+        notes=joint_method.notes_of_one(
+            choice,
+            why,
+            prior_independent=_gtx_bayes(run.request).prior_asked if rho.prob_independent else 0.0,
+            num_gold=table.num_gold,
+            converged=fit.converged,
+        ),
     )
 
 
-def _finish_from_gold(run: _Begun, choice: Choice) -> Outcome:
+def _finish_from_gold(run: _Begun, choice: Choice, why: str) -> Outcome:
     """Every example judged at what gold alone says of the labelers."""
-    gold = survey.gold_of(run.table)
-    fit = joint_method.report(
-        joint.fit_chosen(gold.labels, gold.assessment, choice, gold.labels),
-        gold.labels,
-        gold.assessment,
-    )
+    labels, assessment = survey.gold_of(run.table)
+    fit = joint_method.report(pool.fit_one(labels, assessment, choice, why), labels, assessment)
     return _write_by_rule(run, fit, dependence=choice.dependence)
 
 
@@ -591,11 +592,10 @@ def _outcome(
 
 def _choose(
     request: Request, table: PartedTable, prior: ClassPrior | None, crew: Crew
-) -> tuple[Choice, Rows | None]:
-    """The model and where its fit starts, chosen once for all processes."""
+) -> tuple[Choice, str, Rows | None]:
+    """The model, why it is, and where its fit starts, chosen once for all processes."""
     work, rank = table.work, crew.team.rank
-    method = request.configured
-    assert isinstance(method, GtxBayes), "no other method chooses among models"
+    method = _gtx_bayes(request)
     if not crew.has(work, _CHOICE):
         crew.tell("Choosing a model", 0, 0)
         record = None
@@ -610,12 +610,13 @@ def _choose(
             labels, assessment, padded_prior = in_standard_size(*some, prior)
             if any(not Candidate.of(m, table.num_classes, None).is_padded for m in among.models):
                 (labels, assessment), padded_prior = some, prior
-            found = joint.choose(
+            found, why = pool.choose(
                 labels,
                 assessment,
                 padded_prior,
                 models=among.models,
                 dependence=method.dependence,
+                prior_independent=method.prior_asked,
             )
             rows = _rows(table, found.candidate, labels, assessment)
             record = {
@@ -623,7 +624,7 @@ def _choose(
                 "learns": found.candidate.class_prior is None,
                 "rho": list(map(float, found.dependence[0])),
                 "probs": list(map(float, found.dependence[1])),
-                "why": among.why(found.why),
+                "why": among.why(why),
                 "trusts_gold_alone": found.candidate.trusts_gold_alone,
                 "rows": None if rows is None else np.asarray(rows, np.float64).tolist(),
             }
@@ -633,13 +634,19 @@ def _choose(
     given = uniform if prior is None else prior
     asked = method.model
     candidate = Candidate.of(
-        kept["model"] if asked == joint_method.AUTO else asked,
+        kept["model"] if asked == AUTO else asked,
         table.num_classes,
         None if kept["learns"] else given,
     )._replace(trusts_gold_alone=kept["trusts_gold_alone"])
     dependence = Dependence(np.array(kept["rho"]), np.array(kept["probs"]))
     rows = None if kept["rows"] is None else jnp.asarray(np.array(kept["rows"]), float)
-    return Choice(candidate, dependence, kept["why"]), rows
+    return Choice(candidate, dependence), kept["why"], rows
+
+
+def _gtx_bayes(request: Request) -> GtxBayes:
+    method = request.configured
+    assert isinstance(method, GtxBayes), "no other method chooses among models"
+    return method
 
 
 def _rows(

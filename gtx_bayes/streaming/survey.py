@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from gtx_bayes.inference.joint import is_judged, judged_share
+from gtx_bayes.inference.pool import is_judged, judged_share
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.streaming.chunks import ChunksOnDisk
 from gtx_bayes.streaming.parts import PartedTable, is_of_answers

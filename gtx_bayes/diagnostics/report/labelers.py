@@ -221,11 +221,22 @@ def _informed(
     """
     joint = result.fit.joint
     if joint is not None:
-        num_labelers = joint.counts.shape[0]
-        counts = joint.prior.counts_in_size(joint.counts)
+        num_labelers = result.crowd.labels.num_labelers
+        shares = joint.shares(
+            np.random.default_rng(np.asarray(jax.random.key_data(key))), _NUM_DRAWS
+        )
+        drawn = [
+            [
+                np.asarray(of)[:share, :num_labelers]
+                for of in _informedness_drawn(
+                    key, each.prior, each.prior.counts_in_size(each.counts)
+                )
+            ]
+            for each, share in zip(joint.components, shares, strict=True)
+            if share
+        ]
         informed, excess = (
-            np.quantile(np.asarray(of)[:, :num_labelers], _TAILS, axis=0)
-            for of in _informedness_drawn(key, joint.prior, counts)
+            np.quantile(np.concatenate(of), _TAILS, axis=0) for of in zip(*drawn, strict=True)
         )
         return *informed, *excess
     num_classes = result.crowd.labels.num_classes

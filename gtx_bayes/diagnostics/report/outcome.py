@@ -47,8 +47,11 @@ class Worth(NamedTuple):
         if most is None:
             return "Labelers are taken to err independently of each other: every answer counts."
         number = f"{self.num_independent:.1f}"
+        how = "Confidence allows for labelers who err together"
+        if self.dependence.is_shown_by_gold:
+            how = "Labelers err together"
         return (
-            f"Labelers err together: the {counted(self.num_answers, 'answer')} that an example "
+            f"{how}: the {counted(self.num_answers, 'answer')} that an example "
             f"typically has are worth {number} independent {'one' if number == '1.0' else 'ones'}. "
             f"No number is worth more than {1.0 / self.dependence.mean:.1f}, and after {most} the "
             "next adds less than a tenth of one."

@@ -1,0 +1,607 @@
+r"""A pool of models instead of a choice of one, and the probability that labelers are independent.
+
+No labeler model is true of a crowd, and gold is rarely enough to say which is nearest. So each is
+fitted once, and the class posterior is their mixture,
+
+.. math::
+    P(Y_i \mid \mathcal{L}) = S \, P_0(Y_i \mid \mathcal{L})
+        + (1 - S) \sum_k W_k \int P_k(Y_i \mid \mathcal{L}, \rho) \, p_k(\rho) \, d\rho.
+
+A fit says of each example what its answers' probability is, and that of its gold, by all other
+examples (`VariationalFit.evidence`). Two questions are asked of these leave-one-out scores.
+
+- Which model is nearest the truth? :math:`W_k` is the prior, times the probability of all gold,
+  times that of the answers to two typical examples. Of two wrong models, hundreds of nats of
+  answers do not say which names classes better; so answers count per example, and gold in full.
+- Is the crowd that of Kumar et al. (2024): one accuracy for every labeler, classes even, labelers
+  independent? That is one model, :math:`P_0`, which can be true, so all answers count in full:
+  S is its posterior probability against the others.
+
+The posterior :math:`p_k(\rho)` of the dependence is by gold, see `inference.dependence`; the mass
+S is an atom of it at zero.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.special
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Key
+
+from gtx_bayes.inference import dependence as of_rho
+from gtx_bayes.inference import joint, variational
+from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference.dependence import GRID, Dependence
+from gtx_bayes.inference.joint import Candidate, Choice, JointPosterior, PassedOn
+from gtx_bayes.inference.loop import ChunksInMemory
+from gtx_bayes.inference.one_sided import mostly_one_sided
+from gtx_bayes.inference.variational import VariationalFit
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
+from gtx_bayes.models.labelers import AbstractLabelers
+from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.standard_size import LEAST_LABELS, in_standard_size, padded, standard_size
+
+AUTO_MODELS = ("one-coin", "confusion")
+"""Names of the models of a pool where none is asked for."""
+
+PRIOR_INDEPENDENT = 0.8
+"""Probability, before any answer, that a crowd is that of the paper."""
+
+MOST_JUDGED = 300_000
+"""Answers that models are weighed by where there are more than `MOST_AT_ONCE`."""
+
+MOST_AT_ONCE = 4_000_000
+"""Answers beyond which a fit goes by chunks, and takes the heaviest model of a pool alone.
+
+float32 loses counts of more from one labeler.
+"""
+
+LEAST_WEIGHT = 1e-3
+"""Models of less are left out."""
+
+_PRIOR_OF_ONE_COIN = 0.18  # against a table for every labeler
+_PRIOR_OF_LEARNT = 0.8  # that proportions of the classes are learnt, where none are given
+_EXAMPLES_OF_ANSWERS = 2.0  # how many examples' answers speak of which model is nearest
+
+_WHY_GOLD_ALONE = (
+    "Most answers come from labelers who only ever give one class, so that agreement does not tell "
+    "who is right; labelers are known from gold alone, and else taken for better than chance."
+)
+
+
+class Pool(NamedTuple):
+    """What gold and answers say of labels and labelers together, by several models.
+
+    Attributes:
+        components: the joint posterior under each model, heaviest first.
+        weights: posterior weight of each, summing to one.
+        class_probs: class posterior of each example, the mixture of all; one at gold.
+        accuracy: posterior of each labeler's accuracy, likewise.
+        has_given_class_prior: whether the prior of the classes was given.
+        prior_independent: probability that labelers are independent before any answer; zero where
+            that is no question.
+        is_auto: whether no model was asked for.
+        why: what the models are weighed by, in words; empty if one was asked for.
+    """
+
+    components: tuple[JointPosterior, ...]
+    weights: tuple[float, ...]
+    class_probs: Float[Array, "num_examples num_classes"]
+    accuracy: BetaPosterior
+    has_given_class_prior: bool
+    prior_independent: float
+    is_auto: bool
+    why: str
+
+    @classmethod
+    def of(
+        cls,
+        components: Sequence[JointPosterior],
+        weights: Sequence[float],
+        *,
+        has_given_class_prior: bool,
+        prior_independent: float,
+        is_auto: bool,
+        why: str,
+    ) -> "Pool":
+        """The mixture of some components; arguments are the attributes."""
+        order = sorted(range(len(weights)), key=lambda k: -weights[k])
+        components = tuple(components[k] for k in order)
+        shares = np.array([weights[k] for k in order])
+        shares = shares / shares.sum()
+        return cls(
+            components,
+            tuple(shares.tolist()),
+            _mixture(shares, [each.class_probs for each in components]),
+            _mixed_accuracy(shares, [each.accuracy for each in components]),
+            has_given_class_prior,
+            prior_independent,
+            is_auto,
+            why,
+        )
+
+    @property
+    def lead(self) -> JointPosterior:
+        """The heaviest component."""
+        return self.components[0]
+
+    @property
+    def labeler_model(self) -> AbstractLabelerModel:
+        """The labeler model of the heaviest."""
+        return self.lead.labeler_model
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        return self.lead.model
+
+    @property
+    def prior(self) -> AbstractCohortPrior:
+        """Its prior of the labelers."""
+        return self.lead.prior
+
+    @property
+    def labelers(self) -> AbstractLabelers:
+        """The labelers at its posterior means."""
+        return self.lead.labelers
+
+    @property
+    def given_class_prior(self) -> ClassPrior | None:
+        """The prior of the classes if it was given."""
+        return self.lead.class_prior if self.has_given_class_prior else None
+
+    @property
+    def class_prior(self) -> ClassPrior:
+        """The prior of the classes given, or the mean of those that the components have."""
+        if self.has_given_class_prior or len(self.components) == 1:
+            return self.lead.class_prior
+        return _mixture(np.array(self.weights), [each.class_prior for each in self.components])
+
+    @property
+    def converged(self) -> bool:
+        """Whether all fits came to rest."""
+        return all(each.converged for each in self.components)
+
+    @property
+    def trusts_gold_alone(self) -> bool:
+        """Whether labelers are known from gold and not from their agreement."""
+        return self.lead.trusts_gold_alone
+
+    @property
+    def dependence(self) -> Dependence:
+        """Posterior of rho over all components."""
+        probs = [each.dependence.probs for each in self.components]
+        return Dependence(self.lead.dependence.values, np.array(self.weights) @ np.array(probs))
+
+    def table(self) -> pd.DataFrame:
+        """One row a model, heaviest first: `model`, `learns_class_prior`, `weight` and `rho`.
+
+        The last is the posterior mean of the dependence under it.
+        """
+        return pd.DataFrame(
+            {
+                "model": [each.model for each in self.components],
+                "learns_class_prior": [each.learns_class_prior for each in self.components],
+                "weight": self.weights,
+                "rho": [each.dependence.mean for each in self.components],
+            }
+        )
+
+    def shares(self, rng: np.random.Generator, num_draws: int) -> list[int]:
+        """How many of some draws are of each component."""
+        return [int(share) for share in rng.multinomial(num_draws, self.weights)]
+
+    def credible_interval(
+        self,
+        key: Key[Array, ""],
+        labels: Labels,
+        *,
+        prob: float = 0.95,
+        num_draws: int = 64,
+        mesh: Mesh | None = None,
+    ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+        """Limits for the probability of each example's most probable class.
+
+        Equal-tailed, over draws of the model, of its labelers, of what their cohort shares and of
+        rho: how far the confidence would move if all were known. The confidence is the mean of
+        what is drawn; where that is so skew that its mean lies outside, the interval is widened to
+        hold it. Gold examples are not treated apart.
+
+        Args:
+            key: random key.
+            labels: the answers.
+            prob: posterior probability inside, in (0, 1).
+            num_draws: how many draws.
+            mesh: devices to draw on; one where it is absent.
+        """
+        class_probs = np.asarray(self.class_probs)
+        best = class_probs.argmax(axis=1).astype(np.int32)
+        words = np.asarray(jax.random.key_data(key))
+        shares = self.shares(np.random.default_rng([*words, 1]), num_draws)
+        drawn = np.concatenate(
+            [
+                each.draw_probs(key, labels, best, num_draws=num_draws, share=share, mesh=mesh)
+                for each, share in zip(self.components, shares, strict=True)
+                if share
+            ]
+        )
+        low, high = np.quantile(drawn, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], axis=0)
+        confidence = class_probs.max(axis=1)
+        return np.minimum(low, confidence), np.maximum(high, confidence)
+
+    def reweighed(self, components: Sequence[JointPosterior], weighed: "Weighed") -> "Pool":
+        """With other components in the place of these."""
+        return Pool.of(
+            components,
+            weighed.weights,
+            has_given_class_prior=self.has_given_class_prior,
+            prior_independent=self.prior_independent,
+            is_auto=self.is_auto,
+            why=self.why,
+        )
+
+
+class Weighing(NamedTuple):
+    """What is given where models are weighed.
+
+    Attributes:
+        dependence: rho; None to learn it.
+        prior_independent: see `fit`.
+    """
+
+    dependence: float | None
+    prior_independent: float
+
+    @property
+    def asks(self) -> bool:
+        """Whether labelers may be independent."""
+        return self.dependence is None and self.prior_independent > 0.0
+
+
+class Weighed(NamedTuple):
+    """What gold and answers say of some models.
+
+    Attributes:
+        weights: posterior weight of each.
+        dependence: posterior of rho under each, or the value that was given.
+    """
+
+    weights: tuple[float, ...]
+    dependence: tuple[Dependence, ...]
+
+
+def fit(
+    labels: Labels,
+    assessment: Assessment,
+    class_prior: ClassPrior | None = None,
+    *,
+    models: Sequence[str | AbstractLabelerModel] = AUTO_MODELS,
+    dependence: float | None = None,
+    prior_independent: float = PRIOR_INDEPENDENT,
+    mesh: Mesh | None = None,
+) -> Pool:
+    """Fit some models, weigh them, and learn the dependence.
+
+    Args:
+        labels: the answers.
+        assessment: the gold.
+        class_prior: prior of each class, or of each class of each example; when absent every
+            model stands twice in the pool, with classes even and with their proportions learnt.
+        models: registered names or models.
+        dependence: rho, if it is given instead of learnt; 0 for independence.
+        prior_independent: probability, before any answer, that labelers are independent, each
+            with one accuracy, and the classes as given, or even. A question only where rho is
+            learnt, one-coin is among the models, and there is another to hold against it.
+        mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
+    """
+    size = labels
+    weighing = Weighing(dependence, prior_independent)
+    candidates = _candidates(models, class_prior, labels.num_classes)
+    if all(candidate.is_padded for candidate in candidates):
+        labels, assessment, class_prior = in_standard_size(
+            labels.of_classes(), assessment, class_prior
+        )
+        candidates = _candidates(models, class_prior, labels.num_classes)
+    if tuple(models) == AUTO_MODELS and mostly_one_sided(labels):
+        candidates = [_from_gold_alone(class_prior, labels.num_classes)]
+    why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
+    weighed = None
+    if size.num_labels > MOST_AT_ONCE:
+        found, why = _choose(_thinned(labels, assessment), assessment, candidates, weighing)
+        candidates, weighed = [found.candidate], Weighed((1.0,), (found.dependence,))
+    is_cut = mesh is not None or size.num_labels > MOST_AT_ONCE
+    fitted = [_fitted(labels, assessment, each, mesh, is_cut=is_cut) for each in candidates]
+    fits = [each for each, _ in fitted]
+    weighed = weighed or weigh(labels, assessment, candidates, fits, weighing)
+    kept = [k for k, weight in enumerate(weighed.weights) if weight >= LEAST_WEIGHT]
+    components = [
+        _report(labels, assessment, Choice(candidates[k], weighed.dependence[k]), size, *fitted[k])
+        for k in kept
+    ]
+    return Pool.of(
+        components,
+        [weighed.weights[k] for k in kept],
+        has_given_class_prior=class_prior is not None,
+        prior_independent=prior_independent if _has_paper(candidates) else 0.0,
+        is_auto=len(models) > 1 or prior_independent > 0.0,
+        why=why or _why(candidates, assessment),
+    )
+
+
+def fit_one(labels: Labels, assessment: Assessment, choice: Choice, why: str) -> Pool:
+    """A pool of one model, chosen by `choose`; `why` goes with it."""
+    size = labels
+    given = choice.candidate.class_prior
+    labels, assessment, given = in_standard_size(labels.of_classes(), assessment, given)
+    candidate = choice.candidate._replace(class_prior=given)
+    return Pool.of(
+        [_report(labels, assessment, choice._replace(candidate=candidate), size)],
+        [1.0],
+        has_given_class_prior=given is not None,
+        prior_independent=0.0,
+        is_auto=True,
+        why=why,
+    )
+
+
+def choose(
+    labels: Labels,
+    assessment: Assessment,
+    class_prior: ClassPrior | None,
+    *,
+    models: Sequence[str | AbstractLabelerModel],
+    dependence: float | None,
+    prior_independent: float,
+) -> tuple[Choice, str]:
+    """The heaviest model of a pool, and why in words; arguments as for `fit`, in standard size."""
+    candidates = _candidates(models, class_prior, labels.num_classes)
+    if tuple(models) == AUTO_MODELS and mostly_one_sided(labels):
+        candidates = [_from_gold_alone(class_prior, labels.num_classes)]
+    return _choose(labels, assessment, candidates, Weighing(dependence, prior_independent))
+
+
+def _choose(
+    labels: Labels,
+    assessment: Assessment,
+    candidates: Sequence[Candidate],
+    by: Weighing,
+) -> tuple[Choice, str]:
+    why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
+    if len(candidates) == 1 and by.dependence is not None:
+        return Choice(candidates[0], Dependence.known(by.dependence)), why
+    fits = [candidate.fit(labels, assessment) for candidate in candidates]
+    weights, found = weigh(labels, assessment, candidates, fits, by)
+    best = int(np.argmax(weights))
+    if len(candidates) > 1:
+        why = (
+            f"{candidates[best].name} has a weight of {weights[best]:.2f} in a pool of models; a "
+            "table of this size is fitted by the heaviest alone."
+        )
+    return Choice(candidates[best], found[best]), why
+
+
+def weigh(
+    labels: Labels,
+    assessment: Assessment,
+    candidates: Sequence[Candidate],
+    fits: Sequence[VariationalFit],
+    by: Weighing,
+) -> Weighed:
+    """Weights of some models, and rho under each, by leave-one-out scores of their fits.
+
+    Args:
+        labels: the answers, in the size of the fits.
+        assessment: the gold.
+        candidates: the models.
+        fits: a fit of each.
+        by: what is given.
+    """
+    values = GRID if by.dependence is None else np.array([by.dependence])
+    scores = [
+        _scores(labels, assessment, fitted, candidate.class_prior is None, values)
+        for candidate, fitted in zip(candidates, fits, strict=True)
+    ]
+    if by.dependence is None:
+        found, of_gold = zip(*(of_rho.learn(each.gold) for each in scores), strict=True)
+    else:
+        found = (Dependence.known(by.dependence),) * len(scores)
+        of_gold = tuple(each.gold[0] for each in scores)
+    log_prior = np.array([_log_prior(candidate) for candidate in candidates])
+    gold, answers = np.array(of_gold), np.array([each.answers for each in scores])
+    log_weights = log_prior + gold + _EXAMPLES_OF_ANSWERS * answers / scores[0].num_answered
+    weights = scipy.special.softmax(log_weights)
+    at = _at_paper(candidates)
+    if at is None or len(candidates) == 1 or not by.asks:
+        return Weighed(tuple(weights), tuple(found))
+    others = [k for k in range(len(candidates)) if k != at]
+    against = scipy.special.logsumexp((log_prior + gold + answers)[others])
+    against -= scipy.special.logsumexp(log_prior[others])
+    log_odds = scores[at].gold[0] + answers[at] - against
+    log_odds += np.log(by.prior_independent) - np.log1p(-by.prior_independent)
+    independent = float(scipy.special.expit(log_odds))
+    weights = (1.0 - independent) * weights
+    weights[at] += independent
+    with_atom = found[at].with_independence(independent / max(weights[at], independent))
+    found = (*found[:at], with_atom, *found[at + 1 :])
+    return Weighed(tuple(weights), found)
+
+
+class _Scores(NamedTuple):
+    """Leave-one-out log-probabilities under a fit.
+
+    Attributes:
+        gold: of all gold labels, given the answers, at every value of rho.
+        answers: of all answers.
+        num_answered: how many examples have answers; one if none has.
+    """
+
+    gold: npt.NDArray[np.float64]
+    answers: float
+    num_answered: int
+
+
+def _scores(
+    labels: Labels,
+    assessment: Assessment,
+    fitted: VariationalFit,
+    is_learnt: bool,
+    values: npt.NDArray[np.float64],
+) -> _Scores:
+    num_labels = labels.count_by_example()
+    truth = np.asarray(assessment.true_label)
+    prior = np.broadcast_to(np.asarray(fitted.class_prior), fitted.evidence.shape)
+    evidence = np.asarray(fitted.evidence)
+    gold = np.flatnonzero((truth != MISSING) & (num_labels > 0))
+    of_gold = of_rho.class_log_scores(
+        evidence[gold], num_labels[gold], prior[gold], truth[gold], values
+    )
+    answered = np.flatnonzero(num_labels > 0)
+    with np.errstate(divide="ignore"):
+        log_prior = 0.0 if is_learnt else np.log(prior[answered], dtype=np.float64)
+    of_answers = scipy.special.logsumexp(evidence[answered] + log_prior, axis=1)
+    return _Scores(of_gold.sum(axis=0), float(of_answers.sum()), max(answered.size, 1))
+
+
+def _candidates(
+    models: Sequence[str | AbstractLabelerModel], class_prior: ClassPrior | None, num_classes: int
+) -> list[Candidate]:
+    priors = (None, variational.even(num_classes)) if class_prior is None else (class_prior,)
+    return [Candidate.of(model, num_classes, prior) for model in models for prior in priors]
+
+
+def _from_gold_alone(class_prior: ClassPrior | None, num_classes: int) -> Candidate:
+    prior = variational.even(num_classes) if class_prior is None else class_prior
+    return Candidate.of(AUTO_MODELS[0], num_classes, prior)._replace(trusts_gold_alone=True)
+
+
+def _log_prior(candidate: Candidate) -> float:
+    """Log prior weight, up to what all share."""
+    of_coin = _PRIOR_OF_ONE_COIN
+    of_model = of_coin if candidate.model == AUTO_MODELS[0] else 1.0 - of_coin
+    of_learnt = _PRIOR_OF_LEARNT
+    return float(np.log(of_model * (of_learnt if candidate.class_prior is None else 1 - of_learnt)))
+
+
+def _at_paper(candidates: Sequence[Candidate]) -> int | None:
+    """Which model has one accuracy for every labeler and classes even, or as given."""
+    found = [
+        k
+        for k, each in enumerate(candidates)
+        if each.model == AUTO_MODELS[0] and each.class_prior is not None
+    ]
+    return found[0] if found else None
+
+
+def _has_paper(candidates: Sequence[Candidate]) -> bool:
+    return len(candidates) > 1 and _at_paper(candidates) is not None
+
+
+def _why(candidates: Sequence[Candidate], assessment: Assessment) -> str:
+    if len(candidates) == 1:
+        return ""
+    by_gold = " and its gold" if assessment.num_gold else ""
+    return f"by how well they predict each example's answers{by_gold} from the other examples"
+
+
+def _fitted(
+    labels: Labels,
+    assessment: Assessment,
+    candidate: Candidate,
+    mesh: Mesh | None,
+    *,
+    is_cut: bool,
+) -> tuple[VariationalFit, ChunksInMemory | None]:
+    """A fit, and the chunks that it went by."""
+    if is_cut and candidate.is_padded and not candidate.trusts_gold_alone:
+        return joint.fit_chunks(labels, assessment, candidate, mesh)
+    return candidate.fit(labels, assessment), None
+
+
+def _report(
+    labels: Labels,
+    assessment: Assessment,
+    choice: Choice,
+    size: Labels,
+    fitted: VariationalFit | None = None,
+    chunks: ChunksInMemory | None = None,
+) -> JointPosterior:
+    """What a fit says, fitted here if it is not yet."""
+    fitted = choice.candidate.fit(labels, assessment) if fitted is None else fitted
+    labelers = joint.posterior_mean(fitted.prior, fitted.counts)
+    passed_on = PassedOn(labelers, fitted.proportions)
+    return joint.report(labels, assessment, choice, fitted, passed_on, size=size, chunks=chunks)
+
+
+def _mixture(
+    weights: npt.NDArray[np.float64], parts: Sequence[Float[Array, "..."]]
+) -> Float[Array, "..."]:
+    """A weighted sum, worked out on the host: nothing is compiled for the number of examples."""
+    if len(parts) == 1:
+        return parts[0]
+    first = np.asarray(parts[0])
+    total = np.zeros(first.shape)
+    for weight, part in zip(weights, parts, strict=True):
+        total += weight * np.asarray(part)
+    return jax.device_put(total.astype(first.dtype))
+
+
+def _mixed_accuracy(
+    weights: npt.NDArray[np.float64], parts: Sequence[BetaPosterior]
+) -> BetaPosterior:
+    """The Beta distributions with the mean and variance of a mixture."""
+    if len(parts) == 1:
+        return parts[0]
+    a = np.array([np.asarray(part.a, np.float64) for part in parts])
+    b = np.array([np.asarray(part.b, np.float64) for part in parts])
+    mean = a / (a + b)
+    variance = mean * (1.0 - mean) / (a + b + 1.0)
+    mixed = weights @ mean
+    return BetaPosterior.from_moments(mixed, weights @ (variance + (mean - mixed) ** 2))
+
+
+def _thinned(labels: Labels, assessment: Assessment) -> Labels:
+    """All answers of about as many examples as have `MOST_JUDGED` between them, scattered."""
+    if labels.num_labels <= MOST_JUDGED:
+        return labels
+    example = np.asarray(labels.example)
+    is_gold = np.asarray(assessment.is_gold)[example]
+    share = judged_share(int(np.count_nonzero(is_gold)), labels.num_labels)
+    kept = labels.entries(np.flatnonzero(is_judged(example, is_gold, share)))
+    num_labels = standard_size(kept.num_labels, LEAST_LABELS)
+    return padded(kept, assessment, None, num_labels=num_labels, num_examples=labels.num_examples)[
+        0
+    ]
+
+
+class JudgedShare(NamedTuple):
+    """How many of the answers models are chosen by, gold first: there may be little of it.
+
+    Attributes:
+        of_gold: share of those to gold examples.
+        of_others: share of the others.
+    """
+
+    of_gold: float
+    of_others: float
+
+
+def judged_share(num_to_gold: int, num_labels: int) -> JudgedShare:
+    """Gold takes up to half of the room, where there is not room for all."""
+    if num_labels <= MOST_JUDGED:
+        return JudgedShare(1.0, 1.0)
+    of_gold = min(1.0, MOST_JUDGED / 2 / max(num_to_gold, 1))
+    room = MOST_JUDGED - of_gold * num_to_gold
+    return JudgedShare(of_gold, min(1.0, room / max(num_labels - num_to_gold, 1)))
+
+
+def is_judged(
+    example: npt.NDArray[np.integer], is_gold: npt.NDArray[np.bool_], share: JudgedShare
+) -> npt.NDArray[np.bool_]:
+    """Which examples models are chosen by: multiples of the golden ratio, without any draw."""
+    lot = (example * 0.6180339887498949) % 1.0
+    return np.asarray(lot < np.where(is_gold, share.of_gold, share.of_others))

@@ -1,0 +1,253 @@
+"""Pools of models: their weights, independence, and what is made of them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.special
+
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.aggregation.grow import grow
+from gtx_bayes.aggregation.state import check_options, read_state, write_state
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.inference import pool, variational
+from gtx_bayes.inference.dependence import GRID, tempered
+from gtx_bayes.inference.joint import Candidate
+from gtx_bayes.inference.pool import Weighing
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.metrics import expected_calibration_error
+from gtx_bayes.models.confusion import ConfusionMatrix
+from gtx_bayes.registry import MODELS
+from gtx_bayes.simulation import simulate_queue, uniform_cohort
+from gtx_bayes.standard_size import in_standard_size
+
+CONJUGATE = ("one-coin", "class-conditional", "confusion")
+
+
+def simulated(key, labelers, num_examples, num_gold, max_labels=5):
+    queue = simulate_queue(key, labelers, num_examples, max_labels=max_labels)
+    labels = Labels.from_dense(queue.labels, num_classes=labelers.num_classes)
+    truth = np.asarray(queue.true_label)
+    known = np.where(np.arange(num_examples) < num_gold, truth, MISSING)
+    return labels, Assessment(jnp.asarray(known, jnp.int8), labelers.num_classes), truth
+
+
+def named(labels, assessment):
+    """A crowd whose names are numbers."""
+    return Crowd(
+        labels,
+        assessment,
+        np.array([f"i{i}" for i in range(labels.num_examples)]),
+        np.array([f"j{j}" for j in range(labels.num_labelers)]),
+        np.array([str(k) for k in range(labels.num_classes)]),
+    )
+
+
+@pytest.fixture(scope="module")
+def independent():
+    """A crowd of the paper: ten labelers of one coin each, five answers an example."""
+    key_cohort, key_answers = jax.random.split(jax.random.key(3))
+    labelers = uniform_cohort(key_cohort, 10, 0.6, 0.9)
+    return simulated(key_answers, labelers, 1000, 20)
+
+
+@pytest.fixture(scope="module")
+def pooled(independent):
+    labels, gold, _ = independent
+    return aggregate(named(labels, gold))
+
+
+class TestEvidence:
+    @pytest.mark.parametrize("name", CONJUGATE)
+    def test_is_a_probability_of_the_labels(self, name, key):
+        """Over all labels that one entry can be it sums to one, given each class."""
+        num_classes, guesses = 3, ConfusionMatrix(jnp.full((5, 3, 3), 1 / 3), 3)
+        rest, _, _ = simulated(key, guesses, 20, 0)
+        prior = MODELS.build(name).cohort_prior(num_classes)
+        probs = jax.random.dirichlet(key, jnp.ones(num_classes), (20,))
+        of_rest = prior.counts(rest, probs)
+        total = np.zeros(num_classes)
+        for label in range(num_classes):
+            one = Labels.from_arrays([0], [2], [label], num_classes=num_classes, num_labelers=5)
+            given = one, probs[:1], of_rest + prior.counts(one, probs[:1])
+            evidence = prior.evidence(*given) + prior.shared_evidence(*given)[:, None]
+            total += np.exp(np.asarray(evidence[0], np.float64))
+        np.testing.assert_allclose(total, 1.0, rtol=1e-4)
+
+    def test_gold_is_predicted_without_itself(self, key):
+        """Of a labeler whose only gold is one example, gold says nothing about that example."""
+        labels = Labels.from_arrays([0, 1, 1], [0, 1, 2], [1, 0, 1], num_classes=2)
+        gold = Assessment(jnp.array([1, MISSING], jnp.int8), 2)
+        candidate = pool._from_gold_alone(None, 2)
+        fit = candidate.fit(labels, gold)
+        mean = np.asarray(fit.prior.shape, np.float64)
+        expected = np.log(mean[::-1] / mean.sum())  # the cohort's own mean, wrong and right
+        np.testing.assert_allclose(fit.evidence[0], expected, rtol=1e-4)
+
+
+class TestWeights:
+    def fits(self, labels, gold):
+        labels, gold, _ = in_standard_size(labels, gold, None)
+        priors = (None, variational.even(2))
+        candidates = [Candidate.of(name, 2, prior) for name in pool.AUTO_MODELS for prior in priors]
+        return labels, gold, candidates, [each.fit(labels, gold) for each in candidates]
+
+    def test_by_hand(self, independent):
+        """Prior, probability of the gold with rho integrated out, and of two examples' answers."""
+        labels, gold, candidates, fits = self.fits(*independent[:2])
+        weighed = pool.weigh(labels, gold, candidates, fits, Weighing(None, 0.0))
+        truth = np.asarray(independent[1].true_label)[:20]
+        logits = np.log(GRID[1:]) - np.log1p(-GRID[1:])
+        prior_of_rho = scipy.special.softmax(-((logits + 0.75) ** 2) / 2.0)
+        log_weights = []
+        for candidate, fit in zip(candidates, fits, strict=True):
+            evidence = np.asarray(fit.evidence, np.float64)[:1000]
+            by_rho = np.stack(
+                [tempered(jnp.asarray(evidence[:20]), jnp.full(20, 5), jnp.full(2, 0.5), rho)
+                 for rho in GRID[1:]]
+            )  # fmt: skip
+            of_gold = np.log(by_rho[:, np.arange(20), truth].astype(np.float64)).sum(axis=1)
+            log_prior = np.log(1.0 if candidate.class_prior is None else 0.5)
+            answers = np.logaddexp.reduce(evidence + log_prior, axis=1)
+            prior = {"one-coin": 0.18, "confusion": 0.82}[candidate.model]
+            prior *= 0.8 if candidate.class_prior is None else 0.2
+            log_weights.append(
+                np.log(prior)
+                + scipy.special.logsumexp(of_gold, b=prior_of_rho)
+                + 2.0 * answers.mean()
+            )
+        np.testing.assert_allclose(weighed.weights, scipy.special.softmax(log_weights), rtol=1e-3)
+        assert not any(rho.prob_independent for rho in weighed.dependence)
+
+    def test_the_crowd_of_the_paper_is_recognised(self, pooled, independent):
+        """And is as honest as if that were known: its confidence is its accuracy."""
+        found, truth = pooled.fit.joint, independent[2]
+        assert found.dependence.prob_independent > 0.9
+        assert any("has a probability of" in note for note in pooled.notes)
+        assert not any("err together" in note for note in pooled.notes)
+        open_ = slice(20, None)
+        probs = pooled.class_probs[open_]
+        # Of 980 independent labels in ten bins it is .02 by chance.
+        assert expected_calibration_error(probs, jnp.asarray(truth[open_])).value < 0.035
+
+    def test_another_crowd_is_not(self, key):
+        """Labelers biased towards class 0 alike, whom tables explain and one coin does not."""
+        rows = jnp.tile(jnp.array([[0.95, 0.05], [0.45, 0.55]]), (8, 1, 1))
+        labels, gold, _ = simulated(key, ConfusionMatrix(rows, 2), 400, 60)
+        found = pool.fit(labels, gold)
+        assert found.model == "confusion"
+        assert found.dependence.prob_independent < 0.01
+        assert "gold" in found.why
+
+    def test_a_prior_of_zero_asks_no_question(self, independent):
+        labels, gold, _ = independent
+        crowd = named(labels, gold)
+        found = aggregate(crowd, prior_independent=0.0)
+        assert found.fit.joint.dependence.prob_independent == 0.0
+        assert not any("has a probability of" in note for note in found.notes)
+        for prior in (1.0, -0.1, float("nan")):
+            with pytest.raises(InputError, match="the prior probability of independence"):
+                aggregate(crowd, prior_independent=prior)
+        with pytest.raises(InputError, match="has no prior_independent"):
+            aggregate(crowd, "soft-vote", prior_independent=0.5)
+
+    def test_large_tables_take_the_heaviest(self, independent, monkeypatch):
+        monkeypatch.setattr(pool, "MOST_AT_ONCE", 4_000)
+        monkeypatch.setattr(pool, "MOST_JUDGED", 2_000)
+        labels, gold, truth = independent
+        found = pool.fit(labels, gold)
+        assert [each.model for each in found.components] == ["one-coin"]
+        assert "fitted by the heaviest alone" in found.why
+        assert np.mean(np.asarray(found.class_probs).argmax(axis=1) == truth) > 0.85
+
+
+class TestMixture:
+    def test_is_that_of_its_components(self, pooled, independent):
+        found = pooled.fit.joint
+        weights = np.array(found.weights)
+        assert weights.sum() == pytest.approx(1.0)
+        assert (np.diff(weights) <= 0).all()
+        assert len(weights) > 1
+        parts = np.array([each.class_probs for each in found.components], np.float64)
+        np.testing.assert_allclose(
+            found.class_probs, np.tensordot(weights, parts, axes=1), atol=1e-6
+        )
+        np.testing.assert_array_equal(
+            np.asarray(found.class_probs)[:20].argmax(axis=1), independent[2][:20]
+        )
+        means = np.array([each.accuracy.mean for each in found.components])
+        np.testing.assert_allclose(found.accuracy.mean, weights @ means, atol=1e-5)
+        draws = [each.accuracy.sample(jax.random.key(0), (4000,)) for each in found.components]
+        second = weights @ np.array([(each**2).mean(axis=0) for each in draws])
+        a, b = np.asarray(found.accuracy.a), np.asarray(found.accuracy.b)
+        variance = a * b / (a + b) ** 2 / (a + b + 1.0)
+        np.testing.assert_allclose(variance + (a / (a + b)) ** 2, second, atol=0.005)
+
+    def test_table(self, pooled):
+        table = pooled.fit.joint.table()
+        assert list(table) == ["model", "learns_class_prior", "weight", "rho"]
+        assert table["weight"].sum() == pytest.approx(1.0)
+        assert table["model"][0] == pooled.fit.model == "one-coin"
+
+    def test_judges_new_answers(self, pooled):
+        """By every model, independent or at its mean rho, as they are weighed."""
+        answers = pd.DataFrame({"task": ["x"] * 2, "worker": ["j0", "j1"], "label": ["1", "1"]})
+        expected = 0.0
+        for each, weight in zip(pooled.fit.joint.components, pooled.fit.joint.weights, strict=True):
+            rows = np.asarray(each.labelers.confusion_matrix, np.float64)[:2, :, 1]
+            log_odds = np.log(rows[:, 1] / rows[:, 0]).sum()
+            prior = np.log(np.asarray(each.class_prior, np.float64))
+            atom, rho = each.dependence.prob_independent, each.dependence.mean_if_dependent
+            for share, at in ((atom, 0.0), (1.0 - atom, rho)):
+                of_prior = (prior[1] - prior[0]) / (1.0 + at)
+                expected += weight * share * scipy.special.expit(log_odds / (1.0 + at) + of_prior)
+        found = pooled.predict(answers)["prob_1"][0]
+        assert found == pytest.approx(expected, abs=1e-3)
+
+    def test_intervals_hold_the_confidence(self, pooled):
+        table = pooled.examples(0)
+        assert (table["confidence_low"] <= table["confidence"]).all()
+        assert (table["confidence"] <= table["confidence_high"]).all()
+        is_open = ~table["is_gold"]
+        assert (table["confidence_high"] - table["confidence_low"])[is_open].mean() > 0.01
+
+    def test_confusion_is_the_mixture(self, pooled):
+        table = pooled.confusion()
+        joint = pooled.fit.joint
+        expected = sum(
+            weight * np.asarray(each.labelers.confusion_matrix)
+            for each, weight in zip(joint.components, joint.weights, strict=True)
+        )
+        np.testing.assert_allclose(table["probability"], expected.ravel(), atol=1e-6)
+
+
+class TestState:
+    def test_comes_back_and_grows(self, pooled, independent, tmp_path):
+        write_state(pooled, tmp_path / "fit")
+        back = read_state(tmp_path / "fit")
+        for a, b in zip(*(jax.tree.leaves(of.fit.joint) for of in (pooled, back)), strict=True):
+            np.testing.assert_array_equal(a, b)
+        label = [str(y) for y in independent[2][20:40]]
+        grown = grow(
+            back, None, pd.DataFrame({"task": back.crowd.example_names[20:40], "label": label})
+        )
+        crowd = dataclasses.replace(pooled.crowd, assessment=grown.result.crowd.assessment)
+        fresh, found = aggregate(crowd), grown.result
+        np.testing.assert_allclose(found.class_probs, fresh.class_probs, atol=0.05)
+        assert found.fit.joint.dependence.prob_independent == pytest.approx(
+            fresh.fit.joint.dependence.prob_independent, abs=0.05
+        )
+
+    def test_what_was_asked_for_is_known(self, pooled):
+        check_options(pooled, where="x", prior_independent=0.8)
+        for asked in (
+            {"prior_independent": 0.5},
+            {"model": "one-coin"},
+            {"class_prior": [0.5] * 2},
+        ):
+            with pytest.raises(InputError, match=next(iter(asked)).replace("_", " ")[:5]):
+                check_options(pooled, where="x", **asked)
