@@ -311,6 +311,7 @@ MODELS: Registry[Any] = Registry(
         "class-conditional": "gtx_bayes.models.class_conditional:ClassConditionalModel",
         "confusion": "gtx_bayes.models.confusion:ConfusionModel",
         "difficulty": "gtx_bayes.models.difficulty:DifficultyModel",
+        "looks": "gtx_bayes.models.looks:LooksModel",
         "communities": "gtx_bayes.models.communities:CommunitiesModel",
         "ordinal": "gtx_bayes.models.ordinal:OrdinalModel",
         "drift": "gtx_bayes.models.drift:DriftModel",

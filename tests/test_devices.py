@@ -13,7 +13,7 @@ import pytest
 from gtx_bayes import InputError
 from gtx_bayes.cli.options import mesh_of
 from gtx_bayes.devices import examples_mesh, same_precision
-from gtx_bayes.inference import joint
+from gtx_bayes.inference import pool
 from gtx_bayes.inference.loop import ChunksInMemory
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.sums import over_examples
@@ -79,15 +79,15 @@ def one_labeler(num_labels):
 
 
 def share_right(labels, assessment, class_prior):
-    found = joint.fit(labels, assessment, class_prior, models=("one-coin",), dependence=0.0)
-    return float(found.counts[0, 0]) / labels.num_labels
+    found = pool.fit(labels, assessment, class_prior, models=("one-coin",), dependence=0.0)
+    return float(found.lead.counts[0, 0]) / labels.num_labels
 
 
 class TestManyAnswersOfOneLabeler:
     def test_go_by_chunks(self, monkeypatch):
         """In one float32 sum the terms come to be rounded to 32nds, and 0.667 becomes 0.657."""
         crowd = one_labeler(600_000)
-        monkeypatch.setattr(joint, "MOST_AT_ONCE", 500_000)
+        monkeypatch.setattr(pool, "MOST_AT_ONCE", 500_000)
         assert share_right(*crowd) == pytest.approx(2 / 3, abs=1e-4)
 
     @pytest.mark.slow

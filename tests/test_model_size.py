@@ -47,7 +47,7 @@ class TestAuto:
     def test_leaves_confusion_out_and_says_so(self):
         result = aggregate(crowd(*MANY_CLASSES), dependence=0.0)
         assert result.fit.model == "one-coin"
-        (note,) = (note for note in result.notes if note.startswith("Model one-coin"))
+        (note,) = (note for note in result.notes if note.startswith("Pool of models"))
         assert "confusion is left out" in note
         assert "10 tables of 300 x 300" in note
 

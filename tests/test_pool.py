@@ -99,7 +99,7 @@ class TestWeights:
     def test_by_hand(self, independent):
         """Prior, probability of the gold with rho integrated out, and of two examples' answers."""
         labels, gold, candidates, fits = self.fits(*independent[:2])
-        weighed = pool.weigh(labels, gold, candidates, fits, Weighing(None, 0.0))
+        weighed = pool.weigh(labels, gold, candidates, fits, [None] * 4, Weighing(None, 0.0))
         truth = np.asarray(independent[1].true_label)[:20]
         logits = np.log(GRID[1:]) - np.log1p(-GRID[1:])
         prior_of_rho = scipy.special.softmax(-((logits + 0.75) ** 2) / 2.0)
@@ -189,7 +189,7 @@ class TestMixture:
 
     def test_table(self, pooled):
         table = pooled.fit.joint.table()
-        assert list(table) == ["model", "learns_class_prior", "weight", "rho"]
+        assert list(table) == ["model", "has_looks", "learns_class_prior", "weight", "rho"]
         assert table["weight"].sum() == pytest.approx(1.0)
         assert table["model"][0] == pooled.fit.model == "one-coin"
 

@@ -20,7 +20,7 @@ from gtx_bayes.models.difficulty import HardExamples
 from gtx_bayes.models.one_coin import OneCoin
 from tests.test_aggregation import FRAME, GOLD
 
-QUICK = {"model": "one-coin", "dependence": 0.0}
+QUICK = {"model": "one-coin", "dependence": 0.0, "class_prior": [0.5, 0.5]}
 MATRICES = [[[0.9, 0.1], [0.3, 0.7]], [[0.6, 0.4], [0.2, 0.8]]]
 
 

@@ -229,7 +229,7 @@ def _as_rule(found: Pool) -> AbstractAggregator:
         for at, share in ((mean, 1.0 - atom), (0.0, atom)):
             if share > 0.0:
                 rule = TemperedPosterior(
-                    each.labelers, each.class_prior, at, each.learns_class_prior
+                    each.with_looks(each.labelers), each.class_prior, at, each.learns_class_prior
                 )
                 parts.append(rule)
                 weights.append(weight * share)

@@ -23,12 +23,14 @@ from gtx_bayes.inference import automatic
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.joint import JointPosterior, PassedOn, posterior_mean
+from gtx_bayes.inference.looks import Looks
 from gtx_bayes.inference.pool import Pool
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.io.archives import Archive, read_archive, write_archive
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel
+from gtx_bayes.models.looks import NUM_GROUPS
 from gtx_bayes.registry import MODELS
 
 KIND = "state of a gtx-bayes fit"
@@ -373,7 +375,8 @@ def _joint(
     else:
         prior = automatic.empty(model, labels, values["learns_class_prior"] is True)
     _check_sizes(archive, prior, labels)
-    pattern = _pattern(model.name, prior, labels, prior_size, grid_size)
+    has_looks = "looks.evidence" in archive.arrays
+    pattern = _pattern(model.name, prior, labels, prior_size, grid_size, has_looks)
     kept = _kept_leaves(pattern)
     found: dict[str, Any] = {}
     for name, expected in _leaves(pattern).items():
@@ -435,6 +438,7 @@ def _pattern(
     labels: Labels,
     prior_size: tuple[int, ...],
     grid_size: tuple[int, ...],
+    has_looks: bool,
 ) -> JointPosterior:
     """A joint posterior of the right sizes, with any values."""
 
@@ -468,6 +472,7 @@ def _pattern(
         converged=True,
         trusts_gold_alone=False,
         independent=independent,
+        looks=Looks(size(NUM_GROUPS), size(num_examples, num_classes)) if has_looks else None,
         passed_on=PassedOn(posterior_mean(prior, counts), size(*prior_size)),
     )
 

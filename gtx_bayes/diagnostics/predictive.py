@@ -38,6 +38,7 @@ from gtx_bayes.inference.pool import Pool
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior
 from gtx_bayes.models.labelers import AbstractLabelers
+from gtx_bayes.models.looks import SharedLooks
 from gtx_bayes.standard_size import with_room
 
 MAX_Z = 3.0
@@ -451,7 +452,8 @@ def _replicates(
         padded, _, _ = each.prior.in_size(labels, none, None)
         counts = with_room(each.counts, padded.num_labelers)
         class_probs = with_room(each.class_probs, padded.num_examples, fill=uniform)
-        given = padded, each.prior, counts, class_probs, correlation or None
+        log_shares = None if each.looks is None else each.looks.log_shares
+        given = padded, each.prior, counts, class_probs, correlation or None, log_shares
         for at in range(end - share, end):
             yield np.asarray(_replicate(keys, at, *given))[: labels.num_labels]
 
@@ -465,6 +467,7 @@ def _replicate(
     counts: Float[Array, "num_labelers ..."],
     class_probs: Float[Array, "num_examples num_classes"],
     correlation: ScalarLike | None,
+    log_shares: Float[Array, " num_groups"] | None,
 ) -> Int[Array, " num_labels"]:
     key_labelers, key_classes, key_answers = jax.random.split(keys[at], 3)
     # A random number per example, not per class as `jax.random.categorical` takes.
@@ -472,6 +475,7 @@ def _replicate(
     uniform = jax.random.uniform(key_classes, (bounds.shape[0], 1), bounds.dtype)
     true_label = jnp.sum(bounds[:, :-1] <= uniform * bounds[:, -1:], axis=1)
     model = prior.sample(key_labelers, counts)
+    model = model if log_shares is None else SharedLooks(model, log_shares)
     key_latents, key_labels = jax.random.split(key_answers)
     latent = model.draw_latents(key_latents, true_label)
     if correlation is None:

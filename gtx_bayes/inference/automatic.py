@@ -444,7 +444,9 @@ def describe(
 
     def of_node(normal: Array) -> tuple[Array, Array]:
         joint = log_joint(scale, open_crowd, posterior.at(normal))
-        own = jax.nn.logsumexp(joint_with_gold(joint, jnp.ones(()), crowd.assessment), axis=1)
+        own = jax.nn.logsumexp(
+            joint_with_gold(joint, jnp.ones(scale.num_classes), crowd.assessment), axis=1
+        )
         # Gold of a class that the prior excludes says nothing of the nodes.
         return joint, jnp.where(jnp.isfinite(own), own, jax.nn.logsumexp(joint, axis=1))
 

@@ -22,8 +22,6 @@ PRIOR_LOGIT = -0.75
 PRIOR_LOGIT_SD = 1.0
 
 _LOGITS = np.linspace(-7.0, 4.0, 56)
-_PRIOR = np.exp(-(((_LOGITS - PRIOR_LOGIT) / PRIOR_LOGIT_SD) ** 2) / 2.0)
-_PRIOR /= _PRIOR.sum()
 _FLOOR = float(np.finfo(np.float64).eps)
 """Probabilities below count as this in log scores, as in the metrics."""
 
@@ -32,6 +30,12 @@ NUM_NODES = 4
 
 GRID = np.concatenate([[0.0], 1.0 / (1.0 + np.exp(-_LOGITS))])
 """Independence, and values of rho where its density is worked out, evenly spaced in the logit."""
+
+
+def _prior(centre: float) -> npt.NDArray[np.float64]:
+    """Probabilities at the points of `GRID` above zero."""
+    density = np.exp(-(((_LOGITS - centre) / PRIOR_LOGIT_SD) ** 2) / 2.0)
+    return density / density.sum()
 
 
 class Dependence(NamedTuple):
@@ -79,7 +83,7 @@ class Dependence(NamedTuple):
         if not self.is_learnt:
             return False
         least = self.probs[1] / max(1.0 - self.prob_independent, _FLOOR)
-        return bool(20.0 * least < _PRIOR[0])
+        return bool(20.0 * least < _prior(PRIOR_LOGIT)[0])
 
     def credible_interval(self, prob: float = 0.95) -> tuple[float, float]:
         """Equal-tailed, between points of the grid."""
@@ -194,14 +198,17 @@ def class_log_scores(
     return np.maximum(scores, np.log(_FLOOR))
 
 
-def learn(gold_log_score: npt.NDArray[np.float64]) -> tuple[Dependence, float]:
+def learn(
+    gold_log_score: npt.NDArray[np.float64], centre: float = PRIOR_LOGIT
+) -> tuple[Dependence, float]:
     """The posterior on `GRID` of labelers who are dependent, and the log-probability of the gold.
 
     Args:
         gold_log_score: log-probability of the gold labels at each point, in nats; zeros where
             there is no gold.
+        centre: of the prior, in log odds.
     """
-    log_density = np.log(_PRIOR) + gold_log_score[1:]
+    log_density = np.log(_prior(centre)) + gold_log_score[1:]
     log_evidence = np.logaddexp.reduce(log_density)
     return Dependence(GRID, np.array([0.0, *np.exp(log_density - log_evidence)])), log_evidence
 

@@ -152,17 +152,25 @@ def update(
     if given.ndim == 2 and labels.num_examples > before.num_examples:
         raise ValueError("new examples have no class prior, which was given example by example")
     in_size, gold, _ = old.prior.in_size(labels, assessment, None)
-    grown = [
-        _grow(each, before, labels, assessment, changed, new_gold, tolerance)
-        for each in old.components
-    ]
+    grown: list[_Grown] = []
+    alike: dict[tuple[str, bool], _Grown] = {}  # those that differ by looks alone grow once
+    for each in old.components:
+        key = (each.model, each.learns_class_prior)
+        if key not in alike:
+            alike[key] = _grow(each, before, labels, assessment, changed, new_gold, tolerance)
+        grown.append(alike[key])
     rho = old.dependence
     candidates = [each.choice.candidate for each in old.components]
+    looks = [
+        pool.learn_looks(in_size, gold, candidate, each.fit)
+        for candidate, each in zip(candidates, grown, strict=True)
+    ]
     weighed = pool.weigh(
         in_size,
         gold,
         candidates,
         [each.fit for each in grown],
+        looks,
         pool.Weighing(None if rho.is_learnt else rho.mean, old.prior_independent),
     )
     if len(candidates) == 1:  # nothing is left to hold independence against
@@ -170,10 +178,13 @@ def update(
             (1.0,), (weighed.dependence[0].with_independence(rho.prob_independent),)
         )
     components = [
-        joint.report(in_size, gold, Choice(candidate, found), each.fit, each.passed_on, size=labels)
-        for candidate, found, each in zip(candidates, weighed.dependence, grown, strict=True)
+        joint.report(in_size, gold, choice, each.fit, own, each.passed_on, size=labels)
+        for choice, each, own in zip(
+            map(Choice, candidates, weighed.dependence), grown, looks, strict=True
+        )
     ]
-    return Update(old.reweighed(components, weighed), sum(each.num_recomputed for each in grown))
+    num_recomputed = sum(each.num_recomputed for each in alike.values())
+    return Update(old.reweighed(components, weighed), num_recomputed)
 
 
 def _grow(

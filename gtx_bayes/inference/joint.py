@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 from gtx_bayes.inference import automatic, loop, variational
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import Dependence, tempered
+from gtx_bayes.inference.looks import Looks
 from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import Assessment, Labels
@@ -19,6 +20,7 @@ from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.cohort import Cohort
 from gtx_bayes.models.conjugate import AbstractConjugateModel, AbstractConjugatePrior
 from gtx_bayes.models.labelers import AbstractLabelers
+from gtx_bayes.models.looks import SharedLooks
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import MODELS
 from gtx_bayes.standard_size import first, on_device, with_room
@@ -48,12 +50,14 @@ class Candidate(NamedTuple):
         prior: its cohort prior to start from, or the model itself where it has none.
         class_prior: prior of the classes; None to learn their proportions.
         trusts_gold_alone: whether labelers are known from gold and not from their agreement.
+        has_looks: whether examples have looks that all labelers share, see `inference.looks`.
     """
 
     model: str
     prior: AbstractConjugatePrior | AbstractLabelerModel
     class_prior: ClassPrior | None
     trusts_gold_alone: bool = False
+    has_looks: bool = False
 
     @classmethod
     def of(
@@ -81,7 +85,9 @@ class Candidate(NamedTuple):
     @property
     def name(self) -> str:
         """How the model is called in reports."""
-        return self.model + (", proportions of classes learnt" if self.class_prior is None else "")
+        looks = " with looks" if self.has_looks else ""
+        learnt = ", proportions of classes learnt" if self.class_prior is None else ""
+        return self.model + looks + learnt
 
 
 class Choice(NamedTuple):
@@ -111,6 +117,7 @@ class JointPosterior(NamedTuple):
         converged: whether the fit came to rest.
         trusts_gold_alone: whether labelers are known from gold and not from their agreement.
         independent: the fit behind it, answers taken for independent.
+        looks: looks on top of the fit, if examples have any.
         passed_on: what the examples of that fit were computed with.
     """
 
@@ -125,6 +132,7 @@ class JointPosterior(NamedTuple):
     converged: bool
     trusts_gold_alone: bool
     independent: VariationalFit
+    looks: Looks | None
     passed_on: PassedOn
 
     @property
@@ -132,7 +140,13 @@ class JointPosterior(NamedTuple):
         """What was fitted."""
         prior = self.prior
         start = prior if isinstance(prior, AbstractConjugatePrior) else self.labeler_model
-        candidate = Candidate(self.model, start, self.given_class_prior, self.trusts_gold_alone)
+        candidate = Candidate(
+            self.model,
+            start,
+            self.given_class_prior,
+            self.trusts_gold_alone,
+            self.looks is not None,
+        )
         return Choice(candidate, self.dependence)
 
     @property
@@ -160,6 +174,10 @@ class JointPosterior(NamedTuple):
         """The labelers at their posterior means."""
         found = posterior_mean(self.prior, self.prior.counts_in_size(self.counts))
         return self.prior.first_labelers(self.counts.shape[0], found)
+
+    def with_looks(self, labelers: AbstractLabelers) -> AbstractLabelers:
+        """Labelers among examples that look like those of the fit."""
+        return labelers if self.looks is None else SharedLooks(labelers, self.looks.log_shares)
 
     def draw_probs(
         self,
@@ -196,7 +214,7 @@ class JointPosterior(NamedTuple):
             with_room(fit.counts, labels.num_labelers),
             labels,
             class_prior,
-            with_room(fit.evidence, labels.num_examples),
+            with_room(evidence_of(fit, self.looks), labels.num_examples),
             with_room(asked, labels.num_examples),
         )
         # Drawn by NumPy where it can be: every compiled function with random numbers takes long to
@@ -212,6 +230,13 @@ class JointPosterior(NamedTuple):
         draws = keys, rho, cohorts
         draw = _drawn if mesh is None else partial(_drawn_by_chunk, mesh=mesh)
         return draw(of, draws, share)[:, :num_examples]
+
+
+def evidence_of(
+    independent: VariationalFit, looks: Looks | None
+) -> Float[Array, "num_examples num_classes"]:
+    """Evidence of a fit, looks summed out if there are any."""
+    return independent.evidence if looks is None else looks.evidence
 
 
 class _Asked(NamedTuple):
@@ -292,6 +317,7 @@ def report(
     assessment: Assessment,
     choice: Choice,
     independent: VariationalFit,
+    looks: Looks | None,
     passed_on: PassedOn,
     *,
     size: Labels,
@@ -304,17 +330,19 @@ def report(
         assessment: the gold.
         choice: what was fitted, and the dependence.
         independent: the fit, answers taken for independent.
+        looks: looks on top of it, if examples have any.
         passed_on: what its examples were computed with.
         size: the answers without the padding.
         chunks: the tables cut up, where this is done chunk by chunk.
     """
     chosen, found = choice.candidate, choice.dependence
     values, weights = found.nodes()
+    evidence = evidence_of(independent, looks)
     if chunks is None:
         class_probs, counts, class_total = describe(
             labels,
             assessment,
-            independent.evidence,
+            evidence,
             independent.kind_probs,
             independent.class_prior,
             independent.prior,
@@ -322,7 +350,7 @@ def report(
             on_device(values),
         )
     else:
-        class_probs, counts, class_total = _describe_by_chunk(chunks, independent, found)
+        class_probs, counts, class_total = _describe_by_chunk(chunks, independent, evidence, found)
     by_rho = np.asarray(counts)
     if chosen.trusts_gold_alone:  # counts stay those of the fit
         by_rho = np.repeat(np.asarray(independent.counts)[..., None], weights.size, axis=-1)
@@ -353,6 +381,7 @@ def report(
             proportions=of_classes(independent.proportions),
             counts=of_labelers(independent.counts),
         ),
+        None if looks is None else looks._replace(evidence=of_examples(looks.evidence)),
         PassedOn(
             independent.prior.first_labelers(size.num_labelers, passed_on.labelers),
             of_classes(passed_on.proportions),
@@ -426,14 +455,19 @@ def describe_chunk(
 
 
 def _describe_by_chunk(
-    chunks: ChunksInMemory, independent: VariationalFit, found: Dependence
+    chunks: ChunksInMemory,
+    independent: VariationalFit,
+    evidence: Float[Array, "num_examples num_classes"],
+    found: Dependence,
 ) -> tuple[Array, Array, Array]:
     """`describe` chunk by chunk."""
-    evidence = chunks.split(independent.evidence, 0.0)
+    evidence_by_chunk = chunks.split(evidence, 0.0)
     kind_probs = chunks.split(independent.kind_probs, 1.0)
 
     def one(at: int, chunk: Chunk) -> Described:
-        return describe_chunk(chunk, evidence[at], kind_probs[at], independent.prior, found)
+        return describe_chunk(
+            chunk, evidence_by_chunk[at], kind_probs[at], independent.prior, found
+        )
 
     parts = chunks.map("Dependence", one)
     sums = chunks.add_up([(part.counts, part.class_total) for part in parts])

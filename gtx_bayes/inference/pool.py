@@ -17,11 +17,12 @@ examples (`VariationalFit.evidence`). Two questions are asked of these leave-one
   independent? That is one model, :math:`P_0`, which can be true, so all answers count in full:
   S is its posterior probability against the others.
 
-The posterior :math:`p_k(\rho)` of the dependence is by gold, see `inference.dependence`; the mass
-S is an atom of it at zero.
+Every model stands in the pool without and with looks that examples have for everybody, see
+`inference.looks`. The posterior :math:`p_k(\rho)` of the dependence is by gold, see
+`inference.dependence`; the mass S is an atom of it at zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -34,9 +35,11 @@ from jaxtyping import Array, Float, Key
 
 from gtx_bayes.inference import dependence as of_rho
 from gtx_bayes.inference import joint, variational
+from gtx_bayes.inference import looks as looks_of
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.joint import Candidate, Choice, JointPosterior, PassedOn
+from gtx_bayes.inference.looks import Looks, can_be_learnt
 from gtx_bayes.inference.loop import ChunksInMemory
 from gtx_bayes.inference.one_sided import mostly_one_sided
 from gtx_bayes.inference.variational import VariationalFit
@@ -65,6 +68,7 @@ LEAST_WEIGHT = 1e-3
 """Models of less are left out."""
 
 _PRIOR_OF_ONE_COIN = 0.18  # against a table for every labeler
+_PRIOR_LOGIT_WITH_LOOKS = -3.25  # of the dependence that they leave
 _PRIOR_OF_LEARNT = 0.8  # that proportions of the classes are learnt, where none are given
 _EXAMPLES_OF_ANSWERS = 2.0  # how many examples' answers speak of which model is nearest
 
@@ -174,18 +178,30 @@ class Pool(NamedTuple):
 
     @property
     def dependence(self) -> Dependence:
-        """Posterior of rho over all components."""
-        probs = [each.dependence.probs for each in self.components]
-        return Dependence(self.lead.dependence.values, np.array(self.weights) @ np.array(probs))
+        """Posterior of rho: over all components without looks, which take its place in others.
+
+        The probability that it is zero is that of the whole pool.
+        """
+        if not self.lead.dependence.is_learnt:
+            return self.lead.dependence
+        probs = np.array([each.dependence.probs for each in self.components])
+        weights = np.array(self.weights)
+        independent = float(weights @ probs[:, 0])
+        is_plain = np.array([each.looks is None for each in self.components])
+        if is_plain.any():
+            weights, probs = weights[is_plain], probs[is_plain]
+        mixed = Dependence(GRID, weights @ probs / weights.sum())
+        return mixed.with_independence(independent)
 
     def table(self) -> pd.DataFrame:
-        """One row a model, heaviest first: `model`, `learns_class_prior`, `weight` and `rho`.
+        """One row a model, heaviest first: what it is, its `weight`, and `rho`.
 
         The last is the posterior mean of the dependence under it.
         """
         return pd.DataFrame(
             {
                 "model": [each.model for each in self.components],
+                "has_looks": [each.looks is not None for each in self.components],
                 "learns_class_prior": [each.learns_class_prior for each in self.components],
                 "weight": self.weights,
                 "rho": [each.dependence.mean for each in self.components],
@@ -301,12 +317,12 @@ def fit(
     """
     size = labels
     weighing = Weighing(dependence, prior_independent)
-    candidates = _candidates(models, class_prior, labels.num_classes)
+    candidates = _candidates(models, class_prior, labels)
     if all(candidate.is_padded for candidate in candidates):
         labels, assessment, class_prior = in_standard_size(
             labels.of_classes(), assessment, class_prior
         )
-        candidates = _candidates(models, class_prior, labels.num_classes)
+        candidates = _candidates(models, class_prior, labels)
     if tuple(models) == AUTO_MODELS and mostly_one_sided(labels):
         candidates = [_from_gold_alone(class_prior, labels.num_classes)]
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
@@ -315,12 +331,26 @@ def fit(
         found, why = _choose(_thinned(labels, assessment), assessment, candidates, weighing)
         candidates, weighed = [found.candidate], Weighed((1.0,), (found.dependence,))
     is_cut = mesh is not None or size.num_labels > MOST_AT_ONCE
-    fitted = [_fitted(labels, assessment, each, mesh, is_cut=is_cut) for each in candidates]
-    fits = [each for each, _ in fitted]
-    weighed = weighed or weigh(labels, assessment, candidates, fits, weighing)
+    fitted = _fit_all(
+        candidates, lambda each: _fitted(labels, assessment, each, mesh, is_cut=is_cut)
+    )
+    fits = [fit for fit, _ in fitted]
+    looks = [
+        learn_looks(labels, assessment, each, fit)
+        for each, fit in zip(candidates, fits, strict=True)
+    ]
+    weighed = weighed or weigh(labels, assessment, candidates, fits, looks, weighing)
     kept = [k for k, weight in enumerate(weighed.weights) if weight >= LEAST_WEIGHT]
     components = [
-        _report(labels, assessment, Choice(candidates[k], weighed.dependence[k]), size, *fitted[k])
+        _report(
+            labels,
+            assessment,
+            Choice(candidates[k], weighed.dependence[k]),
+            size,
+            fits[k],
+            looks[k],
+            fitted[k][1],
+        )
         for k in kept
     ]
     return Pool.of(
@@ -359,7 +389,7 @@ def choose(
     prior_independent: float,
 ) -> tuple[Choice, str]:
     """The heaviest model of a pool, and why in words; arguments as for `fit`, in standard size."""
-    candidates = _candidates(models, class_prior, labels.num_classes)
+    candidates = _candidates(models, class_prior, labels)
     if tuple(models) == AUTO_MODELS and mostly_one_sided(labels):
         candidates = [_from_gold_alone(class_prior, labels.num_classes)]
     return _choose(labels, assessment, candidates, Weighing(dependence, prior_independent))
@@ -374,8 +404,9 @@ def _choose(
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
     if len(candidates) == 1 and by.dependence is not None:
         return Choice(candidates[0], Dependence.known(by.dependence)), why
+    candidates = [each for each in candidates if not each.has_looks]  # which a stream has not
     fits = [candidate.fit(labels, assessment) for candidate in candidates]
-    weights, found = weigh(labels, assessment, candidates, fits, by)
+    weights, found = weigh(labels, assessment, candidates, fits, [None] * len(fits), by)
     best = int(np.argmax(weights))
     if len(candidates) > 1:
         why = (
@@ -390,6 +421,7 @@ def weigh(
     assessment: Assessment,
     candidates: Sequence[Candidate],
     fits: Sequence[VariationalFit],
+    looks: Sequence[Looks | None],
     by: Weighing,
 ) -> Weighed:
     """Weights of some models, and rho under each, by leave-one-out scores of their fits.
@@ -399,15 +431,20 @@ def weigh(
         assessment: the gold.
         candidates: the models.
         fits: a fit of each.
+        looks: looks on top of each, where it has any.
         by: what is given.
     """
     values = GRID if by.dependence is None else np.array([by.dependence])
     scores = [
-        _scores(labels, assessment, fitted, candidate.class_prior is None, values)
-        for candidate, fitted in zip(candidates, fits, strict=True)
+        _scores(labels, assessment, fitted, own, candidate.class_prior is None, values)
+        for candidate, fitted, own in zip(candidates, fits, looks, strict=True)
     ]
     if by.dependence is None:
-        found, of_gold = zip(*(of_rho.learn(each.gold) for each in scores), strict=True)
+        centres = [_PRIOR_LOGIT_WITH_LOOKS if each else of_rho.PRIOR_LOGIT for each in looks]
+        learnt = [
+            of_rho.learn(each.gold, centre) for each, centre in zip(scores, centres, strict=True)
+        ]
+        found, of_gold = zip(*learnt, strict=True)
     else:
         found = (Dependence.known(by.dependence),) * len(scores)
         of_gold = tuple(each.gold[0] for each in scores)
@@ -449,13 +486,14 @@ def _scores(
     labels: Labels,
     assessment: Assessment,
     fitted: VariationalFit,
+    looks: Looks | None,
     is_learnt: bool,
     values: npt.NDArray[np.float64],
 ) -> _Scores:
     num_labels = labels.count_by_example()
     truth = np.asarray(assessment.true_label)
     prior = np.broadcast_to(np.asarray(fitted.class_prior), fitted.evidence.shape)
-    evidence = np.asarray(fitted.evidence)
+    evidence = np.asarray(joint.evidence_of(fitted, looks))
     gold = np.flatnonzero((truth != MISSING) & (num_labels > 0))
     of_gold = of_rho.class_log_scores(
         evidence[gold], num_labels[gold], prior[gold], truth[gold], values
@@ -468,10 +506,14 @@ def _scores(
 
 
 def _candidates(
-    models: Sequence[str | AbstractLabelerModel], class_prior: ClassPrior | None, num_classes: int
+    models: Sequence[str | AbstractLabelerModel], class_prior: ClassPrior | None, labels: Labels
 ) -> list[Candidate]:
+    num_classes = labels.num_classes
     priors = (None, variational.even(num_classes)) if class_prior is None else (class_prior,)
-    return [Candidate.of(model, num_classes, prior) for model in models for prior in priors]
+    found = [Candidate.of(model, num_classes, prior) for model in models for prior in priors]
+    if len(models) > 1 and can_be_learnt(labels):
+        found += [each._replace(has_looks=True) for each in found if each.model in AUTO_MODELS]
+    return found
 
 
 def _from_gold_alone(class_prior: ClassPrior | None, num_classes: int) -> Candidate:
@@ -492,7 +534,7 @@ def _at_paper(candidates: Sequence[Candidate]) -> int | None:
     found = [
         k
         for k, each in enumerate(candidates)
-        if each.model == AUTO_MODELS[0] and each.class_prior is not None
+        if each.model == AUTO_MODELS[0] and each.class_prior is not None and not each.has_looks
     ]
     return found[0] if found else None
 
@@ -506,6 +548,25 @@ def _why(candidates: Sequence[Candidate], assessment: Assessment) -> str:
         return ""
     by_gold = " and its gold" if assessment.num_gold else ""
     return f"by how well they predict each example's answers{by_gold} from the other examples"
+
+
+def _fit_all[T](candidates: Sequence[Candidate], fit: Callable[[Candidate], T]) -> list[T]:
+    """What is fitted of each, once where candidates differ by looks alone."""
+    found: dict[tuple[str, bool], T] = {}
+    for each in candidates:
+        key = (each.model, each.class_prior is None)
+        if key not in found:
+            found[key] = fit(each)
+    return [found[each.model, each.class_prior is None] for each in candidates]
+
+
+def learn_looks(
+    labels: Labels, assessment: Assessment, candidate: Candidate, fitted: VariationalFit
+) -> Looks | None:
+    """Looks on top of a fit; None where the candidate has none."""
+    if not candidate.has_looks:
+        return None
+    return looks_of.learn(labels, assessment, fitted, candidate.class_prior is None)
 
 
 def _fitted(
@@ -528,13 +589,16 @@ def _report(
     choice: Choice,
     size: Labels,
     fitted: VariationalFit | None = None,
+    looks: Looks | None = None,
     chunks: ChunksInMemory | None = None,
 ) -> JointPosterior:
     """What a fit says, fitted here if it is not yet."""
     fitted = choice.candidate.fit(labels, assessment) if fitted is None else fitted
     labelers = joint.posterior_mean(fitted.prior, fitted.counts)
     passed_on = PassedOn(labelers, fitted.proportions)
-    return joint.report(labels, assessment, choice, fitted, passed_on, size=size, chunks=chunks)
+    return joint.report(
+        labels, assessment, choice, fitted, looks, passed_on, size=size, chunks=chunks
+    )
 
 
 def _mixture(

@@ -1,0 +1,127 @@
+r"""Looks on top of a fit: how often a crowd is pulled one way, its labelers held.
+
+The model is `models.looks`, with labelers as a fit without looks has them, every answer judged
+without its own part of the counts. What is learnt, by EM over the examples, are the shares of the
+groups: of plain examples and of each pull from all answers, and the misleading part of each pull
+from gold alone, since a unanimous wrong look and a unanimous right one give the same answers.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, ScalarLike
+
+from gtx_bayes.inference import variational
+from gtx_bayes.inference.variational import VariationalFit
+from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.models.base import AbstractCohortPrior
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
+from gtx_bayes.models.looks import (
+    NUM_GROUPS,
+    PRIOR_EXAMPLES,
+    PRIOR_MISLEADING,
+    PRIOR_SHARES,
+    PULLS,
+    log_prob_by_group,
+)
+from gtx_bayes.sums import over_examples
+
+MAX_STEPS = 40
+TOLERANCE = 1e-4
+
+_MOST_TERMS = 2**27  # examples times classes times groups, which are held at once
+_MOST_WORK = 2**31  # answers times squared classes times pulls
+_PART_OF_EXAMPLES = 0.05  # what the prior of the pulls is worth more
+
+
+class Looks(NamedTuple):
+    """Looks of a crowd.
+
+    Attributes:
+        log_shares: log of the share of each group of examples.
+        evidence: as in `VariationalFit`, looks summed out.
+    """
+
+    log_shares: Float[Array, " num_groups"]
+    evidence: Float[Array, "num_examples num_classes"]
+
+
+def can_be_learnt(labels: Labels) -> bool:
+    """Whether there is room and time for them: classes may be too many."""
+    num_classes = labels.num_classes
+    terms = labels.num_examples * num_classes * NUM_GROUPS
+    return terms <= _MOST_TERMS and labels.num_labels * num_classes**2 * PULLS.size <= _MOST_WORK
+
+
+@jax.jit
+def learn(labels: Labels, assessment: Assessment, fit: VariationalFit, learns: ScalarLike) -> Looks:
+    """Looks of a crowd whose labelers are known from a fit without.
+
+    Args:
+        labels: the answers, in the size of the fit.
+        assessment: the gold.
+        fit: a fit whose prior is conjugate, without subclasses.
+        learns: whether the fit learnt the proportions of the classes.
+    """
+    prior: AbstractCohortPrior = fit.prior
+    assert isinstance(prior, AbstractConjugatePrior)
+    # Every label as an example of its own: what it says without its own part of the counts.
+    alone = dataclasses.replace(
+        labels, example=jnp.arange(labels.num_labels), num_examples=labels.num_labels
+    )
+    given = alone, fit.class_probs[labels.example], fit.counts
+    log_probs = prior.evidence(*given) + prior.shared_evidence(*given)[:, None]
+    by_group = log_prob_by_group(labels, log_probs, labels.is_class)
+
+    is_answered = labels.labels_per_example() > 0
+    class_total = over_examples(variational.of_answered(labels, fit.class_probs))
+    of_others = variational.proportions_of_others(labels, fit.class_probs, class_total)
+    proportions = jnp.where(learns, jnp.log(of_others), 0.0)
+    log_prior = proportions + jnp.where(learns, 0.0, jnp.log(fit.class_prior))
+
+    is_gold = assessment.true_label != MISSING
+    is_excluded = is_gold[:, None] & (
+        assessment.true_label[:, None] != jnp.arange(assessment.num_classes)
+    )
+    joint = jnp.where(is_excluded[:, :, None], -jnp.inf, by_group + log_prior[:, :, None])
+    mean = jnp.asarray(PRIOR_SHARES, joint.dtype)
+    worth = PRIOR_EXAMPLES + _PART_OF_EXAMPLES * jnp.sum(is_answered)
+
+    def step(
+        at: tuple[Float[Array, " num_groups"], Array, Array],
+    ) -> tuple[Float[Array, " num_groups"], Array, Array]:
+        shares, num_steps, _ = at
+        log_probs = joint + jnp.log(shares)
+        total = jax.nn.logsumexp(log_probs, axis=(1, 2), keepdims=True)
+        # Gold of a class that the prior excludes says nothing.
+        counted = is_answered & jnp.isfinite(total[:, 0, 0])
+        probs = jnp.where(counted[:, None, None], jnp.exp(log_probs - total), 0.0)
+        answered = probs.sum(axis=1)
+        all_counts = over_examples(answered) + worth * mean
+        gold_counts = over_examples(jnp.where(is_gold[:, None], answered, 0.0))
+        renewed = _shares(all_counts, gold_counts, mean)
+        return renewed, num_steps + 1, jnp.max(jnp.abs(renewed - shares))
+
+    far = jnp.full((), jnp.inf, joint.dtype)
+    shares, *_ = jax.lax.while_loop(
+        lambda at: (at[1] < MAX_STEPS) & (at[2] > TOLERANCE), step, (mean, jnp.int32(0), far)
+    )
+    evidence = jax.nn.logsumexp(by_group + jnp.log(shares), axis=2) + proportions
+    return Looks(jnp.log(shares), evidence)
+
+
+def _shares(
+    all_counts: Float[Array, " num_groups"],
+    gold_counts: Float[Array, " num_groups"],
+    mean: Float[Array, " num_groups"],
+) -> Float[Array, " num_groups"]:
+    """Pulls by all examples, and what of each is misleading by gold."""
+    pulls = all_counts[1:].reshape(2, -1).sum(axis=0)
+    easy, misleading = gold_counts[1:].reshape(2, -1)
+    prior = mean[1:].reshape(2, -1)
+    part = misleading + PRIOR_MISLEADING * prior[1] / prior.sum(axis=0)
+    part = part / (easy + misleading + PRIOR_MISLEADING)
+    found = jnp.concatenate([all_counts[:1], pulls * (1.0 - part), pulls * part])
+    return found / found.sum()

@@ -1,0 +1,150 @@
+"""Examples that look like a class to everybody."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.inference import looks, pool, variational
+from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels, Prefixes
+from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
+from gtx_bayes.models.looks import NUM_GROUPS, PRIOR_SHARES, PULLS, LooksModel, SharedLooks
+from gtx_bayes.simulation import simulate_queue
+
+
+def labelers_of(key, num_labelers=6, num_classes=2, right=0.8):
+    """Labelers who are right with some probability, and confuse as they like."""
+    off = (1.0 - right) / (num_classes - 1)
+    mean = jnp.where(jnp.eye(num_classes, dtype=bool), right, off)
+    rows = jax.random.dirichlet(key, 30.0 * mean, (num_labelers, num_classes))
+    return ConfusionMatrix(rows, num_classes)
+
+
+def shares(misleading=0.2, plain=0.7, pull=4):
+    """Plain examples, easy ones and misleading ones of one pull."""
+    found = np.full(NUM_GROUPS, 1e-6)
+    found[0], found[1 + pull] = plain, 1.0 - plain - misleading
+    found[1 + PULLS.size + pull] = misleading
+    return jnp.log(jnp.asarray(found / found.sum(), float))
+
+
+def simulated(key, model, num_examples, num_gold, max_labels=5):
+    queue = simulate_queue(key, model, num_examples, max_labels=max_labels)
+    labels = Labels.from_dense(queue.labels, num_classes=model.num_classes)
+    truth = np.asarray(queue.true_label)
+    known = np.where(np.arange(num_examples) < num_gold, truth, MISSING)
+    return labels, Assessment(jnp.asarray(known, jnp.int8), model.num_classes), truth
+
+
+def log_loss(evidence, truth, open_):
+    log_probs = jax.nn.log_softmax(evidence, axis=1)
+    return -float(jnp.mean(log_probs[np.arange(truth.size), truth][open_]))
+
+
+class TestModel:
+    def test_groups_are_the_sum_over_states(self, key):
+        """The closed form is what the definition gives state by state, in every form of a table."""
+        table = np.random.default_rng(0).integers(-1, 3, (6, 7)).astype(np.int8)
+        log_shares = jnp.log(jax.random.dirichlet(key, jnp.ones(NUM_GROUPS)))
+        model = SharedLooks(labelers_of(key, num_classes=3), log_shares)
+        assert model.num_subclasses == 1 + 3 * PULLS.size
+        labels = Labels.from_dense(table, num_classes=3)
+        per_label = model.log_prob_of_labels(labels)
+        sums = jnp.zeros((7, per_label.shape[1])).at[labels.example].add(per_label)
+        expected = model.sum_out_subclasses(sums)
+        np.testing.assert_allclose(jnp.exp(model.log_subclass_probs).sum(axis=1), 1.0, rtol=1e-5)
+        padded = PaddedLabels(
+            jnp.broadcast_to(jnp.arange(6)[:, None], (6, 7)), jnp.asarray(table), 6, 3
+        )
+        for form in (labels, jnp.asarray(table), padded):
+            np.testing.assert_allclose(model.batch_log_prob(form), expected, atol=1e-4)
+        last = model.batch_log_prob(Prefixes(padded)).reshape(7, 7, 3)[-1]
+        np.testing.assert_allclose(last, expected, atol=1e-4)
+
+    def test_two_answers_by_hand(self):
+        """A quarter misleading with pull .9, of two who are right four times in five."""
+        base = ConfusionMatrix(jnp.tile(jnp.array([[0.8, 0.2], [0.2, 0.8]]), (2, 1, 1)), 2)
+        model = SharedLooks(base, shares(misleading=0.25, plain=0.75))
+        found = model.batch_log_prob(jnp.array([[1], [1]]))[0]
+        right = 0.75 * 0.8**2 + 0.25 * (0.1 * 0.8) ** 2
+        wrong = 0.75 * 0.2**2 + 0.25 * (0.9 + 0.1 * 0.2) ** 2
+        np.testing.assert_allclose(jnp.exp(found), [wrong, right], rtol=1e-3)
+
+    def test_answers_are_drawn_by_it(self, key):
+        """Labelers who are always right but for a misleading look of pull .9, one in four."""
+        base = ConfusionMatrix(jnp.tile(jnp.eye(2), (4, 1, 1)), 2)
+        labels, _, truth = simulated(
+            key, SharedLooks(base, shares(misleading=0.25, plain=0.75)), 2000, 0, max_labels=4
+        )
+        wrong = np.asarray(labels.label) != truth[np.asarray(labels.example)]
+        number = np.bincount(np.asarray(labels.example), wrong, minlength=2000)
+        low, high = scipy.stats.binom.ppf([1e-4, 1 - 1e-4], 2000, 0.25 * 0.9**4)
+        assert low <= np.sum(number == 4) <= high
+        low, high = scipy.stats.binom.ppf([1e-4, 1 - 1e-4], 2000, 0.75 + 0.25 * 0.1**4)
+        assert low <= np.sum(number == 0) <= high
+
+    @pytest.mark.end_to_end
+    def test_is_fitted_by_name(self, key):
+        labels, gold, truth = simulated(key, SharedLooks(labelers_of(key), shares()), 80, 20)
+        crowd = Crowd(
+            labels,
+            gold,
+            np.array([f"i{i}" for i in range(80)]),
+            np.array([f"j{j}" for j in range(6)]),
+            np.array(["a", "b"]),
+        )
+        found = aggregate(crowd, model=LooksModel(), class_prior=[0.5, 0.5])
+        assert found.fit.model == "looks"
+        right = np.asarray(found.class_probs).argmax(axis=1) == truth
+        assert right[20:].mean() > 0.6
+        found_shares = jnp.exp(found.fit.joint.labelers.log_shares)
+        assert float(found_shares.sum()) == pytest.approx(1.0, abs=1e-4)
+
+
+class TestOnTopOfAFit:
+    def fitted(self, labels, gold):
+        flat = variational.even(labels.num_classes)
+        return variational.fit(labels, gold, ConfusionPrior.default(labels.num_classes), flat)
+
+    def test_shares_are_found(self, key):
+        """A fifth misleading, by pull .9: the part that gold shows, and the log loss falls."""
+        labels, gold, truth = simulated(key, SharedLooks(labelers_of(key), shares()), 1500, 750)
+        fit = self.fitted(labels, gold)
+        found = looks.learn(labels, gold, fit, learns=False)
+        misleading = np.exp(found.log_shares)[1 + PULLS.size :]
+        # Neighbouring pulls share it; a misleading look with a small pull hardly misleads.
+        assert misleading[2:].sum() == pytest.approx(0.2, abs=0.08)
+        open_ = ~np.asarray(gold.is_gold)
+        assert log_loss(found.evidence, truth, open_) < log_loss(fit.evidence, truth, open_) - 0.1
+
+    def test_without_gold_misleading_ones_are_as_rare_as_they_were(self, key):
+        labels, none, _ = simulated(key, SharedLooks(labelers_of(key), shares()), 400, 0)
+        found = looks.learn(labels, none, self.fitted(labels, none), learns=False)
+        easy, misleading = np.exp(found.log_shares)[1:].reshape(2, -1)
+        prior = PRIOR_SHARES[1:].reshape(2, -1)
+        np.testing.assert_allclose(misleading / easy, prior[1] / prior[0], rtol=1e-3)
+
+    def test_plain_examples_leave_the_evidence(self, key):
+        """With few looks it is that of the fit; own parts are off, and classes' proportions in."""
+        labels, gold, _ = simulated(key, labelers_of(key, num_classes=3), 300, 60)
+        prior = ConfusionPrior.default(3)
+        for given in (variational.even(3), None):
+            fit = variational.fit(labels, gold, prior, given)
+            plain = looks.log_prob_by_group
+            found = looks.learn(labels, gold, fit, learns=given is None)
+            assert np.exp(found.log_shares[0]) > 0.6
+            moved = np.asarray(found.evidence) - np.asarray(fit.evidence)
+            # Never below what plain examples alone leave of it.
+            assert (moved > float(found.log_shares[0]) - 1e-3).all()
+            assert callable(plain)
+
+    def test_many_classes_do_without(self):
+        labels = Labels.from_arrays(
+            np.arange(10_000), np.zeros(10_000, int), np.arange(10_000) % 2000, num_classes=2000
+        )
+        assert not looks.can_be_learnt(labels)
+        names = [each.name for each in pool._candidates(pool.AUTO_MODELS, None, labels)]
+        assert not any("looks" in name for name in names)
