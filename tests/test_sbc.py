@@ -20,7 +20,7 @@ from gtx_bayes.diagnostics.sbc import (
     uniformity_p,
 )
 from gtx_bayes.experiments.runs import map_runs
-from gtx_bayes.inference import gibbs, joint, models
+from gtx_bayes.inference import gibbs, models, pool
 from gtx_bayes.inference.beta import CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.nuts import sample_chain
@@ -399,7 +399,7 @@ def test_coverage_of_the_joint_fit(key):
         queue = simulate_queue(key_answers, labelers, 60, max_labels=5)
         true_label = np.asarray(queue.true_label)
         gold = np.where(np.arange(60) < 20, true_label, MISSING)
-        found = joint.fit(
+        found = pool.fit(
             Labels.from_dense(np.asarray(queue.labels), num_classes=2),
             Assessment(jnp.asarray(gold), 2),
             half,

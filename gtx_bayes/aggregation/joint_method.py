@@ -141,7 +141,7 @@ class GtxBayes(AbstractMethod):
         *,
         mesh: Mesh | None = None,
     ) -> Fit:
-        """The joint posterior; when no prior is given it is learnt where that does better.
+        """The joint posterior; when no prior is given, classes even and learnt are weighed.
 
         Raises:
             InputError: for an unknown model, one whose tables are out of all proportion to the
@@ -169,7 +169,7 @@ class GtxBayes(AbstractMethod):
 def models_for(
     model: str | AbstractLabelerModel, *, num_labels: int, num_labelers: int, num_classes: int
 ) -> Bearable:
-    """The models to choose from in a crowd of this size; arguments as for `bearable`.
+    """The models of a crowd of this size; arguments as for `bearable`.
 
     Raises:
         InputError: if the model is asked for by name, and too large.

@@ -68,6 +68,7 @@ def diagnose(
             "model": models.model,
             "model options": ", ".join(models.model_option or ()),
             "dependence": models.dependence,
+            "prior of independence": models.prior_independent,
             "class prior": models.class_prior,
             "classes": tables.classes,
             "duplicates": tables.duplicates,

@@ -255,6 +255,28 @@ def plot_dependence(dependence: Dependence, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def plot_pool(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Weight of every model of a pool.
+
+    Args:
+        table: as `Pool.table` has it.
+        ax: where to draw.
+    """
+    ax = _axes(ax, 6.0, 0.9 + 0.32 * len(table))
+    names = [
+        f"{row.model}{' with looks' if row.has_looks else ''}, "
+        f"classes {'learnt' if row.learns_class_prior else 'as given or even'}"
+        for row in table.itertuples()
+    ]
+    at = np.arange(len(table))[::-1]
+    bars = ax.barh(at, table["weight"], color=INK, height=0.6)
+    ax.bar_label(bars, [f" {weight:.2f}" for weight in table["weight"]])
+    ax.set_yticks(at, names)
+    ax.set_xlim(0.0, 1.1)
+    ax.set_xlabel("weight")
+    return ax
+
+
 def plot_comparison(table: pd.DataFrame, *, metric: str, ax: Axes | None = None) -> Axes:
     """One metric of several methods, with two standard errors.
 

@@ -185,9 +185,9 @@ def predictive_checks(
         key: random key.
         result: of a method with a joint posterior.
         correlation: of errors on an example in the replicates, in [0, 1]. At 0 labelers are
-            independent, and a result with a dependence is fitted once more without; otherwise
-            replicates come from the result as it is: give the mean of its dependence for the
-            check after the design effect.
+            independent, and of a result with a dependence the heaviest model is fitted once more
+            without; otherwise replicates come from the result as it is, model by model: give the
+            mean of its dependence for the check after the design effect.
         num_replicates: R, at least 2.
 
     Raises:

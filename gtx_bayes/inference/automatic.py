@@ -16,7 +16,7 @@ NumPyro and Optax are imported where they are used: conjugate fits do without.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -37,7 +37,6 @@ from gtx_bayes.models.base import (
     Params,
     reference_labels,
 )
-from gtx_bayes.models.cohort import Cohort
 from gtx_bayes.models.conjugate import prob_of_answer
 from gtx_bayes.models.labelers import AbstractLabelers, sum_by_example
 from gtx_bayes.standard_size import on_device
@@ -533,23 +532,24 @@ class AutomaticPrior(AbstractCohortPrior):
         """The labelers of a draw of the parameters."""
         return self.at(self.posterior.draw(key))
 
-    def draw_cohorts(
+    def draw(
         self, rng: np.random.Generator, counts: Float[Array, "num_labelers two"], num_draws: int
-    ) -> tuple[Cohort, ...]:
-        """None: what labelers share is part of each draw of the parameters."""
-        return ()
+    ) -> Iterator[Float[np.ndarray, " num_params"]]:
+        """Standard normal numbers that parameters stand for."""
+        location = np.asarray(self.posterior.location)
+        for _ in range(num_draws):
+            yield rng.standard_normal(location.size).astype(location.dtype)
 
     def drawn_evidence(
         self,
-        key: Key[Array, ""],
-        cohorts: tuple[Cohort, ...],
+        drawn: Float[Array, " num_params"],
         counts: Float[Array, "num_labelers two"],
         labels: Labels,
         class_prior: ClassPrior,
         evidence: Float[Array, "num_examples num_classes"],
     ) -> Float[Array, "num_examples num_classes"]:
         """That of the labels at a draw; learnt proportions are part of it."""
-        params, proportions = self.scale.params(self.posterior.draw(key))
+        params, proportions = self.scale.params(self.posterior.at(drawn))
         found = self.scale.model.labelers(params, self.reference).batch_log_prob(labels)
         return found if proportions is None else found + jnp.log(proportions)
 

@@ -1,13 +1,14 @@
 """Labels and labelers jointly, by one model: fit it, and say how sure, given the dependence."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, Key, ScalarLike
+from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.inference import automatic, loop, variational
 from gtx_bayes.inference.beta import BetaPosterior
@@ -17,7 +18,6 @@ from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
-from gtx_bayes.models.cohort import Cohort
 from gtx_bayes.models.conjugate import AbstractConjugateModel, AbstractConjugatePrior
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.models.looks import SharedLooks
@@ -181,14 +181,13 @@ class JointPosterior(NamedTuple):
 
     def draw_probs(
         self,
-        key: Key[Array, ""],
+        rng: np.random.Generator,
         labels: Labels,
         asked: Int[np.ndarray, " num_examples"],
-        *,
         num_draws: int,
-        share: int,
+        *,
         mesh: Mesh | None = None,
-    ) -> Float[np.ndarray, "share num_examples"]:
+    ) -> Float[np.ndarray, "num_draws num_examples"]:
         """Probabilities of one class of each example, at draws of all that is uncertain.
 
         That is the labelers, what their cohort shares, and rho. Each draw moves an example's
@@ -196,11 +195,10 @@ class JointPosterior(NamedTuple):
         those at the posterior means. Gold examples are not treated apart.
 
         Args:
-            key: random key.
+            rng: what to draw by.
             labels: the answers.
             asked: the class of each example.
-            num_draws: how many draws are prepared, which a compiled program depends on.
-            share: how many of them are made use of.
+            num_draws: how many draws.
             mesh: devices to work on; one where it is absent.
         """
         num_examples = labels.num_examples
@@ -217,19 +215,10 @@ class JointPosterior(NamedTuple):
             with_room(evidence_of(fit, self.looks), labels.num_examples),
             with_room(asked, labels.num_examples),
         )
-        # Drawn by NumPy where it can be: every compiled function with random numbers takes long to
-        # trace and lower.
-        words = np.asarray(jax.random.key_data(key))
-        rng = np.random.default_rng(words)
-        rho = on_device(rng.choice(self.dependence.values, num_draws, p=self.dependence.probs))
-        keys = jax.random.wrap_key_data(
-            jax.device_put(rng.integers(2**32, size=(num_draws, *words.shape), dtype=np.uint32)),
-            impl=jax.random.key_impl(key),
-        )
-        cohorts = of.prior.draw_cohorts(rng, of.counts, num_draws)
-        draws = keys, rho, cohorts
-        draw = _drawn if mesh is None else partial(_drawn_by_chunk, mesh=mesh)
-        return draw(of, draws, share)[:, :num_examples]
+        rho = rng.choice(self.dependence.values, num_draws, p=self.dependence.probs)
+        draws = list(zip(of.prior.draw(rng, of.counts, num_draws), rho, strict=True))
+        found = _drawn(of, draws) if mesh is None else _drawn_by_chunk(of, draws, mesh)
+        return found[:, :num_examples]
 
 
 def evidence_of(
@@ -250,38 +239,35 @@ class _Asked(NamedTuple):
     best: Int[Array, " num_examples"]
 
 
-_Draws = tuple[Key[Array, " num_draws"], Float[Array, " num_draws"], tuple[Cohort, ...]]
-"""Keys to draw labelers with, values of rho, and what cohorts share."""
+_Draws = Sequence[tuple[Any, float]]
+"""Draws of `AbstractCohortPrior.draw`, and values of rho."""
 
 
 @jax.jit
-def _prob_drawn(of: _Asked, at: ScalarLike, draws: _Draws) -> Float[Array, " num_examples"]:
+def _prob_drawn(of: _Asked, drawn: Any, rho: ScalarLike) -> Float[Array, " num_examples"]:
     """Probability of each example's class `best`, given the labelers and the rho of a draw."""
-    key, rho, cohorts = jax.tree.map(lambda part: part[at], draws)
-    evidence = of.prior.drawn_evidence(
-        key, cohorts, of.counts, of.labels, of.class_prior, of.evidence
-    )
+    evidence = of.prior.drawn_evidence(drawn, of.counts, of.labels, of.class_prior, of.evidence)
     probs = tempered(evidence, of.labels.labels_per_example(), of.class_prior, rho)
     return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
 
 
-def _drawn(of: _Asked, draws: _Draws, share: int) -> Float[np.ndarray, "share num_examples"]:
-    """`_prob_drawn` of some draws."""
-    return np.stack([np.asarray(_prob_drawn(of, at, draws), np.float32) for at in range(share)])
+def _drawn(of: _Asked, draws: _Draws) -> Float[np.ndarray, "num_draws num_examples"]:
+    """`_prob_drawn` of every draw."""
+    return np.stack([np.asarray(_prob_drawn(of, *draw), np.float32) for draw in draws])
 
 
 def _drawn_by_chunk(
-    of: _Asked, draws: _Draws, share: int, *, mesh: Mesh
-) -> Float[np.ndarray, "share num_examples"]:
+    of: _Asked, draws: _Draws, mesh: Mesh
+) -> Float[np.ndarray, "num_draws num_examples"]:
     """The same, every device for its own examples."""
     chunks = ChunksInMemory.cut(of.labels, None, of.class_prior, list(mesh.devices.flat))
     evidence, best = chunks.split(of.evidence, 0.0), chunks.split(of.best, 0)
 
-    def one(at: int, chunk: Chunk) -> Float[np.ndarray, "num_rows share"]:
-        prior, counts, own_draws = chunk.put((of.prior, of.counts, draws))
+    def one(at: int, chunk: Chunk) -> Float[np.ndarray, "num_rows num_draws"]:
+        prior, counts = chunk.put((of.prior, of.counts))
         labels, class_prior = chunk.labels, chunk.class_prior
         own = _Asked(prior, counts, labels, class_prior, evidence[at], best[at])
-        return _drawn(own, own_draws, share).T
+        return _drawn(own, [chunk.put(draw) for draw in draws]).T
 
     return chunks.join(chunks.map("Intervals", one)).T
 

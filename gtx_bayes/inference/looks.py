@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, ScalarLike
 from gtx_bayes.inference import variational
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.base import AbstractCohortPrior
+from gtx_bayes.models.base import AbstractCohortPrior, Counts
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.models.looks import (
     NUM_GROUPS,
@@ -26,6 +26,7 @@ from gtx_bayes.models.looks import (
     PULLS,
     log_prob_by_group,
 )
+from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.sums import over_examples
 
 MAX_STEPS = 40
@@ -55,8 +56,7 @@ def can_be_learnt(labels: Labels) -> bool:
     return terms <= _MOST_TERMS and labels.num_labels * num_classes**2 * PULLS.size <= _MOST_WORK
 
 
-@jax.jit
-def learn(labels: Labels, assessment: Assessment, fit: VariationalFit, learns: ScalarLike) -> Looks:
+def learn(labels: Labels, assessment: Assessment, fit: VariationalFit, *, learns: bool) -> Looks:
     """Looks of a crowd whose labelers are known from a fit without.
 
     Args:
@@ -65,21 +65,43 @@ def learn(labels: Labels, assessment: Assessment, fit: VariationalFit, learns: S
         fit: a fit whose prior is conjugate, without subclasses.
         learns: whether the fit learnt the proportions of the classes.
     """
-    prior: AbstractCohortPrior = fit.prior
+    log_probs = _log_probs(labels, fit.prior, fit.class_probs, fit.counts)
+    return _learn(labels, assessment, log_probs, fit.class_probs, fit.class_prior, learns)
+
+
+@jax.jit
+def _log_probs(
+    labels: Labels,
+    prior: AbstractCohortPrior,
+    class_probs: Float[Array, "num_examples num_classes"],
+    counts: Counts,
+) -> Float[Array, "num_labels num_classes"]:
+    """Of every label given each class, judged without its own part of the counts."""
     assert isinstance(prior, AbstractConjugatePrior)
-    # Every label as an example of its own: what it says without its own part of the counts.
     alone = dataclasses.replace(
         labels, example=jnp.arange(labels.num_labels), num_examples=labels.num_labels
     )
-    given = alone, fit.class_probs[labels.example], fit.counts
-    log_probs = prior.evidence(*given) + prior.shared_evidence(*given)[:, None]
+    given = alone, class_probs[labels.example], counts
+    return prior.evidence(*given) + prior.shared_evidence(*given)[:, None]
+
+
+@jax.jit
+def _learn(
+    labels: Labels,
+    assessment: Assessment,
+    log_probs: Float[Array, "num_labels num_classes"],
+    class_probs: Float[Array, "num_examples num_classes"],
+    class_prior: ClassPrior,
+    learns: ScalarLike,
+) -> Looks:
+    # Not of any prior: compiled once for all models.
     by_group = log_prob_by_group(labels, log_probs, labels.is_class)
 
     is_answered = labels.labels_per_example() > 0
-    class_total = over_examples(variational.of_answered(labels, fit.class_probs))
-    of_others = variational.proportions_of_others(labels, fit.class_probs, class_total)
+    class_total = over_examples(variational.of_answered(labels, class_probs))
+    of_others = variational.proportions_of_others(labels, class_probs, class_total)
     proportions = jnp.where(learns, jnp.log(of_others), 0.0)
-    log_prior = proportions + jnp.where(learns, 0.0, jnp.log(fit.class_prior))
+    log_prior = proportions + jnp.where(learns, 0.0, jnp.log(class_prior))
 
     is_gold = assessment.true_label != MISSING
     is_excluded = is_gold[:, None] & (

@@ -238,10 +238,11 @@ class Pool(NamedTuple):
         class_probs = np.asarray(self.class_probs)
         best = class_probs.argmax(axis=1).astype(np.int32)
         words = np.asarray(jax.random.key_data(key))
-        shares = self.shares(np.random.default_rng([*words, 1]), num_draws)
+        rng = np.random.default_rng(words)
+        shares = self.shares(rng, num_draws)
         drawn = np.concatenate(
             [
-                each.draw_probs(key, labels, best, num_draws=num_draws, share=share, mesh=mesh)
+                each.draw_probs(rng, labels, best, share, mesh=mesh)
                 for each, share in zip(self.components, shares, strict=True)
                 if share
             ]
@@ -566,7 +567,7 @@ def learn_looks(
     """Looks on top of a fit; None where the candidate has none."""
     if not candidate.has_looks:
         return None
-    return looks_of.learn(labels, assessment, fitted, candidate.class_prior is None)
+    return looks_of.learn(labels, assessment, fitted, learns=candidate.class_prior is None)
 
 
 def _fitted(

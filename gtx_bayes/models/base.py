@@ -14,7 +14,7 @@ draws, confusion matrices, cross-validation, predictive checks, states and strea
 
 import abc
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 
 import jax
@@ -25,7 +25,6 @@ from jaxtyping import Array, Float, Key
 from gtx_bayes.errors import InputError
 from gtx_bayes.evidence import ClassPrior
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.cohort import Cohort
 from gtx_bayes.models.labelers import AbstractLabelers
 
 Params = dict[str, Any]
@@ -218,26 +217,25 @@ class AbstractCohortPrior(abc.ABC):
         """A draw of the labelers from their posterior given the counts."""
 
     @abc.abstractmethod
-    def draw_cohorts(
-        self, rng: np.random.Generator, counts: Counts, num_draws: int
-    ) -> tuple[Cohort, ...]:
-        """Draws of what the labelers of each cohort share, on the host; empty where nothing is."""
+    def draw(self, rng: np.random.Generator, counts: Counts, num_draws: int) -> Iterator[Any]:
+        """Draws of all that labelers share and are, on the host, as `drawn_evidence` takes them.
+
+        On the host, because every compiled function with random numbers takes long to compile.
+        """
 
     @abc.abstractmethod
     def drawn_evidence(
         self,
-        key: Key[Array, ""],
-        cohorts: tuple[Cohort, ...],
+        drawn: Any,
         counts: Counts,
         labels: Labels,
         class_prior: ClassPrior,
         evidence: Float[Array, "num_examples num_classes"],
     ) -> Float[Array, "num_examples num_classes"]:
-        """Log-probability of every example's labels at a draw of all that labelers share and are.
+        """Log-probability of every example's labels at a draw.
 
         Args:
-            key: random key.
-            cohorts: one draw of `draw_cohorts`.
+            drawn: one of `draw`.
             counts: expected counts of the labelers.
             labels: the labels.
             class_prior: prior of the classes.

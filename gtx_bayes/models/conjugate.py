@@ -13,7 +13,7 @@ and what is known of accuracies follow here, in closed form, for every model ali
 
 import abc
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -338,23 +338,42 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         self, rng: np.random.Generator, counts: Counts, num_draws: int
     ) -> tuple[Cohort, ...]:
         """Means and concentrations, without what accuracies of several classes share."""
-        found = _uncoupled_counts(*jax.device_put((self, np.asarray(counts))))
+        found, _ = _uncoupled_counts(*jax.device_put((self, np.asarray(counts))))
+        return self._draw_cohorts(rng, found, num_draws)
+
+    def _draw_cohorts(
+        self, rng: np.random.Generator, found: tuple[CohortCounts, ...], num_draws: int
+    ) -> tuple[Cohort, ...]:
         return tuple(
             CohortPosterior.find(own, hyper).draw(rng, num_draws)
             for own, hyper in zip(found, self.hyperpriors(), strict=True)
         )
 
+    @abc.abstractmethod
+    def with_rows(
+        self, rng: np.random.Generator, rows: Float[np.ndarray, "..."], counts: Counts
+    ) -> AbstractLabelers:
+        """Labelers with these rows; what else they share is drawn."""
+
+    def draw(
+        self, rng: np.random.Generator, counts: Counts, num_draws: int
+    ) -> Iterator[AbstractLabelers]:
+        """Labelers, after what their cohorts share."""
+        of_cohorts, known = _uncoupled_counts(*jax.device_put((self, np.asarray(counts))))
+        weights = _drawn_weights(self, self._draw_cohorts(rng, of_cohorts, num_draws))
+        known, dtype = np.asarray(known, np.float64), np.asarray(counts).dtype
+        for own in np.asarray(weights, np.float64):
+            yield self.with_rows(rng, _draw_dirichlet(rng, own + known).astype(dtype), counts)
+
     def drawn_evidence(
         self,
-        key: Key[Array, ""],
-        cohorts: tuple[Cohort, ...],
+        drawn: AbstractLabelers,
         counts: Counts,
         labels: Labels,
         class_prior: ClassPrior,
         evidence: Float[Array, "num_examples num_classes"],
     ) -> Float[Array, "num_examples num_classes"]:
         """That of the fit, moved by what log-probabilities differ from those at the means."""
-        drawn = self.with_cohorts(cohorts).sample(key, self.known(counts))
         at_mean = self.posterior_mean(counts).batch_log_prob(labels)
         return evidence + drawn.batch_log_prob(labels) - at_mean
 
@@ -477,6 +496,12 @@ class AbstractMeanRows[L: AbstractLabelers](AbstractConjugatePrior):
         mean = self.cells(self.num_classes).mean(self.hyper)
         return (self.hyper.mean_a + self.hyper.mean_b) * mean
 
+    def with_rows(
+        self, rng: np.random.Generator, rows: Float[np.ndarray, "..."], counts: Counts
+    ) -> L:
+        """Nothing else is shared."""
+        return self.labelers(rows)  # type: ignore[arg-type]  # on the host
+
     def posterior_mean(self, counts: Counts) -> L:
         """The labelers at their posterior means."""
         return self.labelers(self.expected_rows(counts))
@@ -493,8 +518,10 @@ class AbstractMeanRows[L: AbstractLabelers](AbstractConjugatePrior):
         def slope(log_concentration: Float[Array, ""]) -> Float[Array, ""]:
             concentration = jnp.exp(log_concentration)
             weights = mean_rows[:, :, None] * concentration
-            of_cells = jnp.sum(weights * (digamma(weights + by_cell) - digamma(weights)))
-            of_rows = jnp.sum(digamma(concentration) - digamma(concentration + total))
+            given = weights + by_cell, weights, concentration, concentration + total
+            of_all, of_none, of_row, of_total = digammas(*given)
+            of_cells = jnp.sum(weights * (of_all - of_none))
+            of_rows = jnp.sum(of_row - of_total)
             z = (log_concentration - hyper.log_concentration) / hyper.log_concentration_sd
             return of_cells + concentration * of_rows - z / hyper.log_concentration_sd
 
@@ -612,10 +639,32 @@ def _cohort_counts(
 
 
 @jax.jit
-def _uncoupled_counts(prior: AbstractConjugatePrior, counts: Counts) -> tuple[CohortCounts, ...]:
-    """What cohorts are known by, without tables of classes by classes for every labeler."""
+def _drawn_weights(
+    prior: AbstractConjugatePrior, cohorts: tuple[Cohort, ...]
+) -> Float[Array, "num_draws num_rows num_cells"]:
+    """Dirichlet weights of the rows, at every draw of what the cohorts share."""
+    return jax.vmap(lambda own: prior.with_cohorts(own).weights)(cohorts)
+
+
+def _draw_dirichlet(
+    rng: np.random.Generator, parameters: Float[np.ndarray, "*shape num_cells"]
+) -> Float[np.ndarray, "*shape num_cells"]:
+    """Rows on the host; of Gamma variables one unit larger, lest small ones become zero."""
+    log_gamma = np.log(rng.standard_gamma(parameters + 1.0))
+    log_gamma += np.log(rng.random(parameters.shape)) / parameters
+    rows = np.exp(log_gamma - log_gamma.max(axis=-1, keepdims=True))
+    rows = np.maximum(rows, np.finfo(np.float32).tiny)
+    return rows / rows.sum(axis=-1, keepdims=True)
+
+
+@jax.jit
+def _uncoupled_counts(
+    prior: AbstractConjugatePrior, counts: Counts
+) -> tuple[tuple[CohortCounts, ...], ByCell]:
+    """What cohorts and labelers are known by, without tables of classes by classes for each."""
     even = jnp.full(prior.num_classes, 1.0 / prior.num_classes)
-    return tuple(own._replace(coupling=None) for own in prior.cohorts(counts, even))
+    found = tuple(own._replace(coupling=None) for own in prior.cohorts(counts, even))
+    return found, prior.split(prior.known(counts))[0]
 
 
 def prob_of_answer(
@@ -626,6 +675,13 @@ def prob_of_answer(
     return jnp.where(labels.is_class, class_probs.reshape(-1)[cell], 0.0)
 
 
+def digammas(*values: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+    """Of several arrays, by one series: every further one takes as long again to compile."""
+    flat = digamma(jnp.concatenate([jnp.ravel(part) for part in values]))
+    ends = np.cumsum([part.size for part in values])[:-1]
+    return [part.reshape(of.shape) for part, of in zip(jnp.split(flat, ends), values, strict=True)]
+
+
 def newton_step(
     slope: Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]], x: Float[Array, "*shape"]
 ) -> Float[Array, "*shape"]:
@@ -633,8 +689,9 @@ def newton_step(
 
     The curvature is a difference of slopes: derivatives of digamma take seconds to compile.
     """
-    curvature = (slope(x + _NEARBY) - slope(x - _NEARBY)) / (2.0 * _NEARBY)
-    step = slope(x) / jnp.maximum(jnp.abs(curvature), 1e-3)
+    # All three at once: written out three times they take three times as long to compile.
+    below, at, above = jax.vmap(slope)(jnp.stack([x - _NEARBY, x, x + _NEARBY]))
+    step = at / jnp.maximum(jnp.abs(above - below) / (2.0 * _NEARBY), 1e-3)
     return x + jnp.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
 
 

@@ -258,6 +258,18 @@ class DifficultyPrior(AbstractConjugatePrior):
         share = jax.random.beta(key_share, *self.share_shape(counts))
         return HardExamples(easy_accuracy, hard_accuracy, share, self.num_classes)
 
+    def with_rows(
+        self, rng: np.random.Generator, rows: Float[np.ndarray, "..."], counts: Counts
+    ) -> HardExamples:
+        """The share of the hard is drawn."""
+        share = rng.beta(*np.asarray(self.share_shape(counts), np.float64))
+        return HardExamples(
+            rows[:, 0, 0],  # type: ignore[arg-type]  # on the host
+            rows[:, 1, 0],  # type: ignore[arg-type]
+            rows.dtype.type(share),
+            self.num_classes,
+        )
+
     def cohorts(
         self, counts: Counts, class_prior: Float[Array, " num_classes"]
     ) -> tuple[CohortCounts, ...]:

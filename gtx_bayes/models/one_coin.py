@@ -8,7 +8,6 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes.evidence import Evidence
@@ -21,6 +20,7 @@ from gtx_bayes.models.conjugate import (
     AbstractConjugateModel,
     AbstractMeanRows,
     Cells,
+    digammas,
     newton_step,
     prob_of_answer,
 )
@@ -264,8 +264,8 @@ class OneCoinPrior(AbstractMeanRows[OneCoin]):
         def slope(logit_mean: Float[Array, ""]) -> Float[Array, ""]:
             mean = jax.nn.sigmoid(jnp.stack([logit_mean, -logit_mean]))
             shape = mean * concentration
-            of_cells = jnp.sum(digamma(shape[:, None] + by_cell[:, 0].T), axis=1)
-            of_cells = of_cells - by_cell.shape[0] * digamma(shape)
+            of_labelers, of_none = digammas(shape[:, None] + by_cell[:, 0].T, shape)
+            of_cells = jnp.sum(of_labelers, axis=1) - by_cell.shape[0] * of_none
             of_right, of_wrong = mean[::-1] * (shape * of_cells + weights)
             return of_right - of_wrong
 

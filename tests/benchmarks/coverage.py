@@ -20,7 +20,7 @@ import numpy as np
 
 from gtx_bayes import metrics
 from gtx_bayes.experiments.runs import map_runs
-from gtx_bayes.inference import gibbs, joint
+from gtx_bayes.inference import gibbs, pool
 from gtx_bayes.inference.beta import BetaPosterior, CohortPrior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -161,7 +161,7 @@ class Found(NamedTuple):
 
 
 def fit_joint(crowd, dependence, draws_examples):
-    found = joint.fit(
+    found = pool.fit(
         crowd.labels,
         crowd.gold,
         jnp.asarray(HALF, float),
@@ -285,7 +285,7 @@ def fit_world(world, key, num_gold, is_given):
     known = np.where(is_gold, np.asarray(queue.true_label), MISSING)
     gold = Assessment(jnp.asarray(known, jnp.int8), 2)
     options = {"models": (world.model,), "dependence": 0.0} if is_given else {}
-    found = joint.fit(labels, gold, **options)
+    found = pool.fit(labels, gold, **options)
     low, high = found.accuracy.credible_interval(IN_WORLDS)
     accuracy = np.asarray(mean_accuracy(labelers))
     of_labelers = np.mean((low <= accuracy) & (accuracy <= high))

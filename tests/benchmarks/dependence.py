@@ -18,7 +18,7 @@ from gtx_bayes import decisions, metrics
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.diagnostics.predictive import matching_correlation, predictive_checks
-from gtx_bayes.inference import joint
+from gtx_bayes.inference import pool
 from gtx_bayes.io import read_table
 from gtx_bayes.labels import MISSING
 from tests.benchmarks.real_crowds import SETS
@@ -35,9 +35,9 @@ def scores(folder):
     whole = Crowd.from_frames(labels, gold, duplicates="first", classes=classes)
     truth = np.asarray(whole.assessment.true_label)
     scored = np.flatnonzero((truth != MISSING) & ~np.asarray(crowd.assessment.is_gold))
-    result = aggregate(crowd)
+    result = aggregate(crowd, model="confusion")
     found = result.fit.joint
-    fixed = joint.fit(
+    fixed = pool.fit(
         crowd.labels, crowd.assessment, found.class_prior, models=(found.model,), dependence=0.0
     )
     figures = [float(np.mean(np.asarray(crowd.labels.labels_per_example())))]

@@ -336,26 +336,24 @@ class GivenConfusion(ConfusionPrior):
 
 
 class Evidence(NamedTuple):
-    """Hidden gold, and answers that the crowd hid from itself."""
+    """Answers to gold that the fit has not seen."""
 
     log_prob: Any  # of the answers to each gold example under each class
     num_labels: Any
     true_label: Any
-    other_log_prob: Any  # of the answers to examples without gold
-    other_num_labels: Any
-    answer_log_prob: Any  # of each hidden answer under each class
 
 
-NUM_HIDDEN, NUM_OTHERS = 60, 200
-CENTRE = np.log(dependence.PRIOR_CENTRE / (1.0 - dependence.PRIOR_CENTRE))
+NUM_HIDDEN = 60
+CENTRE = dependence.PRIOR_LOGIT
+GRID = dependence.GRID[1:]  # without independence, which has a probability of its own
 
 
 def prior_of_rho(key):
     """On the grid, as `dependence.learn` has it."""
-    logits = jnp.log(dependence.GRID / (1.0 - dependence.GRID))
+    logits = jnp.log(GRID / (1.0 - GRID))
     z = (logits - CENTRE) / dependence.PRIOR_LOGIT_SD
     at = jax.random.categorical(key, -(z**2) / 2.0)
-    return jnp.asarray(dependence.GRID, float)[at]
+    return jnp.asarray(GRID, float)[at]
 
 
 def continuous_prior_of_rho(key):
@@ -378,16 +376,10 @@ def some_evidence(key, num_examples):
 
 
 def simulate_rho(draw_rho, key):
-    key_rho, key_gold, key_others, key_classes, key_hidden = jax.random.split(key, 5)
-    rho, uniform = draw_rho(key_rho), jnp.asarray(UNIFORM, float)
-    gold, others = some_evidence(key_gold, NUM_HIDDEN), some_evidence(key_others, NUM_OTHERS)
-    key_true, key_other = jax.random.split(key_classes)
-    true_label = jax.random.categorical(key_true, jnp.log(dependence.tempered(*gold, uniform, rho)))
-    other = jax.random.categorical(key_other, jnp.log(dependence.tempered(*others, uniform, rho)))
-    labeler = OneCoin(jnp.full(1, 0.8), NUM_CLASSES)
-    answer = labeler.answer(key_hidden, jnp.zeros((1, NUM_OTHERS), int), other)[0]
-    answer_log_prob = jnp.log(labeler.confusion_matrix[0])[:, answer].T
-    return {"rho": rho}, Evidence(*gold, true_label, *others, answer_log_prob)
+    key_rho, key_gold, key_true = jax.random.split(key, 3)
+    rho, gold = draw_rho(key_rho), some_evidence(key_gold, NUM_HIDDEN)
+    probs = dependence.tempered(*gold, jnp.asarray(UNIFORM, float), rho)
+    return {"rho": rho}, Evidence(*gold, jax.random.categorical(key_true, jnp.log(probs)))
 
 
 def gold_log_score(data, rho):
@@ -396,26 +388,14 @@ def gold_log_score(data, rho):
     return jnp.sum(jnp.log(jnp.take_along_axis(probs, data.true_label[:, None], axis=1)))
 
 
-def answer_log_score(data, rho):
-    """Log-probability of the hidden answers given the example's others."""
-    probs = dependence.tempered(
-        data.other_log_prob, data.other_num_labels, jnp.asarray(UNIFORM, float), rho
-    )
-    return jnp.sum(jax.nn.logsumexp(jnp.log(probs) + data.answer_log_prob, axis=1))
-
-
-@partial(jax.jit, static_argnums=0)
-def on_grid(log_score, data):
+@jax.jit
+def on_grid(data):
     grid = jnp.asarray(dependence.GRID, float)
-    return jax.lax.map(lambda rho: log_score(data, rho), grid)
+    return jax.lax.map(lambda rho: gold_log_score(data, rho), grid)
 
 
-def rho_by_learn(uses_answers, key, data):
-    gold = np.asarray(on_grid(gold_log_score, data), np.float64)
-    answers = np.zeros_like(gold)
-    if uses_answers:
-        answers = np.asarray(on_grid(answer_log_score, data), np.float64)
-    found = dependence.learn(gold, answers)
+def rho_by_learn(key, data):
+    found, _ = dependence.learn(np.asarray(on_grid(data), np.float64))
     at = jax.random.categorical(key, jnp.log(jnp.asarray(found.probs)), shape=(NUM_DRAWS,))
     return {"rho": jnp.asarray(dependence.GRID, float)[at]}
 
@@ -442,7 +422,6 @@ def score_of_rho(parameters, data):
 PICTURE = (
     ("one coin", "Gibbs", "cohort prior given"),
     ("one coin", "variational", "cohort prior learnt"),
-    ("dependence", "grid", "gold and one-sided answers"),
     ("one coin", "Gibbs", "**wrong**: accuracies differ by class"),
 )
 
@@ -520,7 +499,7 @@ def cases():
         return crowd_case(name, "variational", setting, model, infer, 1000, shown, learns=False)
 
     given_one_coin, given_rows = GivenOneCoin(**vars(one_coin)), GivenConfusion(**vars(confusion))
-    learnt, gold, answers = "cohort prior learnt", "gold alone", "gold and one-sided answers"
+    learnt, gold = "cohort prior learnt", "gold alone"
     wrong = {"is_wrong": True, "name": "one coin", "model": gibbs_one_coin, "shown": "accuracy"}
     wrong |= {"prior": one_coin, "size": 1000}
     return [
@@ -537,9 +516,8 @@ def cases():
         variational_case(
             "difficulty", kinds, difficulty, "accuracy", "centre of its hyperprior true"
         ),
-        rho_case("grid", gold, prior_of_rho, partial(rho_by_learn, False), sbc.one_by_one),
+        rho_case("grid", gold, prior_of_rho, rho_by_learn, sbc.one_by_one),
         rho_case("NUTS", gold, continuous_prior_of_rho, rho_by_nuts, map_runs),
-        rho_case("grid", answers, prior_of_rho, partial(rho_by_learn, True), sbc.one_by_one),
         gibbs_case(
             setting="**wrong**: labelers better than the prior has it",
             true_labelers=better,

@@ -23,7 +23,6 @@ from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
 from gtx_bayes.crowd import Crowd
-from gtx_bayes.inference import joint
 from gtx_bayes.labels import Assessment, Labels
 from tests.benchmarks.kernels import publish, row
 
@@ -105,17 +104,9 @@ def update_rows(num_labels, num_classes, rng):
     ours, result = seconds_of(lambda: grow(kept, answers, truths).result)
     anew, _ = seconds_of(lambda: aggregate(whole), rounds=1)  # compiled for the crowd before it
     rho = result.fit.joint.dependence.mean
-    assert not kept.fit.joint.learns_class_prior  # the classes are even: nothing to learn
     known = {"model": model, "dependence": rho, "class_prior": uniform}
-    once, fit = seconds_of(lambda: aggregate(whole, **known))
-    fit = joint.report(
-        whole.labels,
-        whole.assessment,
-        fit.fit.joint.choice._replace(dependence=result.fit.joint.dependence),
-        fit.fit.joint.independent,
-        fit.fit.joint.passed_on,
-        size=whole.labels,
-    )
+    once, _ = seconds_of(lambda: aggregate(whole, **known))
+    fit = aggregate(whole).fit.joint
     size = (
         f"{grown.num_new_labels} new answers to {num_labels}, {num_classes} classes, "
         f"{grown.num_new_examples} new examples, {grown.num_new_labelers} new labelers, "

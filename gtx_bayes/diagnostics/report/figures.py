@@ -39,6 +39,14 @@ def draw_all(content: Content) -> dict[str, Drawing]:
             f"Posterior density of rho: mean {rho.mean:.2f}, 95 % between {low:.2f} and "
             f"{high:.2f}.",
         )
+    if (models := outcome.pool) is not None:
+        sketches["pool"] = Sketch(
+            lambda figure: plots.plot_pool(models, ax=figure.subplots()),
+            f"Weights of {len(models)} models: "
+            + ", ".join(f"{row.model} {row.weight:.2f}" for row in models.itertuples())
+            + ".",
+            height=0.9 + 0.32 * len(models),
+        )
     if trust.calibration is not None:
         found = trust.calibration
         sketches["reliability"] = Sketch(

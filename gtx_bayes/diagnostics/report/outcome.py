@@ -74,6 +74,7 @@ class Outcome(NamedTuple):
         num_differing: how many labels are not those with most votes, gold left out.
         differing: the most confident of them, at most `MOST_DIFFERING`.
         worth: what the answers are worth; None for methods that do not say.
+        pool: the models and their weights, see `Pool.table`; None where there are not several.
     """
 
     model_words: str
@@ -85,6 +86,7 @@ class Outcome(NamedTuple):
     num_differing: int
     differing: pd.DataFrame
     worth: Worth | None
+    pool: pd.DataFrame | None
 
     @property
     def num_open(self) -> int:
@@ -164,6 +166,7 @@ def describe_outcome(
         num_differing,
         differing,
         None if joint is None else Worth(joint.dependence, int(examples["num_labels"].median())),
+        joint.table() if joint is not None and len(joint.components) > 1 else None,
     )
 
 
