@@ -45,6 +45,7 @@ from gtx_bayes.crowd_tables import (
     note_unlabelled,
     note_unread_columns,
     read_answers,
+    read_groups,
     read_truths,
     row_contradicts,
 )
@@ -70,6 +71,7 @@ class Crowd:
         other_names: name of every answer that is no class, in the order of their indices, which
             follow those of the classes.
         starts: what the covariates that are times are counted from, by column.
+        groups: the group of every labeler, the empty text for none; None where none is given.
     """
 
     labels: Labels
@@ -81,6 +83,7 @@ class Crowd:
     abstentions: Abstentions | None = None
     other_names: Names = dataclasses.field(default_factory=lambda: as_names([]))
     starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    groups: Names | None = None
 
     @classmethod
     def from_frames(
@@ -96,6 +99,7 @@ class Crowd:
         covariates: Sequence[str] = (),
         labeler_covariates: AnyTable | None = None,
         example_covariates: AnyTable | None = None,
+        groups: str | None = None,
         columns: Mapping[str, str] | None = None,
         gold_columns: Mapping[str, str] | None = None,
     ) -> "Crowd":
@@ -124,6 +128,8 @@ class Crowd:
             labeler_covariates: one row per labeler, its name in a column called as in `labels`;
                 every column of numbers or times is a covariate.
             example_covariates: one row per example, likewise.
+            groups: column of `labels` that names the group of the row's labeler, such as the
+                family of a judge; blank for none. A group counts as one labeler, see `blocs`.
             columns: column of `labels` for "example", "labeler" or "label", where no alias fits.
             gold_columns: column of `gold` for "example" or "label", likewise.
 
@@ -135,7 +141,8 @@ class Crowd:
         keys = abstain_keys(abstain, classes)
         others = kept_abstentions(keys, blank) if keep_abstentions else []
         table = Table.of(labels, "labels")
-        spoken = set_aside(read_answers(table, columns, blank), keys, blank, notes, others)
+        answers = read_answers(table, columns, blank)
+        spoken = set_aside(answers, keys, blank, notes, others)
         given, source = spoken.rows["label"].keys, table.source
         note_unused([key for key in keys if not (given == key).any()], source.name, notes)
         classed = spoken.answers["label"].without(others)
@@ -172,7 +179,13 @@ class Crowd:
             nobody, others, spoken, by_answer, tables, starts, duplicates, notes, is_first=True
         )
         crowd, _ = _with_gold(found.crowd, others, truths, notes, must_match=True)
-        return dataclasses.replace(crowd, starts=starts, notes=tuple(notes))
+        crowd = dataclasses.replace(crowd, starts=starts, notes=tuple(notes))
+        if groups is None:
+            return crowd
+        of_labeler = read_groups(table, groups, answers["labeler"])
+        keys_of_labelers = [str(name) for name in crowd.labeler_names]
+        of_each = np.array([of_labeler.get(key, "") for key in keys_of_labelers], object)
+        return dataclasses.replace(crowd, groups=of_each)
 
     @property
     def answer_names(self) -> Names:

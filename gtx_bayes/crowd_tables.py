@@ -82,6 +82,34 @@ def read_answers(
     return read
 
 
+def read_groups(table: Table, name: str, labelers: Column) -> dict[str, str]:
+    """The group of every labeler, by key, from a column of a table of answers.
+
+    Args:
+        table: the table.
+        name: the column.
+        labelers: the column of the labelers.
+
+    Raises:
+        InputError: if there is no such column, or a labeler is in two groups.
+    """
+    if name not in table.frame:
+        raise table.source.error(
+            f"there is no column '{name}' with the groups of the labelers.",
+            f"Its columns are {some_names(map(str, table.frame))}.",
+        )
+    groups = Column.read_with_gaps(table.frame, name, table.source)
+    found: dict[str, str] = {}
+    for row, (labeler, group) in enumerate(zip(labelers.keys, groups.keys, strict=True)):
+        if found.setdefault(labeler, group) != group:
+            raise table.source.error(
+                f"labeler '{labeler}' is in the groups '{found[labeler]}' and '{group}'.",
+                "Give every labeler one group.",
+                row,
+            )
+    return found
+
+
 def read_truths(
     table: Table,
     columns: Mapping[str, str] | None,

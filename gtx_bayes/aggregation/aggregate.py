@@ -25,6 +25,7 @@ from gtx_bayes.aggregation.tables import (
     names_of_answers,
     page,
 )
+from gtx_bayes.blocs import find_blocs, given_blocs, join
 from gtx_bayes.classes import some_names
 from gtx_bayes.columns import AnyTable, Column, Names, Source, Table, as_names, positions
 from gtx_bayes.crowd import Crowd, update_crowd
@@ -57,6 +58,7 @@ class Aggregation:
         fit: the fitted method and what it says of the labelers.
         class_probs: probability of each class of each example; one at the known label of gold.
         class_prior: the prior used; None stands for a uniform one.
+        blocs: the labelers who count as one, see `blocs.Joined`; None where there are none.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Aggregation:
     fit: Fit
     class_probs: Float[Array, "num_examples num_classes"]
     class_prior: ClassPrior | None = None
+    blocs: pd.DataFrame | None = None
 
     def examples(
         self, key: Key[Array, ""] | int | None = None, *, mesh: Mesh | None = None
@@ -304,6 +307,7 @@ def aggregate(
     model: str | AbstractLabelerModel = AUTO,
     dependence: float | None = None,
     prior_independent: float | None = None,
+    finds_blocs: bool = True,
     mesh: Mesh | None = None,
 ) -> Aggregation:
     """Apply a method to a crowd.
@@ -322,6 +326,8 @@ def aggregate(
             1; learnt when absent.
         prior_independent: for methods with this option, the probability before any answer that
             labelers err independently; that of the method when absent.
+        finds_blocs: whether "gtx-bayes" counts labelers as one who copy each other, where gold
+            shows it: see `blocs`. Groups that the crowd's table gives count as one in any case.
         mesh: devices to spread the examples over, from `devices.examples_mesh`; one where it is
             absent.
 
@@ -348,15 +354,28 @@ def aggregate(
     if class_prior is not None:
         prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
     crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
+    crowd, blocs = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)
     fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)
     if fit.joint is not None:
-        return Aggregation(chosen.name, crowd, fit, fit.joint.class_probs, fit.class_prior)
+        return Aggregation(chosen.name, crowd, fit, fit.joint.class_probs, fit.class_prior, blocs)
     if mesh is None:
         class_probs = fit.aggregator.class_probs(crowd.labels)
     else:
         class_probs = _class_probs_by_chunk(fit.aggregator, crowd.labels, prior, mesh)
     class_probs = clamp(class_probs, crowd.assessment)
-    return Aggregation(chosen.name, crowd, fit, class_probs, fit.class_prior)
+    return Aggregation(chosen.name, crowd, fit, class_probs, fit.class_prior, blocs)
+
+
+def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None]:
+    """The crowd with its blocs as one labeler each, and who is in them; as it is without any."""
+    found = given_blocs(crowd)
+    if found is not None and crowd.covariate_names:
+        raise InputError(
+            "a group of labelers has no covariates.", hint="Leave out the groups or the model."
+        )
+    if found is None and finds and not crowd.covariate_names:
+        found = find_blocs(crowd)
+    return (crowd, None) if found is None else join(crowd, found)
 
 
 def configured(

@@ -42,6 +42,7 @@ RESULT_FILES = (
     "examples.parquet",
     "labelers.csv",
     "confusion.csv",
+    "blocs.csv",
     "summary.json",
     "posterior.nc",
     "confidence.png",
@@ -107,6 +108,7 @@ def aggregate(
             "--draws": draws,
             "--plots": plots,
             "--example-table": tables.example_table,
+            "--groups": tables.group_column,
         }.items():
             if wanted:
                 raise InputError(
@@ -143,6 +145,12 @@ def aggregate(
     if state is not None:
         state = state.expanduser()
         _check_state(state, directory.target, method.name)
+        if tables.group_column is not None:
+            raise InputError(
+                "a state takes further answers of single workers, and groups count as one.",
+                where="--groups",
+                hint="Leave it out, or --state.",
+            )
         state_file = OutputFile(state, inputs, tells_itself=True)
     prior, arguments = models.prior(), models.arguments()
     mesh = mesh_of(devices)
@@ -158,7 +166,11 @@ def aggregate(
         with stage(f"Aggregating {crowd.labels.num_labels} answers by {method.name}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
 
-            result = apply(crowd, method, class_prior=prior, mesh=mesh, **arguments)
+            # A state is to take further answers of single workers, which a bloc cannot.
+            finds = tables.finds_blocs and state is None
+            result = apply(
+                crowd, method, class_prior=prior, finds_blocs=finds, mesh=mesh, **arguments
+            )
         new = {
             "num_new_labels": crowd.labels.num_labels,
             "num_new_examples": crowd.labels.num_examples,
@@ -290,6 +302,8 @@ def _write(
     key_ties, key_draws = split(np.uint32(seed))
     write_csv(result.examples(key_ties, mesh=mesh), path / "examples.csv")
     write_csv(result.labelers(), path / "labelers.csv")
+    if result.blocs is not None:
+        write_csv(result.blocs, path / "blocs.csv")
     notes = []
     num_cells = result.crowd.labels.num_labelers * result.crowd.labels.num_classes**2
     if num_cells <= MOST_CONFUSION_ROWS:
@@ -326,6 +340,7 @@ def summarise(
         "num_gold": crowd.assessment.num_gold,
         **classes_record(crowd.class_names, result.class_prior),
         "dependence": None if joint is None else dependence_record(joint.dependence),
+        "num_blocs": 0 if result.blocs is None else int(result.blocs["bloc"].nunique()),
         "pool": None if joint is None else joint.table().to_dict("records"),
         "labeler_interval": result.fit.labeler_accuracy.interval,
         "mean_confidence": float(confidence.mean()) if confidence.size else None,

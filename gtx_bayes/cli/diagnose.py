@@ -56,7 +56,13 @@ def diagnose(
     with stage(f"Aggregating {crowd.labels.num_labels} answers"):
         from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 
-        result = aggregate(crowd, DEFAULT_METHOD, class_prior=models.prior(), **models.arguments())
+        result = aggregate(
+            crowd,
+            DEFAULT_METHOD,
+            class_prior=models.prior(),
+            finds_blocs=tables.finds_blocs,
+            **models.arguments(),
+        )
     with stage("Checking the fit"), directory:
         import jax
 
@@ -78,6 +84,7 @@ def diagnose(
             "covariates": ",".join(tables.covariate or ()),
             "labeler table": tables.labeler_table,
             "example table": tables.example_table,
+            "groups": tables.groups,
             "seed": seed,
         }
         origin = origin_of(labels, asked, start)

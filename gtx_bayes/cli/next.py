@@ -128,7 +128,7 @@ def next_(
         policy = POLICIES.build(strategy, policy_options)
         gold_columns = tables.gold_columns()
 
-        answers = read_labels(labels, tables.columns(), tables.covariate or ())
+        answers = read_labels(labels, tables.columns(), tables.covariate or (), tables.group_column)
         of_costs = columns_for(COST_ROLES, tables.columns("example", "labeler"))
         costs_frame, costs_source = read_if_given(costs, of_costs) or (None, None)
         of_tasks = columns_for(EXAMPLE_ROLE, tables.columns("example"))
@@ -155,6 +155,7 @@ def next_(
             crowd = Crowd.from_frames(
                 answers,
                 known,
+                groups=tables.group_column,
                 **tables.crowd_arguments(),
                 **read_covariate_tables(tables.labeler_table, tables.example_table),
             )
@@ -167,7 +168,11 @@ def next_(
         result = None
         if crowd is not None:
             prior = _prior(crowd, models, second_opinion)
-            result = aggregate(crowd, method, class_prior=prior, **models.arguments())
+            # Costs are of single workers.
+            finds = tables.finds_blocs and costs is None
+            result = aggregate(
+                crowd, method, class_prior=prior, finds_blocs=finds, **models.arguments()
+            )
         found = next_labels(
             jax.random.key(seed),
             result,

@@ -249,6 +249,14 @@ class CrowdOptions(AnswerOptions):
         Path | None,
         typer.Option(help="Table of tasks: task, and columns of numbers that the model takes."),
     ] = None
+    groups: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|COLUMN",
+            help="Workers who count as one: the groups in a column of LABELS, such as the family "
+            "of a judge; those who copy each other, where gold shows it; or none.",
+        ),
+    ] = "auto"
 
     def crowd_arguments(self) -> dict[str, Any]:
         """How to read, as arguments of `Crowd.from_frames`."""
@@ -257,6 +265,16 @@ class CrowdOptions(AnswerOptions):
             "keep_abstentions": self.keep_abstentions,
             "covariates": self.covariate or (),
         }
+
+    @property
+    def group_column(self) -> str | None:
+        """The column with the groups of the workers, if one is named."""
+        return None if self.groups in ("auto", "none") else self.groups
+
+    @property
+    def finds_blocs(self) -> bool:
+        """Whether workers who copy each other are looked for."""
+        return self.groups == "auto"
 
     def inputs(self, *files: Path | None) -> tuple[Path | None, ...]:
         """The files, and the tables beside them: all that is read."""
@@ -271,6 +289,7 @@ class CrowdOptions(AnswerOptions):
             gold,
             labeler_covariates=self.labeler_table,
             example_covariates=self.example_table,
+            groups=self.group_column,
             **self.crowd_arguments(),
         )
 

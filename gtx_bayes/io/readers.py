@@ -47,6 +47,7 @@ def read_crowd(
     covariates: Sequence[str] = (),
     labeler_covariates: str | Path | None = None,
     example_covariates: str | Path | None = None,
+    groups: str | None = None,
     columns: Mapping[str, str] | None = None,
     gold_columns: Mapping[str, str] | None = None,
 ) -> Crowd:
@@ -63,6 +64,7 @@ def read_crowd(
         covariates: columns of `labels` that are numbers or times.
         labeler_covariates: file with one row per labeler.
         example_covariates: file with one row per example.
+        groups: column of `labels` with the groups of the labelers.
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
 
@@ -70,7 +72,7 @@ def read_crowd(
         InputError: for anything wrong with a file or a table, with the row and the hint.
     """
     return Crowd.from_frames(
-        read_labels(labels, columns, covariates),
+        read_labels(labels, columns, covariates, groups),
         None if gold is None else read_table(gold, columns_for(TRUTH_ROLES, gold_columns)),
         duplicates=duplicates,
         classes=classes,
@@ -78,6 +80,7 @@ def read_crowd(
         blank=blank,
         keep_abstentions=keep_abstentions,
         covariates=covariates,
+        groups=groups,
         columns=columns,
         gold_columns=gold_columns,
         **read_covariate_tables(labeler_covariates, example_covariates),
@@ -85,10 +88,14 @@ def read_crowd(
 
 
 def read_labels(
-    path: str | Path, columns: Mapping[str, str] | None = None, covariates: Sequence[str] = ()
+    path: str | Path,
+    columns: Mapping[str, str] | None = None,
+    covariates: Sequence[str] = (),
+    groups: str | None = None,
 ) -> Table:
-    """Read a table of answers; of its columns those that play a role, and the covariates."""
+    """Read a table of answers; of its columns those that play a role, covariates and groups."""
     named = {**(columns or {}), **{f"covariate {name}": name for name in covariates}}
+    named |= {} if groups is None else {"groups": groups}
     return read_table(path, columns_for(ANSWER_ROLES, named))
 
 

@@ -500,7 +500,7 @@ class AbstractMeanRows[L: AbstractLabelers](AbstractConjugatePrior):
         self, rng: np.random.Generator, rows: Float[np.ndarray, "..."], counts: Counts
     ) -> L:
         """Nothing else is shared."""
-        return self.labelers(rows)  # type: ignore[arg-type]  # on the host
+        return self.labelers(jax.device_put(rows))
 
     def posterior_mean(self, counts: Counts) -> L:
         """The labelers at their posterior means."""

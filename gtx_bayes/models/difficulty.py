@@ -263,12 +263,8 @@ class DifficultyPrior(AbstractConjugatePrior):
     ) -> HardExamples:
         """The share of the hard is drawn."""
         share = rng.beta(*np.asarray(self.share_shape(counts), np.float64))
-        return HardExamples(
-            rows[:, 0, 0],  # type: ignore[arg-type]  # on the host
-            rows[:, 1, 0],  # type: ignore[arg-type]
-            rows.dtype.type(share),
-            self.num_classes,
-        )
+        easy, hard, share = jax.device_put((rows[:, 0, 0], rows[:, 1, 0], rows.dtype.type(share)))
+        return HardExamples(easy, hard, share, self.num_classes)
 
     def cohorts(
         self, counts: Counts, class_prior: Float[Array, " num_classes"]

@@ -1,0 +1,292 @@
+r"""Labelers in blocs: those who copy one judge count as one labeler.
+
+Copies agree far beyond what their accuracies explain, and as independent labelers they outvote the
+rest. A bloc stands as one labeler, whose label is its verdict: the label that most of its members
+give, none where they tie. Blocs are given by a column of the table, or found where gold shows them.
+
+Given the class, two labelers who err by themselves agree as often as their confusions on gold have
+it. By how much more they do, relative to the most it could be, is a correlation,
+
+.. math:: r_{jk} = \frac{A_{jk} - \sum_i \sum_l \theta_{j y_i l} \theta_{k y_i l} / n}
+    {1 - \sum_i \sum_l \theta_{j y_i l} \theta_{k y_i l} / n},
+
+with the share :math:`A_{jk}` of the n gold examples on which both agree. Hard examples correlate
+everybody, so what is typical of the crowd's pairs is taken off. Clusters of labelers with a mean
+correlation of at least 0.45 are blocs if it is rarer than one in a hundred where every labeler's
+labels are dealt anew among the gold examples of each class that it labelled.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.cluster.hierarchy
+import scipy.spatial.distance
+
+from gtx_bayes.columns import Names, as_names
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.labels import MISSING, Labels
+
+LEAST_CORRELATION = 0.45
+RARE = 0.01
+FEWEST_COMMON = 20
+"""Gold examples that two labelers must have in common to be compared."""
+
+MOST_LABELERS = 100
+"""Labelers with so much gold beyond whom none are compared: a panel has fewer."""
+
+_NUM_DEALS = 299
+_TYPICAL = 0.25  # quantile of the pairs' correlations: blocs make up many of a panel's pairs
+_MOST_NAMED = 10
+
+
+class Blocs(NamedTuple):
+    """Which labelers count as one.
+
+    Attributes:
+        of_labeler: index of each labeler's bloc; of a labeler alone too.
+        names: name of every bloc; of a labeler alone its own.
+        note: what there is to say of them.
+    """
+
+    of_labeler: npt.NDArray[np.int64]
+    names: Names
+    note: str
+
+
+class Joined(NamedTuple):
+    """A crowd whose blocs count as one labeler each.
+
+    Attributes:
+        crowd: the crowd.
+        members: one row for every labeler in a bloc of several: `bloc`, `worker`, how many
+            labels it gave, the share that are the bloc's verdict, where there is one, and how
+            many gold examples it labelled, and rightly.
+    """
+
+    crowd: Crowd
+    members: pd.DataFrame
+
+
+def given_blocs(crowd: Crowd) -> Blocs | None:
+    """The blocs that the crowd's table gives; None where it gives none."""
+    if crowd.groups is None:
+        return None
+    has_group = crowd.groups != ""
+    alone = [f"\0{name}" for name in crowd.labeler_names]
+    key = np.where(has_group, crowd.groups, alone)
+    of_labeler, names = pd.factorize(key.astype(str))
+    size = np.bincount(of_labeler)
+    if size.max(initial=0) < 2:
+        return None
+    first = [crowd.labeler_names[np.argmax(of_labeler == at)] for at in range(names.size)]
+    of_all = [name if many > 1 else own for name, many, own in zip(names, size, first, strict=True)]
+    taken = {str(own) for own, many in zip(first, size, strict=True) if many == 1}
+    for name in (name for name, many in zip(names, size, strict=True) if many > 1):
+        if name in taken:
+            raise InputError(
+                f"'{name}' is the name of a group and of a labeler outside it.",
+                hint="Call one of them otherwise.",
+            )
+    number = int((size > 1).sum())
+    note = (
+        f"{int(size[size > 1].sum())} labelers of {number} group{'s' if number > 1 else ''} count "
+        "as one labeler each, by the label that most of a group give."
+    )
+    return Blocs(of_labeler, as_names(of_all), note)
+
+
+def find_blocs(crowd: Crowd) -> Blocs | None:
+    """The blocs that gold shows; None where it shows none."""
+    gold = _on_gold(crowd)
+    asked = np.flatnonzero((gold.label != MISSING).sum(axis=1) >= FEWEST_COMMON)
+    if not 2 <= asked.size <= MOST_LABELERS:
+        return None
+    gold = gold._replace(label=gold.label[asked])
+    correlation = _correlation(gold, crowd.labels.num_classes)
+    clusters = _clusters(correlation)
+    if not clusters:
+        return None
+    rng = np.random.default_rng(0)  # the same each time: part of the method
+    by_chance = sorted(
+        max(map(_weight(dealt), _clusters(dealt)), default=0.0)
+        for dealt in (
+            _correlation(_dealt(rng, gold), crowd.labels.num_classes) for _ in range(_NUM_DEALS)
+        )
+    )
+    least = by_chance[-round(RARE * (_NUM_DEALS + 1))]
+    blocs = [each for each in clusters if _weight(correlation)(each) > least]
+    if not blocs:
+        return None
+    of_labeler = np.arange(crowd.labels.num_labelers)
+    names, said = list(crowd.labeler_names), []
+    for members in blocs:
+        among = correlation[np.ix_(members, members)][np.triu_indices(members.size, 1)]
+        members = asked[members]
+        of_labeler[members] = members[0]
+        listed = ", ".join(str(names[j]) for j in members[:_MOST_NAMED])
+        more = f" and {members.size - _MOST_NAMED} more" if members.size > _MOST_NAMED else ""
+        said.append(f"{listed}{more} (correlation {among.mean():.2f} given the class)")
+        names[members[0]] = f"{names[members[0]]} and {members.size - 1} more"
+    first, of_labeler = np.unique(of_labeler, return_inverse=True)
+    listed = "; ".join(said)
+    note = f"Labelers who copy each other, as gold shows, count as one labeler each: {listed}."
+    return Blocs(of_labeler, as_names([names[j] for j in first]), note)
+
+
+def join(crowd: Crowd, blocs: Blocs) -> Joined:
+    """The crowd with blocs in the place of their labelers, without covariates."""
+    labels = crowd.labels
+    example, labeler, label = (
+        np.asarray(part)[np.asarray(labels.label) != MISSING].astype(np.int64)
+        for part in (labels.example, labels.labeler, labels.label)
+    )
+    bloc, num_blocs = blocs.of_labeler[labeler], len(blocs.names)
+    pair, place = np.unique(example * num_blocs + bloc, return_inverse=True)
+    votes = np.zeros((pair.size, labels.num_answers), np.int64)
+    np.add.at(votes, (place, label), 1)
+    best = votes.max(axis=1)
+    verdict = np.where((votes == best[:, None]).sum(axis=1) == 1, votes.argmax(axis=1), MISSING)
+    kept = verdict != MISSING
+    joined = Labels.from_arrays(
+        pair[kept] // num_blocs,
+        pair[kept] % num_blocs,
+        verdict[kept],
+        num_classes=labels.num_classes,
+        num_examples=labels.num_examples,
+        num_labelers=num_blocs,
+        num_answers=labels.num_answers,
+    )
+    abstentions = crowd.abstentions
+    if abstentions is not None:
+        abstentions = abstentions.beside(
+            joined, abstentions.example, blocs.of_labeler[abstentions.labeler]
+        )
+    members = _members(crowd, blocs, example, labeler, label, verdict[place])
+    found = Crowd(
+        joined,
+        crowd.assessment,
+        crowd.example_names,
+        blocs.names,
+        crowd.class_names,
+        notes=(*crowd.notes, blocs.note),
+        abstentions=abstentions,
+        other_names=crowd.other_names,
+    )
+    return Joined(found, members)
+
+
+def _members(
+    crowd: Crowd,
+    blocs: Blocs,
+    example: npt.NDArray[np.int64],
+    labeler: npt.NDArray[np.int64],
+    label: npt.NDArray[np.int64],
+    verdict: npt.NDArray[np.int64],
+) -> pd.DataFrame:
+    """The table of `Joined.members`."""
+    num_labelers = crowd.labels.num_labelers
+    truth = np.asarray(crowd.assessment.true_label).astype(np.int64)[example]
+
+    def number(rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        return np.bincount(labeler[rows], minlength=num_labelers)
+
+    decided = verdict != MISSING
+    with np.errstate(invalid="ignore"):
+        agreement = number(decided & (label == verdict)) / number(decided)
+    table = pd.DataFrame(
+        {
+            "bloc": blocs.names[blocs.of_labeler],
+            "worker": crowd.labeler_names,
+            "num_labels": number(np.ones(label.size, bool)),
+            "agreement": agreement,
+            "num_gold": number(truth != MISSING),
+            "num_correct": number((truth != MISSING) & (label == truth)),
+        }
+    )
+    is_several = np.bincount(blocs.of_labeler)[blocs.of_labeler] > 1
+    return table[is_several].sort_values("bloc", kind="stable").reset_index(drop=True)
+
+
+class _OnGold(NamedTuple):
+    """Labels to gold as a table, `MISSING` where there is none or none that is a class."""
+
+    label: npt.NDArray[np.int64]
+    truth: npt.NDArray[np.int64]
+
+
+def _on_gold(crowd: Crowd) -> _OnGold:
+    truth = np.asarray(crowd.assessment.true_label).astype(np.int64)
+    gold = np.flatnonzero(truth != MISSING)
+    place = np.full(truth.size, -1)
+    place[gold] = np.arange(gold.size)
+    labels = crowd.labels
+    label = np.asarray(labels.label).astype(np.int64)
+    row = place[np.asarray(labels.example)]
+    rows = np.flatnonzero((row >= 0) & (label >= 0) & (label < labels.num_classes))
+    table = np.full((labels.num_labelers, gold.size), MISSING)
+    table[np.asarray(labels.labeler)[rows], row[rows]] = label[rows]
+    return _OnGold(table, truth[gold])
+
+
+def _dealt(rng: np.random.Generator, gold: _OnGold) -> _OnGold:
+    """Every labeler's labels dealt anew among the examples of each class that it labelled."""
+    label = gold.label.copy()
+    for truth in np.unique(gold.truth):
+        of_class = np.flatnonzero(gold.truth == truth)
+        for row in label:
+            given = of_class[row[of_class] != MISSING]
+            row[given] = rng.permutation(row[given])
+    return gold._replace(label=label)
+
+
+def _correlation(gold: _OnGold, num_classes: int) -> npt.NDArray[np.float64]:
+    """That of every pair given the class, above what is typical; zero where it is not known."""
+    is_given = (gold.label[:, :, None] == np.arange(num_classes)).astype(float)
+    is_class = (gold.truth[:, None] == np.arange(num_classes)).astype(float)
+    counts = np.einsum("jil,iy->jyl", is_given, is_class, optimize=True)
+    pooled = counts.sum(axis=0) + 1.0 / num_classes
+    rows = counts + pooled / pooled.sum(axis=1, keepdims=True)
+    rows /= rows.sum(axis=2, keepdims=True)
+    is_there = (gold.label != MISSING).astype(float)
+    probs = rows[:, gold.truth] * is_there[:, :, None]  # of what each would say
+    flat = (is_there.shape[0], -1)
+    common = is_there @ is_there.T
+    agree, expected = (of.reshape(flat) @ of.reshape(flat).T for of in (is_given, probs))
+    is_known = (common >= FEWEST_COMMON) & ~np.eye(is_there.shape[0], dtype=bool)
+    number = np.where(is_known, common, 1.0)
+    by_chance = np.clip(expected / number, 0.0, 1.0 - 1e-9)
+    found = (agree / number - by_chance) / (1.0 - by_chance)
+    if not is_known.any():
+        return np.zeros_like(found)
+    typical = max(0.0, float(np.quantile(found[is_known], _TYPICAL)))
+    return np.where(is_known, found - typical, 0.0)
+
+
+def _clusters(correlation: npt.NDArray[np.float64]) -> list[npt.NDArray[np.intp]]:
+    """Labelers whose mean correlation is at least `LEAST_CORRELATION`, by average linkage."""
+    if correlation.max(initial=0.0) < LEAST_CORRELATION:
+        return []
+    distance = np.clip(1.0 - correlation, 0.0, 2.0)
+    np.fill_diagonal(distance, 0.0)
+    tree = scipy.cluster.hierarchy.linkage(
+        scipy.spatial.distance.squareform(distance, checks=False), "average"
+    )
+    at = scipy.cluster.hierarchy.fcluster(tree, 1.0 - LEAST_CORRELATION, "distance")
+    clusters = [np.flatnonzero(at == number) for number in np.unique(at)]
+    return [members for members in clusters if members.size > 1]
+
+
+def _weight(
+    correlation: npt.NDArray[np.float64],
+) -> Callable[[npt.NDArray[np.intp]], float]:
+    """Mean correlation in a cluster, times the root of its number of pairs."""
+
+    def of(members: npt.NDArray[np.intp]) -> float:
+        among = correlation[np.ix_(members, members)][np.triu_indices(members.size, 1)]
+        return float(among.mean() * np.sqrt(among.size))
+
+    return of
