@@ -351,6 +351,9 @@ METHODS: Registry[Any] = Registry(
             "gtx": "gtx:Gtx",
             "one-coin-em": "one_coin_em:OneCoinEM",
             "dawid-skene": "dawid_skene:DawidSkene",
+            "wawa": "wawa:Wawa",
+            "bwa": "bwa:Bwa",
+            "ibcc": "ibcc:Ibcc",
             "gtx-bayes": "joint_method:GtxBayes",
         }.items()
     },

@@ -205,7 +205,7 @@ class TestResults:
     @pytest.mark.parametrize("method", METHODS.names())
     def test_examples_without_an_answer(self, key, method):
         """They stay, at the class prior; a labeler without one stays too."""
-        takes_prior = method not in ("majority-vote", "weighted-majority-vote", "soft-vote")
+        takes_prior = method not in ("majority-vote", "weighted-majority-vote", "soft-vote", "wawa")
         options = QUICK if method == "gtx-bayes" else {}
         options = options | ({"class_prior": [0.3, 0.7]} if takes_prior else {})
         result = aggregate(Crowd.from_frames(FRAME, GOLD, abstain=("unsure",)), method, **options)

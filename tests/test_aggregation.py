@@ -33,7 +33,7 @@ from gtx_bayes.simulation import simulate_crowd, uniform_cohort
 from gtx_bayes.votes import class_votes
 
 NEED_GOLD = {"weighted-majority-vote", "soft-vote", "gtx"}
-WITHOUT_INTERVALS = {"dawid-skene", "one-coin-em"}
+WITHOUT_INTERVALS = {"dawid-skene", "one-coin-em", "wawa", "bwa", "ibcc"}
 OF_ONE_MODEL = {"gtx-bayes": GtxBayes("one-coin")}  # its choice of a model is tested elsewhere
 
 

@@ -33,7 +33,7 @@ def scores(request, data_folder):
 def test_every_method_gives_numbers(scores):
     for share, table in scores.items():
         assert np.isfinite(table[["accuracy", "log_loss", "ece"]].to_numpy(float)).all()
-        assert len(table) == (7 if share else 4)
+        assert len(table) == (10 if share else 7)
 
 
 def test_uncertain_accuracies_beat_plug_in(scores):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
-from gtx_bayes.errors import WarningNote
+from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.inference.pool import Pool
@@ -68,6 +68,14 @@ class LabelerAccuracy(NamedTuple):
     interval: str
     counts: GoldCounts
     prob_worse_than_chance: npt.NDArray[np.floating]
+
+    @classmethod
+    def without_interval(
+        cls, accuracy: npt.NDArray[np.floating], why: str, counts: GoldCounts
+    ) -> "LabelerAccuracy":
+        """Accuracies of a method that has no posterior of them, and why there is none."""
+        unknown = np.full(accuracy.shape, np.nan)
+        return cls(accuracy, unknown, unknown, f"none: {why}", counts, unknown)
 
 
 class Fit(NamedTuple):
@@ -136,6 +144,23 @@ class AbstractMethod(abc.ABC):
         Raises:
             InputError: for options or tables that the method cannot work with.
         """
+
+
+def check_option(method: AbstractMethod, name: str, is_right: bool, wanted: str) -> None:
+    """Raise `InputError` for an option of a method that is not right, saying what is wanted."""
+    if not is_right:
+        raise InputError(
+            f"{name} of {method.name} is {getattr(method, name)}.", hint=f"Give {wanted}."
+        )
+
+
+def refuse_class_prior(method: AbstractMethod, class_prior: ClassPrior | None) -> None:
+    """Raise `InputError` if a class prior is given to a method of votes."""
+    if class_prior is not None:
+        raise InputError(
+            f"{method.name} counts votes and takes no class prior.",
+            hint="Leave the prior out, or use gtx or gtx-bayes.",
+        )
 
 
 def vote_shares(

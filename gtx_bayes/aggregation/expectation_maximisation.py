@@ -8,9 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh
 
-from gtx_bayes.aggregation.base import NOT_CONVERGED, AbstractMethod, Fit, LabelerAccuracy
+from gtx_bayes.aggregation.base import (
+    NOT_CONVERGED,
+    AbstractMethod,
+    Fit,
+    LabelerAccuracy,
+    check_option,
+)
 from gtx_bayes.aggregation.gtx import ClassPosterior
-from gtx_bayes.errors import InputError
 from gtx_bayes.inference import em
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.model_size import check_model_size
@@ -67,14 +72,10 @@ class AbstractEM(AbstractMethod):
             max_steps=self.num_steps,
             tolerance=self.tolerance,
         )
-        unknown = np.full(labels.num_labelers, np.nan)
-        report = LabelerAccuracy(
-            accuracy=_mean_accuracy(np.asarray(found.model.confusion_matrix), found.class_prior),
-            ci_low=unknown,
-            ci_high=unknown,
-            interval="none: an estimate without a posterior",
-            counts=gold_counts(labels, assessment),
-            prob_worse_than_chance=unknown,
+        report = LabelerAccuracy.without_interval(
+            mean_accuracy(np.asarray(found.model.confusion_matrix), found.class_prior),
+            "an estimate without a posterior",
+            gold_counts(labels, assessment),
         )
         notes = () if found.converged else (NOT_CONVERGED,)
         return Fit(
@@ -92,10 +93,7 @@ class AbstractEM(AbstractMethod):
             ("smoothing", self.smoothing >= 0, "a number from 0"),
             ("estimate", self.estimate in ESTIMATES, " or ".join(ESTIMATES)),
         ):
-            if not is_right:
-                raise InputError(
-                    f"{name} of {self.name} is {getattr(self, name)}.", hint=f"Give {wanted}."
-                )
+            check_option(self, name, is_right, wanted)
         check_model_size(
             MODELS.build(self.model),
             num_labels=labels.num_labels,
@@ -104,7 +102,7 @@ class AbstractEM(AbstractMethod):
         )
 
 
-def _mean_accuracy(
+def mean_accuracy(
     confusion: npt.NDArray[np.floating], class_prior: ClassPrior
 ) -> npt.NDArray[np.floating]:
     """Probability of a right answer to an example of the crowd, per labeler."""

@@ -15,6 +15,7 @@ from gtx_bayes.aggregation.base import (
     AbstractMethod,
     Fit,
     LabelerAccuracy,
+    refuse_class_prior,
 )
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference.gold_counts import gold_counts
@@ -56,11 +57,8 @@ class AbstractPlugIn(AbstractMethod):
             InputError: if no labeler answered a gold example, so that there is nothing to plug in,
                 or a class prior is given to a method of votes.
         """
-        if self.model == VOTES and class_prior is not None:
-            raise InputError(
-                f"{self.name} counts votes and takes no class prior.",
-                hint="Leave the prior out, or use gtx or gtx-bayes.",
-            )
+        if self.model == VOTES:
+            refuse_class_prior(self, class_prior)
         found = accuracy_mle(gold_counts(labels, assessment))
         is_pooled, accuracy = np.asarray(found.is_pooled), np.asarray(found.accuracy, np.float64)
         if self.needs_gold and is_pooled.all():

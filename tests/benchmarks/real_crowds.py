@@ -49,13 +49,13 @@ PEERS = ("MajorityVote", "Wawa", "OneCoinDawidSkene", "DawidSkene", "GLAD", "MAC
 TAKES_GOLD = ("DawidSkene",)
 
 
-def evaluate_set(folder, *, gold_share, seed):
+def evaluate_set(folder, *, gold_share, seed, methods=METHODS):
     """One row per method that can run: its metrics on the gold it did not see, and its seconds."""
     labels, truth = read_crowd(folder)
     seen = truth.sample(frac=gold_share, random_state=seed) if gold_share else None
     crowd = Crowd.from_frames(labels, seen, duplicates="first")
     rows = []
-    for method in METHODS:
+    for method in methods:
         try:
             start = time.perf_counter()
             result = aggregate(crowd, method)
