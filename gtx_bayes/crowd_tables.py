@@ -96,7 +96,7 @@ def read_groups(table: Table, name: str, labelers: Column) -> dict[str, str]:
     if name not in table.frame:
         raise table.source.error(
             f"there is no column '{name}' with the groups of the labelers.",
-            f"Its columns are {some_names(map(str, table.frame))}.",
+            f"Its columns are {some_names(list(table.frame))}.",
         )
     groups = Column.read_with_gaps(table.frame, name, table.source)
     found: dict[str, str] = {}
