@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types pytest test-slow test-gpu format docs bench real-crowds paper sbc clean
+.PHONY: help demo test lint types pytest test-slow test-gpu format docs bench real-crowds worlds paper sbc clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -17,6 +17,7 @@ help:
 	@echo "make paper        repeat the paper's simulations: build/paper, and the tables of the docs"
 	@echo "make sbc          is the inference right? simulations of every model and method, tables of the docs"
 	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
+	@echo "make worlds       measure quality on simulated crowds whose truth is known (WORLDS=folder of worlds.py)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \
@@ -103,6 +104,10 @@ real-crowds: $(VENV)/.test .venv-peers/.installed
 	@test -n "$(DATA)" || { echo "Say where the crowds are: make real-crowds DATA=FOLDER"; exit 1; }
 	$(BIN)/python -m tests.benchmarks.real_crowds $(DATA) --peers .venv-peers/bin/python --output docs/real_crowds_table.md
 	$(BIN)/python -m tests.benchmarks.dependence $(DATA) --output docs/dependence_table.md
+
+worlds: $(VENV)/.test
+	@test -n "$(WORLDS)" || { echo "Say where worlds.py is: make worlds WORLDS=FOLDER"; exit 1; }
+	$(BIN)/python -m tests.benchmarks.worlds $(WORLDS) --output docs/worlds_table.md
 
 clean:
 	rm -rf build $(VENV) .venv-peers
