@@ -42,6 +42,7 @@ ByCell = Float[Array, "num_labelers num_rows num_cells"]
 Rows = Float[Array, "num_rows num_cells"]
 _Spread = Float[Array, "num_labelers num_rows num_spreads"]
 
+_LEAST_DRAWS = 64
 _LARGEST_STEP = 1.0  # of a Newton step, on the scale of logits and logarithms
 _NEARBY = 0.05  # where slopes are compared for a curvature, on the same scale
 
@@ -360,9 +361,11 @@ class AbstractConjugatePrior(AbstractCohortPrior):
     ) -> Iterator[AbstractLabelers]:
         """Labelers, after what their cohorts share."""
         of_cohorts, known = _uncoupled_counts(*jax.device_put((self, np.asarray(counts))))
-        weights = _drawn_weights(self, self._draw_cohorts(rng, of_cohorts, num_draws))
+        # In few sizes: shares of draws are of any.
+        cohorts = self._draw_cohorts(rng, of_cohorts, standard_size(num_draws, _LEAST_DRAWS))
+        weights = np.asarray(_drawn_weights(self, cohorts), np.float64)[:num_draws]
         known, dtype = np.asarray(known, np.float64), np.asarray(counts).dtype
-        for own in np.asarray(weights, np.float64):
+        for own in weights:
             yield self.with_rows(rng, _draw_dirichlet(rng, own + known).astype(dtype), counts)
 
     def drawn_evidence(
