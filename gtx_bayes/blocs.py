@@ -16,6 +16,7 @@ correlation of at least 0.45 are blocs if it is rarer than one in a hundred wher
 labels are dealt anew among the gold examples of each class that it labelled.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,14 +32,17 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Labels
 
 LEAST_CORRELATION = 0.45
-RARE = 0.01
 FEWEST_COMMON = 20
 """Gold examples that two labelers must have in common to be compared."""
 
 MOST_LABELERS = 100
 """Labelers with so much gold beyond whom none are compared: a panel has fewer."""
 
+MOST_GOLD = 400
+"""Gold examples that labelers are compared on; of more some, scattered."""
+
 _NUM_DEALS = 299
+_RARE_DEALS = 3  # how many of those, or by chance, one in a hundred is
 _TYPICAL = 0.25  # quantile of the pairs' correlations: blocs make up many of a panel's pairs
 _MOST_NAMED = 10
 
@@ -63,8 +67,8 @@ class Joined(NamedTuple):
     Attributes:
         crowd: the crowd.
         members: one row for every labeler in a bloc of several: `bloc`, `worker`, how many
-            labels it gave, the share that are the bloc's verdict, where there is one, and how
-            many gold examples it labelled, and rightly.
+            labels it gave, the share that are what most of the other members said, where they did,
+            and how many gold examples it labelled, and rightly.
     """
 
     crowd: Crowd
@@ -110,15 +114,16 @@ def find_blocs(crowd: Crowd) -> Blocs | None:
     clusters = _clusters(correlation)
     if not clusters:
         return None
+    weights = [_weight(correlation)(each) for each in clusters]
     rng = np.random.default_rng(0)  # the same each time: part of the method
-    by_chance = sorted(
-        max(map(_weight(dealt), _clusters(dealt)), default=0.0)
-        for dealt in (
-            _correlation(_dealt(rng, gold), crowd.labels.num_classes) for _ in range(_NUM_DEALS)
-        )
-    )
-    least = by_chance[-round(RARE * (_NUM_DEALS + 1))]
-    blocs = [each for each in clusters if _weight(correlation)(each) > least]
+    by_chance: list[float] = []
+    for _ in range(_NUM_DEALS):
+        dealt = _correlation(_dealt(rng, gold), crowd.labels.num_classes)
+        by_chance.append(max(map(_weight(dealt), _clusters(dealt)), default=0.0))
+        if sum(weight >= max(weights) for weight in by_chance) >= _RARE_DEALS:
+            return None
+    least = sorted(by_chance)[-_RARE_DEALS]
+    blocs = [each for each, weight in zip(clusters, weights, strict=True) if weight > least]
     if not blocs:
         return None
     of_labeler = np.arange(crowd.labels.num_labelers)
@@ -165,18 +170,45 @@ def join(crowd: Crowd, blocs: Blocs) -> Joined:
         abstentions = abstentions.beside(
             joined, abstentions.example, blocs.of_labeler[abstentions.labeler]
         )
-    members = _members(crowd, blocs, example, labeler, label, verdict[place])
+    # What the others say, label by label.
+    rest = votes[place]
+    rest[np.arange(label.size), label] -= 1
+    most = rest.max(axis=1)
+    is_said = (most > 0) & ((rest == most[:, None]).sum(axis=1) == 1)
+    of_others = np.where(is_said, rest.argmax(axis=1), MISSING)
+    members = _members(crowd, blocs, example, labeler, label, of_others)
+    num_tied = int(np.sum(~kept))
+    note = blocs.note
+    if num_tied:
+        note = f"{note} On {num_tied:,} example(s) the members of a bloc tie, and it says nothing."
     found = Crowd(
         joined,
         crowd.assessment,
         crowd.example_names,
         blocs.names,
         crowd.class_names,
-        notes=(*crowd.notes, blocs.note),
+        notes=(*crowd.notes, note),
         abstentions=abstentions,
         other_names=crowd.other_names,
     )
     return Joined(found, members)
+
+
+def with_members(crowd: Crowd, members: pd.DataFrame) -> tuple[Crowd, Blocs]:
+    """A crowd of blocs, without examples, with their members instead; and how to join them again.
+
+    Args:
+        crowd: the crowd.
+        members: as in `Joined`.
+    """
+    at = {str(name): place for place, name in enumerate(crowd.labeler_names)}
+    is_bloc = np.isin(crowd.labeler_names.astype(str), members["bloc"].astype(str))
+    alone = np.flatnonzero(~is_bloc)
+    names = np.concatenate([crowd.labeler_names[alone], members["worker"].to_numpy(object)])
+    of_labeler = np.concatenate([alone, [at[str(bloc)] for bloc in members["bloc"]]])
+    labels = dataclasses.replace(crowd.labels, num_labelers=len(names))
+    found = dataclasses.replace(crowd, labels=labels, labeler_names=as_names(list(names)))
+    return found, Blocs(of_labeler.astype(np.int64), crowd.labeler_names, "")
 
 
 def _members(
@@ -221,6 +253,7 @@ class _OnGold(NamedTuple):
 def _on_gold(crowd: Crowd) -> _OnGold:
     truth = np.asarray(crowd.assessment.true_label).astype(np.int64)
     gold = np.flatnonzero(truth != MISSING)
+    gold = gold[:: -(-gold.size // MOST_GOLD)] if gold.size else gold
     place = np.full(truth.size, -1)
     place[gold] = np.arange(gold.size)
     labels = crowd.labels

@@ -459,8 +459,16 @@ def _with_answers(
         example_names=example_names,
         labeler_names=labeler_names,
         abstentions=abstentions,
+        groups=_with_none(crowd.groups, len(labeler_names)),
     )
     return CrowdUpdate(grown, np.flatnonzero(is_changed), np.zeros(0, np.int64), len(new))
+
+
+def _with_none(groups: Names | None, num_labelers: int) -> Names | None:
+    """The groups, new labelers being in none."""
+    if groups is None:
+        return None
+    return np.concatenate([groups, np.full(num_labelers - len(groups), "", object)])
 
 
 def _indexed(names: Names, column: Column) -> tuple[Indices, Names]:

@@ -96,7 +96,7 @@ def read_groups(table: Table, name: str, labelers: Column) -> dict[str, str]:
     if name not in table.frame:
         raise table.source.error(
             f"there is no column '{name}' with the groups of the labelers.",
-            f"Its columns are {some_names(list(table.frame))}.",
+            "Name a column of the table of answers, as it is spelt there.",
         )
     groups = Column.read_with_gaps(table.frame, name, table.source)
     found: dict[str, str] = {}

@@ -9,9 +9,11 @@ import scipy.stats
 from typer.testing import CliRunner
 
 from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.aggregation.grow import grow
+from gtx_bayes.aggregation.state import write_state
 from gtx_bayes.blocs import find_blocs, given_blocs, join
 from gtx_bayes.cli.commands import app
-from gtx_bayes.crowd import Crowd
+from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.errors import InputError
 
 FAMILY = [f"copy{j}" for j in range(4)]
@@ -65,6 +67,21 @@ class TestFound:
         alone = aggregate(crowd, finds_blocs=False)
         assert alone.blocs is None
         assert right(alone, truth, 40) < right(result, truth, 40)
+
+    def test_further_answers_are_of_members(self):
+        """New answers of copies are one of the bloc; a fit with blocs neither grows nor is kept."""
+        labels, gold, truth = panel()
+        result = aggregate(Crowd.from_frames(labels, gold))
+        new = labels[labels["task"] < 30].assign(task=lambda rows: rows["task"] + 1000)
+        found = result.predict(new)
+        assert set(found["num_labels"]) <= {3, 4}  # three where the copies tie
+        assert np.mean(found["label"].to_numpy(int) == truth[:30]) > 0.8
+        with pytest.raises(InputError, match="does not know 'stranger'"):
+            result.predict(new.assign(worker="stranger"))
+        with pytest.raises(InputError, match="labelers count as one"):
+            grow(result, new)
+        with pytest.raises(InputError, match="labelers count as one"):
+            write_state(result, "never")
 
     @pytest.mark.parametrize("seed", range(5))
     def test_not_among_independent_labelers(self, seed):
@@ -124,7 +141,7 @@ class TestGiven:
         members = joined.members.set_index("worker")
         assert list(members.index) == ["u", "v", "w"]
         assert list(members["num_labels"]) == [2, 3, 1]
-        np.testing.assert_allclose(members["agreement"], [1.0, 1.0, 0.0])
+        np.testing.assert_allclose(members["agreement"], [0.0, 0.0, 0.0])
         assert list(members["num_correct"]) == [1, 1, 0]
 
     def test_what_does_not_fit(self):
@@ -139,6 +156,13 @@ class TestGiven:
         labels["family"] = np.where(labels["worker"].str.startswith("copy"), "person1", "")
         with pytest.raises(InputError, match="'person1' is the name of a group and of a labeler"):
             aggregate(Crowd.from_frames(labels, gold, groups="family"))
+
+    def test_new_labelers_are_in_no_group(self):
+        labels, gold, _ = panel(num_examples=30, num_gold=5)
+        crowd = Crowd.from_frames(labels, gold, groups="family")
+        new = pd.DataFrame({"task": [1], "worker": ["new"], "label": [1]})
+        grown = update_crowd(crowd, new).crowd
+        assert list(grown.groups) == [*["machine"] * 4, *[""] * 4]
 
     def test_groups_of_one_are_labelers(self):
         labels, gold, _ = panel(num_examples=30, num_gold=5)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from gtx_bayes.aggregation import tables
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.inference import looks, pool, variational
@@ -102,6 +103,13 @@ class TestModel:
         assert right[20:].mean() > 0.6
         found_shares = jnp.exp(found.fit.joint.labelers.log_shares)
         assert float(found_shares.sum()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_confusion_of_as_many_labelers_as_groups(key):
+    """Thirteen of either: shares of groups are no labelers."""
+    model = SharedLooks(labelers_of(key, num_labelers=NUM_GROUPS), shares())
+    found = tables._matrices(model, NUM_GROUPS)
+    np.testing.assert_allclose(found, model.confusion_matrix, rtol=1e-5)
 
 
 class TestOnTopOfAFit:

@@ -143,6 +143,22 @@ class TestWeights:
         assert found.dependence.prob_independent < 0.01
         assert "gold" in found.why
 
+    def test_only_gold_tells_the_same_model_with_dependent_labelers(self, independent):
+        """Nothing else in the pool, and answers that are as probable: what the priors say."""
+        labels, _, candidates, fits = self.fits(*independent[:2])
+        none = Assessment.none(labels.num_examples, 2)
+        at = [1, 0]  # one coin, classes even and learnt
+        weighed = pool.weigh(
+            labels,
+            none,
+            [candidates[k] for k in at],
+            [fits[k]._replace(evidence=fits[1].evidence) for k in at],
+            [None] * 2,
+            Weighing(None, 0.8),
+        )
+        atom = weighed.weights[0] * weighed.dependence[0].prob_independent
+        assert atom <= 0.8 / (0.8 + 0.2 * 0.2) + 1e-6
+
     def test_a_prior_of_zero_asks_no_question(self, independent):
         labels, gold, _ = independent
         crowd = named(labels, gold)

@@ -25,7 +25,7 @@ from gtx_bayes.aggregation.tables import (
     names_of_answers,
     page,
 )
-from gtx_bayes.blocs import find_blocs, given_blocs, join
+from gtx_bayes.blocs import find_blocs, given_blocs, join, with_members
 from gtx_bayes.classes import some_names
 from gtx_bayes.columns import AnyTable, Column, Names, Source, Table, as_names, positions
 from gtx_bayes.crowd import Crowd, update_crowd
@@ -185,8 +185,11 @@ class Aggregation:
                 hint="Fit all answers anew, with a prior for each example.",
             )
         table = Table.of(labels, "labels")
+        known, blocs = self.crowd.without_examples(), None
+        if self.blocs is not None:
+            known, blocs = with_members(known, self.blocs)
         new = update_crowd(
-            self.crowd.without_examples(),
+            known,
             table,
             duplicates=duplicates,
             abstain=abstain,
@@ -194,10 +197,12 @@ class Aggregation:
             example_covariates=example_covariates,
             columns=columns,
         ).crowd
-        unknown = new.labeler_names[self.crowd.labels.num_labelers :]
+        unknown = new.labeler_names[known.labels.num_labelers :]
         if unknown.size:
             what = f"the fit does not know {some_names(unknown)}."
             raise table.source.error(what, "Leave their answers out, or learn from them by `grow`.")
+        if blocs is not None:
+            new = join(new, blocs).crowd
         class_probs = self.fit.aggregator.class_probs(new.labels)
         return _example_table(as_key(key), new, class_probs)[0]
 

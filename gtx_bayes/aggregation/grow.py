@@ -55,6 +55,11 @@ def grow(
             where the class prior was given example by example.
     """
     found = joint_of(result)
+    if result.blocs is not None:
+        raise InputError(
+            "a result in which labelers count as one cannot take answers of single labelers.",
+            hint="Aggregate with finds_blocs=False and without groups.",
+        )
     crowd = result.crowd
     more = update_crowd(crowd, labels, gold, **options)
     grown = more.crowd

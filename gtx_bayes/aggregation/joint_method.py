@@ -261,12 +261,13 @@ def notes(found: Pool, *, num_gold: int) -> tuple[str, ...]:
         return notes_of_one(
             found.lead.choice,
             found.why,
-            prior_independent=found.prior_independent,
+            prior_independent=found.prior_independent if found.asks_independence else 0.0,
             num_gold=num_gold,
             converged=found.converged,
         )
     rho = found.dependence
-    said = [_in_words(found), *_of_dependence(rho, found.prior_independent)]
+    prior = found.prior_independent if found.asks_independence else 0.0
+    said = [_in_words(found), *_of_dependence(rho, prior)]
     return (*said, *_of_the_rest(rho, num_gold=num_gold, converged=found.converged))
 
 
@@ -306,10 +307,16 @@ def _of_dependence(rho: Dependence, prior_independent: float) -> list[str]:
             if rho.is_shown_by_gold
             else ("Confidence allows for labelers who err together")
         )
+        most = most_useful(mean)
         said.append(
-            f"{how}, rho = {mean:.2f}{limits}: no number of answers to an example "
-            f"tells more than {1 / mean:.1f} independent ones, and after {most_useful(mean)} the "
-            "next adds less than a tenth of one."
+            f"{how}, rho = {mean:.2f}{limits}"
+            + (
+                "."
+                if most is None
+                else ": no number of answers to an example tells more than "
+                f"{1 / mean:.1f} independent ones, and after {most} the next adds less than a "
+                "tenth of one."
+            )
         )
     return said
 

@@ -72,6 +72,11 @@ def write_state(result: Aggregation, path: str | Path) -> None:
         InputError: for a result of another method, or if there is no writing there.
     """
     found, crowd = joint_of(result), result.crowd
+    if result.blocs is not None:
+        raise InputError(
+            "a result in which labelers count as one is not kept.",
+            hint="Aggregate with finds_blocs=False and without groups.",
+        )
     kept = [_kept_leaves(each) for each in found.components]
     is_gold = np.flatnonzero(np.asarray(crowd.assessment.is_gold))
     arrays = {
@@ -194,7 +199,7 @@ def check_options(
             *("dependence", dependence, "learnt" if rho is None else f"{rho:g}"),
         ),
         (
-            prior_independent in (None, found.prior_independent),
+            prior_independent in (None, found.prior_independent) or not found.is_auto,
             *("prior probability of independence", prior_independent, found.prior_independent),
         ),
         (is_same_prior, "class prior", class_prior, "learnt" if prior is None else prior.tolist()),

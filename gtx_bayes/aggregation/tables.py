@@ -17,6 +17,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import ModelLabelers
 from gtx_bayes.models.labelers import AbstractLabelers
+from gtx_bayes.models.looks import SharedLooks
 from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
 
 MOST_CELLS = 2**20
@@ -177,7 +178,7 @@ def _models(fit: Fit, model: AbstractLabelers) -> list[tuple[AbstractLabelers, f
 
 def _matrices(model: AbstractLabelers, num_labelers: int) -> npt.NDArray[np.floating]:
     """The confusion matrices of a model, compiled for few sizes."""
-    if isinstance(model, ModelLabelers):
+    if isinstance(model, ModelLabelers | SharedLooks):
         return np.asarray(_confusion(model))
     size = standard_size(num_labelers, LEAST_LABELERS)
     padded = jax.tree.map(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from gtx_bayes.aggregation.aggregate import Aggregation
     from gtx_bayes.aggregation.base import AbstractMethod
+    from gtx_bayes.crowd import Crowd
     from gtx_bayes.inference.dependence import Dependence
     from gtx_bayes.io.writers import OutputFile
 
@@ -155,6 +156,7 @@ def aggregate(
     prior, arguments = models.prior(), models.arguments()
     mesh = mesh_of(devices)
     is_resumed = state is not None and state.exists()
+    warned: list[str] = []
     if state is not None and is_resumed:
         with stage(f"Reading {state}"):
             kept = _read_state(state, method, models, tables)
@@ -168,6 +170,8 @@ def aggregate(
 
             # A state is to take further answers of single workers, which a bloc cannot.
             finds = tables.finds_blocs and state is None
+            if tables.finds_blocs and state is not None and method.name == "gtx-bayes":
+                warned = _blocs_counted_singly(crowd)
             result = apply(
                 crowd, method, class_prior=prior, finds_blocs=finds, mesh=mesh, **arguments
             )
@@ -187,11 +191,28 @@ def aggregate(
     # Left in turn: the directory takes its place first, the state last of all.
     with stage(f"Writing {output}"), _state_to_come(result, state_file), directory:
         notes = _write(result, directory.path, seed=seed, draws=draws, plots=plots, mesh=mesh)
-        summary = summarise(result, COMMAND, seconds=time.perf_counter() - start, more=notes)
+        seconds = time.perf_counter() - start
+        summary = summarise(result, COMMAND, seconds=seconds, more=(*warned, *notes))
         if state is not None:
             summary |= {"state": str(state), "resumed": is_resumed, **new}
         write_summary(summary, directory.path)
     _print(summary, output, as_json=as_json)
+
+
+def _blocs_counted_singly(crowd: "Crowd") -> list[str]:
+    """A warning where labelers copy each other that a state keeps apart."""
+    from gtx_bayes.blocs import find_blocs
+    from gtx_bayes.errors import WarningNote
+
+    if crowd.covariate_names or (found := find_blocs(crowd)) is None:
+        return []
+    number = crowd.labels.num_labelers - len(found.names)
+    return [
+        WarningNote(
+            f"Gold shows labelers who copy each other, {number} more than there are judges: with "
+            "--state each counts singly. Without --state they count as one."
+        )
+    ]
 
 
 def _print(summary: dict[str, Any], output: Path, *, as_json: bool) -> None:

@@ -128,6 +128,12 @@ def next_(
         policy = POLICIES.build(strategy, policy_options)
         gold_columns = tables.gold_columns()
 
+        if costs is not None and tables.group_column is not None:
+            raise InputError(
+                "costs are of single workers, and groups count as one.",
+                where="--groups",
+                hint="Leave it out, or --cost.",
+            )
         answers = read_labels(labels, tables.columns(), tables.covariate or (), tables.group_column)
         of_costs = columns_for(COST_ROLES, tables.columns("example", "labeler"))
         costs_frame, costs_source = read_if_given(costs, of_costs) or (None, None)

@@ -178,6 +178,7 @@ def hold_out_gold(result: Aggregation, *, num_parts: int = 5) -> HeldOut:
             dataclasses.replace(crowd, assessment=seen),
             result.method,
             class_prior=prior,
+            finds_blocs=False,  # they are joined already
             **options,
         )
         probs[part_of == part] = np.asarray(fitted.class_probs)[gold[part_of == part]]

@@ -25,6 +25,8 @@ _LOGITS = np.linspace(-7.0, 4.0, 56)
 _FLOOR = float(np.finfo(np.float64).eps)
 """Probabilities below count as this in log scores, as in the metrics."""
 
+_MOST_ANSWERS = 100
+
 NUM_NODES = 4
 """How many values of rho `Dependence.nodes` gives."""
 
@@ -224,11 +226,14 @@ def most_useful(rho: float, least_worth: float = 0.1) -> int | None:
         least_worth: the least an answer should be worth, in independent answers.
 
     Returns:
-        The last number of answers at which one more was worth that; None without dependence.
+        The last number of answers at which one more was worth that; None without dependence, or
+        beyond a hundred answers: all count.
     """
     if rho <= 0.0:
         return None
     n = 1
     while (1.0 - rho) / ((1.0 + n * rho) * (1.0 + (n - 1) * rho)) >= least_worth:
         n += 1
+        if n > _MOST_ANSWERS:
+            return None
     return n

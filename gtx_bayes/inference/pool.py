@@ -177,6 +177,12 @@ class Pool(NamedTuple):
         return self.lead.trusts_gold_alone
 
     @property
+    def asks_independence(self) -> bool:
+        """Whether it is a question if labelers are independent."""
+        is_asked = self.prior_independent > 0.0 and self.lead.dependence.is_learnt
+        return is_asked and not self.trusts_gold_alone
+
+    @property
     def dependence(self) -> Dependence:
         """Posterior of rho: over all components without looks, which take its place in others.
 
@@ -187,11 +193,13 @@ class Pool(NamedTuple):
         probs = np.array([each.dependence.probs for each in self.components])
         weights = np.array(self.weights)
         independent = float(weights @ probs[:, 0])
+        dependent = probs[:, 1:].sum(axis=1)
         is_plain = np.array([each.looks is None for each in self.components])
-        if is_plain.any():
+        if (weights * dependent)[is_plain].sum() > 0.0:
             weights, probs = weights[is_plain], probs[is_plain]
-        mixed = Dependence(GRID, weights @ probs / weights.sum())
-        return mixed.with_independence(independent)
+        rest = weights @ probs[:, 1:]
+        rest = rest / rest.sum() if rest.sum() > 0.0 else rest
+        return Dependence(GRID, np.array([independent, *(1.0 - independent) * rest]))
 
     def table(self) -> pd.DataFrame:
         """One row a model, heaviest first: what it is, its `weight`, and `rho`.
@@ -358,7 +366,7 @@ def fit(
         components,
         [weighed.weights[k] for k in kept],
         has_given_class_prior=class_prior is not None,
-        prior_independent=prior_independent if _has_paper(candidates) else 0.0,
+        prior_independent=prior_independent,
         is_auto=len(models) > 1 or prior_independent > 0.0,
         why=why or _why(candidates, assessment),
     )
@@ -405,16 +413,22 @@ def _choose(
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
     if len(candidates) == 1 and by.dependence is not None:
         return Choice(candidates[0], Dependence.known(by.dependence)), why
-    candidates = [each for each in candidates if not each.has_looks]  # which a stream has not
-    fits = [candidate.fit(labels, assessment) for candidate in candidates]
-    weights, found = weigh(labels, assessment, candidates, fits, [None] * len(fits), by)
-    best = int(np.argmax(weights))
+    fits = _fit_all(candidates, lambda each: each.fit(labels, assessment))
+    looks = [
+        learn_looks(labels, assessment, each, fit)
+        for each, fit in zip(candidates, fits, strict=True)
+    ]
+    weights, found = weigh(labels, assessment, candidates, fits, looks, by)
+    # Looks take part in the weighing, and chunks have none.
+    best = max(range(len(candidates)), key=lambda k: (not candidates[k].has_looks, weights[k]))
     if len(candidates) > 1:
         why = (
-            f"{candidates[best].name} has a weight of {weights[best]:.2f} in a pool of models; a "
-            "table of this size is fitted by the heaviest alone."
+            f"the heaviest without looks of a pool of models, with a weight of {weights[best]:.2f},"
+            " which alone is fitted to a table of this size"
         )
-    return Choice(candidates[best], found[best]), why
+    # Independence as probable as in the pool, not as in the model that is left of it.
+    rho = found[best].with_independence(weights[best] * found[best].prob_independent)
+    return Choice(candidates[best], rho), why
 
 
 def weigh(
@@ -426,6 +440,10 @@ def weigh(
     by: Weighing,
 ) -> Weighed:
     """Weights of some models, and rho under each, by leave-one-out scores of their fits.
+
+    The scores are those of a fit without the example but for what it has done to the prior of the
+    labelers, the class posteriors of others, and the start: where a little gold contradicts the
+    votes, several nats in favour of the gold.
 
     Args:
         labels: the answers, in the size of the fits.
@@ -441,7 +459,10 @@ def weigh(
         for candidate, fitted, own in zip(candidates, fits, looks, strict=True)
     ]
     if by.dependence is None:
-        centres = [_PRIOR_LOGIT_WITH_LOOKS if each else of_rho.PRIOR_LOGIT for each in looks]
+        centres = [
+            _PRIOR_LOGIT_WITH_LOOKS if own or each.model == "looks" else of_rho.PRIOR_LOGIT
+            for each, own in zip(candidates, looks, strict=True)
+        ]
         learnt = [
             of_rho.learn(each.gold, centre) for each, centre in zip(scores, centres, strict=True)
         ]
@@ -456,9 +477,9 @@ def weigh(
     at = _at_paper(candidates)
     if at is None or len(candidates) == 1 or not by.asks:
         return Weighed(tuple(weights), tuple(found))
-    others = [k for k in range(len(candidates)) if k != at]
-    against = scipy.special.logsumexp((log_prior + gold + answers)[others])
-    against -= scipy.special.logsumexp(log_prior[others])
+    # Among the others is the same model with dependent labelers, whom only gold can tell apart.
+    against = scipy.special.logsumexp(log_prior + gold + answers)
+    against -= scipy.special.logsumexp(log_prior)
     log_odds = scores[at].gold[0] + answers[at] - against
     log_odds += np.log(by.prior_independent) - np.log1p(-by.prior_independent)
     independent = float(scipy.special.expit(log_odds))
@@ -538,10 +559,6 @@ def _at_paper(candidates: Sequence[Candidate]) -> int | None:
         if each.model == AUTO_MODELS[0] and each.class_prior is not None and not each.has_looks
     ]
     return found[0] if found else None
-
-
-def _has_paper(candidates: Sequence[Candidate]) -> bool:
-    return len(candidates) > 1 and _at_paper(candidates) is not None
 
 
 def _why(candidates: Sequence[Candidate], assessment: Assessment) -> str:
@@ -633,6 +650,7 @@ def _thinned(labels: Labels, assessment: Assessment) -> Labels:
     """All answers of about as many examples as have `MOST_JUDGED` between them, scattered."""
     if labels.num_labels <= MOST_JUDGED:
         return labels
+    labels = labels.entries(np.flatnonzero(np.asarray(labels.label) != MISSING))
     example = np.asarray(labels.example)
     is_gold = np.asarray(assessment.is_gold)[example]
     share = judged_share(int(np.count_nonzero(is_gold)), labels.num_labels)
