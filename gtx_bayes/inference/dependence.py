@@ -88,13 +88,13 @@ class Dependence(NamedTuple):
         return bool(20.0 * least < _prior(PRIOR_LOGIT)[0])
 
     def credible_interval(self, prob: float = 0.95) -> tuple[float, float]:
-        """Equal-tailed, between points of the grid."""
+        """Equal-tailed, between points of the grid; widened to the mean where that is outside."""
         if not self.is_learnt:
             return float(self.values[0]), float(self.values[0])
         above = np.cumsum(self.probs) - self.probs / 2.0
         tails = (1.0 - prob) / 2.0, (1.0 + prob) / 2.0
         low, high = map(float, np.interp(tails, above, self.values))
-        return 0.0 if self.prob_independent > tails[0] else low, high
+        return 0.0 if self.prob_independent > tails[0] else low, max(high, self.mean)
 
     def nodes(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Independence and three values, with the mean and variance of the logit of rho.
