@@ -27,7 +27,7 @@ from gtx_bayes.crowd import Crowd
 from gtx_bayes.decisions import num_tied
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import match_truth
-from gtx_bayes.inference import pool
+from gtx_bayes.inference import pool, variational
 from gtx_bayes.io import read_crowd, read_table, write_table
 from gtx_bayes.models.one_coin import OneCoinPrior
 from gtx_bayes.registry import METHODS
@@ -189,7 +189,8 @@ def test_every_model_streams_to_what_it_says_in_memory(tables, tmp_path, model):
     options = {"model": model, "dependence": 0.0}
     found, _ = run(request(place, options=options), tmp_path / "out")
     expected = in_memory(answers, gold, "gtx-bayes", class_prior=[1 / 3] * 3, **options)
-    assert_same(found, expected, atol=2e-4)
+    # Either fit stops when no probability changes by more, and sums of parts round otherwise.
+    assert_same(found, expected, atol=variational.TOLERANCE)
 
 
 @pytest.mark.end_to_end
