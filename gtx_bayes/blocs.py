@@ -17,7 +17,6 @@ labels are dealt anew among the gold examples of each class that it labelled.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -114,12 +113,12 @@ def find_blocs(crowd: Crowd) -> Blocs | None:
     clusters = _clusters(correlation)
     if not clusters:
         return None
-    weights = [_weight(correlation)(each) for each in clusters]
+    weights = [_weight(correlation, each) for each in clusters]
     rng = np.random.default_rng(0)  # the same each time: part of the method
     by_chance: list[float] = []
     for _ in range(_NUM_DEALS):
         dealt = _correlation(_dealt(rng, gold), crowd.labels.num_classes)
-        by_chance.append(max(map(_weight(dealt), _clusters(dealt)), default=0.0))
+        by_chance.append(max((_weight(dealt, each) for each in _clusters(dealt)), default=0.0))
         if sum(weight >= max(weights) for weight in by_chance) >= _RARE_DEALS:
             return None
     least = sorted(by_chance)[-_RARE_DEALS]
@@ -129,7 +128,7 @@ def find_blocs(crowd: Crowd) -> Blocs | None:
     of_labeler = np.arange(crowd.labels.num_labelers)
     names, said = list(crowd.labeler_names), []
     for members in blocs:
-        among = correlation[np.ix_(members, members)][np.triu_indices(members.size, 1)]
+        among = _among(correlation, members)
         members = asked[members]
         of_labeler[members] = members[0]
         listed = ", ".join(str(names[j]) for j in members[:_MOST_NAMED])
@@ -313,13 +312,14 @@ def _clusters(correlation: npt.NDArray[np.float64]) -> list[npt.NDArray[np.intp]
     return [members for members in clusters if members.size > 1]
 
 
-def _weight(
-    correlation: npt.NDArray[np.float64],
-) -> Callable[[npt.NDArray[np.intp]], float]:
+def _among(
+    correlation: npt.NDArray[np.float64], members: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    """That of every pair of a cluster."""
+    return correlation[np.ix_(members, members)][np.triu_indices(members.size, 1)]
+
+
+def _weight(correlation: npt.NDArray[np.float64], members: npt.NDArray[np.intp]) -> float:
     """Mean correlation in a cluster, times the root of its number of pairs."""
-
-    def of(members: npt.NDArray[np.intp]) -> float:
-        among = correlation[np.ix_(members, members)][np.triu_indices(members.size, 1)]
-        return float(among.mean() * np.sqrt(among.size))
-
-    return of
+    among = _among(correlation, members)
+    return float(among.mean() * np.sqrt(among.size))

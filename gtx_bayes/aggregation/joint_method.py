@@ -224,9 +224,8 @@ def _as_rule(found: Pool) -> AbstractAggregator:
     weights: list[float] = []
     for each, weight in zip(found.components, found.weights, strict=True):
         rho = each.dependence
-        atom = rho.prob_independent if rho.is_learnt else 0.0
-        mean = rho.mean_if_dependent if rho.is_learnt else rho.mean
-        for at, share in ((mean, 1.0 - atom), (0.0, atom)):
+        atom = rho.prob_independent
+        for at, share in ((rho.mean_if_dependent, 1.0 - atom), (0.0, atom)):
             if share > 0.0:
                 rule = TemperedPosterior(
                     each.with_looks(each.labelers), each.class_prior, at, each.learns_class_prior
@@ -299,7 +298,7 @@ def _of_dependence(rho: Dependence, prior_independent: float) -> list[str]:
             f"{_as_prob(rho.prob_independent)} ({prior_independent:g} before any answer)."
         )
     if rho.mean > 0.0 and rho.prob_independent < 0.5:
-        mean = rho.mean_if_dependent if rho.is_learnt else rho.mean
+        mean = rho.mean_if_dependent
         low, high = rho.credible_interval(INTERVAL_PROB)
         limits = f" ({low:.2f} to {high:.2f})" if high > low else ""
         how = (

@@ -191,10 +191,11 @@ def class_log_scores(
     """
     with np.errstate(divide="ignore"):
         log_prior = np.log(class_prior, dtype=np.float64)
+    evidence = evidence.astype(np.float64)
     scores = np.empty((truth.size, values.size))
     for at, rho in enumerate(values):
         share = 1.0 / (1.0 + np.maximum(num_labels - 1, 0) * rho)  # as `effective_share`
-        log_probs = log_prior + share[:, None] * evidence.astype(np.float64)
+        log_probs = log_prior + share[:, None] * evidence
         log_probs = log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
         scores[:, at] = log_probs[np.arange(truth.size), truth]
     return np.maximum(scores, np.log(_FLOOR))

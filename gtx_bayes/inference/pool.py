@@ -332,8 +332,7 @@ def fit(
             labels.of_classes(), assessment, class_prior
         )
         candidates = _candidates(models, class_prior, labels)
-    if tuple(models) == AUTO_MODELS and mostly_one_sided(labels):
-        candidates = [_from_gold_alone(class_prior, labels.num_classes)]
+    candidates = _or_gold_alone(candidates, models, class_prior, labels)
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
     weighed = None
     if size.num_labels > MOST_AT_ONCE:
@@ -399,8 +398,7 @@ def choose(
 ) -> tuple[Choice, str]:
     """The heaviest model of a pool, and why in words; arguments as for `fit`, in standard size."""
     candidates = _candidates(models, class_prior, labels)
-    if tuple(models) == AUTO_MODELS and mostly_one_sided(labels):
-        candidates = [_from_gold_alone(class_prior, labels.num_classes)]
+    candidates = _or_gold_alone(candidates, models, class_prior, labels)
     return _choose(labels, assessment, candidates, Weighing(dependence, prior_independent))
 
 
@@ -536,6 +534,18 @@ def _candidates(
     if len(models) > 1 and can_be_learnt(labels):
         found += [each._replace(has_looks=True) for each in found if each.model in AUTO_MODELS]
     return found
+
+
+def _or_gold_alone(
+    candidates: list[Candidate],
+    models: Sequence[str | AbstractLabelerModel],
+    class_prior: ClassPrior | None,
+    labels: Labels,
+) -> list[Candidate]:
+    """The candidates; gold alone where none was asked for and agreement does not tell."""
+    if tuple(models) != AUTO_MODELS or not mostly_one_sided(labels):
+        return candidates
+    return [_from_gold_alone(class_prior, labels.num_classes)]
 
 
 def _from_gold_alone(class_prior: ClassPrior | None, num_classes: int) -> Candidate:
