@@ -104,7 +104,7 @@ def given_blocs(crowd: Crowd) -> Blocs | None:
 
 def find_blocs(crowd: Crowd) -> Blocs | None:
     """The blocs that gold shows; None where it shows none."""
-    gold = _on_gold(crowd)
+    gold = labels_on_gold(crowd)
     asked = np.flatnonzero((gold.label != MISSING).sum(axis=1) >= FEWEST_COMMON)
     if not 2 <= asked.size <= MOST_LABELERS:
         return None
@@ -117,7 +117,7 @@ def find_blocs(crowd: Crowd) -> Blocs | None:
     rng = np.random.default_rng(0)  # the same each time: part of the method
     by_chance: list[float] = []
     for _ in range(_NUM_DEALS):
-        dealt = _correlation(_dealt(rng, gold), crowd.labels.num_classes)
+        dealt = _correlation(dealt_anew(rng, gold), crowd.labels.num_classes)
         by_chance.append(max((_weight(dealt, each) for each in _clusters(dealt)), default=0.0))
         if sum(weight >= max(weights) for weight in by_chance) >= _RARE_DEALS:
             return None
@@ -242,14 +242,21 @@ def _members(
     return table[is_several].sort_values("bloc", kind="stable").reset_index(drop=True)
 
 
-class _OnGold(NamedTuple):
-    """Labels to gold as a table, `MISSING` where there is none or none that is a class."""
+class OnGold(NamedTuple):
+    """Labels to gold as a table.
+
+    Attributes:
+        label: of every labeler, shape (num_labelers, num_gold); `MISSING` where there is none or
+            none that is a class.
+        truth: the class of every gold example.
+    """
 
     label: npt.NDArray[np.int64]
     truth: npt.NDArray[np.int64]
 
 
-def _on_gold(crowd: Crowd) -> _OnGold:
+def labels_on_gold(crowd: Crowd) -> OnGold:
+    """The labels to at most `MOST_GOLD` gold examples."""
     truth = np.asarray(crowd.assessment.true_label).astype(np.int64)
     gold = np.flatnonzero(truth != MISSING)
     gold = gold[:: -(-gold.size // MOST_GOLD)] if gold.size else gold
@@ -261,10 +268,10 @@ def _on_gold(crowd: Crowd) -> _OnGold:
     rows = np.flatnonzero((row >= 0) & (label >= 0) & (label < labels.num_classes))
     table = np.full((labels.num_labelers, gold.size), MISSING)
     table[np.asarray(labels.labeler)[rows], row[rows]] = label[rows]
-    return _OnGold(table, truth[gold])
+    return OnGold(table, truth[gold])
 
 
-def _dealt(rng: np.random.Generator, gold: _OnGold) -> _OnGold:
+def dealt_anew(rng: np.random.Generator, gold: OnGold) -> OnGold:
     """Every labeler's labels dealt anew among the examples of each class that it labelled."""
     label = gold.label.copy()
     for truth in np.unique(gold.truth):
@@ -275,7 +282,7 @@ def _dealt(rng: np.random.Generator, gold: _OnGold) -> _OnGold:
     return gold._replace(label=label)
 
 
-def _correlation(gold: _OnGold, num_classes: int) -> npt.NDArray[np.float64]:
+def _correlation(gold: OnGold, num_classes: int) -> npt.NDArray[np.float64]:
     """That of every pair given the class, above what is typical; zero where it is not known."""
     is_given = (gold.label[:, :, None] == np.arange(num_classes)).astype(float)
     is_class = (gold.truth[:, None] == np.arange(num_classes)).astype(float)

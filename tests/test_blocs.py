@@ -193,6 +193,30 @@ class TestCommandLine:
         assert run.exit_code == 0, run.output
         assert not (folder / "out" / "blocs.csv").exists()
 
+    def test_the_next_label_is_asked_outside_the_bloc(self, folder):
+        """Whoever is most accurate of those who have not answered, alone or by a copy."""
+        labels, _, _ = panel()
+        first, task = labels["worker"] == "person0", labels["task"]
+        few = labels[labels["worker"].isin(FAMILY) | np.where(first, task >= 300, task < 300)]
+        few.to_csv(folder / "labels.csv", index=False)
+        tasks = pd.DataFrame({"task": range(401)})  # the last has no answer
+        tasks.to_csv(folder / "tasks.csv", index=False)
+        arguments = ["next", str(folder / "labels.csv"), "--groups", "family", "--batch", "401"]
+        arguments += ["--tasks", str(folder / "tasks.csv"), "-o", str(folder / "batch.csv")]
+        run = CliRunner().invoke(app, [*arguments, "--model", "one-coin"])
+        assert run.exit_code == 0, run.output
+        batch = pd.read_csv(folder / "batch.csv").set_index("task")["worker"]
+        assert batch.notna().all()
+        assert not batch[batch.index < 400].isin(FAMILY).any()
+        assert set(batch[batch.index < 300]) == {"person0"}
+        best = batch[399]
+        assert best in {"person1", "person2"}
+        assert set(batch[(batch.index >= 300) & (batch.index < 400)]) == {best}
+        labels.to_csv(folder / "labels.csv", index=False)  # everybody has answered
+        run = CliRunner().invoke(app, [*arguments, "--model", "one-coin"])
+        batch = pd.read_csv(folder / "batch.csv").set_index("task")["worker"]
+        assert list(batch.index[batch.notna()]) == [400]
+
     def test_errors_name_the_option(self, folder):
         run = self.run(folder, "--groups", "family", "--state", str(folder / "state"))
         assert run.exit_code == 2

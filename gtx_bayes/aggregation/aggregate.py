@@ -59,6 +59,7 @@ class Aggregation:
         class_probs: probability of each class of each example; one at the known label of gold.
         class_prior: the prior used; None stands for a uniform one.
         blocs: the labelers who count as one, see `blocs.Joined`; None where there are none.
+        singly: the crowd with every labeler by itself, where there are blocs.
     """
 
     method: str
@@ -67,6 +68,12 @@ class Aggregation:
     class_probs: Float[Array, "num_examples num_classes"]
     class_prior: ClassPrior | None = None
     blocs: pd.DataFrame | None = None
+    singly: Crowd | None = None
+
+    @property
+    def answered(self) -> Crowd:
+        """What came in: the crowd before any labelers counted as one."""
+        return self.crowd if self.singly is None else self.singly
 
     def examples(
         self, key: Key[Array, ""] | int | None = None, *, mesh: Mesh | None = None
@@ -359,16 +366,20 @@ def aggregate(
     if class_prior is not None:
         prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
     crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
+    single = crowd
     crowd, blocs = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)
+    of_blocs = (blocs, None if blocs is None else single)
     fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)
     if fit.joint is not None:
-        return Aggregation(chosen.name, crowd, fit, fit.joint.class_probs, fit.class_prior, blocs)
+        return Aggregation(
+            chosen.name, crowd, fit, fit.joint.class_probs, fit.class_prior, *of_blocs
+        )
     if mesh is None:
         class_probs = fit.aggregator.class_probs(crowd.labels)
     else:
         class_probs = _class_probs_by_chunk(fit.aggregator, crowd.labels, prior, mesh)
     class_probs = clamp(class_probs, crowd.assessment)
-    return Aggregation(chosen.name, crowd, fit, class_probs, fit.class_prior, blocs)
+    return Aggregation(chosen.name, crowd, fit, class_probs, fit.class_prior, *of_blocs)
 
 
 def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None]:

@@ -30,8 +30,9 @@ class NextLabels(NamedTuple):
 
     Attributes:
         examples: the batch, most valuable first: task, num_labels, label, confidence, and where
-            there are costs the price to expect. Empty when every example has reached the stop
-            rule.
+            there are costs the price to expect. Where labelers count as one also `worker`, whom to
+            ask first: the most accurate of those who have not answered and are of no bloc that
+            has; None where there is nobody. Empty when every example has reached the stop rule.
         strategy: name of the strategy.
         threshold: examples more confident than this get no more; None if none.
         max_labels: the most labels an example gets; None if there is no limit.
@@ -319,4 +320,36 @@ def _table(
             "confidence": probs.max(axis=1, initial=0.0),
         }
     )
-    return table if cost is None else table.assign(cost=cost[chosen])
+    if cost is not None:
+        table = table.assign(cost=cost[chosen])
+    if result is not None and result.blocs is not None:
+        table = table.assign(worker=_whom_to_ask(result, result.blocs, offer.place[chosen]))
+    return table
+
+
+def _whom_to_ask(
+    result: Aggregation, blocs: pd.DataFrame, place: npt.NDArray[np.intp]
+) -> "pd.Series[Any]":
+    """The most accurate labeler whose bloc has not answered each example; None where none is left.
+
+    For a bloc its member with the most labels, the first of several.
+    """
+    labels = result.answered.labels  # where a bloc ties it has answered too
+    row = np.full(labels.num_examples + 1, MISSING)
+    row[place] = np.arange(place.size)
+    row[labels.num_examples] = MISSING  # where an example is not of the crowd
+    given = np.asarray(labels.label) != MISSING
+    row_of_label = np.where(given, row[np.asarray(labels.example)], MISSING)
+    is_of_batch = row_of_label != MISSING
+    score = np.tile(result.labelers()["accuracy"].to_numpy(np.float64), (place.size, 1))
+    counted = {name: at for at, name in enumerate(result.crowd.labeler_names)}
+    of_bloc = dict(zip(blocs["worker"], blocs["bloc"], strict=True))
+    as_one = np.array([counted[of_bloc.get(name, name)] for name in result.answered.labeler_names])
+    score[row_of_label[is_of_batch], as_one[np.asarray(labels.labeler)[is_of_batch]]] = np.nan
+    busiest = blocs.sort_values("num_labels", ascending=False, kind="stable")
+    member = busiest.drop_duplicates("bloc").set_index("bloc")["worker"].to_dict()
+    names = [member.get(name, name) for name in result.crowd.labeler_names]
+    best = np.nan_to_num(score, nan=-1.0).argmax(axis=1)
+    nobody = np.isnan(score).all(axis=1)
+    found = [None if none else names[at] for at, none in zip(best, nobody, strict=True)]
+    return pd.Series(found, dtype=object)

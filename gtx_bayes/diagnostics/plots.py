@@ -12,12 +12,14 @@ import scipy.stats
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Rectangle
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.aggregation.tables import MOST_CELLS
 from gtx_bayes.columns import Names
 from gtx_bayes.diagnostics.calibration import Calibration
 from gtx_bayes.diagnostics.loo import LeaveOneOut
+from gtx_bayes.diagnostics.panel import Panel
 from gtx_bayes.diagnostics.predictive import Check, PredictiveChecks
 from gtx_bayes.diagnostics.sbc import Quantity, as_text, ecdf_band
 from gtx_bayes.errors import InputError
@@ -123,6 +125,42 @@ def plot_confusion(
     ax.set_yticks(np.arange(len(matrix)), [_short(str(name)) for name in true_names])
     ax.set(xlabel="label given", ylabel="true label")
     ax.set_title("All labelers" if worker is None else _short(str(worker)), loc="left")
+    return ax
+
+
+def plot_panel(panel: Panel, *, ax: Axes | None = None) -> Axes:
+    """Correlation of the errors of every pair of labelers, with a frame around every bloc.
+
+    Args:
+        panel: what `panel_of` found.
+        ax: where to draw.
+    """
+    panel = panel.in_blocs()
+    size = len(panel.table)
+    ax = _axes(ax, 2.6 + 0.3 * size, 1.2 + 0.3 * size)
+    colours = LinearSegmentedColormap.from_list("", ["white", INK])
+    ax.pcolormesh(  # no image: pages allow none
+        np.arange(size + 1) - 0.5,
+        np.arange(size + 1) - 0.5,
+        np.ma.masked_invalid(panel.correlation),
+        cmap=colours,
+        vmin=0.0,
+        vmax=1.0,
+        edgecolors=FAINT,
+        linewidth=0.2,
+    )
+    ax.set_aspect("equal")
+    ax.invert_yaxis()
+    bloc = panel.table["bloc"].to_numpy(str)
+    for name in dict.fromkeys(bloc[bloc != ""]):
+        at = np.flatnonzero(bloc == name)
+        corner, width = (at[0] - 0.5, at[0] - 0.5), at.size
+        ax.add_patch(Rectangle(corner, width, width, fill=False, edgecolor=ALARM, linewidth=1.5))
+    ax.set_yticks(np.arange(size), [_short(str(name)) for name in panel.table["worker"]])
+    ax.set_xticks([])
+    ax.tick_params(axis="y", labelsize=7)
+    ax.set_xlabel("correlation of errors: white 0 or less, dark 1")
+    ax.set_title(f"Worth {panel.effective:.1f} of {size}", loc="left")
     return ax
 
 

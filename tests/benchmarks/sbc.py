@@ -22,6 +22,7 @@ import matplotlib as mpl
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+from numpyro import handlers
 
 from gtx_bayes.diagnostics import sbc
 from gtx_bayes.experiments.runs import map_runs
@@ -33,6 +34,7 @@ from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionModel, Confusio
 from gtx_bayes.models.difficulty import HARD_SHARE, DifficultyModel, DifficultyPrior, HardExamples
 from gtx_bayes.models.distributions import LogitBeta
 from gtx_bayes.models.labelers import sum_by_example
+from gtx_bayes.models.looks import LooksModel
 from gtx_bayes.models.one_coin import OneCoin, OneCoinModel, OneCoinPrior
 from gtx_bayes.simulation import simulate_queue
 from tests.benchmarks.simulated import crowd_of, finish, head, hyperprior_shape, percent, row
@@ -107,6 +109,33 @@ def one_coin_cohort(key):
     log_odds = law.sample(key_labelers, (NUM_LABELERS,))
     parameters = {"log_odds": log_odds, "mean": mean, "log_concentration": log_concentration}
     return parameters, OneCoin(jax.nn.sigmoid(log_odds), NUM_CLASSES)
+
+
+def as_registered(model):
+    """A registered model, drawn from and evaluated as its NumPyro form has it."""
+    reference = Labels.from_arrays(
+        np.zeros(NUM_LABELERS, int),
+        np.arange(NUM_LABELERS),
+        np.zeros(NUM_LABELERS, int),
+        num_classes=NUM_CLASSES,
+        num_examples=1,
+        num_labelers=NUM_LABELERS,
+    )
+
+    def labelers_at(sites):
+        at = handlers.substitute(handlers.seed(model.parameters, jax.random.key(0)), sites)
+        return model.labelers(at(NUM_LABELERS, NUM_CLASSES), reference)
+
+    def draw(key):
+        seeded = handlers.trace(handlers.seed(model.parameters, key))
+        trace = seeded.get_trace(NUM_LABELERS, NUM_CLASSES)
+        sites = {name: site["value"] for name, site in trace.items() if site["type"] == "sample"}
+        return sites, labelers_at(sites)
+
+    def log_prob(sites, labels):
+        return labelers_at(sites).batch_log_prob(labels)
+
+    return Model(draw, log_prob)
 
 
 def one_coin_accuracies(key):
@@ -513,6 +542,7 @@ def cases():
         variational_case("confusion", rows, given_rows, "confusion"),
         variational_case("confusion", learnt_rows, confusion, "confusion", learnt),
         nuts_case("difficulty", nuts_difficulty, DifficultyModel(), 200, "log_odds"),
+        nuts_case("looks", as_registered(LooksModel()), LooksModel(), 200, "log_ratios"),
         variational_case(
             "difficulty", kinds, difficulty, "accuracy", "centre of its hyperprior true"
         ),

@@ -76,7 +76,7 @@ def examine(key: Key[Array, ""], result: Aggregation) -> Content:
     return Content(
         result,
         examples,
-        count_incoming(result.crowd),
+        count_incoming(result.answered),
         describe_outcome(
             result, examples, trust.held_out, trust.by_gold, is_refuted=trust.is_refuted
         ),
@@ -184,6 +184,12 @@ def _what_to_do(
             "labelers",
             f"Find out whether {counted(len(labelers.pairs), 'pair')} of labelers who give the "
             "same wrong answers work together or copy.",
+        ),
+        (
+            labelers.panel is not None and len(labelers.panel.spared),
+            "labelers",
+            "Ask other labelers in place of copies: the panel is worth no less without any one of "
+            f"{0 if labelers.panel is None else len(labelers.panel.spared)} who belong to blocs.",
         ),
         (len(buying.batch), "buying", _buy(buying, is_red=is_red)),
     ]

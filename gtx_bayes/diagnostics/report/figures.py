@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gtx_bayes.diagnostics import plots
+from gtx_bayes.diagnostics.panel import Panel
 from gtx_bayes.diagnostics.predictive import Check, PredictiveChecks
 from gtx_bayes.diagnostics.report.content import Content
 from gtx_bayes.diagnostics.report.drawing import Drawing, Sketch, drawn, stand_ins
@@ -60,7 +61,23 @@ def draw_all(content: Content) -> dict[str, Drawing]:
         sketches["checks"] = _of_checks(trust.checks)
     if content.labelers.table["accuracy"].notna().any():
         sketches["labelers"] = _of_labelers(content.labelers)
+    if (panel := content.labelers.panel) is not None and len(panel.table) <= _MOST_LABELERS:
+        sketches["panel"] = _of_panel(panel)
     return drawn(sketches)
+
+
+def _of_panel(panel: Panel) -> Sketch:
+    order = panel.in_blocs()
+    names, drawn_names = stand_ins(order.table["worker"])
+    stood = order._replace(table=order.table.assign(worker=drawn_names))
+    size = len(names)
+    return Sketch(
+        lambda figure: plots.plot_panel(stood, ax=figure.subplots()),
+        f"Correlation of the errors of {size} labelers, pair by pair; they are worth "
+        f"{panel.effective:.1f} independent ones.",
+        1.2 + 0.2 * size,
+        names,
+    )
 
 
 def _of_counts(counts: npt.NDArray[np.integer], what: str) -> Sketch:

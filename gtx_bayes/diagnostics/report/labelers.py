@@ -16,6 +16,7 @@ from scipy.stats import beta
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.diagnostics.calibration import MIN_P
+from gtx_bayes.diagnostics.panel import Panel, panel_of
 from gtx_bayes.diagnostics.predictive import LabelerPair, PredictiveChecks
 from gtx_bayes.diagnostics.report.gold import DOUBT, compare_labelers, err_together
 from gtx_bayes.diagnostics.report.wording import counted, percent
@@ -60,6 +61,7 @@ class Labelers(NamedTuple):
         pairs: who agree more often than the model has it; where labelers are judged by gold, only
             who give one wrong answer to it more often than by chance too.
         num_unknown: how many have no accuracy, or none that is their own.
+        panel: how many independent labelers they are worth; None where gold is too little.
     """
 
     table: pd.DataFrame
@@ -74,6 +76,7 @@ class Labelers(NamedTuple):
     agree_in_groups: bool
     pairs: tuple[LabelerPair, ...]
     num_unknown: int
+    panel: Panel | None
 
     @property
     def verdict(self) -> str:
@@ -162,6 +165,7 @@ def describe_labelers(
             if not is_by_gold or err_together(result, *pair.labelers)
         ),
         num_unknown=int((~known).sum()),
+        panel=panel_of(result.answered, result.blocs),
     )
 
 
