@@ -113,7 +113,8 @@ class GtxBayes(AbstractMethod):
             of `AUTO_MODELS`, of those that the crowd can bear (`model_size.bearable`).
         dependence: rho, if it is not to be learnt; 0 for independence.
         prior_independent: probability, before any answer, that the crowd is that of the paper:
-            one accuracy for every labeler, classes even or as given, labelers independent. From
+            one accuracy for every labeler, labelers independent, classes as given or in any
+            proportions. From
             0 to less than 1; a question only where the model is "auto" and rho is learnt.
     """
 

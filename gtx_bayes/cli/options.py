@@ -103,7 +103,7 @@ class ModelOptions:
         typer.Option(
             metavar="P",
             help="Probability, before any answer, that labelers err independently, each with one "
-            "accuracy, and classes are even or as given, for gtx-bayes. [default: 0.8]",
+            "accuracy, for gtx-bayes. [default: 0.8]",
         ),
     ] = None
     class_prior: Annotated[

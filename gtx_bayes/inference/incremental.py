@@ -165,15 +165,18 @@ def update(
         pool.learn_looks(in_size, gold, candidate, each.fit)
         for candidate, each in zip(candidates, grown, strict=True)
     ]
+    # Where nothing else is left to hold independence against, it stays as probable as it was.
+    is_settled = len(pool.of_paper(candidates)) == len(candidates)
+    prior_independent = rho.prob_independent if is_settled else old.prior_independent
     weighed = pool.weigh(
         in_size,
         gold,
         candidates,
         [each.fit for each in grown],
         looks,
-        pool.Weighing(None if rho.is_learnt else rho.mean, old.prior_independent),
+        pool.Weighing(None if rho.is_learnt else rho.mean, prior_independent),
     )
-    if len(candidates) == 1:  # nothing is left to hold independence against
+    if len(candidates) == 1:
         weighed = pool.Weighed(
             (1.0,), (weighed.dependence[0].with_independence(rho.prob_independent),)
         )

@@ -13,9 +13,10 @@ examples (`VariationalFit.evidence`). Two questions are asked of these leave-one
 - Which model is nearest the truth? :math:`W_k` is the prior, times the probability of all gold,
   times that of the answers to two typical examples. Of two wrong models, hundreds of nats of
   answers do not say which names classes better; so answers count per example, and gold in full.
-- Is the crowd that of Kumar et al. (2024): one accuracy for every labeler, classes even, labelers
-  independent? That is one model, :math:`P_0`, which can be true, so all answers count in full:
-  S is its posterior probability against the others.
+- Is the crowd that of Kumar et al. (2024): one accuracy for every labeler, and labelers
+  independent? That model, :math:`P_0`, can be true, so all answers count in full: S is its
+  posterior probability against the others. Classes even, as in the paper's simulations, and in
+  learnt proportions are halves of its prior.
 
 Every model stands in the pool without and with looks that examples have for everybody, see
 `inference.looks`. The posterior :math:`p_k(\rho)` of the dependence is by gold, see
@@ -320,8 +321,8 @@ def fit(
         models: registered names or models.
         dependence: rho, if it is given instead of learnt; 0 for independence.
         prior_independent: probability, before any answer, that labelers are independent, each
-            with one accuracy, and the classes as given, or even. A question only where rho is
-            learnt, one-coin is among the models, and there is another to hold against it.
+            with one accuracy. A question only where rho is learnt, one-coin is among the models,
+            and there is another to hold against it.
         mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
     """
     size = labels
@@ -472,20 +473,23 @@ def weigh(
     gold, answers = np.array(of_gold), np.array([each.answers for each in scores])
     log_weights = log_prior + gold + _EXAMPLES_OF_ANSWERS * answers / scores[0].num_answered
     weights = scipy.special.softmax(log_weights)
-    at = _at_paper(candidates)
-    if at is None or len(candidates) == 1 or not by.asks:
+    paper = of_paper(candidates)
+    if not paper or len(candidates) == 1 or not by.asks:
         return Weighed(tuple(weights), tuple(found))
-    # Among the others is the same model with dependent labelers, whom only gold can tell apart.
+    # Among the others are the same models with dependent labelers, whom only gold can tell apart.
     against = scipy.special.logsumexp(log_prior + gold + answers)
     against -= scipy.special.logsumexp(log_prior)
-    log_odds = scores[at].gold[0] + answers[at] - against
-    log_odds += np.log(by.prior_independent) - np.log1p(-by.prior_independent)
-    independent = float(scipy.special.expit(log_odds))
-    weights = (1.0 - independent) * weights
-    weights[at] += independent
-    with_atom = found[at].with_independence(independent / max(weights[at], independent))
-    found = (*found[:at], with_atom, *found[at + 1 :])
-    return Weighed(tuple(weights), found)
+    own_scores = np.array([scores[at].gold[0] + answers[at] for at in paper])
+    with np.errstate(divide="ignore"):
+        against += np.log1p(-by.prior_independent)
+    own_scores += np.log(by.prior_independent / len(paper))
+    *independent, others = scipy.special.softmax([*own_scores, against])
+    weights, dependence = others * weights, list(found)
+    for at, prob in zip(paper, independent, strict=True):
+        weights[at] += prob
+        if prob > 0.0:
+            dependence[at] = found[at].with_independence(prob / weights[at])
+    return Weighed(tuple(weights.tolist()), tuple(dependence))
 
 
 class _Scores(NamedTuple):
@@ -561,14 +565,13 @@ def _log_prior(candidate: Candidate) -> float:
     return float(np.log(of_model * (of_learnt if candidate.class_prior is None else 1 - of_learnt)))
 
 
-def _at_paper(candidates: Sequence[Candidate]) -> int | None:
-    """Which model has one accuracy for every labeler and classes even, or as given."""
-    found = [
+def of_paper(candidates: Sequence[Candidate]) -> list[int]:
+    """The models with one accuracy for every labeler, and no looks."""
+    return [
         k
         for k, each in enumerate(candidates)
-        if each.model == AUTO_MODELS[0] and each.class_prior is not None and not each.has_looks
+        if each.model == AUTO_MODELS[0] and not each.has_looks
     ]
-    return found[0] if found else None
 
 
 def _why(candidates: Sequence[Candidate], assessment: Assessment) -> str:
