@@ -170,6 +170,33 @@ class TestReproduce:
         assert len(table) == len(rows)
         assert {"error", "error_se", "error_paper", "error_z"} <= set(table.columns)
 
+    def test_gold_curve(self, tmp_path):
+        """Points of one crowd, scored on the same half of its gold whatever is seen."""
+        rng = np.random.default_rng(0)
+        truth = rng.integers(0, 2, 40)
+        rows = [
+            {"task": f"t{i}", "worker": f"w{j}", "label": int(y if rng.random() < 0.8 else 1 - y)}
+            for i, y in enumerate(truth)
+            for j in range(5)
+        ]
+        folder = tmp_path / "crowds" / "one"
+        folder.mkdir(parents=True)
+        (tmp_path / "crowds" / "no crowd").mkdir()
+        pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+        gold = pd.DataFrame({"task": [f"t{i}" for i in range(40)], "label": truth})
+        gold.to_csv(folder / "gold.csv", index=False)
+        options = ("--crowds", tmp_path / "crowds", "--runs", 1, "--output", tmp_path / "out")
+        run = call("reproduce", "gold_curve", *options)
+        assert run.exit_code == 0, run.output
+        record = json.loads((tmp_path / "out" / "gold_curve.json").read_text())
+        found = {(row["method"], row["gold"]): row["accuracy"]["mean"] for row in record["rows"]}
+        sizes = ["0", "5", "10", "half of all"]
+        votes = {found["majority-vote", size] for size in sizes}
+        assert len(votes) == 1  # gold changes no vote, and what is scored stays
+        assert ("gtx", "0") not in found  # it takes accuracies from gold
+        assert set(found) >= {("gtx-bayes", size) for size in sizes}
+        assert "mean over the crowds" in run.stdout.lower()
+
     def test_foreign_files_are_not_replaced(self, tmp_path):
         (tmp_path / "table2.json").write_text("{}")
         run = call("reproduce", "table2", "--output", tmp_path, "--runs", 1)
@@ -181,6 +208,9 @@ class TestReproduce:
         ("words", "message"),
         [
             (("table3",), "table3"),
+            (("gold_curve",), "gold_curve is of real crowds"),
+            (("gold_curve", "--crowds", "nowhere"), "nowhere holds no crowd"),
+            (("table1", "--crowds", "c"), "table1 is of no crowds"),
             (("table1", "--quick"), "table1 takes no --quick"),
             (("table2", "--weights", "w"), "table2 takes no --weights"),
             (("efficiency", "--quick"), "efficiency takes no --quick"),

@@ -36,6 +36,9 @@ TRAINED = ("figure4", "figure5")
 OF_FEATURES = ("noise_surface", "efficiency")
 """Studies of heads on features: drawn ones, or of images."""
 
+OF_CROWDS = ("gold_curve",)
+"""Studies of real crowds."""
+
 
 @command
 def reproduce(
@@ -53,6 +56,7 @@ def reproduce(
             "policies",
             "noise_surface",
             "efficiency",
+            "gold_curve",
         ],
         typer.Argument(help="The table, figure or study."),
     ],
@@ -63,10 +67,17 @@ def reproduce(
             min=1,
             help="Simulated runs. [default: as in the paper, 100 for table1 and figure1, 10 for "
             "table2 and figure2, 5 for figure4 and figure5; 100 for assessment, 20 for optimality, "
-            "500 for policies, 12 for noise_surface, 10 for efficiency]",
+            "500 for policies, 12 for noise_surface, 10 for efficiency, 3 draws of gold for "
+            "gold_curve]",
         ),
     ] = None,
     options: finetuning.Options,
+    crowds: Annotated[
+        Path | None,
+        typer.Option(
+            help="gold_curve: a folder with a folder for each crowd, labels.csv and gold.csv in it."
+        ),
+    ] = None,
     strategy: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,8 +102,15 @@ def reproduce(
     is_trained, is_of_features = name in TRAINED, name in OF_FEATURES
     if not is_trained:
         options.refuse(name, is_of_features=is_of_features)
-    if devices is not None and (is_trained or is_of_features):
-        raise InputError(f"{name} trains on one device.", where="--devices", hint="Leave it out.")
+    is_of_crowds = name in OF_CROWDS
+    if devices is not None and (is_trained or is_of_features or is_of_crowds):
+        raise InputError(f"{name} works on one device.", where="--devices", hint="Leave it out.")
+    if is_of_crowds != (crowds is not None):
+        raise InputError(
+            f"{name} is of {'real crowds' if is_of_crowds else 'no crowds that are given'}.",
+            where="--crowds",
+            hint="Name a folder of crowds." if is_of_crowds else "Leave it out.",
+        )
     if strategy and name != "policies":
         raise InputError(
             f"{name} compares no strategies.", where="--strategy", hint="Leave it out."
@@ -114,7 +132,9 @@ def reproduce(
                 study = finetuning.run(options, seed, runs, log, advance)
         else:
             given: dict[str, Any] = {"runs": runs or module.DEFAULT_RUNS}
-            if is_of_features:
+            if is_of_crowds:
+                given["crowds"] = module.find_crowds(crowds)
+            elif is_of_features:
                 with stage("Looking at images"):
                     given["source"] = finetuning.features(options, seed)
             else:
@@ -139,7 +159,7 @@ def reproduce(
             from gtx_bayes.experiments.finetuning import significance
 
             record["tests"] = significance(study)
-        if is_of_features:
+        if is_of_features or is_of_crowds:
             record["findings"] = module.findings(study)
         with stage("Writing"):
             write_summary(record, partial, files[0])
@@ -151,7 +171,7 @@ def reproduce(
     if as_json:
         print_json(record)
         return
-    if is_of_features:
+    if is_of_features or is_of_crowds:
         for title, found in record["findings"].items():
             print_table(title.capitalize(), found)
     else:
