@@ -161,8 +161,8 @@ def update(
         grown.append(alike[key])
     rho = old.dependence
     candidates = [each.choice.candidate for each in old.components]
-    looks = [
-        pool.learn_looks(in_size, gold, candidate, each.fit)
+    fitted = [
+        pool.Fitted(candidate, each.fit, pool.learn_looks(in_size, gold, candidate, each.fit))
         for candidate, each in zip(candidates, grown, strict=True)
     ]
     # Where nothing else is left to hold independence against, it stays as probable as it was.
@@ -171,9 +171,7 @@ def update(
     weighed = pool.weigh(
         in_size,
         gold,
-        candidates,
-        [each.fit for each in grown],
-        looks,
+        fitted,
         pool.Weighing(None if rho.is_learnt else rho.mean, prior_independent),
     )
     if len(candidates) == 1:
@@ -181,10 +179,16 @@ def update(
             (1.0,), (weighed.dependence[0].with_independence(rho.prob_independent),)
         )
     components = [
-        joint.report(in_size, gold, choice, each.fit, own, each.passed_on, size=labels)
-        for choice, each, own in zip(
-            map(Choice, candidates, weighed.dependence), grown, looks, strict=True
+        joint.report(
+            in_size,
+            gold,
+            Choice(own.candidate, rho),
+            own.fit,
+            own.looks,
+            each.passed_on,
+            size=labels,
         )
+        for own, each, rho in zip(fitted, grown, weighed.dependence, strict=True)
     ]
     num_recomputed = sum(each.num_recomputed for each in alike.values())
     return Update(old.reweighed(components, weighed), num_recomputed)

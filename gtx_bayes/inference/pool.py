@@ -15,15 +15,15 @@ examples (`VariationalFit.evidence`). Two questions are asked of these leave-one
   answers do not say which names classes better; so answers count per example, and gold in full.
 - Is the crowd that of Kumar et al. (2024): one accuracy for every labeler, and labelers
   independent? That model, :math:`P_0`, can be true, so all answers count in full: S is its
-  posterior probability against the others. Classes even, as in the paper's simulations, and in
-  learnt proportions are halves of its prior.
+  posterior probability against the others. Classes are even, as in the paper's simulations; a
+  twentieth of its prior has their proportions learnt.
 
 Every model stands in the pool without and with looks that examples have for everybody, see
 `inference.looks`. The posterior :math:`p_k(\rho)` of the dependence is by gold, see
 `inference.dependence`; the mass S is an atom of it at zero.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -71,6 +71,7 @@ LEAST_WEIGHT = 1e-3
 _PRIOR_OF_ONE_COIN = 0.18  # against a table for every labeler
 _PRIOR_LOGIT_WITH_LOOKS = -3.25  # of the dependence that they leave
 _PRIOR_OF_LEARNT = 0.8  # that proportions of the classes are learnt, where none are given
+_LEARNT_IF_INDEPENDENT = 0.05  # the same, where labelers are independent: the paper has them even
 _EXAMPLES_OF_ANSWERS = 2.0  # how many examples' answers speak of which model is nearest
 
 _WHY_GOLD_ALONE = (
@@ -272,6 +273,22 @@ class Pool(NamedTuple):
         )
 
 
+class Fitted(NamedTuple):
+    """A model of a pool, fitted.
+
+    Attributes:
+        candidate: the model.
+        fit: the fit, without looks.
+        looks: looks on top of it; None where the candidate has none.
+        chunks: what the fit went by; None where it was one table.
+    """
+
+    candidate: Candidate
+    fit: VariationalFit
+    looks: Looks | None = None
+    chunks: ChunksInMemory | None = None
+
+
 class Weighing(NamedTuple):
     """What is given where models are weighed.
 
@@ -340,28 +357,10 @@ def fit(
         found, why = _choose(_thinned(labels, assessment), assessment, candidates, weighing)
         candidates, weighed = [found.candidate], Weighed((1.0,), (found.dependence,))
     is_cut = mesh is not None or size.num_labels > MOST_AT_ONCE
-    fitted = _fit_all(
-        candidates, lambda each: _fitted(labels, assessment, each, mesh, is_cut=is_cut)
-    )
-    fits = [fit for fit, _ in fitted]
-    looks = [
-        learn_looks(labels, assessment, each, fit)
-        for each, fit in zip(candidates, fits, strict=True)
-    ]
-    weighed = weighed or weigh(labels, assessment, candidates, fits, looks, weighing)
+    fitted = _fit_all(labels, assessment, candidates, mesh, is_cut=is_cut)
+    weighed = weighed or weigh(labels, assessment, fitted, weighing)
     kept = [k for k, weight in enumerate(weighed.weights) if weight >= LEAST_WEIGHT]
-    components = [
-        _report(
-            labels,
-            assessment,
-            Choice(candidates[k], weighed.dependence[k]),
-            size,
-            fits[k],
-            looks[k],
-            fitted[k][1],
-        )
-        for k in kept
-    ]
+    components = [_report(labels, assessment, fitted[k], weighed.dependence[k], size) for k in kept]
     return Pool.of(
         components,
         [weighed.weights[k] for k in kept],
@@ -378,8 +377,9 @@ def fit_one(labels: Labels, assessment: Assessment, choice: Choice, why: str) ->
     given = choice.candidate.class_prior
     labels, assessment, given = in_standard_size(labels.of_classes(), assessment, given)
     candidate = choice.candidate._replace(class_prior=given)
+    fitted = _fitted(labels, assessment, candidate)
     return Pool.of(
-        [_report(labels, assessment, choice._replace(candidate=candidate), size)],
+        [_report(labels, assessment, fitted, choice.dependence, size)],
         [1.0],
         has_given_class_prior=given is not None,
         prior_independent=0.0,
@@ -412,12 +412,7 @@ def _choose(
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
     if len(candidates) == 1 and by.dependence is not None:
         return Choice(candidates[0], Dependence.known(by.dependence)), why
-    fits = _fit_all(candidates, lambda each: each.fit(labels, assessment))
-    looks = [
-        learn_looks(labels, assessment, each, fit)
-        for each, fit in zip(candidates, fits, strict=True)
-    ]
-    weights, found = weigh(labels, assessment, candidates, fits, looks, by)
+    weights, found = weigh(labels, assessment, _fit_all(labels, assessment, candidates), by)
     # Looks take part in the weighing, and chunks have none.
     best = max(range(len(candidates)), key=lambda k: (not candidates[k].has_looks, weights[k]))
     if len(candidates) > 1:
@@ -426,17 +421,15 @@ def _choose(
             " which alone is fitted to a table of this size"
         )
     # Independence as probable as in the pool, not as in the model that is left of it.
-    rho = found[best].with_independence(weights[best] * found[best].prob_independent)
+    rho = found[best]
+    if rho.prob_independent:
+        probs = [each.prob_independent for each in found]
+        rho = rho.with_independence(float(np.dot(weights, probs)))
     return Choice(candidates[best], rho), why
 
 
 def weigh(
-    labels: Labels,
-    assessment: Assessment,
-    candidates: Sequence[Candidate],
-    fits: Sequence[VariationalFit],
-    looks: Sequence[Looks | None],
-    by: Weighing,
+    labels: Labels, assessment: Assessment, fitted: Sequence[Fitted], by: Weighing
 ) -> Weighed:
     """Weights of some models, and rho under each, by leave-one-out scores of their fits.
 
@@ -447,20 +440,18 @@ def weigh(
     Args:
         labels: the answers, in the size of the fits.
         assessment: the gold.
-        candidates: the models.
-        fits: a fit of each.
-        looks: looks on top of each, where it has any.
+        fitted: the models.
         by: what is given.
     """
     values = GRID if by.dependence is None else np.array([by.dependence])
-    scores = [
-        _scores(labels, assessment, fitted, own, candidate.class_prior is None, values)
-        for candidate, fitted, own in zip(candidates, fits, looks, strict=True)
-    ]
+    candidates = [each.candidate for each in fitted]
+    scores = [_scores(labels, assessment, each, values) for each in fitted]
     if by.dependence is None:
         centres = [
-            _PRIOR_LOGIT_WITH_LOOKS if own or each.model == "looks" else of_rho.PRIOR_LOGIT
-            for each, own in zip(candidates, looks, strict=True)
+            _PRIOR_LOGIT_WITH_LOOKS
+            if each.looks or each.candidate.model == "looks"
+            else of_rho.PRIOR_LOGIT
+            for each in fitted
         ]
         learnt = [
             of_rho.learn(each.gold, centre) for each, centre in zip(scores, centres, strict=True)
@@ -480,9 +471,11 @@ def weigh(
     against = scipy.special.logsumexp(log_prior + gold + answers)
     against -= scipy.special.logsumexp(log_prior)
     own_scores = np.array([scores[at].gold[0] + answers[at] for at in paper])
+    is_learnt = np.array([candidates[at].class_prior is None for at in paper])
+    shares = np.where(is_learnt, _LEARNT_IF_INDEPENDENT, 1.0 - _LEARNT_IF_INDEPENDENT)
     with np.errstate(divide="ignore"):
         against += np.log1p(-by.prior_independent)
-    own_scores += np.log(by.prior_independent / len(paper))
+        own_scores += np.log(by.prior_independent * shares / shares.sum())
     *independent, others = scipy.special.softmax([*own_scores, against])
     weights, dependence = others * weights, list(found)
     for at, prob in zip(paper, independent, strict=True):
@@ -507,23 +500,19 @@ class _Scores(NamedTuple):
 
 
 def _scores(
-    labels: Labels,
-    assessment: Assessment,
-    fitted: VariationalFit,
-    looks: Looks | None,
-    is_learnt: bool,
-    values: npt.NDArray[np.float64],
+    labels: Labels, assessment: Assessment, fitted: Fitted, values: npt.NDArray[np.float64]
 ) -> _Scores:
     num_labels = labels.count_by_example()
     truth = np.asarray(assessment.true_label)
-    prior = np.broadcast_to(np.asarray(fitted.class_prior), fitted.evidence.shape)
-    evidence = np.asarray(joint.evidence_of(fitted, looks))
+    evidence = np.asarray(joint.evidence_of(fitted.fit, fitted.looks))
+    prior = np.broadcast_to(np.asarray(fitted.fit.class_prior), evidence.shape)
     gold = np.flatnonzero((truth != MISSING) & (num_labels > 0))
     of_gold = of_rho.class_log_scores(
         evidence[gold], num_labels[gold], prior[gold], truth[gold], values
     )
     answered = np.flatnonzero(num_labels > 0)
     with np.errstate(divide="ignore"):
+        is_learnt = fitted.candidate.class_prior is None
         log_prior = 0.0 if is_learnt else np.log(prior[answered], dtype=np.float64)
     of_answers = scipy.special.logsumexp(evidence[answered] + log_prior, axis=1)
     return _Scores(of_gold.sum(axis=0), float(of_answers.sum()), max(answered.size, 1))
@@ -581,14 +570,39 @@ def _why(candidates: Sequence[Candidate], assessment: Assessment) -> str:
     return f"by how well they predict each example's answers{by_gold} from the other examples"
 
 
-def _fit_all[T](candidates: Sequence[Candidate], fit: Callable[[Candidate], T]) -> list[T]:
-    """What is fitted of each, once where candidates differ by looks alone."""
-    found: dict[tuple[str, bool], T] = {}
+def _fit_all(
+    labels: Labels,
+    assessment: Assessment,
+    candidates: Sequence[Candidate],
+    mesh: Mesh | None = None,
+    *,
+    is_cut: bool = False,
+) -> list[Fitted]:
+    """Every candidate fitted; once those that differ by looks alone."""
+    plain: dict[tuple[str, bool], Fitted] = {}
+    found = []
     for each in candidates:
         key = (each.model, each.class_prior is None)
-        if key not in found:
-            found[key] = fit(each)
-    return [found[each.model, each.class_prior is None] for each in candidates]
+        if key not in plain:
+            plain[key] = _fitted(labels, assessment, each, mesh, is_cut=is_cut)
+        looks = learn_looks(labels, assessment, each, plain[key].fit)
+        found.append(plain[key]._replace(candidate=each, looks=looks))
+    return found
+
+
+def _fitted(
+    labels: Labels,
+    assessment: Assessment,
+    candidate: Candidate,
+    mesh: Mesh | None = None,
+    *,
+    is_cut: bool = False,
+) -> Fitted:
+    """A candidate without looks."""
+    if is_cut and candidate.is_padded and not candidate.trusts_gold_alone:
+        fit, chunks = joint.fit_chunks(labels, assessment, candidate, mesh)
+        return Fitted(candidate, fit, chunks=chunks)
+    return Fitted(candidate, candidate.fit(labels, assessment))
 
 
 def learn_looks(
@@ -600,36 +614,14 @@ def learn_looks(
     return looks_of.learn(labels, assessment, fitted, learns=candidate.class_prior is None)
 
 
-def _fitted(
-    labels: Labels,
-    assessment: Assessment,
-    candidate: Candidate,
-    mesh: Mesh | None,
-    *,
-    is_cut: bool,
-) -> tuple[VariationalFit, ChunksInMemory | None]:
-    """A fit, and the chunks that it went by."""
-    if is_cut and candidate.is_padded and not candidate.trusts_gold_alone:
-        return joint.fit_chunks(labels, assessment, candidate, mesh)
-    return candidate.fit(labels, assessment), None
-
-
 def _report(
-    labels: Labels,
-    assessment: Assessment,
-    choice: Choice,
-    size: Labels,
-    fitted: VariationalFit | None = None,
-    looks: Looks | None = None,
-    chunks: ChunksInMemory | None = None,
+    labels: Labels, assessment: Assessment, fitted: Fitted, rho: Dependence, size: Labels
 ) -> JointPosterior:
-    """What a fit says, fitted here if it is not yet."""
-    fitted = choice.candidate.fit(labels, assessment) if fitted is None else fitted
-    labelers = joint.posterior_mean(fitted.prior, fitted.counts)
-    passed_on = PassedOn(labelers, fitted.proportions)
-    return joint.report(
-        labels, assessment, choice, fitted, looks, passed_on, size=size, chunks=chunks
-    )
+    """What a fit says."""
+    candidate, fit, looks, chunks = fitted
+    passed_on = PassedOn(joint.posterior_mean(fit.prior, fit.counts), fit.proportions)
+    choice = Choice(candidate, rho)
+    return joint.report(labels, assessment, choice, fit, looks, passed_on, size=size, chunks=chunks)
 
 
 def _mixture(
