@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test lint types pytest test-slow test-gpu format docs bench real-crowds worlds paper sbc clean
+.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds paper sbc clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
 	@echo "make test         lint, types and tests"
+	@echo "make test-quick   lint, types, kernels, contracts and one command from end to end: while you work"
+	@echo "make furniture    is everything beside the code there and true? citation, recipe, workflows, logo ..."
 	@echo "make test-slow    the tests that take minutes, and properties on many more examples"
 	@echo "make test-gpu     the tests that need an accelerator"
 	@echo "make lint format  check or mend the layout of the code"
@@ -55,6 +57,16 @@ pytest: $(VENV)/.test
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow"
 	JAX_ENABLE_X64=1 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow and not end_to_end" $(FLOAT64_TESTS)
 
+QUICK_TESTS := $(addprefix tests/test_,architecture.py furniture.py registry.py exported_members.py log_space.py lookup.py \
+	labels.py decisions.py metrics.py posterior.py models.py readme.py)
+test-quick: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
+test-quick: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1
+test-quick: lint types
+	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow" $(QUICK_TESTS)
+
+furniture: $(VENV)/.test
+	$(BIN)/python -m tests.furniture
+
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow
 	$(BIN)/pytest -m "not slow and not end_to_end" --hypothesis-profile=thorough \
@@ -86,6 +98,9 @@ bench: $(VENV)/.test .venv-peers/.installed
 	JAX_PLATFORMS=cpu $(BIN)/python -m tests.benchmarks.devices --output build/bench_devices.json
 	$(if $(TORCH),$(BIN)/python -m tests.benchmarks.training --torch $(TORCH) --output build/bench_training.json)
 	$(BIN)/python -m tests.benchmarks.together build/bench*.json --output docs/benchmarks.json
+
+docs/images/logo.svg: docs/_ext/logo.py
+	$(PYTHON) docs/_ext/logo.py $@
 
 paper: $(VENV)/.test
 	for name in table1 table2 figure1 figure2 assessment optimality policies; do \

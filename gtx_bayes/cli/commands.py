@@ -19,7 +19,6 @@ app = typer.Typer(
     help="Labels of varying quality and a little gold in; class posteriors with honest "
     "confidence and labeler accuracies with intervals out.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: Rich's own takes twice as long to import as all else
     context_settings={"help_option_names": ["-h", "--help"]},
