@@ -57,8 +57,12 @@ pytest: $(VENV)/.test
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow"
 	JAX_ENABLE_X64=1 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow and not end_to_end" $(FLOAT64_TESTS)
 
-QUICK_TESTS := $(addprefix tests/test_,architecture.py furniture.py registry.py exported_members.py log_space.py lookup.py \
-	labels.py decisions.py metrics.py posterior.py models.py readme.py)
+# Kernels and contracts without what compiles longest, and the README's example from end to end.
+QUICK_TESTS := $(addprefix tests/test_,architecture.py furniture.py registry.py exported_members.py terminal.py log_space.py \
+	lookup.py labels.py decisions.py metrics.py posterior.py aggregation.py::TestContract readme.py)
+QUICK_TESTS += $(addprefix --deselect=tests/test_,posterior.py::test_definition_and_kernels_against_products \
+	posterior.py::test_prefixes_are_the_first_answers posterior.py::test_priors posterior.py::TestCertainLabelers::test_limit \
+	terminal.py::test_every_command_names_the_next)
 test-quick: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
 test-quick: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1
 test-quick: lint types

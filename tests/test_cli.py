@@ -97,7 +97,7 @@ class TestAggregate:
         pd.concat([GOLD, pd.DataFrame({"task": ["zz"], "label": ["no"]})]).to_csv(
             tables / "gold.csv", index=False
         )
-        run = aggregate(tables, "--json", "--method", "gtx")
+        run = aggregate(tables, "--json", "--method", "gtx", "--verbose")
         summary = json.loads(run.stdout)
         (warning,) = summary["warnings"]
         assert "nobody labelled" in warning

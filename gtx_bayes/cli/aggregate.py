@@ -22,7 +22,7 @@ from gtx_bayes.cli.options import (
     read_if_given,
 )
 from gtx_bayes.cli.streaming import Processes, StreamOptions, stream
-from gtx_bayes.cli.terminal import command, in_options, print_summary, stage
+from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
 from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
@@ -139,6 +139,9 @@ def aggregate(
         )
         if summary is not None:
             _print(summary, output, as_json=as_json)
+            if not as_json:
+                folder = output / "examples.parquet"
+                print_next(("evaluate", folder, "--truth", "TRUTH.csv"))
         return
     inputs = tables.inputs(labels, gold)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
@@ -197,6 +200,12 @@ def aggregate(
             summary |= {"state": str(state), "resumed": is_resumed, **new}
         write_summary(summary, directory.path)
     _print(summary, output, as_json=as_json)
+    if not as_json:
+        of_crowd = (labels, *(() if gold is None else ("--gold", gold)), *words_of(tables))
+        print_next(
+            ("diagnose", *of_crowd, *words_of(models), "--output", "report"),
+            ("next", *of_crowd, *words_of(models), "--batch", 20, "--output", "to_label.csv"),
+        )
 
 
 def _blocs_counted_singly(crowd: "Crowd") -> list[str]:

@@ -13,9 +13,11 @@ from gtx_bayes.cli.next import NextCommand, next_
 from gtx_bayes.cli.plan import plan
 from gtx_bayes.cli.predict import predict
 from gtx_bayes.cli.reproduce import reproduce
+from gtx_bayes.cli.usage import Command, Program
 
 app = typer.Typer(
     name="gtx-bayes",
+    cls=Program,
     help="Labels of varying quality and a little gold in; class posteriors with honest "
     "confidence and labeler accuracies with intervals out.",
     no_args_is_help=True,
@@ -24,10 +26,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for function in (demo, aggregate, diagnose, evaluate):
-    app.command()(function)
+    app.command(cls=Command)(function)
 app.command("next", cls=NextCommand)(next_)
 for function in (plan, finetune, predict, reproduce):
-    app.command()(function)
+    app.command(cls=Command)(function)
 
 
 def _version(wanted: bool | None) -> None:

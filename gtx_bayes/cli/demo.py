@@ -1,12 +1,10 @@
 """`gtx-bayes demo`: a simulated crowd, aggregated every way."""
 
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from gtx_bayes.cli.options import JsonOption, SeedOption, output_option
-from gtx_bayes.cli.terminal import command, print_json, print_table, stage
+from gtx_bayes.cli.terminal import command, print_json, print_next, print_table, stage
 
 if TYPE_CHECKING:
     from gtx_bayes.experiments.demo import Result
@@ -63,12 +61,11 @@ def demo(
         print_json({**summary, "output": str(output)})
         return
     print_table("Against the truth", result.comparison[columns].to_dict("records"))
-    program = "gtx-bayes" if shutil.which("gtx-bayes") else sys.argv[0]
-    print(
-        f"\nTables and plots are in {output}. Next:\n"
-        f"  {program} aggregate {output}/labels.csv --gold {output}/gold.csv --output result\n"
-        f"  {program} evaluate result/examples.csv --truth {output}/truth.csv "
-        f"--exclude {output}/gold.csv"
+    print(f"Tables and plots are in {output}.")
+    of_crowd = (output / "labels.csv", "--gold", output / "gold.csv")
+    print_next(
+        ("aggregate", *of_crowd, "--output", "result"),
+        ("diagnose", *of_crowd, "--output", "report"),
     )
 
 

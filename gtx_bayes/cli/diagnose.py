@@ -16,7 +16,7 @@ from gtx_bayes.cli.options import (
     SeedOption,
     output_option,
 )
-from gtx_bayes.cli.terminal import command, in_options, print_summary, stage
+from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
 
 if TYPE_CHECKING:
     from gtx_bayes.crowd import Crowd
@@ -95,6 +95,10 @@ def diagnose(
         }
         write_summary(summary, directory.path)
     print_summary(summary, output, _overview(summary), output / RESULT_FILES[0], as_json=as_json)
+    if not as_json:
+        of_crowd = (labels, *(() if gold is None else ("--gold", gold)), *words_of(tables))
+        more = (*words_of(models), "--batch", 20, "--output", "to_label.csv")
+        print_next(("next", *of_crowd, *more))
 
 
 def origin_of(source: Path, asked: Mapping[str, object], start: float) -> "Origin":

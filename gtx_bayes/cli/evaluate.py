@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gtx_bayes.cli.options import JsonOption, SeedOption, read_if_given
-from gtx_bayes.cli.terminal import command, print_json, print_notes, print_table, stage
+from gtx_bayes.cli.terminal import command, print_json, print_next, print_notes, print_table, stage
 from gtx_bayes.errors import InputError
 
 IMAGE_ENDINGS = (".png", ".svg", ".pdf")
@@ -19,10 +19,12 @@ def evaluate(
         Path,
         typer.Argument(metavar="EXAMPLES", help="An examples.csv: task and prob_<class> columns."),
     ],
-    truth: Annotated[Path, typer.Option(help="True labels: task, label.")],
+    truth: Annotated[Path, typer.Option(metavar="TABLE", help="True labels: task, label.")],
     exclude: Annotated[
         Path | None,
-        typer.Option(help="A table of tasks not to score, such as the gold that was used."),
+        typer.Option(
+            metavar="TABLE", help="A table of tasks not to score, such as the gold that was used."
+        ),
     ] = None,
     plots: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a reliability diagram as an image.")
@@ -76,3 +78,10 @@ def evaluate(
         if f"{name}_se" in record
     ]
     print_table(f"{record['num_examples']} examples", rows)
+    if diagram is None:
+        again = ("evaluate", examples, "--truth", truth)
+        more = () if exclude is None else ("--exclude", exclude)
+        print_next((*again, *more, "--plots", "reliability.png"))
+    else:
+        print(f"The reliability diagram is in {plots}.")
+        print_next(("diagnose", "LABELS", "--gold", truth, "--output", "report"))

@@ -20,7 +20,16 @@ from gtx_bayes.cli.options import (
     output_option,
     read_if_given,
 )
-from gtx_bayes.cli.terminal import command, in_options, print_summary, progress, stage
+from gtx_bayes.cli.terminal import (
+    command,
+    in_options,
+    number_text,
+    print_next,
+    print_summary,
+    progress,
+    stage,
+    words_of,
+)
 from gtx_bayes.errors import InputError
 
 if TYPE_CHECKING:
@@ -148,13 +157,18 @@ def finetune(
     ],
     labels: Annotated[
         Path,
-        typer.Option(help="Answers: task, worker, label; or known labels: task, label."),
+        typer.Option(
+            metavar="TABLE", help="Answers: task, worker, label; or known labels: task, label."
+        ),
     ],
     output: Annotated[Path, output_option("Directory to write results to.")],
     gold: GoldOption = None,
     truth: Annotated[
         Path | None,
-        typer.Option(help="True labels of images to judge by and never train on: task, label."),
+        typer.Option(
+            metavar="TABLE",
+            help="True labels of images to judge by and never train on: task, label.",
+        ),
     ] = None,
     sources: ImageOptions,
     size: Annotated[
@@ -262,6 +276,13 @@ def finetune(
     if checkpoint is not None:
         remove_checkpoint(checkpoint)
     print_summary(summary, output, _overview(summary), output / RESULT_FILES[0], as_json=as_json)
+    if not as_json:
+        of_crowd = (labels, *(() if gold is None else ("--gold", gold)), *words_of(tables))
+        opinion = output / "disagreements.csv"
+        print_next(
+            ("predict", output / "model.safetensors", "IMAGES", "--output", "predictions.csv"),
+            ("next", *of_crowd, "--batch", 20, "--second-opinion", opinion),
+        )
 
 
 def _impute(
@@ -305,7 +326,7 @@ def _impute(
 
 def _overview(summary: dict[str, Any]) -> dict[str, object]:
     scores = {
-        f"accuracy, {part}": f"{found['accuracy']:.4f} of {found['num_examples']} images"
+        f"accuracy, {part}": f"{number_text(found['accuracy'])} of {found['num_examples']} images"
         for part, found in summary["scores"].items()
     }
     return {

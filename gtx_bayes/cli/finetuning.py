@@ -36,7 +36,10 @@ class Options:
     ] = None
     table: Annotated[
         Path | None,
-        typer.Option(help="With --images: table of the images of a folder, with their classes."),
+        typer.Option(
+            metavar="TABLE",
+            help="With --images: table of the images of a folder, with their classes.",
+        ),
     ] = None
     weights: Annotated[
         list[Path] | None,

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from gtx_bayes.cli.options import (
     CrowdOptions,
@@ -17,7 +16,17 @@ from gtx_bayes.cli.options import (
     SeedOption,
     read_if_given,
 )
-from gtx_bayes.cli.terminal import command, in_options, print_json, print_notes, print_table, stage
+from gtx_bayes.cli.terminal import (
+    command,
+    in_options,
+    print_json,
+    print_next,
+    print_notes,
+    print_table,
+    stage,
+    words_of,
+)
+from gtx_bayes.cli.usage import Command
 from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
@@ -37,10 +46,15 @@ def next_(
     batch: Annotated[int, typer.Option(min=1, help="How many examples to name.")] = 10,
     gold: GoldOption = None,
     tasks: Annotated[
-        Path | None, typer.Option(help="Every task there is, unlabelled ones included: task.")
+        Path | None,
+        typer.Option(metavar="TABLE", help="Every task there is, unlabelled ones included: task."),
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="What chooses: a name below, or FILE.py:Class for one of your own.")
+        str,
+        typer.Option(
+            metavar="NAME|FILE.py:Class",
+            help="What chooses: a name below, or FILE.py:Class for one of your own.",
+        ),
     ] = "uncertainty",
     strategy_option: Annotated[
         list[str] | None,
@@ -224,6 +238,7 @@ def next_(
         return
     if not rows:
         print(f"All {found.num_done} examples have reached the stop rule: nothing to label.")
+        _print_after(labels, gold, methods, models, tables)
         return
     numbers = ("confidence", "cost")
     shown = [{k: float(v) if k in numbers else v for k, v in row.items()} for row in rows[:_SHOWN]]
@@ -232,6 +247,21 @@ def next_(
     print(f"{found.num_open} examples want a label, {found.num_done} do not.")
     if output is not None:
         print(f"The batch is in {output}.")
+    print("Add the answers to LABELS and call again with the same options.")
+    _print_after(labels, gold, methods, models, tables)
+
+
+def _print_after(
+    labels: Path,
+    gold: Path | None,
+    methods: MethodOptions,
+    models: ModelOptions,
+    tables: CrowdOptions,
+) -> None:
+    """The command that comes when all answers are there."""
+    of_crowd = (labels, *(() if gold is None else ("--gold", gold)), *words_of(tables))
+    chosen = (*words_of(methods), *words_of(models))
+    print_next(("aggregate", *of_crowd, *chosen, "--output", "result"))
 
 
 def _prior(
@@ -258,7 +288,7 @@ def _present(table: "pd.DataFrame | None", columns: dict[str, str]) -> dict[str,
     return {role: name for role, name in columns.items() if table is not None and name in table}
 
 
-class NextCommand(TyperCommand):
+class NextCommand(Command):
     """Its help ends with the names of the strategies, looked up when it is shown."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:

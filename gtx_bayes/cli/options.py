@@ -29,7 +29,7 @@ def _in_help(registry: Registry[Any]) -> str:
 
 def output_option(text: str) -> Any:
     """Where results go, and what the help says of it."""
-    return typer.Option("--output", "-o", help=text)
+    return typer.Option("--output", "-o", metavar="DIR", help=text)
 
 
 LabelsArgument = Annotated[
@@ -38,7 +38,9 @@ LabelsArgument = Annotated[
         metavar="LABELS", help="Answers: task, worker, label (CSV, TSV, JSON lines or Parquet)."
     ),
 ]
-GoldOption = Annotated[Path | None, typer.Option(help="Known labels: task, label.")]
+GoldOption = Annotated[
+    Path | None, typer.Option(metavar="TABLE", help="Known labels: task, label.")
+]
 SeedOption = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random.")]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
@@ -243,11 +245,17 @@ class CrowdOptions(AnswerOptions):
     ] = None
     labeler_table: Annotated[
         Path | None,
-        typer.Option(help="Table of workers: worker, and columns of numbers that the model takes."),
+        typer.Option(
+            metavar="TABLE",
+            help="Table of workers: worker, and columns of numbers that the model takes.",
+        ),
     ] = None
     example_table: Annotated[
         Path | None,
-        typer.Option(help="Table of tasks: task, and columns of numbers that the model takes."),
+        typer.Option(
+            metavar="TABLE",
+            help="Table of tasks: task, and columns of numbers that the model takes.",
+        ),
     ] = None
     groups: Annotated[
         str,
@@ -301,8 +309,9 @@ class ImageOptions:
     table: Annotated[
         Path | None,
         typer.Option(
+            metavar="TABLE",
             help="For a folder of images: their own table. Columns file; label, group, split if "
-            "any."
+            "any.",
         ),
     ] = None
     broken: Annotated[

@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from gtx_bayes.cli.options import DevicesOption, JsonOption, SeedOption, mesh_of, output_option
-from gtx_bayes.cli.terminal import command, print_json, print_table, progress, stage
+from gtx_bayes.cli.terminal import (
+    command,
+    number_text,
+    print_json,
+    print_next,
+    print_table,
+    progress,
+    stage,
+)
 from gtx_bayes.errors import InputError
 
 COMMAND = "gtx-bayes plan"
@@ -120,7 +128,7 @@ def plan(
     if found.best is None or found.confirmed is None:
         low = found.lowest
         print(
-            f"No setting reaches it. The lowest error is {low['error']:.4f}, with "
+            f"No setting reaches it. The lowest error is {number_text(low['error'])}, with "
             f"{low['gold_per_labeler']} gold answers per labeler, threshold {low['threshold']:g} "
             f"and up to {low['max_labels']} labels."
         )
@@ -129,13 +137,17 @@ def plan(
         print(
             f"Cheapest: {best['gold_per_labeler']} gold answers per labeler, threshold "
             f"{best['threshold']:g}, up to {best['max_labels']} labels per example: cost "
-            f"{best['cost']:.0f}, error {found.confirmed['mean']:.4f} ± "
-            f"{found.confirmed['se']:.4f} on fresh simulations."
+            f"{best['cost']:.0f}, error {number_text(found.confirmed['mean'])} ± "
+            f"{number_text(found.confirmed['se'])} on fresh simulations."
         )
         if found.confirmed["mean"] > target_error:
             print("The fresh simulations miss the target; more --runs choose better.")
     if output is not None:
         print(f"{', '.join(RESULT_FILES)} are in {output}.")
+    if found.best is not None:
+        policy = ("--strategy", "confidence-threshold", "--threshold", f"{best['threshold']:g}")
+        cap = ("--max-labels", best["max_labels"])
+        print_next(("next", "LABELS", "--gold", "GOLD", *policy, *cap, "--batch", 20))
 
 
 def _two_numbers(text: str, where: str, example: str) -> tuple[float, float]:

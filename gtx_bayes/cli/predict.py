@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtx_bayes.cli.options import ImageOptions, JsonOption
-from gtx_bayes.cli.terminal import command, print_summary, stage
+from gtx_bayes.cli.terminal import command, print_next, print_summary, stage
 from gtx_bayes.errors import told_apart
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def predict(
         **(record["scores"] or {}),
     }
     print_summary(record, output, overview, output, as_json=as_json)
+    if not as_json:
+        print_next(("evaluate", output, "--truth", "TRUTH.csv"))
 
 
 def _scored(predictions: Any, images: "ImageSet") -> "Scored | None":

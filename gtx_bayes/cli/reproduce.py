@@ -9,7 +9,14 @@ import typer
 
 from gtx_bayes.cli import finetuning
 from gtx_bayes.cli.options import DevicesOption, JsonOption, SeedOption, mesh_of, output_option
-from gtx_bayes.cli.terminal import command, print_json, print_table, progress, stage
+from gtx_bayes.cli.terminal import (
+    command,
+    print_json,
+    print_next,
+    print_table,
+    progress,
+    stage,
+)
 from gtx_bayes.errors import InputError
 
 COMMAND = "gtx-bayes reproduce"
@@ -29,6 +36,9 @@ _TRAINED = {
     "ece": "ece",
 }
 
+
+SIMULATED = ("table1", "table2", "figure1", "figure2", "assessment", "optimality", "policies")
+"""Studies of simulated crowds, in the order to read them."""
 
 TRAINED = ("figure4", "figure5")
 """Two views of one study, in which networks are trained."""
@@ -58,7 +68,11 @@ def reproduce(
             "efficiency",
             "gold_curve",
         ],
-        typer.Argument(help="The table, figure or study."),
+        typer.Argument(
+            metavar="NAME",
+            help="The table, figure or study: table1, table2, figure1, figure2, figure4, figure5, "
+            "assessment, optimality, policies, noise_surface, efficiency or gold_curve.",
+        ),
     ],
     output: Annotated[Path, output_option("Directory to write to.")],
     runs: Annotated[
@@ -75,14 +89,16 @@ def reproduce(
     crowds: Annotated[
         Path | None,
         typer.Option(
+            metavar="DIR",
             help="gold_curve: a folder with a folder for each crowd, labels.csv and gold.csv in it."
         ),
     ] = None,
     strategy: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME|FILE.py:Class",
             help="policies: compare this one too, by its name or as FILE.py:Class; repeat it for "
-            "several."
+            "several.",
         ),
     ] = None,
     devices: DevicesOption = None,
@@ -171,15 +187,17 @@ def reproduce(
     if as_json:
         print_json(record)
         return
+    shown: dict[str, list[dict[str, object]]] = {}
     if is_of_features or is_of_crowds:
         for title, found in record["findings"].items():
             print_table(title.capitalize(), found)
     else:
-        for cohort, rows in _overview(study.rows).items():
+        shown = _drawn(module, study) or _overview(study.rows)
+        for cohort, rows in shown.items():
             print_table(f"{name}, {study.runs} runs, {cohort} labelers", rows)
     for cohort, rows in _tests_overview(record.get("tests", [])).items():
         print_table(f"Balanced error, {cohort} labelers: p-values", rows)
-    if any("paper" in cell for row in study.rows for cell in _cells(row).values()):
+    if "[" in str(shown):
         print("In brackets: what the paper prints.")
     for place in record["outside"]:
         print(f"More than 3 combined standard errors from the paper: {place}")
@@ -188,6 +206,24 @@ def reproduce(
     for note in study.notes:
         print(note)
     print(f"{', '.join(files)} are in {output}.")
+    alike = next(group for group in (SIMULATED, TRAINED, OF_FEATURES, OF_CROWDS) if name in group)
+    other = alike[(alike.index(name) + 1) % len(alike)]
+    if other == name:
+        other = SIMULATED[0]
+    print_next(("reproduce", other, "--output", output))
+
+
+def _drawn(module: Any, study: Any) -> dict[str, list[dict[str, object]]]:
+    """By cohort, what a figure draws; nothing for a table."""
+    if not hasattr(module, "table"):
+        return {}
+    return {
+        cohort.replace("_", " "): [
+            {key: _cell_text(v) if isinstance(v, dict) else v for key, v in line.items()}
+            for line in lines
+        ]
+        for cohort, lines in module.table(study).items()
+    }
 
 
 def _overview(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, object]]]:

@@ -6,8 +6,11 @@ import functools
 import inspect
 import json
 import re
+import shlex
+import shutil
 import signal
 import sys
+import time
 import traceback
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtx_bayes.cli.signals import Stopped, exit_code, message, stoppable
+from gtx_bayes.cli.usage import with_type
 from gtx_bayes.errors import InputError, LostProcessError, WarningNote
 
 if TYPE_CHECKING:
@@ -24,26 +28,42 @@ if TYPE_CHECKING:
 
 BAD_INPUT, OUR_FAULT = 2, 1
 
+SUMMARY = "summary.json"
+
 _ARGUMENT = re.compile(r"`(?P<name>\w+=|abstain|blank)(\"?)(?P<value>[^`\"]*)\2`")
 """An argument of the library, with or without a value."""
 
 _OF_TABLES = ("abstain", "blank")
 """Arguments that notes on tables speak of, options of every command that reads answers."""
 
-_DEBUG = inspect.Parameter(
-    "debug",
-    inspect.Parameter.KEYWORD_ONLY,
-    default=False,
-    annotation=Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
+_MOST_NOTES = 3
+_MOST_CELL = 32  # characters of a cell that stays on one line
+
+_loudness = 0  # of the command that runs: 1 with --verbose, -1 with --quiet
+
+
+def _switch(name: str, letter: str, text: str) -> inspect.Parameter:
+    """An option that every command has."""
+    words = (f"--{name}", letter) if letter else (f"--{name}",)
+    option = typer.Option(*words, help=text)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
+    )
+
+
+_SWITCHES = (
+    _switch("verbose", "-v", "Say how long each stage takes, and show every note."),
+    _switch("quiet", "-q", "Show no progress, no notes and no next step; warnings stay."),
+    _switch("debug", "", "Show the traceback of an error."),
 )
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """A function as Typer takes it, which ends with a clear message and an exit code.
 
-    Parameters annotated with a dataclass become the options that its fields say, and `--debug` is
-    added. The exit code is 2 for bad input and 1 for a failure of ours; a command that a signal
-    stops ends with 128 and the number of the signal, as shells have it.
+    Parameters annotated with a dataclass become the options that its fields say, and `--verbose`,
+    `--quiet` and `--debug` are added. The exit code is 2 for bad input and 1 for a failure of ours;
+    a command that a signal stops ends with 128 and the number of the signal, as shells have it.
     """
     parameters = inspect.signature(function, eval_str=True).parameters.values()
     nouns: dict[str, Any] = {
@@ -55,9 +75,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             options += _options_of(nouns[parameter.name])
         else:
             options.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    options = [with_type(option) for option in options]
 
     @functools.wraps(function)
-    def run(*, debug: bool = False, **given: Any) -> None:
+    def run(
+        *, verbose: bool = False, quiet: bool = False, debug: bool = False, **given: Any
+    ) -> None:
+        global _loudness
+        _loudness = verbose - quiet
         for name, noun in nouns.items():
             fields = [field.name for field in dataclasses.fields(noun) if field.name in given]
             given[name] = noun(**{field: given.pop(field) for field in fields})
@@ -69,8 +94,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 traceback.print_exc()
             raise typer.Exit(report(error, [option.name for option in options])) from error
 
-    run.__signature__ = inspect.Signature([*options, _DEBUG])  # type: ignore[attr-defined]
-    run.__annotations__ = {option.name: option.annotation for option in (*options, _DEBUG)}
+    options += _SWITCHES
+    run.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {option.name: option.annotation for option in options}
     return run
 
 
@@ -135,16 +161,25 @@ def in_options(text: str, options: Iterable[str] = _OF_TABLES) -> str:
 @contextlib.contextmanager
 def stage(what: str) -> Iterator[None]:
     """Show on stderr what is going on, where there is somebody to see it."""
+    if _loudness < 0:
+        yield
+        return
     from rich.console import Console
     from rich.text import Text
 
+    start = time.perf_counter()
     with Console(stderr=True).status(Text(f"{what} ...")):
         yield
+    if _loudness > 0:
+        print(f"{what}: {time.perf_counter() - start:.1f} s", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show on stderr how far long work is and how long it will take; yields the callback."""
+    if _loudness < 0:
+        yield lambda done, total: None
+        return
     from rich.console import Console
 
     with _bars(Console(stderr=True), transient=True) as advance:
@@ -158,6 +193,8 @@ def stages(*, is_shown: bool) -> Iterator[Callable[[str, int, int], None]]:
     On a terminal as bars, of which the finished ones stay; elsewhere as a line when a stage ends.
     """
     from rich.console import Console
+
+    is_shown = is_shown and _loudness >= 0
 
     def in_lines(what: str, done: int, total: int) -> None:
         if is_shown and done == total:
@@ -202,11 +239,48 @@ def _bars(
         yield advance
 
 
-def print_notes(notes: Sequence[str]) -> None:
-    """Print notes and warnings, on stderr."""
-    for note in notes:
+def print_notes(notes: Sequence[str], rest: str = "-v shows them") -> None:
+    """Print warnings and notes on stderr, the warnings first; at most three without `--verbose`.
+
+    Args:
+        notes: all of them.
+        rest: where those are that are not printed.
+    """
+    found = sorted(notes, key=lambda note: not isinstance(note, WarningNote))
+    if _loudness < 0:
+        found = [note for note in found if isinstance(note, WarningNote)]
+    shown = found if _loudness > 0 or len(found) <= _MOST_NOTES else found[: _MOST_NOTES - 1]
+    for note in shown:
         kind = "Warning" if isinstance(note, WarningNote) else "Note"
         print(f"{kind}: {note}", file=sys.stderr)
+    if left := len(found) - len(shown):
+        print(f"And {left} more: {rest}.", file=sys.stderr)
+
+
+def print_next(*commands: Sequence[object]) -> None:
+    """Print the commands that come next, each a list of words; a word may be several files."""
+    if _loudness < 0:
+        return
+    program = "gtx-bayes" if shutil.which("gtx-bayes") else "python -m gtx_bayes"
+    print("\nNext:")
+    for words in commands:
+        single = [part for word in words for part in (word if isinstance(word, list) else [word])]
+        print(f"  {program} {shlex.join(map(str, single))}")
+
+
+def words_of(noun: Any) -> list[str]:
+    """The options of a dataclass that differ from their defaults, as words of a command."""
+    words: list[str] = []
+    for field in dataclasses.fields(noun):
+        value, name = getattr(noun, field.name), f"--{field.name.replace('_', '-')}"
+        if value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(name)
+        else:
+            for single in value if isinstance(value, list) else [value]:
+                words += [name, str(single)]
+    return words
 
 
 def print_json(record: Mapping[str, Any]) -> None:
@@ -227,7 +301,8 @@ def print_summary(
     as_json: bool,
 ) -> None:
     """Print what a command found: its notes, and the summary as JSON or a short overview."""
-    print_notes([*summary["notes"], *summary["warnings"]])
+    rest = f"{output / SUMMARY} has them" if (output / SUMMARY).exists() else "-v shows them"
+    print_notes([*summary["warnings"], *summary["notes"]], rest)
     if as_json:
         print_json({**summary, "output": str(output)})
         return
@@ -236,28 +311,66 @@ def print_summary(
 
 
 def print_table(title: str, rows: Sequence[Mapping[Any, object]]) -> None:
-    """Print a short table on stdout; numbers to the right, with four decimals."""
-    _print(title, [list(row.values()) for row in rows], rows[0])
+    """Print a short table on stdout; numbers to the right, with three significant digits."""
+    _print(title, [list(row.values()) for row in rows], list(map(str, rows[0])))
 
 
-def _print(
-    title: str, rows: Iterable[Sequence[object]], header: Mapping[Any, object] | None = None
-) -> None:
+def number_text(value: float) -> str:
+    """A number with three significant digits, and all digits of what is before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == 0 else f"{value:#.3g}"
+
+
+def _print(title: str, rows: Sequence[Sequence[object]], header: Sequence[str] = ()) -> None:
+    """Print a table with whole words; columns that the terminal has no room for stand below.
+
+    Args:
+        title: above it.
+        rows: the cells.
+        header: of the columns; none by default.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    def cell(value: object) -> Text:
+    def text(value: object) -> str:
         if value is None:
-            return Text("-")
-        return Text(f"{value:.4f}" if isinstance(value, float) else str(value))
+            return "-"
+        return number_text(value) if isinstance(value, float) else str(value)
 
-    show_header = header is not None
-    table = Table(
-        title=Text(title), title_justify="left", title_style="bold", show_header=show_header
-    )
-    for name, value in (header or {}).items():
-        table.add_column(Text(str(name)), justify="left" if isinstance(value, str) else "right")
-    for row in rows:
-        table.add_row(*map(cell, row))
-    Console().print(table)
+    cells = [[text(value) for value in row] for row in rows]
+    columns = [list(column) for column in zip(*cells, strict=True)]
+    is_short = [max(map(len, column)) <= _MOST_CELL for column in columns]
+    words = [
+        [*name.split(), *(column if short else " ".join(column).split())]
+        for name, column, short in zip(
+            header or [""] * len(columns), columns, is_short, strict=True
+        )
+    ]
+    widths = [max(map(len, found)) for found in words]
+    console = Console()
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    for part in _parts(widths, console.width):
+        table = Table(show_header=bool(header))
+        for at in part:
+            is_text = isinstance(rows[0][at], str) or not header
+            table.add_column(
+                Text(header[at].replace(" ", "\n") if header else ""),
+                justify="left" if is_text else "right",
+                no_wrap=is_short[at],
+                min_width=min(widths[at], console.width // 2),
+            )
+        for row in cells:
+            table.add_row(*(Text(row[at]) for at in part))
+        console.print(table)
+
+
+def _parts(widths: Sequence[int], most: int) -> list[list[int]]:
+    """Columns that fit beside each other, the first one in every part."""
+    parts, used = [[0]], widths[0] + 4
+    for at in range(1, len(widths)):
+        if used + widths[at] + 3 > most and len(parts[-1]) > 1:
+            parts.append([0])
+            used = widths[0] + 4
+        parts[-1].append(at)
+        used += widths[at] + 3
+    return parts

@@ -35,6 +35,25 @@ run = CohortStudy(NAME, DEFAULT_RUNS, Config, simulate_run, rows_of, _points, (_
 """The runs of Table 1 for the same key, every trial kept."""
 
 
+def table(study: Study) -> dict[str, list[Row]]:
+    """By cohort, the means that the figure draws: of votes all, else every third threshold."""
+    lines: list[Row] = []
+    for method in AGGREGATORS:
+        rows = study.where(cohort=_COHORT, method=method)
+        for row in rows if rows[0]["threshold"] is None else rows[::-3][::-1]:
+            line = {"method": method, "threshold": "-"}
+            if row["threshold"] is not None:
+                line["threshold"] = f"{row['threshold']:g}"
+            columns = {"labels per example": "labels_per_example", "error": "error"}
+            lines.append(line | {title: _plain(row[name]) for title, name in columns.items()})
+    return {_COHORT: lines}
+
+
+def _plain(cell: Row) -> Row:
+    """A figure without the paper's, which Table 1 shows."""
+    return {"mean": cell["mean"], "se": cell["se"]}
+
+
 @styled
 def plot(study: Study) -> Figure:
     """Trials as faint dots, the mean of each threshold as a line."""

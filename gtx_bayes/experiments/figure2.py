@@ -92,6 +92,21 @@ run `se` is None.
 """
 
 
+def table(study: Study) -> dict[str, list[Row]]:
+    """By cohort, the curves where the number of labels per example is whole."""
+    found: dict[str, list[Row]] = {}
+    for row in study.rows:
+        num_labels = np.asarray(row["num_labels"])
+        for at in np.flatnonzero(num_labels % num_labels[0] == 0):
+            line: Row = {"method": row["method"], "labels": f"{num_labels[at]:,}"}
+            line["per example"] = f"{num_labels[at] // num_labels[0]}"
+            for name in Curve._fields:
+                mean, se = row[name]["mean"], row[name]["se"]
+                line[name] = {"mean": mean[at], "se": None if se is None else se[at]}
+            found.setdefault(row["cohort"], []).append(line)
+    return found
+
+
 @styled
 def plot(study: Study) -> Figure:
     """Both metrics for both cohorts, with bands of one standard error, as in the paper."""
