@@ -14,7 +14,7 @@ author = "the gtx_bayes maintainers"
 copyright = "2026, the gtx_bayes maintainers"
 release = version = installed_version("gtx_bayes")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "pages"]
 exclude_patterns = [
     "_ext",
     "coverage_table.md",
@@ -22,6 +22,7 @@ exclude_patterns = [
     "real_crowds_table.md",
     "reproducing_tables.md",
     "sbc_table.md",
+    "worlds_table.md",
 ]
 nitpicky = False
 
@@ -31,11 +32,13 @@ nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "force")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+nb_output_stderr = "remove"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": False}
+maximum_signature_line_length = 88
+autodoc_default_options = {"members": True}
 default_role = "code"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -44,7 +47,10 @@ napoleon_attr_annotations = False
 
 html_theme = "furo"
 html_title = "gtx_bayes"
-html_static_path = ["images"]
+html_static_path = ["images", "_static"]
+html_css_files = ["style.css"]
+html_js_files = ["page.js"]
+html_logo = html_favicon = "images/logo.svg"
 html_math_renderer = "mathml"
 
 # The notebooks stand beside the docs; the build runs copies of them.
