@@ -339,22 +339,24 @@ def _print(title: str, rows: Sequence[Sequence[object]], header: Sequence[str] =
 
     cells = [[text(value) for value in row] for row in rows]
     columns = [list(column) for column in zip(*cells, strict=True)]
+    names = list(header) or [""] * len(columns)
     is_short = [max(map(len, column)) <= _MOST_CELL for column in columns]
-    words = [
-        [*name.split(), *(column if short else " ".join(column).split())]
-        for name, column, short in zip(
-            header or [""] * len(columns), columns, is_short, strict=True
-        )
+    widths = [
+        max(map(len, column if short else " ".join(column).split()))
+        for column, short in zip(columns, is_short, strict=True)
     ]
-    widths = [max(map(len, found)) for found in words]
     console = Console()
+    most = console.width - 1
+    if sum(max(width, len(name)) + 3 for width, name in zip(widths, names, strict=True)) > most:
+        names = [name.replace(" ", "\n") for name in names]
+    widths = [max([w, *map(len, name.split("\n"))]) for w, name in zip(widths, names, strict=True)]
     console.print(Text(title, style="bold"), soft_wrap=True)
     for part in _parts(widths, console.width):
         table = Table(show_header=bool(header))
         for at in part:
             is_text = isinstance(rows[0][at], str) or not header
             table.add_column(
-                Text(header[at].replace(" ", "\n") if header else ""),
+                Text(names[at]),
                 justify="left" if is_text else "right",
                 no_wrap=is_short[at],
                 min_width=min(widths[at], console.width // 2),
