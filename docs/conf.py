@@ -14,7 +14,14 @@ author = "the gtx_bayes maintainers"
 copyright = "2026, the gtx_bayes maintainers"
 release = version = installed_version("gtx_bayes")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "pages"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "mathml",
+    "pages",
+    "registries",
+]
 exclude_patterns = [
     "_ext",
     "coverage_table.md",

@@ -61,6 +61,7 @@ NEXT = {
     "worlds": (CROWDS, BELIEVE),
     "what_nobody_else_has": (CROWDS, QUICKSTART),
     "benchmarks": (LARGE, DEVICES, OTHERS),
+    "registries": (MODELS, COLLECTING, NEW),
     "notation": (DECIDES, API),
     "api/index": (QUICKSTART, OWN_MODEL, HOUSE),
     "developer/contributing": (NEW, HOUSE),
