@@ -59,6 +59,11 @@ class TestHelp:
         assert words.issuperset(METHODS.names())
         assert words.issuperset(MODELS.names())
 
+    def test_studies_are_listed(self):
+        (name,) = [p for p in PROGRAM.commands["reproduce"].params if p.name == "name"]
+        words = {word.strip(",.") for word in usage("reproduce").split()}
+        assert words.issuperset(name.type_descriptor.choices)
+
 
 @pytest.mark.parametrize(
     ("value", "text"),

@@ -90,7 +90,8 @@ def reproduce(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="gold_curve: a folder with a folder for each crowd, labels.csv and gold.csv in it."
+            help="gold_curve: a folder with a folder for each crowd, labels.csv and gold.csv in "
+            "it.",
         ),
     ] = None,
     strategy: Annotated[
@@ -276,7 +277,9 @@ def _cell_text(cell: dict[str, Any]) -> str:
 
 
 def _number(value: float, digits: int = 3) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.{digits}g}"
+    if value >= 10:
+        return f"{value:.0f}"
+    return f"{value:#.3g}" if digits == 3 else f"{value:.{digits}g}"
 
 
 def _cells(row: dict[str, Any]) -> dict[str, dict[str, Any]]:
