@@ -119,6 +119,23 @@ def first_change():
     names["test_top_two_accuracy_by_hand"]()
 
 
+def sidebar():
+    """Five groups, every page in one of them, and every page says what comes next."""
+    spec = importlib.util.spec_from_file_location("next", ROOT / "docs" / "_ext" / "next_steps.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    trees = re.findall(r"```\{toctree\}\n(.*?)```", text("docs/index.md"), flags=re.DOTALL)
+    assert len(trees) == 5
+    listed = [line for tree in trees for line in tree.splitlines() if line and line[0] != ":"]
+    assert len(listed) == len(set(listed))
+    silent = [page for page in listed if page not in script.NEXT]
+    assert not silent, f"say in docs/_ext/next_steps.py what comes after {silent}"
+    for target, words in {step for steps in script.NEXT.values() for step in steps}:
+        name = f"docs/{target}".replace("docs/notebooks/", "notebooks/")
+        assert (ROOT / name).is_file(), f"{target} is missing"
+        assert words
+
+
 def templates():
     """Forms for issues are complete, and so is the text of a pull request."""
     for name in ("bug", "idea"):
@@ -179,6 +196,7 @@ CHECKS = (
     citation,
     pages,
     first_change,
+    sidebar,
     templates,
     workflows,
     recipe,
