@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from gtx_bayes.models.confusion import ConfusionMatrix as ConfusionMatrix
     from gtx_bayes.models.difficulty import HardExamples as HardExamples
     from gtx_bayes.models.one_coin import OneCoin as OneCoin
+    from gtx_bayes.panels.estimate import estimate as estimate
     from gtx_bayes.posterior import batch_class_posterior as batch_class_posterior
     from gtx_bayes.posterior import class_posterior as class_posterior
     from gtx_bayes.registry import METHODS as METHODS
@@ -98,6 +99,7 @@ _HOME = {
     "calibration": "diagnostics.calibration",
     "class_posterior": "posterior",
     "diagnose": "diagnostics.report.page",
+    "estimate": "panels.estimate",
     "evaluate": "evaluation",
     "examples_mesh": "devices",
     "grow": "aggregation.grow",

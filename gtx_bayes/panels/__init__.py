@@ -1,0 +1,1 @@
+"""Panels of labelers, and what is true of a whole population of examples."""
