@@ -89,6 +89,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         try:
             with stoppable():
                 function(**given)
+        except typer.Exit:  # a code of its own
+            raise
         except (Exception, KeyboardInterrupt) as error:
             if debug:
                 traceback.print_exc()

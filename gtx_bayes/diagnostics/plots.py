@@ -494,6 +494,35 @@ def _label_ranks(ax: Axes, quantity: Quantity, of: str) -> None:
     ax.set_title(title, loc="left", fontsize=9)
 
 
+def plot_shares(table: pd.DataFrame, *, max_rows: int = 40, ax: Axes | None = None) -> Axes:
+    """Shares of the classes with their intervals, and those of gold alone below each.
+
+    Args:
+        table: as `panels.estimate.ShareEstimate.table` returns it.
+        max_rows: of more rows only the first are drawn.
+        ax: where to draw.
+    """
+    shown = table.head(max_rows).iloc[::-1]
+    ax = _axes(ax, 6.4, 1.4 + 0.36 * max(len(shown), 2))
+    at = np.arange(len(shown))
+    ax.hlines(at + 0.12, shown["low"], shown["high"], color=INK, linewidth=3, alpha=0.6)
+    ax.scatter(shown["share"], at + 0.12, color=INK, s=24, zorder=3, label="estimate")
+    ax.hlines(at - 0.16, shown["gold_low"], shown["gold_high"], color=FAINT, linewidth=2)
+    ax.scatter(shown["gold_share"], at - 0.16, color=FAINT, s=16, zorder=3, label="gold alone")
+    ax.scatter(
+        shown["crowd_share"], at, color=ALARM, marker="x", s=24, zorder=4, label="crowd alone"
+    )
+    names = shown["label"].map(str)
+    if "slice" in shown:
+        names = shown["slice"].map(str) + ": " + names
+    ax.set_yticks(at, [_short(name) for name in names], fontsize=8)
+    ax.set_xlim(0.0, 1.0)
+    ax.set_xlabel("share of the examples")
+    ax.legend(frameon=False, fontsize=8)
+    ax.set_title("Shares of the classes, 95 % intervals", loc="left")
+    return ax
+
+
 def save_result_plots(result: Aggregation, directory: Path) -> None:
     """Write plots of a result into a directory.
 

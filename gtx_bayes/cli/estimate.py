@@ -1,0 +1,286 @@
+"""`gtx-bayes estimate`: the share of every class in a population, from a little gold."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gtx_bayes.cli.aggregate import SIZES, values_of
+from gtx_bayes.cli.options import (
+    CrowdOptions,
+    JsonOption,
+    LabelsArgument,
+    MethodOptions,
+    ModelOptions,
+    SeedOption,
+    output_option,
+)
+from gtx_bayes.cli.terminal import command, in_options, print_json, print_notes, print_table, stage
+from gtx_bayes.errors import InputError, told_apart
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gtx_bayes.panels.estimate import ShareEstimate
+
+COMMAND = "gtx-bayes estimate"
+RESULT_FILES = ("shares.csv", "difference.csv", "summary.json", "shares.png")
+NOT_REACHED = 3
+"""Exit code where a share that was asked for is not shown."""
+
+_SHOWN = 24
+
+
+@command
+def estimate(
+    *,
+    labels: LabelsArgument,
+    gold: Annotated[
+        Path, typer.Option(help="Known labels of examples drawn at random: task, label.")
+    ],
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Shares of each slice too: a column of LABELS, or of --example-table, with one "
+            "value a task, such as the system that made it.",
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Shares of slice A less those of slice B."),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column with what tasks were drawn together, such as a document. With --compare, "
+            "tasks of one cluster are paired, such as two systems' answers to one question.",
+        ),
+    ] = None,
+    gold_weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of GOLD with one over the probability that the task was drawn, blank for "
+            "certainty. [default: all were as probable]",
+        ),
+    ] = None,
+    population: Annotated[
+        Literal["finite", "infinite"],
+        typer.Option(help="Shares of these tasks, or of what they are a random sample of."),
+    ] = "finite",
+    folds: Annotated[int, typer.Option(min=2, help="Fits, each without its part of the gold.")] = 5,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=SHARE",
+            help=f"Exit code {NOT_REACHED} unless the lower limit of the class is at least this; "
+            "may be repeated.",
+        ),
+    ] = None,
+    fail_over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CLASS=SHARE",
+            help=f"Exit code {NOT_REACHED} unless the upper limit of the class is at most this; "
+            "may be repeated.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, output_option("Directory for shares.csv and summary.json.")
+    ] = None,
+    plots: Annotated[
+        bool, typer.Option("--plots", help="Write shares.png, with --output.")
+    ] = False,
+    methods: MethodOptions,
+    models: ModelOptions,
+    tables: CrowdOptions,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate the share of every class, with intervals valid whatever the model.
+
+    What is known is counted, what is not is predicted by the crowd, and the predictions are
+    corrected by gold that the fits behind them did not see. GOLD has to be a random sample of the
+    tasks. Gold alone and the crowd alone stand beside. Nothing is drawn: --seed changes nothing.
+    """
+    start = time.perf_counter()
+    if plots and output is None:
+        raise InputError(
+            "there is no directory to write a plot to.", where="--plots", hint="Name --output."
+        )
+    directory = None
+    inputs = tables.inputs(labels, gold)
+    if output is not None:
+        from gtx_bayes.io.writers import OutputDirectory
+
+        directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
+    with stage(f"Reading {labels}"):
+        from gtx_bayes.panels.columns import of_examples, of_gold
+
+        method = methods.build()
+        crowd = tables.read(labels, gold)
+        named = {"by": by, "cluster": cluster}
+        columns: dict[str, Any] = {
+            role: of_examples(crowd, name, labels, tables.example_table, tables.columns("example"))
+            for role, name in named.items()
+            if name is not None
+        }
+        if gold_weight is not None:
+            columns["gold_weight"] = of_gold(crowd, gold_weight, gold, tables.gold_columns())
+        gates = _gates(fail_under, fail_over, [str(name) for name in crowd.class_names])
+    with stage(f"Fitting {folds} times, each without a part of the gold"):
+        from gtx_bayes.panels.estimate import estimate as apply
+
+        found = apply(
+            crowd,
+            method,
+            compare=compare,
+            population=population,
+            num_folds=folds,
+            class_prior=models.prior(),
+            finds_blocs=tables.finds_blocs,
+            **columns,
+            **models.arguments(),
+        )
+    checked = [_checked(found, *gate) for gate in gates]
+    notes = [in_options(note, ("gold_weight",)) for note in found.notes]
+    summary = {
+        "command": COMMAND,
+        "method": found.method,
+        "population": found.population,
+        **values_of(crowd.labels, *SIZES),
+        "num_gold": found.overall.num_gold,
+        "num_folds": found.num_folds,
+        "worth": found.worth,
+        "verdict": found.verdict,
+        "shares": _records(found.table()),
+        "compared": found.compared,
+        "difference": None if found.difference is None else _records(found.comparison()),
+        "residual_variance": _plain(found.overall.residual_variance),
+        "gates": checked,
+        "seconds": round(time.perf_counter() - start, 3),
+        **told_apart(notes),
+    }
+    if directory is not None:
+        from gtx_bayes.io.writers import write_csv, write_summary
+
+        with stage(f"Writing {output}"), directory:
+            write_csv(found.table(), directory.path / "shares.csv")
+            if (taken := found.comparison()) is not None:
+                write_csv(taken, directory.path / "difference.csv")
+            if plots:
+                from gtx_bayes.diagnostics.plots import plot_shares, save_figure
+
+                save_figure(plot_shares(found.table()), directory.path / "shares.png")
+            write_summary(summary, directory.path)
+    print_notes(notes)
+    if as_json:
+        print_json({**summary, "output": None if output is None else str(output)})
+    else:
+        _print(found, checked)
+        if output is not None:
+            print(f"shares.csv and summary.json are in {output}.")
+    if not all(gate["holds"] for gate in checked):
+        raise typer.Exit(NOT_REACHED)
+
+
+def _gates(
+    under: list[str] | None, over: list[str] | None, classes: list[str]
+) -> list[tuple[str, str, float]]:
+    """What shares are asked for: the limit, the class and the bound."""
+    found = []
+    for option, limit, given in (("--fail-under", "low", under), ("--fail-over", "high", over)):
+        for text in given or ():
+            name, equals, number = text.rpartition("=")
+            try:
+                bound = float(number)
+            except ValueError:
+                bound = -1.0
+            if not equals or not 0.0 <= bound <= 1.0:
+                raise InputError(
+                    f"'{text}' is no class and share.",
+                    where=option,
+                    hint="Give both, such as pass=0.9.",
+                )
+            if name not in classes:
+                raise InputError(
+                    f"'{name}' is none of the classes {classes}.",
+                    where=option,
+                    hint="Name a class as the tables do.",
+                )
+            found.append((limit, name, bound))
+    return found
+
+
+def _checked(found: "ShareEstimate", limit: str, name: str, bound: float) -> dict[str, Any]:
+    """Whether a share is shown to be on the side that was asked for."""
+    at = [str(each) for each in found.class_names].index(name)
+    value = float(getattr(found.overall, limit)[at])
+    holds = value >= bound if limit == "low" else value <= bound
+    return {"label": name, "limit": limit, "value": value, "bound": bound, "holds": holds}
+
+
+def _plain(values: Any) -> list[float | None]:
+    """Numbers as JSON has them."""
+    return [float(value) if value == value else None for value in values]
+
+
+def _records(table: "pd.DataFrame | None") -> list[dict[str, Any]]:
+    """Rows as JSON has them: what is no number is null, names are text."""
+    assert table is not None
+    rows = []
+    for row in table.to_dict("records"):
+        rows.append(
+            {
+                str(key): None if isinstance(value, float) and value != value else value
+                for key, value in row.items()
+            }
+            | {"label": str(row["label"])}
+        )
+    return rows
+
+
+def _print(found: "ShareEstimate", gates: list[dict[str, Any]]) -> None:
+    """The table, the difference, and what to trust."""
+    table = found.table()
+    rows = [
+        {
+            **({"slice": row["slice"]} if "slice" in row else {}),
+            "class": str(row["label"]),
+            "share": _number(row["share"]),
+            "95 % interval": f"{row['low']:.3f} to {row['high']:.3f}",
+            "gold alone": f"{row['gold_low']:.3f} to {row['gold_high']:.3f}",
+            "gold": str(row["num_gold"]),
+            "worth": _number(row["worth"], 0),
+            "crowd": _number(row["crowd_share"]),
+        }
+        for row in table.to_dict("records")
+    ]
+    of = "these examples" if found.population == "finite" else "what these are a sample of"
+    more = "" if len(rows) <= _SHOWN else f", the first {_SHOWN} of {len(rows)} rows"
+    print_table(f"Shares of the classes among {of}{more}", rows[:_SHOWN])
+    if (taken := found.comparison()) is not None and found.compared is not None:
+        first, second = found.compared
+        print_table(
+            f"{first} less {second}",
+            [
+                {
+                    "class": str(row["label"]),
+                    "difference": f"{row['difference']:+.3f}",
+                    "95 % interval": f"{row['low']:+.3f} to {row['high']:+.3f}",
+                }
+                for row in taken.to_dict("records")
+            ],
+        )
+    print(found.verdict)
+    for gate in gates:
+        side = "at least" if gate["limit"] == "low" else "at most"
+        said = "is" if gate["holds"] else "is not shown to be"
+        print(f"The share of {gate['label']} {said} {side} {gate['bound']:g}.")
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "-" if value is None or value != value else f"{value:.{digits}f}"

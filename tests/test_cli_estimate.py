@@ -1,0 +1,122 @@
+"""`gtx-bayes estimate` from outside."""
+
+import json
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.crowds import simulated
+from tests.test_cli import call
+
+pytestmark = pytest.mark.end_to_end
+
+SHARES = ["label", "share", "low", "high", "gold_share", "gold_low", "gold_high", "worth"]
+SHARES += ["num_gold", "num_examples", "crowd_share", "vote_share"]
+
+
+@pytest.fixture
+def tables(tmp_path):
+    crowd = simulated(jax.random.key(4), 30, num_examples=90)
+    answers, gold = crowd.to_frames()
+    place = answers["task"].str[1:].astype(int)
+    answers["system"] = np.where(place % 2 == 0, "A", "B")
+    answers["question"] = "q" + (place // 2).astype(str)
+    gold["one_over_p"] = ["" if at < 5 else "4" for at in range(len(gold))]
+    answers.to_csv(tmp_path / "labels.csv", index=False)
+    gold.to_csv(tmp_path / "gold.csv", index=False)
+    return tmp_path
+
+
+def run(tables, *more):
+    words = ("estimate", tables / "labels.csv", "--gold", tables / "gold.csv")
+    return call(*words, "--method", "majority-vote", *more)
+
+
+def test_prints_a_table_and_what_to_trust(tables):
+    found = run(tables)
+    assert found.exit_code == 0, found.output
+    assert "Shares of the classes among these examples" in found.stdout
+    assert "gold alone" in found.stdout
+    assert "30 gold labels" in found.stdout
+
+
+def test_writes_what_it_says(tables):
+    out = tables / "out"
+    options = ("--by", "system", "--compare", "A", "B", "--cluster", "question")
+    found = run(tables, *options, "--output", out, "--plots", "--json")
+    assert found.exit_code == 0, found.output
+    files = {"shares.csv", "difference.csv", "summary.json", "shares.png"}
+    assert {path.name for path in out.iterdir()} == files
+    shares = pd.read_csv(out / "shares.csv")
+    assert list(shares.columns) == ["slice", *SHARES]
+    assert list(shares["slice"]) == ["(all)"] * 2 + ["A"] * 2 + ["B"] * 2
+    summary = json.loads((out / "summary.json").read_text())
+    printed = json.loads(found.stdout)
+    assert printed["output"] == str(out)
+    assert summary["shares"] == printed["shares"]
+    assert summary["compared"] == ["A", "B"]
+    taken = pd.read_csv(out / "difference.csv")
+    np.testing.assert_allclose(
+        taken["difference"], [r["difference"] for r in summary["difference"]]
+    )
+    assert (summary["num_gold"], summary["num_folds"], summary["population"]) == (30, 5, "finite")
+    again = run(tables, "--output", out)
+    assert again.exit_code == 0, again.output
+    assert {path.name for path in out.iterdir()} == {"shares.csv", "summary.json"}
+
+
+def test_gold_drawn_with_known_probabilities(tables):
+    found = run(tables, "--gold-weight", "one_over_p", "--json")
+    assert found.exit_code == 0, found.output
+    weighed = json.loads(found.stdout)["shares"]
+    plain = json.loads(run(tables, "--json").stdout)["shares"]
+    assert weighed[0]["gold_share"] != plain[0]["gold_share"]
+
+
+def test_columns_of_a_table_of_examples(tables):
+    names = pd.read_csv(tables / "labels.csv")["task"].drop_duplicates()
+    table = pd.DataFrame({"task": names, "kind": ["odd", "even"] * 45})
+    table.to_csv(tables / "tasks.csv", index=False)
+    found = run(tables, "--example-table", tables / "tasks.csv", "--by", "kind", "--json")
+    assert found.exit_code == 0, found.output
+    slices = [row["slice"] for row in json.loads(found.stdout)["shares"]]
+    assert slices == ["(all)"] * 2 + ["even"] * 2 + ["odd"] * 2
+
+
+def test_gates(tables):
+    low = json.loads(run(tables, "--json").stdout)["shares"][0]["low"]
+    found = run(tables, "--fail-under", f"c0={low - 0.01}", "--fail-over", "c1=1")
+    assert found.exit_code == 0, found.output
+    assert "The share of c0 is at least" in found.stdout
+    found = run(tables, "--fail-under", f"c0={low + 0.01}", "--output", tables / "out", "--json")
+    assert found.exit_code == 3
+    gate = json.loads((tables / "out" / "summary.json").read_text())["gates"][0]
+    assert gate == {
+        "label": "c0",
+        "limit": "low",
+        "value": pytest.approx(low),
+        "bound": pytest.approx(low + 0.01),
+        "holds": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--by", "team"], "there is no column 'team'"),
+        (["--by", "worker"], "and 'w0' before in 'worker'"),
+        (["--compare", "A", "B"], "there are no slices to compare"),
+        (["--by", "system", "--compare", "A", "C"], "no example is of 'C'"),
+        (["--gold-weight", "price"], "there is no column 'price'"),
+        (["--fail-under", "c0"], "'c0' is no class and share"),
+        (["--fail-under", "yes=.5"], "'yes' is none of the classes"),
+        (["--plots"], "there is no directory to write a plot to"),
+        (["--method", "best"], "there is no method 'best'"),
+    ],
+)
+def test_bad_input(tables, options, message):
+    found = run(tables, *options)
+    assert found.exit_code == 2
+    assert message in found.stderr
