@@ -120,3 +120,54 @@ def test_bad_input(tables, options, message):
     found = run(tables, *options)
     assert found.exit_code == 2
     assert message in found.stderr
+
+
+def test_gold_drawn_where_it_tells_most(tables):
+    """The batch, labelled, goes back into `estimate` as it is."""
+    words = ("next", tables / "labels.csv", "--gold", tables / "gold.csv", "--for", "estimate")
+    batch = tables / "batch.csv"
+    found = call(*words, "--method", "majority-vote", "--batch", 25, "--output", batch)
+    assert found.exit_code == 0, found.output
+    assert "--gold-weight weight" in found.stdout
+    drawn = pd.read_csv(batch)
+    assert list(drawn.columns) == ["task", "probability", "weight"]
+    gold = pd.read_csv(tables / "gold.csv")[["task", "label"]]
+    both = pd.concat([gold, drawn.assign(label="c0")[["task", "label", "weight"]]])
+    both.to_csv(tables / "gold.csv", index=False)
+    found = run(tables, "--gold-weight", "weight", "--json")
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["num_gold"] == 55
+    found = call(*words, "--risk", "0.1")
+    assert found.exit_code == 2
+    assert "--risk: has no say in which gold is drawn" in found.stderr
+
+
+def test_plan_a_width(tables):
+    found = call("plan", "--width", "0.1", "--num-examples", 10_000, "--json")
+    assert found.exit_code == 0, found.output
+    record = json.loads(found.stdout)
+    assert record["num_gold"] == 370  # 384.1 of an infinite population
+    assert run(tables, "--output", tables / "out").exit_code == 0
+    options = ("--pilot", tables / "out", "--output", tables / "plan")
+    found = call("plan", "--width", "0.1", *options)
+    assert found.exit_code == 0, found.output
+    assert "gold labels in all" in found.stdout
+    record = json.loads((tables / "plan" / "plan.json").read_text())
+    assert record["num_examples"] == 90
+    assert all(row["num_gold"] < row["num_gold_alone"] for row in record["rows"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--width", "0.1"], "--num-examples: is missing"),
+        (["--width", "2", "--num-examples", "9"], "the width is 2"),
+        (["--width", "0.1", "--target-error", "0.1", "--num-examples", "9"], "a target error too"),
+        (["--num-examples", "9"], "--target-error: is missing"),
+        (["--width", "0.1", "--pilot", "nowhere.json"], "there is no such file"),
+    ],
+)
+def test_plan_of_nothing(options, message):
+    found = call("plan", *options)
+    assert found.exit_code == 2
+    assert message in found.stderr

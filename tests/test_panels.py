@@ -12,9 +12,10 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtx_bayes import Crowd, estimate
+from gtx_bayes import Crowd, aggregate, estimate
 from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.panels import working_model
+from gtx_bayes.panels.active import draw_gold, inclusion_probabilities, systematic
 from gtx_bayes.panels.estimate import judges_of, proxies_of, scattered, vote_shares
 from gtx_bayes.panels.intervals import (
     VarianceCurve,
@@ -175,7 +176,7 @@ class TestShares:
         truth, probs = np.array([1, 0, 1, 1, 0]), np.array([0.9, 0.2, 0.6, 0.7, 0.4])
         gold = Gold(np.array([0, 1]), truth[:2], np.array([0, 1]))
         both = np.stack([1.0 - probs, probs], axis=1)
-        found = CrossFit(both, np.eye(2)[truth[:2]] - both[:2], both[:2])
+        found = CrossFit(both, both, np.eye(2)[truth[:2]] - both[:2], both[:2])
         one = shares(gold, found)
         by_hand = (1 + (0.6 + 0.7 + 0.4) + 1.5 * (0.1 - 0.2)) / 5
         np.testing.assert_allclose(one.share, [1.0 - by_hand, by_hand], rtol=1e-12)
@@ -186,7 +187,7 @@ class TestShares:
         weight = np.array([10.0, 10.0, 10.0, 5.0, 5.0])
         gold = Gold(example, truth[example], scattered(5, 5), weight)
         even = np.full((40, 2), 0.5)
-        found = CrossFit(even, np.eye(2)[truth[example]] - 0.5, even[:5])
+        found = CrossFit(even, even, np.eye(2)[truth[example]] - 0.5, even[:5])
         one = shares(gold, found)
         np.testing.assert_allclose(one.share, [30 / 40, 10 / 40])
         np.testing.assert_allclose(one.gold_share, [30 / 40, 10 / 40])
@@ -261,7 +262,7 @@ class TestShares:
         for _ in range(200):
             gold, probs_of_gold = draw(rng, truth, probs)
             both, own = (np.stack([1.0 - p, p], axis=1) for p in (probs, probs_of_gold))
-            found = CrossFit(both, np.eye(2)[gold.truth] - own, own)
+            found = CrossFit(both, both, np.eye(2)[gold.truth] - own, own)
             one = shares(gold, found)
             count += bool(one.low[1] <= truth.mean() <= one.high[1])
         return count
@@ -421,3 +422,35 @@ class TestEstimate:
     def test_needs_gold(self):
         with pytest.raises(InputError, match=r"there are 0 gold label\(s\)"):
             estimate(self.crowd(0), "majority-vote")
+
+
+class TestActive:
+    def test_probabilities_sum_and_none_is_above_one(self):
+        size = np.array([0.0, 0.1, 0.2, 5.0, 0.0])
+        chance = inclusion_probabilities(size, 3)
+        assert chance.sum() == pytest.approx(3.0)
+        assert chance.max() == 1.0
+        assert (chance > 0.0).all()
+        assert chance[2] > chance[1] > chance[0]
+        np.testing.assert_allclose(inclusion_probabilities(np.zeros(4), 2), 0.5)
+        np.testing.assert_allclose(inclusion_probabilities(size, 5), 1.0)
+
+    def test_each_is_drawn_as_often_as_it_says(self):
+        rng = np.random.default_rng(8)
+        chance = inclusion_probabilities(rng.random(12), 4)
+        drawn = np.array([systematic(rng, chance) for _ in range(2000)])
+        np.testing.assert_array_equal(drawn.sum(axis=1), 4)
+        low, high = scipy.stats.binom.interval(1 - 1e-6, 2000, chance)
+        assert (low <= drawn.sum(axis=0)).all()
+        assert (drawn.sum(axis=0) <= high).all()
+
+    def test_gold_is_drawn_from_what_is_open(self):
+        crowd = simulated(jax.random.key(4), 30, num_examples=90)
+        found = draw_gold(0, aggregate(crowd, "majority-vote"), 20)
+        assert found.num_open == 60
+        assert len(found.examples) == 20
+        assert not set(found.examples["task"]) & set(crowd.example_names[:30])
+        product = found.examples["probability"] * found.examples["weight"]
+        np.testing.assert_allclose(product, 1.0)
+        with pytest.raises(InputError, match="batch: 61 of 60 examples"):
+            draw_gold(0, aggregate(crowd, "majority-vote"), 61)

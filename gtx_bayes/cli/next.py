@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-    from gtx_bayes.aggregation.aggregate import NamedPrior
+    from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior
     from gtx_bayes.crowd import Crowd
+    from gtx_bayes.io.writers import OutputFile
+    from gtx_bayes.panels.active import DrawnGold
 
 _SHOWN = 20
 
@@ -49,6 +51,14 @@ def next_(
         Path | None,
         typer.Option(metavar="TABLE", help="Every task there is, unlabelled ones included: task."),
     ] = None,
+    purpose: Annotated[
+        Literal["labels", "estimate"],
+        typer.Option(
+            "--for",
+            help="What the batch is for: further labels of the crowd, or gold for estimate, drawn "
+            "with known probabilities.",
+        ),
+    ] = "labels",
     strategy: Annotated[
         str,
         typer.Option(
@@ -122,6 +132,18 @@ def next_(
     Gold examples are never named.
     """
     start = time.perf_counter()
+    if purpose == "estimate":
+        _refuse_for_gold(
+            {
+                "--strategy": strategy != "uncertainty",
+                "--strategy-option": strategy_option,
+                "--threshold": threshold,
+                "--risk": risk,
+                "--max-labels": max_labels,
+                "--cost": costs,
+                "--tasks": tasks,
+            }
+        )
     batch_file = None
     if output is not None:
         from gtx_bayes.io.writers import OutputFile, check_ending
@@ -193,6 +215,17 @@ def next_(
             result = aggregate(
                 crowd, method, class_prior=prior, finds_blocs=finds, **models.arguments()
             )
+        if purpose == "estimate":
+            assert result is not None
+            drawn = _draw_gold(seed, result, batch, batch_file)
+            _print_gold(
+                drawn,
+                [*notes, *(in_options(note) for note in result.notes)],
+                start,
+                output,
+                as_json=as_json,
+            )
+            return
         found = next_labels(
             jax.random.key(seed),
             result,
@@ -262,6 +295,55 @@ def _print_after(
     of_crowd = (labels, *(() if gold is None else ("--gold", gold)), *words_of(tables))
     chosen = (*words_of(methods), *words_of(models))
     print_next(("aggregate", *of_crowd, *chosen, "--output", "result"))
+
+
+def _refuse_for_gold(given: dict[str, Any]) -> None:
+    """Raise `InputError` for what has no say in which gold is drawn."""
+    for option, value in given.items():
+        if value not in (None, False):
+            raise InputError(
+                "has no say in which gold is drawn.",
+                where=option,
+                hint="Leave it out, or --for estimate.",
+            )
+
+
+def _draw_gold(
+    seed: int, result: "Aggregation", batch: int, batch_file: "OutputFile | None"
+) -> "DrawnGold":
+    """Examples to get gold labels for, written where that is asked for."""
+    from gtx_bayes.io.writers import fill_table
+    from gtx_bayes.panels.active import draw_gold
+
+    drawn = draw_gold(seed, result, batch)
+    if batch_file is not None:
+        with batch_file.written() as partial:
+            fill_table(drawn.examples, partial)
+    return drawn
+
+
+def _print_gold(
+    drawn: "DrawnGold", notes: list[str], start: float, output: Path | None, *, as_json: bool
+) -> None:
+    rows = drawn.examples.to_dict("records")
+    print_notes(notes)
+    if as_json:
+        print_json(
+            {
+                "for": "estimate",
+                "batch": len(rows),
+                "num_open": drawn.num_open,
+                "examples": rows,
+                "seconds": round(time.perf_counter() - start, 3),
+                **told_apart(notes),
+            }
+        )
+        return
+    more = "" if len(rows) <= _SHOWN else f", the first {_SHOWN} of {len(rows)}"
+    print_table(f"To be labelled as gold{more}", rows[:_SHOWN])
+    print("Add them to GOLD with the column `weight`, and estimate with --gold-weight weight.")
+    if output is not None:
+        print(f"The batch is in {output}.")
 
 
 def _prior(

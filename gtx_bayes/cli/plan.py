@@ -1,8 +1,9 @@
-"""`gtx-bayes plan`: how much gold and how many labels reach a target error."""
+"""`gtx-bayes plan`: how much gold and how many labels reach a target error, or a width."""
 
+import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,8 +26,28 @@ RESULT_FILES = ("plan.json", "plan.csv", "plan.png")
 @command
 def plan(
     *,
-    target_error: Annotated[float, typer.Option(help="Error rate to reach.")],
-    num_examples: Annotated[int, typer.Option(min=1, help="Examples to label.")],
+    target_error: Annotated[float | None, typer.Option(help="Error rate to reach.")] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            metavar="W",
+            help="In place of an error: the width that the 95 % interval of a share is to have, "
+            "from end to end.",
+        ),
+    ] = None,
+    pilot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SUMMARY",
+            help="For --width: a summary.json of estimate, for what the crowd is worth.",
+        ),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(help="For --width without --pilot: the share to expect.")
+    ] = 0.5,
+    num_examples: Annotated[
+        int | None, typer.Option(min=1, help="Examples to label. [default: those of --pilot]")
+    ] = None,
     num_labelers: Annotated[int, typer.Option(min=1, help="Labelers.")] = 10,
     accuracy: Annotated[
         str, typer.Option(metavar="LOW,HIGH", help="Range of their accuracies.")
@@ -48,9 +69,25 @@ def plan(
     """Find the cheapest gold, threshold and cap that reach a target error, by simulation.
 
     Two classes; labelers come in random order and are collected by confidence threshold, with
-    accuracies learnt from the gold under the prior of the cohort.
+    accuracies learnt from the gold under the prior of the cohort. With --width, how much gold gives
+    an interval of a share that width, without any simulation.
     """
     start = time.perf_counter()
+    if width is not None:
+        if target_error is not None:
+            raise InputError("there is a target error too.", where="--width", hint="Give one.")
+        record = _plan_width(width, pilot, share, num_examples)
+        record["seconds"] = round(time.perf_counter() - start, 3)
+        _write_width(record, output)
+        _print_width(record, output, as_json=as_json)
+        return
+    for option, given in {"--target-error": target_error, "--num-examples": num_examples}.items():
+        if given is None:
+            raise InputError("is missing.", where=option, hint="Give it, or --width.")
+    if pilot is not None:
+        raise InputError("is for --width.", where="--pilot", hint="Leave it out, or give --width.")
+    assert target_error is not None
+    assert num_examples is not None
     with stage("Starting"):
         import contextlib
 
@@ -158,3 +195,116 @@ def _two_numbers(text: str, where: str, example: str) -> tuple[float, float]:
             f"'{text}' is no pair of numbers.", where=where, hint=f"Give two, such as {example}."
         ) from error
     return first, second
+
+
+def _plan_width(
+    width: float, pilot: Path | None, share: float, num_examples: int | None
+) -> dict[str, Any]:
+    """How much gold each class needs, with the crowd and by gold alone."""
+    from gtx_bayes.panels.shares import INTERVAL_PROB, gold_for_width
+
+    if not 0.0 < width < 1.0:
+        raise InputError(f"the width is {width:g}.", where="--width", hint="Give one up to 1.")
+    if not 0.0 < share < 1.0:
+        raise InputError(f"the share is {share:g}.", where="--share", hint="Give one up to 1.")
+    population, classes = "finite", [("any", share, share * (1.0 - share))]
+    if pilot is not None:
+        found = _read_pilot(pilot)
+        population = found["population"]
+        num_examples = found["num_examples"] if num_examples is None else num_examples
+        classes = [
+            (row["label"], row["share"], variance)
+            for row, variance in zip(found["shares"], found["residual_variance"], strict=False)
+        ]
+    if num_examples is None:
+        raise InputError("is missing.", where="--num-examples", hint="Give it, or --pilot.")
+
+    def needed(variance: float, at: float) -> int | None:
+        number = gold_for_width(
+            width, variance, num_examples, is_sample=population == "infinite", share=at
+        )
+        return None if number == float("inf") else min(-int(-number // 1), num_examples)
+
+    rows = [
+        {
+            "label": label,
+            "share": at,
+            "num_gold": None if pilot is None else needed(variance, at),
+            "num_gold_alone": needed(at * (1.0 - at), at),
+        }
+        for label, at, variance in classes
+    ]
+    numbers = [needed(variance, at) for _, at, variance in classes]
+    known = [number for number in numbers if number is not None]
+    return {
+        "command": COMMAND,
+        "name": "width",
+        "width": width,
+        "interval_prob": INTERVAL_PROB,
+        "population": population,
+        "num_examples": num_examples,
+        "reachable": len(known) == len(numbers),
+        "num_gold": max(known) if len(known) == len(numbers) else None,
+        "rows": rows,
+    }
+
+
+def _read_pilot(pilot: Path) -> dict[str, Any]:
+    """The summary of an estimate."""
+    path = pilot.expanduser()
+    path = path / "summary.json" if path.is_dir() else path
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        is_one = found["command"] == "gtx-bayes estimate" and None not in found["residual_variance"]
+    except FileNotFoundError as error:
+        raise InputError(
+            "there is no such file.", where=str(pilot), hint="Give a summary.json of estimate."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "this is no summary of estimate.", where=str(pilot), hint="Give its summary.json."
+        ) from error
+    if not is_one:
+        raise InputError(
+            "this is no summary of estimate.", where=str(pilot), hint="Give its summary.json."
+        )
+    return found
+
+
+def _write_width(record: dict[str, Any], output: Path | None) -> None:
+    if output is None:
+        return
+    import pandas as pd
+
+    from gtx_bayes.io.writers import whole_files, write_summary
+
+    with whole_files(output, RESULT_FILES, COMMAND) as partial:
+        write_summary(record, partial, RESULT_FILES[0])
+        pd.DataFrame(record["rows"]).to_csv(partial / RESULT_FILES[1], index=False)
+
+
+def _print_width(record: dict[str, Any], output: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json(record)
+        return
+    rows = [
+        {
+            "class": str(row["label"]),
+            "share": f"{row['share']:.3f}",
+            "gold with the crowd": row["num_gold"],
+            "gold alone": row["num_gold_alone"],
+        }
+        for row in record["rows"]
+    ]
+    print_table(f"Gold for an interval of width {record['width']:g}", rows)
+    if not record["reachable"]:
+        print(f"A sample of {record['num_examples']} examples is too small for that width.")
+    elif record["rows"][0]["num_gold"] is None:
+        print(
+            f"{record['num_gold']} gold labels without a crowd. With one it may be fewer: estimate "
+            "with 20 or more, and give its summary.json as --pilot."
+        )
+    else:
+        print(f"{record['num_gold']} gold labels in all, drawn at random.")
+    if output is not None:
+        print(f"{', '.join(RESULT_FILES[:2])} are in {output}.")

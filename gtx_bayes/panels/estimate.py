@@ -71,8 +71,6 @@ class ShareEstimate:
         difference: shares of the first less those of the second.
         crowd_share: mean class posterior of all examples, which has no interval that holds.
         vote_share: mean share of votes, likewise.
-        uncertainty: of each example, standard deviation of its class given the proxies, summed
-            over the classes: where a gold label tells most.
         notes: what a user should know.
     """
 
@@ -86,7 +84,6 @@ class ShareEstimate:
     difference: Difference | None
     crowd_share: Float[np.ndarray, " num_classes"]
     vote_share: Float[np.ndarray, " num_classes"]
-    uncertainty: Float[np.ndarray, " num_examples"]
     notes: tuple[str, ...] = ()
 
     def table(self) -> pd.DataFrame:
@@ -241,8 +238,6 @@ def estimate(
     if compare is not None:
         compared = _compared(compare, parts)
         taken = difference(gold, *(parts[name] for name in compared))
-    left = found.probs * (1.0 - found.probs)
-    typical = np.sqrt(left).sum(axis=1)
     return ShareEstimate(
         class_names=crowd.class_names,
         method=chosen.name,
@@ -254,7 +249,6 @@ def estimate(
         difference=taken,
         crowd_share=np.mean([each.mean(axis=0) for each in probs], axis=0),
         vote_share=votes[kept.labels.of_classes().count_by_example() > 0].mean(axis=0),
-        uncertainty=typical,
         notes=(*crowd.notes, *_notes(crowd, gold, votes, found, parts)),
     )
 

@@ -75,12 +75,15 @@ class CrossFit(NamedTuple):
 
     Attributes:
         probs: of every example, the mean over the folds.
+        single: of every example by one of the fits, each fit for as many: their spread is that of a
+            fit, which a mean of several has not.
         residuals: of every gold example, indicator less probability, by the model without its
             fold; zero where it was drawn with certainty.
         gold_probs: the probabilities of gold examples in that model.
     """
 
     probs: Float[np.ndarray, "num_examples num_classes"]
+    single: Float[np.ndarray, "num_examples num_classes"]
     residuals: Float[np.ndarray, "num_gold num_classes"]
     gold_probs: Float[np.ndarray, "num_gold num_classes"]
 
@@ -128,7 +131,7 @@ def cross_fit(gold: Gold, proxies: Sequence[Proxies]) -> CrossFit:
     num_examples, num_classes, _ = proxies[0].values.shape
     is_true = np.eye(num_classes)[gold.truth]
     residuals, gold_probs = np.zeros(is_true.shape), is_true.copy()
-    probs = np.zeros((num_examples, num_classes))
+    probs, single = np.zeros((2, num_examples, num_classes))
     # A gold example teaches by proxies that have not seen its own label.
     taught = np.stack(
         [
@@ -141,9 +144,10 @@ def cross_fit(gold: Gold, proxies: Sequence[Proxies]) -> CrossFit:
         seen = each._replace(values=taught[~hidden])
         found = working_model.fit(seen, gold.truth[~hidden]).probs(each.values)
         probs += found * (hidden.sum() / max((gold.fold != CERTAIN).sum(), 1))
+        single[fold::num_folds] = found[fold::num_folds]
         gold_probs[hidden] = found[gold.example[hidden]]
         residuals[hidden] = is_true[hidden] - gold_probs[hidden]
-    return CrossFit(probs, residuals, gold_probs)
+    return CrossFit(probs, single, residuals, gold_probs)
 
 
 def shares(
@@ -189,7 +193,7 @@ def shares(
     of_gold_alone: list[tuple[float, float]] = []
     left = np.zeros(num_classes)
     for k in range(num_classes):
-        curve = VarianceCurve.of(found.probs[among, k])
+        curve = VarianceCurve.of(found.single[among, k])
         scale, dispersion = float(design.scale[k]), float(design.dispersion[k])
         limits.append(
             score_interval(
