@@ -44,7 +44,7 @@ from gtx_bayes.panels.working_model import Proxies
 INTERVAL_PROB = 0.95
 """Level of the intervals."""
 
-PRIOR_VARIANCE = 1.0
+PRIOR_VARIANCE = 2.0
 """Squared residuals taken to be as the model promises, added to those seen."""
 
 CERTAIN = -1
