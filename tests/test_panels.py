@@ -256,7 +256,7 @@ class TestShares:
         """
         rng, count = np.random.default_rng(seed), 0
         truth = (np.arange(300) % 6 == 0).astype(np.int64)
-        probs = scipy.special.expit(3.0 * (2 * truth - 1) + rng.normal(size=300) - 1.0)
+        probs = scipy.special.expit(3.0 * (2 * truth - 1) + rng.normal(size=300) + 2.0)
         turned = rng.random(300) < 0.08
         probs[turned] = 1.0 - probs[turned]
         for _ in range(200):

@@ -195,6 +195,10 @@ def shares(
     for k in range(num_classes):
         curve = VarianceCurve.of(found.single[among, k])
         scale, dispersion = float(design.scale[k]), float(design.dispersion[k])
+        if gold.weight is not None:
+            # Gold was drawn where the model is unsure: what that leaves is not the population's.
+            typical = float(curve.at(float(share[k])))
+            dispersion *= float(design.promised[k]) / max(typical, 1e-12)
         limits.append(
             score_interval(
                 float(share[k]),
@@ -318,6 +322,7 @@ class _Design(NamedTuple):
         scale: sampling variance of a mean of unit variance, by class.
         of_gold: the same of gold alone.
         dispersion: squared residuals over those that the model promises, by class.
+        promised: what it promises where gold was drawn, as those count in the variance, by class.
         degrees: of freedom of the t distribution.
         influence: see `Shares`.
     """
@@ -325,6 +330,7 @@ class _Design(NamedTuple):
     scale: Float[np.ndarray, " num_classes"]
     of_gold: float
     dispersion: Float[np.ndarray, " num_classes"]
+    promised: Float[np.ndarray, " num_classes"]
     degrees: int
     influence: Float[np.ndarray, "num_gold num_classes"]
 
@@ -356,10 +362,6 @@ class _Design(NamedTuple):
         expected = importance @ promised
         overall = (squared.sum() + PRIOR_VARIANCE) / (expected.sum() + PRIOR_VARIANCE)
         dispersion = (squared + PRIOR_VARIANCE * overall) / (expected + PRIOR_VARIANCE)
-        if gold.weight is not None and own.size:
-            # Gold is drawn where the model is unsure; the variance at hand is of the population.
-            typical = np.maximum((own @ promised) / own.sum(), 1e-12)
-            scale = scale * (expected / own.size) / typical
         centred = residuals - (own @ residuals) / max(own.sum(), 1e-12)
         influence = np.zeros(found.residuals.shape)
         influence[drawn] = own[:, None] * centred / number
@@ -371,7 +373,7 @@ class _Design(NamedTuple):
             scale = scale * _design_effect(influence, gold)
             of_gold *= _design_effect(alone, gold)
             degrees = max(np.unique(gold.cluster[gold.example[drawn]]).size - 1, 1)
-        return cls(scale, of_gold, dispersion, degrees, influence)
+        return cls(scale, of_gold, dispersion, expected / max(own.size, 1), degrees, influence)
 
 
 def _weights(
