@@ -1,8 +1,8 @@
 """The columns of a user's table that play a role, found by name and checked for gaps."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,25 @@ TRUTH_COLUMNS = ("label", "true_label", "rating", "truth", "gold")
 ANSWER_ROLES = {"example": EXAMPLE_COLUMNS, "labeler": LABELER_COLUMNS, "label": LABEL_COLUMNS}
 TRUTH_ROLES = {"example": EXAMPLE_COLUMNS, "label": TRUTH_COLUMNS}
 EXAMPLE_ROLE = {"example": EXAMPLE_COLUMNS}
+
+# Names that mean these where no column has one of the names above, in order of precedence.
+_ALSO = {
+    "example": (
+        ("task_id", "example_id", "item_id", "sample_id", "unit_id", "document_id", "doc_id"),
+        ("instance", "instance_id", "question_id", "object_id", "subject", "unit", "sample"),
+        ("id",),
+    ),
+    "labeler": (
+        ("judge", "worker_id", "labeler_id", "annotator_id", "rater_id", "judge_id", "labeller"),
+        ("model", "coder", "reviewer", "grader", "evaluator", "judge_model", "model_name"),
+        ("user", "user_id", "username", "user_name"),
+    ),
+    "label": (
+        ("verdict", "vote", "judgment", "judgement", "annotation"),
+        ("answer", "response", "class", "category", "choice", "grade"),
+        ("score",),
+    ),
+}
 
 PROB_PREFIX = "prob_"
 """What the name of a column of class probabilities begins with."""
@@ -65,21 +84,40 @@ class Source:
         return InputError(what, where=self.name if row is None else self.row(row), hint=hint)
 
 
-class Table(NamedTuple):
-    """A table and where it comes from: what `read_table` returns.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """A table and where it comes from: what `read_table` returns. Unpacks to frame and source.
 
     Attributes:
         frame: the table.
         source: its place, for messages.
+        gold: the known labels that the same file holds, if any.
+        roles: its columns by role, where a reader made them and the user's names do not count.
+        notes: what a user should know about how it was read.
+        is_counted: whether its rows are answers that were counted, nobody knowing who gave which.
     """
 
     frame: pd.DataFrame
     source: Source
+    gold: "Table | None" = None
+    roles: Mapping[str, str] | None = None
+    notes: tuple[str, ...] = ()
+    is_counted: bool = False
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from (self.frame, self.source)
 
     @classmethod
     def of(cls, given: "AnyTable", name: str) -> "Table":
         """The table; one in memory is called by a name."""
         return given if isinstance(given, Table) else cls(given, Source(name))
+
+    def known(self, gold: "AnyTable | None", notes: list[str]) -> "AnyTable | None":
+        """The gold that counts: what was given, or else what the same file holds."""
+        if self.gold is not None and gold is not None and gold is not self.gold:
+            number = len(self.gold.frame)
+            notes.append(f"{self.source.name}: its {number} labels of gold are not used.")
+        return self.gold if gold is None else gold
 
 
 AnyTable = pd.DataFrame | Table
@@ -241,13 +279,31 @@ def read_columns(
     """
     if not len(frame):
         raise source.error("the table has no rows.", "Give at least one row of data.")
-    columns = source.columns or frame.columns
+    frame, columns = _with_joined(frame, source.columns or tuple(frame.columns), given, source)
     found = find_columns(columns, aliases, given, source, optional=optional)
     _check_scalars(frame[list(found.values())], source)
     return {
         role: (Column.read_with_gaps if role in with_gaps else Column.read)(frame, name, source)
         for role, name in found.items()
     }
+
+
+BETWEEN_PARTS = " / "
+"""What stands between the parts of a name that has several."""
+
+
+def _with_joined(
+    frame: pd.DataFrame, columns: tuple[Any, ...], given: Mapping[str, str], source: Source
+) -> tuple[pd.DataFrame, tuple[Any, ...]]:
+    """The table with a column for each name given that is of several, "a,b", and all its names."""
+    for name in given.values():
+        parts = str(name).split(",")
+        if name in frame.columns or len(parts) < 2 or not set(parts) <= set(frame.columns):
+            continue
+        cells = zip(*(Column.read(frame, part, source).keys for part in parts), strict=True)
+        frame = frame.assign(**{name: [BETWEEN_PARTS.join(one) for one in cells]})
+        columns = (*columns, name)
+    return frame, columns
 
 
 def find_columns(
@@ -263,16 +319,18 @@ def find_columns(
     Raises:
         InputError: if a role has no column or more than one, or a column has two roles.
     """
+    given = in_roles(given, aliases)
     unknown = set(given) - set(aliases)
     if unknown:
+        words = [f"'{role}' ({', '.join(names)})" for role, names in sorted(aliases.items())]
         raise source.error(
-            f"there is no role {sorted(unknown)} to name a column for.",
-            f"The roles are {sorted(aliases)}.",
+            f"there is no role {sorted(map(str, unknown))} to name a column for.",
+            f"The roles are {'; '.join(words)}.",
         )
     found = {
-        role: _find_column(columns, role, names, given.get(role), source)
-        for role, names in aliases.items()
-        if role not in optional or role in given or _fitting(columns, names)
+        role: _find_column(columns, role, aliases, given.get(role), source)
+        for role in aliases
+        if role not in optional or role in given or fits(columns, role, aliases)
     }
     for role, name in found.items():
         others = [other for other in found if found[other] == name and other != role]
@@ -317,7 +375,9 @@ def columns_for(
 ) -> Callable[[object], bool]:
     """Whether a column of some name may play one of the roles, and so has to be read."""
     aliases = {alias for names in roles.values() for alias in names}
-    named = set((given or {}).values())
+    aliases |= {one for role in roles for names in _also(role, roles) for one in names}
+    names = list((given or {}).values())
+    named = {*names, *(part for name in names for part in str(name).split(","))}
     return lambda name: name in named or str(name).strip().lower() in aliases
 
 
@@ -395,13 +455,34 @@ def as_names(values: Iterable[object]) -> Names:
     return array
 
 
-def _fitting(columns: Collection[Any], aliases: tuple[str, ...]) -> list[Any]:
-    """The columns whose names are aliases."""
-    return [column for column in columns if str(column).strip().lower() in aliases]
+def in_roles(given: Mapping[str, str], aliases: Mapping[str, tuple[str, ...]]) -> Mapping[str, str]:
+    """Columns by role, where they were given by a word of the tables, "task" or "worker"."""
+    role_of = {alias: role for role, names in aliases.items() for alias in names}
+    return {name if name in aliases else role_of.get(name, name): given[name] for name in given}
+
+
+def _also(role: str, aliases: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Further names for a role of tables of answers and of gold, in order of precedence."""
+    usual = {**ANSWER_ROLES, **TRUTH_ROLES}.get(role)
+    if usual is None or aliases[role] not in (ANSWER_ROLES.get(role), TRUTH_ROLES.get(role)):
+        return ()
+    return _ALSO[role]
+
+
+def fits(columns: Collection[Any], role: str, aliases: Mapping[str, tuple[str, ...]]) -> list[Any]:
+    """The columns whose names mean a role: the first names by which there is one."""
+    for names in (aliases[role], *_also(role, aliases)):
+        if found := [column for column in columns if str(column).strip().lower() in names]:
+            return found
+    return []
 
 
 def _find_column(
-    columns: Collection[Any], role: str, aliases: tuple[str, ...], given: str | None, source: Source
+    columns: Collection[Any],
+    role: str,
+    aliases: Mapping[str, tuple[str, ...]],
+    given: str | None,
+    source: Source,
 ) -> str:
     """The column that plays `role`: the one given, or the one whose name is an alias."""
     shown = ", ".join(f"'{column}'" for column in list(columns)[:_SHOWN_COLUMNS])
@@ -413,15 +494,15 @@ def _find_column(
         how_many = "more than one" if named else "no"
         what = f"{how_many} column is called '{given}', for the {role}."
         raise source.error(what, f"The columns are {shown}.")
-    found = _fitting(columns, aliases)
+    found = fits(columns, role, aliases)
     if len(found) == 1:
         return str(found[0])
     if found:
         both = " and ".join(f"'{column}'" for column in found)
         what = f"columns {both} could each hold the {role}."
         raise source.error(what, f"Say which one: name the {role} column.")
-    wanted = ", ".join(f"'{alias}'" for alias in aliases)
-    raise source.error(
-        f"no column holds the {role}: the columns are {shown}.",
-        f"Call it one of {wanted} in a header line, or name the {role} column.",
-    )
+    wanted = ", ".join(f"'{alias}'" for alias in aliases[role])
+    hint = f"Call it one of {wanted} in a header line, or name the {role} column."
+    if role == "labeler":
+        hint += " If every labeler has a column, say `wide=`; if answers were counted, `counts=`."
+    raise source.error(f"no column holds the {role}: the columns are {shown}.", hint)

@@ -51,6 +51,7 @@ from gtx_bayes.crowd_tables import (
 )
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Assessment, Labels, check_num_classes
+from gtx_bayes.shapes import ANYONE, Shape, Which, as_long
 
 Indices = npt.NDArray[np.int64]
 
@@ -102,6 +103,9 @@ class Crowd:
         groups: str | None = None,
         columns: Mapping[str, str] | None = None,
         gold_columns: Mapping[str, str] | None = None,
+        wide: Which | None = None,
+        count_column: str | None = None,
+        counts: Which | None = None,
     ) -> "Crowd":
         """Check the tables and number their examples, labelers and classes.
 
@@ -130,8 +134,15 @@ class Crowd:
             example_covariates: one row per example, likewise.
             groups: column of `labels` that names the group of the row's labeler, such as the
                 family of a judge; blank for none. A group counts as one labeler, see `blocs`.
-            columns: column of `labels` for "example", "labeler" or "label", where no alias fits.
-            gold_columns: column of `gold` for "example" or "label", likewise.
+            columns: column of `labels` for "task", "worker" or "label", where no alias fits.
+            gold_columns: column of `gold` for "task" or "label", likewise.
+            wide: the columns of `labels` that are annotators, whose answers stand in them, one
+                row per example: their names, or True for all but that of the example, or with
+                none the index. Such a table is recognised where its columns share their values.
+            count_column: column of `labels` that says how many gave the row's answer. Without a
+                column of labelers nobody knows who: see `is_counted`.
+            counts: the columns of `labels` that are classes and hold how many gave each, one row
+                per example: their names, or True for all but that of the example.
 
         Raises:
             InputError: for anything wrong in a table, with the row and the hint.
@@ -140,7 +151,10 @@ class Crowd:
         notes: list[str] = []
         keys = abstain_keys(abstain, classes)
         others = kept_abstentions(keys, blank) if keep_abstentions else []
-        table = Table.of(labels, "labels")
+        table = as_long(Table.of(labels, "labels"), columns, Shape(wide, count_column, counts))
+        duplicates = "all" if table.is_counted else duplicates
+        notes += table.notes
+        gold = table.known(gold, notes)
         answers = read_answers(table, columns, blank)
         spoken = set_aside(answers, keys, blank, notes, others)
         given, source = spoken.rows["label"].keys, table.source
@@ -186,6 +200,14 @@ class Crowd:
         keys_of_labelers = [str(name) for name in crowd.labeler_names]
         of_each = np.array([of_labeler.get(key, "") for key in keys_of_labelers], object)
         return dataclasses.replace(crowd, groups=of_each)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether answers are only counted: all stand as those of one labeler, `shapes.ANYONE`.
+
+        What is learnt of it is learnt of the crowd: exact where all labelers err alike.
+        """
+        return list(self.labeler_names) == [ANYONE]
 
     @property
     def answer_names(self) -> Names:
@@ -339,7 +361,10 @@ def update_crowd(
     keys, others = abstain_keys(abstain, crowd.class_names), _other_keys(crowd)
     update = CrowdUpdate(crowd, np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
     if labels is not None:
-        table = Table.of(labels, "labels")
+        table = as_long(Table.of(labels, "labels"), columns, Shape())
+        duplicates = "all" if table.is_counted else duplicates
+        notes += table.notes
+        gold = table.known(gold, notes)
         rows = read_answers(table, columns, blank)
         note_unread_columns(table, rows, notes)
         spoken = set_aside(rows, keys, blank, notes, others)

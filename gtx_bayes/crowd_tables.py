@@ -74,9 +74,8 @@ def read_answers(
         InputError: for anything wrong in the table.
     """
     check_blank(blank)
-    read = read_columns(
-        table.frame, ANSWER_ROLES, columns or {}, table.source, with_gaps=("label",)
-    )
+    named = table.roles or columns or {}
+    read = read_columns(table.frame, ANSWER_ROLES, named, table.source, with_gaps=("label",))
     if blank == "error":
         read["label"].refuse_gaps(BLANK_HINT)
     return read
@@ -128,7 +127,8 @@ def read_truths(
         InputError: for anything wrong in the table, or if no row has a label.
     """
     source = table.source
-    read = read_columns(table.frame, TRUTH_ROLES, columns or {}, source, with_gaps=("label",))
+    named = table.roles or columns or {}
+    read = read_columns(table.frame, TRUTH_ROLES, named, source, with_gaps=("label",))
     read["label"] = read["label"].declaring_none_of(abstain)
     is_known = ~pd.Series(read["label"].keys).isin(["", *abstain]).to_numpy()
     if is_known.all():
@@ -271,5 +271,5 @@ def note_unread_count(
     for name in columns:
         if str(name).strip().lower() in _COUNT_COLUMNS and name not in used:
             what = f"{source_name}: column '{name}' is not used: every row counts as one answer."
-            hint = "If it says how many gave that answer, repeat the row as often."
+            hint = "If it says how many gave that answer, say `count_column=`."
             notes.append(WarningNote(f"{what} {hint}"))

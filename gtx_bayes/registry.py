@@ -360,7 +360,33 @@ METHODS: Registry[Any] = Registry(
 )
 """Aggregation methods: what `--method` takes."""
 
-_ALL = (MODELS, POLICIES, METHODS)
+IMPORTERS: Registry[Any] = Registry(
+    "format",
+    "gtx_bayes.importers",
+    "gtx_bayes.importers.base:AbstractImporter",
+    {
+        name: f"gtx_bayes.importers.{where}"
+        for name, where in {
+            "label-studio": "label_studio:LabelStudio",
+            "prodigy": "prodigy:Prodigy",
+            "doccano": "doccano:Doccano",
+            "toloka": "toloka:Toloka",
+            "mturk": "mturk:MechanicalTurk",
+            "zooniverse": "zooniverse:Zooniverse",
+            "cvat": "cvat:Cvat",
+            "labelbox": "labelbox:Labelbox",
+            "argilla": "argilla:Argilla",
+            "sagemaker": "sagemaker:SageMaker",
+            "promptfoo": "promptfoo:Promptfoo",
+            "inspect": "inspect_log:InspectLog",
+            "deepeval": "deepeval:DeepEval",
+            "lm-eval": "lm_eval:LmEval",
+        }.items()
+    },
+)
+"""Exports of labeling tools and of panels of judges: what `--format` takes beside "table"."""
+
+_ALL = (MODELS, POLICIES, METHODS, IMPORTERS)
 
 
 def register[C: type](cls: C) -> C:

@@ -201,10 +201,10 @@ class TestOnlyWhatIsNeededIsRead:
 
     @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
     def test_messages_name_the_columns_that_were_not_read(self, tmp_path, ending):
-        write_table(FRAME.rename(columns={"label": "choice"}), tmp_path / f"labels{ending}")
-        with pytest.raises(InputError, match="columns are 'task', 'worker', 'choice'"):
+        write_table(FRAME.rename(columns={"label": "says"}), tmp_path / f"labels{ending}")
+        with pytest.raises(InputError, match="columns are 'task', 'worker', 'says'"):
             read_crowd(tmp_path / f"labels{ending}")
-        found = read_crowd(tmp_path / f"labels{ending}", columns={"label": "choice"})
+        found = read_crowd(tmp_path / f"labels{ending}", columns={"label": "says"})
         assert found.labels.num_labels == len(FRAME)
 
     def test_a_table_none_of_whose_columns_fits(self, tmp_path):
@@ -304,7 +304,7 @@ def test_what_aggregate_writes_of_strange_names_is_evaluated(tmp_path):
     assert list(examples["task"]) == names
     scored = match_truth(examples, truth)
     assert scored.true_label.size == 4
-    assert list(read_table(output / "labelers.csv")[0]["worker"]) == ["u\rv", "w"]
+    assert list(read_table(output / "labelers.csv").frame["worker"]) == ["u\rv", "w"]
     found = run("evaluate", output / "examples.csv", "--truth", tmp_path / "truth.csv")
     assert found.exit_code == 0, found.output
 
@@ -320,7 +320,7 @@ def test_timestamps_are_the_same_names_in_results(tmp_path):
     )
     write_table(table, tmp_path / "examples.csv")
     truth = pd.DataFrame({"task": days, "label": [0, 1]})
-    assert match_truth(read_table(tmp_path / "examples.csv")[0], truth).true_label.size == 2
+    assert match_truth(read_table(tmp_path / "examples.csv"), truth).true_label.size == 2
 
 
 @pytest.mark.parametrize("more", ["", ",note"])

@@ -365,6 +365,12 @@ def aggregate(
     prior = None
     if class_prior is not None:
         prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
+    if crowd.is_counted and chosen.tells_labelers_apart():
+        raise InputError(
+            f"answers are only counted, and {chosen.name} tells labelers apart.",
+            hint="Give one row per answer, or use majority-vote, or gtx-bayes with the model "
+            "one-coin or confusion, which then learn how the crowd as a whole errs.",
+        )
     crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
     single = crowd
     crowd, blocs = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)

@@ -123,6 +123,10 @@ class AbstractMethod(abc.ABC):
         """Whether it takes labels that are no class, and covariates, for `Crowd.keeping`."""
         return {"abstentions": False, "covariates": False}
 
+    def tells_labelers_apart(self) -> bool:
+        """Whether it weighs labelers against each other: counts of answers are then refused."""
+        return False
+
     @abc.abstractmethod
     def fit(
         self,

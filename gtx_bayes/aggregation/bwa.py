@@ -115,6 +115,10 @@ class Bwa(AbstractMethod):
     num_steps: int = 500
     tolerance: float = 1e-4
 
+    def tells_labelers_apart(self) -> bool:
+        """It does."""
+        return True
+
     def fit(
         self,
         labels: Labels,

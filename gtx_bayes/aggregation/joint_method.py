@@ -134,6 +134,10 @@ class GtxBayes(AbstractMethod):
         """What the model takes."""
         return taken_by(self.model, num_classes)
 
+    def tells_labelers_apart(self) -> bool:
+        """Whether the model does."""
+        return self.model != AUTO and bool(MODELS.build(self.model).tells_labelers_apart)
+
     def fit(
         self,
         labels: Labels,

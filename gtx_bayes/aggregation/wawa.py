@@ -41,6 +41,10 @@ class Wawa(AbstractMethod):
     name: ClassVar[str] = NAME
     description: ClassVar[str] = "votes weighted by agreement with the majority"
 
+    def tells_labelers_apart(self) -> bool:
+        """It does."""
+        return True
+
     def fit(
         self,
         labels: Labels,

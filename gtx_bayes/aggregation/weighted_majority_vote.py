@@ -46,3 +46,7 @@ class WeightedMajorityVote(AbstractPlugIn):
     def rule(self, accuracy: Accuracy, num_classes: int) -> WeightedVoteShares:
         """Shares of the votes, weighted."""
         return WeightedVoteShares(accuracy, num_classes)
+
+    def tells_labelers_apart(self) -> bool:
+        """It does."""
+        return True

@@ -17,6 +17,7 @@ from gtx_bayes.cli.options import (
     ModelOptions,
     SeedOption,
     mesh_of,
+    named,
     num_devices,
     output_option,
     read_if_given,
@@ -101,10 +102,11 @@ def aggregate(
     start = time.perf_counter()
     from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_summary
 
-    labels = labels.expanduser()
     method = methods.build()
-    if streaming.is_wanted(labels, processes):
+    if streaming.is_wanted(labels[0].expanduser(), processes):
         for name, wanted in {
+            "LABELS": labels[1:],
+            "--format": tables.reading(),
             "--state": state,
             "--draws": draws,
             "--plots": plots,
@@ -120,7 +122,7 @@ def aggregate(
         from gtx_bayes.streaming.aggregate import Request
 
         request = Request(
-            labels=labels,
+            labels=labels[0].expanduser(),
             gold=gold,
             method=method,
             options=models.arguments(),
@@ -163,11 +165,11 @@ def aggregate(
     if state is not None and is_resumed:
         with stage(f"Reading {state}"):
             kept = _read_state(state, method, models, tables)
-        with stage(f"Learning from what is new in {labels}"):
+        with stage(f"Learning from what is new in {named(labels)}"):
             result, new = _grow(kept, labels, gold, tables)
     else:
-        with stage(f"Reading {labels}"):
-            crowd = tables.read(labels, gold)
+        with stage(f"Reading {named(labels)}"):
+            crowd = tables.read_crowd(labels, gold)
         with stage(f"Aggregating {crowd.labels.num_labels} answers by {method.name}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
 
@@ -287,17 +289,17 @@ def _read_state(
 
 
 def _grow(
-    kept: "Aggregation", labels: Path, gold: Path | None, tables: CrowdOptions
+    kept: "Aggregation", labels: list[Path], gold: Path | None, tables: CrowdOptions
 ) -> tuple["Aggregation", dict[str, int]]:
     """The result with what is new in the tables, and how much that is."""
     from gtx_bayes.aggregation.grow import grow
     from gtx_bayes.columns import TRUTH_ROLES, columns_for
-    from gtx_bayes.io.readers import read_covariate_tables, read_labels
+    from gtx_bayes.io.readers import read_covariate_tables
 
     covariates = list(kept.crowd.labels.covariates)
     grown = grow(
         kept,
-        read_labels(labels, tables.columns(), covariates),
+        tables.read_labels(labels, covariates),
         read_if_given(gold, columns_for(TRUTH_ROLES, tables.gold_columns())),
         **tables.arguments(),
         **read_covariate_tables(tables.labeler_table, tables.example_table),

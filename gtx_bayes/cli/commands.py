@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from gtx_bayes.cli.aggregate import aggregate
+from gtx_bayes.cli.convert import convert
 from gtx_bayes.cli.demo import demo
 from gtx_bayes.cli.diagnose import diagnose
 from gtx_bayes.cli.estimate import estimate
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: Rich's own takes twice as long to import as all else
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (demo, aggregate, diagnose, estimate, evaluate):
+for function in (demo, convert, aggregate, diagnose, estimate, evaluate):
     app.command(cls=Command)(function)
 app.command("next", cls=NextCommand)(next_)
 for function in (plan, finetune, predict, reproduce):

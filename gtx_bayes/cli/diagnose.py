@@ -14,6 +14,7 @@ from gtx_bayes.cli.options import (
     LabelsArgument,
     ModelOptions,
     SeedOption,
+    named,
     output_option,
 )
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
@@ -51,8 +52,8 @@ def diagnose(
 
     inputs = tables.inputs(labels, gold)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
-    with stage(f"Reading {labels}"):
-        crowd = _without_folders(tables.read(labels, gold), *inputs)
+    with stage(f"Reading {named(labels)}"):
+        crowd = _without_folders(tables.read_crowd(labels, gold), *inputs)
     with stage(f"Aggregating {crowd.labels.num_labels} answers"):
         from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 
@@ -69,13 +70,20 @@ def diagnose(
         from gtx_bayes.diagnostics.report.page import write_report
 
         asked = {
-            "labels": labels,
+            "labels": ", ".join(path.name for path in labels),
             "gold": gold,
             "model": models.model,
             "model options": ", ".join(models.model_option or ()),
             "dependence": models.dependence,
             "prior of independence": models.prior_independent,
             "class prior": models.class_prior,
+            "format": tables.format,
+            "format options": ", ".join(tables.format_option or ()),
+            "question": tables.question,
+            "choice": tables.choice,
+            "wide": tables.wide,
+            "count column": tables.count_column,
+            "counts": tables.counts,
             "classes": tables.classes,
             "duplicates": tables.duplicates,
             "abstain": tables.abstain,
@@ -87,7 +95,7 @@ def diagnose(
             "groups": tables.groups,
             "seed": seed,
         }
-        origin = origin_of(labels, asked, start)
+        origin = origin_of(labels[0], asked, start)
         content = write_report(jax.random.key(seed), result, directory.path, origin=origin)
         summary = {
             **summarise(result, COMMAND, seconds=time.perf_counter() - start),

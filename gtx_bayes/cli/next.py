@@ -1,5 +1,6 @@
 """`gtx-bayes next`: which examples to label next."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +15,7 @@ from gtx_bayes.cli.options import (
     MethodOptions,
     ModelOptions,
     SeedOption,
+    named,
     read_if_given,
 )
 from gtx_bayes.cli.terminal import (
@@ -150,13 +152,13 @@ def next_(
 
         check_ending(output)
         batch_file = OutputFile(output, tables.inputs(labels, gold, tasks, second_opinion, costs))
-    with stage(f"Reading {labels}"):
+    with stage(f"Reading {named(labels)}"):
         from gtx_bayes.abstentions import abstain_keys
         from gtx_bayes.collection.costs import COST_ROLES
         from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, columns_for, read_columns
         from gtx_bayes.crowd import Crowd
         from gtx_bayes.crowd_tables import read_truths
-        from gtx_bayes.io.readers import read_covariate_tables, read_labels
+        from gtx_bayes.io.readers import read_covariate_tables
         from gtx_bayes.registry import POLICIES, option_pairs
 
         method = methods.build()
@@ -170,12 +172,12 @@ def next_(
                 where="--groups",
                 hint="Leave it out, or --cost.",
             )
-        answers = read_labels(labels, tables.columns(), tables.covariate or (), tables.group_column)
+        answers = tables.read_labels(labels)
         of_costs = columns_for(COST_ROLES, tables.columns("example", "labeler"))
         costs_frame, costs_source = read_if_given(costs, of_costs) or (None, None)
         of_tasks = columns_for(EXAMPLE_ROLE, tables.columns("example"))
         tasks_frame, tasks_source = read_if_given(tasks, of_tasks) or (None, None)
-        known = read_if_given(gold, columns_for(TRUTH_ROLES, gold_columns))
+        known = read_if_given(gold, columns_for(TRUTH_ROLES, gold_columns)) or answers.gold
         gold_tasks: frozenset[str] = frozenset()
         if known is not None:
             keys = abstain_keys(tables.abstentions())
@@ -189,11 +191,12 @@ def next_(
             )
         # Without an answer yet, the tasks alone decide.
         if tasks_frame is None or len(answers.frame):
-            named = tables.columns("example")
-            answered = read_columns(answers.frame, EXAMPLE_ROLE, named, answers.source)["example"]
+            of_answers = answers.roles or tables.columns()
+            here = {role: name for role, name in of_answers.items() if role == "example"}
+            answered = read_columns(answers.frame, EXAMPLE_ROLE, here, answers.source)["example"]
             if known is not None and not gold_tasks & set(answered.keys):
                 notes.append(f"{gold}: no gold example has an answer yet.")
-                known = None
+                known, answers = None, dataclasses.replace(answers, gold=None)
             crowd = Crowd.from_frames(
                 answers,
                 known,

@@ -2,14 +2,14 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from gtx_bayes.errors import InputError
-from gtx_bayes.registry import METHODS, MODELS, Registry, option_pairs
+from gtx_bayes.registry import IMPORTERS, METHODS, MODELS, Registry, option_pairs
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -33,9 +33,11 @@ def output_option(text: str) -> Any:
 
 
 LabelsArgument = Annotated[
-    Path,
+    list[Path],
     typer.Argument(
-        metavar="LABELS", help="Answers: task, worker, label (CSV, TSV, JSON lines or Parquet)."
+        metavar="LABELS...",
+        help="Answers: task, worker, label (CSV, TSV, JSON, Parquet, xlsx; compressed or not; - "
+        "for standard input), or exports of a labeling tool.",
     ),
 ]
 GoldOption = Annotated[
@@ -224,7 +226,96 @@ class AnswerOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class CrowdOptions(AnswerOptions):
+class FormatOptions:
+    """What LABELS are, if no table with one row per answer."""
+
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.py:Class",
+            help=f"What LABELS is: table, or an export of {_in_help(IMPORTERS)}. "
+            "[default: told by the content]",
+        ),
+    ] = None
+    format_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="An option of the format; may be repeated."),
+    ] = None
+    question: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The question to take from an export with several, or a path into its answers, "
+            "such as T1.0.choice.",
+        ),
+    ] = None
+    choice: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABEL",
+            help="Where answers hold several labels: ask whether this is among them.",
+        ),
+    ] = None
+    wide: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|A,B,...",
+            help="One row per task: these columns of LABELS are workers, and hold their answers.",
+        ),
+    ] = None
+    count_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of LABELS: how many gave the row's answer."),
+    ] = None
+    counts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|A,B,...",
+            help="One row per task: these columns of LABELS are classes, and hold how many gave "
+            "each.",
+        ),
+    ] = None
+
+    def reading(self) -> dict[str, Any]:
+        """What is said of format and shape, as arguments of `read_crowd`.
+
+        Raises:
+            InputError: for a format there is not, and options of none.
+        """
+        as_they_are = ("format", "question", "choice", "count_column")
+        found = {name: getattr(self, name) for name in as_they_are}
+        for name in ("wide", "counts"):
+            given = getattr(self, name)
+            found[name] = True if given == "all" else given and given.split(",")
+        if self.format_option and self.format is None:
+            raise InputError(
+                "there is no format to set options of.",
+                where="--format-option",
+                hint="Name --format.",
+            )
+        if self.format_option:
+            pairs = option_pairs(self.format_option, "--format-option")
+            found["format"] = IMPORTERS.build(self.format, pairs)
+        return {name: value for name, value in found.items() if value is not None}
+
+    def read(
+        self,
+        labels: list[Path],
+        columns: dict[str, str],
+        covariates: Sequence[str] = (),
+        groups: str | None = None,
+    ) -> "Table":
+        """The answers, as a table; arguments as for `io.readers.read_labels`."""
+        from gtx_bayes.io.readers import read_labels
+        from gtx_bayes.shapes import Shape
+
+        found = self.reading()
+        shape = {name: found.pop(name, None) for name in ("wide", "count_column", "counts")}
+        return read_labels(labels, columns, covariates, groups, **found, shape=Shape(**shape))
+
+
+@dataclasses.dataclass(frozen=True)
+class CrowdOptions(FormatOptions, AnswerOptions):
     """How to read, and what a model takes beside the answers."""
 
     keep_abstentions: Annotated[
@@ -266,6 +357,17 @@ class CrowdOptions(AnswerOptions):
         ),
     ] = "auto"
 
+    def read_labels(self, labels: list[Path], covariates: Sequence[str] | None = None) -> "Table":
+        """The answers, as a table.
+
+        Args:
+            labels: the files.
+            covariates: columns that are covariates; those that the user named when absent.
+        """
+        named = self.covariate or ()
+        wanted = named if covariates is None else covariates
+        return self.read(labels, self.columns(), wanted, self.group_column)
+
     def crowd_arguments(self) -> dict[str, Any]:
         """How to read, as arguments of `Crowd.from_frames`."""
         return {
@@ -284,11 +386,11 @@ class CrowdOptions(AnswerOptions):
         """Whether workers who copy each other are looked for."""
         return self.groups == "auto"
 
-    def inputs(self, *files: Path | None) -> tuple[Path | None, ...]:
+    def inputs(self, labels: list[Path], *files: Path | None) -> tuple[Path | None, ...]:
         """The files, and the tables beside them: all that is read."""
-        return (*files, self.labeler_table, self.example_table)
+        return (*labels, *files, self.labeler_table, self.example_table)
 
-    def read(self, labels: Path, gold: Path | None) -> "Crowd":
+    def read_crowd(self, labels: list[Path], gold: Path | None) -> "Crowd":
         """The crowd of all the tables."""
         from gtx_bayes.io.readers import read_crowd
 
@@ -298,8 +400,14 @@ class CrowdOptions(AnswerOptions):
             labeler_covariates=self.labeler_table,
             example_covariates=self.example_table,
             groups=self.group_column,
+            **self.reading(),
             **self.crowd_arguments(),
         )
+
+
+def named(labels: list[Path]) -> str:
+    """What messages call the tables of answers."""
+    return str(labels[0]) if len(labels) == 1 else f"{labels[0]} and {len(labels) - 1} more"
 
 
 @dataclasses.dataclass(frozen=True)

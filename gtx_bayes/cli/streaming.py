@@ -50,9 +50,9 @@ class StreamOptions:
 
     def is_wanted(self, labels: Path, processes: "Processes") -> bool:
         """Whether to stream the table; raises `InputError` for what cannot be streamed."""
-        from gtx_bayes.io.readers import is_parquet
+        from gtx_bayes.io.readers import is_streamable
 
-        can_be = labels.is_dir() or is_parquet(labels)
+        can_be = is_streamable(labels)
         has_options = self.work is not None or self.resume or processes.coordinator is not None
         if (self.stream or has_options) and not can_be:
             raise InputError(

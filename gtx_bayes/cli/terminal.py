@@ -33,7 +33,7 @@ SUMMARY = "summary.json"
 _ARGUMENT = re.compile(r"`(?P<name>\w+=|abstain|blank)(\"?)(?P<value>[^`\"]*)\2`")
 """An argument of the library, with or without a value."""
 
-_OF_TABLES = ("abstain", "blank")
+_OF_TABLES = ("abstain", "blank", "format", "wide", "counts", "count_column")
 """Arguments that notes on tables speak of, options of every command that reads answers."""
 
 _MOST_NOTES = 3

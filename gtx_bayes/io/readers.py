@@ -3,31 +3,48 @@
 import collections
 import contextlib
 import csv
+import io
 import itertools
-import json
 import re
-import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gtx_bayes.abstentions import Blank
-from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, Source, Table, columns_for
+from gtx_bayes.classes import some_names
+from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, Source, Table, columns_for, in_roles
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.errors import InputError
+from gtx_bayes.importers.base import AbstractImporter
+from gtx_bayes.importers.long_table import File, import_answers
+from gtx_bayes.io.contents import (
+    PARQUET,
+    SEPARATORS,
+    WORKBOOKS,
+    XML,
+    Content,
+    check_file,
+    ending_of,
+    names_of,
+    open_contents,
+)
+from gtx_bayes.io.records import check_object, first_record, read_records, read_workbook
+from gtx_bayes.registry import IMPORTERS
+from gtx_bayes.shapes import Shape, Which, as_long
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-_JSON_LINES = (".jsonl", ".ndjson")
-_PARQUET = (".parquet", ".pq")
+_AS_IT_IS = Shape()
 
-_SHOWN = 5  # names in a message
+TABLE = "table"
+"""The format of a plain table."""
+
 _WIDE = 1000  # columns
 _MANY_CELLS, _SPARSE = 10**6, 20  # of JSON objects: so many are empty for one that is not
 
@@ -36,7 +53,7 @@ EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 
 
 def read_crowd(
-    labels: str | Path,
+    labels: str | Path | Sequence[str | Path],
     gold: str | Path | None = None,
     *,
     duplicates: Duplicates = "error",
@@ -50,12 +67,19 @@ def read_crowd(
     groups: str | None = None,
     columns: Mapping[str, str] | None = None,
     gold_columns: Mapping[str, str] | None = None,
+    format: str | AbstractImporter | None = None,  # noqa: A002
+    question: str | None = None,
+    choice: str | None = None,
+    wide: Which | None = None,
+    count_column: str | None = None,
+    counts: Which | None = None,
 ) -> Crowd:
-    """Read a table of answers and, optionally, one of gold labels.
+    """Read a table of answers, or a tool's export, and optionally a table of gold labels.
 
     Args:
-        labels: file with one row per answer.
-        gold: file with one row per gold example.
+        labels: file with one row per answer, or the export of a labeling tool; or several of one
+            kind.
+        gold: file with one row per gold example. The gold in an export counts where it is absent.
         duplicates: see `Crowd.from_frames`, as for the other arguments.
         classes: every class there is.
         abstain: values that say nothing about the class.
@@ -67,13 +91,30 @@ def read_crowd(
         groups: column of `labels` with the groups of the labelers.
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
+        format: the tool that `labels` comes from, a name in `registry.IMPORTERS`; or "table".
+            Told by the content when absent.
+        question: the question to take from an export that holds several.
+        choice: the label of which to ask whether it is among those of an answer.
+        wide: see `Crowd.from_frames`, as for the two others.
+        count_column: column of counts.
+        counts: columns of counts, one a class.
 
     Raises:
         InputError: for anything wrong with a file or a table, with the row and the hint.
     """
+    answers = read_labels(
+        labels,
+        columns,
+        covariates,
+        groups,
+        format=format,
+        question=question,
+        choice=choice,
+        shape=Shape(wide, count_column, counts),
+    )
     return Crowd.from_frames(
-        read_labels(labels, columns, covariates, groups),
-        None if gold is None else read_table(gold, columns_for(TRUTH_ROLES, gold_columns)),
+        answers,
+        None if gold is None else read_gold(gold, gold_columns),
         duplicates=duplicates,
         classes=classes,
         abstain=abstain,
@@ -87,16 +128,109 @@ def read_crowd(
     )
 
 
+def read_gold(path: str | Path, columns: Mapping[str, str] | None = None) -> Table:
+    """Read a table of gold labels; of its columns those that play a role."""
+    return read_table(path, columns_for(TRUTH_ROLES, columns))
+
+
 def read_labels(
-    path: str | Path,
+    labels: str | Path | Sequence[str | Path],
     columns: Mapping[str, str] | None = None,
     covariates: Sequence[str] = (),
     groups: str | None = None,
+    *,
+    format: str | AbstractImporter | None = None,  # noqa: A002
+    question: str | None = None,
+    choice: str | None = None,
+    shape: Shape = _AS_IT_IS,
 ) -> Table:
-    """Read a table of answers; of its columns those that play a role, covariates and groups."""
+    """Read answers from tables or from the export of a tool; arguments as for `read_crowd`.
+
+    Of the columns of tables those that play a role, covariates and groups are read; all of those
+    whose `shape` is not one row per answer.
+    """
+    shape.check()
+    paths = names_of(labels)
     named = {**(columns or {}), **{f"covariate {name}": name for name in covariates}}
     named |= {} if groups is None else {"groups": groups}
-    return read_table(path, columns_for(ANSWER_ROLES, named))
+    wanted = columns_for(ANSWER_ROLES, named)
+    is_plain = format == TABLE or (format is None and bool({*named} - {"label"}))
+    if len(paths) == 1 and is_streamable(paths[0]) and (is_plain or paths[0].is_dir()):
+        return _in_long(lambda kept: read_table(paths[0], kept), wanted, columns, shape)
+    contents = [content for path in paths for content in open_contents(path)]
+    importer = None
+    if not is_plain:
+        importer = _recognised(contents) if format is None else IMPORTERS.build(format)
+    if importer is not None:
+        files = [File(one.name, one.file, _records(one)) for one in contents]
+        asked = question if question is not None else (columns or {}).get("label")
+        return import_answers(importer, files, question=asked, choice=choice)
+    for name, value in (("question", question), ("choice", choice)):
+        if value is not None:
+            raise InputError(
+                f"{contents[0].name} is a plain table, and no export of a tool.",
+                where=name,
+                hint="Name the column of the answers, or the tool: `format=`.",
+            )
+    return _in_long(lambda kept: read_contents(contents, kept), wanted, columns, shape)
+
+
+def _in_long(
+    read: Callable[[Callable[[object], bool] | None], Table],
+    wanted: Callable[[object], bool],
+    columns: Mapping[str, str] | None,
+    shape: Shape,
+) -> Table:
+    """A table with one row per answer, of which the columns wanted are read, if it has such."""
+    named = in_roles(columns or {}, ANSWER_ROLES)
+    if any((shape.wide, shape.count_column, shape.counts)):
+        return as_long(read(None), columns, shape)
+    table = read(wanted)
+    if shape.needs_all_columns(table.source.columns or table.frame.columns, named):
+        return as_long(read(None), columns, shape)
+    return table
+
+
+def _recognised(contents: Sequence[Content]) -> AbstractImporter | None:
+    """What reads the export that the first of these files is; None for a plain table."""
+    first = _first_record(contents[0])
+    if not isinstance(first, Mapping):
+        return None
+    names = {str(name).strip().lower() for name in first}
+    if all(names & set(aliases) for aliases in ANSWER_ROLES.values()):
+        return None  # a table of answers by its header
+    for name in IMPORTERS.names(installed=False):
+        importer: AbstractImporter = IMPORTERS.find(name)()
+        if importer.recognises(first):
+            return importer
+    return None
+
+
+def _first_record(content: Content) -> object:
+    if content.ending in SEPARATORS:
+        content, separator, _ = told_separator(content)
+        with contextlib.suppress(UnicodeDecodeError, csv.Error):
+            return dict.fromkeys(header_of(content, separator), "")
+        return None
+    if content.ending in PARQUET:
+        with contextlib.suppress(pa.ArrowException, OSError):
+            return dict.fromkeys(pq.read_schema(pa.BufferReader(content.raw)).names)
+        return None
+    if content.ending in WORKBOOKS:
+        return dict.fromkeys(read_workbook(content)[0], "")
+    return first_record(content)
+
+
+def _records(content: Content) -> Sequence[Any]:
+    """All records of a file, whatever its format."""
+    if content.ending in SEPARATORS:
+        return list(rows_as_records(content))
+    if content.ending in PARQUET:
+        return _read_parquet(pa.BufferReader(content.raw), content.name, None)[0].to_dict("records")
+    if content.ending in WORKBOOKS:
+        columns, rows, _ = read_workbook(content)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+    return read_records(content)
 
 
 def read_covariate_tables(
@@ -110,7 +244,8 @@ def read_covariate_tables(
 def read_table(path: str | Path, wanted: Callable[[object], bool] | None = None) -> Table:
     """Read one table, the format by the file's ending; CSV and TSV cells stay text.
 
-    A folder of Parquet files is one table.
+    A folder of tables is one table; so is an archive of several. Text may be compressed, separated
+    by semicolons, and UTF-16 if its mark says so; "-" is standard input.
 
     Args:
         path: the file or the folder.
@@ -121,29 +256,76 @@ def read_table(path: str | Path, wanted: Callable[[object], bool] | None = None)
         InputError: if the file is absent, empty, unreadable, ragged or of an unknown format.
     """
     path = Path(path).expanduser()
-    is_folder, ending, first_row = _is_folder_of_parquet(path), path.suffix.lower(), 1
-    if not is_folder:
-        _check_file(path)
-    if is_folder or ending in _PARQUET:
-        frame, columns = _read_parquet(path, wanted)
-    elif ending in _SEPARATORS:
-        frame, columns = _read_delimited(path, _SEPARATORS[ending], wanted)
-        first_row = 2
-    elif ending in _JSON_LINES:
-        frame, columns = _read_json_lines(path, wanted)
-    else:
-        raise _error(
-            path,
-            f"the ending '{path.suffix}' names no known format.",
-            f"Use one of {', '.join([*_SEPARATORS, *_JSON_LINES, *_PARQUET])}.",
-        )
+    if is_streamable(path):
+        if not path.is_dir():
+            check_file(path)
+        return _as_table(str(path), _read_parquet(path, str(path), wanted), 1)
+    return read_contents(open_contents(path), wanted)
+
+
+def read_contents(
+    contents: Sequence[Content], wanted: Callable[[object], bool] | None = None
+) -> Table:
+    """The tables of these files, one below the other."""
+    tables = [_read_content(content, wanted) for content in contents]
+    if len(tables) == 1:
+        return tables[0]
+    names = list(tables[0].frame.columns)
+    for table in tables[1:]:
+        if set(table.frame.columns) != set(names):
+            raise table.source.error(
+                f"its columns are {some_names(list(table.frame.columns))}, and those of "
+                f"{tables[0].source.name} are {some_names(names)}.",
+                "Give tables with the same columns, or read each of them alone.",
+            )
+    frame = pd.concat([table.frame[names] for table in tables], ignore_index=True)
+    rows = tuple(table.source.row(at) for table in tables for at in range(len(table.frame)))
+    name = f"{tables[0].source.name} and {len(tables) - 1} more"
+    source = Source(name, rows=rows, columns=tables[0].source.columns)
+    return Table(frame, source, notes=tuple(note for table in tables for note in table.notes))
+
+
+def _as_table(
+    name: str,
+    found: tuple[pd.DataFrame, list[str]],
+    first_row: int,
+    notes: Sequence[str] = (),
+) -> Table:
+    frame, columns = found
     others = tuple(columns) if len(columns) > frame.shape[1] else ()
-    return Table(frame, Source(str(path), first_row, columns=others))
+    return Table(frame, Source(name, first_row, columns=others), notes=tuple(notes))
 
 
-def _error(path: Path, what: str, hint: str, row: int | None = None) -> InputError:
-    """What is wrong with the file, or in a row of it, counted from 1."""
-    return Source(str(path)).error(what, hint, row)
+def _read_content(content: Content, wanted: Callable[[object], bool] | None) -> Table:
+    """The table of one file."""
+    if content.ending in PARQUET:
+        found = _read_parquet(pa.BufferReader(content.raw), content.name, wanted)
+        return _as_table(content.name, found, 1)
+    if content.ending in SEPARATORS:
+        content, separator, first_row = told_separator(content)
+        return _as_table(content.name, _read_delimited(content, separator, wanted), first_row)
+    if content.ending in WORKBOOKS:
+        columns, rows, notes = read_workbook(content)
+        kept = _kept(columns, wanted)
+        cells = [[row[at] for at in kept] for row in rows]
+        values = as_cells(cells, len(kept))
+        frame = pd.DataFrame(values, columns=[columns[at] for at in kept], dtype=object)
+        return _as_table(content.name, (frame, columns), 2, notes)
+    if content.ending in XML:
+        raise content.error(
+            "the file is XML, and no table.",
+            "Name the tool it comes from: `format=`, or give a table.",
+        )
+    records = enumerate(read_records(content), start=1)
+    return _as_table(content.name, _frame_of_records(content, records, wanted), 1)
+
+
+def as_cells(rows: list[list[Any]], num_columns: int) -> npt.NDArray[Any]:
+    """Rows of cells as an array of objects."""
+    values = np.empty((len(rows), num_columns), object)
+    for at, row in enumerate(rows):
+        values[at] = row
+    return values
 
 
 def _kept(columns: Sequence[str], wanted: Callable[[object], bool] | None) -> list[int]:
@@ -153,74 +335,57 @@ def _kept(columns: Sequence[str], wanted: Callable[[object], bool] | None) -> li
     return [at for at, name in enumerate(columns) if wanted(name)] or [0]
 
 
-def _is_folder_of_parquet(path: Path) -> bool:
+def is_streamable(path: Path) -> bool:
+    """Whether a path is a Parquet file or a folder with some, which can be read part by part."""
+    if is_parquet(path):
+        return True
     try:
         return path.is_dir() and any(is_parquet(file) for file in path.iterdir())
     except OSError:
         return False
 
 
-def _check_file(path: Path) -> None:
-    try:
-        status = path.stat()
-        if stat.S_ISREG(status.st_mode):  # opening a pipe would wait for somebody to write
-            path.open("rb").close()
-    except FileNotFoundError as error:
-        raise _error(path, "there is no such file.", "Give the path of a table.") from error
-    except OSError as error:
-        raise _error(
-            path,
-            f"the file cannot be read: {error.strerror}.",
-            "Give the path of a table you may read.",
-        ) from error
-    if not stat.S_ISREG(status.st_mode):
-        what = "is a directory." if path.is_dir() else "is no regular file."
-        raise _error(path, what, "Give the path of a table.")
-    if status.st_size == 0:
-        raise _error(path, "the file is empty.", "Give a header and rows.")
-
-
 def _read_delimited(
-    path: Path, separator: str, wanted: Callable[[object], bool] | None
+    content: Content, separator: str, wanted: Callable[[object], bool] | None
 ) -> tuple[pd.DataFrame, list[str]]:
+    raw = content.raw
     try:
-        columns = _header(path, separator)
+        columns = header_of(content, separator)
         kept = _kept(columns, wanted)
         is_whole = len(kept) == len(columns)
         if not is_whole and len(kept) <= _WIDE:  # then pandas counts no fields
-            _check_rows(path, separator, len(columns))
-        content = path.read_bytes()
+            _check_rows(raw, separator, len(columns))
         if len(kept) > _WIDE:
-            frame = _read_wide(path, separator, kept, columns)
+            frame = _read_wide(raw, separator, kept, columns)
         else:
             frame = pd.read_csv(
-                path,
+                io.BytesIO(raw),
                 sep=separator,
                 dtype=str,
                 keep_default_na=False,
-                encoding="utf-8-sig",
+                encoding="utf-8",
                 skip_blank_lines=False,
                 usecols=None if is_whole else kept,
             )
-        if is_whole and content.count(b"\n") not in (len(frame), len(frame) + 1):
-            _check_rows(path, separator, len(columns))
-    except UnicodeDecodeError as error:
-        raise _not_text(path, error) from error
+        if is_whole and raw.count(b"\n") not in (len(frame), len(frame) + 1):
+            _check_rows(raw, separator, len(columns))
+    except UnicodeDecodeError:
+        content.text()  # says where
+        raise
     except pd.errors.EmptyDataError as error:
-        raise _error(path, "the file has no header.", "Give a header and rows.") from error
+        raise content.error("the file has no header.", "Give a header and rows.") from error
     except (pd.errors.ParserError, csv.Error) as error:
-        raise _error(
-            path,
+        raise content.error(
             f"the rows cannot be told apart: {_in_our_rows(error)}.",
             "Give every row as many fields as the header, and close every quote.",
         ) from error
     if not isinstance(frame.index, pd.RangeIndex):
-        raise _error(
-            path, "the rows have more fields than the header.", "Name every column in the header."
+        raise content.error(
+            "the rows have more fields than the header.", "Name every column in the header."
         )
     # Blank lines at the end of the file, such as ",,": in the columns read and in all others.
-    left = content.rstrip(f"\r\n{separator}{'"' if is_whole else ''}".encode())
-    num_blank = min(len(content[len(left) :].splitlines()[1:]), len(frame))
+    left = raw.rstrip(f"\r\n{separator}{'"' if is_whole else ''}".encode())
+    num_blank = min(len(raw[len(left) :].splitlines()[1:]), len(frame))
     if num_blank:
         last = frame.iloc[len(frame) - num_blank :]
         is_filled = ((last != "") & last.notna()).to_numpy().any(axis=1)
@@ -229,10 +394,10 @@ def _read_delimited(
     return frame, columns
 
 
-def _read_wide(path: Path, separator: str, kept: list[int], columns: list[str]) -> pd.DataFrame:
+def _read_wide(raw: bytes, separator: str, kept: list[int], columns: list[str]) -> pd.DataFrame:
     """A table of very many columns, each of which costs pandas more than its cells."""
     cells = []
-    for row in itertools.islice(_rows(path, separator, len(columns)), 1, None):
+    for row in itertools.islice(_rows(raw, separator, len(columns)), 1, None):
         row += [""] * (len(columns) - len(row))
         cells.append([row[at] for at in kept])
     values = np.array(cells, object).reshape(len(cells), len(kept))
@@ -245,22 +410,47 @@ def _in_our_rows(error: Exception) -> str:
     return re.sub(r"starting at row (\d+)", lambda row: f"starting at row {int(row[1]) + 1}", text)
 
 
-def _header(path: Path, separator: str) -> list[str]:
+def told_separator(content: Content) -> tuple[Content, str, int]:
+    """What separates the cells, the table without a line that says so, and its first row's number.
+
+    A first line "sep=;" says it. Else it is that of the ending, or where the header has none of
+    these, the semicolon, tab or comma that it has.
+    """
+    line, _, rest = content.raw.partition(b"\n")
+    said = line.rstrip(b"\r").strip(b'"')
+    if said[:4].lower() == b"sep=" and len(said) <= 5:
+        return content._replace(raw=rest), said[4:].decode("latin-1") or "\t", 3
+    usual = SEPARATORS[content.ending]
+    found = next((one for one in (usual, ";", "\t", ",") if one.encode() in line), usual)
+    return content, found, 2
+
+
+def header_of(content: Content, separator: str) -> list[str]:
     """Names of the columns, each of which has another."""
-    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
+    with _as_text(content.raw) as file, _long_fields():
         columns = next(csv.reader(file, delimiter=separator), [])
-    header = [name.strip() for name in columns]
-    if not any(header):
-        raise _error(path, "the first line is blank.", "Begin the file with a header.")
-    twice = sorted(name for name, times in collections.Counter(header).items() if times > 1)
-    if twice:
-        more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
-        raise _error(
-            path,
-            f"the header names {twice[:_SHOWN]}{more} more than once.",
-            "Give every column its own name.",
-        )
+    content.check_header(columns)
     return columns
+
+
+def _as_text(raw: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8", newline="")
+
+
+def rows_as_records(content: Content) -> Iterator[dict[str, Any]]:
+    """The rows of a delimited file, a dictionary each."""
+    content, separator, _ = told_separator(content)
+    try:
+        columns = header_of(content, separator)
+        for row in itertools.islice(_rows(content.raw, separator, len(columns)), 1, None):
+            if any(row):
+                yield dict(itertools.zip_longest(columns, row, fillvalue=""))
+    except csv.Error as error:
+        what = f"the rows cannot be told apart: {error}."
+        raise content.error(what, "Give every row as many fields as the header.") from error
+    except UnicodeDecodeError:
+        content.text()
+        raise
 
 
 @contextlib.contextmanager
@@ -273,22 +463,22 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _check_rows(path: Path, separator: str, num_columns: int) -> None:
+def _check_rows(raw: bytes, separator: str, num_columns: int) -> None:
     """Raise `csv.Error` for what pandas lets pass; of a quote left open it says where it began."""
     try:
-        collections.deque(_rows(path, separator, num_columns), maxlen=0)
+        collections.deque(_rows(raw, separator, num_columns), maxlen=0)
     except csv.Error as error:
         if "unexpected end of data" not in str(error):
             raise
 
 
-def _rows(path: Path, separator: str, num_columns: int) -> Iterator[list[str]]:
+def _rows(raw: bytes, separator: str, num_columns: int) -> Iterator[list[str]]:
     """The rows by Python's strict reader, which raises `csv.Error` for what pandas lets pass.
 
     That is something behind a closing quote: one that was opened and not closed swallows all rows
     up to the next one. And rows that are too long, where not all columns are read.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file, _long_fields():
+    with _as_text(raw) as file, _long_fields():
         rows = csv.reader(file, delimiter=separator, strict=True)
         try:
             for row in rows:
@@ -307,36 +497,17 @@ class _LongRowError(csv.Error):
     """A row has more fields than the header."""
 
 
-def _read_json_lines(
-    path: Path, wanted: Callable[[object], bool] | None
+def _frame_of_records(
+    content: Content,
+    records: Iterable[tuple[int, object]],
+    wanted: Callable[[object], bool] | None,
 ) -> tuple[pd.DataFrame, list[str]]:
+    """JSON objects as a table, and the keys of all."""
     rows: list[dict[str, object]] = []
     is_kept: dict[str, bool] = {}
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _not_text(path, error) from error
-    for number, line in enumerate(text.rstrip().split("\n"), start=1):
-        try:
-            row = _JSON.decode(line)
-        except (ValueError, RecursionError) as error:
-            raise _error(
-                path, f"this is no JSON: {error}.", "Give one JSON object per line.", number
-            ) from error
-        if not isinstance(row, dict):
-            raise _error(
-                path,
-                f"this is a JSON {type(row).__name__}, not an object.",
-                'Give objects such as {"task": "t1", "worker": "w1", "label": 1}.',
-                number,
-            )
-        if isinstance(row, _RepeatedKey):
-            raise _error(
-                path,
-                f"the object has the key '{row.key}' more than once.",
-                "Give every value a key of its own.",
-                number,
-            )
+    for number, row in records:
+        check_object(content, row, number)
+        assert isinstance(row, dict)
         for name in row:
             if name not in is_kept:
                 is_kept[name] = wanted is None or wanted(name)
@@ -344,8 +515,7 @@ def _read_json_lines(
     num_kept = sum(is_kept.values())
     num_given = sum(map(len, rows))
     if len(rows) * num_kept > max(_MANY_CELLS, _SPARSE * num_given):
-        raise _error(
-            path,
+        raise content.error(
             f"the {len(rows)} objects have {num_kept} different keys, and each object few of them.",
             "Give all objects the same keys.",
         )
@@ -353,58 +523,33 @@ def _read_json_lines(
     return pd.DataFrame(rows, range(len(rows)), kept, dtype=object), list(is_kept)
 
 
-class _RepeatedKey(dict[str, object]):
-    """A JSON object in which a key stands more than once."""
-
-    key = ""
-
-
-def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        found = _RepeatedKey(found)
-        found.key = collections.Counter(name for name, _ in pairs).most_common(1)[0][0]
-    return found
-
-
-_JSON = json.JSONDecoder(object_pairs_hook=_json_object)
-
-
 def _read_parquet(
-    path: Path, wanted: Callable[[object], bool] | None
+    file: Path | pa.BufferReader, name: str, wanted: Callable[[object], bool] | None
 ) -> tuple[pd.DataFrame, list[str]]:
     try:
-        schema = pq.ParquetDataset(path).schema if path.is_dir() else pq.read_schema(path)
+        is_folder = isinstance(file, Path) and file.is_dir()
+        schema = pq.ParquetDataset(file).schema if is_folder else pq.read_schema(file)
         kept = [schema.names[at] for at in _kept(schema.names, wanted)] if schema.names else []
         # What pandas noted of a table may be damaged or hide a column in the index: not heeded.
-        table = pq.read_table(path, columns=None if wanted is None else kept)
+        table = pq.read_table(file, columns=None if wanted is None else kept)
         frame = table.replace_schema_metadata(None).to_pandas(types_mapper=EXACT.get)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise unreadable_parquet(path, error) from error
-    for name, dtype in frame.dtypes.items():
+        raise unreadable_parquet(Path(name), error) from error
+    for column, dtype in frame.dtypes.items():
         if isinstance(dtype, pd.CategoricalDtype):  # how the file is encoded: no classes declared
-            frame[name] = frame[name].cat.remove_unused_categories()
+            frame[column] = frame[column].cat.remove_unused_categories()
     return frame, list(schema.names)
 
 
 def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet by its ending."""
-    return path.suffix.lower() in _PARQUET
+    return ending_of(path) in PARQUET
 
 
 def unreadable_parquet(path: Path, error: Exception) -> InputError:
     """What to say of a file that Arrow cannot read."""
     said = (str(error).splitlines() or [type(error).__name__])[0]
-    return _error(
-        path,
+    return Source(str(path)).error(
         f"the file is no readable Parquet: {said.rstrip('.')}.",
         "Write it again; it may be cut short.",
-    )
-
-
-def _not_text(path: Path, error: UnicodeDecodeError) -> InputError:
-    return _error(
-        path,
-        f"byte {error.object[error.start]:#04x} is not UTF-8 text.",
-        "Save the table as UTF-8.",
     )

@@ -42,6 +42,8 @@ class AbstractLabelerModel(abc.ABC):
         description: one line, for the command line and the report.
         words: a sentence for the report; the description when empty.
         covariates: names of the covariates that `log_prob` reads from the labels.
+        tells_labelers_apart: whether it says nothing of answers of which nobody knows who gave
+            which, as one that compares labelers with each other.
         has_tables: whether a table of K x K is made for each labeler, for draws or reports.
     """
 
@@ -50,6 +52,7 @@ class AbstractLabelerModel(abc.ABC):
     words: ClassVar[str] = ""
     covariates: ClassVar[tuple[str, ...]] = ()
     has_tables: ClassVar[bool] = True
+    tells_labelers_apart: ClassVar[bool] = False
 
     @abc.abstractmethod
     def parameters(self, num_labelers: int, num_classes: int) -> Params:

@@ -47,6 +47,7 @@ class CommunitiesModel(AbstractLabelerModel):
 
     name: ClassVar[str] = "communities"
     description: ClassVar[str] = "confusion matrices mixed from those of a few communities"
+    tells_labelers_apart: ClassVar[bool] = True
 
     num_communities: int = 3
 

@@ -1,0 +1,31 @@
+"""Inspect: the JSON of an evaluation log, or the files in an .eval archive."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said, has
+
+
+@dataclasses.dataclass(frozen=True)
+class InspectLog(AbstractImporter):
+    """One task a sample and epoch, and the model that was evaluated; every scorer is a worker."""
+
+    name = "inspect"
+    description = "Inspect: log of an evaluation as JSON or .eval, every scorer a judge"
+
+    def recognises(self, first: Record) -> bool:
+        """A log, its header, or a sample with scores."""
+        return has(first, "eval", "status") or has(first, "id", "epoch", "scores")
+
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+        """One answer a sample and scorer."""
+        for record in records:
+            model = (record.get("eval") or {}).get("model", "")
+            samples = record.get("samples") or ([record] if "scores" in record else [])
+            for sample in samples:
+                task = (sample["id"], sample.get("epoch", 1), model)
+                if not sample.get("scores"):
+                    yield LeftOut("sample(s) without a score")
+                for scorer, score in (sample.get("scores") or {}).items():
+                    yield Answer(task, scorer, score["value"])

@@ -1,0 +1,223 @@
+"""Exports of labeling tools and of panels of judges: the same crowd as their long tables."""
+
+import json
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from gtx_bayes import aggregate
+from gtx_bayes.cli.commands import app
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.io import read_crowd
+from gtx_bayes.registry import IMPORTERS
+from tests import exports
+
+
+def rows_of(crowd):
+    """The answers and the gold, as sets of texts."""
+    return [
+        sorted(map(tuple, frame.astype(str).itertuples(index=False))) for frame in crowd.to_frames()
+    ]
+
+
+def long_table(names, gold):
+    answers = pd.DataFrame(exports.ANSWERS, columns=["task", "worker", "label"])
+    known = pd.DataFrame(gold, columns=["task", "label"]) if gold else None
+    for frame in (answers, known):
+        if frame is not None and names:
+            frame["label"] = frame["label"].map(names)
+    return Crowd.from_frames(answers, known)
+
+
+@pytest.mark.parametrize("export", exports.EXPORTS, ids=lambda export: export.__name__)
+def test_an_export_is_the_crowd_of_its_long_table(export, tmp_path):
+    """By content alone: nothing is named."""
+    files, gold = export(tmp_path)
+    found = read_crowd(files)
+    expected = long_table(exports.CALLED.get(export.__name__), gold)
+    assert rows_of(found) == rows_of(expected)
+    assert "read as an export of" in found.notes[0]
+    pd.testing.assert_frame_equal(examples_of(found), examples_of(expected))
+
+
+def examples_of(crowd):
+    """Two to one and one to one, gold as it is; where classes tie the label is drawn."""
+    found = aggregate(crowd, "majority-vote").examples().drop(columns="label")
+    return found.astype({"task": str}).sort_values("task").reset_index(drop=True)
+
+
+def test_every_importer_has_an_export_and_says_what_it_is():
+    assert len(exports.EXPORTS) >= len(IMPORTERS.names()) == 14
+    for name in IMPORTERS.names():
+        assert IMPORTERS.find(name).description
+
+
+@pytest.mark.parametrize("export", exports.EXPORTS, ids=lambda export: export.__name__)
+def test_an_export_is_recognised_by_one_importer(export, tmp_path):
+    """What one recognises no other does, so that their order says nothing."""
+    from gtx_bayes.io import readers
+    from gtx_bayes.io.contents import open_contents
+
+    files, _ = export(tmp_path)
+    first = readers._first_record(open_contents(files[0])[0])
+    assert sum(IMPORTERS.find(name)().recognises(first) for name in IMPORTERS.names()) == 1
+
+
+class TestLabels:
+    def test_of_several_questions_one_is_named(self, tmp_path):
+        rows = [
+            {"HITId": t, "WorkerId": w, "Answer.a": label, "Answer.b": "x"}
+            for t, w, label in exports.ANSWERS
+        ]
+        path = exports.as_csv(tmp_path / "batch.csv", rows)
+        with pytest.raises(InputError, match=r"2 questions: 'a', 'b'.*question="):
+            read_crowd(path)
+        for named in ({"question": "a"}, {"columns": {"label": "Answer.a"}}):
+            assert rows_of(read_crowd(path, **named)) == rows_of(long_table(None, []))
+        with pytest.raises(InputError, match="no question 'c'"):
+            read_crowd(path, question="c")
+
+    def test_of_several_labels_one_is_asked_for(self, tmp_path):
+        labels = [["cat"], ["cat", "dog"], [], ["dog"]]
+        records = [{"id": at, "text": "...", "label": label} for at, label in enumerate(labels)]
+        path = exports.as_lines(tmp_path / "ann.jsonl", records)
+        with pytest.raises(InputError, match=r"record 2: the answer holds several labels.*choice="):
+            read_crowd(path)
+        crowd = read_crowd(path, choice="dog")
+        assert list(crowd.to_frames()[0]["label"]) == ["not dog", "dog", "not dog", "dog"]
+
+    def test_an_answer_along_a_path(self, tmp_path):
+        def row(task, animal):
+            value = [{"choice": animal, "answers": {"HOWMANY": "1"}}]
+            annotations = json.dumps([{"task": "T1", "value": value}])
+            return {"user_name": "ann", "subject_ids": task, "annotations": annotations}
+
+        path = exports.as_csv(tmp_path / "z.csv", [row("1", "lion"), row("2", "gnu")])
+        with pytest.raises(InputError, match=r"the answer has parts: .*choice"):
+            read_crowd(path)
+        crowd = read_crowd(path, question="T1.0.choice")
+        assert list(crowd.to_frames()[0]["label"]) == ["lion", "gnu"]
+
+    def test_ignored_tasks_are_blank_answers(self, tmp_path):
+        records = [
+            {"_task_hash": at, "label": "cat", "answer": answer, "_annotator_id": "ann"}
+            for at, answer in enumerate(["accept", "reject", "ignore"])
+        ]
+        path = exports.as_lines(tmp_path / "p.jsonl", records)
+        with pytest.raises(InputError, match="column 'label' has no value"):
+            read_crowd(path)
+        crowd = read_crowd(path, blank="abstain")
+        assert list(crowd.class_names) == ["cat", "not cat"]
+        assert list(crowd.num_abstained()) == [1]
+
+    def test_a_reject_among_many_labels_says_no_class(self, tmp_path):
+        records = [
+            {"_task_hash": at, "label": label, "answer": answer, "_annotator_id": "ann"}
+            for at, (label, answer) in enumerate(
+                [("a", "accept"), ("b", "accept"), ("c", "reject")]
+            )
+        ]
+        path = exports.as_lines(tmp_path / "p.jsonl", records)
+        with pytest.raises(InputError, match=r"record 3: a task is rejected.*rejects=drop"):
+            read_crowd(path)
+        importer = IMPORTERS.build("prodigy", {"rejects": "drop"})
+        crowd = read_crowd(path, format=importer)
+        assert list(crowd.class_names) == ["a", "b"]
+        assert "1 task(s) that were rejected are left out" in crowd.notes[1]
+
+    def test_multiple_choice_is_the_likeliest_option(self, tmp_path):
+        records = [
+            {
+                "doc_id": at,
+                "target": target,
+                "filtered_resps": [["-2.0", "False"], ["-0.5", "True"]],
+            }
+            for at, target in enumerate([1, 0])
+        ]
+        path = exports.as_lines(tmp_path / "m" / "samples.jsonl", records)
+        answers, gold = read_crowd(path).to_frames()
+        assert list(answers["label"]) == [1, 1]
+        assert list(gold["label"]) == [1, 0]
+
+    def test_parts_of_a_name_that_differ_make_it(self, tmp_path):
+        def result(test, provider):
+            component = {"pass": True, "assertion": {"metric": "tone"}}
+            return {
+                "testIdx": test,
+                "promptIdx": 0,
+                "provider": {"id": provider},
+                "gradingResult": {"componentResults": [component, component]},
+            }
+
+        results = [result(0, "a"), result(1, "a"), result(0, "b")]
+        path = exports.as_json(tmp_path / "r.json", {"results": {"results": results}})
+        crowd = read_crowd(path, duplicates="first", classes=["pass", "fail"])
+        assert list(crowd.example_names) == ["0 / a", "1 / a", "0 / b"]
+
+
+class TestRefused:
+    def test_what_is_no_such_export(self, tmp_path):
+        path = exports.as_json(tmp_path / "a.json", [{"id": 1, "data": {}, "annotations": [7]}])
+        with pytest.raises(InputError, match=r"record 1: this is not what label-studio exports"):
+            read_crowd(path)
+
+    def test_an_unknown_format_lists_those_there_are(self, tmp_path):
+        files, _ = exports.mturk(tmp_path)
+        with pytest.raises(InputError, match=r"no format 'turk'.*label-studio"):
+            read_crowd(files, format="turk")
+
+    def test_an_export_without_answers(self, tmp_path):
+        path = exports.as_json(tmp_path / "a.json", [{"id": 1, "data": {}, "annotations": []}])
+        with pytest.raises(InputError, match="holds no answer"):
+            read_crowd(path)
+
+    def test_a_question_of_a_plain_table(self, tmp_path):
+        path = exports.as_csv(tmp_path / "a.csv", [{"task": 1, "worker": "a", "label": "x"}])
+        with pytest.raises(InputError, match=r"question: .* is a plain table"):
+            read_crowd(path, question="x")
+
+    @pytest.mark.parametrize(("name", "option"), [("toloka", "rejected"), ("mturk", "rejected")])
+    def test_an_option_without_meaning(self, name, option, tmp_path):
+        files, _ = getattr(exports, name)(tmp_path)
+        with pytest.raises(InputError, match=f"the option {option} is 'perhaps'"):
+            read_crowd(files, format=IMPORTERS.build(name, {option: "perhaps"}))
+
+    def test_columns_that_are_named_make_it_a_plain_table(self, tmp_path):
+        """As before there were formats: all rows count, those rejected too."""
+        files, _ = exports.mturk(tmp_path)
+        columns = {"example": "HITId", "labeler": "WorkerId", "label": "Answer.animal"}
+        assert read_crowd(files, columns=columns).labels.num_labels == len(exports.ANSWERS) + 1
+
+
+@pytest.mark.end_to_end
+def test_the_command_line(tmp_path):
+    files, _ = exports.mturk(tmp_path)
+    arguments = ["aggregate", *map(str, files), "-o", str(tmp_path / "out")]
+    arguments += ["--method", "majority-vote", "--json"]
+    run = CliRunner().invoke(app, arguments)
+    assert run.exit_code == 0, run.stderr
+    assert json.loads(run.stdout)["num_labels"] == len(exports.ANSWERS)
+    assert "Note: " in run.stderr
+    assert "1 assignment(s) that were rejected" in run.stderr
+    more = ["--format", "mturk", "--format-option", "rejected=keep"]
+    run = CliRunner().invoke(app, [*arguments, *more])
+    assert json.loads(run.stdout)["num_labels"] == len(exports.ANSWERS) + 1
+    run = CliRunner().invoke(app, [*arguments, "--format-option", "rejected=keep"])
+    assert run.exit_code == 2
+    assert "Name --format." in run.stderr
+
+
+@pytest.mark.parametrize("export", [exports.toloka, exports.inspect], ids=["gold", "no gold"])
+def test_convert(export, tmp_path):
+    """The long table and its gold are the crowd of the export."""
+    files, gold = export(tmp_path)
+    path = tmp_path / "long.csv"
+    run = CliRunner().invoke(app, ["convert", *map(str, files), "-o", str(path), "--json"])
+    assert run.exit_code == 0, run.stderr
+    found = json.loads(run.stdout)
+    assert (found["num_labels"], found["num_gold"]) == (len(exports.ANSWERS), len(gold))
+    beside = tmp_path / "long.gold.csv" if gold else None
+    assert found["gold"] == (None if beside is None else str(beside))
+    assert rows_of(read_crowd(path, beside)) == rows_of(read_crowd(files))
