@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         simulation_based_calibration as simulation_based_calibration,
     )
     from gtx_bayes.errors import InputError as InputError
+    from gtx_bayes.estimator import CrowdClassifier as CrowdClassifier
     from gtx_bayes.evaluation import evaluate as evaluate
     from gtx_bayes.io.readers import read_crowd as read_crowd
     from gtx_bayes.labels import MISSING as MISSING
@@ -75,6 +76,7 @@ _HOME = {
     "ConfidenceThreshold": "collection.confidence_threshold",
     "ConfusionMatrix": "models.confusion",
     "Crowd": "crowd",
+    "CrowdClassifier": "estimator",
     "DawidSkene": "aggregation.dawid_skene",
     "Fit": "aggregation.base",
     "Fixed": "collection.fixed",

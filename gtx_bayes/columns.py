@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gtx_bayes.errors import InputError
+from gtx_bayes.frames import as_frame
 
 EXAMPLE_COLUMNS = ("task", "example", "item")
 LABELER_COLUMNS = ("worker", "labeler", "rater", "annotator")
@@ -108,9 +109,13 @@ class Table:
         yield from (self.frame, self.source)
 
     @classmethod
-    def of(cls, given: "AnyTable", name: str) -> "Table":
-        """The table; one in memory is called by a name."""
-        return given if isinstance(given, Table) else cls(given, Source(name))
+    def of(cls, given: object, name: str) -> "Table":
+        """The table, of whatever kind; one in memory is called by a name.
+
+        Raises:
+            InputError: for what is no table.
+        """
+        return given if isinstance(given, Table) else cls(as_frame(given, name), Source(name))
 
     def known(self, gold: "AnyTable | None", notes: list[str]) -> "AnyTable | None":
         """The gold that counts: what was given, or else what the same file holds."""
@@ -120,8 +125,8 @@ class Table:
         return self.gold if gold is None else gold
 
 
-AnyTable = pd.DataFrame | Table
-"""A table in memory, or one with its place."""
+AnyTable = Any
+"""A table in memory of any kind that `frames.as_frame` takes, or one with its place."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

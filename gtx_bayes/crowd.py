@@ -24,6 +24,7 @@ from gtx_bayes.abstentions import (
     note_unused,
     set_aside,
 )
+from gtx_bayes.agreement import agreement
 from gtx_bayes.classes import (
     find_classes,
     note_alike_names,
@@ -50,6 +51,7 @@ from gtx_bayes.crowd_tables import (
     row_contradicts,
 )
 from gtx_bayes.errors import InputError
+from gtx_bayes.frames import check_columns, check_lists, check_texts, check_truths
 from gtx_bayes.labels import MISSING, Assessment, Labels, check_num_classes
 from gtx_bayes.shapes import ANYONE, Shape, Which, as_long
 
@@ -109,14 +111,16 @@ class Crowd:
     ) -> "Crowd":
         """Check the tables and number their examples, labelers and classes.
 
-        Every table is a data frame, or a `columns.Table`, whose place errors name.
+        Every table is a data frame of pandas, Polars, Arrow or another library that narwhals
+        knows, a list of dictionaries, a dictionary of lists, or a `columns.Table`, whose place
+        errors name.
 
         Args:
             labels: one row per answer. Columns `task`, `worker`, `label`, or one of the aliases
                 in `columns.ANSWER_ROLES`; others are ignored. The categories of a pandas
                 categorical are classes, those that no row has too.
-            gold: one row per gold example, columns `task`, `label` or an alias. Rows without a
-                label are left out.
+            gold: one row per gold example, columns `task`, `label` or an alias; or a Series or a
+                dictionary of labels by task. Rows without a label are left out.
             duplicates: what to do where a labeler answered one example twice and differently:
                 refuse, keep the first or the last answer, or let all of them count. Repeats of
                 the same answer are dropped, unless all count.
@@ -147,7 +151,13 @@ class Crowd:
         Raises:
             InputError: for anything wrong in a table, with the row and the hint.
         """
+        check_texts(duplicates=duplicates, blank=blank, groups=groups, count_column=count_column)
         check_duplicates(duplicates)
+        check_lists(classes=classes, abstain=abstain, covariates=covariates)
+        check_columns(columns=columns, gold_columns=gold_columns)
+        check_truths(keep_abstentions=keep_abstentions)
+        abstain = () if abstain is None else abstain
+        covariates = () if covariates is None else covariates
         notes: list[str] = []
         keys = abstain_keys(abstain, classes)
         others = kept_abstentions(keys, blank) if keep_abstentions else []
@@ -219,6 +229,24 @@ class Crowd:
         """Names of all covariates: of answers, of labelers and of examples."""
         of = self.labels
         return [*of.covariates, *of.labeler_covariates, *of.example_covariates]
+
+    def agreement(self) -> pd.DataFrame:
+        """How far labelers agree: a row for each coefficient, with its 95 % bootstrap interval.
+
+        Columns `coefficient` (percent_agreement, fleiss_kappa, krippendorff_alpha, where classes
+        are numbers also krippendorff_alpha_ordinal, cohen_kappa), `value`, `ci_low`, `ci_high` and
+        `num_examples`, those with two answers or more. Agreement is not accuracy: it is highest
+        where labelers are wrong together. No rows for tables too large, see `agreement`.
+        """
+        found = agreement(self.labels, is_ordinal=self.has_ordered_classes)
+        names = ("coefficient", "value", "ci_low", "ci_high", "num_examples")
+        return pd.DataFrame(found, columns=pd.Index(names))
+
+    @property
+    def has_ordered_classes(self) -> bool:
+        """Whether there are three classes or more and all are numbers."""
+        numbers = pd.to_numeric(pd.Series([str(name) for name in self.class_names]), "coerce")
+        return len(numbers) > 2 and bool(numbers.notna().all())
 
     def num_abstained(self) -> npt.NDArray[np.int64] | None:
         """How often each labeler abstained; None if nothing was named that is an abstention."""
@@ -356,7 +384,10 @@ def update_crowd(
         InputError: for anything wrong in a table, a class that the crowd does not have, a
             covariate that is missing, and gold that contradicts the crowd's.
     """
+    check_texts(duplicates=duplicates, blank=blank)
     check_duplicates(duplicates)
+    check_lists(abstain=abstain)
+    check_columns(columns=columns, gold_columns=gold_columns)
     notes: list[str] = []
     keys, others = abstain_keys(abstain, crowd.class_names), _other_keys(crowd)
     update = CrowdUpdate(crowd, np.zeros(0, np.int64), np.zeros(0, np.int64), 0)

@@ -52,7 +52,7 @@ def names_of_others(keys: Sequence[str]) -> Names:
     return as_names(key or BLANK_NAME for key in keys)
 
 
-def check_duplicates(duplicates: str) -> None:
+def check_duplicates(duplicates: str | None) -> None:
     """Raise `InputError` unless this says which of contradictory answers count."""
     if duplicates not in get_args(Duplicates):
         raise InputError(
@@ -271,5 +271,5 @@ def note_unread_count(
     for name in columns:
         if str(name).strip().lower() in _COUNT_COLUMNS and name not in used:
             what = f"{source_name}: column '{name}' is not used: every row counts as one answer."
-            hint = "If it says how many gave that answer, say `count_column=`."
+            hint = "If it says how many gave that answer, name it as the column of counts."
             notes.append(WarningNote(f"{what} {hint}"))

@@ -126,17 +126,19 @@ def _excluded(exclude: pd.DataFrame, source: Source) -> Names:
 
 
 def evaluate(
-    examples: AnyTable | Scored | Float[Array | np.ndarray, "num_examples num_classes"],
-    truth: AnyTable | Int[Array | np.ndarray, " num_examples"] | None = None,
+    examples: AnyTable,
+    truth: AnyTable | None = None,
     exclude: AnyTable | None = None,
 ) -> dict[str, Estimate]:
     """Every metric of `METRICS`, by name; of arrays also within a function that JAX compiles.
 
     Args:
         examples: a table with a task column and prob_<class> columns, such as
-            `Aggregation.examples` returns; or class probabilities as an array.
-        truth: a table with columns task and label (or aliases); or the true classes of the same
-            examples by number, `MISSING` where one is not known.
+            `Aggregation.examples` returns; or class probabilities as an array of shape
+            (num_examples, num_classes); or what `match_truth` returns.
+        truth: a table with columns task and label (or aliases), a Series or a dictionary of labels
+            by task; or an array of the true classes of the same examples by number, `MISSING`
+            where one is not known.
         exclude: with tables, one with a task column: examples not to score, such as the gold that
             the method has seen.
 
@@ -146,7 +148,7 @@ def evaluate(
     """
     if isinstance(examples, Scored) and truth is None and exclude is None:
         probs, true_label, _ = examples
-    elif isinstance(examples, AnyTable) and isinstance(truth, AnyTable):
+    elif _is_table(examples) and _is_table(truth):
         probs, true_label, _ = match_truth(examples, truth, exclude)
     else:
         probs, true_label = _checked_arrays(examples, truth, exclude)
@@ -157,9 +159,13 @@ def evaluate(
     return {name: found[name] for name in METRICS}  # JAX puts keys in alphabetical order
 
 
+def _is_table(given: object) -> bool:
+    return given is not None and not isinstance(given, jax.Array | np.ndarray | Scored)
+
+
 def _checked_arrays(examples: Any, truth: Any, exclude: Any) -> tuple[Array, Array]:
-    is_table = isinstance(examples, AnyTable | Scored) or isinstance(truth, AnyTable)
-    if is_table or truth is None or exclude is not None:
+    is_table = _is_table(examples) or _is_table(truth)
+    if is_table or isinstance(examples, Scored) or truth is None or exclude is not None:
         raise InputError(
             "the results and the truth are not of one kind.",
             where="truth",

@@ -52,6 +52,13 @@ class Shape:
 
     def check(self) -> None:
         """Raise `InputError` where two of these are said."""
+        for name in ("wide", "counts"):
+            given = getattr(self, name)
+            is_list = isinstance(given, Sequence) and all(isinstance(one, str) for one in given)
+            if given is not None and not isinstance(given, bool) and not is_list:
+                raise InputError(
+                    f"`{name}` names no columns.", where=name, hint="Give a list of names, or True."
+                )
         said = [one.name for one in dataclasses.fields(self) if getattr(self, one.name)]
         if len(said) > 1:
             raise InputError(

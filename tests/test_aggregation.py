@@ -389,9 +389,11 @@ class TestAggregate:
         with pytest.raises(InputError, match=message):
             aggregate(Crowd.from_frames(FRAME, GOLD), method, class_prior=prior)
 
-    def test_a_table_is_no_crowd(self):
-        with pytest.raises((TypeError, jaxtyping.TypeCheckError)):  # the latter in tests alone
-            aggregate(FRAME)
+    def test_a_table_of_answers_alone(self):
+        found, expected = aggregate(FRAME, "majority-vote"), Crowd.from_frames(FRAME)
+        np.testing.assert_array_equal(
+            found.class_probs, aggregate(expected, "majority-vote").class_probs
+        )
 
     def test_gold_keeps_its_label(self):
         gold = Assessment.from_arrays([1], [0], num_examples=2, num_classes=2)

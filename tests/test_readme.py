@@ -75,3 +75,21 @@ def test_registries_are_described_by_a_page_made_from_them(monkeypatch):
         assert [row[0] for row in rows] == [f"`{name}`" for name in registry.names(installed=False)]
         assert all(row[1] for row in rows)
     del sys.modules["registries"]
+
+
+@pytest.mark.end_to_end
+def test_code_beside_that_of_other_libraries():
+    """Every block of ours in the page for people who come from them, in turn."""
+    page = (Path(__file__).parents[1] / "docs" / "coming_from.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    found = {}
+    for block in blocks:
+        exec(compile(block, "coming_from.md", "exec"), found)
+    assert len(blocks) == 6
+    assert (
+        list(found["labels"].index)
+        == list(found["probs"].index)
+        == list(dict.fromkeys(found["answers"]["task"]))
+    )
+    assert list(found["errors"].index) == ["cat", "dog"]
+    assert list(found["summary"]["num_abstained"]) == [1, 1, 2]

@@ -19,6 +19,7 @@ from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
 from gtx_bayes.aggregation.joint_method import AUTO, NAME
 from gtx_bayes.aggregation.tables import (
+    agreement_with,
     confusion_of,
     confusion_table,
     labeler_table,
@@ -100,19 +101,39 @@ class Aggregation:
             table.insert(7, "confidence_high", np.where(self._is_gold, 1.0, high))
         return table
 
+    @functools.cached_property
+    def label(self) -> "pd.Series[Any]":
+        """The most probable class of each example, by task; the known one of gold."""
+        table, _ = _example_table(as_key(None), self.crowd, self.class_probs)
+        return pd.Series(table["label"].to_numpy(), self.probs.index, name="label")
+
+    @property
+    def probs(self) -> pd.DataFrame:
+        """Probability of each class of each example: examples by task, classes by column."""
+        return pd.DataFrame(
+            np.asarray(self.class_probs),
+            index=pd.Index(self.crowd.example_names, name="task"),
+            columns=pd.Index(self.crowd.class_names, name="label"),
+        )
+
     def labelers(self) -> pd.DataFrame:
         """One row per labeler: accuracy with its interval, and the counts behind it.
 
-        Where values were named that are abstentions also their number, their share of all that
-        the labeler was asked, and its 95 % confidence interval (Wilson).
+        `agreement` is the share of a labeler's answers that are the most probable class of their
+        example, classes that tie sharing it; the labeler's own answers have had a say in that.
+        `coverage` is the share of all examples that the labeler answered. Where values were named
+        that are abstentions also their number, their share of all that the labeler was asked, and
+        its 95 % confidence interval (Wilson).
         """
-        crowd = self.crowd
-        return labeler_table(
+        crowd, labels = self.crowd, self.crowd.labels.of_classes()
+        table = labeler_table(
             crowd.labeler_names,
             self.fit.labeler_accuracy,
-            crowd.labels.of_classes().count_by_labeler(),
+            labels.count_by_labeler(),
             crowd.num_abstained(),
         )
+        agreeing, coverage = agreement_with(labels, np.asarray(self.class_probs))
+        return table.assign(agreement=agreeing, coverage=coverage)
 
     def confusion(self) -> pd.DataFrame:
         """How each labeler answers examples of each class: one row a labeler, class and answer.
@@ -268,8 +289,14 @@ def as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:
     Raises:
         InputError: for a seed that is none.
     """
+    if isinstance(key, jax.Array):
+        is_old = key.shape == (2,) and key.dtype == jnp.uint32  # as `jax.random.PRNGKey` makes them
+        if is_old or jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            return key
     if key is not None and not isinstance(key, int):
-        return key
+        raise InputError(
+            f"the key is {key!r:.80}.", where="key", hint="Give a whole number, or a key of JAX."
+        )
     seed = key or 0
     if not 0 <= seed < 2**32:
         raise InputError(f"the seed is {seed}.", hint=f"Give a whole number below {2**32}.")
@@ -312,7 +339,7 @@ def _decide(
 
 
 def aggregate(
-    crowd: Crowd,
+    crowd: Crowd | AnyTable,
     method: str | AbstractMethod = DEFAULT_METHOD,
     *,
     class_prior: npt.ArrayLike | NamedPrior | None = None,
@@ -325,7 +352,8 @@ def aggregate(
     """Apply a method to a crowd.
 
     Args:
-        crowd: the answers and the gold.
+        crowd: the answers and the gold; or a table of answers alone, which `Crowd.from_frames`
+            takes.
         method: a name in `registry.METHODS`, `FILE.py:Class`, or an instance, whose fields are
             the method's options.
         class_prior: probability of each class: a dictionary or a Series by class name, or an
@@ -347,13 +375,9 @@ def aggregate(
         InputError: for an unknown method, a method that needs gold without any, a class prior
             that is none, an option that the method does not have, or more classes than the
             answers bear.
-        TypeError: if `crowd` is something else.
     """
     if not isinstance(crowd, Crowd):
-        raise TypeError(
-            f"aggregate takes a Crowd, not a {type(crowd).__name__}: build one with "
-            "Crowd.from_frames or read_crowd"
-        )
+        crowd = Crowd.from_frames(crowd)
     chosen = configured(
         method, model=model, dependence=dependence, prior_independent=prior_independent
     )
@@ -413,6 +437,10 @@ def configured(
         InputError: for an unknown method, and an option that the method does not have.
     """
     chosen = METHODS.build(method)
+    if not isinstance(model, str | AbstractLabelerModel):
+        raise InputError(
+            f"the model is {model!r:.80}.", where="model", hint="Give its name, or an instance."
+        )
     given = {
         "model": None if model == AUTO else model,
         "dependence": dependence,
@@ -457,7 +485,16 @@ def check_class_prior(
     Raises:
         InputError: for anything that is no distribution over these classes.
     """
-    prior = np.asarray(prior_in_order(class_prior, class_names), np.float64)
+    try:
+        prior = np.asarray(prior_in_order(class_prior, class_names), np.float64)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"the class prior is no array of numbers: {error}.",
+            where="class_prior",
+            hint="Give a probability for each class.",
+        ) from error
     num_classes = len(class_names)
     if prior.shape not in ((num_classes,), (num_examples, num_classes)):
         raise InputError(

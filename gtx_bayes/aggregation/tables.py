@@ -57,6 +57,28 @@ def labeler_table(
     )
 
 
+def agreement_with(
+    labels: Labels, class_probs: npt.NDArray[np.floating]
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """Share of each labeler's answers that are the most probable class, and of examples answered.
+
+    The first is NaN for a labeler without answers; of answers given twice to an example both count,
+    the example counts once.
+    """
+    example, by, label = (np.asarray(x) for x in (labels.example, labels.labeler, labels.label))
+    kept = label != MISSING
+    example, by, label = example[kept], by[kept], label[kept]
+    number = np.bincount(by, minlength=labels.num_labelers)
+    best = class_probs.max(axis=1)[example]
+    is_best = class_probs[example] >= best[:, None] - _TIE
+    agrees = is_best[np.arange(label.size), label] / is_best.sum(axis=1)
+    agreeing = np.bincount(by, agrees, labels.num_labelers)
+    pair = np.unique(by.astype(np.int64) * labels.num_examples + example)
+    answered = np.bincount(pair // max(labels.num_examples, 1), minlength=labels.num_labelers)
+    share = np.where(number > 0, agreeing / np.maximum(number, 1), np.nan)
+    return share, answered / max(labels.num_examples, 1)
+
+
 class Confusion(NamedTuple):
     """Confusion matrices of some labelers.
 

@@ -375,9 +375,24 @@ def summarise(
         "num_blocs": 0 if result.blocs is None else int(result.blocs["bloc"].nunique()),
         "pool": None if joint is None else joint.table().to_dict("records"),
         "labeler_interval": result.fit.labeler_accuracy.interval,
+        "agreement": agreement_record(crowd),
         "mean_confidence": float(confidence.mean()) if confidence.size else None,
         "seconds": round(seconds, 3),
         **told_apart(in_options(note) for note in (*result.notes, *more)),
+    }
+
+
+def agreement_record(crowd: "Crowd") -> dict[str, dict[str, float | None]]:
+    """Coefficients of agreement by name, None where a number is not finite."""
+    import math
+
+    rows = crowd.agreement().to_dict("records")
+    names = ("value", "ci_low", "ci_high")
+    return {
+        str(row["coefficient"]): {
+            name: float(row[name]) if math.isfinite(row[name]) else None for name in names
+        }
+        for row in rows
     }
 
 

@@ -264,8 +264,12 @@ def _unknown(name: str, ending: str) -> InputError:
 
 def names_of(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     """One path or several, as a list; raises `InputError` for anything else."""
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
-    if not given or not all(isinstance(path, str | Path) for path in given):
+    given = [paths] if isinstance(paths, str | Path) else paths
+    if (
+        not isinstance(given, list | tuple)
+        or not given
+        or not all(isinstance(path, str | Path) for path in given)
+    ):
         raise InputError(
             f"the paths are {paths!r}.", where="labels", hint="Give a path, or a list of paths."
         )

@@ -23,6 +23,7 @@ from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, Source, Table, columns_
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.errors import InputError
+from gtx_bayes.frames import EXACT as EXACT
 from gtx_bayes.importers.base import AbstractImporter
 from gtx_bayes.importers.long_table import File, import_answers
 from gtx_bayes.io.contents import (
@@ -47,9 +48,6 @@ TABLE = "table"
 
 _WIDE = 1000  # columns
 _MANY_CELLS, _SPARSE = 10**6, 20  # of JSON objects: so many are empty for one that is not
-
-# By default integers beside a gap become floats, which cannot tell long ones apart.
-EXACT = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 
 
 def read_crowd(

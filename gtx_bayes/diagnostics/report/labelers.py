@@ -62,6 +62,7 @@ class Labelers(NamedTuple):
             who give one wrong answer to it more often than by chance too.
         num_unknown: how many have no accuracy, or none that is their own.
         panel: how many independent labelers they are worth; None where gold is too little.
+        agreement: coefficients of agreement, as `Crowd.agreement` returns them, those with a value.
     """
 
     table: pd.DataFrame
@@ -77,6 +78,7 @@ class Labelers(NamedTuple):
     pairs: tuple[LabelerPair, ...]
     num_unknown: int
     panel: Panel | None
+    agreement: pd.DataFrame
 
     @property
     def verdict(self) -> str:
@@ -166,6 +168,7 @@ def describe_labelers(
         ),
         num_unknown=int((~known).sum()),
         panel=panel_of(result.answered, result.blocs),
+        agreement=result.answered.agreement().dropna(subset="value"),
     )
 
 

@@ -1,0 +1,160 @@
+"""Tables of any library and kind: the same crowd; and of what is none, an error in words."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.evaluation import evaluate
+from gtx_bayes.frames import as_frame
+from tests.exports import ANSWERS, GOLD
+from tests.test_importers import long_table, rows_of
+
+LONG = pd.DataFrame(ANSWERS, columns=["task", "worker", "label"])
+KINDS = {
+    "pandas": LONG,
+    "polars": pl.from_pandas(LONG),
+    "polars, lazy": pl.from_pandas(LONG).lazy(),
+    "polars, categories": pl.from_pandas(LONG).with_columns(pl.col("label").cast(pl.Categorical)),
+    "arrow": pa.Table.from_pandas(LONG),
+    "dictionaries": LONG.to_dict("records"),
+    "lists": LONG.to_dict("list"),
+    "arrays": {name: LONG[name].to_numpy() for name in LONG},
+}
+KNOWN = pd.DataFrame(GOLD, columns=["task", "label"])
+GOLDS = {
+    "frame": KNOWN,
+    "polars": pl.from_pandas(KNOWN),
+    "series": KNOWN.set_index("task")["label"],
+    "dictionary": dict(GOLD),
+    "dictionaries": KNOWN.to_dict("records"),
+    "lists": KNOWN.to_dict("list"),
+}
+
+
+class HubDataset:
+    """As a dataset of the Hugging Face hub: it can make itself a data frame."""
+
+    def to_pandas(self):
+        return LONG
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_the_same_crowd(kind):
+    assert rows_of(Crowd.from_frames(KINDS[kind])) == rows_of(long_table(None, []))
+
+
+def test_what_makes_itself_a_data_frame():
+    assert rows_of(Crowd.from_frames(HubDataset())) == rows_of(long_table(None, []))
+
+
+@pytest.mark.parametrize("kind", GOLDS)
+def test_gold_of_every_kind(kind):
+    assert rows_of(Crowd.from_frames(LONG, GOLDS[kind])) == rows_of(long_table(None, GOLD))
+
+
+def test_long_integers_beside_a_gap_stay_what_they_are():
+    number = 2**53 + 1
+    for frame in (pl.DataFrame({"task": [number, None]}), pa.table({"task": [number, None]})):
+        assert as_frame(frame, "labels")["task"][0] == number
+
+
+def test_an_enumeration_declares_its_classes():
+    kind = pl.Enum(["cat", "dog", "eel"])
+    frame = pl.from_pandas(LONG).with_columns(pl.col("label").cast(kind))
+    assert list(Crowd.from_frames(frame).class_names) == ["cat", "dog", "eel"]
+
+
+def test_results_are_scored_against_a_dictionary():
+    examples = pl.DataFrame({"task": ["1", "3"], "prob_cat": [0.9, 0.2], "prob_dog": [0.1, 0.8]})
+    assert float(evaluate(examples, dict(GOLD))["accuracy"].value) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("labels.csv", r"the text or path 'labels.csv'.*read_crowd"),
+        (None, r"`labels` is None.*list of dictionaries"),
+        (3, "`labels` is 3"),
+        ([1, 2], "`labels` is a list"),
+        ({"task": ["a"], "worker": ["u", "v"], "label": ["x"]}, "have different lengths"),
+        ({"task": ["a"], "worker": "u"}, "not all of whose values are columns"),
+        ({}, "not all of whose values are columns"),
+        (np.zeros((2, 3)), r"`labels` is a[n]? \w+"),
+    ],
+)
+def test_what_is_no_table(given, message):
+    with pytest.raises(InputError, match=message):
+        as_frame(given, "labels")
+
+
+FUZZ = """
+import itertools, sys
+import numpy as np, pandas as pd, polars as pl
+import gtx_bayes
+from gtx_bayes import Crowd, InputError, aggregate, evaluate, grow, read_crowd
+from gtx_bayes import CrowdClassifier
+
+ODD = [None, True, 7, -1.5, float("nan"), "text", "", b"bytes", object(), print, int, (), [], {},
+       [None], ["a"], ["a", "a"], [["a"]], [{}], [{"task": 1}], {"task": 1}, {"task": []},
+       {"task": ["a"], "worker": ["u"], "label": [None]}, {1: [2], None: [3], (4,): [5]},
+       {"worker": 3}, {"label": "label"}, {"task": "worker"}, {3, 4}, range(3), iter([1]),
+       np.arange(3), np.zeros((2, 2)), np.array(1), pd.Series([1, 2]), pd.DataFrame(),
+       pd.DataFrame({"task": [[1]], "worker": [{}], "label": [()]}), pd.DataFrame([[1, 2]]),
+       pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "b"), ("c", "d")])),
+       pl.DataFrame({"a": [1]}), pl.Series([1]), ValueError("x"), 10**30, 1j, pd.NaT,
+       {"task": ["a", "b"], "worker": ["u", "u"], "label": ["x", "y"]}]
+GOOD = pd.DataFrame({"task": [*"aabb"], "worker": [*"uvuv"], "label": [*"xyxx"]})
+KNOWN = {"a": "x"}
+crowd = Crowd.from_frames(GOOD, KNOWN)
+voted = aggregate(crowd, "majority-vote")
+joint = aggregate(crowd, model="one-coin", dependence=0.0, class_prior=[0.5, 0.5])
+calls = {
+    "labels": lambda x: Crowd.from_frames(x),
+    "gold": lambda x: Crowd.from_frames(GOOD, x),
+    **{name: (lambda name: lambda x: Crowd.from_frames(GOOD, KNOWN, **{name: x}))(name)
+       for name in ("duplicates", "classes", "abstain", "blank", "keep_abstentions", "covariates",
+                    "labeler_covariates", "example_covariates", "groups", "columns",
+                    "gold_columns", "wide", "count_column", "counts")},
+    "read": lambda x: read_crowd(x),
+    "read gold": lambda x: read_crowd("/nowhere", x),
+    "aggregate": lambda x: aggregate(x, "majority-vote"),
+    "method": lambda x: aggregate(crowd, x) if isinstance(x, str) or not callable(x) else None,
+    "class_prior": lambda x: x is None or aggregate(crowd, "majority-vote", class_prior=x),
+    "model": lambda x: aggregate(crowd, model=x, dependence=2.0),
+    "dependence": lambda x: x is None or aggregate(crowd, "majority-vote", dependence=x),
+    "evaluate": lambda x: evaluate(voted.examples(), x),
+    "results": lambda x: evaluate(x, KNOWN),
+    "predict": lambda x: voted.predict(x),
+    "seed": lambda x: x is None or voted.examples(x),
+    "confusion": lambda x: voted.confusion_matrix(x),
+    "grow": lambda x: x is None or grow(joint, x),
+    "grow gold": lambda x: x is None or grow(joint, None, x),
+    "fit": lambda x: CrowdClassifier(method="majority-vote").fit(x),
+    "fit gold": lambda x: CrowdClassifier(method="majority-vote").fit(GOOD, x),
+}
+bad = []
+for name, call in calls.items():
+    for odd in ODD:
+        try:
+            call(odd)
+        except InputError as error:
+            assert str(error), name
+        except Exception as error:
+            bad.append(f"{name} of {odd!r:.80}: {type(error).__name__}: {error}"[:300])
+print("\\n".join(bad))
+sys.exit(bool(bad))
+"""
+
+
+@pytest.mark.end_to_end
+def test_of_nothing_given_a_raw_error_comes():
+    """In a process of its own, in which no types are checked, as users have it."""
+    run = subprocess.run([sys.executable, "-c", FUZZ], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr[-2000:]
