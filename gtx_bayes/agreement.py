@@ -20,7 +20,8 @@ MOST_CELLS = 2**25
 
 _MOST_ORDERED = 64  # classes, for the ordinal coefficient
 _MOST_PAIRS = 2**22  # pairs of answers to an example, for Cohen's kappa
-_MOST_WORK = 2**27  # resamples times what each goes through
+_MOST_WORK = 2**24  # resamples times what each goes through: a tenth of a second
+_LEAST_RESAMPLES = 100
 
 
 class Agreement(NamedTuple):
@@ -304,9 +305,9 @@ def _cohen(
     value = float(cohen_kappa(np.bincount(cell, minlength=size).reshape(shape)))
     which, drawn = np.unique(example, return_inverse=True)[1], np.random.default_rng(seed)
     num = int(which.max()) + 1
-    times = min(num_resamples, _MOST_WORK // max(8 * size, 8 * cell.size))
+    times = min(num_resamples, _MOST_WORK // max(4 * size, 4 * cell.size))
     values = []
-    for _ in range(times if times >= 100 else 0):
+    for _ in range(times if times >= min(_LEAST_RESAMPLES, num_resamples) else 0):
         weight = np.bincount(drawn.integers(num, size=num), minlength=num)[which.ravel()]
         values.append(cohen_kappa(np.bincount(cell, weight, size).reshape(shape)))
     return Agreement(name, value, *_interval(values, prob), num_examples)

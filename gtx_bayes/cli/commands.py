@@ -10,6 +10,7 @@ from gtx_bayes.cli.demo import demo
 from gtx_bayes.cli.diagnose import diagnose
 from gtx_bayes.cli.estimate import estimate
 from gtx_bayes.cli.evaluate import evaluate
+from gtx_bayes.cli.export import export
 from gtx_bayes.cli.finetune import finetune
 from gtx_bayes.cli.next import NextCommand, next_
 from gtx_bayes.cli.plan import plan
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: Rich's own takes twice as long to import as all else
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for function in (demo, convert, aggregate, diagnose, estimate, evaluate):
+for function in (demo, convert, aggregate, diagnose, estimate, evaluate, export):
     app.command(cls=Command)(function)
 app.command("next", cls=NextCommand)(next_)
 for function in (plan, finetune, predict, reproduce):

@@ -7,7 +7,6 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
-from xml.etree import ElementTree as ET
 
 from gtx_bayes.io.contents import JSON_LINES, XML, Content
 
@@ -41,12 +40,7 @@ def read_records(content: Content) -> Sequence[Any]:
         lines = content.text().rstrip().split("\n")
         return [_decoded(content, line, number) for number, line in enumerate(lines, start=1)]
     if content.ending in XML:
-        try:
-            root = ET.fromstring(content.text())
-        except ET.ParseError as error:
-            what = f"this is no XML: {error}."
-            raise content.error(what, "Export it again; it may be cut short.") from error
-        return [{root.tag: root}]
+        return [_root(content)]
     found = _decoded(content, content.text().strip(), None)
     if isinstance(found, list):
         return found
@@ -60,6 +54,17 @@ def read_records(content: Content) -> Sequence[Any]:
     if are_lists and len({len(column) for column in columns}) == 1 and len(columns) > 1:
         return [dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True)]
     return [found]
+
+
+def _root(content: Content) -> dict[str, Any]:
+    from xml.etree import ElementTree as ET  # a thing few tables need
+
+    try:
+        root = ET.fromstring(content.text())
+    except ET.ParseError as error:
+        what = f"this is no XML: {error}."
+        raise content.error(what, "Export it again; it may be cut short.") from error
+    return {root.tag: root}
 
 
 def first_record(content: Content) -> Any:
@@ -114,7 +119,7 @@ def read_workbook(content: Content) -> tuple[list[str], list[list[Any]], list[st
             warnings.simplefilter("ignore")  # of styles and validations that are not kept
             book = openpyxl.load_workbook(io.BytesIO(content.raw), read_only=True, data_only=True)
             sheets = {sheet.title: list(_filled(sheet)) for sheet in book.worksheets}
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, ET.ParseError) as error:
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, SyntaxError) as error:
         what = f"the file is no readable workbook: {error}."
         raise content.error(what, "Save it again, or save the table as CSV.") from error
     filled = {title: rows for title, rows in sheets.items() if rows}
