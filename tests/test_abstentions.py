@@ -370,7 +370,7 @@ class TestCommands:
         for name in ("num_examples", "num_labelers", "num_labels", "num_abstained", "num_gold"):
             assert summary[name] == streamed[name]
         np.testing.assert_allclose(
-            streamed_labelers.loc[labelers.index, list(labelers)], labelers, atol=2e-5
+            streamed_labelers.loc[labelers.index], labelers[list(streamed_labelers)], atol=2e-5
         )
         examples = pd.read_csv(tables / "memory" / "examples.csv").set_index("task")
         other = pd.read_parquet(tables / "stream" / "examples.parquet").set_index("task")

@@ -413,6 +413,13 @@ class TestPage:
         expected = "actions incoming outcome trust labelers buying glossary"
         assert re.findall(r'<h2 id="(\w+)">', hostile[1]) == expected.split()
 
+    def test_how_far_labelers_agree(self, hostile):
+        content, text = hostile
+        alpha = content.labelers.agreement.set_index("coefficient").loc["krippendorff_alpha"]
+        row = f'Krippendorff alpha</th><td class="n">{alpha["value"]:.3f}</td>'
+        assert row in text
+        assert f"{alpha['ci_low']:.3f} to {alpha['ci_high']:.3f}" in text
+
     def test_figures_follow_the_page(self, hostile):
         """No colour of their own, so that they are light or dark with it."""
         for svg in re.findall(r"<svg.*?</svg>", hostile[1], flags=re.DOTALL):

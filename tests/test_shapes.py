@@ -1,8 +1,8 @@
 """Tables of other shapes, and files as people have them: the same crowd as the plain long table."""
 
-import contextlib
 import gzip
 import io
+import json
 import sys
 import zipfile
 
@@ -272,5 +272,19 @@ def test_the_command_line(tmp_path):
     as_json(tmp_path / "a.json", {"task": ["a"], "who": ["u"], "label": ["x"]})
     run = CliRunner().invoke(app, ["aggregate", str(tmp_path / "a.json"), "-o", out])
     assert "say `--wide`; if answers were counted, `--counts`" in run.stderr
-    with contextlib.suppress(FileNotFoundError):
-        (tmp_path / "a.json").unlink()
+
+
+@pytest.mark.end_to_end
+def test_several_tables_and_standard_input_on_the_command_line(tmp_path):
+    for name, rows in {"a.csv": LONG[:3], "b.csv": LONG[3:]}.items():
+        rows.to_csv(tmp_path / name, index=False)
+    files = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    more = ["-o", str(tmp_path / "out"), "--method", "majority-vote", "--json"]
+    run = CliRunner().invoke(app, ["aggregate", *files, *more])
+    assert run.exit_code == 0, run.stderr
+    found = CliRunner().invoke(app, ["aggregate", "-", *more], input=text())
+    assert found.exit_code == 0, found.stderr
+    summaries = [json.loads(each.stdout) for each in (run, found)]
+    for name in ("num_labels", "num_examples", "agreement", "mean_confidence"):
+        assert summaries[0][name] == summaries[1][name]
+    assert summaries[0]["agreement"]["percent_agreement"]["value"] == 0.5
