@@ -14,6 +14,7 @@ from gtx_bayes.cli.options import (
     MethodOptions,
     ModelOptions,
     SeedOption,
+    named,
     output_option,
 )
 from gtx_bayes.cli.terminal import command, in_options, print_json, print_notes, print_table, stage
@@ -117,15 +118,15 @@ def estimate(
         from gtx_bayes.io.writers import OutputDirectory
 
         directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
-    with stage(f"Reading {labels}"):
+    with stage(f"Reading {named(labels)}"):
         from gtx_bayes.panels.columns import of_examples, of_gold
 
         method = methods.build()
-        crowd = tables.read(labels, gold)
-        named = {"by": by, "cluster": cluster}
+        crowd = tables.read_crowd(labels, gold)
+        of_columns = {"by": by, "cluster": cluster}
         columns: dict[str, Any] = {
             role: of_examples(crowd, name, labels, tables.example_table, tables.columns("example"))
-            for role, name in named.items()
+            for role, name in of_columns.items()
             if name is not None
         }
         if gold_weight is not None:

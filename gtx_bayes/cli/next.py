@@ -288,7 +288,7 @@ def next_(
 
 
 def _print_after(
-    labels: Path,
+    labels: list[Path],
     gold: Path | None,
     methods: MethodOptions,
     models: ModelOptions,

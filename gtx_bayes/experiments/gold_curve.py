@@ -100,7 +100,7 @@ def run(
     config = config or Config()
     points: list[Row] = []
     for at, folder in enumerate(crowds):
-        labels, gold = (read_table(folder / name)[0] for name in _TABLES)
+        labels, gold = (read_table(folder / name).frame for name in _TABLES)
         for draw in range(runs):
             data = jax.random.key_data(jax.random.fold_in(jax.random.fold_in(key, at), draw))
             order = np.random.default_rng(np.asarray(data)).permutation(len(gold))

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Float, Int, ScalarLike
 
+from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.posterior import effective_share
 
@@ -199,6 +200,30 @@ def class_log_scores(
         log_probs = log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
         scores[:, at] = log_probs[np.arange(truth.size), truth]
     return np.maximum(scores, np.log(_FLOOR))
+
+
+def gold_log_score(
+    labels: Labels,
+    assessment: Assessment,
+    evidence: Float[np.ndarray, "num_examples num_classes"],
+    class_prior: Float[np.ndarray, "*num_examples num_classes"],
+    values: npt.NDArray[np.float64] = GRID,
+) -> npt.NDArray[np.float64]:
+    """Log-probability of all gold labels with answers, given these, at some values of rho.
+
+    Args:
+        labels: the answers.
+        assessment: the gold.
+        evidence: as for `class_log_scores`, by a fit that has not seen the example.
+        class_prior: of each class, or of each class of each example.
+        values: of rho.
+    """
+    num_labels = labels.count_by_example()
+    truth = np.asarray(assessment.true_label)
+    gold = np.flatnonzero((truth != MISSING) & (num_labels > 0))
+    prior = np.broadcast_to(class_prior, evidence.shape)
+    scores = class_log_scores(evidence[gold], num_labels[gold], prior[gold], truth[gold], values)
+    return scores.sum(axis=0)
 
 
 def learn(

@@ -503,19 +503,16 @@ def _scores(
     labels: Labels, assessment: Assessment, fitted: Fitted, values: npt.NDArray[np.float64]
 ) -> _Scores:
     num_labels = labels.count_by_example()
-    truth = np.asarray(assessment.true_label)
     evidence = np.asarray(joint.evidence_of(fitted.fit, fitted.looks))
-    prior = np.broadcast_to(np.asarray(fitted.fit.class_prior), evidence.shape)
-    gold = np.flatnonzero((truth != MISSING) & (num_labels > 0))
-    of_gold = of_rho.class_log_scores(
-        evidence[gold], num_labels[gold], prior[gold], truth[gold], values
-    )
+    prior = np.asarray(fitted.fit.class_prior)
+    of_gold = of_rho.gold_log_score(labels, assessment, evidence, prior, values)
+    prior = np.broadcast_to(prior, evidence.shape)
     answered = np.flatnonzero(num_labels > 0)
     with np.errstate(divide="ignore"):
         is_learnt = fitted.candidate.class_prior is None
         log_prior = 0.0 if is_learnt else np.log(prior[answered], dtype=np.float64)
     of_answers = scipy.special.logsumexp(evidence[answered] + log_prior, axis=1)
-    return _Scores(of_gold.sum(axis=0), float(of_answers.sum()), max(answered.size, 1))
+    return _Scores(of_gold, float(of_answers.sum()), max(answered.size, 1))
 
 
 def _candidates(

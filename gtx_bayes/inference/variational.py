@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
+from gtx_bayes.inference.dependence import PRIOR_LOGIT, gold_log_score
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.models.base import AbstractCohortPrior
@@ -35,6 +36,9 @@ from gtx_bayes.votes import class_votes, sum_over_classes
 
 MAX_STEPS = 100
 TOLERANCE = 1e-3
+
+_LOG_ODDS_OF_VOTES = np.log(99.0)  # that a crowd names classes as gold does
+_TYPICAL_RHO = 1.0 / (1.0 + np.exp(-np.array([PRIOR_LOGIT])))
 
 Rows = Float[Array, "num_classes num_classes"]
 """Log-probability of each answer given each true class."""
@@ -136,8 +140,11 @@ def fit(
     """Class posteriors and labelers from gold and from the crowd's own answers.
 
     Starts from the votes; where gold speaks against them (see `rows_from_gold`) from gold as
-    well, and keeps what has the higher bound, the priors' own density included. Gold examples
-    keep their known label and teach like the others.
+    well. Of the two fits the one from gold is kept if it has the higher bound, the priors' own
+    density included, and says the gold labels so much better from the other examples as a crowd
+    that names classes otherwise than gold is rare. The bound alone takes the answers to a few
+    hard gold examples for as many proofs. Gold examples keep their known label and teach like the
+    others.
 
     Args:
         labels: the answers.
@@ -159,7 +166,14 @@ def fit(
             tolerance=tolerance,
         ),
         rows_from_gold(labels, assessment),
+        lambda fit: _gold_log_score(fit, labels, assessment),
     )[0]
+
+
+def _gold_log_score(fit: VariationalFit, labels: Labels, assessment: Assessment) -> float:
+    """Log-probability of the gold labels by the other examples, at a typical dependence."""
+    evidence, prior = np.asarray(fit.evidence), np.asarray(fit.class_prior)
+    return float(gold_log_score(labels, assessment, evidence, prior, _TYPICAL_RHO)[0])
 
 
 def fit_from(
@@ -182,21 +196,26 @@ def fit_from(
 
 
 def best_start(
-    fitted: Callable[[Rows | None], VariationalFit], rows: Rows | None
+    fitted: Callable[[Rows | None], VariationalFit],
+    rows: Rows | None,
+    score: Callable[[VariationalFit], float] | None = None,
 ) -> tuple[VariationalFit, Rows | None]:
     """The better of two fits, and where it started: from the votes, or from gold.
 
     Args:
         fitted: the fit from a start.
         rows: what `rows_from_gold` found.
+        score: log-probability of the gold labels by the other examples, under a fit; when absent
+            the bounds decide alone.
     """
     by_votes = fitted(None)
     if rows is None:
         return by_votes, None
     by_gold = fitted(rows)
-    if _log_density(by_gold) > _log_density(by_votes):
-        return by_gold, rows
-    return by_votes, None
+    is_better = _log_density(by_gold) > _log_density(by_votes)
+    if score is not None:
+        is_better = is_better and score(by_gold) - score(by_votes) > _LOG_ODDS_OF_VOTES
+    return (by_gold, rows) if is_better else (by_votes, None)
 
 
 def _log_density(fit: VariationalFit) -> float:

@@ -1,18 +1,19 @@
 """Columns of a user's tables with a value for each example: slices, clusters, weights of gold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, Column, Table, columns_for, read_columns
 from gtx_bayes.crowd import Crowd
-from gtx_bayes.io.readers import read_table
+from gtx_bayes.io.contents import open_contents
+from gtx_bayes.io.readers import read_contents, read_table
 
 
 def of_examples(
     crowd: Crowd,
     name: str,
-    labels: Path,
+    labels: Sequence[Path],
     example_table: Path | None,
     columns: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -21,25 +22,23 @@ def of_examples(
     Args:
         crowd: whose examples they are.
         name: the column.
-        labels: the table of answers, where it is looked for first; all answers to an example have
-            to have the same value.
+        labels: the tables of answers, where it is looked for first; all answers to an example
+            have to have the same value.
         example_table: a table of examples; None without.
         columns: the column of the examples, as `Crowd.from_frames` takes it.
 
     Raises:
         InputError: if neither table has the column, an example has two values or none.
     """
-    found = None
-    for path in (labels, example_table):
-        if path is None:
-            continue
-        roles = columns_for(EXAMPLE_ROLE, {**columns, "value": name})
-        table = read_table(path, roles)
-        if found is None or name in table.frame:
-            found = table
-        if name in table.frame:
-            break
-    assert found is not None
+    roles = columns_for(EXAMPLE_ROLE, {**columns, "value": name})
+    if len(labels) == 1:
+        tables = [read_table(labels[0], roles)]
+    else:
+        contents = [content for path in labels for content in open_contents(path)]
+        tables = [read_contents(contents, roles)]
+    if example_table is not None and name not in tables[0].frame:
+        tables.append(read_table(example_table, roles))
+    found = tables[-1] if name in tables[-1].frame else tables[0]
     values = values_by_example(found, name, columns)
     for key in (str(example) for example in crowd.example_names):
         if key not in values:

@@ -69,7 +69,7 @@ def evaluate_set(folder, *, gold_share, seed, methods=METHODS):
 
 
 def read_crowd(folder):
-    return tuple(read_table(folder / name)[0] for name in ("labels.csv", "gold.csv"))
+    return tuple(read_table(folder / name).frame for name in ("labels.csv", "gold.csv"))
 
 
 def score(examples, truth, seen):
@@ -94,11 +94,11 @@ def evaluate_peers(folder, work, python, draws):
         yield {
             **(where := {"method": f"crowd-kit {method}", "gold": 0.0, "seed": 0}),
             "seconds": seconds[method],
-            **score(read_table(work / f"{method}.csv")[0], truth, None),
+            **score(read_table(work / f"{method}.csv").frame, truth, None),
         }
         for seed in range(draws):
             name = f"{method}_{seed}" if method in TAKES_GOLD else method
-            found, seen = (read_table(work / f"{n}.csv")[0] for n in (name, f"gold_{seed}"))
+            found, seen = (read_table(work / f"{n}.csv").frame for n in (name, f"gold_{seed}"))
             yield {
                 **where,
                 "gold": SHARE,
