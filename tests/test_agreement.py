@@ -190,3 +190,5 @@ def test_tables():
     table = aggregate(crowd_of(dense), "majority-vote").labelers()
     np.testing.assert_allclose(table["coverage"], [1.0, 0.75, 0.5])
     np.testing.assert_allclose(table["agreement"], [1.0, 2 / 3, 1.0])
+    np.testing.assert_allclose(table["overlap"], [0.75, 0.75, 0.5])
+    np.testing.assert_allclose(table["conflict"], [0.25, 0.25, 0.25])

@@ -163,6 +163,14 @@ class TestRefused:
         with pytest.raises(InputError, match=r"record 1: this is not what label-studio exports"):
             read_crowd(path)
 
+    @pytest.mark.parametrize("annotations", [[7], 7, None, [None], {"a": 1}])
+    def test_records_of_no_shape_that_an_importer_expects(self, annotations, tmp_path):
+        """They are a plain table, which lacks what a table needs."""
+        record = {"id": 1, "text": "...", "annotations": annotations, "results": [3]}
+        path = exports.as_json(tmp_path / "a.json", [record])
+        with pytest.raises(InputError, match="no column holds the labeler"):
+            read_crowd(path)
+
     def test_an_unknown_format_lists_those_there_are(self, tmp_path):
         files, _ = exports.mturk(tmp_path)
         with pytest.raises(InputError, match=r"no format 'turk'.*label-studio"):

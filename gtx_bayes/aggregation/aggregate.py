@@ -19,11 +19,11 @@ from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
 from gtx_bayes.aggregation.joint_method import AUTO, NAME
 from gtx_bayes.aggregation.tables import (
-    agreement_with,
     confusion_of,
     confusion_table,
     labeler_table,
     names_of_answers,
+    overlaps,
     page,
 )
 from gtx_bayes.blocs import find_blocs, given_blocs, join, with_members
@@ -121,7 +121,8 @@ class Aggregation:
 
         `agreement` is the share of a labeler's answers that are the most probable class of their
         example, classes that tie sharing it; the labeler's own answers have had a say in that.
-        `coverage` is the share of all examples that the labeler answered. Where values were named
+        Shares of all examples: `coverage`, those the labeler answered; `overlap`, those that
+        others answered too; `conflict`, those with an answer that differs. Where values were named
         that are abstentions also their number, their share of all that the labeler was asked, and
         its 95 % confidence interval (Wilson).
         """
@@ -132,8 +133,7 @@ class Aggregation:
             labels.count_by_labeler(),
             crowd.num_abstained(),
         )
-        agreeing, coverage = agreement_with(labels, np.asarray(self.class_probs))
-        return table.assign(agreement=agreeing, coverage=coverage)
+        return table.assign(**overlaps(labels, np.asarray(self.class_probs)))
 
     def confusion(self) -> pd.DataFrame:
         """How each labeler answers examples of each class: one row a labeler, class and answer.

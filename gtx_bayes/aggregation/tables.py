@@ -57,26 +57,38 @@ def labeler_table(
     )
 
 
-def agreement_with(
+def overlaps(
     labels: Labels, class_probs: npt.NDArray[np.floating]
-) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-    """Share of each labeler's answers that are the most probable class, and of examples answered.
+) -> dict[str, npt.NDArray[np.floating]]:
+    """How each labeler's answers stand to those of others, by the name of the column.
 
-    The first is NaN for a labeler without answers; of answers given twice to an example both count,
-    the example counts once.
+    `agreement`: the share of the answers that are the most probable class of their example, classes
+    that tie sharing it; NaN for a labeler without answers. Shares of all examples: `coverage`,
+    those the labeler answered; `overlap`, those another answer was given to as well; `conflict`,
+    those of them with another answer that is not the same.
+
+    References:
+        Coverage, overlap and conflict as snorkel's `LFAnalysis` has them (Ratner et al., 2017).
     """
     example, by, label = (np.asarray(x) for x in (labels.example, labels.labeler, labels.label))
     kept = label != MISSING
-    example, by, label = example[kept], by[kept], label[kept]
+    example, by, label = example[kept].astype(np.int64), by[kept].astype(np.int64), label[kept]
     number = np.bincount(by, minlength=labels.num_labelers)
     best = class_probs.max(axis=1)[example]
     is_best = class_probs[example] >= best[:, None] - _TIE
     agrees = is_best[np.arange(label.size), label] / is_best.sum(axis=1)
     agreeing = np.bincount(by, agrees, labels.num_labelers)
-    pair = np.unique(by.astype(np.int64) * labels.num_examples + example)
-    answered = np.bincount(pair // max(labels.num_examples, 1), minlength=labels.num_labelers)
-    share = np.where(number > 0, agreeing / np.maximum(number, 1), np.nan)
-    return share, answered / max(labels.num_examples, 1)
+    in_all = np.bincount(example, minlength=labels.num_examples)[example]
+    _, cell, times = np.unique(
+        example * labels.num_classes + label, return_inverse=True, return_counts=True
+    )
+    whether = {"coverage": in_all > 0, "overlap": in_all > 1, "conflict": in_all > times[cell]}
+    found = {"agreement": np.where(number > 0, agreeing / np.maximum(number, 1), np.nan)}
+    for name, is_so in whether.items():
+        pairs = np.unique(by[is_so] * labels.num_examples + example[is_so])
+        times = np.bincount(pairs // max(labels.num_examples, 1), minlength=labels.num_labelers)
+        found[name] = times / max(labels.num_examples, 1)
+    return found
 
 
 class Confusion(NamedTuple):

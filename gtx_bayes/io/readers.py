@@ -199,8 +199,9 @@ def _recognised(contents: Sequence[Content]) -> AbstractImporter | None:
         return None  # a table of answers by its header
     for name in IMPORTERS.names(installed=False):
         importer: AbstractImporter = IMPORTERS.find(name)()
-        if importer.recognises(first):
-            return importer
+        with contextlib.suppress(AttributeError, IndexError, KeyError, TypeError):
+            if importer.recognises(first):  # else of a shape that it does not even expect
+                return importer
     return None
 
 
