@@ -1,6 +1,7 @@
 """Exports of labeling tools and of panels of judges: the same crowd as their long tables."""
 
 import json
+import zipfile
 
 import pandas as pd
 import pytest
@@ -155,6 +156,31 @@ class TestLabels:
         path = exports.as_json(tmp_path / "r.json", {"results": {"results": results}})
         crowd = read_crowd(path, duplicates="first", classes=["pass", "fail"])
         assert list(crowd.example_names) == ["0 / a", "1 / a", "0 / b"]
+
+
+class TestArchives:
+    def test_a_log_of_inspect(self, tmp_path):
+        """An .eval archive: a file for each sample beside a header and digests of the samples."""
+        files, _ = exports.inspect(tmp_path)
+        log = json.loads(files[0].read_text())
+        with zipfile.ZipFile(tmp_path / "log.eval", "w", zipfile.ZIP_DEFLATED) as archive:
+            for sample in log["samples"]:
+                archive.writestr(f"samples/{sample['id']}_epoch_1.json", json.dumps(sample))
+            archive.writestr("_journal/start.json", json.dumps({"version": 2}))
+            archive.writestr("summaries.json", json.dumps([{"id": 1, "scores": {}}]))
+            header = {name: part for name, part in log.items() if name != "samples"}
+            archive.writestr("header.json", json.dumps(header))
+        assert rows_of(read_crowd(tmp_path / "log.eval")) == rows_of(read_crowd(files))
+
+    def test_one_file_a_user_and_images_beside_the_xml(self, tmp_path):
+        for export, name in ((exports.doccano_by_user, "d.zip"), (exports.cvat, "c.zip")):
+            found, _ = export(tmp_path)
+            files = sorted(found[0].iterdir()) if found[0].is_dir() else found
+            with zipfile.ZipFile(tmp_path / name, "w") as archive:
+                for file in files:
+                    archive.write(file, file.name)
+                archive.writestr("images/1.jpg", b"?")
+            assert rows_of(read_crowd(tmp_path / name)) == rows_of(read_crowd(found))
 
 
 class TestRefused:
