@@ -176,7 +176,7 @@ class TestShares:
         truth, probs = np.array([1, 0, 1, 1, 0]), np.array([0.9, 0.2, 0.6, 0.7, 0.4])
         gold = Gold(np.array([0, 1]), truth[:2], np.array([0, 1]))
         both = np.stack([1.0 - probs, probs], axis=1)
-        found = CrossFit(both, both, np.eye(2)[truth[:2]] - both[:2], both[:2])
+        found = CrossFit(both, both[None], np.eye(2)[truth[:2]] - both[:2], both[:2])
         one = shares(gold, found)
         by_hand = (1 + (0.6 + 0.7 + 0.4) + 1.5 * (0.1 - 0.2)) / 5
         np.testing.assert_allclose(one.share, [1.0 - by_hand, by_hand], rtol=1e-12)
@@ -187,7 +187,7 @@ class TestShares:
         weight = np.array([10.0, 10.0, 10.0, 5.0, 5.0])
         gold = Gold(example, truth[example], scattered(5, 5), weight)
         even = np.full((40, 2), 0.5)
-        found = CrossFit(even, even, np.eye(2)[truth[example]] - 0.5, even[:5])
+        found = CrossFit(even, even[None], np.eye(2)[truth[example]] - 0.5, even[:5])
         one = shares(gold, found)
         np.testing.assert_allclose(one.share, [30 / 40, 10 / 40])
         np.testing.assert_allclose(one.gold_share, [30 / 40, 10 / 40])
@@ -262,7 +262,7 @@ class TestShares:
         for _ in range(200):
             gold, probs_of_gold = draw(rng, truth, probs)
             both, own = (np.stack([1.0 - p, p], axis=1) for p in (probs, probs_of_gold))
-            found = CrossFit(both, both, np.eye(2)[gold.truth] - own, own)
+            found = CrossFit(both, both[None], np.eye(2)[gold.truth] - own, own)
             one = shares(gold, found)
             count += bool(one.low[1] <= truth.mean() <= one.high[1])
         return count

@@ -10,10 +10,10 @@ here is the same with the variance that is left when proxies are known,
 
 where :math:`m_i(\theta_0)` are the probabilities of the working model, all shifted by one number
 on the logit scale until their mean is :math:`\theta_0`; :math:`\kappa` is the sampling variance of
-a mean of unit variance under the design, :math:`\phi` the squared residuals on gold over those
-that the model promises, and :math:`\lambda` is 1/N where the population itself is a sample, else
-0. Where the proxies say nothing it is Wilson's. The variance of a share is never taken for larger
-than without proxies.
+a mean of unit variance under the design; :math:`\phi V(\hat\theta)` is the variance of residuals
+that gold shows; and :math:`\lambda` is 1/N where the population itself is a sample, else 0. Where
+the proxies say nothing it is Wilson's. The variance of a share is never taken for larger than
+without proxies.
 
 References:
     Wilson (1927), Probable inference, the law of succession, and statistical inference. Journal of
@@ -85,7 +85,7 @@ def score_interval(
         estimate: the estimated share, in [0, 1].
         curve: the variance that the proxies leave.
         scale: sampling variance of a mean of unit variance.
-        dispersion: squared residuals over those of the model.
+        dispersion: variance of residuals over that of the curve, at the estimate.
         of_population: one over the size of the population where it is a sample itself.
         quantile: of the normal or t distribution.
     """

@@ -75,15 +75,15 @@ class CrossFit(NamedTuple):
 
     Attributes:
         probs: of every example, the mean over the folds.
-        single: of every example by one of the fits, each fit for as many: their spread is that of a
-            fit, which a mean of several has not.
+        by_fold: of every example by each fit: their spread is that of a fit, which their mean has
+            not.
         residuals: of every gold example, indicator less probability, by the model without its
             fold; zero where it was drawn with certainty.
         gold_probs: the probabilities of gold examples in that model.
     """
 
     probs: Float[np.ndarray, "num_examples num_classes"]
-    single: Float[np.ndarray, "num_examples num_classes"]
+    by_fold: Float[np.ndarray, "num_folds num_examples num_classes"]
     residuals: Float[np.ndarray, "num_gold num_classes"]
     gold_probs: Float[np.ndarray, "num_gold num_classes"]
 
@@ -131,7 +131,8 @@ def cross_fit(gold: Gold, proxies: Sequence[Proxies]) -> CrossFit:
     num_examples, num_classes, _ = proxies[0].values.shape
     is_true = np.eye(num_classes)[gold.truth]
     residuals, gold_probs = np.zeros(is_true.shape), is_true.copy()
-    probs, single = np.zeros((2, num_examples, num_classes))
+    probs = np.zeros((num_examples, num_classes))
+    by_fold = np.zeros((num_folds, num_examples, num_classes))
     # A gold example teaches by proxies that have not seen its own label.
     taught = np.stack(
         [
@@ -144,10 +145,10 @@ def cross_fit(gold: Gold, proxies: Sequence[Proxies]) -> CrossFit:
         seen = each._replace(values=taught[~hidden])
         found = working_model.fit(seen, gold.truth[~hidden]).probs(each.values)
         probs += found * (hidden.sum() / max((gold.fold != CERTAIN).sum(), 1))
-        single[fold::num_folds] = found[fold::num_folds]
+        by_fold[fold] = found
         gold_probs[hidden] = found[gold.example[hidden]]
         residuals[hidden] = is_true[hidden] - gold_probs[hidden]
-    return CrossFit(probs, single, residuals, gold_probs)
+    return CrossFit(probs, by_fold, residuals, gold_probs)
 
 
 def shares(
@@ -193,12 +194,10 @@ def shares(
     of_gold_alone: list[tuple[float, float]] = []
     left = np.zeros(num_classes)
     for k in range(num_classes):
-        curve = VarianceCurve.of(found.single[among, k])
+        curve = VarianceCurve.of(found.by_fold[:, among, k].ravel())
         scale, dispersion = float(design.scale[k]), float(design.dispersion[k])
-        if gold.weight is not None:
-            # Gold was drawn where the model is unsure: what that leaves is not the population's.
-            typical = float(curve.at(float(share[k])))
-            dispersion *= float(design.promised[k]) / max(typical, 1e-12)
+        # What gold shows is the variance at the estimate, and where gold was drawn.
+        dispersion *= float(design.promised[k]) / max(float(curve.at(float(share[k]))), 1e-12)
         limits.append(
             score_interval(
                 float(share[k]),
