@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds paper sbc clean
+.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds estimates paper sbc clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -19,6 +19,7 @@ help:
 	@echo "make paper        repeat the paper's simulations: build/paper, and the tables of the docs"
 	@echo "make sbc          is the inference right? simulations of every model and method, tables of the docs"
 	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
+	@echo "make estimates    do intervals of shares hold? many draws of gold (DATA=folder of sets WORLDS=folder of worlds.py)"
 	@echo "make worlds       measure quality on simulated crowds whose truth is known (WORLDS=folder of worlds.py)"
 
 $(BIN)/python:
@@ -128,6 +129,10 @@ real-crowds: $(VENV)/.test .venv-peers/.installed
 worlds: $(VENV)/.test
 	@test -n "$(WORLDS)" || { echo "Say where worlds.py is: make worlds WORLDS=FOLDER"; exit 1; }
 	$(BIN)/python -m tests.benchmarks.worlds $(WORLDS) --output docs/worlds_table.md
+
+estimates: $(VENV)/.test
+	@test -n "$(DATA)" -a -n "$(WORLDS)" || { echo "Say where crowds and worlds.py are: make estimates DATA=FOLDER WORLDS=FOLDER"; exit 1; }
+	$(BIN)/python -m tests.benchmarks.estimates $(DATA) --worlds $(WORLDS) --output docs/estimates_table.md
 
 clean:
 	rm -rf build $(VENV) .venv-peers

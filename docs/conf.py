@@ -26,6 +26,7 @@ exclude_patterns = [
     "_ext",
     "coverage_table.md",
     "dependence_table.md",
+    "estimates_table.md",
     "real_crowds_table.md",
     "reproducing_tables.md",
     "sbc_table.md",
