@@ -1,8 +1,9 @@
 """Several devices: a mesh of them, to give to whatever takes a `mesh`."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import jax
 import numpy as np
@@ -41,12 +42,17 @@ def same_precision[**P, R](function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def in_thread(*args: P.args, **kwargs: P.kwargs) -> R:
-        if jax.config.jax_enable_x64 == is_x64:
-            return function(*args, **kwargs)
-        with jax.enable_x64(is_x64):
+        with precision(is_x64):
             return function(*args, **kwargs)
 
     return in_thread
+
+
+def precision(is_x64: bool) -> contextlib.AbstractContextManager[Any]:
+    """Floats of 64 bits or 32, where they are not already: what is compiled stays in use."""
+    if jax.config.jax_enable_x64 == is_x64:
+        return contextlib.nullcontext()
+    return jax.enable_x64(is_x64)
 
 
 def first_devices(there: Sequence[jax.Device], number: int) -> Sequence[jax.Device]:

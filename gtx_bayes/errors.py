@@ -1,6 +1,7 @@
-"""What went wrong outside this package: in the input, with the hint; or in another process."""
+"""What went wrong outside this package: in the input, with the hint; or with the workers."""
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -16,6 +17,14 @@ class InputError(ValueError):
         self.what, self.where, self.hint = what, where, hint
         place = f"{where}: " if where else ""
         super().__init__(f"{place}{what} {hint}".rstrip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _input_error, (type(self), self.what, self.where, self.hint)
+
+
+def _input_error(cls: type[InputError], what: str, where: str, hint: str) -> InputError:
+    """An error that comes from another process."""
+    return cls(what, where=where, hint=hint)
 
 
 class WarningNote(str):
@@ -57,5 +66,5 @@ def notes_from_json(found: object) -> list[str]:
     return notes
 
 
-class LostProcessError(RuntimeError):
-    """Another process of those that work together is gone."""
+class LostWorkersError(RuntimeError):
+    """Nobody is left to do the work."""

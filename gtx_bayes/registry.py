@@ -7,11 +7,15 @@ import importlib.util
 import sys
 import types
 import typing
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from gtx_bayes.errors import InputError
+
+USER_FILE = "_gtx_bayes_file_"
+"""What the name of a module begins with that is a user's file."""
 
 _FILE = ".py:"
 
@@ -172,8 +176,8 @@ def import_file(path: Path, kind: str) -> types.ModuleType:
         raise InputError(
             "there is no such file.", where=str(path), hint=f"Name the file of the {kind}."
         )
-    as_it_is = hash((str(path), path.stat().st_mtime_ns))
-    name = f"_gtx_bayes_file_{path.stem}_{abs(as_it_is):x}"
+    as_it_is = zlib.crc32(f"{path} {path.stat().st_mtime_ns}".encode())  # in any process
+    name = f"{USER_FILE}{path.stem}_{as_it_is:x}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

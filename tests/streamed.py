@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from gtx_bayes.cli.streaming import Processes, stream
+from gtx_bayes.cli.streaming import StreamOptions, stream
 from gtx_bayes.cli.terminal import command
 
 
@@ -13,15 +13,15 @@ from gtx_bayes.cli.terminal import command
 def main(path: str) -> None:
     """Run what the file says."""
     given = json.loads(Path(path).read_text())
-    from gtx_bayes.streaming.aggregate import Request
+    from gtx_bayes.streaming.request import Request
 
     request = given["request"] | {name: Path(given["request"][name]) for name in ("labels", "gold")}
     stream(
         Request(**request),
         Path(given["output"]),
-        Path(given["work"]),
-        Processes(*given.get("processes", (None, None, None))),
-        resume=given["resume"],
+        StreamOptions(
+            work=Path(given["work"]), resume=given["resume"], cluster=given.get("cluster")
+        ),
     )
 
 

@@ -26,10 +26,9 @@ from gtx_bayes.models.confusion import ConfusionMatrix
 from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.posterior import batch_class_posterior, batch_log_prob, gather_evidence, update
 from gtx_bayes.standard_size import in_standard_size
-from gtx_bayes.streaming.aggregate import Request, aggregate_table
-from gtx_bayes.streaming.crew import Crew
+from gtx_bayes.streaming.aggregate import aggregate_table
 from gtx_bayes.streaming.parts import PartedTable, names_of
-from gtx_bayes.streaming.team import Alone
+from gtx_bayes.streaming.request import Request
 from gtx_bayes.streaming.work import WorkDirectory
 from gtx_bayes.sums import as_whole, count_by_segment, from_whole
 
@@ -490,10 +489,9 @@ class TestStreamed:
             lambda self, **taken: found.append(self) or keeping(self, **taken),
         )
         device = jax.devices()[0]
-        crew = Crew(Alone(), [device], lambda *_: None)
         request = self.request(tmp_path / "labels", rows, **options)
         work = WorkDirectory.begun(tmp_path / "work", request.identity(), resume=False)
-        outcome = aggregate_table(request, work, crew, tmp_path / "examples")
+        outcome = aggregate_table(request, work, tmp_path / "examples", num_devices=1)
         table = found[0]
         parts = [
             (table.read(at, device, jnp.ones(2) / 2), names_of(at, work).to_pylist())

@@ -1,3 +1,4 @@
+import concurrent.futures
 import contextlib
 import dataclasses
 import datetime
@@ -6,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,26 +22,30 @@ import pytest
 from hypothesis import strategies as st
 
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.cli.streaming import Processes, stream
+from gtx_bayes.cli import streaming
+from gtx_bayes.cli.streaming import StreamOptions, stream
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.decisions import num_tied
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, LostWorkersError, WarningNote
 from gtx_bayes.evaluation import match_truth
 from gtx_bayes.inference import pool, variational
 from gtx_bayes.io import read_crowd, read_table, write_table
 from gtx_bayes.models.one_coin import OneCoinPrior
 from gtx_bayes.registry import METHODS
 from gtx_bayes.standard_size import close_size
-from gtx_bayes.streaming.aggregate import Request
-from gtx_bayes.streaming.crew import Crew
+from gtx_bayes.streaming import chunks as chunks_on_disk
+from gtx_bayes.streaming import executor as executors
+from gtx_bayes.streaming import survey
+from gtx_bayes.streaming.aggregate import aggregate_table
+from gtx_bayes.streaming.executor import dask_cluster, silent
 from gtx_bayes.streaming.hashing import hash_names, part_of
-from gtx_bayes.streaming.parts import stable_order
+from gtx_bayes.streaming.parts import PartedTable, stable_order
+from gtx_bayes.streaming.request import Request
 from gtx_bayes.streaming.scatter import number_of_parts
 from gtx_bayes.streaming.table import ParquetTable
-from gtx_bayes.streaming.team import LOST_AFTER_SECONDS
+from gtx_bayes.streaming.work import WorkDirectory
 from gtx_bayes.sums import SEGMENT, Segments, as_whole, from_whole, further_segments
 
-ALONE = Processes(None, None, None)
 NUM_EXAMPLES, NUM_LABELERS, CLASSES = 600, 40, ["cat", "dog", "fox"]
 
 
@@ -104,8 +108,7 @@ def request(place, **options):
 
 def run(wanted, output, *, resume=False):
     """The result of a streamed run: examples by name, labelers, summary."""
-    summary = stream(wanted, output, None, ALONE, resume=resume)
-    assert summary is not None
+    summary = stream(wanted, output, StreamOptions(resume=resume))
     return read_result(output), summary
 
 
@@ -389,17 +392,12 @@ def stop_at(monkeypatch, moment):
     """Let a run end when it tells its progress for that many times; moments that were told."""
     told = []
 
-    def tell(stage, done, total):
+    def callback(stage, done, total):
         told.append((stage, done, total))
         if len(told) - 1 == moment:
             raise Stopped
 
-    real = Crew.__new__
-
-    def crew(cls, team, devices, _):
-        return real(cls, team, devices, tell)
-
-    monkeypatch.setattr(Crew, "__new__", crew)
+    monkeypatch.setattr(streaming, "stages", lambda *, is_shown: contextlib.nullcontext(callback))
     return told
 
 
@@ -470,25 +468,26 @@ def test_resuming_something_else_is_refused(tables, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("devices", ["all", 2])
 def test_a_run_takes_the_devices_it_is_told(tables, tmp_path, monkeypatch, devices):
-    taken = []
+    taken = set()
+    read = PartedTable.read
 
-    def crew(cls, team, own, _):
-        taken.extend(own)
-        raise Stopped
+    def reading(self, part, device, class_prior):
+        taken.add(device)
+        return read(self, part, device, class_prior)
 
-    monkeypatch.setattr(Crew, "__new__", crew)
+    monkeypatch.setattr(PartedTable, "read", reading)
     _, _, place = tables
-    with pytest.raises(Stopped):
-        stream(request(place), tmp_path / "out", None, ALONE, resume=False, devices=devices)
+    wanted = request(place, method="majority-vote", options={}, class_prior=None)
+    stream(wanted, tmp_path / "out", StreamOptions(), devices=devices)
     there = jax.local_devices()
-    assert taken == (there if devices == "all" else there[:devices])
-    assert len(there) > 2
+    assert len(there) == 4  # as many as parts
+    assert taken == set(there if devices == "all" else there[:devices])
 
 
 def test_devices_that_there_are_not_are_refused(tables, tmp_path):
     _, _, place = tables
     with pytest.raises(InputError, match="4000 devices"):
-        stream(request(place), tmp_path / "out", None, ALONE, resume=False, devices=4000)
+        stream(request(place), tmp_path / "out", StreamOptions(), devices=4000)
     assert not list(tmp_path.iterdir())
 
 
@@ -520,7 +519,7 @@ def test_foreign_directories_are_left_alone(tables, tmp_path):
         run(request(place), tmp_path / "out")
     assert (foreign / "thesis.tex").read_text() == "precious"
     with pytest.raises(InputError, match="in each other"):
-        stream(request(place), tmp_path / "out", tmp_path / "out" / "work", ALONE, resume=False)
+        stream(request(place), tmp_path / "out", StreamOptions(work=tmp_path / "out" / "work"))
 
 
 def broken(kind, folder, answers):
@@ -749,16 +748,198 @@ def test_other_commands_read_folders(tables, tmp_path):
     assert len(read_crowd(place / "answers").example_names) == NUM_EXAMPLES
 
 
+# Workers
+
+
+def every_byte(output):
+    """What a run wrote, but for the times it took."""
+    files = sorted((output / "examples.parquet").iterdir())
+    return {file.name: file.read_bytes() for file in (*files, output / "labelers.csv")}
+
+
+def led(wanted, output, executor, callback=silent):
+    """A run by some executor; what it wrote."""
+    output.mkdir()
+    work = WorkDirectory.begun(
+        output.with_name(f"{output.name}.work"), wanted.identity(), resume=True
+    )
+    outcome = aggregate_table(
+        wanted,
+        work,
+        output / "examples.parquet",
+        executor=executor,
+        num_devices=1,
+        callback=callback,
+    )
+    outcome.labelers.to_csv(output / "labelers.csv", index=False)
+    return every_byte(output)
+
+
+@pytest.fixture(scope="module")
+def by_threads(tables, tmp_path_factory):
+    """What threads write."""
+    _, _, place = tables
+    return led(request(place), tmp_path_factory.mktemp("threads") / "out", None)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The executor of two processes."""
+    pytest.importorskip("distributed")
+    with dask_cluster("local:2") as (executor, said):
+        assert not said
+        yield executor
+
+
+@pytest.fixture
+def worker_here(monkeypatch):
+    """Starts a Dask scheduler with workers in this process, which is quick."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(executors, "LOST_AFTER_SECONDS", 1.0)
+    with contextlib.ExitStack() as stack:
+
+        def start(**options):
+            return stack.enter_context(
+                distributed.LocalCluster(
+                    processes=False,
+                    threads_per_worker=1,
+                    dashboard_address="127.0.0.1:0",
+                    **options,
+                )
+            )
+
+        yield start
+
+
+@pytest.mark.end_to_end
+def test_a_cluster_writes_the_bytes_of_threads(tables, tmp_path, cluster, by_threads):
+    """With two workers, each of which compiles a pass once; and with one killed in a pass."""
+    _, _, place = tables
+    client = cluster._client
+    assert led(request(place), tmp_path / "two", cluster) == by_threads
+
+    def times_compiled():
+        from gtx_bayes.inference import loop
+
+        return loop.renew._cache_size()
+
+    assert max(client.run(times_compiled).values()) == 1
+    killed = []
+
+    def kill(stage, done, total):
+        if stage.startswith("Pass 2") and not killed:
+            killed.append(next(iter(client.run(os.getpid).values())))
+            os.kill(killed[0], signal.SIGKILL)
+
+    assert led(request(place), tmp_path / "killed", cluster, kill) == by_threads
+    assert killed
+
+
+@pytest.mark.end_to_end
+def test_a_model_in_a_file_reaches_the_workers(tables, tmp_path, cluster):
+    _, _, place = tables
+    (tmp_path / "own.py").write_text(
+        "import dataclasses\n"
+        "from gtx_bayes.models.one_coin import OneCoinModel\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Mine(OneCoinModel):\n"
+        "    name = 'mine'\n"
+        "    description = 'one coin'\n"
+    )
+    named = request(place, options={"model": f"{tmp_path}/own.py:Mine", "dependence": 0.1})
+    found = led(named, tmp_path / "cluster", cluster)
+    assert found == led(named, tmp_path / "threads", None)
+
+
+def test_workers_of_another_version_are_refused(tables, tmp_path, cluster, monkeypatch):
+    _, _, place = tables
+    here = (*chunks_on_disk.versions()[:-1], "numpy 1.0")
+    monkeypatch.setattr(chunks_on_disk, "versions", lambda: here)
+    with pytest.raises(InputError, match=r"has numpy 2.*this run numpy 1\.0") as caught:
+        led(request(place), tmp_path / "out", cluster)
+    assert caught.value.where.startswith("worker on")
+
+
+def test_a_task_may_be_done_twice(tables, tmp_path, by_threads):
+    class Twice(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, function, *arguments):
+            def twice():
+                function(*arguments)
+                return function(*arguments)
+
+            return super().submit(twice)
+
+    _, _, place = tables
+    with Twice(2) as executor:
+        assert led(request(place), tmp_path / "out", executor) == by_threads
+
+
+def test_workers_that_are_gone_end_the_run_which_resumes(tables, tmp_path, worker_here, by_threads):
+    _, _, place = tables
+    local = worker_here(n_workers=1)
+
+    def leave(stage, done, total):
+        if stage.startswith("Pass 2"):
+            local.scale(0)
+
+    with dask_cluster(local.scheduler_address) as (executor, said):
+        assert "dashboard" in said[0]
+        with pytest.raises(LostWorkersError, match="no worker takes tasks"):
+            led(request(place), tmp_path / "out", executor, leave)
+    shutil.rmtree(tmp_path / "out")
+    told = []
+    found = led(request(place), tmp_path / "out", None, lambda *of: told.append(of))
+    assert found == by_threads
+    assert told[0][0].startswith("Pass 2")
+
+
+def test_workers_without_memory_end_the_run(tables, tmp_path, worker_here):
+    """Dask pauses them for as long as they hold more than their share, which may be for ever."""
+    _, _, place = tables
+    local = worker_here(n_workers=1, memory_limit="1 MB")
+    with (
+        dask_cluster(local.scheduler_address) as (executor, _),
+        pytest.raises(LostWorkersError, match="out of memory"),
+    ):
+        led(request(place), tmp_path / "out", executor)
+
+
+def test_a_cluster_without_workers_and_none_at_all(worker_here, monkeypatch):
+    local = worker_here(n_workers=0)
+    with (
+        pytest.raises(LostWorkersError, match="none has come"),
+        dask_cluster(local.scheduler_address),
+    ):
+        pass
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 1.0)
+    with pytest.raises(InputError, match="no Dask scheduler"), dask_cluster("127.0.0.1:1"):
+        pass
+    for wrong in ("local:0", "local:many"):
+        with pytest.raises(InputError, match="no number of processes"), dask_cluster(wrong):
+            pass
+
+
+def test_slow_settings_of_workers_are_told(worker_here, monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    local = worker_here(n_workers=1)
+    with dask_cluster(local.scheduler_address) as (_, said):
+        assert [type(note) for note in said] == [str, WarningNote]
+        assert "1 worker(s)" in said[1]
+
+
+def test_a_worker_that_does_not_see_the_work(tmp_path):
+    job = chunks_on_disk.Job(
+        "run", str(tmp_path / "elsewhere"), b"", (), None, False, chunks_on_disk.versions()
+    )
+    with pytest.raises(InputError, match="does not see the work directory"):
+        chunks_on_disk.do_parts(job, survey.count_to_gold, (0,), ())
+
+
 # Processes of their own
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(place, output, *, resume=False, processes=(None, None, None), **options):
+def start(place, output, *, resume=False, cluster=None, **options):
     """A streamed run in a process of its own."""
     wanted = dataclasses.asdict(request(place, **options))
     wanted |= {name: str(wanted[name]) for name in ("labels", "gold")}
@@ -767,9 +948,9 @@ def start(place, output, *, resume=False, processes=(None, None, None), **option
         "output": str(output),
         "work": f"{output}.work",
         "resume": resume,
-        "processes": processes,
+        "cluster": cluster,
     }
-    path = Path(f"{output}.{processes[2]}.json")
+    path = Path(f"{output}.json")
     path.write_text(json.dumps(record))
     return subprocess.Popen(
         [sys.executable, "-m", "tests.streamed", str(path)],
@@ -786,82 +967,6 @@ def finish(*children, timeout=600):
     return [child.returncode for child in children], said
 
 
-def together(size):
-    """Arguments for the members of a team."""
-    port = free_port()
-    return [(f"127.0.0.1:{port}", size, rank) for rank in range(size)]
-
-
-def all_together(size, place, output, expected, *, resume=False):
-    """Processes that end well and say what was expected, to the last digit."""
-    codes, said = finish(
-        *(start(place, output, resume=resume, processes=member) for member in together(size))
-    )
-    assert codes == [0] * size, said
-    for one, other in zip(read_result(output), expected, strict=True):
-        pd.testing.assert_frame_equal(one, other, check_exact=True)
-
-
-@pytest.mark.end_to_end
-@pytest.mark.parametrize("size", [2, pytest.param(4, marks=pytest.mark.slow)])
-def test_processes_together_say_what_one_says(tables, tmp_path, size):
-    """To the last digit: sums of whole numbers do not depend on who adds them."""
-    _, _, place = tables
-    expected, _ = run(request(place), tmp_path / "alone")
-    all_together(size, place, tmp_path / "out", expected)
-
-
-@pytest.mark.end_to_end
-def test_a_lost_process_ends_the_run_and_a_restart_resumes(tables, tmp_path):
-    _, _, place = tables
-    expected, _ = run(request(place), tmp_path / "alone")
-    children = [start(place, tmp_path / "out", processes=member) for member in together(2)]
-    wait_for(tmp_path / "out.work" / "numbering.json", children)
-    children[1].kill()
-    codes, said = finish(*children)
-    assert codes[0] == 1, said
-    assert "another process was lost" in said[0]
-    assert "(--resume)" in said[0]
-    assert not (tmp_path / "out").exists()
-    all_together(2, place, tmp_path / "out", expected, resume=True)
-
-
-@pytest.mark.end_to_end
-def test_a_fault_found_by_one_process_is_told_by_all(tables, tmp_path):
-    answers, _, place = tables
-    broken("no label", tmp_path / "answers", answers)
-    codes, said = finish(
-        *(
-            start(place, tmp_path / "out", labels=tmp_path / "answers", processes=member)
-            for member in together(2)
-        )
-    )
-    assert codes == [2, 2], said
-    assert all("row 701: column 'label' has no value" in told for told in said)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.end_to_end
-def test_the_coordinator_listens_at_its_address_alone(tables, tmp_path):
-    """Every 127.x.y.z is this machine: what listens everywhere would answer at another too."""
-    _, _, place = tables
-    member, _ = together(2)
-    port = int(member[0].rpartition(":")[2])
-    child = start(place, tmp_path / "out", processes=member)
-    try:
-        while True:
-            assert child.poll() is None, child.stderr.read()
-            with contextlib.suppress(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            time.sleep(0.05)
-        with pytest.raises(OSError, match=r"refused|unreachable|assign"):
-            socket.create_connection(("127.0.0.2", port)).close()
-    finally:
-        child.kill()
-        finish(child)
-
-
 def wait_for(path, children, timeout=600):
     """Until a file is there."""
     end = time.monotonic() + timeout
@@ -869,27 +974,6 @@ def wait_for(path, children, timeout=600):
         assert time.monotonic() < end
         assert all(child.poll() is None for child in children), [c.stderr.read() for c in children]
         time.sleep(0.005)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_silent_process_ends_the_others(tables, tmp_path, rank):
-    """One that is stopped keeps its connections: only its missing signs of life tell."""
-    _, _, place = tables
-    expected, _ = run(request(place), tmp_path / "alone")
-    children = [start(place, tmp_path / "out", processes=member) for member in together(2)]
-    wait_for(tmp_path / "out.work" / "numbering.json", children)
-    silent, other = children[rank], children[1 - rank]
-    silent.send_signal(signal.SIGSTOP)
-    try:
-        codes, said = finish(other, timeout=LOST_AFTER_SECONDS + 600)
-    finally:
-        silent.kill()
-        finish(silent)
-    assert codes == [1], said
-    assert "another process was lost" in said[0]
-    assert not (tmp_path / "out").exists()
-    all_together(2, place, tmp_path / "out", expected, resume=True)
 
 
 @pytest.mark.slow

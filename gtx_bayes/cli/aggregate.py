@@ -22,7 +22,7 @@ from gtx_bayes.cli.options import (
     output_option,
     read_if_given,
 )
-from gtx_bayes.cli.streaming import Processes, StreamOptions, stream
+from gtx_bayes.cli.streaming import StreamOptions, stream
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
 from gtx_bayes.errors import InputError, told_apart
 
@@ -79,7 +79,6 @@ def aggregate(
     ] = 0,
     plots: Annotated[bool, typer.Option("--plots", help="Write plots as PNG.")] = False,
     streaming: StreamOptions,
-    processes: Processes,
     devices: Annotated[
         str | None,
         typer.Option(
@@ -103,7 +102,7 @@ def aggregate(
     from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_summary
 
     method = methods.build()
-    if streaming.is_wanted(labels[0].expanduser(), processes):
+    if streaming.is_wanted(labels[0].expanduser()):
         for name, wanted in {
             "LABELS": labels[1:],
             "--format": tables.reading(),
@@ -119,7 +118,7 @@ def aggregate(
                     where=name,
                     hint="Leave it out, or say --in-memory.",
                 )
-        from gtx_bayes.streaming.aggregate import Request
+        from gtx_bayes.streaming.request import Request
 
         request = Request(
             labels=labels[0].expanduser(),
@@ -134,16 +133,13 @@ def aggregate(
         summary = stream(
             request,
             output,
-            streaming.work,
-            processes,
-            resume=streaming.resume,
+            streaming,
             devices="all" if devices is None else num_devices(devices),
         )
-        if summary is not None:
-            _print(summary, output, as_json=as_json)
-            if not as_json:
-                folder = output / "examples.parquet"
-                print_next(("evaluate", folder, "--truth", "TRUTH.csv"))
+        _print(summary, output, as_json=as_json)
+        if not as_json:
+            folder = output / "examples.parquet"
+            print_next(("evaluate", folder, "--truth", "TRUTH.csv"))
         return
     inputs = tables.inputs(labels, gold)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)

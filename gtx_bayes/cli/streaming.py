@@ -1,27 +1,27 @@
-"""`gtx-bayes aggregate` for tables larger than memory: part by part, by one process or many."""
+"""`gtx-bayes aggregate` for tables larger than memory: part by part, by threads or a cluster."""
 
 import contextlib
 import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gtx_bayes.cli.terminal import in_options, print_notes, report, stages
-from gtx_bayes.errors import InputError, LostProcessError, told_apart
+from gtx_bayes.cli.terminal import in_options, print_notes, stages
+from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
-    from gtx_bayes.streaming.aggregate import Outcome, Request
-    from gtx_bayes.streaming.team import AbstractTeam
+    from concurrent.futures import Executor
+
+    from gtx_bayes.streaming.aggregate import Outcome
+    from gtx_bayes.streaming.request import Request
 
 MANY_ROWS = 5_000_000
 """Parquet files of more rows are streamed unless asked for otherwise."""
-
-_GRACE_SECONDS = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +48,21 @@ class StreamOptions:
         typer.Option("--resume", help="Go on where a streamed run with the same options stopped."),
     ] = False
 
-    def is_wanted(self, labels: Path, processes: "Processes") -> bool:
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|FILE.json|local:N",
+            help="Stream on a Dask cluster: its scheduler's address, the file that it wrote, or so "
+            "many processes on this machine. All see the work and the output directory.",
+        ),
+    ] = None
+
+    def is_wanted(self, labels: Path) -> bool:
         """Whether to stream the table; raises `InputError` for what cannot be streamed."""
         from gtx_bayes.io.readers import is_streamable
 
         can_be = is_streamable(labels)
-        has_options = self.work is not None or self.resume or processes.coordinator is not None
+        has_options = self.work is not None or self.resume or self.cluster is not None
         if (self.stream or has_options) and not can_be:
             raise InputError(
                 "only Parquet is streamed.",
@@ -62,7 +71,7 @@ class StreamOptions:
             )
         if self.stream is False and has_options:
             raise InputError(
-                "--work, --resume and --coordinator are for streaming.",
+                "--work, --resume and --cluster are for streaming.",
                 where="--in-memory",
                 hint="Leave one or the other out.",
             )
@@ -71,92 +80,32 @@ class StreamOptions:
         return labels.is_dir() or _num_rows(labels) > MANY_ROWS
 
 
-@dataclasses.dataclass(frozen=True)
-class Processes:
-    """The processes of a run as the user names them.
-
-    Attributes:
-        coordinator: address of the first; "auto" to ask the cluster; None for one process.
-        num_processes: how many there are.
-        process_id: number of this one.
-    """
-
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT|auto",
-            envvar="GTX_BAYES_COORDINATOR",
-            help="Stream with several processes: address of the first, the same for all; auto "
-            "under Slurm or Open MPI.",
-        ),
-    ] = None
-    num_processes: Annotated[
-        int | None,
-        typer.Option(min=1, envvar="GTX_BAYES_NUM_PROCESSES", help="How many processes."),
-    ] = None
-    process_id: Annotated[
-        int | None,
-        typer.Option(min=0, envvar="GTX_BAYES_PROCESS_ID", help="Number of this process, from 0."),
-    ] = None
-
-    def check(self) -> None:
-        """Raise `InputError` unless all or none is named."""
-        numbers = (self.num_processes, self.process_id)
-        is_asked = self.coordinator in (None, "auto")
-        if any((number is None) != is_asked for number in numbers):
-            raise InputError(
-                "the processes are told by half.",
-                where="--coordinator",
-                hint="Give --coordinator HOST:PORT with --num-processes and --process-id, or "
-                "--coordinator auto without.",
-            )
-        if not is_asked and (self.process_id or 0) >= (self.num_processes or 1):
-            raise InputError(
-                f"there is no process {self.process_id} of {self.num_processes}.",
-                where="--process-id",
-                hint="Number the processes from 0.",
-            )
-
-    def join(self) -> "AbstractTeam":
-        """Those who work together, once all have come."""
-        from gtx_bayes.streaming.team import Alone, Together
-
-        if self.coordinator is None:
-            return Alone()
-        address = None if self.coordinator == "auto" else self.coordinator
-        return Together.joined(address, self.num_processes, self.process_id)
-
-
 def stream(
     request: "Request",
     output: Path,
-    work: Path | None,
-    processes: Processes,
+    options: StreamOptions,
     *,
-    resume: bool,
     devices: Literal["all"] | int = "all",
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     """Aggregate a table part by part into a directory of results.
 
     Args:
         request: what is to be computed.
         output: the directory.
-        work: where to keep the work; beside `output` when absent.
-        processes: who takes part.
-        resume: whether to go on where an earlier run stopped.
+        options: where to keep the work, whether it resumes, and who does it.
         devices: all that each process has, or how many.
 
     Returns:
-        The summary; None in all processes but the first.
+        The summary.
     """
     start = time.perf_counter()
     from gtx_bayes.io.writers import refuse_inputs
 
     request.check()
-    processes.check()
     target = output.expanduser().resolve()
-    place = (work or target.with_name(f"{target.name}.work")).expanduser().resolve()
-    refuse_inputs(place, (request.labels, request.gold, request.labeler_covariates))
+    place = options.work or target.with_name(f"{target.name}.work")
+    place = place.expanduser().resolve()
+    refuse_inputs(place, request.inputs)
     if place.is_relative_to(target) or target.is_relative_to(place):
         raise InputError(
             "work and results cannot lie in each other.",
@@ -164,19 +113,66 @@ def stream(
             hint="Name a directory elsewhere.",
         )
     with _stdout_kept_clean():
-        team = processes.join()
         try:
-            summary = _stream(
-                request, output, place, team, resume=resume, devices=devices, start=start
-            )
+            return _stream(request, output, place, options, devices=devices, start=start)
         except BaseException as error:
-            said = _with_work_kept(error, place)
-            if team.rank > 0 or isinstance(error, LostProcessError):
-                _end_at_once(said)
-            raise said from error
-        if team.rank > 0:
-            _end_at_once(None)
-        return summary
+            raise _with_work_kept(error, place) from error
+
+
+def _stream(
+    request: "Request",
+    output: Path,
+    place: Path,
+    options: StreamOptions,
+    *,
+    devices: Literal["all"] | int,
+    start: float,
+) -> dict[str, Any]:
+    from gtx_bayes.cli.aggregate import COMMAND, RESULT_FILES
+    from gtx_bayes.io.writers import OutputDirectory, write_csv, write_summary
+    from gtx_bayes.streaming.aggregate import LABELERS, aggregate_table
+    from gtx_bayes.streaming.results import EXAMPLES
+    from gtx_bayes.streaming.work import WorkDirectory
+
+    num_devices = None if devices == "all" else devices
+    if num_devices is not None and options.cluster is None:
+        import jax
+
+        from gtx_bayes.devices import first_devices
+
+        first_devices(jax.local_devices(), num_devices)
+    directory = OutputDirectory(output, COMMAND, RESULT_FILES, request.inputs)
+    work = WorkDirectory.begun(place, request.identity(), resume=options.resume)
+    with _executor(options.cluster) as (executor, said), stages(is_shown=True) as callback:
+        print_notes(said)
+        with directory:
+            found = aggregate_table(
+                request,
+                work,
+                directory.path / EXAMPLES,
+                executor=executor,
+                num_devices=num_devices,
+                callback=callback,
+            )
+            write_csv(found.labelers, directory.path / LABELERS)
+            seconds = time.perf_counter() - start
+            summary = _summary(request, found, COMMAND, seconds)
+            write_summary(summary, directory.path)
+    if not work.clear():
+        print_notes([f"{place}: what is there now was not written here, and stays."])
+    return summary
+
+
+@contextlib.contextmanager
+def _executor(cluster: str | None) -> Iterator[tuple["Executor | None", list[str]]]:
+    """The executor of a cluster, and what is to be said of it; none without a cluster."""
+    if cluster is None:
+        yield None, []
+        return
+    from gtx_bayes.streaming.executor import dask_cluster
+
+    with dask_cluster(cluster) as found:
+        yield found
 
 
 def _with_work_kept(error: BaseException, place: Path) -> BaseException:
@@ -192,78 +188,7 @@ def _with_work_kept(error: BaseException, place: Path) -> BaseException:
     return error
 
 
-def _end_at_once(error: BaseException | None) -> NoReturn:
-    """End this process, and say why if there is something to say.
-
-    JAX's own end takes leave of the first process, and aborts if that has gone before. The first
-    one may not have heard the end of the last exchange yet.
-    """
-    code = 0 if error is None else report(error)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    time.sleep(_GRACE_SECONDS)
-    os._exit(code)
-
-
-def _stream(
-    request: "Request",
-    output: Path,
-    place: Path,
-    team: "AbstractTeam",
-    *,
-    resume: bool,
-    devices: Literal["all"] | int,
-    start: float,
-) -> dict[str, Any] | None:
-    import jax
-
-    from gtx_bayes.cli.aggregate import COMMAND, RESULT_FILES
-    from gtx_bayes.devices import first_devices
-    from gtx_bayes.io.writers import OutputDirectory, write_csv, write_summary
-    from gtx_bayes.streaming.aggregate import LABELERS, aggregate_table
-    from gtx_bayes.streaming.crew import Crew
-    from gtx_bayes.streaming.results import EXAMPLES
-    from gtx_bayes.streaming.team import Watch
-    from gtx_bayes.streaming.work import WorkDirectory
-
-    is_first = team.rank == 0
-    with contextlib.ExitStack() as stack:
-        problem = None
-        directory = work = None
-        own: Sequence[jax.Device] = ()
-        try:
-            own = jax.local_devices()
-            own = own if devices == "all" else first_devices(own, devices)
-            if is_first:
-                inputs = (request.labels, request.gold, request.labeler_covariates)
-                directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
-                work = WorkDirectory.begun(place, request.identity(), resume=resume)
-        except InputError as error:
-            problem = error
-        team.meet(problem)
-        work = work or WorkDirectory.begun(place, request.identity(), resume=True)
-        callback = stack.enter_context(stages(is_shown=is_first))
-        stack.enter_context(Watch(team, place))
-        if directory is not None:
-            stack.enter_context(directory)
-        path = Path(team.gather(None if directory is None else str(directory.path))[0])
-        crew = Crew(team, own, callback)
-        found = aggregate_table(request, work, crew, path / EXAMPLES)
-        summary = None
-        if is_first:
-            write_csv(found.labelers, path / LABELERS)
-            seconds = time.perf_counter() - start
-            summary = _summary(request, found, COMMAND, team.size, seconds)
-            write_summary(summary, path)
-    team.meet()  # somebody may still be reading
-    if is_first and not work.clear():
-        print_notes([f"{place}: what is there now was not written here, and stays."])
-    return summary
-
-
-def _summary(
-    request: "Request", found: "Outcome", command: str, num_processes: int, seconds: float
-) -> dict[str, Any]:
+def _summary(request: "Request", found: "Outcome", command: str, seconds: float) -> dict[str, Any]:
     """The keys of every summary.json of results, and some of streaming."""
     from gtx_bayes.cli.aggregate import SIZES, classes_record, dependence_record, values_of
 
@@ -282,7 +207,7 @@ def _summary(
         "seconds_by_stage": found.seconds,
         "num_passes": found.num_passes,
         "num_parts": found.table.num_parts,
-        "num_processes": num_processes,
+        "num_workers": found.num_workers,
         "peak_memory_bytes": _peak_memory(),
         **told_apart(in_options(note) for note in found.notes),
     }

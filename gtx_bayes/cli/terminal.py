@@ -21,7 +21,7 @@ import typer
 
 from gtx_bayes.cli.signals import Stopped, exit_code, message, stoppable
 from gtx_bayes.cli.usage import with_type
-from gtx_bayes.errors import InputError, LostProcessError, WarningNote
+from gtx_bayes.errors import InputError, LostWorkersError, WarningNote
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,7 +129,7 @@ def report(error: BaseException, options: Iterable[str] = ()) -> int:
             if error.where in options:  # an argument of the library
                 text = f"--{error.where.replace('_', '-')}{text.removeprefix(error.where)}"
             text = in_options(text, options)
-        case LostProcessError():
+        case LostWorkersError():
             text = f"{error} (--resume)"
         case KeyboardInterrupt():
             number = error.number if isinstance(error, Stopped) else signal.SIGINT

@@ -3,7 +3,9 @@ r"""The joint fit over chunks of examples: in memory, on several devices, or in 
 Given the labelers' expected counts and the classes' totals, examples know nothing of each other:
 the steps of `variational` divide there. A pass renews the class posteriors of every chunk, given
 what all examples add up to, and adds up the totals for the next, as whole numbers. So neither who
-computes a chunk nor in which order makes a difference.
+computes a chunk nor in which order makes a difference. What is done to a chunk is a function of a
+module with plain arguments, which an executor can hand to another process: there `jax.jit` compiles
+it once.
 
 The class posteriors of a pass are kept until the second next, and its totals are kept last: a pass
 has been done or has not, and a fit whose passes are kept in files goes on where it was stopped.
@@ -93,39 +95,58 @@ class MemoryStore(dict[str, dict[str, Any]]):
         self.pop(name, None)
 
 
+class Start(NamedTuple):
+    """Where a fit starts, and what it learns.
+
+    Attributes:
+        prior: prior of the labelers; its parameters are where their learning starts.
+        rows: see `variational.start`.
+        learns: whether the proportions of the classes are learnt.
+    """
+
+    prior: AbstractConjugatePrior
+    rows: Rows | None
+    learns: bool
+
+
+Task = Callable[..., tuple[tuple[Whole, ...], float]]
+"""Does something to a chunk: `task(chunks, number, chunk, *arguments)`.
+
+Returns what the chunk adds to the totals, and by how much its class probabilities changed. It is a
+function of a module, and the arguments are plain, so that a task can be sent to a process which has
+the chunks too; it may run there twice.
+"""
+
+
 class AbstractChunks(abc.ABC):
     """A table in chunks, and whoever computes them. A subclass is final.
 
     Attributes:
         store: where the passes of a fit are kept.
+        recent: the pass that was read last, by its number.
     """
 
     store: Store
+    recent: dict[int, "Pass"]
+
+    @property
+    @abc.abstractmethod
+    def start(self) -> Start:
+        """Where the fit starts."""
 
     @abc.abstractmethod
-    def map[R](self, stage: str, one: Callable[[int, Chunk], R]) -> list[R]:
-        """What a function finds of every chunk, or of this process's share of them.
+    def total(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[Whole, ...], float]:
+        """Sums of what a task finds of every chunk, entry by entry, and the largest change.
 
         Args:
             stage: what is being done, for whoever watches.
-            one: takes the number of a chunk, and the chunk.
+            task: takes these chunks, the number of a chunk, and the chunk.
+            arguments: further ones, plain.
         """
 
     @abc.abstractmethod
-    def add_up(self, found: Sequence[tuple[Whole, ...]]) -> tuple[Whole, ...]:
-        """Sums of what `map` found, entry by entry, over all processes."""
-
-    @abc.abstractmethod
-    def largest(self, found: Sequence[float]) -> float:
-        """The largest of what `map` found, over all processes."""
-
-    @abc.abstractmethod
     def has(self, name: str) -> bool:
-        """Whether the store had these arrays when all processes asked."""
-
-    @abc.abstractmethod
-    def write_once(self, name: str, **arrays: Any) -> None:
-        """Keep arrays that all processes have."""
+        """Whether the store has these arrays."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,11 +159,15 @@ class ChunksInMemory(AbstractChunks):
         chunks: the chunks, of one size, on their devices by turns.
         num_examples: N.
         store: where the passes of a fit are kept.
+        fits_from: where the fit starts, while there is one.
+        recent: see `AbstractChunks`.
     """
 
     chunks: Sequence[Chunk]
     num_examples: int
     store: MemoryStore = dataclasses.field(default_factory=MemoryStore)
+    fits_from: Start | None = None
+    recent: dict[int, "Pass"] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def cut(
@@ -228,17 +253,20 @@ class ChunksInMemory(AbstractChunks):
         """Sums, entry by entry."""
         return tuple(np.sum(values, axis=0) for values in zip(*found, strict=True))
 
-    def largest(self, found: Sequence[float]) -> float:
-        """The largest."""
-        return max(found)
+    @property
+    def start(self) -> Start:
+        """Where the fit starts."""
+        assert self.fits_from is not None, "no fit has begun"
+        return self.fits_from
+
+    def total(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[Whole, ...], float]:
+        """Sums of what a task finds of every chunk, and the largest change."""
+        found = self.map(stage, lambda at, chunk: task(self, at, chunk, *arguments))
+        return self.add_up([whole for whole, _ in found]), max(change for _, change in found)
 
     def has(self, name: str) -> bool:
         """Whether the store has these arrays."""
         return name in self.store
-
-    def write_once(self, name: str, **arrays: Any) -> None:
-        """Keep arrays."""
-        self.store.write_arrays(name, **arrays)
 
 
 _Known = tuple[
@@ -256,25 +284,30 @@ class Pass(NamedTuple):
         totals: what the examples add up to after it.
         prior: the labelers' prior that it was made with.
         change: largest change of a class probability.
+        next_prior: the labelers' prior for the next one.
     """
 
     number: int
     totals: Totals
     prior: AbstractConjugatePrior
     change: float
+    next_prior: AbstractConjugatePrior
 
     @classmethod
-    def last(cls, chunks: AbstractChunks, start: AbstractConjugatePrior) -> "Pass | None":
+    def last(cls, chunks: AbstractChunks) -> "Pass | None":
         """The last one that is kept; None before the first."""
         if not chunks.has(_RECORD):
             return None
         kept = chunks.store.read_arrays(_RECORD)
-        leaves, form = jax.tree.flatten(start)
-        prior = jax.tree.unflatten(
-            form, [jnp.asarray(kept[f"prior_{at}"]) for at in range(len(leaves))]
+        leaves, form = jax.tree.flatten(chunks.start.prior)
+        prior, following = (
+            jax.tree.unflatten(
+                form, [jnp.asarray(kept[f"{name}_{at}"]) for at in range(len(leaves))]
+            )
+            for name in ("prior", "next_prior")
         )
-        totals = _as_totals(kept["counts"], kept["class_total"])
-        return cls(int(kept["number"]), totals, prior, float(kept["change"]))
+        totals = Totals(*(_from_whole(kept[name]) for name in ("counts", "class_total")))
+        return cls(int(kept["number"]), totals, prior, float(kept["change"]), following)
 
     def known(self, store: Store, number: int, chunk: Chunk) -> _Known:
         """What a chunk's examples know after it."""
@@ -284,72 +317,42 @@ class Pass(NamedTuple):
 
 def run(
     chunks: AbstractChunks,
-    prior: AbstractConjugatePrior,
     *,
-    learns: bool,
-    rows: Rows | None = None,
     max_steps: int = variational.MAX_STEPS,
     tolerance: float = variational.TOLERANCE,
 ) -> Pass:
     """Passes, from the last one kept, until little changes; the last one.
 
     Args:
-        chunks: the table.
-        prior: prior of the labelers; its parameters are where their learning starts.
-        learns: whether the proportions of the classes are learnt.
-        rows: where to start from, see `variational.start`.
+        chunks: the table, and where the fit starts.
         max_steps: the most passes after that of the votes.
         tolerance: stop when no probability changes by more.
     """
-    prior = prior if rows is None else prior.trusting_gold()
-
-    def start(number: int, chunk: Chunk) -> tuple[State, Totals, float]:
-        return *_start(chunk, *chunk.put((prior, rows))), np.inf
-
-    done = Pass.last(chunks, prior) or _pass(chunks, "Votes", 0, prior, start)
+    prior = _first_prior(chunks.start)
+    done = Pass.last(chunks) or _pass(chunks, "Votes", 0, prior, vote_chunk)
     while done.change > tolerance and done.number < max_steps:
         so_far = f", last change {done.change:.4f}" if done.number else ""
         stage = f"Pass {done.number + 1} (ends below {tolerance:g}{so_far})"
-        done = _next(chunks, stage, done, learns)
+        done = _pass(chunks, stage, done.number + 1, done.next_prior, renew_chunk)
     return done
 
 
-def _next(chunks: AbstractChunks, stage: str, done: Pass, learns: bool) -> Pass:
-    """A pass more."""
-    prior = _refit(done.prior, done.totals.counts)
-
-    def renew(number: int, chunk: Chunk) -> tuple[State, Totals, float]:
-        known = done.known(chunks.store, number, chunk)
-        state, totals, change = _renew(chunk, known, *chunk.put((prior, done.totals)), learns)
-        return state, totals, float(change)
-
-    return _pass(chunks, stage, done.number + 1, prior, renew)
+def _first_prior(start: Start) -> AbstractConjugatePrior:
+    return start.prior if start.rows is None else start.prior.trusting_gold()
 
 
 def _pass(
-    chunks: AbstractChunks,
-    stage: str,
-    number: int,
-    prior: AbstractConjugatePrior,
-    do: Callable[[int, Chunk], tuple[State, Totals, float]],
+    chunks: AbstractChunks, stage: str, number: int, prior: AbstractConjugatePrior, task: Task
 ) -> Pass:
-    """Do something for every chunk; keep the states, and last what they add up to."""
-
-    def one(at: int, chunk: Chunk) -> tuple[tuple[Whole, Whole], float]:
-        state, totals, change = do(at, chunk)
-        arrays = {"class_probs": state.class_probs}
-        if prior.num_kinds > 1:
-            arrays["kind_probs"] = state.kind_probs
-        chunks.store.write_arrays(_after(number, at), **arrays)
-        # What the pass before last left: to replace it would wait for the disk.
-        chunks.store.remove(_after(number - 2, at))
-        return (chunk.by_labeler(totals.counts), as_whole(totals.class_total)), change
-
-    found = chunks.map(stage, one)
-    counts, class_total = chunks.add_up([whole for whole, _ in found])
-    change = chunks.largest([change for _, change in found])
-    leaves = {f"prior_{at}": np.asarray(x) for at, x in enumerate(jax.tree.leaves(prior))}
-    chunks.write_once(
+    """A task for every chunk; kept last is what they add up to."""
+    (counts, class_total), change = chunks.total(stage, task, number)
+    following = _refit(prior, _from_whole(counts))
+    leaves = {
+        f"{name}_{at}": np.asarray(leaf)
+        for name, of in (("prior", prior), ("next_prior", following))
+        for at, leaf in enumerate(jax.tree.leaves(of))
+    }
+    chunks.store.write_arrays(
         _RECORD,
         number=np.array(number),
         change=np.array(change),
@@ -357,7 +360,48 @@ def _pass(
         class_total=class_total,
         **leaves,
     )
-    return Pass(number, _as_totals(counts, class_total), prior, change)
+    done = Pass.last(chunks)
+    assert done is not None
+    return done
+
+
+def vote_chunk(
+    chunks: AbstractChunks, number: int, chunk: Chunk, of_pass: int
+) -> tuple[tuple[Whole, ...], float]:
+    """The task of the first pass: class posteriors by the votes."""
+    start = chunks.start
+    state, totals = _start(chunk, *chunk.put((_first_prior(start), start.rows)))
+    return _kept(chunks.store, number, chunk, of_pass, state, totals), np.inf
+
+
+def renew_chunk(
+    chunks: AbstractChunks, number: int, chunk: Chunk, of_pass: int
+) -> tuple[tuple[Whole, ...], float]:
+    """The task of every other pass: class posteriors renewed, given what all examples add up to."""
+    last = chunks.recent.get(of_pass - 1)
+    if last is None:
+        last = Pass.last(chunks)
+        if last is None or last.number != of_pass - 1:
+            raise RuntimeError(f"pass {of_pass} is over: this task was begun twice")
+        chunks.recent.clear()
+        chunks.recent[last.number] = last
+    known = last.known(chunks.store, number, chunk)
+    shared = chunk.put((last.next_prior, last.totals))
+    state, totals, change = renew(chunk, known, *shared, chunks.start.learns)
+    return _kept(chunks.store, number, chunk, of_pass, state, totals), float(change)
+
+
+def _kept(
+    store: Store, number: int, chunk: Chunk, of_pass: int, state: State, totals: Totals
+) -> tuple[Whole, ...]:
+    """Keep what a chunk's examples know after a pass; what they add up to."""
+    arrays = {"class_probs": state.class_probs}
+    if state.prior.num_kinds > 1:
+        arrays["kind_probs"] = state.kind_probs
+    store.write_arrays(_after(of_pass, number), **arrays)
+    # What the pass before last left: to replace it would wait for the disk.
+    store.remove(_after(of_pass - 2, number))
+    return chunk.by_labeler(totals.counts), as_whole(totals.class_total)
 
 
 def fit(
@@ -383,10 +427,11 @@ def fit(
     given = variational.even(prior.num_classes) if class_prior is None else class_prior
 
     def fit_from(rows: Rows | None) -> VariationalFit:
-        own = dataclasses.replace(chunks, store=MemoryStore())
-        done = run(own, prior, learns=learns, rows=rows, max_steps=max_steps, tolerance=tolerance)
+        start = Start(prior, rows, learns)
+        own = dataclasses.replace(chunks, store=MemoryStore(), fits_from=start, recent={})
+        done = run(own, max_steps=max_steps, tolerance=tolerance)
 
-        found = zip(*own.map("Evidence", partial(at_end, own.store, done, learns)), strict=True)
+        found = zip(*own.map("Evidence", partial(at_end, own, done)), strict=True)
         class_probs, kind_probs, evidence = (jax.device_put(chunks.join(parts)) for parts in found)
         return VariationalFit(
             class_probs,
@@ -404,12 +449,12 @@ def fit(
 
 
 def at_end(
-    store: Store, done: Pass, learns: bool, number: int, chunk: Chunk
+    chunks: AbstractChunks, done: Pass, number: int, chunk: Chunk
 ) -> tuple[Array, Array, Array]:
     """Class posteriors, subclass probabilities and evidence of a chunk, as in `VariationalFit`."""
-    known = done.known(store, number, chunk)
+    known = done.known(chunks.store, number, chunk)
     shared = chunk.put((done.prior, done.totals))
-    evidence, kind_probs = _evidence_at_end(chunk.labels, known, *shared, learns)
+    evidence, kind_probs = _evidence_at_end(chunk.labels, known, *shared, chunks.start.learns)
     return known[0], kind_probs, evidence
 
 
@@ -420,13 +465,14 @@ def _start(chunk: Chunk, prior: AbstractConjugatePrior, rows: Rows | None) -> tu
 
 
 @partial(jax.jit, donate_argnames="known")
-def _renew(
+def renew(
     chunk: Chunk,
     known: _Known,
     prior: AbstractConjugatePrior,
     totals: Totals,
     learns: ScalarLike,
 ) -> tuple[State, Totals, Float[Array, ""]]:
+    """A chunk after a step, what it adds to the totals, and its largest change."""
     labels, assessment, class_prior, segments = chunk
     state = _as_state(known, prior)
     state, change = variational.e_step(labels, assessment, state, totals, class_prior, learns)
@@ -458,9 +504,9 @@ def _refit(
     return prior.refit(counts)
 
 
-def _as_totals(counts: Whole, class_total: Whole) -> Totals:
+def _from_whole(values: Whole) -> Array:
     """The numbers, in JAX's default precision."""
-    return Totals(*(jnp.asarray(from_whole(values), float) for values in (counts, class_total)))
+    return jnp.asarray(from_whole(values), float)
 
 
 def _after(number: int, chunk: int) -> str:

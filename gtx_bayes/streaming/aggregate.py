@@ -1,9 +1,7 @@
 """From a Parquet table to a directory of results, stage by stage; what is done stays done."""
 
-import dataclasses
-import functools
+import concurrent.futures
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gtx_bayes.abstentions import (
-    Blank,
     abstain_keys,
-    check_blank,
     no_answer,
     note_alone,
     note_blank,
@@ -25,13 +21,9 @@ from gtx_bayes.abstentions import (
     note_unused,
 )
 from gtx_bayes.aggregation import joint_method
-from gtx_bayes.aggregation.aggregate import (
-    check_class_prior,
-    configured,
-)
 from gtx_bayes.aggregation.alarms import alarms
-from gtx_bayes.aggregation.base import AbstractMethod, Fit, LabelerAccuracy
-from gtx_bayes.aggregation.joint_method import AUTO, GtxBayes
+from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
+from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.aggregation.tables import labeler_table
 from gtx_bayes.classes import find_classes, note_alike_names, note_odd_classes, some_names
 from gtx_bayes.columns import (
@@ -46,9 +38,6 @@ from gtx_bayes.columns import (
 )
 from gtx_bayes.covariates import MICROSECONDS_PER_DAY, note_times, of_each
 from gtx_bayes.crowd_tables import (
-    Duplicates,
-    check_duplicates,
-    kept_abstentions,
     names_of_others,
     note_left_out,
     note_repeats,
@@ -56,27 +45,24 @@ from gtx_bayes.crowd_tables import (
     note_unread_count,
     read_truths,
 )
-from gtx_bayes.errors import InputError, notes_as_json, notes_from_json
+from gtx_bayes.errors import InputError, notes_as_json
 from gtx_bayes.inference import pool, variational
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.gold_counts import gold_counts
-from gtx_bayes.inference.joint import Candidate, Choice
+from gtx_bayes.inference.joint import Candidate
 from gtx_bayes.inference.model_size import check_num_class_probs
 from gtx_bayes.inference.variational import Rows
 from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import Assessment, Labels, check_num_classes
 from gtx_bayes.models.base import AbstractLabelerModel
-from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.standard_size import in_standard_size
-from gtx_bayes.streaming import survey
-from gtx_bayes.streaming.automatic import fit_automatically
-from gtx_bayes.streaming.chunks import ChunksOnDisk
-from gtx_bayes.streaming.crew import Crew
+from gtx_bayes.streaming import results, survey
+from gtx_bayes.streaming.chunks import CHOICE, NUMBERING, ChunksOnDisk, Numbered
+from gtx_bayes.streaming.executor import Callback, Workers, silent, threads
 from gtx_bayes.streaming.parts import Gold, Numbering, PartedTable, is_sorted, sizes_of, sort_part
-from gtx_bayes.streaming.results import Scorer, Sums, fit_conjugate, rule_scorer, write_examples
+from gtx_bayes.streaming.request import Request
 from gtx_bayes.streaming.scatter import (
-    MOST_PER_PART,
     Classes,
     is_scattered,
     labelers_of,
@@ -91,101 +77,7 @@ from gtx_bayes.sums import from_whole
 
 LABELERS = "labelers.csv"
 
-_NUMBERING, _SORTED, _SURVEYED, _CHOICE = (
-    f"{name}.json" for name in ("numbering", "sorted", "surveyed", "choice")
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is to be computed, and from what.
-
-    Attributes:
-        labels: the table of answers: a Parquet file, or a folder of them.
-        gold: the table of gold labels, of any format.
-        method: the method, or its name.
-        options: `model` and `dependence`, as for `aggregate`.
-        class_prior: prior of each class, in their order or by name.
-        classes: every class there is.
-        duplicates: which answers count where a labeler contradicts itself.
-        abstain: values that are abstentions.
-        blank: what a blank answer is.
-        keep_abstentions: keep abstentions as answers that are no class.
-        covariates: columns of `labels` that are numbers or times.
-        labeler_covariates: a table with one row per labeler, of any format.
-        columns: columns of `labels` by role, where no alias fits.
-        gold_columns: columns of `gold` by role.
-        seed: decides the hard label where classes tie.
-        most_per_part: about how many answers are held at a time.
-    """
-
-    labels: Path
-    gold: Path | None = None
-    method: str | AbstractMethod = joint_method.NAME
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    class_prior: Sequence[float] | Mapping[str, float] | None = None
-    classes: Sequence[str] | None = None
-    duplicates: Duplicates = "error"
-    abstain: Sequence[object] = ()
-    blank: Blank = "error"
-    keep_abstentions: bool = False
-    covariates: Sequence[str] = ()
-    labeler_covariates: Path | None = None
-    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    gold_columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    seed: int = 0
-    most_per_part: int = MOST_PER_PART
-
-    def check(self) -> None:
-        """Raise `InputError` for options that no table could go with."""
-        chosen = self.configured
-        check_duplicates(self.duplicates)
-        check_blank(self.blank)
-        abstain_keys(self.abstain, self.classes)
-        self.other_keys()
-        if isinstance(chosen, GtxBayes):
-            joint_method.check_options(chosen.model, chosen.dependence, chosen.prior_independent)
-        elif not chosen.learns_from_gold_alone:
-            raise InputError(
-                f"{chosen.name} learns from all answers at once, and a streamed table is never in "
-                "memory as a whole.",
-                where="method",
-                hint=f"Use {joint_method.NAME}, or aggregate in memory.",
-            )
-
-    @functools.cached_property
-    def configured(self) -> AbstractMethod:
-        """The method with its options.
-
-        Raises:
-            InputError: for an unknown method, and an option that it does not have.
-        """
-        return configured(self.method, **self.options)
-
-    def identity(self) -> dict[str, Any]:
-        """What a resumed run must have in common with the one that began, by name."""
-        record = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in ("labels", "gold", "options", "labeler_covariates")
-        }
-        record["method"] = repr(self.configured)
-        record["abstain"] = abstain_keys(self.abstain)
-        record |= {"labels": _fingerprint(self.labels), "gold": _fingerprint(self.gold)}
-        return {**record, "labeler_covariates": _fingerprint(self.labeler_covariates)}
-
-    def other_keys(self) -> list[str]:
-        """The answers that are no class, as keys of a column.
-
-        Raises:
-            InputError: if abstentions are to be kept and there are none.
-        """
-        keys = abstain_keys(self.abstain)
-        return kept_abstentions(keys, self.blank) if self.keep_abstentions else []
-
-    def has_abstentions(self) -> bool:
-        """Whether anything was named that is an abstention."""
-        return bool(self.abstain) or self.blank == "abstain"
+_SORTED, _SURVEYED = "sorted.json", "surveyed.json"
 
 
 class Outcome(NamedTuple):
@@ -202,6 +94,7 @@ class Outcome(NamedTuple):
         interval: which kind of interval the labelers have, in words.
         mean_confidence: of the examples that are not gold; None if all are.
         num_passes: how many passes over the answers the fit took.
+        num_workers: how many parts were worked on at a time.
         notes: what a user should know of the tables and the fit.
         seconds: how long each stage took, by name.
     """
@@ -216,43 +109,9 @@ class Outcome(NamedTuple):
     interval: str
     mean_confidence: float | None
     num_passes: int
+    num_workers: int
     notes: tuple[str, ...]
     seconds: dict[str, float]
-
-
-class _Numbered(NamedTuple):
-    """The names in a table, in the order of their numbers, and what is to be said of them."""
-
-    labelers: list[Any]
-    class_keys: list[str]
-    class_names: list[Any]
-    notes: list[str]
-    labeler_covariates: dict[str, list[float]]
-
-
-class _Begun(NamedTuple):
-    """A run whose table is in parts, for a method to finish; `prior` is that of the classes."""
-
-    request: Request
-    chunks: ChunksOnDisk
-    numbered: _Numbered
-    prior: ClassPrior | None
-    notes: list[str]
-    examples: Path
-    clock: "_Clock"
-
-    @property
-    def table(self) -> PartedTable:
-        """The table."""
-        return self.chunks.table
-
-    def write(self, scorer: Scorer) -> Sums:
-        """Write the examples."""
-        key = jax.random.key(self.request.seed)
-        class_names = as_names(self.numbered.class_names)
-        sums = write_examples(key, self.chunks, class_names, scorer, self.examples)
-        self.clock.lap("write")
-        return sums
 
 
 class _Clock:
@@ -269,42 +128,44 @@ class _Clock:
         self._last = now
 
 
-def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples: Path) -> Outcome:
+def aggregate_table(
+    request: Request,
+    work: WorkDirectory,
+    examples: Path,
+    *,
+    executor: concurrent.futures.Executor | None = None,
+    num_devices: int | None = None,
+    callback: Callback = silent,
+) -> Outcome:
     """Aggregate a table, and write its examples.
-
-    All processes of a team call this together, with directories that they share.
 
     Args:
         request: what is to be computed.
         work: what is done so far.
-        crew: who does it.
         examples: folder to write the examples to, which must not exist.
+        executor: who does the parts; threads when absent. Processes elsewhere need the same
+            versions of the packages, and a file system that has `work` and `examples`.
+        num_devices: how many devices each process takes; all when absent.
+        callback: told which stage it is, how much of it is done, and how much there is, in rows.
 
     Raises:
         InputError: for anything wrong with the tables, with the place and the hint.
+        LostWorkersError: if nobody is left to do the parts; the work resumes.
     """
     clock = _Clock()
     request.check()
-    source = ParquetTable.open(request.labels, request.columns, request.blank, request.covariates)
-    num_parts = number_of_parts(source.num_rows, request.most_per_part)
-    if not crew.has(work, _SORTED):
-        _scatter(source, num_parts, work, crew)
-        clock.lap("read")
-        _sort(request, source, num_parts, work, crew)
-        clock.lap("sort")
-    kept = work.read(_NUMBERING)
-    numbered = _Numbered(**(kept | {"notes": notes_from_json(kept["notes"])}))
-    sizes = tuple(sizes_of(part, work) for part in range(num_parts))
-    whole = PartedTable(
-        work,
-        sizes,
-        len(numbered.labelers),
-        len(numbered.class_keys),
-        len(numbered.class_keys) + len(request.other_keys()),
-        tuple(request.covariates),
-        {name: np.array(values) for name, values in numbered.labeler_covariates.items()},
-    )
-    table = whole.keeping(**request.configured.takes(whole.num_classes))
+    with threads(num_devices or len(jax.local_devices())) as own:
+        if not work.has(_SORTED):
+            _read(request, work, Workers(own, callback), clock)
+        chunks = ChunksOnDisk.led(
+            request, work, executor or own, num_devices=num_devices, callback=callback
+        )
+        return _finish(chunks, examples, clock)
+
+
+def _finish(chunks: ChunksOnDisk, examples: Path, clock: _Clock) -> Outcome:
+    """From a table in parts to its result."""
+    request, table, whole = chunks.request, chunks.table, chunks.whole_table
     if isinstance(request.configured, GtxBayes):
         joint_method.check_covariates(request.configured.model, table.covariate_names)
     check_num_class_probs(
@@ -312,38 +173,45 @@ def aggregate_table(request: Request, work: WorkDirectory, crew: Crew, examples:
         num_labels=table.num_labels,
         num_classes=table.num_classes,
     )
-    notes = [*numbered.notes, *_table_notes(table, request)]
+    notes = [*chunks.numbered.notes, *_table_notes(table, request)]
     if table.num_answers < whole.num_answers:
         note_left_out(names_of_others(request.other_keys()), (), notes)
     if not table.covariate_names:
         note_left_out((), whole.covariate_names, notes)
-    class_names = as_names(numbered.class_names)
-    prior = None
-    if request.class_prior is not None:
-        prior = check_class_prior(request.class_prior, class_names, -1)
-    given = variational.even(table.num_classes) if prior is None else prior
-    chunks = ChunksOnDisk(table, crew, given, work)
-    if not crew.has(work, _SURVEYED):
+    if not chunks.store.has(_SURVEYED):
         survey.take_survey(chunks)
-        _once(work, _SURVEYED, True, crew)
+        chunks.store.write(_SURVEYED, True)
         clock.lap("survey")
-    is_joint = isinstance(request.configured, GtxBayes)
-    finish = _finish_jointly if is_joint else _finish_by_rule
-    return finish(_Begun(request, chunks, numbered, prior, notes, examples, clock))
+    why = ""
+    if isinstance(request.configured, GtxBayes):
+        why = _choose(chunks, request.configured)
+        clock.lap("choose")
+    if chunks.rule is not None:
+        return _judged_alone(chunks, chunks.rule, examples, notes, clock)
+    return _fitted(chunks, why, examples, notes, clock)
 
 
-def _scatter(source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Crew) -> None:
-    crew.do(
+def _read(request: Request, work: WorkDirectory, workers: Workers, clock: _Clock) -> None:
+    source = ParquetTable.open(request.labels, request.columns, request.blank, request.covariates)
+    num_parts = number_of_parts(source.num_rows, request.most_per_part)
+    todo = [
+        ((number,), piece.num_rows)
+        for number, piece in enumerate(source.pieces)
+        if not is_scattered(number, work)
+    ]
+    for _ in workers.each(
         "Reading",
-        range(len(source.pieces)),
-        lambda number: source.pieces[number].num_rows,
-        lambda number, _: scatter(source, source.pieces[number], number, num_parts, work),
-        is_done=lambda number: is_scattered(number, work),
-    )
+        todo,
+        lambda number: scatter(source, source.pieces[number], number, num_parts, work),
+    ):
+        pass
+    clock.lap("read")
+    _sort(request, source, num_parts, work, workers)
+    clock.lap("sort")
 
 
 def _sort(
-    request: Request, source: ParquetTable, num_parts: int, work: WorkDirectory, crew: Crew
+    request: Request, source: ParquetTable, num_parts: int, work: WorkDirectory, workers: Workers
 ) -> None:
     classes = Classes()
     chunks, class_codes, num_dropped = [], [], 0
@@ -390,13 +258,13 @@ def _sort(
         starts,
     )
     gold = None if truths is None else _gold(truths, class_keys, source, num_parts)
-    crew.do(
+    size = source.num_rows // num_parts
+    for _ in workers.each(
         "Sorting",
-        range(num_parts),
-        lambda _: source.num_rows // num_parts,
-        lambda part, _: sort_part(part, source, numbering, gold, request.duplicates, work),
-        is_done=lambda part: is_sorted(part, work),
-    )
+        [((part,), size) for part in range(num_parts) if not is_sorted(part, work)],
+        lambda part: sort_part(part, source, numbering, gold, request.duplicates, work),
+    ):
+        pass
     if truths is not None and not any(sizes_of(p, work).num_gold for p in range(num_parts)):
         raise InputError(
             f"no gold example ({some_names(truths['example'].keys)}) was labelled by anyone.",
@@ -410,11 +278,12 @@ def _sort(
             unlabelled = [n for part in range(num_parts) for n in sizes_of(part, work).unlabelled]
             where = truths["example"].source.name
             notes.append(note_unlabelled(where, num_named - num_found, unlabelled))
-    found = _Numbered(labeler_names, class_keys, list(class_names), notes, labeler_covariates)
-    _once(work, _NUMBERING, found._asdict() | {"notes": notes_as_json(notes)}, crew)
-    _once(work, _SORTED, True, crew)
-    if crew.team.rank == 0:
-        remove_scattered(work)
+    found = Numbered(
+        labeler_names, class_keys, list(class_names), notes, labeler_covariates, num_parts
+    )
+    work.write(NUMBERING, found._asdict() | {"notes": notes_as_json(notes)})
+    work.write(_SORTED, True)
+    remove_scattered(work)
 
 
 def _starts(source: ParquetTable, lowest: npt.NDArray[np.float64], notes: list[str]) -> list[float]:
@@ -478,22 +347,17 @@ def _table_notes(table: PartedTable, request: Request) -> list[str]:
     return notes
 
 
-def _finish_jointly(run: _Begun) -> Outcome:
-    chunks, clock = run.chunks, run.clock
-    table = chunks.table
-    choice, why, rows = _choose(run.request, table, run.prior, chunks.crew)
-    clock.lap("choose")
-    chosen, rho = choice.candidate, choice.dependence
-    if chosen.trusts_gold_alone:
-        return _finish_from_gold(run, choice, why)
-    if isinstance(chosen.prior, AbstractLabelerModel):
-        fit = fit_automatically(chunks, chosen.prior, choice)
-    else:
-        fit = fit_conjugate(chunks, chosen.prior, choice, rows)
+def _fitted(
+    chunks: ChunksOnDisk, why: str, examples: Path, notes: list[str], clock: _Clock
+) -> Outcome:
+    """Labelers known from all answers."""
+    table, choice, method = chunks.table, chunks.choice, chunks.request.configured
+    fitted = results.fit(chunks)
     clock.lap("fit")
-    sums = run.write(fit.scorer)
+    sums = results.write_examples(chunks, examples)
+    clock.lap("write")
     dtype = jnp.zeros(()).dtype
-    moments = fit.prior.accuracy_moments(
+    moments = fitted.prior.accuracy_moments(
         from_whole(sums.counts).astype(dtype),
         from_whole(sums.class_total).astype(dtype),
         choice.dependence.nodes()[1],
@@ -501,73 +365,64 @@ def _finish_jointly(run: _Begun) -> Outcome:
     found = BetaPosterior.from_moments(*(of[: table.num_labelers] for of in moments))
     gold = survey.gold_of(table)
     counts = gold_counts(gold.labels, gold.assessment)
+    assert isinstance(method, GtxBayes)
+    notes_of_fit = joint_method.notes_of_one(
+        choice,
+        why,
+        prior_independent=method.prior_asked if choice.dependence.prob_independent else 0.0,
+        num_gold=table.num_gold,
+        converged=fitted.converged,
+    )
     return _outcome(
-        run,
+        chunks,
         joint_method.posterior_accuracy(found, counts, table.num_classes),
         sums,
-        model=chosen.model,
-        class_prior=np.asarray(fit.class_prior),
+        model=choice.candidate.model,
+        class_prior=np.asarray(fitted.class_prior),
         dependence=choice.dependence,
-        num_passes=fit.num_passes,
-        notes=joint_method.notes_of_one(
-            choice,
-            why,
-            prior_independent=_gtx_bayes(run.request).prior_asked if rho.prob_independent else 0.0,
-            num_gold=table.num_gold,
-            converged=fit.converged,
-        ),
+        num_passes=fitted.num_passes,
+        notes=(*notes, *notes_of_fit),
+        seconds=clock.seconds,
     )
 
 
-def _finish_from_gold(run: _Begun, choice: Choice, why: str) -> Outcome:
+def _judged_alone(
+    chunks: ChunksOnDisk, fit: Fit, examples: Path, notes: list[str], clock: _Clock
+) -> Outcome:
     """Every example judged at what gold alone says of the labelers."""
-    labels, assessment = survey.gold_of(run.table)
-    fit = joint_method.report(pool.fit_one(labels, assessment, choice, why), labels, assessment)
-    return _write_by_rule(run, fit, dependence=choice.dependence)
-
-
-def _finish_by_rule(run: _Begun) -> Outcome:
-    request, gold = run.request, survey.gold_of(run.table)
-    fit = request.configured.fit(gold.labels, gold.assessment, run.prior)
-    return _write_by_rule(run, fit, dependence=None)
-
-
-def _write_by_rule(run: _Begun, fit: Fit, *, dependence: Dependence | None) -> Outcome:
-    table = run.table
-    spare = table.room_for_labelers - table.num_labelers
-    padded = jax.tree.map(
-        lambda values: (
-            jnp.pad(values, (0, spare), mode="edge")
-            if np.shape(values) == (table.num_labelers,)
-            else values
-        ),
-        fit.aggregator,
-    )
-    sums = run.write(rule_scorer(padded))
+    sums = results.write_examples(chunks, examples)
+    clock.lap("write")
+    is_joint = isinstance(chunks.request.configured, GtxBayes)
     return _outcome(
-        run,
+        chunks,
         fit.labeler_accuracy,
         sums,
         model=fit.model,
         class_prior=None if fit.class_prior is None else np.asarray(fit.class_prior),
-        dependence=dependence,
+        dependence=chunks.choice.dependence if is_joint else None,
         num_passes=0,
-        notes=fit.notes,
+        notes=(*notes, *fit.notes),
+        seconds=clock.seconds,
     )
 
 
 def _outcome(
-    run: _Begun, accuracy: LabelerAccuracy, sums: Sums, *, notes: tuple[str, ...], **rest: Any
+    chunks: ChunksOnDisk,
+    accuracy: LabelerAccuracy,
+    sums: results.Sums,
+    *,
+    notes: tuple[str, ...],
+    **rest: Any,
 ) -> Outcome:
-    table = run.table
-    labeler_names, class_names = as_names(run.numbered.labelers), as_names(run.numbered.class_names)
+    table = chunks.table
+    labeler_names, class_names = as_names(chunks.numbered.labelers), chunks.class_names
     num_open = table.num_examples - table.num_gold
     confidence = float(from_whole(sums.confidence))
     num_labels, num_abstained = (
         from_whole(counted)[: table.num_labelers].astype(np.int64)
         for counted in (sums.answers, sums.abstained)
     )
-    told = num_abstained if run.request.has_abstentions() else None
+    told = num_abstained if chunks.request.has_abstentions() else None
     some = survey.some_of(table)
     found = alarms(
         some.labels,
@@ -582,71 +437,50 @@ def _outcome(
         class_names=class_names,
         labelers=labeler_table(labeler_names, accuracy, num_labels, told),
         num_abstained=int(num_abstained.sum()),
+        num_workers=0 if chunks.workers is None else chunks.workers.num_slots,
         interval=accuracy.interval,
         mean_confidence=confidence / num_open if num_open else None,
-        notes=(*run.notes, *notes, *found),
-        seconds=run.clock.seconds,
+        notes=(*notes, *found),
         **rest,
     )
 
 
-def _choose(
-    request: Request, table: PartedTable, prior: ClassPrior | None, crew: Crew
-) -> tuple[Choice, str, Rows | None]:
-    """The model, why it is, and where its fit starts, chosen once for all processes."""
-    work, rank = table.work, crew.team.rank
-    method = _gtx_bayes(request)
-    if not crew.has(work, _CHOICE):
-        crew.tell("Choosing a model", 0, 0)
-        record = None
+def _choose(chunks: ChunksOnDisk, method: GtxBayes) -> str:
+    """Choose the model, and where its fit starts, unless that was done; why it was chosen."""
+    table, prior, work = chunks.table, chunks.given_prior, chunks.store
+    if not work.has(CHOICE):
+        assert chunks.workers is not None
+        chunks.workers.callback("Choosing a model", 0, 0)
         among = joint_method.models_for(
             method.model,
             num_labels=table.num_labels,
             num_labelers=table.num_labelers,
             num_classes=table.num_classes,
         )
-        if rank == 0:
-            some = survey.some_of(table)
-            labels, assessment, padded_prior = in_standard_size(*some, prior)
-            if any(not Candidate.of(m, table.num_classes, None).is_padded for m in among.models):
-                (labels, assessment), padded_prior = some, prior
-            found, why = pool.choose(
-                labels,
-                assessment,
-                padded_prior,
-                models=among.models,
-                dependence=method.dependence,
-                prior_independent=method.prior_asked,
-            )
-            rows = _rows(table, found.candidate, labels, assessment)
-            record = {
-                "model": found.candidate.model,
-                "learns": found.candidate.class_prior is None,
-                "rho": list(map(float, found.dependence[0])),
-                "probs": list(map(float, found.dependence[1])),
-                "why": among.why(why),
-                "trusts_gold_alone": found.candidate.trusts_gold_alone,
-                "rows": None if rows is None else np.asarray(rows, np.float64).tolist(),
-            }
-        _once(work, _CHOICE, record, crew)
-    kept = work.read(_CHOICE)
-    uniform = jnp.full(table.num_classes, 1.0 / table.num_classes)
-    given = uniform if prior is None else prior
-    asked = method.model
-    candidate = Candidate.of(
-        kept["model"] if asked == AUTO else asked,
-        table.num_classes,
-        None if kept["learns"] else given,
-    )._replace(trusts_gold_alone=kept["trusts_gold_alone"])
-    dependence = Dependence(np.array(kept["rho"]), np.array(kept["probs"]))
-    rows = None if kept["rows"] is None else jnp.asarray(np.array(kept["rows"]), float)
-    return Choice(candidate, dependence), kept["why"], rows
-
-
-def _gtx_bayes(request: Request) -> GtxBayes:
-    method = request.configured
-    assert isinstance(method, GtxBayes), "no other method chooses among models"
-    return method
+        some = survey.some_of(table)
+        labels, assessment, padded_prior = in_standard_size(*some, prior)
+        if any(not Candidate.of(m, table.num_classes, None).is_padded for m in among.models):
+            (labels, assessment), padded_prior = some, prior
+        found, why = pool.choose(
+            labels,
+            assessment,
+            padded_prior,
+            models=among.models,
+            dependence=method.dependence,
+            prior_independent=method.prior_asked,
+        )
+        rows = _rows(table, found.candidate, labels, assessment)
+        record = {
+            "model": found.candidate.model,
+            "learns": found.candidate.class_prior is None,
+            "rho": list(map(float, found.dependence[0])),
+            "probs": list(map(float, found.dependence[1])),
+            "why": among.why(why),
+            "trusts_gold_alone": found.candidate.trusts_gold_alone,
+            "rows": None if rows is None else np.asarray(rows, np.float64).tolist(),
+        }
+        work.write(CHOICE, record)
+    return str(work.read(CHOICE)["why"])
 
 
 def _rows(
@@ -662,22 +496,3 @@ def _rows(
         lambda rows: variational.fit_from(labels, assessment, prior, chosen.class_prior, rows),
         rows,
     )[1]
-
-
-def _once(work: WorkDirectory, name: str, record: object, crew: Crew) -> None:
-    """Let one process keep a record, and the others wait for it."""
-    if crew.team.rank == 0:
-        work.write(name, record)
-    crew.team.meet()
-
-
-def _fingerprint(path: Path | None) -> list[list[Any]]:
-    """Names, sizes and times of the files of a table."""
-    if path is None:
-        return []
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [
-        [str(file.relative_to(path.parent)), status.st_size, status.st_mtime_ns]
-        for file in files
-        if file.is_file() and (status := file.stat())
-    ]

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,82 +12,149 @@ import numpy.typing as npt
 import scipy.optimize
 from jaxtyping import Array, Float, ScalarLike
 
-from gtx_bayes.inference import automatic, joint, variational
+from gtx_bayes.inference import automatic, variational
 from gtx_bayes.inference.automatic import AutomaticPrior, Crowd, Posterior, Scale
-from gtx_bayes.inference.joint import Choice, Described
 from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel, reference_labels
+from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.standard_size import on_device, with_room
 from gtx_bayes.streaming import survey
 from gtx_bayes.streaming.chunks import ChunksOnDisk
-from gtx_bayes.streaming.results import Fitted
 from gtx_bayes.sums import Whole, as_whole, from_whole
 
-_RECORD = "automatic.npz"
+_RECORD, _ASKED = "automatic.npz", "asked.npz"
 
 
-def fit_automatically(chunks: ChunksOnDisk, model: AbstractLabelerModel, choice: Choice) -> Fitted:
-    """A model without conjugate prior, by L-BFGS, every value and slope a pass over the labels.
+class Frame(NamedTuple):
+    """What a fit needs besides the parts of the table.
 
     What follows from the covariates of a table, their range and means, is taken from the labels
     that models are chosen by.
+
+    Attributes:
+        scale: the model and its parameters.
+        reference: answers to take range and means from.
     """
-    table = chunks.table
-    some, room = survey.some_of(table).labels, table.room_for_labelers
-    everybody = dataclasses.replace(
-        some,
-        num_labelers=room,
-        labeler_covariates={
-            name: with_room(values, room) for name, values in some.labeler_covariates.items()
-        },
-    )
-    learns = choice.candidate.class_prior is None
-    scale = Scale(model.for_labels(everybody), room, table.num_classes, learns)
-    reference = reference_labels(everybody)
+
+    scale: Scale
+    reference: Labels
+
+    @classmethod
+    def of(cls, chunks: ChunksOnDisk) -> "Frame":
+        """That of a table and the model chosen for it, the same object at every call."""
+        return chunks.once("automatic", lambda: cls._of(chunks))
+
+    @classmethod
+    def _of(cls, chunks: ChunksOnDisk) -> "Frame":
+        table, candidate = chunks.table, chunks.choice.candidate
+        some, room = survey.some_of(table).labels, table.room_for_labelers
+        everybody = dataclasses.replace(
+            some,
+            num_labelers=room,
+            labeler_covariates={
+                name: with_room(values, room) for name, values in some.labeler_covariates.items()
+            },
+        )
+        model = candidate.prior
+        assert isinstance(model, AbstractLabelerModel)
+        learns = candidate.class_prior is None
+        scale = Scale(model.for_labels(everybody), room, table.num_classes, learns)
+        return cls(scale, reference_labels(everybody))
+
+    def crowd(self, chunk: Chunk) -> Crowd:
+        """A part of the table as a crowd of its own."""
+        reference = chunk.put(self.reference)
+        return Crowd(chunk.labels, chunk.assessment, chunk.class_prior, reference)
+
+
+class FittedParts(NamedTuple):
+    """What the search ended at."""
+
+    prior: AutomaticPrior
+    num_passes: int
+    converged: bool
+
+    def learnt_class_prior(self) -> ClassPrior | None:
+        """The classes' proportions, where they are learnt."""
+        return self.prior.scale.params(self.prior.posterior.location)[1]
+
+
+def fit_parts(chunks: ChunksOnDisk) -> FittedParts:
+    """A model without conjugate prior, by L-BFGS, every value and slope a pass over the labels."""
     if not chunks.has(_RECORD):
-        _search(chunks, scale, reference)
-    kept = chunks.store.read_arrays(_RECORD)
+        _search(chunks)
+    return _fitted(chunks)
+
+
+def _fitted(chunks: ChunksOnDisk) -> FittedParts:
+    frame, kept = Frame.of(chunks), chunks.store.read_arrays(_RECORD)
     posterior = Posterior(*(jnp.asarray(kept[name], float) for name in Posterior._fields))
-    prior = AutomaticPrior(posterior, reference, scale)
-    _, learnt = scale.params(posterior.location)
-
-    def scorer(number: int, chunk: Chunk) -> Described:
-        normal = on_device(automatic.nodes(posterior.location.size))
-        own, normal = chunk.put((posterior, normal))
-        found = automatic.describe(scale, _crowd(chunk, reference), own, normal)
-        _, evidence, kind_probs, _ = found
-        return joint.describe_chunk(chunk, evidence, kind_probs, prior, choice.dependence)
-
-    return Fitted(
-        prior,
-        chunks.class_prior if learnt is None else learnt,
-        int(kept["num_passes"]),
-        bool(kept["converged"]),
-        scorer,
-    )
+    prior = AutomaticPrior(posterior, frame.reference, frame.scale)
+    return FittedParts(prior, int(kept["num_passes"]), bool(kept["converged"]))
 
 
-def _crowd(chunk: Chunk, reference: Labels) -> Crowd:
-    """A part of the table as a crowd of its own."""
-    return Crowd(chunk.labels, chunk.assessment, chunk.class_prior, chunk.put(reference))
+def describe_part(
+    chunks: ChunksOnDisk, chunk: Chunk
+) -> tuple[
+    Float[Array, "num_examples num_classes"],
+    Float[Array, "num_examples num_classes num_kinds"],
+    AutomaticPrior,
+]:
+    """Evidence and probabilities of the kinds of a part's examples, and the fit."""
+    prior = chunks.once("fitted parts", lambda: _fitted(chunks)).prior
+    normal = on_device(automatic.nodes(prior.posterior.location.size))
+    own, normal = chunk.put((prior.posterior, normal))
+    crowd = Frame.of(chunks).crowd(chunk)
+    _, evidence, kind_probs, _ = automatic.describe(prior.scale, crowd, own, normal)
+    return evidence, kind_probs, prior
 
 
-def _search(chunks: ChunksOnDisk, scale: Scale, reference: Labels) -> None:
+def slope_of_part(
+    chunks: ChunksOnDisk, _: int, chunk: Chunk, value: int
+) -> tuple[tuple[Whole, ...], float]:
+    """A task: log-likelihood and slope of a part, where the search asks for its next value."""
+    frame, at = Frame.of(chunks), _asked(chunks, value)
+    found = _slope(frame.scale, frame.crowd(chunk), chunk.put(at["at"]), at["trusts_votes"])
+    return tuple(map(as_whole, found)), 0.0
+
+
+def curvature_of_part(
+    chunks: ChunksOnDisk, _: int, chunk: Chunk, value: int
+) -> tuple[tuple[Whole, ...], float]:
+    """A task: curvature of a part's log-likelihood, where the search ended."""
+    frame, at = Frame.of(chunks), _asked(chunks, value)
+    found = _curvature(frame.scale, frame.crowd(chunk), chunk.put(at["at"]))
+    return (as_whole(found),), 0.0
+
+
+def _ask(
+    chunks: ChunksOnDisk, flat: npt.NDArray[np.float64], trusts_votes: bool, value: int
+) -> Array:
+    """Keep the parameters that workers are asked about; the same as they will have them."""
+    at = jnp.asarray(flat, float)
+    chunks.store.write_arrays(_ASKED, at=at, trusts_votes=np.array(trusts_votes), value=value)
+    return at
+
+
+def _asked(chunks: ChunksOnDisk, value: int) -> dict[str, Any]:
+    found = chunks.store.read_arrays(_ASKED)
+    if int(found["value"]) != value:
+        raise RuntimeError("the search has gone on: this task was begun twice")
+    return found
+
+
+def _search(chunks: ChunksOnDisk) -> None:
     """From the votes to the most probable parameters, and the curvature there; kept."""
     numbers = itertools.count(1)
+    scale = Frame.of(chunks).scale
 
     def loss(
         flat: npt.NDArray[np.float64], trusts_votes: bool
     ) -> tuple[float, npt.NDArray[np.float64]]:
-        at = jnp.asarray(flat, float)
-
-        def one(_: int, chunk: Chunk) -> tuple[Whole, Whole]:
-            crowd = _crowd(chunk, reference)
-            value, slope = _slope(scale, crowd, chunk.put(at), trusts_votes)
-            return as_whole(value), as_whole(slope)
-
-        value, slope = chunks.add_up(chunks.map(f"Pass {next(numbers)}", one))
+        number = next(numbers)
+        at = _ask(chunks, flat, trusts_votes, number)
+        (value, slope), _ = chunks.total(f"Pass {number}", slope_of_part, number)
         own, own_slope = _prior_slope(scale, at)
         return (
             -float(from_whole(value)) - float(own),
@@ -104,21 +172,18 @@ def _search(chunks: ChunksOnDisk, scale: Scale, reference: Labels) -> None:
             options={"maxiter": automatic.MAX_STEPS, "ftol": 1e-7, "gtol": 1e-3},
         )
         flat = found.x
-    at = jnp.asarray(flat, float)
-
-    def one(_: int, chunk: Chunk) -> tuple[Whole]:
-        return (as_whole(_curvature(scale, _crowd(chunk, reference), chunk.put(at))),)
-
-    (whole,) = chunks.add_up(chunks.map("Curvature", one))
+    number = next(numbers)
+    at = _ask(chunks, flat, False, number)
+    (whole,), _ = chunks.total("Curvature", curvature_of_part, number)
     own = jax.jit(lambda at: automatic.curvature(scale.log_prior, at))(at)
     total = jnp.asarray(from_whole(whole) + np.asarray(own, np.float64), float)
-    chunks.write_once(
+    chunks.store.write_arrays(
         _RECORD,
         location=flat,
         scale=np.asarray(jax.jit(automatic.root_of)(total)),
         log_density=np.array(-found.fun),
         converged=np.array(bool(found.success)),
-        num_passes=np.array(next(numbers) - 1),
+        num_passes=np.array(number - 1),
     )
 
 

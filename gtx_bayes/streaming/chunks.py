@@ -1,61 +1,366 @@
-"""The chunks of a table in files: its parts, shared out to processes, devices and threads."""
+"""The chunks of a table in files: its parts, and the tasks by which workers go through them.
 
+A task is a function of a module. What it is given is plain: which run it is, the numbers of parts,
+perhaps the number of a pass. All else a worker reads from the work directory, once for each run.
+"""
+
+import concurrent.futures
 import dataclasses
+import functools
+import importlib.metadata
+import pickle
+import sys
+import threading
+import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from gtx_bayes.inference.loop import AbstractChunks, Chunk, Store
+from gtx_bayes.aggregation import joint_method
+from gtx_bayes.aggregation.aggregate import check_class_prior
+from gtx_bayes.aggregation.base import Fit
+from gtx_bayes.aggregation.joint_method import AUTO, GtxBayes
+from gtx_bayes.columns import Names, as_names
+from gtx_bayes.devices import first_devices, precision
+from gtx_bayes.errors import InputError, notes_from_json
+from gtx_bayes.inference import pool, variational
+from gtx_bayes.inference.dependence import Dependence
+from gtx_bayes.inference.joint import Candidate, Choice
+from gtx_bayes.inference.loop import AbstractChunks, Chunk, Pass, Start, Task
+from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.streaming.crew import Crew
-from gtx_bayes.streaming.parts import PartedTable
+from gtx_bayes.registry import USER_FILE, import_file
+from gtx_bayes.streaming import survey
+from gtx_bayes.streaming.executor import Callback, Workers, silent
+from gtx_bayes.streaming.parts import Part, PartedTable, sizes_of
+from gtx_bayes.streaming.request import Request
+from gtx_bayes.streaming.work import WorkDirectory
 from gtx_bayes.sums import Whole
 
+NUMBERING, CHOICE = "numbering.json", "choice.json"
 
-@dataclasses.dataclass(frozen=True)
+_PACKAGES = ("gtx_bayes", "jax", "jaxlib", "numpy")
+
+
+class Job(NamedTuple):
+    """What a worker is told of a run.
+
+    Attributes:
+        run: a name that no other run has.
+        work: the work directory.
+        request: the `Request`, pickled; empty for threads, which know it.
+        files: files of the user that define methods or models.
+        num_devices: how many devices each process takes; all if None.
+        is_x64: whether floats have 64 bits.
+        versions: of the packages that results depend on.
+    """
+
+    run: str
+    work: str
+    request: bytes
+    files: tuple[str, ...]
+    num_devices: int | None
+    is_x64: bool
+    versions: tuple[str, ...]
+
+
+class Numbered(NamedTuple):
+    """The names in a table, in the order of their numbers, and what is to be said of them."""
+
+    labelers: list[Any]
+    class_keys: list[str]
+    class_names: list[Any]
+    notes: list[str]
+    labeler_covariates: dict[str, list[float]]
+    num_parts: int
+
+
 class ChunksOnDisk(AbstractChunks):
     """The parts of a table; see `AbstractChunks`.
 
+    Whoever leads a run and whoever works for it have such an object each, which they need not send:
+    what it knows comes from the request and the work directory.
+
     Attributes:
-        table: the table.
-        crew: who computes them.
-        class_prior: prior of each class; uniform where it is learnt.
-        store: the table's work directory.
+        request: what is to be computed.
+        store: the work directory.
+        workers: who computes; None where this is a worker.
+        job: what workers are told.
     """
 
-    table: PartedTable
-    crew: Crew
-    class_prior: ClassPrior
-    store: Store
+    def __init__(
+        self, request: Request, work: WorkDirectory, workers: Workers | None, job: Job
+    ) -> None:
+        self.request, self.workers, self.job = request, workers, job
+        self.store: WorkDirectory = work
+        there = jax.local_devices()
+        self.devices = there if job.num_devices is None else first_devices(there, job.num_devices)
+        self.recent: dict[int, Pass] = {}
+        self._found: dict[str, Any] = {}
+        self._lock = threading.RLock()
 
-    def each[R](self, stage: str, one: Callable[[int, jax.Device], R]) -> list[R]:
-        """What a function finds of the number of every part in this process's share."""
-        sizes = self.table.sizes
-        return self.crew.do(stage, range(len(sizes)), lambda part: sizes[part].num_labels, one)
+    @classmethod
+    def led(
+        cls,
+        request: Request,
+        work: WorkDirectory,
+        executor: concurrent.futures.Executor,
+        *,
+        num_devices: int | None = None,
+        callback: Callback = silent,
+    ) -> "ChunksOnDisk":
+        """Those of whoever leads a run.
 
-    def map[R](self, stage: str, one: Callable[[int, Chunk], R]) -> list[R]:
-        """What a function finds of every part in this process's share."""
+        Raises:
+            InputError: if the workers cannot be told of the method or the model.
+        """
+        workers = Workers(executor, callback)
+        modules = [of for name, of in sys.modules.items() if name.startswith(USER_FILE)]
+        job = Job(
+            uuid.uuid4().hex,
+            str(work.path.resolve()),
+            b"" if workers.are_threads else _pickled(request),
+            tuple(str(of.__file__) for of in modules),
+            num_devices,
+            bool(jax.config.jax_enable_x64),
+            versions(),
+        )
+        return cls(request, work, workers, job)
 
-        def of_part(number: int, device: jax.Device) -> R:
-            return one(number, self.table.read(number, device, self.class_prior).chunk)
+    def once[T](self, name: str, make: Callable[[], T]) -> T:
+        """What is found at the first call, by one thread, and then kept."""
+        with self._lock:
+            if name not in self._found:
+                self._found[name] = make()
+            found: T = self._found[name]
+            return found
 
-        return self.each(stage, of_part)
+    @property
+    def numbered(self) -> Numbered:
+        """The names."""
+        return self.once("numbered", self._numbered)
 
-    def add_up(self, found: Sequence[tuple[Whole, ...]]) -> tuple[Whole, ...]:
-        """Sums, entry by entry, over all processes."""
-        return self.crew.add_up(found)
+    def _numbered(self) -> Numbered:
+        kept = self.store.read(NUMBERING)
+        return Numbered(**(kept | {"notes": notes_from_json(kept["notes"])}))
 
-    def largest(self, found: Sequence[float]) -> float:
-        """The largest, over all processes."""
-        return float(max(self.crew.team.gather(max(found, default=0.0))))
+    @property
+    def class_names(self) -> Names:
+        """Name of every class."""
+        return as_names(self.numbered.class_names)
+
+    @property
+    def whole_table(self) -> PartedTable:
+        """The table with all that its files hold."""
+        return self.once("whole table", self._whole_table)
+
+    def _whole_table(self) -> PartedTable:
+        numbered, request = self.numbered, self.request
+        return PartedTable(
+            self.store,
+            tuple(sizes_of(part, self.store) for part in range(numbered.num_parts)),
+            len(numbered.labelers),
+            len(numbered.class_keys),
+            len(numbered.class_keys) + len(request.other_keys()),
+            tuple(request.covariates),
+            {name: np.array(values) for name, values in numbered.labeler_covariates.items()},
+        )
+
+    @property
+    def table(self) -> PartedTable:
+        """The table with what the method takes of it."""
+        whole = self.whole_table
+        takes = self.request.configured.takes
+        return self.once("table", lambda: whole.keeping(**takes(whole.num_classes)))
+
+    @property
+    def given_prior(self) -> ClassPrior | None:
+        """Prior of each class, if one was given."""
+        prior, names = self.request.class_prior, self.class_names
+        if prior is None:
+            return None
+        return self.once("prior", lambda: check_class_prior(prior, names, -1))
+
+    @property
+    def class_prior(self) -> ClassPrior:
+        """Prior of each class; uniform where it is learnt."""
+        given = self.given_prior
+        return variational.even(self.table.num_classes) if given is None else given
+
+    @property
+    def choice(self) -> Choice:
+        """What is fitted, once that has been chosen."""
+        return self.once("choice", self._choice)
+
+    def _choice(self) -> Choice:
+        kept, method = self.store.read(CHOICE), self.request.configured
+        assert isinstance(method, GtxBayes), "no other method chooses among models"
+        num_classes, given = self.table.num_classes, self.given_prior
+        candidate = Candidate.of(
+            kept["model"] if method.model == AUTO else method.model,
+            num_classes,
+            None
+            if kept["learns"]
+            else jnp.full(num_classes, 1.0 / num_classes)
+            if given is None
+            else given,
+        )._replace(trusts_gold_alone=kept["trusts_gold_alone"])
+        return Choice(candidate, Dependence(np.array(kept["rho"]), np.array(kept["probs"])))
+
+    @property
+    def start(self) -> Start:
+        """Where the fit starts, which the choice says."""
+        return self.once("start", self._start)
+
+    def _start(self) -> Start:
+        rows, candidate = self.store.read(CHOICE)["rows"], self.choice.candidate
+        assert isinstance(candidate.prior, AbstractConjugatePrior)
+        rows = None if rows is None else jnp.asarray(np.array(rows), float)
+        return Start(candidate.prior, rows, candidate.class_prior is None)
+
+    @property
+    def rule(self) -> Fit | None:
+        """What gold alone says of the labelers; None where the answers of all say it."""
+        return self.once("rule", self._rule)
+
+    def _rule(self) -> Fit | None:
+        method = self.request.configured
+        if isinstance(method, GtxBayes) and not self.choice.candidate.trusts_gold_alone:
+            return None
+        labels, assessment = survey.gold_of(self.table)
+        if not isinstance(method, GtxBayes):
+            return method.fit(labels, assessment, self.given_prior)
+        why = self.store.read(CHOICE)["why"]
+        fitted = pool.fit_one(labels, assessment, self.choice, why)
+        return joint_method.report(fitted, labels, assessment)
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the model has no conjugate prior."""
+        return isinstance(self.choice.candidate.prior, AbstractLabelerModel)
+
+    def read(self, part: int) -> Part:
+        """A part, on a device; they take turns."""
+        device = self.devices[part % len(self.devices)]
+        return self.table.read(part, device, self.class_prior)
+
+    def each(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[Whole, ...], float]:
+        """As `total`, of a task that takes no chunk: `task(chunks, number, *arguments)`."""
+        assert self.workers is not None
+        groups = self.workers.groups([size.num_labels for size in self.table.sizes])
+        pieces = [((self.job, task, parts, arguments), size) for parts, size in groups]
+        _led[self.job.run] = self
+        try:
+            whole: tuple[Whole, ...] = ()
+            largest = 0.0
+            for found, change in self.workers.each(stage, pieces, do_parts):
+                whole, largest = _sum([whole, found]), max(largest, change)
+        finally:
+            del _led[self.job.run]
+        return whole, largest
+
+    def total(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[Whole, ...], float]:
+        """Sums of what a task finds of every part, and the largest change."""
+        return self.each(stage, _of_chunk, task, *arguments)
 
     def has(self, name: str) -> bool:
-        """Whether the work directory had these arrays when all processes asked."""
-        return self.crew.has(self.table.work, name)
+        """Whether the work directory has these arrays."""
+        return self.store.has(name)
 
-    def write_once(self, name: str, **arrays: Any) -> None:
-        """Let the first process keep arrays, and the others wait for it."""
-        if self.crew.team.rank == 0:
-            self.store.write_arrays(name, **arrays)
-        self.crew.team.meet()
+
+_led: dict[str, ChunksOnDisk] = {}  # by whoever leads a run in this process, for its threads
+_opening = threading.Lock()
+
+
+def do_parts(
+    job: Job, task: Task, parts: tuple[int, ...], arguments: tuple[Any, ...]
+) -> tuple[tuple[Whole, ...], float]:
+    """Do a task for some parts; may be done twice, by different workers even.
+
+    Args:
+        job: the run.
+        task: what to do.
+        parts: their numbers.
+        arguments: further arguments of the task.
+
+    Raises:
+        InputError: if this worker has other versions of the packages, or another file system.
+    """
+    with _opening:
+        chunks = _led.get(job.run) or _opened(job)
+    with precision(job.is_x64):
+        found = [task(chunks, part, *arguments) for part in parts]
+    return _sum([whole for whole, _ in found]), max(change for _, change in found)
+
+
+def versions() -> tuple[str, ...]:
+    """Of the packages that results depend on."""
+    return tuple(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
+
+
+def _absolute(value: Any) -> Any:
+    """The same, or where it names a class in a file, that file by its full path."""
+    if not isinstance(value, str) or ".py:" not in value:
+        return value
+    path, _, cls = value.rpartition(":")
+    return f"{Path(path).expanduser().resolve()}:{cls}"
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(job: Job) -> ChunksOnDisk:
+    """The table as a worker sees it."""
+    import platform
+
+    where = f"worker on {platform.node()}"
+    if job.versions != versions():
+        here, there = (
+            ", ".join(sorted({*one} - {*other}))
+            for one, other in ((versions(), job.versions), (job.versions, versions()))
+        )
+        raise InputError(
+            f"it has {here}, and this run {there}.",
+            where=where,
+            hint="Install the same versions everywhere.",
+        )
+    if not Path(job.work).is_dir():
+        raise InputError(
+            f"it does not see the work directory '{job.work}'.",
+            where=where,
+            hint="Name one on a file system that all workers share, by `work`.",
+        )
+    for file in job.files:
+        import_file(Path(file), "model")
+    with precision(job.is_x64):
+        return ChunksOnDisk(pickle.loads(job.request), WorkDirectory(Path(job.work)), None, job)
+
+
+def _of_chunk(
+    chunks: ChunksOnDisk, part: int, task: Callable[..., Any], *arguments: Any
+) -> tuple[tuple[Whole, ...], float]:
+    chunk: Chunk = chunks.read(part).chunk
+    found: tuple[tuple[Whole, ...], float] = task(chunks, part, chunk, *arguments)
+    return found
+
+
+def _sum(found: Sequence[tuple[Whole, ...]]) -> tuple[Whole, ...]:
+    """Sums, entry by entry, of those that have entries."""
+    return tuple(np.asarray(np.sum(of, axis=0)) for of in zip(*filter(None, found), strict=True))
+
+
+def _pickled(request: Request) -> bytes:
+    """The request for other processes, whose working directory may be another."""
+    options = {name: _absolute(value) for name, value in request.options.items()}
+    request = dataclasses.replace(request, options=options, method=_absolute(request.method))
+    try:
+        return pickle.dumps(request)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"the workers cannot be told of the method: {error}.",
+            where="method",
+            hint="Define it in a module or a file, and name that.",
+        ) from error

@@ -236,7 +236,7 @@ def sizes_of(part: int, work: WorkDirectory) -> Sizes:
 
 def names_of(part: int, work: WorkDirectory) -> pa.Array:
     """Names of a part's examples."""
-    with pa.memory_map(str(_names(work, part))) as source:
+    with pa.OSFile(str(_names(work, part))) as source:  # mapped, it counts against a worker's limit
         return pa.ipc.open_file(source).get_batch(0).column(0)
 
 

@@ -1,6 +1,5 @@
 """The fit, and the last pass: class posteriors written as they come, and sums over them."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,23 +14,20 @@ from gtx_bayes import decisions
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.columns import PROB_PREFIX, Names
 from gtx_bayes.inference import joint, loop, variational
-from gtx_bayes.inference.joint import Choice, Described
-from gtx_bayes.inference.loop import Chunk
-from gtx_bayes.inference.variational import Rows, clamp
+from gtx_bayes.inference.joint import Described
+from gtx_bayes.inference.loop import Chunk, Pass
+from gtx_bayes.inference.variational import clamp
+from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior
-from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.streaming import automatic
 from gtx_bayes.streaming.chunks import ChunksOnDisk
 from gtx_bayes.streaming.parts import names_of
 from gtx_bayes.sums import Whole, as_whole
 
 EXAMPLES = "examples.parquet"
 """Name of the folder of results, one file for every part of the table."""
-
-
-Scorer = Callable[[int, Chunk], Described]
-"""Class probabilities of a part's examples, given its number and its chunk."""
 
 
 class Fitted(NamedTuple):
@@ -42,46 +38,70 @@ class Fitted(NamedTuple):
         class_prior: prior of the classes, given or learnt.
         num_passes: how many passes over the labels it took.
         converged: whether the last one changed little.
-        scorer: class probabilities, dependence and all, as `joint.report` has them.
     """
 
     prior: AbstractCohortPrior
     class_prior: ClassPrior
     num_passes: int
     converged: bool
-    scorer: Scorer
 
 
-def fit_conjugate(
-    chunks: ChunksOnDisk, prior: AbstractConjugatePrior, choice: Choice, rows: Rows | None
-) -> Fitted:
+def fit(chunks: ChunksOnDisk) -> Fitted:
+    """The model that was chosen, fitted to the whole table."""
+    return fit_automatically(chunks) if chunks.is_automatic else fit_conjugate(chunks)
+
+
+def fit_conjugate(chunks: ChunksOnDisk) -> Fitted:
     """The fit of `inference.loop`."""
-    learns = choice.candidate.class_prior is None
-    done = loop.run(chunks, prior, learns=learns, rows=rows)
-
-    def scorer(number: int, chunk: Chunk) -> Described:
-        _, kind_probs, evidence = loop.at_end(chunks.store, done, learns, number, chunk)
-        return joint.describe_chunk(chunk, evidence, kind_probs, done.prior, choice.dependence)
-
-    class_total = done.totals.class_total
+    done = loop.run(chunks)
     return Fitted(
         done.prior,
-        variational.proportions_at_end(class_total, chunks.class_prior, learns),
+        variational.proportions_at_end(
+            done.totals.class_total, chunks.class_prior, chunks.start.learns
+        ),
         done.number,
         done.change <= variational.TOLERANCE,
-        scorer,
     )
 
 
-def rule_scorer(aggregator: AbstractAggregator) -> Scorer:
-    """By a method that judges every example by itself, with the numbers found from gold."""
+def fit_automatically(chunks: ChunksOnDisk) -> Fitted:
+    """The fit of `automatic`."""
+    fitted = automatic.fit_parts(chunks)
+    learnt = fitted.learnt_class_prior()
+    prior = chunks.class_prior if learnt is None else learnt
+    return Fitted(fitted.prior, prior, fitted.num_passes, fitted.converged)
 
-    def scores(number: int, chunk: Chunk) -> Described:
-        probs = _rule_scores(chunk.put(aggregator), chunk.labels, chunk.assessment)
+
+def _described(chunks: ChunksOnDisk, number: int, chunk: Chunk) -> Described:
+    """Class probabilities of a part, dependence and all, as `joint.report` has them."""
+    rule = chunks.rule
+    if rule is not None:
+        padded = chunks.once("padded rule", lambda: _padded(rule.aggregator, chunks))
+        probs = _rule_scores(chunk.put(padded), chunk.labels, chunk.assessment)
         nothing = np.zeros(0, np.int64)
         return Described(probs, nothing, nothing)
+    dependence = chunks.choice.dependence
+    if chunks.is_automatic:
+        evidence, kind_probs, prior = automatic.describe_part(chunks, chunk)
+        return joint.describe_chunk(chunk, evidence, kind_probs, prior, dependence)
+    done = chunks.once("last pass", lambda: Pass.last(chunks))
+    assert done is not None
+    _, kind_probs, evidence = loop.at_end(chunks, done, number, chunk)
+    return joint.describe_chunk(chunk, evidence, kind_probs, done.prior, dependence)
 
-    return scores
+
+def _padded(aggregator: AbstractAggregator, chunks: ChunksOnDisk) -> AbstractAggregator:
+    """A rule with room for labelers to spare."""
+    table = chunks.table
+    spare = table.room_for_labelers - table.num_labelers
+    return jax.tree.map(
+        lambda values: (
+            jnp.pad(values, (0, spare), mode="edge")
+            if np.shape(values) == (table.num_labelers,)
+            else values
+        ),
+        aggregator,
+    )
 
 
 class Sums(NamedTuple):
@@ -102,60 +122,48 @@ class Sums(NamedTuple):
     abstained: Whole
 
 
-def write_examples(
-    key: Key[Array, ""],
-    chunks: ChunksOnDisk,
-    class_names: Names,
-    scorer: Scorer,
-    folder: Path,
-) -> Sums:
-    """Write every example's class posterior, part by part.
+def write_examples(chunks: ChunksOnDisk, folder: Path) -> Sums:
+    """Write every example's class posterior, part by part, into a new folder."""
+    folder.mkdir()
+    return Sums(*chunks.each("Writing", write_part, str(folder.resolve()))[0])
 
-    Args:
-        key: decides the hard label where classes tie, part by part.
-        chunks: the table.
-        class_names: name of every class.
-        scorer: what is written.
-        folder: where to.
-    """
-    names, table = _as_cells(class_names), chunks.table
 
-    def one(part: int, device: jax.Device) -> Sums:
-        rows = table.read(part, device, chunks.class_prior)
-        labels, assessment, *_ = rows.chunk
-        scores = scorer(part, rows.chunk)
-        own_key = rows.chunk.put(jax.random.fold_in(key, part))
-        decided = _decide(own_key, labels, scores.class_probs)
-        hard_label, confidence, num_labels, num_tied = (
-            np.asarray(column)[: rows.num_examples] for column in decided
-        )
-        is_gold = np.asarray(assessment.true_label)[: rows.num_examples] != MISSING
-        probs = np.asarray(scores.class_probs)[: rows.num_examples]
-        columns = {
-            "task": names_of(part, table.work),
-            "label": names.take(pa.array(hard_label)),
-            "confidence": confidence,
-            "num_labels": num_labels,
-            "num_tied": num_tied,
-            "is_gold": is_gold,
-            **{f"{PROB_PREFIX}{name}": probs[:, k] for k, name in enumerate(class_names)},
-        }
-        pq.write_table(pa.table(columns), folder / f"part-{part:05d}.parquet")
-        labeler = np.asarray(labels.labeler)[: rows.num_labels]
-        is_other = np.asarray(labels.label)[: rows.num_labels] >= labels.num_classes
-        abstained = np.concatenate([rows.abstained, labeler[is_other]])
-        return Sums(
-            scores.counts,
-            scores.class_total,
-            as_whole(confidence[~is_gold].sum(dtype=np.float64)),
-            as_whole(np.bincount(labeler[~is_other], minlength=table.room_for_labelers)),
-            as_whole(np.bincount(abstained, minlength=table.room_for_labelers)),
-        )
-
-    if chunks.crew.team.rank == 0:
-        folder.mkdir()
-    chunks.crew.team.meet()
-    return Sums(*chunks.add_up(chunks.each("Writing", one)))
+def write_part(chunks: ChunksOnDisk, part: int, folder: str) -> tuple[Sums, float]:
+    """A task: write the examples of a part; the hard label where classes tie is by the seed."""
+    table, class_names = chunks.table, chunks.class_names
+    rows = chunks.read(part)
+    labels, assessment, *_ = rows.chunk
+    scores = _described(chunks, part, rows.chunk)
+    key = jax.random.fold_in(jax.random.key(chunks.request.seed), part)
+    decided = _decide(rows.chunk.put(key), labels, scores.class_probs)
+    hard_label, confidence, num_labels, num_tied = (
+        np.asarray(column)[: rows.num_examples] for column in decided
+    )
+    is_gold = np.asarray(assessment.true_label)[: rows.num_examples] != MISSING
+    probs = np.asarray(scores.class_probs)[: rows.num_examples]
+    columns = {
+        "task": names_of(part, table.work),
+        "label": _as_cells(class_names).take(pa.array(hard_label)),
+        "confidence": confidence,
+        "num_labels": num_labels,
+        "num_tied": num_tied,
+        "is_gold": is_gold,
+        **{f"{PROB_PREFIX}{name}": probs[:, k] for k, name in enumerate(class_names)},
+    }
+    # As a whole: the part may be written twice, by a worker that was given up for lost.
+    with whole_file(Path(folder) / f"part-{part:05d}.parquet") as partial:
+        pq.write_table(pa.table(columns), partial)
+    labeler = np.asarray(labels.labeler)[: rows.num_labels]
+    is_other = np.asarray(labels.label)[: rows.num_labels] >= labels.num_classes
+    abstained = np.concatenate([rows.abstained, labeler[is_other]])
+    sums = Sums(
+        scores.counts,
+        scores.class_total,
+        as_whole(confidence[~is_gold].sum(dtype=np.float64)),
+        as_whole(np.bincount(labeler[~is_other], minlength=table.room_for_labelers)),
+        as_whole(np.bincount(abstained, minlength=table.room_for_labelers)),
+    )
+    return sums, 0.0
 
 
 @jax.jit

@@ -13,11 +13,9 @@ from gtx_bayes.columns import Column, Source
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.streaming.hashing import hash_names, part_of
+from gtx_bayes.streaming.request import MOST_PER_PART
 from gtx_bayes.streaming.table import Batch, ParquetTable, Piece, not_utf8, plain_cells
 from gtx_bayes.streaming.work import WorkDirectory
-
-MOST_PER_PART = 2**20
-"""About how many answers a part of the table may hold; one example's are never divided."""
 
 _MOST_PARTS = 2**14
 _FOLDER = "scattered"

@@ -1,15 +1,18 @@
 """The answers that everybody has to see: those to gold, and some to choose a model by."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 import numpy.typing as npt
 
-from gtx_bayes.inference.pool import is_judged, judged_share
+from gtx_bayes.inference.pool import JudgedShare, is_judged, judged_share
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.streaming.chunks import ChunksOnDisk
 from gtx_bayes.streaming.parts import PartedTable, is_of_answers
+from gtx_bayes.sums import Whole
+
+if TYPE_CHECKING:
+    from gtx_bayes.streaming.chunks import ChunksOnDisk
 
 _FOLDER = "survey"
 
@@ -26,21 +29,31 @@ class Survey(NamedTuple):
     assessment: Assessment
 
 
-def take_survey(chunks: ChunksOnDisk) -> None:
+def take_survey(chunks: "ChunksOnDisk") -> None:
     """Take from every part its gold, and examples to judge models by."""
+    (num_to_gold,), _ = chunks.each("Counting gold", count_to_gold)
+    share = judged_share(num_to_gold.item(), chunks.table.num_labels)
+    chunks.each("Choosing examples to judge by", take_excerpts, share)
+
+
+def count_to_gold(chunks: "ChunksOnDisk", part: int) -> tuple[tuple[Whole, ...], float]:
+    """A task: how many answers of a part are to gold."""
+    rows = chunks.table.rows(part)
+    is_gold = (rows["truth"] != MISSING)[rows["example"]]
+    return (np.count_nonzero(is_gold, keepdims=True),), 0.0
+
+
+def take_excerpts(
+    chunks: "ChunksOnDisk", part: int, share: JudgedShare
+) -> tuple[tuple[Whole, ...], float]:
+    """A task: keep the gold of a part, and some of its examples."""
     table = chunks.table
-    begins = np.concatenate([[0], np.cumsum([size.num_examples for size in table.sizes])])
-    to_gold = chunks.each("Counting gold", lambda part, _: (_num_to_gold(table, part),))
-    share = judged_share(chunks.add_up(to_gold)[0].item(), table.num_labels)
-
-    def take(part: int, _: jax.Device) -> None:
-        rows = table.rows(part)
-        is_gold = rows["truth"] != MISSING
-        number = begins[part] + np.arange(is_gold.size)
-        for name, is_taken in (("gold", is_gold), ("some", is_judged(number, is_gold, share))):
-            table.work.write_arrays(_name(name, part), **_excerpt(rows, is_taken))
-
-    chunks.each("Choosing examples to judge by", take)
+    rows = table.rows(part)
+    is_gold = rows["truth"] != MISSING
+    number = sum(size.num_examples for size in table.sizes[:part]) + np.arange(is_gold.size)
+    for name, is_taken in (("gold", is_gold), ("some", is_judged(number, is_gold, share))):
+        table.work.write_arrays(_name(name, part), **_excerpt(rows, is_taken))
+    return (), 0.0
 
 
 def gold_of(table: PartedTable) -> Survey:
@@ -51,11 +64,6 @@ def gold_of(table: PartedTable) -> Survey:
 def some_of(table: PartedTable) -> Survey:
     """Answers to choose a model by."""
     return _survey(table, "some")
-
-
-def _num_to_gold(table: PartedTable, part: int) -> npt.NDArray[np.int64]:
-    rows = table.rows(part)
-    return np.count_nonzero((rows["truth"] != MISSING)[rows["example"]], keepdims=True)
 
 
 def _excerpt(

@@ -18,10 +18,10 @@ from gtx_bayes.scratch import is_left_over
 
 _MANIFEST = "manifest.json"
 _KIND = "work of gtx-bayes aggregate"
-_FORMAT = 3
+_FORMAT = 4
 
 _OURS = re.compile(
-    r"(manifest|numbering|sorted|surveyed|choice)\.json|(pass|automatic)\.npz|alive-\d+"
+    r"(manifest|numbering|sorted|surveyed|choice)\.json|(pass|automatic|asked)\.npz"
     r"|scattered/piece-\d{6,}(\.json|-\d{4,}\.arrow)|parts/part-\d{5,}\.(json|npz|arrow)"
     r"|survey/(gold|some)-\d{5,}\.npz|class_probs/pass--?\d+-part-\d{5,}\.npz"
 )

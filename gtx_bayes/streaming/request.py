@@ -1,0 +1,127 @@
+"""What is to be computed of a table in files, and from what."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gtx_bayes.abstentions import Blank, abstain_keys, check_blank
+from gtx_bayes.aggregation import joint_method
+from gtx_bayes.aggregation.aggregate import configured
+from gtx_bayes.aggregation.base import AbstractMethod
+from gtx_bayes.aggregation.joint_method import GtxBayes
+from gtx_bayes.crowd_tables import Duplicates, check_duplicates, kept_abstentions
+from gtx_bayes.errors import InputError
+
+MOST_PER_PART = 2**20
+"""About how many answers a part of the table may hold; one example's are never divided."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be computed, and from what.
+
+    Attributes:
+        labels: the table of answers: a Parquet file, or a folder of them.
+        gold: the table of gold labels, of any format.
+        method: the method, or its name.
+        options: `model` and `dependence`, as for `aggregate`.
+        class_prior: prior of each class, in their order or by name.
+        classes: every class there is.
+        duplicates: which answers count where a labeler contradicts itself.
+        abstain: values that are abstentions.
+        blank: what a blank answer is.
+        keep_abstentions: keep abstentions as answers that are no class.
+        covariates: columns of `labels` that are numbers or times.
+        labeler_covariates: a table with one row per labeler, of any format.
+        columns: columns of `labels` by role, where no alias fits.
+        gold_columns: columns of `gold` by role.
+        seed: decides the hard label where classes tie.
+        most_per_part: about how many answers are held at a time.
+    """
+
+    labels: Path
+    gold: Path | None = None
+    method: str | AbstractMethod = joint_method.NAME
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    class_prior: Sequence[float] | Mapping[str, float] | None = None
+    classes: Sequence[str] | None = None
+    duplicates: Duplicates = "error"
+    abstain: Sequence[object] = ()
+    blank: Blank = "error"
+    keep_abstentions: bool = False
+    covariates: Sequence[str] = ()
+    labeler_covariates: Path | None = None
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    gold_columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    most_per_part: int = MOST_PER_PART
+
+    def check(self) -> None:
+        """Raise `InputError` for options that no table could go with."""
+        chosen = self.configured
+        check_duplicates(self.duplicates)
+        check_blank(self.blank)
+        abstain_keys(self.abstain, self.classes)
+        self.other_keys()
+        if isinstance(chosen, GtxBayes):
+            joint_method.check_options(chosen.model, chosen.dependence, chosen.prior_independent)
+        elif not chosen.learns_from_gold_alone:
+            raise InputError(
+                f"{chosen.name} learns from all answers at once, and a streamed table is never in "
+                "memory as a whole.",
+                where="method",
+                hint=f"Use {joint_method.NAME}, or aggregate in memory.",
+            )
+
+    @functools.cached_property
+    def configured(self) -> AbstractMethod:
+        """The method with its options.
+
+        Raises:
+            InputError: for an unknown method, and an option that it does not have.
+        """
+        return configured(self.method, **self.options)
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must have in common with the one that began, by name."""
+        record = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("labels", "gold", "options", "labeler_covariates")
+        }
+        record["method"] = repr(self.configured)
+        record["abstain"] = abstain_keys(self.abstain)
+        record |= {"labels": _fingerprint(self.labels), "gold": _fingerprint(self.gold)}
+        return {**record, "labeler_covariates": _fingerprint(self.labeler_covariates)}
+
+    @property
+    def inputs(self) -> tuple[Path | None, ...]:
+        """The files that are read."""
+        return self.labels, self.gold, self.labeler_covariates
+
+    def other_keys(self) -> list[str]:
+        """The answers that are no class, as keys of a column.
+
+        Raises:
+            InputError: if abstentions are to be kept and there are none.
+        """
+        keys = abstain_keys(self.abstain)
+        return kept_abstentions(keys, self.blank) if self.keep_abstentions else []
+
+    def has_abstentions(self) -> bool:
+        """Whether anything was named that is an abstention."""
+        return bool(self.abstain) or self.blank == "abstain"
+
+
+def _fingerprint(path: Path | None) -> list[list[Any]]:
+    """Names, sizes and times of the files of a table."""
+    if path is None:
+        return []
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [
+        [str(file.relative_to(path.parent)), status.st_size, status.st_mtime_ns]
+        for file in files
+        if file.is_file() and (status := file.stat())
+    ]
