@@ -38,11 +38,9 @@ from gtx_bayes.streaming import executor as executors
 from gtx_bayes.streaming import survey
 from gtx_bayes.streaming.aggregate import aggregate_table
 from gtx_bayes.streaming.executor import dask_cluster, silent
-from gtx_bayes.streaming.hashing import hash_names, part_of
+from gtx_bayes.streaming.ingest import database, lowest, number_of_parts, open_table
 from gtx_bayes.streaming.parts import PartedTable, stable_order
 from gtx_bayes.streaming.request import Request
-from gtx_bayes.streaming.scatter import number_of_parts
-from gtx_bayes.streaming.table import ParquetTable
 from gtx_bayes.streaming.work import WorkDirectory
 from gtx_bayes.sums import SEGMENT, Segments, as_whole, from_whole, further_segments
 
@@ -92,6 +90,13 @@ def tables(tmp_path_factory):
     write_folder(place / "answers", answers)
     gold.to_csv(place / "gold.csv", index=False)
     return answers, gold, place
+
+
+def opened(path, work):
+    """What is found in the files of a table."""
+    work = WorkDirectory.begun(work, {}, resume=False)
+    with database(work, None) as connection:
+        return open_table(connection, path, {}, (), work, silent)
 
 
 def request(place, **options):
@@ -342,7 +347,7 @@ def test_names_are_those_of_a_table_in_memory(tmp_path, kind, is_encoded):
 def test_what_is_no_name_is_refused_as_in_memory(tmp_path, cells):
     table = pa.table({"task": ["a", "b"], "worker": pa.array(cells), "label": ["x", "y"]})
     pq.write_table(table, tmp_path / "answers.parquet")
-    for read in (read_crowd, lambda path: ParquetTable.open(path, {})):
+    for read in (read_crowd, lambda path: opened(path, tmp_path / "work")):
         with pytest.raises(InputError, match=r"column 'worker' holds .*neither text nor"):
             read(tmp_path / "answers.parquet")
 
@@ -541,7 +546,7 @@ def broken(kind, folder, answers):
     if kind == "numbers turn to text":
         first = answers.assign(label=1)
         pq.write_table(pa.Table.from_pandas(first, preserve_index=False), folder / "0.parquet")
-        return "holds int64.*here large_string"
+        return "holds BIGINT.*here VARCHAR"
     if kind == "column missing":
         pq.write_table(table.drop_columns(["worker"]), second)
         return "no column holds the labeler"
@@ -582,15 +587,98 @@ def test_broken_files_are_named(tables, tmp_path, kind):
     assert not list(tmp_path.glob(".out*"))
 
 
+@pytest.mark.end_to_end
+def test_files_of_every_kind(tables, tmp_path, monkeypatch):
+    """Text, compressed or not, one file or several: what Parquet says."""
+    answers, _, place = tables
+    monkeypatch.chdir(tmp_path)
+    first, second = answers[:2_000], answers[2_000:]
+    answers.to_csv("all.csv", index=False)
+    answers.to_csv("all.tsv", index=False, sep="\t")
+    answers.to_json("all.jsonl.gz", orient="records", lines=True)
+    Path("texts").mkdir()
+    first.to_csv("texts/1.csv.gz", index=False)
+    second.to_csv("texts/2.csv.gz", index=False)
+    expected = None
+    for name in (
+        place / "answers",
+        "all.csv",
+        "all.tsv",
+        "all.jsonl.gz",
+        "texts",
+        "texts/*.csv.gz",
+    ):
+        wanted = request(
+            place, labels=Path(name), method="majority-vote", options={}, class_prior=None
+        )
+        found = led(wanted, tmp_path / f"out {str(name).replace('/', ' ')}", None)
+        expected = expected or found
+        assert found == expected
+
+
+def test_rows_of_text_are_counted_as_in_memory(tables, tmp_path):
+    answers, _, _ = tables
+    gap = answers[:50].copy()
+    gap.loc[7, "label"] = None
+    twice = pd.concat([answers[:50], answers[:1].assign(label="nothing")])
+    for frame, what in ((gap, "no value"), (twice, "'w0' answered")):
+        frame.to_csv(tmp_path / "answers.csv", index=False)
+        wanted = Request(tmp_path / "answers.csv", method="majority-vote")
+        places = []
+        for read in (
+            lambda: read_crowd(tmp_path / "answers.csv"),
+            lambda wanted=wanted: run(wanted, tmp_path / "out"),
+        ):
+            with pytest.raises(InputError, match=what) as caught:
+                read()
+            places.append(caught.value.where)
+        assert places[0] == places[1]
+
+
+def test_covariates_of_text(tmp_path):
+    """Numbers and times, told apart; what is neither is refused."""
+    columns = {
+        "task": ["a", "b"],
+        "worker": ["x", "y"],
+        "label": ["0", "1"],
+        "seconds": ["1.5", "2"],
+        "when": ["2026-11-28 09:30", "2026-11-29"],
+        "mood": ["good", "2026-11-29"],
+    }
+    pd.DataFrame(columns).to_csv(tmp_path / "answers.csv", index=False)
+    work = WorkDirectory.begun(tmp_path / "work", {}, resume=False)
+    with database(work, "100MB") as connection:
+        path, named = tmp_path / "answers.csv", ("seconds", "when")
+        table = open_table(connection, path, {}, named, work, silent)
+        assert table.times == ["when"]
+        days = pd.Timestamp("2026-11-28 09:30") - pd.Timestamp("1970-01-01")
+        assert lowest(connection, table) == [1.5, days / pd.Timedelta(days=1)]
+        with pytest.raises(InputError, match="'mood' holds VARCHAR, neither numbers nor times"):
+            open_table(connection, path, {}, ("mood",), work, silent)
+
+
+def test_what_is_not_installed_and_no_memory(tmp_path, monkeypatch):
+    """Nothing is downloaded that was not asked for."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InputError, match="extension httpfs, which is not installed") as caught:
+        opened(Path("s3://bucket/labels/*.parquet"), tmp_path / "work")
+    assert "INSTALL httpfs" in caught.value.hint
+    work = WorkDirectory.begun(tmp_path / "work", {}, resume=False)
+    with pytest.raises(InputError, match="'lots' is no size of memory"), database(work, "lots"):
+        pass
+    with pytest.raises(InputError, match="no such table"):
+        opened(tmp_path / "nothing*.parquet", tmp_path / "work")
+
+
 def test_empty_folders_and_tables(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no Parquet file"):
-        ParquetTable.open(tmp_path / "empty", {})
+        opened(tmp_path / "empty", tmp_path / "work")
     nothing = pa.table({"task": pa.array([], pa.string()), "worker": [], "label": []})
     pq.write_table(nothing.cast(pa.schema([(n, pa.string()) for n in nothing.column_names])),
                    tmp_path / "empty" / "0.parquet")  # fmt: skip
     with pytest.raises(InputError, match="no rows"):
-        ParquetTable.open(tmp_path / "empty", {})
+        opened(tmp_path / "empty", tmp_path / "work")
 
 
 @pytest.mark.end_to_end
@@ -605,33 +693,6 @@ def test_gold_that_nobody_labelled(tables, tmp_path):
     gold.assign(task="nowhere").iloc[:1].to_csv(tmp_path / "gold.csv", index=False)
     with pytest.raises(InputError, match="labelled by anyone"):
         run(request(place, gold=tmp_path / "gold.csv"), tmp_path / "out2")
-
-
-@hypothesis.given(st.lists(st.text(max_size=40), min_size=1, max_size=50), st.integers(0, 12))
-def test_hashes_depend_on_the_name_alone(names, bits):
-    """Not on the names around it, on its place in memory, or on how it is encoded."""
-    array = pa.array(names, pa.large_string())
-    hashes = hash_names(array)
-    for at, name in enumerate(names):
-        assert hash_names(pa.array([name], pa.large_string()))[0] == hashes[at]
-        assert hash_names(array.slice(at, 1))[0] == hashes[at]
-    parts = part_of(hashes, 2**bits)
-    assert (parts < 2**bits).all()
-
-
-def test_hashes_spread_evenly():
-    """Names that differ in their last digits: parts as even as the multinomial law has them."""
-    num_names, num_parts = 200_000, 64
-    for names in (
-        pa.array(
-            [f"photographs/2026/img_{i:08d}.jpg" for i in range(num_names)], pa.large_string()
-        ),
-        pa.array(np.arange(num_names), pa.int64()),
-    ):
-        sizes = np.bincount(part_of(hash_names(names), num_parts), minlength=num_parts)
-        mean = num_names / num_parts
-        # chi-square with 63 degrees of freedom exceeds 150 with probability 4e-9
-        assert ((sizes - mean) ** 2 / mean).sum() < 150
 
 
 @hypothesis.given(st.integers(0, 10**9), st.integers(1, 300))
@@ -707,9 +768,9 @@ def test_a_labeler_with_very_many_answers(tmp_path):
 
 
 def test_number_of_parts():
-    assert number_of_parts(1) == 1
-    assert number_of_parts(100_000_000) == 128
-    assert number_of_parts(10**12) == 2**14
+    assert number_of_parts(1, 2**20) == 1
+    assert number_of_parts(100_000_000, 2**20) == 128
+    assert number_of_parts(10**12, 2**20) == 2**14
 
 
 @pytest.mark.end_to_end

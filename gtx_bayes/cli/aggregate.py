@@ -95,8 +95,9 @@ def aggregate(
     Writes examples.csv, labelers.csv, confusion.csv and summary.json to the output directory,
     which appears whole or not at all and replaces an earlier result. Columns called example or
     item, labeler, rater or annotator, and rating are recognised; others need the column options.
-    LABELS that do not fit into memory are streamed: a Parquet file, or a folder of them, gone
-    through part by part; the examples are then a folder of Parquet files, examples.parquet.
+    LABELS that do not fit into memory are streamed: a file, a folder, a pattern of names or an
+    address, gone through part by part; the examples are then a folder of Parquet files,
+    examples.parquet.
     """
     start = time.perf_counter()
     from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_summary

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MANY_ROWS = 5_000_000
 """Parquet files of more rows are streamed unless asked for otherwise."""
 
+MANY_BYTES = 10**9
+"""Other files of more bytes are streamed as well."""
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamOptions:
@@ -57,27 +60,40 @@ class StreamOptions:
         ),
     ] = None
 
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What the buffers may take while a streamed table is read, such as 500MB. "
+            "[default: 2GB]",
+        ),
+    ] = None
+
     def is_wanted(self, labels: Path) -> bool:
         """Whether to stream the table; raises `InputError` for what cannot be streamed."""
-        from gtx_bayes.io.readers import is_streamable
-
-        can_be = is_streamable(labels)
-        has_options = self.work is not None or self.resume or self.cluster is not None
-        if (self.stream or has_options) and not can_be:
-            raise InputError(
-                "only Parquet is streamed.",
-                where=str(labels),
-                hint="Write the table as Parquet: a file, or a folder of files.",
-            )
+        has_options = self.work is not None or self.resume
+        has_options = has_options or self.cluster is not None or self.memory is not None
         if self.stream is False and has_options:
             raise InputError(
-                "--work, --resume and --cluster are for streaming.",
+                "--work, --resume, --memory and --cluster are for streaming.",
                 where="--in-memory",
                 hint="Leave one or the other out.",
             )
-        if self.stream is not None or has_options or not can_be:
+        if self.stream is not None or has_options:
             return self.stream or has_options
-        return labels.is_dir() or _num_rows(labels) > MANY_ROWS
+        return _must_be(labels)
+
+
+def _must_be(labels: Path) -> bool:
+    """Whether a table is streamed unless told otherwise: a large one, or of several files."""
+    from gtx_bayes.io.readers import is_parquet
+
+    if labels.is_file() and is_parquet(labels):
+        return _num_rows(labels) > MANY_ROWS
+    if labels.is_file():
+        return labels.suffix in (".gz", ".zst") or labels.stat().st_size > MANY_BYTES
+    is_pattern = any(sign in str(labels) for sign in "*?[") or ":/" in str(labels)
+    return labels.is_dir() or is_pattern
 
 
 def stream(
@@ -152,6 +168,7 @@ def _stream(
                 directory.path / EXAMPLES,
                 executor=executor,
                 num_devices=num_devices,
+                memory=options.memory,
                 callback=callback,
             )
             write_csv(found.labelers, directory.path / LABELERS)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from gtx_bayes.abstentions import (
     abstain_keys,
@@ -57,21 +57,11 @@ from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import Assessment, Labels, check_num_classes
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.standard_size import in_standard_size
-from gtx_bayes.streaming import results, survey
-from gtx_bayes.streaming.chunks import CHOICE, NUMBERING, ChunksOnDisk, Numbered
-from gtx_bayes.streaming.executor import Callback, Workers, silent, threads
-from gtx_bayes.streaming.parts import Gold, Numbering, PartedTable, is_sorted, sizes_of, sort_part
-from gtx_bayes.streaming.request import Request
-from gtx_bayes.streaming.scatter import (
-    Classes,
-    is_scattered,
-    labelers_of,
-    number_of_parts,
-    record_of,
-    remove_scattered,
-    scatter,
-)
-from gtx_bayes.streaming.table import ParquetTable
+from gtx_bayes.streaming import ingest, results, survey
+from gtx_bayes.streaming.chunks import CHOICE, GOLD, NUMBERING, ChunksOnDisk, Numbered
+from gtx_bayes.streaming.executor import Callback, silent, threads
+from gtx_bayes.streaming.parts import PartedTable, gold_found
+from gtx_bayes.streaming.request import Request, address_of
 from gtx_bayes.streaming.work import WorkDirectory
 from gtx_bayes.sums import from_whole
 
@@ -135,6 +125,7 @@ def aggregate_table(
     *,
     executor: concurrent.futures.Executor | None = None,
     num_devices: int | None = None,
+    memory: str | None = None,
     callback: Callback = silent,
 ) -> Outcome:
     """Aggregate a table, and write its examples.
@@ -146,6 +137,7 @@ def aggregate_table(
         executor: who does the parts; threads when absent. Processes elsewhere need the same
             versions of the packages, and a file system that has `work` and `examples`.
         num_devices: how many devices each process takes; all when absent.
+        memory: what the buffers of reading may take, "4GB" for instance.
         callback: told which stage it is, how much of it is done, and how much there is, in rows.
 
     Raises:
@@ -155,11 +147,18 @@ def aggregate_table(
     clock = _Clock()
     request.check()
     with threads(num_devices or len(jax.local_devices())) as own:
-        if not work.has(_SORTED):
-            _read(request, work, Workers(own, callback), clock)
+        if not work.has(NUMBERING):
+            work.remove(ingest.SCATTERED)
+            _read(request, work, memory, callback)
+            clock.lap("read")
         chunks = ChunksOnDisk.led(
             request, work, executor or own, num_devices=num_devices, callback=callback
         )
+        if not work.has(_SORTED):
+            chunks.sort()
+            work.write(_SORTED, True)
+            work.remove(ingest.SCATTERED)
+            clock.lap("sort")
         return _finish(chunks, examples, clock)
 
 
@@ -173,7 +172,7 @@ def _finish(chunks: ChunksOnDisk, examples: Path, clock: _Clock) -> Outcome:
         num_labels=table.num_labels,
         num_classes=table.num_classes,
     )
-    notes = [*chunks.numbered.notes, *_table_notes(table, request)]
+    notes = [*chunks.numbered.notes, *_notes_of_gold(chunks), *_table_notes(table, request)]
     if table.num_answers < whole.num_answers:
         note_left_out(names_of_others(request.other_keys()), (), notes)
     if not table.covariate_names:
@@ -191,109 +190,133 @@ def _finish(chunks: ChunksOnDisk, examples: Path, clock: _Clock) -> Outcome:
     return _fitted(chunks, why, examples, notes, clock)
 
 
-def _read(request: Request, work: WorkDirectory, workers: Workers, clock: _Clock) -> None:
-    source = ParquetTable.open(request.labels, request.columns, request.blank, request.covariates)
-    num_parts = number_of_parts(source.num_rows, request.most_per_part)
-    todo = [
-        ((number,), piece.num_rows)
-        for number, piece in enumerate(source.pieces)
-        if not is_scattered(number, work)
-    ]
-    for _ in workers.each(
-        "Reading",
-        todo,
-        lambda number: scatter(source, source.pieces[number], number, num_parts, work),
-    ):
-        pass
-    clock.lap("read")
-    _sort(request, source, num_parts, work, workers)
-    clock.lap("sort")
-
-
-def _sort(
-    request: Request, source: ParquetTable, num_parts: int, work: WorkDirectory, workers: Workers
-) -> None:
-    classes = Classes()
-    chunks, class_codes, num_dropped = [], [], 0
-    lowest = np.full(len(source.covariates), np.inf)
-    for number in range(len(source.pieces)):
-        record = record_of(number, work)
-        codes = classes.merge(record["classes"])
-        num_dropped += record["num_dropped"]
-        lowest = np.minimum(lowest, record["lowest"])
-        for chunk in range(record["chunks"]):
-            chunks.append((number, chunk))
-            class_codes.append(codes)
-    notes: list[str] = []
-    spoken = _spoken(request, classes, num_dropped, notes)
-    labeler_names, labeler_codes = _unified([labelers_of(*at, work) for at in chunks])
-    truths = None
-    if request.gold is not None:
-        wanted = columns_for(TRUTH_ROLES, request.gold_columns)
-        keys = abstain_keys(request.abstain)
-        truths = read_truths(read_table(request.gold, wanted), request.gold_columns, notes, keys)
-    place = Source(str(request.labels), rows=tuple(classes.rows))
-    answers = Column(
-        source.columns["label"], as_names(classes.cells), as_names(classes.keys), place
-    ).entries(spoken)
-    class_keys, class_names = find_classes(answers, truths, request.classes, notes)
-    check_num_classes(len(class_keys))
-    if request.classes is None:
-        note_odd_classes(class_keys, source.num_rows, notes)
-        count_of = dict(zip(classes.keys, classes.counts, strict=True))
-        note_look_alikes(class_keys, lambda key: count_of.get(key, 0), notes)
-    note_alike_names(labeler_names, "labelers", notes)
-    note_unread_count(source.all_columns, source.columns.values(), str(request.labels), notes)
-    others = request.other_keys()
-    to_class = positions([*class_keys, *others], as_names(classes.keys)).astype(np.int32)
-    starts = _starts(source, lowest, notes)
-    labeler_covariates = _labeler_covariates(request, as_names(labeler_names), notes)
-    numbering = Numbering(
-        chunks,
-        labeler_codes,
-        [to_class[codes] for codes in class_codes],
-        as_names(labeler_names),
-        class_names,
-        len(class_keys) + len(others),
+def _read(request: Request, work: WorkDirectory, memory: str | None, callback: Callback) -> None:
+    """Number the names in the files, bring each example's answers together, and keep both."""
+    with ingest.database(work, memory) as connection:
+        table = ingest.open_table(
+            connection, request.labels, request.columns, request.covariates, work, callback
+        )
+        num_parts = ingest.number_of_parts(table.num_rows, request.most_per_part)
+        found = ingest.distinct(connection, table)
+        notes: list[str] = []
+        labelers = table.names("labeler", found["labeler"].cells, found["labeler"].places)
+        if labelers.null_count:
+            first = int(labelers.is_null().to_numpy(zero_copy_only=False).argmax())
+            raise table.no_value("labeler", found["labeler"].places[first])
+        labeler_names = pc.unique(labelers).to_pylist()
+        classes = Classes.of(table, found["label"])
+        if "" in classes.keys and request.blank == "error":
+            raise table.no_value("label", classes.places[classes.keys.index("")])
+        spoken = _spoken(request, classes, notes)
+        truths = None
+        if request.gold is not None:
+            wanted = columns_for(TRUTH_ROLES, request.gold_columns)
+            keys = abstain_keys(request.abstain)
+            gold = read_table(request.gold, wanted)
+            truths = read_truths(gold, request.gold_columns, notes, keys)
+        rows = tuple(map(table.row, classes.places))
+        answers = Column(
+            table.columns["label"],
+            as_names(classes.cells),
+            as_names(classes.keys),
+            Source(table.path, rows=rows),
+        ).entries(spoken)
+        class_keys, class_names = find_classes(answers, truths, request.classes, notes)
+        check_num_classes(len(class_keys))
+        if request.classes is None:
+            note_odd_classes(class_keys, table.num_rows, notes)
+            count_of = dict(zip(classes.keys, classes.counts, strict=True))
+            note_look_alikes(class_keys, lambda key: count_of.get(key, 0), notes)
+        note_alike_names(labeler_names, "labelers", notes)
+        note_unread_count(table.all_columns, table.columns.values(), table.path, notes)
+        starts = _starts(table, ingest.lowest(connection, table), notes)
+        labeler_covariates = _labeler_covariates(request, as_names(labeler_names), notes)
+        ingest.partition(connection, table, num_parts, work, callback)
+    where = "" if truths is None else truths["example"].source.name
+    _keep_gold(truths, class_keys, work)
+    numbered = Numbered(
+        labeler_names,
+        class_keys,
+        list(class_names),
+        notes,
+        labeler_covariates,
+        num_parts,
+        table._asdict(),
         starts,
+        where,
     )
-    gold = None if truths is None else _gold(truths, class_keys, source, num_parts)
-    size = source.num_rows // num_parts
-    for _ in workers.each(
-        "Sorting",
-        [((part,), size) for part in range(num_parts) if not is_sorted(part, work)],
-        lambda part: sort_part(part, source, numbering, gold, request.duplicates, work),
-    ):
-        pass
-    if truths is not None and not any(sizes_of(p, work).num_gold for p in range(num_parts)):
+    work.write(NUMBERING, numbered._asdict() | {"notes": notes_as_json(notes)})
+    work.remove(ingest.CONVERTED)
+
+
+class Classes(NamedTuple):
+    """What was answered, in the order of first appearance.
+
+    Attributes:
+        keys: as text, the empty one for blank answers.
+        cells: as given, text without surrounding blanks.
+        places: where each was first.
+        counts: how often each was answered.
+    """
+
+    keys: list[str]
+    cells: list[Any]
+    places: list[int]
+    counts: list[int]
+
+    @classmethod
+    def of(cls, table: ingest.AnswerFiles, found: ingest.Found) -> "Classes":
+        """From the distinct cells, of which several may be one."""
+        column = table.cells("label", found.cells, found.places)
+        by_key: dict[str, list[Any]] = {}
+        for key, cell, place, count in zip(
+            column.keys, column.cells, found.places, found.counts, strict=True
+        ):
+            is_plain = isinstance(cell, (str, int, float))
+            by_key.setdefault(key, [cell if is_plain else key, place, 0])[-1] += count
+        cells, places, counts = map(list, zip(*by_key.values(), strict=True))
+        return cls(list(by_key), cells, places, counts)
+
+
+def _keep_gold(
+    truths: dict[str, Column] | None, class_keys: list[str], work: WorkDirectory
+) -> None:
+    names, true_label = np.zeros(0, str), np.zeros(0, np.intp)
+    if truths is not None:
+        kept = distinct_examples(truths["example"], truths["label"])
+        names = truths["example"].keys[kept].astype(str)
+        true_label = positions(class_keys, truths["label"].keys[kept])
+    work.write_arrays(GOLD, names=names, true_label=true_label)
+
+
+def _notes_of_gold(chunks: ChunksOnDisk) -> list[str]:
+    """What is to be said of gold that nobody labelled."""
+    where, sizes = chunks.numbered.gold_source, chunks.table.sizes
+    num_found = sum(size.num_gold for size in sizes)
+    names = chunks.store.read_arrays(GOLD)["names"]
+    if len(names) == num_found:
+        return []
+    if not num_found:
         raise InputError(
-            f"no gold example ({some_names(truths['example'].keys)}) was labelled by anyone.",
-            where=truths["example"].source.name,
+            f"no gold example ({some_names(names)}) was labelled by anyone.",
+            where=where,
             hint="Use the same names for the examples in both tables.",
         )
-    if truths is not None:
-        num_named = len(set(truths["example"].keys))
-        num_found = sum(sizes_of(part, work).num_gold for part in range(num_parts))
-        if num_named > num_found:
-            unlabelled = [n for part in range(num_parts) for n in sizes_of(part, work).unlabelled]
-            where = truths["example"].source.name
-            notes.append(note_unlabelled(where, num_named - num_found, unlabelled))
-    found = Numbered(
-        labeler_names, class_keys, list(class_names), notes, labeler_covariates, num_parts
-    )
-    work.write(NUMBERING, found._asdict() | {"notes": notes_as_json(notes)})
-    work.write(_SORTED, True)
-    remove_scattered(work)
+    is_found = np.zeros(len(names), bool)
+    for part in range(len(sizes)):
+        is_found[gold_found(part, chunks.store)] = True
+    return [note_unlabelled(where, len(names) - num_found, names[~is_found])]
 
 
-def _starts(source: ParquetTable, lowest: npt.NDArray[np.float64], notes: list[str]) -> list[float]:
+def _starts(table: ingest.AnswerFiles, lowest: list[float], notes: list[str]) -> list[float]:
     """What each covariate is counted from: times from the first, numbers from zero."""
     starts = []
-    for name, first in zip(source.covariates, lowest.tolist(), strict=True):
-        starts.append(first if name in source.times else 0.0)
-        if name in source.times:
+    for name, first in zip(table.covariates, lowest, strict=True):
+        is_time = name in table.times and np.isfinite(first)
+        starts.append(first if is_time else 0.0)
+        if is_time:
             moment = pd.Timestamp(round(first * MICROSECONDS_PER_DAY), unit="us", tz="UTC")
-            note_times(name, moment.isoformat(), str(source.path), notes)
+            note_times(name, moment.isoformat(), table.path, notes)
     return starts
 
 
@@ -304,36 +327,17 @@ def _labeler_covariates(request: Request, names: Names, notes: list[str]) -> dic
     return {name: values.tolist() for name, values in found.items()}
 
 
-def _spoken(
-    request: Request, classes: Classes, num_dropped: int, notes: list[str]
-) -> npt.NDArray[np.intp]:
+def _spoken(request: Request, classes: Classes, notes: list[str]) -> npt.NDArray[np.intp]:
     """Which of the values answered are no abstentions."""
-    where = str(request.labels)
+    where = address_of(request.labels)
     keys = abstain_keys(request.abstain)
     num_blank = sum(n for key, n in zip(classes.keys, classes.counts, strict=True) if key == "")
-    note_blank(num_dropped + num_blank, request.blank, where, notes)
+    note_blank(num_blank, request.blank, where, notes)
     note_unused([key for key in keys if key not in classes.keys], where, notes)
     is_answer = np.array([key not in ("", *keys) for key in classes.keys], bool)
     if not is_answer.any():
         raise no_answer(where)
     return np.flatnonzero(is_answer)
-
-
-def _unified(dictionaries: list[pa.Array]) -> tuple[list[Any], list[npt.NDArray[np.int32]]]:
-    """The names in all dictionaries, and what the entries of each are called among them."""
-    encoded = pa.chunked_array(dictionaries).dictionary_encode().unify_dictionaries()
-    names = encoded.chunk(0).dictionary
-    codes = [chunk.indices.to_numpy().astype(np.int32) for chunk in encoded.chunks]
-    return names.to_pylist(), codes
-
-
-def _gold(
-    truths: dict[str, Column], class_keys: list[str], source: ParquetTable, num_parts: int
-) -> Gold:
-    kept = distinct_examples(truths["example"], truths["label"])
-    true_label = positions(class_keys, truths["label"].keys[kept])
-    names = truths["example"].keys[kept]
-    return Gold.of_names(names, true_label, source.example_type, num_parts)
 
 
 def _table_notes(table: PartedTable, request: Request) -> list[str]:

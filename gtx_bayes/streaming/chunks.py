@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
 
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import check_class_prior
@@ -37,12 +38,13 @@ from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import USER_FILE, import_file
 from gtx_bayes.streaming import survey
 from gtx_bayes.streaming.executor import Callback, Workers, silent
-from gtx_bayes.streaming.parts import Part, PartedTable, sizes_of
+from gtx_bayes.streaming.ingest import AnswerFiles
+from gtx_bayes.streaming.parts import Numbers, Part, PartedTable, is_sorted, sizes_of, sort_rows
 from gtx_bayes.streaming.request import Request
 from gtx_bayes.streaming.work import WorkDirectory
 from gtx_bayes.sums import Whole
 
-NUMBERING, CHOICE = "numbering.json", "choice.json"
+NUMBERING, CHOICE, GOLD = "numbering.json", "choice.json", "gold.npz"
 
 _PACKAGES = ("gtx_bayes", "jax", "jaxlib", "numpy")
 
@@ -78,6 +80,9 @@ class Numbered(NamedTuple):
     notes: list[str]
     labeler_covariates: dict[str, list[float]]
     num_parts: int
+    files: dict[str, Any]
+    starts: list[float]
+    gold_source: str
 
 
 class ChunksOnDisk(AbstractChunks):
@@ -249,10 +254,54 @@ class ChunksOnDisk(AbstractChunks):
         device = self.devices[part % len(self.devices)]
         return self.table.read(part, device, self.class_prior)
 
+    @property
+    def numbers(self) -> Numbers:
+        """What the names in the files are called."""
+        return self.once("numbers", self._numbers)
+
+    def _numbers(self) -> Numbers:
+        numbered, gold = self.numbered, self.store.read_arrays(GOLD)
+        table = AnswerFiles(**numbered.files)
+        others = self.request.other_keys()
+        is_whole = table.are_whole("example")
+        names = [as_integer(name) if is_whole else name for name in gold["names"].tolist()]
+        is_possible = np.array([name is not None for name in names], bool)
+        return Numbers(
+            pa.array(numbered.labelers, _name_type(table.are_whole("labeler"))),
+            pa.array([key or None for key in (*numbered.class_keys, *others)], pa.large_string()),
+            len(numbered.class_keys),
+            numbered.starts,
+            pa.array([name for name in names if name is not None], _name_type(is_whole)),
+            gold["true_label"][is_possible],
+        )
+
+    def sort(self) -> None:
+        """Sort the parts that are not sorted yet."""
+        numbered = self.numbered
+        todo = [part for part in range(numbered.num_parts) if not is_sorted(part, self.store)]
+        size = numbered.files["num_rows"] // numbered.num_parts
+        self._do("Sorting", todo, [size] * len(todo), sort_part)
+
     def each(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[Whole, ...], float]:
         """As `total`, of a task that takes no chunk: `task(chunks, number, *arguments)`."""
+        sizes = self.table.sizes
+        return self._do(
+            stage, range(len(sizes)), [size.num_labels for size in sizes], task, *arguments
+        )
+
+    def _do(
+        self,
+        stage: str,
+        numbers: Sequence[int],
+        sizes: Sequence[int],
+        task: Task,
+        *arguments: Any,
+    ) -> tuple[tuple[Whole, ...], float]:
+        """Do a task for the parts of these numbers, several together."""
         assert self.workers is not None
-        groups = self.workers.groups([size.num_labels for size in self.table.sizes])
+        groups = [
+            (tuple(numbers[at] for at in group), size) for group, size in self.workers.groups(sizes)
+        ]
         pieces = [((self.job, task, parts, arguments), size) for parts, size in groups]
         _led[self.job.run] = self
         try:
@@ -337,6 +386,26 @@ def _opened(job: Job) -> ChunksOnDisk:
         import_file(Path(file), "model")
     with precision(job.is_x64):
         return ChunksOnDisk(pickle.loads(job.request), WorkDirectory(Path(job.work)), None, job)
+
+
+def sort_part(chunks: ChunksOnDisk, part: int) -> tuple[tuple[Whole, ...], float]:
+    """A task: sort the rows of a part."""
+    request, table = chunks.request, AnswerFiles(**chunks.numbered.files)
+    sort_rows(part, table, chunks.numbers, request.duplicates, request.blank, chunks.store)
+    return (), 0.0
+
+
+def as_integer(key: str) -> int | None:
+    """The number of 64 bits that this is the usual spelling of."""
+    try:
+        number = int(key)
+    except ValueError:
+        return None
+    return number if str(number) == key and -(2**63) <= number < 2**63 else None
+
+
+def _name_type(is_whole: bool) -> pa.DataType:
+    return pa.int64() if is_whole else pa.large_string()
 
 
 def _of_chunk(

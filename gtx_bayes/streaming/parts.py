@@ -1,4 +1,4 @@
-"""Second pass: a part of the table as arrays of numbers, sorted by example."""
+"""A part of the table as arrays of numbers, sorted by example."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gtx_bayes.abstentions import unanswered
-from gtx_bayes.columns import Names
+from gtx_bayes.abstentions import Blank, unanswered
+from gtx_bayes.covariates import no_finite_value
 from gtx_bayes.crowd_tables import Duplicates, contradiction, find_repeats
-from gtx_bayes.errors import InputError
 from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import MISSING, Assessment, Labels, label_dtype
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.standard_size import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS, close_size
-from gtx_bayes.streaming.hashing import hash_names, part_of
-from gtx_bayes.streaming.scatter import scattered
-from gtx_bayes.streaming.table import ParquetTable
+from gtx_bayes.streaming.ingest import AnswerFiles, rows_of
 from gtx_bayes.streaming.work import WorkDirectory
 from gtx_bayes.sums import Segments, further_segments
 
@@ -31,69 +28,6 @@ _OUTSIZED = 1.5  # times the mean size: padding all parts to the largest would c
 _SHOWN = 3  # names in a message
 _FOLDER = "parts"
 _COVARIATE = "covariate_"  # and its place among them: name of its array
-
-
-@dataclasses.dataclass(frozen=True)
-class Numbering:
-    """What the numbers of labelers and classes mean, once the whole table was read.
-
-    Attributes:
-        chunks: piece and number of every chunk, in the order of the table.
-        labeler_codes: for every chunk, the number of each of its labelers.
-        class_codes: for every chunk, the number of each of its piece's answers: classes first,
-            then abstentions that are kept; `MISSING` for others.
-        labeler_names: name of every labeler.
-        class_names: name of every class.
-        num_answers: how many answers there can be.
-        starts: what each covariate is counted from.
-    """
-
-    chunks: Sequence[tuple[int, int]]
-    labeler_codes: Sequence[npt.NDArray[np.int32]]
-    class_codes: Sequence[npt.NDArray[np.int32]]
-    labeler_names: npt.NDArray[Any]
-    class_names: npt.NDArray[Any]
-    num_answers: int
-    starts: Sequence[float] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Gold:
-    """Known labels by name.
-
-    Attributes:
-        example: names of the examples, of the type that the table has.
-        true_label: class of each.
-        part: the part of the table that each belongs to.
-    """
-
-    example: pa.Array
-    true_label: npt.NDArray[np.intp]
-    part: npt.NDArray[np.uint16]
-
-    @classmethod
-    def of_names(
-        cls,
-        example: Names,
-        true_label: npt.NDArray[np.intp],
-        example_type: pa.DataType,
-        num_parts: int,
-    ) -> "Gold":
-        """Gold as read from a table; names that cannot be the table's are left out."""
-        is_possible = np.ones(len(true_label), bool)
-        names: list[Any] = list(example)
-        if pa.types.is_integer(example_type):
-            numbers = [_as_integer(key) for key in names]
-            is_possible = np.array([number is not None for number in numbers], bool)
-            names = [number for number in numbers if number is not None]
-        found = pa.array(names, example_type)
-        part = part_of(hash_names(found), num_parts)
-        return cls(found, true_label[is_possible], part)
-
-    def of_part(self, part: int) -> tuple[pa.Array, npt.NDArray[np.intp]]:
-        """Names and classes of the gold that belongs to a part."""
-        mine = np.flatnonzero(self.part == part)
-        return self.example.take(pa.array(mine)), self.true_label[mine]
 
 
 class Sizes(NamedTuple):
@@ -106,7 +40,6 @@ class Sizes(NamedTuple):
         num_repeats: answers of a labeler to an example beyond the first.
         num_dropped: how many of those were left out.
         num_pairs: pairs of labeler and example that contradict themselves.
-        unlabelled: names of the first gold examples that nobody labelled.
         num_alone: examples that have abstentions and no answer.
         num_others: answers that are no class.
     """
@@ -117,7 +50,6 @@ class Sizes(NamedTuple):
     num_repeats: int
     num_dropped: int
     num_pairs: int
-    unlabelled: list[str]
     num_alone: int
     num_others: int
 
@@ -138,95 +70,162 @@ class Part(NamedTuple):
     abstained: npt.NDArray[np.integer]
 
 
-def sort_part(
+class Numbers(NamedTuple):
+    """What the names in a table's files are called, once all of it was read.
+
+    Attributes:
+        labeler: names of the labelers.
+        label: texts of the classes, then of abstentions that are kept.
+        num_classes: how many of those are classes.
+        starts: what each covariate is counted from.
+        gold: names of gold examples.
+        true_label: class of each.
+    """
+
+    labeler: pa.Array
+    label: pa.Array
+    num_classes: int
+    starts: Sequence[float]
+    gold: pa.Array
+    true_label: npt.NDArray[np.intp]
+
+
+def sort_rows(
     part: int,
-    table: ParquetTable,
-    numbering: Numbering,
-    gold: Gold | None,
+    table: AnswerFiles,
+    numbers: Numbers,
     duplicates: Duplicates,
+    blank: Blank,
     work: WorkDirectory,
 ) -> None:
-    """Bring a part's answers together from all pieces, number its examples, and keep it.
+    """Number a part's examples, sort its answers by example, and keep them.
 
     Raises:
-        InputError: if a labeler contradicts itself, and nothing was said of what counts then.
+        InputError: for a cell without a value, and if a labeler contradicts itself and nothing was
+            said of what counts then.
     """
-    found = [scattered(piece, chunk, part, work) for piece, chunk in numbering.chunks]
-    names = pa.chunked_array([rows.example for rows in found], table.example_type)
-    encoded = names.dictionary_encode().combine_chunks()
-    example = encoded.indices.to_numpy().astype(np.int32)
-    num_classes = numbering.class_names.size
-    labeler = _renumbered(numbering.labeler_codes, [rows.labeler for rows in found])
-    label = _renumbered(numbering.class_codes, [rows.label for rows in found])
-    label = label.astype(label_dtype(numbering.num_answers))
+    rows = rows_of(part, work)
+    place = np.zeros(0, np.int64) if rows is None else rows["place"].to_numpy()
+    names, code = {}, {}
+    for role in ("example", "labeler", "label"):
+        column = None if rows is None else rows[role]
+        names[role], code[role] = _encoded(role, column, place, table, blank)
+    labeler = _positions(names["labeler"], numbers.labeler)[code["labeler"]]
+    label = _positions(names["label"], numbers.label)[code["label"]]
     covariates = [
-        np.concatenate([rows.covariates[at] for rows in found]) - start
-        for at, start in enumerate(numbering.starts)
+        np.zeros(0) if rows is None else rows[_covariate(at)].to_numpy() - start
+        for at, start in enumerate(numbers.starts)
     ]
+    for name, values in zip(table.covariates, covariates, strict=True):
+        missing = np.flatnonzero(~np.isfinite(values))
+        if missing.size:
+            raise no_finite_value(name, table.row(int(place[missing[0]])), missing.size)
+    label = label.astype(label_dtype(len(numbers.label)))
+    columns: list[npt.NDArray[Any]] = [code["example"], labeler, label, place, *covariates]
+    if blank == "drop":
+        is_given = ~names["label"].is_null().to_numpy(zero_copy_only=False)[code["label"]]
+        columns = [column[is_given] for column in columns]
+        # Examples that are left with nothing are none.
+        kept, columns[0] = np.unique(columns[0], return_inverse=True)
+        columns[0] = columns[0].astype(np.int32)
+        names["example"] = names["example"].take(pa.array(kept))
 
-    order = stable_order(example)
-    columns = [column[order] for column in (example, labeler, label, *covariates)]
+    order = stable_order(columns[0])
+    columns = [column[order] for column in columns]
     is_answer = columns[2] != MISSING
     abstentions = columns[0][~is_answer], columns[1][~is_answer]
     if not is_answer.all():
         columns = [column[is_answer] for column in columns]
-    example, labeler, label, *covariates = columns
+    example, labeler, label, place, *covariates = columns
     num_repeats = num_dropped = num_pairs = 0
-    if _has_repeats(example, labeler, numbering.labeler_names.size):
+    num_labelers = len(numbers.labeler)
+    if _has_repeats(example, labeler, num_labelers):
         repeats = find_repeats(example, labeler, label, duplicates)
         if duplicates == "error" and repeats.contradicting.size:
             at = int(repeats.contradicting[0])
-            raise _contradiction(
-                table,
-                str(encoded.dictionary[int(example[at])].as_py()),
-                str(numbering.labeler_names[labeler[at]]),
+            of_pair = (example == example[at]) & (labeler == labeler[at])
+            places = [table.row(int(one)) for one in place[of_pair]]
+            raise contradiction(
+                str(numbers.labeler[int(labeler[at])]),
+                str(names["example"][int(example[at])]),
+                f"in different ways, also in {'; '.join(places[:-1][:_SHOWN])}",
+                places[-1],
             )
         num_repeats, num_pairs = repeats.num_repeats, repeats.num_pairs
         num_dropped = example.size - repeats.kept.size
-        example, labeler, label, *covariates = (
-            column[repeats.kept] for column in (example, labeler, label, *covariates)
-        )
-    num_labelers = numbering.labeler_names.size
+        example, labeler, label = (of[repeats.kept] for of in (example, labeler, label))
+        covariates = [values[repeats.kept] for values in covariates]
     _, abstained = unanswered(*abstentions, example, labeler, num_labelers)
-    is_other = label >= num_classes
-    num_alone = len(encoded.dictionary) - np.unique(example[~is_other]).size
-    truth = np.full(len(encoded.dictionary), MISSING, label.dtype)
-    unlabelled: list[str] = []
-    if gold is not None:
-        gold_names, gold_classes = gold.of_part(part)
-        at = pc.index_in(encoded.dictionary, value_set=gold_names)
-        is_gold = at.is_valid().to_numpy(zero_copy_only=False)
-        truth[is_gold] = gold_classes[at.drop_null().to_numpy()]
-        is_known = pc.is_in(gold_names, value_set=encoded.dictionary)
-        unlabelled = [
-            str(name) for name in gold_names.filter(pc.invert(is_known))[:_SHOWN].to_pylist()
-        ]
+    is_other = label >= numbers.num_classes
+    num_examples = len(names["example"])
+    truth = np.full(num_examples, MISSING, label.dtype)
+    gold = pc.index_in(names["example"], value_set=numbers.gold)
+    is_gold = gold.is_valid().to_numpy(zero_copy_only=False)
+    gold = gold.drop_null().to_numpy()
+    truth[is_gold] = numbers.true_label[gold]
 
     with whole_file(_names(work, part)) as partial:
-        _write_names(encoded.dictionary, partial)
-    arrays = {"example": example, "labeler": labeler, "label": label, "truth": truth}
+        _write_names(names["example"], partial)
+    arrays = {"example": example, "labeler": labeler, "label": label, "truth": truth, "gold": gold}
     arrays["abstained"] = abstained.astype(np.int32)
     arrays |= {_covariate(at): values for at, values in enumerate(covariates)}
     arrays["further"], arrays["owner"] = further_segments(labeler)
     work.write_arrays(_arrays(part), **arrays)
-    num_gold = int(np.count_nonzero(truth != MISSING))
     sizes = Sizes(
         example.size,
-        truth.size,
-        num_gold,
+        num_examples,
+        gold.size,
         num_repeats,
         num_dropped,
         num_pairs,
-        unlabelled,
-        num_alone,
+        num_examples - np.unique(example[~is_other]).size,
         int(np.count_nonzero(is_other)),
     )
     work.write(_record(part), sizes._asdict())
 
 
+def _encoded(
+    role: str,
+    column: pa.ChunkedArray | None,
+    place: npt.NDArray[np.int64],
+    table: AnswerFiles,
+    blank: Blank,
+) -> tuple[pa.Array, npt.NDArray[np.int32]]:
+    """The distinct names of a column, in the order of their first rows, and which each row has."""
+    if column is None:
+        return pa.array([], pa.large_string()), np.zeros(0, np.int32)
+    encoded = column.dictionary_encode(null_encoding="encode").combine_chunks()
+    code = encoded.indices.to_numpy().astype(np.int32)
+    first = np.full(len(encoded.dictionary), code.size)
+    first[code[::-1]] = np.arange(code.size)[::-1]  # of several the last one counts
+    places = place[first].tolist()
+    if role == "label":
+        keys = table.cells(role, encoded.dictionary, places).keys
+        names = pa.array([str(key) or None for key in keys], pa.large_string())
+    else:
+        names = table.names(role, encoded.dictionary, places)
+    if names.null_count and (role != "label" or blank == "error"):
+        gaps = first[names.is_null().to_numpy(zero_copy_only=False)]
+        raise table.no_value(role, int(place[gaps.min()]))
+    # Cells that differ may be one name: by blanks around them, or by how they are written.
+    again = names.dictionary_encode(null_encoding="encode")
+    return again.dictionary, again.indices.to_numpy().astype(np.int32)[code]
+
+
+def _positions(names: pa.Array, known: pa.Array) -> npt.NDArray[np.int32]:
+    """Which of the known names each is; `MISSING` for others."""
+    found = pc.index_in(names, value_set=known).fill_null(MISSING)
+    return np.asarray(found.to_numpy(), np.int32)
+
+
 def is_sorted(part: int, work: WorkDirectory) -> bool:
     """Whether a part is there."""
     return work.has(_record(part))
+
+
+def gold_found(part: int, work: WorkDirectory) -> npt.NDArray[np.integer]:
+    """Which of the gold examples are in a part."""
+    return work.read_arrays(_arrays(part))["gold"]
 
 
 def sizes_of(part: int, work: WorkDirectory) -> Sizes:
@@ -391,32 +390,11 @@ def stable_order(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
     return order
 
 
-def _renumbered(
-    codes: Sequence[npt.NDArray[np.int32]], columns: Sequence[npt.NDArray[np.int32]]
-) -> npt.NDArray[np.int32]:
-    return np.concatenate([of[column] for of, column in zip(codes, columns, strict=True)])
-
-
 def _has_repeats(
     example: npt.NDArray[np.int32], labeler: npt.NDArray[np.int32], num_labelers: int
 ) -> bool:
     pair = np.sort(example.astype(np.int64) * num_labelers + labeler)
     return bool((pair[1:] == pair[:-1]).any())
-
-
-def _contradiction(table: ParquetTable, example: str, labeler: str) -> InputError:
-    rows = table.rows_of(example=example, labeler=labeler)
-    how = f"in different ways, also in {'; '.join(rows[:-1][:3])}"
-    return contradiction(labeler, example, how, rows[-1])
-
-
-def _as_integer(key: str) -> int | None:
-    """The number that this is the usual spelling of."""
-    try:
-        number = int(key)
-    except ValueError:
-        return None
-    return number if str(number) == key and -(2**63) <= number < 2**63 else None
 
 
 def _write_names(names: pa.Array, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import glob
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,13 +117,31 @@ class Request:
         return bool(self.abstain) or self.blank == "abstain"
 
 
+def is_remote(address: str) -> bool:
+    """Whether a table lies elsewhere: s3://, https:// and the like."""
+    return re.match(r"[a-z0-9]+://", address) is not None
+
+
+def address_of(path: Path) -> str:
+    """The table as it was named: a path has lost one of the slashes of an address."""
+    return re.sub(r"^([a-z0-9]{2,}):/+", r"\1://", str(path))
+
+
 def _fingerprint(path: Path | None) -> list[list[Any]]:
-    """Names, sizes and times of the files of a table."""
+    """Names, sizes and times of the files of a table; of one elsewhere no more than its name."""
     if path is None:
         return []
+    if is_remote(address_of(path)):
+        return [[address_of(path)]]
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    if not path.exists():
+        files = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
     return [
-        [str(file.relative_to(path.parent)), status.st_size, status.st_mtime_ns]
+        [
+            str(file.relative_to(path.parent) if path.exists() else file),
+            status.st_size,
+            status.st_mtime_ns,
+        ]
         for file in files
         if file.is_file() and (status := file.stat())
     ]

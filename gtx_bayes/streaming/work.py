@@ -21,14 +21,18 @@ _KIND = "work of gtx-bayes aggregate"
 _FORMAT = 4
 
 _OURS = re.compile(
-    r"(manifest|numbering|sorted|surveyed|choice)\.json|(pass|automatic|asked)\.npz"
-    r"|scattered/piece-\d{6,}(\.json|-\d{4,}\.arrow)|parts/part-\d{5,}\.(json|npz|arrow)"
+    r"(manifest|numbering|sorted|surveyed|choice)\.json|(pass|automatic|asked|gold)\.npz"
+    r"|converted/file-\d{5,}\.parquet|scattered/part=\d+/data_\d+\.parquet"
+    r"|duckdb/duckdb_temp_[\w-]+\.(tmp|block)|parts/part-\d{5,}\.(json|npz|arrow)"
     r"|survey/(gold|some)-\d{5,}\.npz|class_probs/pass--?\d+-part-\d{5,}\.npz"
 )
 """Every file that is written here, by its name; only these are ever deleted.
 
 Those that are JSON say besides what they are.
 """
+
+_FOLDERS = ("converted", "scattered", "duckdb", "parts", "survey", "class_probs")
+_SUBFOLDER = re.compile(r"scattered/part=\d+")
 
 
 class WorkDirectory:
@@ -90,7 +94,7 @@ class WorkDirectory:
 
         What tells that it is ours goes last.
         """
-        for folder in ("scattered", "parts", "survey", "class_probs", ""):
+        for folder in (*_FOLDERS, ""):
             self._delete(folder)
         return not self.path.exists()
 
@@ -100,6 +104,9 @@ class WorkDirectory:
         if place.is_symlink() or not place.is_dir():
             return
         names = [f"{folder}/{path.name}".lstrip("/") for path in place.iterdir()]
+        for name in names:
+            if _SUBFOLDER.fullmatch(name):
+                self._delete(name)
         for name in sorted(names, key=lambda name: name == _MANIFEST):
             if self._is_ours(name):
                 (self.path / name).unlink(missing_ok=True)
@@ -116,11 +123,11 @@ class WorkDirectory:
 
     def _foreign(self) -> list[str]:
         """What is here and no run wrote."""
-        folders = {"scattered", "parts", "survey", "class_probs"}
         found = []
         for path in sorted(self.path.rglob("*")):
             name = path.relative_to(self.path).as_posix()
-            is_folder = name in folders and path.is_dir() and not path.is_symlink()
+            is_folder = name in _FOLDERS or _SUBFOLDER.fullmatch(name) is not None
+            is_folder = is_folder and path.is_dir() and not path.is_symlink()
             is_partial = any(is_left_over(part) for part in (path, *path.parents))
             if not (is_folder or self._is_ours(name) or is_partial):
                 found.append(name)
