@@ -1,4 +1,4 @@
-"""From a Parquet table to a directory of results, stage by stage; what is done stays done."""
+"""From a table in files to a directory of results, stage by stage; what is done stays done."""
 
 import concurrent.futures
 import time

@@ -47,6 +47,7 @@ _PARQUET, _JSON = (".parquet", ".pq"), (".jsonl", ".ndjson")
 _COMPRESSED = (".gz", ".zst")
 _ROW_BITS = 40  # of a place: the file's number stands before them
 _MOST_PARTS = 2**14
+_LOOK_SECONDS = 0.5  # between looks at how much is done
 _GAPS = pa.array(["", "nan", "NaN", "<NA>"], pa.large_string())
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _NO_NAMES = re.compile(r"BLOB|STRUCT|MAP|UNION|INTERVAL|BIT|.*\]$")
@@ -272,7 +273,7 @@ def distinct(connection: "duckdb.DuckDBPyConnection", table: AnswerFiles) -> dic
         f"GROUP BY GROUPING SETS (({labeler}), ({label})) ORDER BY place"
     )
     with _said_of(table.files, connection, table.read):
-        found: pa.Table = connection.sql(query).to_arrow_table()
+        found: pa.Table = _run(connection, lambda: connection.sql(query).to_arrow_table())
     groups = {}
     for role, code in (("labeler", 0), ("label", 1)):
         rows = found.filter(pc.equal(found["is_label"], code))
@@ -287,8 +288,7 @@ def lowest(connection: "duckdb.DuckDBPyConnection", table: AnswerFiles) -> list[
         return []
     values = ", ".join(f"min({_number(name, table.times)})" for name in table.covariates)
     with _said_of(table.files, connection, table.read):
-        row = connection.execute(f"SELECT {values} FROM {_scan(table.read)}").fetchone()
-    assert row is not None
+        (row,) = _all(connection, f"SELECT {values} FROM {_scan(table.read)}")
     return [np.nan if value is None else float(value) for value in row]
 
 
@@ -321,19 +321,12 @@ def partition(
         "(FORMAT parquet, PARTITION_BY (part), COMPRESSION snappy, ROW_GROUP_SIZE 32768)"
     )
     callback("Reading", 0, table.num_rows)
-    with (
-        _said_of(table.files, connection, table.read),
-        concurrent.futures.ThreadPoolExecutor(1) as thread,
-    ):
-        running = thread.submit(connection.execute, query)
-        try:
-            while not concurrent.futures.wait([running], 0.5).done:
-                share = min(max(connection.query_progress(), 0.0), 99.0) / 100.0
-                callback("Reading", int(share * table.num_rows), table.num_rows)
-            running.result()
-        except BaseException:
-            connection.interrupt()
-            raise
+
+    def tell(share: float) -> None:
+        callback("Reading", int(share * table.num_rows), table.num_rows)
+
+    with _said_of(table.files, connection, table.read):
+        _run(connection, lambda: connection.execute(query), tell)
     callback("Reading", table.num_rows, table.num_rows)
 
 
@@ -441,10 +434,11 @@ def _convert(
     cells = ", ".join(map(_quoted, wanted))
     with _said_of([file]):
         connection.execute("SET preserve_insertion_order = true")
-        connection.execute(
+        query = (
             f"COPY (SELECT {cells} FROM {source}) TO {_text(str(target))} "
             "(FORMAT parquet, COMPRESSION snappy, USE_TMP_FILE false)"
         )
+        _run(connection, lambda: connection.execute(query))
         connection.execute("SET preserve_insertion_order = false")
 
 
@@ -582,8 +576,25 @@ def _scan(files: Sequence[str]) -> str:
     return f"read_parquet([{names}])"
 
 
+def _run[R](
+    connection: "duckdb.DuckDBPyConnection",
+    query: Callable[[], R],
+    tell: Callable[[float], object] = lambda share: None,
+) -> R:
+    """Run a query beside this thread, which hears signals and tells how much is done."""
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        running = thread.submit(query)
+        try:
+            while not concurrent.futures.wait([running], _LOOK_SECONDS).done:
+                tell(min(max(connection.query_progress(), 0.0), 99.0) / 100.0)
+            return running.result()
+        except BaseException:
+            connection.interrupt()
+            raise
+
+
 def _all(connection: "duckdb.DuckDBPyConnection", query: str) -> list[tuple[Any, ...]]:
-    return connection.execute(query).fetchall()
+    return _run(connection, lambda: connection.execute(query).fetchall())
 
 
 def _value(connection: "duckdb.DuckDBPyConnection", query: str) -> Any:
