@@ -913,6 +913,17 @@ def test_a_model_in_a_file_reaches_the_workers(tables, tmp_path, cluster):
     assert found == led(named, tmp_path / "threads", None)
 
 
+def test_a_fault_that_a_worker_finds_has_its_file_and_row(tables, tmp_path, cluster):
+    answers, _, place = tables
+    twice = pd.concat([answers, answers.iloc[:1].assign(label="nothing")], ignore_index=True)
+    write_folder(tmp_path / "answers", twice)
+    wanted = request(place, labels=tmp_path / "answers")
+    with pytest.raises(InputError, match=r"also in .*0\.parquet, row 1\.") as caught:
+        led(wanted, tmp_path / "out", cluster)
+    assert caught.value.where == f"{tmp_path / 'answers' / '2.parquet'}, row 1400"
+    assert "duplicates=" in caught.value.hint
+
+
 def test_workers_of_another_version_are_refused(tables, tmp_path, cluster, monkeypatch):
     _, _, place = tables
     here = (*chunks_on_disk.versions()[:-1], "numpy 1.0")
