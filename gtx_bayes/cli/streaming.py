@@ -26,6 +26,8 @@ MANY_ROWS = 5_000_000
 MANY_BYTES = 10**9
 """Other files of more bytes are streamed as well."""
 
+_PACKED = {".gz": 8, ".zst": 8}  # how many bytes there are to one, about
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamOptions:
@@ -86,14 +88,15 @@ class StreamOptions:
 
 def _must_be(labels: Path) -> bool:
     """Whether a table is streamed unless told otherwise: a large one, or of several files."""
-    from gtx_bayes.io.readers import is_parquet
+    from gtx_bayes.io.readers import is_parquet, is_streamable
 
     if labels.is_file() and is_parquet(labels):
         return _num_rows(labels) > MANY_ROWS
-    if labels.is_file():
-        return labels.suffix in (".gz", ".zst") or labels.stat().st_size > MANY_BYTES
-    is_pattern = any(sign in str(labels) for sign in "*?[") or ":/" in str(labels)
-    return labels.is_dir() or is_pattern
+    if labels.is_file() or labels.is_dir():
+        files = labels.rglob("*") if labels.is_dir() else [labels]
+        num_bytes = sum(_PACKED.get(each.suffix, 1) * each.stat().st_size for each in files)
+        return num_bytes > MANY_BYTES or (labels.is_dir() and is_streamable(labels))
+    return any(sign in str(labels) for sign in "*?[") or ":/" in str(labels)
 
 
 def stream(
