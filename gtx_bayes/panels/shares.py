@@ -17,8 +17,8 @@ variance :math:`\theta (1 - \theta) / N` is added. With one proxy and a linear w
 is PPI++ with its weight tuned and not clipped.
 
 References:
-    Cochran (1977), Sampling Techniques, ch. 7. Saerndal, Swensson and Wretman (1992), Model
-        Assisted Survey Sampling, ch. 6.
+    Cochran (1977), Sampling Techniques, ch. 7.
+    Saerndal, Swensson and Wretman (1992), Model Assisted Survey Sampling, ch. 6.
     Angelopoulos, Duchi and Zrnic (2023), PPI++: Efficient prediction-powered inference.
     Zrnic and Candes (2024), Cross-prediction-powered inference. PNAS 121.
     Zrnic and Candes (2024), Active statistical inference, for gold drawn where it tells most.

@@ -13,8 +13,7 @@ Nothing that is estimated with it relies on its being true: see `panels.shares`.
 
 References:
     McFadden (1974), Conditional logit analysis of qualitative choice behavior.
-    Lehtonen and Veijanen (1998), Logistic generalized regression estimators. Survey Methodology
-        24, for logistic models that assist an estimate of survey sampling.
+    Lehtonen and Veijanen (1998), Logistic generalized regression estimators. Survey Methodology 24.
 """
 
 from typing import NamedTuple
