@@ -13,6 +13,7 @@ BELIEVE = ("why_we_believe_it.md", "what is assumed, when it fails, what gold ad
 SBC = ("calibration_of_inference.md", "simulations that show whether posteriors are right")
 CROWDS = ("real_crowds.md", "every method on thirteen crowds with known answers")
 WORLDS = ("worlds.md", "crowds that err in ways that are known")
+SHARES = ("shares.md", "the share of every class, with an interval, from a little gold")
 GROWING = ("growing_crowds.md", "answers that come later, learnt without a fit anew")
 LARGE = ("large_tables.md", "tables that memory does not hold")
 DEVICES = ("many_devices.md", "several accelerators")
@@ -45,6 +46,7 @@ NEXT = {
     "notebooks/09_your_own_policy": (COLLECTING, NEW),
     "command_line": (QUICKSTART, REPORT, COLLECTING),
     "from_your_tool": (QUICKSTART, REPORT, COMMANDS),
+    "notebooks/11_a_share_with_little_gold": (SHARES, REPORT),
     "coming_from": (QUICKSTART, OTHERS),
     "shares": (REPORT, CHECKS),
     "report": (CHECKS, COLLECTING, BELIEVE),

@@ -19,7 +19,8 @@ class _Formatter(typer.Context.formatter_class):  # type: ignore[misc, valid-typ
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         """The usage, without Typer's braces around what is required."""
-        super().write_usage(prog, args.translate({ord("{"): None, ord("}"): None}), prefix)
+        plain = args.translate({ord("{"): None, ord("}"): None}).replace("......", "...")
+        super().write_usage(prog, plain, prefix)
 
     def write_text(self, text: str) -> None:
         """A paragraph."""
