@@ -44,8 +44,8 @@ class TestFiles:
             ("a.txt", text().encode()),
             ("a.csv", text().encode("utf-16")),
             ("a.csv", text().encode("utf-8-sig")),
-            ("a.csv.gz", gzip.compress(text().encode())),
-            ("a.csv", gzip.compress(text(";").encode("utf-16"))),
+            ("a.csv.gz", gzip.compress(text().encode(), mtime=0)),
+            ("a.csv", gzip.compress(text(";").encode("utf-16"), mtime=0)),
             ("a.csv.zst", pa.Codec("zstd").compress(text().encode()).to_pybytes()),
             ("a.json", LONG.to_json(orient="records").encode()),
             ("a.json", LONG.to_json(orient="columns").encode()),
@@ -103,7 +103,11 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("name", "raw", "message"),
         [
-            ("a.csv.gz", gzip.compress(text().encode())[:-9], "gzip file cannot be unpacked"),
+            (
+                "a.csv.gz",
+                gzip.compress(text().encode(), mtime=0)[:-9],
+                "gzip file cannot be unpacked",
+            ),
             ("a.csv.zst", b"\x28\xb5\x2f\xfd" + b"?" * 20, "zstd file cannot be unpacked"),
             ("a.zip", b"PK\x03\x04" + b"?" * 40, "zip file cannot be unpacked"),
             ("a.csv", b"\xff\xfea", "has the mark of UTF-16 and is none"),
