@@ -88,14 +88,15 @@ class StreamOptions:
 
 def _must_be(labels: Path) -> bool:
     """Whether a table is streamed unless told otherwise: a large one, or of several files."""
-    from gtx_bayes.io.readers import is_parquet, is_streamable
+    from gtx_bayes.io.readers import is_parquet
 
     if labels.is_file() and is_parquet(labels):
         return _num_rows(labels) > MANY_ROWS
     if labels.is_file() or labels.is_dir():
-        files = labels.rglob("*") if labels.is_dir() else [labels]
+        found = labels.rglob("*") if labels.is_dir() else [labels]
+        files = [each for each in found if each.is_file()]
         num_bytes = sum(_PACKED.get(each.suffix, 1) * each.stat().st_size for each in files)
-        return num_bytes > MANY_BYTES or (labels.is_dir() and is_streamable(labels))
+        return num_bytes > MANY_BYTES or (labels.is_dir() and any(map(is_parquet, files)))
     return any(sign in str(labels) for sign in "*?[") or ":/" in str(labels)
 
 

@@ -199,6 +199,9 @@ def open_table(
             callback("Converting", number, len(files))
             read[number] = str(work.path / CONVERTED / f"file-{number:05d}.parquet")
             _convert(connection, file, kind, columns, covariates, Path(read[number]))
+        elif not is_remote(file):
+            with _said_of([file]):
+                _check_names(_names_in(file), file)
         described.append(_describe(connection, _scan([read[number]]), file))
     if kind not in _PARQUET:
         callback("Converting", len(files), len(files))
@@ -347,6 +350,7 @@ def number_of_parts(num_rows: int, most_per_part: int) -> int:
     return num_parts
 
 
+_OWN_COLUMNS = ("file_index", "file_row_number")
 _PLACE = f"((file_index::BIGINT << {_ROW_BITS}) + file_row_number)"
 
 
@@ -359,7 +363,7 @@ def _files(connection: "duckdb.DuckDBPyConnection", path: Path) -> list[str]:
             names = [name for (name,) in _all(connection, f"FROM glob({_text(address)})")]
     elif path.is_dir():
         try:
-            found = [file for file in sorted(path.rglob("*")) if file.is_file()]
+            inside = [file for file in sorted(path.rglob("*")) if file.is_file()]
         except OSError as error:
             raise InputError(
                 f"the folder cannot be read: {error.strerror}.",
@@ -368,13 +372,14 @@ def _files(connection: "duckdb.DuckDBPyConnection", path: Path) -> list[str]:
             ) from error
         names = [
             str(file)
-            for file in found
+            for file in inside
             if not any(part[0] in "._" for part in file.relative_to(path).parts)
         ]
     elif path.is_file():
         names = [str(path)]
     else:
-        names = sorted(name for (name,) in _all(connection, f"FROM glob({_text(address)})"))
+        found = sorted(name for (name,) in _all(connection, f"FROM glob({_text(address)})"))
+        names = [name for name in found if not Path(name).name.startswith(".")]
     kinds = {_kind(name) for name in names} & _KINDS.keys()
     kind = min(kinds.intersection(_PARQUET) or kinds, default="")
     kept = [name for name in names if _kind(name) == kind]
@@ -416,20 +421,26 @@ def _convert(
     target: Path,
 ) -> None:
     """Write what is needed of a file of text as Parquet, rows in their order."""
-    given = _text(file)
+    given = _literal(file)
+    as_json = "format = 'newline_delimited', hive_partitioning = false"
     if kind in _JSON:
-        source = f"read_json({given}, format = 'newline_delimited')"
+        source = f"read_json({given}, {as_json})"
     else:
-        source = (
-            f"read_csv({given}, delim = {_text(_KINDS[kind])}, quote = '\"', escape = '\"', "
-            "header = true, all_varchar = true)"
+        # Nothing is guessed, and no line left out.
+        as_text = (
+            f"{given}, delim = {_text(_KINDS[kind])}, quote = '\"', escape = '\"', comment = '', "
+            "skip = 0, all_varchar = true, hive_partitioning = false"
         )
+        source = f"read_csv({as_text}, header = true)"
+        with _said_of([file]):
+            first = _all(connection, f"FROM read_csv({as_text}, header = false) LIMIT 1")
+        _check_names([str(name) for name in first[0] if name is not None] if first else [], file)
     schema = _describe(connection, source, file)
     roles = find_columns(schema, ANSWER_ROLES, columns, Source(file, 1))
     wanted = [name for name in schema if name in {*roles.values(), *covariates}]
     if kind in _JSON:
         fields = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in wanted)
-        source = f"read_json({given}, format = 'newline_delimited', columns = {{{fields}}})"
+        source = f"read_json({given}, {as_json}, columns = {{{fields}}})"
     target.parent.mkdir(parents=True, exist_ok=True)
     cells = ", ".join(map(_quoted, wanted))
     with _said_of([file]):
@@ -440,6 +451,32 @@ def _convert(
         )
         _run(connection, lambda: connection.execute(query))
         connection.execute("SET preserve_insertion_order = false")
+
+
+def _names_in(file: str) -> list[str]:
+    """The columns of a Parquet file; none where it cannot be read, of which DuckDB says more."""
+    try:
+        return list(pq.read_schema(file).names)
+    except (pa.ArrowException, OSError):
+        return []
+
+
+def _check_names(names: Sequence[str], file: str) -> None:
+    """Raise `InputError` for columns that DuckDB would take for one another, or for its own."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in _OWN_COLUMNS:
+            raise InputError(
+                f"a column is called '{name}', which is what rows are numbered by.",
+                where=file,
+                hint="Rename it.",
+            )
+        if seen.setdefault(name.lower(), name) != name or names.count(name) > 1:
+            raise InputError(
+                f"two columns are called '{seen[name.lower()]}' and '{name}'.",
+                where=file,
+                hint="Rename one of them, by more than the case of its letters.",
+            )
 
 
 def _times(
@@ -459,8 +496,8 @@ def _times(
             is_number, is_time = (
                 bool(_value(connection, f"SELECT count(*) FILTER ({kind}) = 0 FROM {source}"))
                 for kind in (
-                    f"TRY_CAST({cell} AS DOUBLE) IS NULL",
-                    f"TRY_CAST({cell} AS TIMESTAMPTZ) IS NULL",
+                    f"trim({cell}) <> '' AND TRY_CAST({cell} AS DOUBLE) IS NULL",
+                    f"trim({cell}) <> '' AND TRY_CAST({cell} AS TIMESTAMPTZ) IS NULL",
                 )
             )
         if is_time and not is_number:
@@ -477,8 +514,8 @@ def _times(
 def _number(name: str, times: Sequence[str]) -> str:
     """A covariate as a number, times as days since 1970."""
     if name in times:
-        return f"epoch_us(CAST({_quoted(name)} AS TIMESTAMPTZ)) / {MICROSECONDS_PER_DAY}.0"
-    return f"CAST({_quoted(name)} AS DOUBLE)"
+        return f"epoch_us(TRY_CAST({_quoted(name)} AS TIMESTAMPTZ)) / {MICROSECONDS_PER_DAY}.0"
+    return f"TRY_CAST({_quoted(name)} AS DOUBLE)"
 
 
 def _are_whole(connection: "duckdb.DuckDBPyConnection", source: str, name: str) -> bool:
@@ -572,8 +609,13 @@ def _is_readable(connection: "duckdb.DuckDBPyConnection", file: str) -> bool:
 
 
 def _scan(files: Sequence[str]) -> str:
-    names = ", ".join(map(_text, files))
-    return f"read_parquet([{names}])"
+    names = ", ".join(map(_literal, files))
+    return f"read_parquet([{names}], hive_partitioning = false, union_by_name = true)"
+
+
+def _literal(name: str) -> str:
+    """A file's name, of which DuckDB is to take no character for a pattern."""
+    return _text(name if is_remote(name) else re.sub(r"([*?\[])", r"[\1]", name))
 
 
 def _run[R](

@@ -1,5 +1,6 @@
 """The fit, and the last pass: class posteriors written as they come, and sums over them."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from gtx_bayes import decisions
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.columns import PROB_PREFIX, Names
+from gtx_bayes.errors import InputError
 from gtx_bayes.inference import joint, loop, variational
 from gtx_bayes.inference.joint import Described
 from gtx_bayes.inference.loop import Chunk, Pass
@@ -123,8 +125,19 @@ class Sums(NamedTuple):
 
 
 def write_examples(chunks: ChunksOnDisk, folder: Path) -> Sums:
-    """Write every example's class posterior, part by part, into a new folder."""
-    folder.mkdir()
+    """Write every example's class posterior, part by part, into a folder of nothing else.
+
+    Raises:
+        InputError: if the folder holds anything that is no part.
+    """
+    folder.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        if not re.fullmatch(r"part-\d{5,}\.parquet", file.name):
+            raise InputError(
+                f"the folder holds '{file.name}', which is no part of a result.",
+                where=str(folder),
+                hint="Name another folder.",
+            )
     return Sums(*chunks.each("Writing", write_part, str(folder.resolve()))[0])
 
 

@@ -23,7 +23,7 @@ _FORMAT = 4
 _OURS = re.compile(
     r"(manifest|numbering|sorted|surveyed|choice)\.json|(pass|automatic|asked|gold)\.npz"
     r"|converted/file-\d{5,}\.parquet|scattered/part=\d+/data_\d+\.parquet"
-    r"|duckdb/duckdb_temp_[\w-]+\.(tmp|block)|parts/part-\d{5,}\.(json|npz|arrow)"
+    r"|duckdb/duckdb_temp_[\w-]+(\.(tmp|block))?|parts/part-\d{5,}\.(json|npz|arrow)"
     r"|survey/(gold|some)-\d{5,}\.npz|class_probs/pass--?\d+-part-\d{5,}\.npz"
 )
 """Every file that is written here, by its name; only these are ever deleted.
