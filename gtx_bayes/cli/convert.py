@@ -15,7 +15,7 @@ from gtx_bayes.cli.options import (
     named,
     output_option,
 )
-from gtx_bayes.cli.terminal import command, in_options, print_summary, stage
+from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage
 from gtx_bayes.errors import told_apart
 
 COMMAND = "gtx-bayes convert"
@@ -84,6 +84,10 @@ def convert(
         "gold": "none" if gold is None else f"{len(gold)}, in {beside}",
     }
     print_summary(summary, output, overview, output, as_json=as_json)
+    if not as_json:
+        known = () if gold is None else ("--gold", beside)
+        several = ("--duplicates", "all") if table.is_counted else ()
+        print_next(("aggregate", output, *known, *several, "--output", "result"))
 
 
 def _frame(names: dict[str, str], rows: Any) -> Any:

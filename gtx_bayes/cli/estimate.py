@@ -17,7 +17,15 @@ from gtx_bayes.cli.options import (
     named,
     output_option,
 )
-from gtx_bayes.cli.terminal import command, in_options, print_json, print_notes, print_table, stage
+from gtx_bayes.cli.terminal import (
+    command,
+    in_options,
+    print_json,
+    print_next,
+    print_notes,
+    print_table,
+    stage,
+)
 from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
@@ -184,6 +192,8 @@ def estimate(
         _print(found, checked)
         if output is not None:
             print(f"shares.csv and summary.json are in {output}.")
+            pilot = ("--pilot", output / "summary.json", "--width", 0.1)
+            print_next(("plan", *pilot, "--output", "plan"))
     if not all(gate["holds"] for gate in checked):
         raise typer.Exit(NOT_REACHED)
 
