@@ -49,6 +49,19 @@ def test_unlabelled_tasks_are_most_uncertain_and_gold_is_never_named():
     assert found.num_done == 1
 
 
+def test_gold_of_one_class_labels_no_task_that_nobody_has_seen():
+    """Eleven gold labels, all yes: the next task is not yes before anybody has looked at it."""
+    names = [f"g{i}" for i in range(11)]
+    answers = pd.DataFrame({"task": names * 2, "worker": ["u"] * 11 + ["v"] * 11, "label": "yes"})
+    gold = pd.DataFrame({"task": names, "label": "yes"})
+    crowd = Crowd.from_frames(answers, gold, classes=["no", "yes"])
+    options = {"batch": 9, "strategy": "confidence-threshold", "threshold": 0.9, "tasks": TASKS}
+    found = next_labels(KEY, aggregate(crowd, model="one-coin"), **options)
+    assert sorted(tasks(found)) == sorted(TASKS["task"])
+    given = aggregate(crowd, model="one-coin", class_prior={"no": 0.05, "yes": 0.95})
+    assert tasks(next_labels(KEY, given, **options)) == []
+
+
 def test_tasks_limit_what_is_offered():
     found = next_labels(KEY, result(), batch=9, tasks=TASKS.head(2), max_labels=9)
     assert tasks(found) == ["d", "c"]

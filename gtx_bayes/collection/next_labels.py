@@ -294,9 +294,15 @@ def _draw_priorities(
 
 
 def _without_answers(result: Aggregation) -> npt.NDArray[np.floating]:
-    """Class probabilities of an example that nobody has answered."""
+    """Class probabilities of an example that nobody has answered: the prior if it was given.
+
+    Proportions that were learnt do not count: a little gold of one class would say that examples
+    are as good as labelled before anybody has seen them.
+    """
     num_classes = result.crowd.labels.num_classes
-    if result.class_prior is not None and result.class_prior.ndim == 1:
+    joint = result.fit.joint
+    is_learnt = joint is not None and not joint.has_given_class_prior
+    if not is_learnt and result.class_prior is not None and result.class_prior.ndim == 1:
         return np.asarray(result.class_prior)
     return np.full(num_classes, 1.0 / num_classes, np.asarray(result.class_probs).dtype)
 
