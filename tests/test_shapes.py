@@ -86,6 +86,34 @@ class TestFiles:
         with pytest.raises(InputError, match=r"two.tsv: its columns are .*'rating'"):
             read_crowd(files)
 
+    def test_a_folder_holds_what_is_packed_and_below_too(self, tmp_path):
+        folder = tmp_path / "all"
+        (folder / "more").mkdir(parents=True)
+        (folder / "_old").mkdir()
+        (folder / "a.csv").write_text(text(frame=LONG[:2]))
+        (folder / "more" / "b.csv").write_text(text(frame=LONG[2:4]))
+        (folder / "c.csv.zst").write_bytes(
+            pa.Codec("zstd").compress(text(frame=LONG[4:6]).encode()).to_pybytes()
+        )
+        with zipfile.ZipFile(folder / "d.zip", "w") as archive:
+            archive.writestr("d.csv", text(frame=LONG[6:]))
+        for name in ("_old/e.csv", ".f.csv", "notes.md"):
+            (folder / name).write_text("?")
+        crowd = read_crowd(folder)
+        assert rows_of(crowd) == EXPECTED
+        assert "1 file(s) are not read (1 '.md')" in " ".join(crowd.notes)
+
+    def test_of_a_folder_with_parquet_only_that_counts(self, tmp_path):
+        folder = tmp_path / "site=7"  # no column
+        (folder / "more").mkdir(parents=True)
+        LONG[:3].to_parquet(folder / "a.parquet")
+        LONG[3:].to_parquet(folder / "more" / "b.parquet")
+        (folder / "c.csv").write_text(text())
+        crowd = read_crowd(folder)
+        assert rows_of(crowd) == EXPECTED
+        warned = [note for note in crowd.notes if isinstance(note, WarningNote)]
+        assert any("(1 '.csv'): its Parquet files are the table" in note for note in warned)
+
     def test_a_workbook(self, tmp_path):
         with pd.ExcelWriter(tmp_path / "a.xlsx", engine="openpyxl") as book:
             pd.DataFrame().to_excel(book, sheet_name="empty")

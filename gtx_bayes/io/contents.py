@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from gtx_bayes.columns import Source
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, WarningNote
 
 STANDARD_INPUT = "-"
 """The path that stands for it."""
@@ -46,12 +46,14 @@ class Content(NamedTuple):
         file: the file, unpacked: in an archive the member.
         ending: of the file itself, lower case, such as ".csv".
         raw: its bytes; text is UTF-8 without a mark.
+        notes: what a user should know of the files beside it.
     """
 
     name: str
     file: Path
     ending: str
     raw: bytes
+    notes: tuple[str, ...] = ()
 
     def error(self, what: str, hint: str, row: int | None = None) -> InputError:
         """What is wrong with the file, or in a row of it, counted from 1."""
@@ -95,16 +97,45 @@ def open_contents(path: str | Path) -> list[Content]:
             raise InputError("it is empty.", where="standard input", hint="Pipe a table into it.")
         return list(_unpacked("standard input", Path(), raw))
     if _is_folder(path):
-        files = [file for file in sorted(path.iterdir()) if ending_of(file) in (*ENDINGS, ".gz")]
-        if not files:
-            hint = "Give the path of a table, or of a folder with tables."
-            raise Source(str(path)).error("is a directory that holds no table.", hint)
-        return [content for file in files for content in open_contents(file)]
+        files, notes = tables_in(path)
+        contents = [content for file in files for content in open_contents(file)]
+        return [contents[0]._replace(notes=notes), *contents[1:]]
     check_file(path)
     ending = ending_of(path)
     if ending not in (*ENDINGS, *COMPRESSED):
         raise _unknown(str(path), path.suffix)
     return list(_unpacked(str(path), path, path.read_bytes()))
+
+
+def tables_in(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """The tables in a folder and those below, and notes on the files that are passed over.
+
+    Where some are Parquet they are the table. Files and folders whose name begins with a dot or an
+    underscore count for nothing.
+
+    Raises:
+        InputError: if there is none.
+    """
+    inside = [
+        file
+        for file in sorted(folder.rglob("*"))
+        if not any(part[0] in "._" for part in file.relative_to(folder).parts) and file.is_file()
+    ]
+    files = [file for file in inside if ending_of(file) in (*ENDINGS, *COMPRESSED)]
+    if not files:
+        hint = "Give the path of a table, or of a folder with tables."
+        raise Source(str(folder)).error("is a directory that holds no table.", hint)
+    parquet = [file for file in files if ending_of(file) in PARQUET]
+    files = parquet or files
+    left = collections.Counter(ending_of(file) for file in inside if file not in set(files))
+    kinds = [f"{number} '{ending}'" for ending, number in left.most_common(_SHOWN)]
+    kinds += [f"{len(left) - _SHOWN} other kinds"] if len(left) > _SHOWN else []
+    if not left:
+        return files, ()
+    note = f"{folder}: {left.total()} file(s) are not read ({', '.join(kinds)})"
+    if parquet and set(left) & {*ENDINGS, *COMPRESSED}:
+        return files, (WarningNote(f"{note}: its Parquet files are the table."),)
+    return files, (f"{note}: they are no tables by their endings.",)
 
 
 def _is_folder(path: Path) -> bool:

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import csv
+import dataclasses
 import io
 import itertools
 import re
@@ -36,6 +37,7 @@ from gtx_bayes.io.contents import (
     ending_of,
     names_of,
     open_contents,
+    tables_in,
 )
 from gtx_bayes.io.records import check_object, first_record, read_records, read_workbook
 from gtx_bayes.registry import IMPORTERS
@@ -162,7 +164,9 @@ def read_labels(
     if importer is not None:
         files = [File(one.name, one.file, _records(one)) for one in contents]
         asked = question if question is not None else (columns or {}).get("label")
-        return import_answers(importer, files, question=asked, choice=choice)
+        table = import_answers(importer, files, question=asked, choice=choice)
+        notes = [note for one in contents for note in one.notes]
+        return dataclasses.replace(table, notes=(*table.notes, *notes))
     for name, value in (("question", question), ("choice", choice)):
         if value is not None:
             raise InputError(
@@ -256,9 +260,12 @@ def read_table(path: str | Path, wanted: Callable[[object], bool] | None = None)
     """
     path = Path(path).expanduser()
     if is_streamable(path):
-        if not path.is_dir():
+        notes: tuple[str, ...] = ()
+        if path.is_dir():
+            notes = tables_in(path)[1]
+        else:
             check_file(path)
-        return _as_table(str(path), _read_parquet(path, str(path), wanted), 1)
+        return _as_table(str(path), _read_parquet(path, str(path), wanted), 1, notes)
     return read_contents(open_contents(path), wanted)
 
 
@@ -267,8 +274,10 @@ def read_contents(
 ) -> Table:
     """The tables of these files, one below the other."""
     tables = [_read_content(content, wanted) for content in contents]
+    notes = tuple(note for table in tables for note in table.notes)
+    notes += tuple(note for content in contents for note in content.notes)
     if len(tables) == 1:
-        return tables[0]
+        return dataclasses.replace(tables[0], notes=notes)
     names = list(tables[0].frame.columns)
     for table in tables[1:]:
         if set(table.frame.columns) != set(names):
@@ -281,7 +290,7 @@ def read_contents(
     rows = tuple(table.source.row(at) for table in tables for at in range(len(table.frame)))
     name = f"{tables[0].source.name} and {len(tables) - 1} more"
     source = Source(name, rows=rows, columns=tables[0].source.columns)
-    return Table(frame, source, notes=tuple(note for table in tables for note in table.notes))
+    return Table(frame, source, notes=notes)
 
 
 def _as_table(
@@ -336,11 +345,11 @@ def _kept(columns: Sequence[str], wanted: Callable[[object], bool] | None) -> li
 
 def is_streamable(path: Path) -> bool:
     """Whether a path is a Parquet file or a folder with some, which can be read part by part."""
-    if is_parquet(path):
-        return True
     try:
-        return path.is_dir() and any(is_parquet(file) for file in path.iterdir())
-    except OSError:
+        return is_parquet(tables_in(path)[0][0] if path.is_dir() else path)
+    except OSError:  # such as a name that is too long
+        return is_parquet(path)
+    except InputError:  # a folder without a table
         return False
 
 
@@ -526,11 +535,13 @@ def _read_parquet(
     file: Path | pa.BufferReader, name: str, wanted: Callable[[object], bool] | None
 ) -> tuple[pd.DataFrame, list[str]]:
     try:
-        is_folder = isinstance(file, Path) and file.is_dir()
-        schema = pq.ParquetDataset(file).schema if is_folder else pq.read_schema(file)
+        files = file
+        if isinstance(file, Path):
+            files = [str(one) for one in tables_in(file)[0]] if file.is_dir() else [str(file)]
+        schema = pq.read_schema(files[0] if isinstance(files, list) else files)
         kept = [schema.names[at] for at in _kept(schema.names, wanted)] if schema.names else []
         # What pandas noted of a table may be damaged or hide a column in the index: not heeded.
-        table = pq.read_table(file, columns=None if wanted is None else kept)
+        table = pq.read_table(files, columns=None if wanted is None else kept, partitioning=None)
         frame = table.replace_schema_metadata(None).to_pandas(types_mapper=EXACT.get)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise unreadable_parquet(Path(name), error) from error
