@@ -158,6 +158,71 @@ class TestLabels:
         assert list(crowd.example_names) == ["0 / a", "1 / a", "0 / b"]
 
 
+class TestTasksOfSeveralFiles:
+    """Numbers that start anew in every file."""
+
+    def test_lm_eval_numbers_the_documents_of_each_task(self, tmp_path):
+        files = [
+            exports.as_lines(
+                tmp_path / model / f"samples_mmlu_{task}_2026-11-01T09-30-00.123.jsonl",
+                [{"doc_id": at, "target": target, "filtered_resps": [answer]} for at in (0, 1)],
+            )
+            for model, answer in (("m1", "A"), ("m2", "B"))
+            for task, target in (("art", "A"), ("law", "B"))
+        ]
+        answers, gold = read_crowd(files).to_frames()
+        assert len(answers) == 8
+        expected = {
+            f"mmlu_{task} / {at}": label
+            for task, label in (("art", "A"), ("law", "B"))
+            for at in (0, 1)
+        }
+        assert dict(gold.itertuples(index=False)) == expected
+        assert set(answers["task"]) == set(expected)
+
+    @pytest.mark.parametrize("ending", [".json", ".eval"])
+    def test_inspect_numbers_the_samples_of_each_task(self, ending, tmp_path):
+        files = []
+        for task in ("art", "law"):
+            header = {"status": "success", "eval": {"task": task, "model": "gpt"}}
+            sample = {"id": 1, "epoch": 1, "scores": {"judge": {"value": "CI"[task == "law"]}}}
+            path = tmp_path / f"{task}{ending}"
+            if ending == ".json":
+                exports.as_json(path, {**header, "samples": [sample]})
+            else:
+                with zipfile.ZipFile(path, "w") as archive:
+                    archive.writestr("samples/1_epoch_1.json", json.dumps(sample))
+                    archive.writestr("header.json", json.dumps(header))
+            files.append(path)
+        answers = read_crowd(files).to_frames()[0]
+        assert list(zip(answers["task"], answers["label"], strict=True)) == [
+            ("art", "C"),
+            ("law", "I"),
+        ]
+
+    @pytest.mark.parametrize("tool", ["promptfoo", "deepeval"])
+    def test_the_file_is_part_of_the_name_where_the_content_differs(self, tool, tmp_path):
+        def export(name, judge, text):
+            if tool == "deepeval":
+                metric = {"name": judge, "success": text == "a"}
+                case = {"name": "case_0", "input": text, "metricsData": [metric]}
+                return exports.as_json(tmp_path / name, {"testCases": [case]})
+            component = {"pass": text == "a", "assertion": {"metric": judge}}
+            result = {
+                **{"testIdx": 0, "promptIdx": 0, "vars": {"text": text}},
+                "gradingResult": {"componentResults": [component]},
+            }
+            return exports.as_json(tmp_path / name, {"results": {"results": [result]}})
+
+        same = read_crowd(
+            [export("x.json", "j1", "a"), export("y.json", "j2", "a")], classes=["pass", "fail"]
+        )
+        assert len(same.example_names) == 1
+        other = read_crowd([export("x.json", "j1", "a"), export("y.json", "j2", "b")])
+        assert list(other.example_names) == ["x", "y"]
+        assert "files call different tasks alike" in " ".join(other.notes)
+
+
 class TestArchives:
     def test_a_log_of_inspect(self, tmp_path):
         """An .eval archive: a file for each sample beside a header and digests of the samples."""

@@ -20,12 +20,14 @@ class Answer(NamedTuple):
         worker: who says it.
         label: the answer; None or an empty list for a blank one, a list of several for several.
         question: which of several questions it answers.
+        content: what the task is about, where its name may be another's in another file.
     """
 
     task: object
     worker: object
     label: object
     question: str = ""
+    content: object = None
 
 
 class Gold(NamedTuple):
@@ -78,6 +80,13 @@ def parsed(cell: object) -> Any:
         except (ValueError, RecursionError):
             return cell
     return cell
+
+
+def as_content(about: Sequence[object]) -> str | None:
+    """What a task is about, to tell from another; None where nothing is said."""
+    if all(part is None for part in about):
+        return None
+    return json.dumps(about, sort_keys=True, default=str)
 
 
 def at_path(found: Any, path: Sequence[str]) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said
+from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said, as_content
 
 _CASES = ("testCases", "conversationalTestCases", "test_results", "test_cases")
 
@@ -26,15 +26,18 @@ class DeepEval(AbstractImporter):
         cases = [case for record in records for case in _cases(record)]
         models = {one.get(key) for case in cases for one in _metrics(case) for key in _MODEL}
         for case in cases:
+            content = as_content([case.get(key) for key in _CONTENT])
             for one in _metrics(case):
                 if one.get("success") is None or one.get("error"):
                     yield LeftOut("metric(s) that came to no verdict")
                     continue
                 model = next((one[key] for key in _MODEL if one.get(key)), "")
                 judge = f"{one['name']} ({model})" if len(models - {None}) > 1 else one["name"]
-                yield Answer(case["name"], judge, "pass" if one["success"] else "fail")
+                label = "pass" if one["success"] else "fail"
+                yield Answer(case["name"], judge, label, content=content)
 
 
+_CONTENT = ("input", "actualOutput", "actual_output", "turns")
 _MODEL = ("evaluationModel", "evaluation_model")
 
 

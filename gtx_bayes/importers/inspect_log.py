@@ -1,4 +1,4 @@
-"""Inspect: the JSON of an evaluation log, or the files in an .eval archive."""
+"""Inspect: the JSON of an evaluation log, or an .eval archive."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,10 @@ from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, 
 
 @dataclasses.dataclass(frozen=True)
 class InspectLog(AbstractImporter):
-    """One task a sample and epoch, and the model that was evaluated; every scorer is a worker."""
+    """One task a sample of a task of Inspect, an epoch and the model that was evaluated.
+
+    Every scorer is a worker.
+    """
 
     name = "inspect"
     description = "Inspect: log of an evaluation as JSON or .eval, every scorer a judge"
@@ -21,10 +24,11 @@ class InspectLog(AbstractImporter):
     def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
         """One answer a sample and scorer."""
         for record in records:
-            model = (record.get("eval") or {}).get("model", "")
+            about = record.get("eval") or {}
             samples = record.get("samples") or ([record] if "scores" in record else [])
             for sample in samples:
-                task = (sample["id"], sample.get("epoch", 1), model)
+                epoch, model = sample.get("epoch", 1), about.get("model", "")
+                task = (about.get("task", ""), sample["id"], epoch, model)
                 if not sample.get("scores"):
                     yield LeftOut("sample(s) without a score")
                 for scorer, score in (sample.get("scores") or {}).items():

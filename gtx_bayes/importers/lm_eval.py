@@ -1,16 +1,21 @@
 """lm-evaluation-harness: the samples of a model, one file a model and task."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gtx_bayes.importers.base import AbstractImporter, Answer, Gold, LeftOut, Record, Said, has
 
+_FILE = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\d.*)?")
+
 
 @dataclasses.dataclass(frozen=True)
 class LmEval(AbstractImporter):
-    """One file a model, whose folder names it; what it answers, and the target as gold.
+    """One file a model, whose folder names it, and task; what it answers, and the target as gold.
+
+    Documents are numbered anew in every task of the harness, which the file's name tells.
 
     Of questions with several options the answer is the number of the likeliest one, from 0; of
     questions answered in words it is what the first filter leaves of them.
@@ -25,13 +30,15 @@ class LmEval(AbstractImporter):
 
     def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
         """One answer a document."""
+        called = _FILE.fullmatch(file.stem)
         for sample in records:
             label, found = _answer(sample["filtered_resps"]), sample["target"]
+            task = (called["task"] if called else "", sample["doc_id"])
             if label is None:
                 yield LeftOut("sample(s) without a response")
             else:
-                yield Answer(sample["doc_id"], file.parent.name or file.stem, label)
-            yield Gold(sample["doc_id"], _listed(found)[0] if _listed(found) else None)
+                yield Answer(task, file.parent.name or file.stem, label)
+            yield Gold(task, _listed(found)[0] if _listed(found) else None)
 
 
 def _listed(found: Any) -> list[Any]:

@@ -68,7 +68,11 @@ def import_answers(
         InputError: for a file that is no such export, several questions of which none is named,
             and answers that are no single label.
     """
-    said = [(place, one) for file in files for place, one in _said(importer, file)]
+    by_file = [list(_said(importer, file)) for file in files]
+    has_clash = _names_clash(by_file)
+    if has_clash:
+        by_file = [_in_file(said, name) for said, name in zip(by_file, _short(files), strict=True)]
+    said = [one for found in by_file for one in found]
     name = files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     source = Source(name)
     spoken = [(place, one) for place, one in said if not isinstance(one, LeftOut)]
@@ -103,7 +107,14 @@ def import_answers(
         Source(name, rows=tuple(place for place, _ in rows)),
         gold,
         {"example": "task", "labeler": "worker", "label": "label"},
-        tuple(_notes(importer, name, frame, asked, gold, [one for _, one in said])),
+        (
+            *_notes(importer, name, frame, asked, gold, [one for _, one in said]),
+            *(
+                [f"{name}: files call different tasks alike: each has its own."]
+                if has_clash
+                else ()
+            ),
+        ),
     )
 
 
@@ -125,6 +136,33 @@ def _said(importer: AbstractImporter, file: File) -> Iterator[tuple[str, Said]]:
                 hint='Name another format, or `format="table"` for a plain table.',
             ) from error
         yield _place(file, records), one
+
+
+def _names_clash(by_file: Sequence[Sequence[tuple[str, Said]]]) -> bool:
+    """Whether two files give one name to tasks that are about something else."""
+    contents: dict[object, object] = {}
+    for said in by_file:
+        mine = {one.task: one.content for _, one in said if isinstance(one, Answer)}
+        for task, content in mine.items():
+            if content is not None and contents.setdefault(task, content) != content:
+                return True
+    return False
+
+
+def _in_file(said: Sequence[tuple[str, Said]], file: str) -> list[tuple[str, Said]]:
+    """What is said, the file being the first part of every task's name."""
+    return [
+        (place, one)
+        if isinstance(one, LeftOut)
+        else (place, one._replace(task=(file, *_parts(one.task))))
+        for place, one in said
+    ]
+
+
+def _short(files: Sequence[File]) -> list[str]:
+    """Names of the files without their folders, if they differ."""
+    short = [file.path.stem for file in files]
+    return short if len(set(short)) == len(files) else [file.name for file in files]
 
 
 def _place(file: File, records: _Followed) -> str:
@@ -203,11 +241,15 @@ def _single(place: str, label: object, choice: str | None) -> object:
     return None if isinstance(label, list) else label
 
 
+def _parts(task: object) -> tuple[object, ...]:
+    return task if isinstance(task, tuple) else (task,)
+
+
 def _names(tasks: Sequence[object]) -> list[object]:
     """Names of tasks; of those in parts the parts that differ between tasks, joined."""
     if not any(isinstance(task, tuple) for task in tasks):
         return list(tasks)
-    parts = [task if isinstance(task, tuple) else (task,) for task in tasks]
+    parts = [_parts(task) for task in tasks]
     width = max(map(len, parts))
     kept = [at for at in range(width) if len({one[at : at + 1] for one in parts}) > 1] or [0]
     if len(kept) == 1:

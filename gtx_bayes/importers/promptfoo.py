@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said
+from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said, as_content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +30,28 @@ class Promptfoo(AbstractImporter):
                 provider = result.get("provider")
                 name = provider.get("id") if isinstance(provider, Mapping) else provider
                 task = (result.get("testIdx"), result.get("promptIdx"), name)
+                about = [result.get(key) for key in ("vars", "prompt", "response")]
                 components = (result.get("gradingResult") or {}).get("componentResults") or []
                 if not components:
                     yield LeftOut("result(s) that no assertion has judged")
                 for at, component in enumerate(components):
                     judge = _judge(component.get("assertion") or {}, at)
-                    yield Answer(task, judge, "pass" if component["pass"] else "fail")
+                    label = "pass" if component["pass"] else "fail"
+                    yield Answer(task, judge, label, content=_content(about))
 
 
 def _results(record: Record) -> list[Any]:
     found = record.get("results", [record])
     found = found.get("results", []) if isinstance(found, Mapping) else found
     return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+def _content(about: list[Any]) -> object:
+    """Variables, prompt and output of a result, as far as it has them."""
+    variables, prompt, response = about
+    prompt = prompt.get("raw") if isinstance(prompt, Mapping) else prompt
+    output = response.get("output") if isinstance(response, Mapping) else response
+    return as_content([variables, prompt, output])
 
 
 def _judge(assertion: Mapping[str, Any], at: int) -> str:

@@ -245,8 +245,9 @@ def _members(name: str, raw: bytes) -> Iterator[Content]:
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
             names = [one for one in archive.namelist() if is_table_name(one)]
+            samples = [one for one in names if one.startswith("samples/")]
             if "header.json" in names:  # a log of Inspect: a file a sample, and digests of them
-                names = [one for one in names if one.startswith("samples/") or one == "header.json"]
+                names = ["header.json", *samples]
             if not names:
                 what = (
                     f"the archive holds no table: {', '.join(archive.namelist()[:5]) or 'nothing'}."
@@ -254,6 +255,13 @@ def _members(name: str, raw: bytes) -> Iterator[Content]:
                 raise Source(name).error(what, f"Put in files that end in {', '.join(ENDINGS)}.")
             if sum(archive.getinfo(one).file_size for one in names) > _MOST_BYTES:
                 raise _too_large(name)
+            if names[0] == "header.json" and samples:  # as the log in one file has them
+                header = archive.read("header.json").rstrip().removesuffix(b"}")
+                inside = b",".join(map(archive.read, samples))
+                yield Content(
+                    name, Path(name), ".json", header + b', "samples": [' + inside + b"]}"
+                )
+                return
             for one in names:
                 shown = name if len(names) == 1 else f"{name}: {one}"
                 yield from _unpacked(shown, Path(one), archive.read(one))
