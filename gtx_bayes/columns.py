@@ -1,6 +1,7 @@
 """The columns of a user's table that play a role, found by name and checked for gaps."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -38,6 +39,18 @@ _ALSO = {
         ("score",),
     ),
 }
+
+_KNOWN_LABELS = {
+    *("truth", "true", "y_true", "ground_truth", "groundtruth", "gold", "gold_standard", "target"),
+    *("answer_key", "key", "expected", "correct", "reference", "consensus", "adjudicated", "final"),
+    *(
+        f"{word}_{what}"
+        for word in ("true", "gold", "correct", "expected", "reference", "consensus", "adjudicated")
+        for what in ("label", "answer", "class")
+    ),
+    *("ground_truth_label", "target_label", "final_label", "majority_label", "majority_vote"),
+}
+"""Names of columns with what is known, or was agreed on, and no answer of an annotator."""
 
 PROB_PREFIX = "prob_"
 """What the name of a column of class probabilities begins with."""
@@ -96,6 +109,7 @@ class Table:
         roles: its columns by role, where a reader made them and the user's names do not count.
         notes: what a user should know about how it was read.
         is_counted: whether its rows are answers that were counted, nobody knowing who gave which.
+        known_columns: those that look like known labels and were not read as answers.
     """
 
     frame: pd.DataFrame
@@ -104,6 +118,7 @@ class Table:
     roles: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()
     is_counted: bool = False
+    known_columns: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Any]:
         yield from (self.frame, self.source)
@@ -437,6 +452,11 @@ def distinct_examples(example: Column, truth: Column) -> npt.NDArray[np.intp]:
             at,
         )
     return np.flatnonzero(~rows.duplicated("example").to_numpy())
+
+
+def is_of_known_labels(name: object) -> bool:
+    """Whether a column of some name looks like known labels."""
+    return re.sub(r"[ \-]", "_", str(name).strip().lower()) in _KNOWN_LABELS
 
 
 def check_one_row_each(names: Column) -> None:

@@ -257,8 +257,17 @@ def note_unlabelled(where: str, number: int, names: Any) -> WarningNote:
     )
 
 
-def note_unread_columns(table: Table, read: dict[str, Column], notes: list[str]) -> None:
+def note_unread_columns(
+    table: Table, read: dict[str, Column], notes: list[str], *, has_gold: bool = False
+) -> None:
     """Note columns of a table of answers that should perhaps not be left out."""
+    for name in () if has_gold else table.known_columns:
+        notes.append(
+            WarningNote(
+                f"{table.source.name}: column '{name}' looks like known labels and is not read; if "
+                f'it is, give the file as `gold=` too, with `gold_columns={{"label": "{name}"}}`.'
+            )
+        )
     used = [column.name for column in read.values()]
     columns = table.source.columns or table.frame.columns
     note_unread_count(columns, used, table.source.name, notes)

@@ -19,6 +19,7 @@ from gtx_bayes.columns import (
     find_columns,
     fits,
     in_roles,
+    is_of_known_labels,
     read_columns,
 )
 from gtx_bayes.errors import InputError, WarningNote
@@ -146,12 +147,8 @@ def _columns(
     else:
         name, example = "", Column.of_cells(frame.index, "index", source)
     if wanted is True:
-        known = [one for one in TRUTH_COLUMNS if one not in ANSWER_ROLES["label"]]
-        others = [
-            str(one)
-            for one in frame.columns
-            if str(one) != name and str(one).strip().lower() not in known
-        ]
+        known = _known_columns(frame.columns, is_about)
+        others = [str(one) for one in frame.columns if str(one) not in (name, *known)]
     else:
         assert not isinstance(wanted, bool)
         others = list(wanted)
@@ -162,6 +159,18 @@ def _columns(
             f"The columns are {some_names(list(frame.columns))}.",
         )
     return example, others
+
+
+def _known_columns(columns: Collection[Any], is_about: str) -> list[str]:
+    """The columns of a table that look like known labels; a class may have many of their names."""
+    if is_about == "classes":
+        known = {*TRUTH_COLUMNS} - {*ANSWER_ROLES["label"]}
+        return [str(one) for one in columns if str(one).strip().lower() in known]
+    return [
+        str(one)
+        for one in columns
+        if is_of_known_labels(one) or str(one).strip().lower() in ANSWER_ROLES["label"]
+    ]
 
 
 def _of_annotators(table: Table, named: Mapping[str, str], wide: Which) -> Table:
@@ -188,7 +197,14 @@ def _of_annotators(table: Table, named: Mapping[str, str], wide: Which) -> Table
         if is_of_numbers
         else what
     )
-    return _long(table, frame, row, note, is_counted=False)
+    long = _long(table, frame, row, note, is_counted=False)
+    return _with_known(long, table, wide, "annotators")
+
+
+def _with_known(long: Table, table: Table, wanted: Which, is_about: str) -> Table:
+    """The answers of a table, with the names of its columns that were not read, if not asked."""
+    known = _known_columns(table.frame.columns, is_about) if wanted is True else ()
+    return dataclasses.replace(long, known_columns=tuple(known))
 
 
 def _of_counted_rows(table: Table, named: Mapping[str, str], count_column: str) -> Table:
@@ -231,7 +247,7 @@ def _of_counts(table: Table, named: Mapping[str, str], counts: Which) -> Table:
         }
     )
     note = f"{table.source.name}: read as counts of the answers {some_names(others)}."
-    return _long(table, frame, row, note, is_counted=True)
+    return _with_known(_long(table, frame, row, note, is_counted=True), table, counts, "classes")
 
 
 def _long(

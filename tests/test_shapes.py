@@ -169,6 +169,27 @@ class TestWide:
             read_crowd(tmp_path / "wide.csv")
         assert rows_of(read_crowd(tmp_path / "wide.csv", wide=list(WIDE.columns))) == EXPECTED
 
+    @pytest.mark.parametrize("name", ["ground_truth", "Gold label", "target", "answer-key"])
+    def test_known_labels_are_no_annotator(self, name, tmp_path):
+        WIDE.assign(**{name: ["cat", "dog", "dog", "cat"]}).to_csv(tmp_path / "wide.csv")
+        crowd = read_crowd(tmp_path / "wide.csv")
+        assert rows_of(crowd) == EXPECTED
+        said = f"'{name}' looks like known labels and is not read"
+        assert any(said in note and isinstance(note, WarningNote) for note in crowd.notes)
+        gold = {"gold": tmp_path / "wide.csv", "gold_columns": {"label": name}}
+        known = read_crowd(tmp_path / "wide.csv", **gold)
+        assert len(known.to_frames()[1]) == 4
+        assert said not in " ".join(known.notes)
+
+    def test_a_label_beside_annotators_is_none(self, tmp_path):
+        WIDE.assign(label="cat").to_csv(tmp_path / "wide.csv")
+        assert rows_of(read_crowd(tmp_path / "wide.csv", wide=True)) == EXPECTED
+        arguments = [str(tmp_path / "wide.csv"), "-o", str(tmp_path / "long.csv"), "--wide", "all"]
+        run = CliRunner().invoke(app, ["convert", *arguments])
+        assert run.exit_code == 0, run.stderr
+        text = " ".join(run.stderr.split())
+        assert "give the file as `--gold` too, with `--gold-label-column label`" in text
+
     def test_numbers_may_be_counts(self, tmp_path):
         path = as_csv(tmp_path / "a.csv", [{"task": t, "0": t % 2, "1": 1} for t in range(4)])
         notes = read_crowd(path).notes
@@ -202,6 +223,12 @@ class TestCounts:
             assert crowd.is_counted
             found = aggregate(crowd, "majority-vote").class_probs
             np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+    def test_classes_may_be_called_true_and_target(self):
+        counts = self.MATRIX.set_axis(["true", "target"], axis=1).assign(gold="true")
+        crowd = Crowd.from_frames(counts, counts=True)
+        assert list(crowd.class_names) == ["true", "target"]
+        assert any("'gold' looks like known labels" in note for note in crowd.notes)
 
     def test_a_model_is_that_of_answers_of_one_labeler(self):
         """Dawid and Skene's of a crowd whose members err alike: the same as with one name."""

@@ -46,7 +46,7 @@ def convert(
     answers_file = OutputFile(output, labels)
     beside = output.with_name(f"{output.stem}.gold{output.suffix}")
     with stage(f"Reading {named(labels)}"):
-        from gtx_bayes.crowd_tables import read_answers
+        from gtx_bayes.crowd_tables import note_unread_columns, read_answers
 
         given = {"example": task_column, "labeler": worker_column, "label": label_column}
         columns = {role: name for role, name in given.items() if name is not None}
@@ -64,7 +64,9 @@ def convert(
             files.append((gold, OutputFile(beside, labels)))
         for frame, file in files:
             fill_table(frame, stack.enter_context(file.written()))
-    notes: list[str] = [in_options(note) for note in table.notes]
+    notes = list(table.notes)
+    note_unread_columns(table, rows, notes, has_gold=gold is not None)
+    notes = [in_options(note) for note in notes]
     if table.is_counted:
         notes.append("Counted answers stand as so many rows: read them with --duplicates all.")
     summary: dict[str, Any] = {

@@ -33,7 +33,10 @@ SUMMARY = "summary.json"
 _ARGUMENT = re.compile(r"`(?P<name>\w+=|abstain|blank)(\"?)(?P<value>[^`\"]*)\2`")
 """An argument of the library, with or without a value."""
 
-_OF_TABLES = ("abstain", "blank", "format", "wide", "counts", "count_column")
+_COLUMN = re.compile(r"`(?P<gold>gold_)?columns=\{\"(?P<role>\w+)\": \"(?P<name>[^`\"]*)\"\}`")
+"""A column that the library is given for a role."""
+
+_OF_TABLES = ("abstain", "blank", "format", "wide", "counts", "count_column", "gold")
 """Arguments that notes on tables speak of, options of every command that reads answers."""
 
 _MOST_NOTES = 3
@@ -146,7 +149,8 @@ def in_options(text: str, options: Iterable[str] = _OF_TABLES) -> str:
     """What the library says of its arguments, in the words of the command line.
 
     Args:
-        text: speaks of arguments as `name="value"` or `name=`, of two as `abstain` and `blank`.
+        text: speaks of arguments as `name="value"` or `name=`, of two as `abstain` and `blank`,
+            and of columns as `columns={"role": "name"}`.
         options: those of the command, by the names of its parameters.
     """
 
@@ -157,7 +161,12 @@ def in_options(text: str, options: Iterable[str] = _OF_TABLES) -> str:
         value = "" if found["value"] == "True" else found["value"]
         return f"`--{name.replace('_', '-')} {value}".rstrip() + "`"
 
-    return type(text)(_ARGUMENT.sub(as_option, text))  # a warning stays one
+    def as_column(found: re.Match[str]) -> str:
+        name = shlex.quote(found["name"])
+        return f"`--{'gold-' if found['gold'] else ''}{found['role']}-column {name}`"
+
+    replaced = _COLUMN.sub(as_column, _ARGUMENT.sub(as_option, text))
+    return type(text)(replaced)  # a warning stays one
 
 
 @contextlib.contextmanager
