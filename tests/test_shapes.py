@@ -227,7 +227,7 @@ class TestCounts:
     def test_classes_may_be_called_true_and_target(self):
         counts = self.MATRIX.set_axis(["true", "target"], axis=1).assign(gold="true")
         crowd = Crowd.from_frames(counts, counts=True)
-        assert list(crowd.class_names) == ["true", "target"]
+        assert list(crowd.class_names) == ["target", "true"]
         assert any("'gold' looks like known labels" in note for note in crowd.notes)
 
     def test_a_model_is_that_of_answers_of_one_labeler(self):
