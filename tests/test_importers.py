@@ -128,6 +128,24 @@ class TestLabels:
         assert list(crowd.class_names) == ["a", "b"]
         assert "1 task(s) that were rejected are left out" in crowd.notes[1]
 
+    def test_what_a_reject_says_is_told_by_all_files(self, tmp_path):
+        """One file alone knows a single label."""
+
+        def records(worker, *labels):
+            return [
+                {"_task_hash": at, "label": label, "answer": answer, "_annotator_id": worker}
+                for at, (label, answer) in enumerate(labels)
+            ]
+
+        one = exports.as_lines(tmp_path / "a.jsonl", records("ann", ("POS", "reject")))
+        two = records("bob", ("POS", "reject"), ("NEG", "accept"))
+        two = exports.as_lines(tmp_path / "b.jsonl", two)
+        answers = read_crowd([one, two], classes=["NEG", "POS"]).to_frames()[0]
+        assert list(answers["label"]) == ["NEG", "NEG", "NEG"]
+        three = exports.as_lines(tmp_path / "c.jsonl", records("cyd", ("MIX", "accept")))
+        with pytest.raises(InputError, match=r"a.jsonl, record 1: .* of 3 labels"):
+            read_crowd([one, two, three])
+
     def test_multiple_choice_is_the_likeliest_option(self, tmp_path):
         records = [
             {

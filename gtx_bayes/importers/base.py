@@ -48,10 +48,18 @@ Said = Answer | Gold | LeftOut
 
 
 class AbstractImporter(abc.ABC):
-    """Reads the export of one tool. A subclass is final and a frozen dataclass of its options."""
+    """Reads the export of one tool. A subclass is final and a frozen dataclass of its options.
+
+    Attributes:
+        name: what the tool is called.
+        description: the tool and the files, for a list.
+        reads_files_together: whether what a record says depends on those of other files; then
+            several are read as one.
+    """
 
     name: ClassVar[str]
     description: ClassVar[str]
+    reads_files_together: ClassVar[bool] = False
 
     @abc.abstractmethod
     def recognises(self, first: Record) -> bool:
@@ -62,8 +70,9 @@ class AbstractImporter(abc.ABC):
         """What the records say, in order.
 
         Args:
-            records: all of a file.
-            file: the file, unpacked; some tools name the worker by it or by its folder.
+            records: all of a file, or of all files that are read together.
+            file: the file, unpacked, or the first of them; some tools name the worker by it or by
+                its folder.
         """
 
 

@@ -30,10 +30,19 @@ class File(NamedTuple):
 
 
 class _Followed(Sequence[Any]):
-    """Records that know which of them was last taken, for messages."""
+    """Records of files that know which of them was last taken, for messages."""
 
-    def __init__(self, records: Sequence[Any]) -> None:
-        self._records, self.at = records, 0
+    def __init__(self, files: Sequence[File]) -> None:
+        self._files, self.at = files, 0
+        self._records = [record for file in files for record in file.records]
+
+    @property
+    def place(self) -> str:
+        """The last one taken, in words."""
+        at, which = self.at, 0
+        while at >= len(self._files[which].records) and which + 1 < len(self._files):
+            at, which = at - len(self._files[which].records), which + 1
+        return f"{self._files[which].name}, record {at + 1}"
 
     def __len__(self) -> int:
         return len(self._records)
@@ -68,7 +77,8 @@ def import_answers(
         InputError: for a file that is no such export, several questions of which none is named,
             and answers that are no single label.
     """
-    by_file = [list(_said(importer, file)) for file in files]
+    together = [files] if importer.reads_files_together else [[file] for file in files]
+    by_file = [list(_said(importer, some)) for some in together]
     has_clash = _names_clash(by_file)
     if has_clash:
         by_file = [_in_file(said, name) for said, name in zip(by_file, _short(files), strict=True)]
@@ -118,24 +128,24 @@ def import_answers(
     )
 
 
-def _said(importer: AbstractImporter, file: File) -> Iterator[tuple[str, Said]]:
-    """What an importer finds in a file, each with its place."""
-    records = _Followed(file.records)
-    found = importer.read(records, file.path)
+def _said(importer: AbstractImporter, files: Sequence[File]) -> Iterator[tuple[str, Said]]:
+    """What an importer finds in files, each with its place."""
+    records = _Followed(files)
+    found = importer.read(records, files[0].path)
     while True:
         try:
             one = next(found)
         except StopIteration:
             return
         except InputError as error:
-            raise InputError(error.what, where=_place(file, records), hint=error.hint) from error
+            raise InputError(error.what, where=records.place, hint=error.hint) from error
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise InputError(
                 f"this is not what {importer.name} exports: {type(error).__name__} {error}.",
-                where=_place(file, records),
+                where=records.place,
                 hint='Name another format, or `format="table"` for a plain table.',
             ) from error
-        yield _place(file, records), one
+        yield records.place, one
 
 
 def _names_clash(by_file: Sequence[Sequence[tuple[str, Said]]]) -> bool:
@@ -163,10 +173,6 @@ def _short(files: Sequence[File]) -> list[str]:
     """Names of the files without their folders, if they differ."""
     short = [file.path.stem for file in files]
     return short if len(set(short)) == len(files) else [file.name for file in files]
-
-
-def _place(file: File, records: _Followed) -> str:
-    return f"{file.name}, record {records.at + 1}"
 
 
 def _question(

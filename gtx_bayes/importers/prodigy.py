@@ -21,7 +21,7 @@ class Prodigy(AbstractImporter):
     """One record an annotator and task.
 
     A label that was accepted is the answer. One that was rejected is the other label where the
-    file has two, and "not LABEL" where it has one. Ignored tasks are blank answers.
+    files together have two, and "not LABEL" where they have one. Ignored tasks are blank answers.
 
     Attributes:
         rejects: what a rejected task is where labels are chosen from several: an error, or
@@ -30,6 +30,7 @@ class Prodigy(AbstractImporter):
 
     name = "prodigy"
     description = "Prodigy: JSON lines of classification and choice"
+    reads_files_together = True
     rejects: str = "error"
 
     def recognises(self, first: Record) -> bool:
