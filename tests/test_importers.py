@@ -89,6 +89,23 @@ class TestLabels:
         crowd = read_crowd(path, choice="dog")
         assert list(crowd.to_frames()[0]["label"]) == ["not dog", "dog", "not dog", "dog"]
 
+    def test_a_choice_that_no_answer_holds(self, tmp_path):
+        records = [{"id": at, "text": "...", "label": [x]} for at, x in enumerate(["cat", "dog"])]
+        path = exports.as_lines(tmp_path / "ann.jsonl", records)
+        with pytest.raises(InputError, match=r"no answer holds the choice 'dogg'.*'cat', 'dog'"):
+            read_crowd(path, choice="dogg")
+
+    def test_check_boxes_of_mturk(self, tmp_path):
+        rows = [
+            {"HITId": at, "WorkerId": "ann", "Answer.animals": boxes}
+            for at, boxes in enumerate(["cat|dog", "cat", "dog|"])
+        ]
+        path = exports.as_csv(tmp_path / "batch.csv", rows)
+        with pytest.raises(InputError, match=r"record 1: the answer holds several labels"):
+            read_crowd(path)
+        answers = read_crowd(path, choice="dog").to_frames()[0]
+        assert list(answers["label"]) == ["dog", "not dog", "dog"]
+
     def test_an_answer_along_a_path(self, tmp_path):
         def row(task, animal):
             value = [{"choice": animal, "answers": {"HOWMANY": "1"}}]

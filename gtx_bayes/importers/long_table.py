@@ -88,13 +88,17 @@ def import_answers(
     spoken = [(place, one) for place, one in said if not isinstance(one, LeftOut)]
     told = [(place, one) for place, one in spoken if isinstance(one, Answer)]
     asked = _question(source, importer, [one for _, one in told], question)
-    rows = _rows(told, asked, choice)
+    rows = _rows(told, asked)
     if not rows:
         raise source.error(
             f"the export of {importer.name} holds no answer.",
             "Export the annotations too, or name another format: `format=`.",
         )
-    known = _rows([(place, one) for place, one in spoken if isinstance(one, Gold)], asked, choice)
+    known = _rows([(place, one) for place, one in spoken if isinstance(one, Gold)], asked)
+    if choice is not None:
+        given = [one.label for _, one in rows] + [one.label for _, one in known]
+        _check_choice(source, choice, given)
+    rows, known = _with_single(rows, choice), _with_single(known, choice)
     known = [(place, one) for place, one in known if one.label is not None]
     tasks = _names([*(one.task for _, one in rows), *(one.task for _, one in known)])
     frame = pd.DataFrame(
@@ -203,9 +207,9 @@ def _question(
 
 
 def _rows[T: (Answer, Gold)](
-    said: Sequence[tuple[str, T]], question: str | None, choice: str | None
+    said: Sequence[tuple[str, T]], question: str | None
 ) -> list[tuple[str, T]]:
-    """What is said to a question, its labels single."""
+    """What is said to a question."""
     rows = []
     for place, one in said:
         label: object = one.label
@@ -214,8 +218,29 @@ def _rows[T: (Answer, Gold)](
             if one.question != asked or not path:
                 continue
             label = at_path(label, path.split("."))
-        rows.append((place, one._replace(label=_single(place, label, choice))))
+        while isinstance(label, list) and len(label) == 1:
+            label = label[0]
+        rows.append((place, one._replace(label=label)))
     return rows
+
+
+def _with_single[T: (Answer, Gold)](
+    rows: Sequence[tuple[str, T]], choice: str | None
+) -> list[tuple[str, T]]:
+    """The same, the labels single."""
+    return [(place, one._replace(label=_single(place, one.label, choice))) for place, one in rows]
+
+
+def _check_choice(source: Source, choice: str, labels: Sequence[object]) -> None:
+    """Raise `InputError` for a choice that no answer holds."""
+    seen: dict[str, None] = {}
+    for label in labels:
+        seen.update(dict.fromkeys(map(str, label) if isinstance(label, list) else [str(label)]))
+    if choice not in seen:
+        raise source.error(
+            f"no answer holds the choice '{choice}'.",
+            f"Name one of those there are: {some_names([one for one in seen if one != 'None'])}.",
+        )
 
 
 def _single(place: str, label: object, choice: str | None) -> object:
@@ -224,8 +249,6 @@ def _single(place: str, label: object, choice: str | None) -> object:
     Raises:
         InputError: for an answer with several labels, and one that is no label.
     """
-    while isinstance(label, list) and len(label) == 1:
-        label = label[0]
     if isinstance(label, Mapping):
         raise InputError(
             f"the answer has parts: {some_names(list(label))}.",

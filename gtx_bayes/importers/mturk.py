@@ -37,7 +37,7 @@ class MechanicalTurk(AbstractImporter):
         return has(first, "HITId", "WorkerId") and any(name.startswith(_ANSWER) for name in first)
 
     def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
-        """One answer a row and `Answer.` column; of radio buttons the one that is on."""
+        """One answer a row and `Answer.` column; of buttons those that are on."""
         check_choice(self.rejected, ("drop", "keep"), "rejected")
         for row in records:
             if row.get("AssignmentStatus") == "Rejected" and self.rejected == "drop":
@@ -53,6 +53,8 @@ class MechanicalTurk(AbstractImporter):
                     pressed += [button] if row[name].strip().lower() in ("true", "on") else []
                 else:
                     cell = parsed(row[name])
+                    if isinstance(cell, str) and "|" in cell:  # boxes that were checked
+                        cell = [box.strip() for box in cell.split("|") if box.strip()]
                     yield Answer(row.get(self.task), row["WorkerId"], cell, question + dot + button)
             for question, pressed in buttons.items():
                 yield Answer(row.get(self.task), row["WorkerId"], pressed, question)
