@@ -106,6 +106,35 @@ class TestLabels:
         answers = read_crowd(path, choice="dog").to_frames()[0]
         assert list(answers["label"]) == ["dog", "not dog", "dog"]
 
+    def test_what_label_studio_leaves_out_is_noted(self, tmp_path):
+        results = [
+            [{"from_name": "better", "type": "pairwise", "value": {"selected": "left"}}],
+            [{"from_name": "better", "type": "pairwise", "value": {"selected": "right"}}],
+            [],
+            [{"from_name": "ner", "type": "labels", "value": {"start": 0, "labels": ["PER"]}}],
+            [{"type": "relation", "from_id": "a", "to_id": "b"}],
+        ]
+        tasks = [
+            {"id": at, "data": {}, "annotations": [{"completed_by": 1, "result": result}]}
+            for at, result in enumerate(results)
+        ]
+        crowd = read_crowd(exports.as_json(tmp_path / "project.json", tasks))
+        assert list(crowd.to_frames()[0]["label"]) == ["left", "right"]
+        notes = " ".join(crowd.notes)
+        assert "1 annotation(s) without a result are left out" in notes
+        assert "1 result(s) about parts of a task are left out" in notes
+        assert "1 result(s) of the kind 'relation' are left out" in notes
+
+    def test_annotations_of_zooniverse_that_are_cut_short_are_noted(self, tmp_path):
+        files, _ = exports.zooniverse(tmp_path)
+        cell = '"[{""task"": ""T0"", ""val"'
+        row = pd.read_csv(files[0], nrows=1, dtype=str).fillna("")
+        row["annotations"] = "@"
+        line = row.to_csv(index=False, header=False).replace("@", cell)
+        files[0].write_text(files[0].read_text() + line)
+        notes = " ".join(read_crowd(files).notes)
+        assert "1 classification(s) whose annotations are no list in JSON are left out" in notes
+
     def test_an_answer_along_a_path(self, tmp_path):
         def row(task, animal):
             value = [{"choice": animal, "answers": {"HOWMANY": "1"}}]

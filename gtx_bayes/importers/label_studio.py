@@ -55,7 +55,14 @@ class LabelStudio(AbstractImporter):
                 if annotation.get("was_cancelled"):
                     yield LeftOut("annotation(s) that were cancelled")
                     continue
-                for question, label in _answers(annotation.get("result") or []):
+                result = annotation.get("result") or []
+                if not result:
+                    yield LeftOut("annotation(s) without a result")
+                for said in map(_answer, result):
+                    if isinstance(said, LeftOut):
+                        yield said
+                        continue
+                    question, label = said
                     if annotation.get("ground_truth"):
                         yield Gold(task["id"], label, question)
                     else:
@@ -70,15 +77,18 @@ def _worker(completed_by: Any) -> object:
     return completed_by
 
 
-def _answers(result: list[Any]) -> Iterator[tuple[str, Any]]:
-    """The control and the answer of each result that is about the task as a whole."""
-    for region in result:
-        value = region.get("value", {})
-        for kind in ("choices", "rating", "text", "number", "taxonomy"):
-            if kind in value and "start" not in value and "x" not in value:
-                found = value[kind]
-                label = [" / ".join(path) for path in found] if kind == "taxonomy" else found
-                yield str(region.get("from_name", "")), label
+def _answer(result: Record) -> tuple[str, Any] | LeftOut:
+    """The control and the answer of a result that is about the task as a whole."""
+    value, question = result.get("value", {}), str(result.get("from_name", ""))
+    if "start" in value or "x" in value:
+        return LeftOut("result(s) about parts of a task")
+    for kind in ("choices", "rating", "text", "number", "taxonomy"):
+        if kind in value:
+            found = value[kind]
+            return question, [" / ".join(p) for p in found] if kind == "taxonomy" else found
+    if result.get("type") == "pairwise" and "selected" in value:
+        return question, value["selected"]
+    return LeftOut(f"result(s) of the kind '{result.get('type')}'")
 
 
 def _of_rows(rows: Sequence[Record]) -> Iterator[Said]:

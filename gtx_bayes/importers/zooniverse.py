@@ -46,7 +46,10 @@ class Zooniverse(AbstractImporter):
                 yield LeftOut("classification(s) of people who were not logged in")
                 continue
             annotations = parsed(row["annotations"])
-            for annotation in annotations if isinstance(annotations, list) else []:
+            if not isinstance(annotations, list):
+                yield LeftOut("classification(s) whose annotations are no list in JSON")
+                continue
+            for annotation in annotations:
                 question, value = str(annotation.get("task", "")), annotation.get("value")
                 if str(row.get("gold_standard", "")).lower() == "true":
                     yield Gold(row["subject_ids"], value, question)
