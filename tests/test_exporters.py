@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from gtx_bayes import Crowd, aggregate, exporters
 from gtx_bayes.cli.commands import app
 from gtx_bayes.errors import InputError
+from gtx_bayes.io.writers import OutputDirectory, write_summary
 from tests.exports import ANSWERS
 
 EXAMPLES = pd.DataFrame(
@@ -77,6 +78,15 @@ class TestCommand:
             "soft_label": [0.25, 0.75],
         }
         assert "in this order: cat, dog" in (out / "README.md").read_text()
+
+    def test_no_file_is_put_into_a_result(self, examples, tmp_path):
+        """What wrote the result would replace it no more."""
+        with OutputDirectory(tmp_path / "r", "gtx-bayes aggregate", ("summary.json",)) as made:
+            write_summary({"command": "gtx-bayes aggregate"}, made.path)
+        run = self.run(examples, "--to", "fiftyone", "-o", tmp_path / "r" / "out.json")
+        assert run.exit_code == 2
+        assert "holds a result of gtx-bayes aggregate" in run.stderr
+        assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["summary.json"]
 
     def test_it_replaces_nothing_of_the_users(self, examples, tmp_path):
         (tmp_path / "mine.json").write_text("mine")

@@ -384,3 +384,20 @@ def test_convert(export, tmp_path):
     beside = tmp_path / "long.gold.csv" if gold else None
     assert found["gold"] == (None if beside is None else str(beside))
     assert rows_of(read_crowd(path, beside)) == rows_of(read_crowd(files))
+
+
+def test_convert_warns_of_the_gold_of_an_earlier_export(tmp_path):
+    output = ["-o", str(tmp_path / "long.csv"), "--json"]
+
+    def warnings(export):
+        (tmp_path / export.__name__).mkdir(exist_ok=True)
+        files, _ = export(tmp_path / export.__name__)
+        run = CliRunner().invoke(app, ["convert", *map(str, files), *output])
+        assert run.exit_code == 0, run.stderr
+        return json.loads(run.stdout)["warnings"]
+
+    assert not warnings(exports.mturk)
+    assert not warnings(exports.toloka)
+    assert "long.gold.csv: these are known labels" in warnings(exports.mturk)[0]
+    (tmp_path / "long.gold.csv").write_text("of the user's")
+    assert not warnings(exports.mturk)

@@ -16,7 +16,7 @@ from gtx_bayes.cli.options import (
     output_option,
 )
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage
-from gtx_bayes.errors import told_apart
+from gtx_bayes.errors import WarningNote, told_apart
 
 COMMAND = "gtx-bayes convert"
 
@@ -40,9 +40,10 @@ def convert(
     checked but what every command needs: blank and contradictory answers stay.
     """
     start = time.perf_counter()
-    from gtx_bayes.io.writers import OutputFile, check_ending
+    from gtx_bayes.io.writers import OutputFile, check_ending, is_written, refuse_results
 
     check_ending(output)
+    refuse_results(output)
     answers_file = OutputFile(output, labels)
     beside = output.with_name(f"{output.stem}.gold{output.suffix}")
     with stage(f"Reading {named(labels)}"):
@@ -66,6 +67,9 @@ def convert(
             fill_table(frame, stack.enter_context(file.written()))
     notes = list(table.notes)
     note_unread_columns(table, rows, notes, has_gold=gold is not None)
+    if gold is None and is_written(beside):
+        what = f"{beside}: these are known labels that were written earlier, not of these answers."
+        notes.append(WarningNote(f"{what} Delete the file, or name another output."))
     notes = [in_options(note) for note in notes]
     if table.is_counted:
         notes.append("Counted answers stand as so many rows: read them with --duplicates all.")

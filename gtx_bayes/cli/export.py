@@ -42,9 +42,11 @@ def export(
     start = time.perf_counter()
     from gtx_bayes import exporters
     from gtx_bayes.io.readers import read_table
-    from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_summary
+    from gtx_bayes.io.writers import OutputDirectory, OutputFile, refuse_results, write_summary
 
     path = examples / "examples.csv" if examples.is_dir() else examples
+    if to != "hugging-face":
+        refuse_results(output)
     with stage(f"Reading {path}"):
         table = read_table(path)
     summary: dict[str, Any] = {

@@ -158,6 +158,29 @@ def refuse_inputs(output: str | Path, inputs: Iterable[str | Path | None]) -> No
             )
 
 
+def is_written(path: Path) -> bool:
+    """Whether a file is there as an `OutputFile` wrote it."""
+    real = Path(os.path.realpath(path.expanduser()))
+    return real.is_file() and digest(real) in (read_sidecar(real) or ())
+
+
+def refuse_results(output: str | Path) -> None:
+    """Raise `InputError` for a file in a directory of results, which it would no longer be.
+
+    What wrote them replaces nothing beside what it does not know.
+    """
+    for folder in Path(os.path.realpath(Path(output).expanduser())).parents:
+        record = folder / SUMMARY
+        if record.is_file() and SUMMARY in files_of(record):
+            command = (read_record(record) or {}).get("command")
+            raise InputError(
+                f"the directory '{folder}' holds a result of {command}, which could not be "
+                "replaced by a later one with another file in it.",
+                where=str(output),
+                hint="Name a file elsewhere.",
+            )
+
+
 @contextlib.contextmanager
 def whole_file(path: str | Path, check: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """A place to write a file that takes its name when the block ends without an error.
