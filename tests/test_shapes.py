@@ -16,7 +16,7 @@ from gtx_bayes import aggregate
 from gtx_bayes.cli.commands import app
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError, WarningNote
-from gtx_bayes.io import read_crowd
+from gtx_bayes.io import contents, read_crowd
 from gtx_bayes.io.readers import read_table
 from gtx_bayes.shapes import ANYONE
 from tests.exports import ANSWERS, as_csv, as_json
@@ -113,6 +113,32 @@ class TestFiles:
         assert rows_of(crowd) == EXPECTED
         warned = [note for note in crowd.notes if isinstance(note, WarningNote)]
         assert any("(1 '.csv'): its Parquet files are the table" in note for note in warned)
+
+    def test_packed_too_often_or_too_large(self, tmp_path, monkeypatch):
+        raw = text().encode()
+        for _ in range(4):
+            raw = gzip.compress(raw, mtime=0)
+        (tmp_path / "a.csv.gz").write_bytes(raw)
+        assert rows_of(read_crowd(tmp_path / "a.csv.gz")) == EXPECTED
+        (tmp_path / "a.csv.gz").write_bytes(gzip.compress(raw, mtime=0))
+        with pytest.raises(InputError, match="packed more than 4 times"):
+            read_crowd(tmp_path / "a.csv.gz")
+        raw = text().encode()
+        packed = pa.Codec("zstd").compress(raw).to_pybytes()
+        monkeypatch.setattr(contents, "_MOST_BYTES", 2 * (len(packed) + len(raw)))
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr("a.csv.zst", packed)
+            archive.writestr("b.csv.zst", packed)
+        assert len(contents.open_contents(tmp_path / "a.zip")) == 2
+        with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive:
+            archive.writestr("c.csv.zst", packed)
+        with pytest.raises(InputError, match="holds more than"):
+            contents.open_contents(tmp_path / "a.zip")
+
+    def test_a_member_called_by_the_folder_above(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+            archive.writestr("../a.csv", text())
+        assert rows_of(read_crowd(tmp_path / "a.zip")) == EXPECTED
 
     def test_a_workbook(self, tmp_path):
         with pd.ExcelWriter(tmp_path / "a.xlsx", engine="openpyxl") as book:

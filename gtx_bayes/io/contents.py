@@ -35,7 +35,9 @@ COMPRESSED = (".gz", ".zst", ".zip", ".eval")
 _SHOWN = 5  # names in a message
 _BINARY = (*PARQUET, *WORKBOOKS)
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_MOST_BYTES = 2**34  # of what comes out of a compressed file, so that a small one fills no memory
+_MOST_BYTES = 2**31  # of what comes out of a packed file, so that a small one fills no memory
+_MOST_LAYERS = 4  # of packing, one in the other
+_AT_ONCE = 2**24  # bytes that are unpacked
 
 
 class Content(NamedTuple):
@@ -95,7 +97,7 @@ def open_contents(path: str | Path) -> list[Content]:
         raw = sys.stdin.buffer.read()
         if not raw:
             raise InputError("it is empty.", where="standard input", hint="Pipe a table into it.")
-        return list(_unpacked("standard input", Path(), raw))
+        return list(_unpacked("standard input", Path(), raw, _Room()))
     if _is_folder(path):
         files, notes = tables_in(path)
         contents = [content for file in files for content in open_contents(file)]
@@ -104,7 +106,7 @@ def open_contents(path: str | Path) -> list[Content]:
     ending = ending_of(path)
     if ending not in (*ENDINGS, *COMPRESSED):
         raise _unknown(str(path), path.suffix)
-    return list(_unpacked(str(path), path, path.read_bytes()))
+    return list(_unpacked(str(path), path, path.read_bytes(), _Room()))
 
 
 def tables_in(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
@@ -169,15 +171,41 @@ def check_file(path: Path) -> None:
         raise source.error("the file is empty.", "Give a header and rows.")
 
 
-def _unpacked(name: str, file: Path, raw: bytes) -> Iterator[Content]:
+class _Room:
+    """How much may come out of a packed file yet, all that is in it taken together."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_BYTES
+
+    def take(self, name: str, number: int) -> None:
+        """Count bytes; raises `InputError` where there are too many."""
+        self._left -= number
+        if self._left < 0:
+            what = f"it holds more than {_MOST_BYTES >> 30} GiB."
+            hint = "Write the table as Parquet, which is read part by part."
+            raise Source(name).error(what, hint)
+
+    def read(self, name: str, file: gzip.GzipFile | pa.NativeFile) -> bytes:
+        """All of a file that is unpacked meanwhile."""
+        found = []
+        while some := file.read(_AT_ONCE):
+            self.take(name, len(some))
+            found.append(some)
+        return b"".join(found)
+
+
+def _unpacked(name: str, file: Path, raw: bytes, room: _Room, layer: int = 0) -> Iterator[Content]:
     """The contents, unpacked as often as the bytes say, whatever the endings."""
     inner = file.with_suffix("") if ending_of(file) in COMPRESSED else file
-    if raw[:2] == b"\x1f\x8b":
-        yield from _unpacked(name, inner, _gunzip(name, raw))
-    elif raw[:4] == b"\x28\xb5\x2f\xfd":
-        yield from _unpacked(name, inner, _unzstd(name, raw))
-    elif raw[:4] == b"PK\x03\x04" and ending_of(file) not in WORKBOOKS:
-        yield from _members(name, raw)
+    is_archive = raw[:4] == b"PK\x03\x04" and ending_of(file) not in WORKBOOKS
+    unpack = next((one for mark, one in _UNPACKERS.items() if raw.startswith(mark)), None)
+    if layer == _MOST_LAYERS and (is_archive or unpack):
+        what = f"it is packed more than {_MOST_LAYERS} times, one in the other."
+        raise Source(name).error(what, "Unpack it first.")
+    if unpack:
+        yield from _unpacked(name, inner, unpack(name, raw, room), room, layer + 1)
+    elif is_archive:
+        yield from _members(name, raw, room, layer + 1)
     else:
         yield _as_content(name, file, raw)
 
@@ -224,23 +252,27 @@ def _in_utf8(name: str, raw: bytes) -> bytes:
     return raw
 
 
-def _gunzip(name: str, raw: bytes) -> bytes:
+def _gunzip(name: str, raw: bytes, room: _Room) -> bytes:
     try:
         with gzip.open(io.BytesIO(raw)) as file:
-            return _bounded(name, file.read(_MOST_BYTES + 1))
+            return room.read(name, file)
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(name, "gzip", error) from error
 
 
-def _unzstd(name: str, raw: bytes) -> bytes:
+def _unzstd(name: str, raw: bytes, room: _Room) -> bytes:
     try:
         with pa.CompressedInputStream(pa.BufferReader(raw), "zstd") as file:
-            return _bounded(name, file.read())
+            return room.read(name, file)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(name, "zstd", error) from error
 
 
-def _members(name: str, raw: bytes) -> Iterator[Content]:
+_UNPACKERS = {b"\x1f\x8b": _gunzip, b"\x28\xb5\x2f\xfd": _unzstd}
+"""By what packed files begin with."""
+
+
+def _members(name: str, raw: bytes, room: _Room, layer: int) -> Iterator[Content]:
     """The tables in a zip archive; folders, hidden files and images are passed over."""
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
@@ -253,8 +285,7 @@ def _members(name: str, raw: bytes) -> Iterator[Content]:
                     f"the archive holds no table: {', '.join(archive.namelist()[:5]) or 'nothing'}."
                 )
                 raise Source(name).error(what, f"Put in files that end in {', '.join(ENDINGS)}.")
-            if sum(archive.getinfo(one).file_size for one in names) > _MOST_BYTES:
-                raise _too_large(name)
+            room.take(name, sum(archive.getinfo(one).file_size for one in names))
             if names[0] == "header.json" and samples:  # as the log in one file has them
                 header = archive.read("header.json").rstrip().removesuffix(b"}")
                 inside = b",".join(map(archive.read, samples))
@@ -264,7 +295,7 @@ def _members(name: str, raw: bytes) -> Iterator[Content]:
                 return
             for one in names:
                 shown = name if len(names) == 1 else f"{name}: {one}"
-                yield from _unpacked(shown, Path(one), archive.read(one))
+                yield from _unpacked(shown, Path(one), archive.read(one), room, layer)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise _damaged(name, "zip", error) from error
 
@@ -272,19 +303,9 @@ def _members(name: str, raw: bytes) -> Iterator[Content]:
 def is_table_name(name: str) -> bool:
     """Whether a member of an archive may be a table, by its name."""
     path = Path(name)
-    is_hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    parts = [part for part in path.parts if part != ".."]
+    is_hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
     return not is_hidden and ending_of(path) in (*ENDINGS, ".gz", ".zst")
-
-
-def _bounded(name: str, raw: bytes) -> bytes:
-    if len(raw) > _MOST_BYTES:
-        raise _too_large(name)
-    return raw
-
-
-def _too_large(name: str) -> InputError:
-    what = f"it holds more than {_MOST_BYTES >> 30} GiB."
-    return Source(name).error(what, "Write the table as Parquet, which is read part by part.")
 
 
 def _damaged(name: str, kind: str, error: Exception) -> InputError:
