@@ -135,6 +135,13 @@ class TestLabels:
         notes = " ".join(read_crowd(files).notes)
         assert "1 classification(s) whose annotations are no list in JSON are left out" in notes
 
+    def test_radio_buttons_of_mturk_in_a_workbook(self, tmp_path):
+        files, _ = exports.mturk_radio(tmp_path)
+        rows = pd.read_csv(files[0])
+        assert rows["Answer.animal.cat"].dtype == bool
+        rows.to_excel(tmp_path / "batch.xlsx", index=False)
+        assert rows_of(read_crowd(tmp_path / "batch.xlsx")) == rows_of(read_crowd(files))
+
     def test_an_answer_along_a_path(self, tmp_path):
         def row(task, animal):
             value = [{"choice": animal, "answers": {"HOWMANY": "1"}}]

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import sys
 import zipfile
 
@@ -148,6 +149,26 @@ class TestFiles:
         crowd = read_crowd(tmp_path / "a.xlsx")
         assert rows_of(crowd) == EXPECTED
         assert "the sheet 'answers' is read, and not 'copy'" in crowd.notes[0]
+
+    def test_a_formula_without_a_value(self, tmp_path):
+        """As programs write them; Excel stores the value too, which may be an empty text."""
+        with pd.ExcelWriter(tmp_path / "a.xlsx", engine="openpyxl") as book:
+            LONG.assign(label=[*LONG["label"][:-1], "=C2"]).to_excel(book, index=False)
+        with pytest.raises(InputError, match=r"formula in cell C9 of .* has no value.*Excel"):
+            read_crowd(tmp_path / "a.xlsx")
+        sheet = "xl/worksheets/sheet1.xml"
+        with zipfile.ZipFile(tmp_path / "a.xlsx") as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        for name, stored in (("text.xlsx", "dog"), ("blank.xlsx", "")):
+            cell = rf'<c r="C9" t="str"><f>C2</f><v>{stored}</v></c>'.encode()
+            members[sheet], number = re.subn(rb'<c r="C9".*?</c>', cell, members[sheet])
+            assert number == 1
+            with zipfile.ZipFile(tmp_path / name, "w") as archive:
+                for member, raw in members.items():
+                    archive.writestr(member, raw)
+        assert rows_of(read_crowd(tmp_path / "text.xlsx")) == EXPECTED
+        with pytest.raises(InputError, match="column 'label' has no value"):
+            read_crowd(tmp_path / "blank.xlsx")
 
     @pytest.mark.parametrize("raw", [text().encode(), LONG.to_json(orient="records").encode()])
     def test_standard_input(self, raw, monkeypatch):

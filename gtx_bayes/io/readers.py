@@ -39,7 +39,13 @@ from gtx_bayes.io.contents import (
     open_contents,
     tables_in,
 )
-from gtx_bayes.io.records import check_object, first_record, read_records, read_workbook
+from gtx_bayes.io.records import (
+    cell_as_text,
+    check_object,
+    first_record,
+    read_records,
+    read_workbook,
+)
 from gtx_bayes.registry import IMPORTERS
 from gtx_bayes.shapes import Shape, Which, as_long
 
@@ -232,7 +238,7 @@ def _records(content: Content) -> Sequence[Any]:
         return _read_parquet(pa.BufferReader(content.raw), content.name, None)[0].to_dict("records")
     if content.ending in WORKBOOKS:
         columns, rows, _ = read_workbook(content)
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        return [dict(zip(columns, map(cell_as_text, row), strict=True)) for row in rows]
     return read_records(content)
 
 

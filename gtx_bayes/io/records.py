@@ -3,6 +3,7 @@
 import collections
 import io
 import json
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -119,9 +120,13 @@ def read_workbook(content: Content) -> tuple[list[str], list[list[Any]], list[st
             warnings.simplefilter("ignore")  # of styles and validations that are not kept
             book = openpyxl.load_workbook(io.BytesIO(content.raw), read_only=True, data_only=True)
             sheets = {sheet.title: list(_filled(sheet)) for sheet in book.worksheets}
+            empty = _first_unknown(content, book, openpyxl) if _has_formulas(content) else None
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, SyntaxError) as error:
         what = f"the file is no readable workbook: {error}."
         raise content.error(what, "Save it again, or save the table as CSV.") from error
+    if empty is not None:
+        what = f"the formula in cell {empty[1]} of the sheet '{empty[0]}' has no value."
+        raise content.error(what, "Open the workbook in Excel and save it there, or save as CSV.")
     filled = {title: rows for title, rows in sheets.items() if rows}
     if not filled:
         raise content.error("the workbook is empty.", "Give a header and rows.")
@@ -139,6 +144,38 @@ def read_workbook(content: Content) -> tuple[list[str], list[list[Any]], list[st
     content.check_header(header[:width])
     cells = [[*row[:width], *[None] * (width - len(row))] for row in rows[1:]]
     return header[:width], cells, notes
+
+
+def _has_formulas(content: Content) -> bool:
+    with zipfile.ZipFile(io.BytesIO(content.raw)) as archive:
+        sheets = [one for one in archive.namelist() if one.startswith("xl/worksheets/")]
+        return any(re.search(rb"<f[ />]", archive.read(one)) for one in sheets)
+
+
+def _first_unknown(content: Content, book: Any, openpyxl: Any) -> tuple[str, str] | None:
+    """Sheet and name of the first formula whose value nobody stored, up to the sheet that is read.
+
+    Programs that write workbooks leave it to Excel to find the values.
+    """
+    said = openpyxl.load_workbook(io.BytesIO(content.raw), read_only=True)
+    for values, formulas in zip(book.worksheets, said.worksheets, strict=True):
+        is_filled = False
+        for row, written in zip(values.iter_rows(), formulas.iter_rows(), strict=True):
+            for value, formula in zip(row, written, strict=True):
+                is_filled |= value.value is not None
+                # A value that is an empty text says so by its type.
+                if formula.data_type == "f" and value.value is None and value.data_type != "str":
+                    return values.title, formula.coordinate
+        if is_filled:
+            break
+    return None
+
+
+def cell_as_text(cell: object) -> str:
+    """A cell of a workbook as a delimited file would have it."""
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return "" if cell is None else str(cell)
 
 
 def _filled(sheet: Any) -> Iterator[list[Any]]:
