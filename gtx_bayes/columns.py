@@ -72,6 +72,7 @@ class Source:
         rows: the place of each row in words, where the table is a digest of a longer one.
         columns: names of all columns, where only some of them were read.
         kept: which rows of the table these are, if not all.
+        instead: what may be given in place of the table, for hints.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Source:
     rows: tuple[str, ...] = ()
     columns: tuple[Any, ...] = ()
     kept: npt.NDArray[np.integer] | None = dataclasses.field(default=None, compare=False)
+    instead: str = ""
 
     def row(self, position: int | np.integer) -> str:
         """The place of a row, for a message."""
@@ -448,7 +450,7 @@ def distinct_examples(example: Column, truth: Column) -> npt.NDArray[np.intp]:
         raise example.source.error(
             f"example '{example.keys[at]}' is '{first[at]}' in an earlier row and "
             f"'{truth.keys[at]}' here.",
-            "Keep one true label per example.",
+            f"Keep one true label per example{example.source.instead}.",
             at,
         )
     return np.flatnonzero(~rows.duplicated("example").to_numpy())

@@ -343,6 +343,21 @@ class TestRefused:
         with pytest.raises(InputError, match="holds no answer"):
             read_crowd(path)
 
+    def test_gold_of_an_export_that_contradicts_itself(self, tmp_path):
+        files, _ = exports.label_studio(tmp_path)
+        tasks = json.loads(files[0].read_text())
+        result = {"from_name": "animal", "value": {"choices": ["dog"]}}
+        tasks[0]["annotations"].append({"ground_truth": True, "result": [result]})
+        exports.as_json(files[0], tasks)
+        with pytest.raises(InputError, match=r"example '1' is 'cat' in .* give others.*`gold=`"):
+            read_crowd(files)
+        gold = exports.as_csv(tmp_path / "gold.csv", [{"task": 1, "label": "cat"}])
+        assert rows_of(read_crowd(files, gold))[1] == [("1", "cat")]
+        out = ["-o", str(tmp_path / "out"), "--method", "majority-vote"]
+        run = CliRunner().invoke(app, ["aggregate", str(files[0]), *out])
+        assert run.exit_code == 2
+        assert "which take the place of these: `--gold`." in run.stderr
+
     def test_a_question_of_a_plain_table(self, tmp_path):
         path = exports.as_csv(tmp_path / "a.csv", [{"task": 1, "worker": "a", "label": "x"}])
         with pytest.raises(InputError, match=r"question: .* is a plain table"):

@@ -113,7 +113,11 @@ def import_answers(
         labels = as_names(one.label for _, one in known)
         gold = Table(
             pd.DataFrame({"task": as_names(tasks[len(rows) :]), "label": labels}),
-            Source(f"the gold in {name}", rows=tuple(place for place, _ in known)),
+            Source(
+                f"the gold in {name}",
+                rows=tuple(place for place, _ in known),
+                instead=", or give others, which take the place of these: `gold=`",
+            ),
             roles={"example": "task", "label": "label"},
         )
     return Table(
