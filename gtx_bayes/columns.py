@@ -59,6 +59,7 @@ Names = npt.NDArray[Any]
 """Names as the user gave them, text or numbers, by index."""
 
 _SHOWN_COLUMNS = 20  # in a message
+_SHOWN_OTHERS = 3  # columns in a note
 _MISSING_TEXT = ("", "nan", "NaN", "<NA>")
 
 
@@ -454,6 +455,40 @@ def distinct_examples(example: Column, truth: Column) -> npt.NDArray[np.intp]:
             at,
         )
     return np.flatnonzero(~rows.duplicated("example").to_numpy())
+
+
+def note_of_guesses(
+    columns: Iterable[Any], found: Mapping[str, str], given: Mapping[str, str]
+) -> str | None:
+    """What to say of the columns of answers that were found by their names; None if they are plain.
+
+    Args:
+        columns: names of all columns.
+        found: those that play the roles of a table of answers.
+        given: columns the user gave for roles.
+    """
+    given = in_roles(given, ANSWER_ROLES)
+    roles = [role for role in ANSWER_ROLES if role not in given]
+    weak = [role for role in roles if found[role].strip().lower() not in ANSWER_ROLES[role]]
+    others = [
+        (str(name), role)
+        for role in roles
+        if role in weak or role == "label"
+        for name in columns
+        if str(name) not in found.values() and _means(name, role)
+    ]
+    if not weak and not others:
+        return None
+    words = {role: ANSWER_ROLES[role][0] for role in ANSWER_ROLES}
+    taken = ", ".join(f"{words[role]}: '{found[role]}'" for role in ANSWER_ROLES)
+    also = [f'`columns={{"{words[role]}": "{name}"}}`' for name, role in others[:_SHOWN_OTHERS]]
+    return f"taken as {taken}{'; these would fit too: ' if also else ''}{', '.join(also)}."
+
+
+def _means(name: object, role: str) -> bool:
+    """Whether a column of some name may play a role of tables of answers."""
+    names = {*ANSWER_ROLES[role], *(one for rank in _ALSO[role] for one in rank)}
+    return str(name).strip().lower() in names
 
 
 def is_of_known_labels(name: object) -> bool:

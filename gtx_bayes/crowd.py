@@ -178,7 +178,7 @@ class Crowd:
         class_keys, class_names = find_classes(classed, truths, classes, notes)
         num_classes = len(class_keys)
         check_num_classes(num_classes)
-        note_unread_columns(table, spoken.rows, notes, has_gold=gold is not None)
+        note_unread_columns(table, spoken.rows, columns, notes, has_gold=gold is not None)
         if classes is None:
             note_look_alikes(class_keys, lambda key: int((given == key).sum()), notes)
             note_odd_classes(class_keys, classed.keys.size, notes)
@@ -397,7 +397,7 @@ def update_crowd(
         notes += table.notes
         gold = table.known(gold, notes)
         rows = read_answers(table, columns, blank)
-        note_unread_columns(table, rows, notes, has_gold=gold is not None)
+        note_unread_columns(table, rows, columns, notes, has_gold=gold is not None)
         spoken = set_aside(rows, keys, blank, notes, others)
         starts = dict(crowd.starts)
         by_answer = of_answers(

@@ -16,6 +16,8 @@ from gtx_bayes.columns import (
     Names,
     Table,
     as_names,
+    is_of_known_labels,
+    note_of_guesses,
     read_columns,
 )
 from gtx_bayes.errors import InputError, WarningNote
@@ -258,19 +260,40 @@ def note_unlabelled(where: str, number: int, names: Any) -> WarningNote:
 
 
 def note_unread_columns(
-    table: Table, read: dict[str, Column], notes: list[str], *, has_gold: bool = False
+    table: Table,
+    read: dict[str, Column],
+    columns: Mapping[str, str] | None,
+    notes: list[str],
+    *,
+    has_gold: bool = False,
 ) -> None:
-    """Note columns of a table of answers that should perhaps not be left out."""
-    for name in () if has_gold else table.known_columns:
-        notes.append(
-            WarningNote(
-                f"{table.source.name}: column '{name}' looks like known labels and is not read; if "
-                f'it is, give the file as `gold=` too, with `gold_columns={{"label": "{name}"}}`.'
-            )
-        )
-    used = [column.name for column in read.values()]
-    columns = table.source.columns or table.frame.columns
-    note_unread_count(columns, used, table.source.name, notes)
+    """Note which columns of a table of answers were guessed, and which should perhaps be read.
+
+    Args:
+        table: the table.
+        read: the columns that are read.
+        columns: those the user gave for roles.
+        notes: added to.
+        has_gold: whether known labels are given.
+    """
+    used = {role: column.name for role, column in read.items()}
+    names = table.source.columns or tuple(table.frame.columns)
+    where = table.source.name
+    known: list[str] = [WarningNote(_of_known_labels(where, name)) for name in table.known_columns]
+    if table.roles is None:
+        guesses = note_of_guesses(names, used, columns or {})
+        notes += [] if guesses is None else [f"{where}: {guesses}"]
+        left = [name for name in names if name not in used.values() and is_of_known_labels(name)]
+        known += [_of_known_labels(where, name) for name in left]
+    notes += [] if has_gold else known
+    note_unread_count(names, used.values(), where, notes)
+
+
+def _of_known_labels(where: str, name: object) -> str:
+    return (
+        f"{where}: column '{name}' looks like known labels and is not read; if it is, give the "
+        f'file as `gold=` too, with `gold_columns={{"label": "{name}"}}`.'
+    )
 
 
 def note_unread_count(

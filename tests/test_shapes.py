@@ -334,6 +334,25 @@ class TestNames:
         frame = LONG.assign(id=range(len(LONG)), user="x", score=0.5, answer="y")
         assert rows_of(Crowd.from_frames(frame)) == EXPECTED
 
+    def test_what_was_guessed_is_said(self, tmp_path):
+        frame = LONG.set_axis(["id", "user", "label"], axis=1).assign(answer="y", truth="cat")
+        notes = Crowd.from_frames(frame).notes
+        assert notes[0] == (
+            "labels: taken as task: 'id', worker: 'user', label: 'label'; these would fit too: "
+            '`columns={"label": "answer"}`.'
+        )
+        assert "column 'truth' looks like known labels and is not read" in notes[1]
+        assert Crowd.from_frames(LONG).notes == ()
+        named = {"task": "id", "worker": "user", "label": "label"}
+        assert Crowd.from_frames(frame, {"1": "cat"}, columns=named).notes == ()
+        frame.to_csv(tmp_path / "a.csv", index=False)
+        output = ["-o", str(tmp_path / "b.csv")]
+        run = CliRunner().invoke(app, ["convert", str(tmp_path / "a.csv"), *output])
+        assert run.exit_code == 0, run.stderr
+        text = " ".join(run.stderr.split())
+        assert "these would fit too: `--label-column answer`" in text
+        assert "with `--gold-label-column truth`" in text
+
     def test_two_of_one_rank(self):
         frame = LONG.rename(columns={"worker": "judge"}).assign(annotator_id="x")
         with pytest.raises(InputError, match="'judge' and 'annotator_id' could each hold"):

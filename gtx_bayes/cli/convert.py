@@ -66,7 +66,7 @@ def convert(
         for frame, file in files:
             fill_table(frame, stack.enter_context(file.written()))
     notes = list(table.notes)
-    note_unread_columns(table, rows, notes, has_gold=gold is not None)
+    note_unread_columns(table, rows, columns, notes, has_gold=gold is not None)
     if gold is None and is_written(beside):
         what = f"{beside}: these are known labels that were written earlier, not of these answers."
         notes.append(WarningNote(f"{what} Delete the file, or name another output."))
