@@ -279,14 +279,38 @@ def note_unread_columns(
     used = {role: column.name for role, column in read.items()}
     names = table.source.columns or tuple(table.frame.columns)
     where = table.source.name
-    known: list[str] = [WarningNote(_of_known_labels(where, name)) for name in table.known_columns]
-    if table.roles is None:
-        guesses = note_of_guesses(names, used, columns or {})
-        notes += [] if guesses is None else [f"{where}: {guesses}"]
-        left = [name for name in names if name not in used.values() and is_of_known_labels(name)]
-        known += [_of_known_labels(where, name) for name in left]
+    known = [WarningNote(_of_known_labels(where, name)) for name in table.known_columns]
     notes += [] if has_gold else known
-    note_unread_count(names, used.values(), where, notes)
+    if table.roles is None:
+        note_columns(names, used, columns, where, notes, has_gold=has_gold)
+    else:
+        _note_unread_count(names, used.values(), where, notes)
+
+
+def note_columns(
+    names: Sequence[Any],
+    used: Mapping[str, str],
+    columns: Mapping[str, str] | None,
+    where: str,
+    notes: list[str],
+    *,
+    has_gold: bool,
+) -> None:
+    """Note the same of a table with one row per answer, by the names of its columns.
+
+    Args:
+        names: all of them.
+        used: those that are read, by role.
+        columns: those the user gave for roles.
+        where: what the table is called.
+        notes: added to.
+        has_gold: whether known labels are given.
+    """
+    guesses = note_of_guesses(names, used, columns or {})
+    notes += [] if guesses is None else [f"{where}: {guesses}"]
+    left = [name for name in names if name not in used.values() and is_of_known_labels(name)]
+    notes += [] if has_gold else [_of_known_labels(where, name) for name in left]
+    _note_unread_count(names, used.values(), where, notes)
 
 
 def _of_known_labels(where: str, name: object) -> str:
@@ -296,7 +320,7 @@ def _of_known_labels(where: str, name: object) -> str:
     )
 
 
-def note_unread_count(
+def _note_unread_count(
     columns: Iterable[Any], used: Collection[str], source_name: str, notes: list[str]
 ) -> None:
     """Note a column that seems to say how often an answer was given: each row counts once."""

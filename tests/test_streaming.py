@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.cli import streaming
 from gtx_bayes.cli.streaming import StreamOptions, stream
+from gtx_bayes.cli.terminal import in_options
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.decisions import num_tied
 from gtx_bayes.errors import InputError, LostWorkersError, WarningNote
@@ -357,9 +358,11 @@ def test_what_is_no_name_is_refused_as_in_memory(tmp_path, cells):
 def test_a_streamed_table_has_the_notes_of_one_in_memory(tmp_path):
     table = pd.DataFrame(
         {
-            "task": [f"t{at}" for at in range(12)],
+            "id": [f"t{at}" for at in range(12)],
             "worker": ["Ann", "ann"] * 6,
             "label": ["a", "b", "a|b", "b|a", "[1]", *map(str, range(7))],
+            "answer": "a",
+            "truth": "a",
             "count": 2,
         }
     )
@@ -367,8 +370,9 @@ def test_a_streamed_table_has_the_notes_of_one_in_memory(tmp_path):
     wanted = Request(labels=tmp_path / "answers.parquet", method="majority-vote")
     _, summary = run(wanted, tmp_path / "out")
     expected = read_crowd(tmp_path / "answers.parquet").notes
-    assert len(expected) == 5
-    assert set(expected) <= set(summary["warnings"])
+    assert len(expected) == 7
+    found = {*summary["warnings"], *summary["notes"]}
+    assert {in_options(note) for note in expected} <= found
 
 
 @pytest.mark.end_to_end

@@ -39,10 +39,10 @@ from gtx_bayes.columns import (
 from gtx_bayes.covariates import MICROSECONDS_PER_DAY, note_times, of_each
 from gtx_bayes.crowd_tables import (
     names_of_others,
+    note_columns,
     note_left_out,
     note_repeats,
     note_unlabelled,
-    note_unread_count,
     read_truths,
 )
 from gtx_bayes.errors import InputError, notes_as_json
@@ -228,7 +228,9 @@ def _read(request: Request, work: WorkDirectory, memory: str | None, callback: C
             count_of = dict(zip(classes.keys, classes.counts, strict=True))
             note_look_alikes(class_keys, lambda key: count_of.get(key, 0), notes)
         note_alike_names(labeler_names, "labelers", notes)
-        note_unread_count(table.all_columns, table.columns.values(), table.path, notes)
+        names, given = table.all_columns, request.columns
+        has_gold = truths is not None
+        note_columns(names, table.columns, given, table.path, notes, has_gold=has_gold)
         starts = _starts(table, ingest.lowest(connection, table), notes)
         labeler_covariates = _labeler_covariates(request, as_names(labeler_names), notes)
         ingest.partition(connection, table, num_parts, work, callback)
