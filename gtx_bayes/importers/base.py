@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from gtx_bayes.errors import InputError
 
 Record = Mapping[str, Any]
-"""A JSON object, a row of a table, or `{"annotations": root}` for the root of XML."""
+"""A JSON object, a row of a table, or for XML its root under the name annotations."""
 
 
 class Answer(NamedTuple):

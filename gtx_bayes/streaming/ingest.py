@@ -157,8 +157,9 @@ def database(work: WorkDirectory, memory: str | None) -> Iterator["duckdb.DuckDB
         connection.execute("SET temp_directory = ?", [str(work.path / SPILLED)])
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = true")
-        connection.execute("SET enable_progress_bar_print = false")
+        with contextlib.suppress(duckdb.Error):  # in a notebook it needs ipywidgets
+            connection.execute("SET enable_progress_bar = true")
+            connection.execute("SET enable_progress_bar_print = false")
         try:
             yield connection
         except duckdb.OutOfMemoryException as error:
