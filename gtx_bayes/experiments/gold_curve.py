@@ -24,7 +24,7 @@ from gtx_bayes.columns import PROB_PREFIX
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import as_record, evaluate
-from gtx_bayes.experiments.drawing import MARKED_LOOKS, styled
+from gtx_bayes.experiments.drawing import MARKED_LOOKS, number_axis, styled
 from gtx_bayes.experiments.runs import silent
 from gtx_bayes.experiments.study import Row, Study, figure, summarise
 from gtx_bayes.io.readers import read_table
@@ -167,5 +167,6 @@ def plot(study: Study) -> Figure:
         number = study.points["cohort"].nunique()
         ax.set(title=f"{title}; mean of {number} crowds", xlabel="gold labels")
     axes[1].set_yscale("log")
+    number_axis(axes[1].yaxis, 0.1, 0.2, 0.3, 0.4, 0.6, 1, 2, 4, 8)
     axes[0].legend()
     return drawn
