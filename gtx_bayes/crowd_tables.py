@@ -1,6 +1,6 @@
 """Tables of answers and of gold: their columns, repeated answers, and what to note of them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -99,15 +99,35 @@ def read_groups(table: Table, name: str, labelers: Column) -> dict[str, str]:
             f"there is no column '{name}' with the groups of the labelers.",
             "Name a column of the table of answers, as it is spelt there.",
         )
-    groups = Column.read_with_gaps(table.frame, name, table.source)
+    return one_value_each(
+        table,
+        name,
+        labelers,
+        lambda key, first, now: f"labeler '{key}' is in the groups '{first}' and '{now}'.",
+        "Give every labeler one group.",
+    )
+
+
+def one_value_each(
+    table: Table, name: str, of: Column, what: Callable[[str, str, str], str], hint: str
+) -> dict[str, str]:
+    """The cells of a column by the key of their row; blank where they are.
+
+    Args:
+        table: the table.
+        name: the column.
+        of: whose values they are.
+        what: what is wrong where one has two, from its key, its first value and the one now.
+        hint: how to mend it.
+
+    Raises:
+        InputError: if a key has two values.
+    """
+    cells = Column.read_with_gaps(table.frame, name, table.source)
     found: dict[str, str] = {}
-    for row, (labeler, group) in enumerate(zip(labelers.keys, groups.keys, strict=True)):
-        if found.setdefault(labeler, group) != group:
-            raise table.source.error(
-                f"labeler '{labeler}' is in the groups '{found[labeler]}' and '{group}'.",
-                "Give every labeler one group.",
-                row,
-            )
+    for row, (key, value) in enumerate(zip(of.keys, cells.keys, strict=True)):
+        if (first := found.setdefault(key, value)) != value:
+            raise table.source.error(what(key, first, value), hint, row)
     return found
 
 

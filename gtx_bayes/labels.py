@@ -547,3 +547,13 @@ def _checked_covariates(
         _refuse(named, values, ~np.isfinite(values), "not a finite number", hint)
         found[name] = values
     return found
+
+
+def scattered_parts(size: int, num_parts: int) -> npt.NDArray[np.int64]:
+    """Parts of nearly equal size, scattered over the positions without any draw.
+
+    Multiples of the golden ratio, fractions only: neighbours fall into different parts, and no
+    period of the table is met.
+    """
+    place = np.argsort(np.argsort((np.arange(size) * 0.6180339887498949) % 1.0))
+    return place * num_parts // max(size, 1)

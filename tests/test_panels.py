@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from gtx_bayes import Crowd, aggregate, estimate
 from gtx_bayes.errors import InputError, WarningNote
+from gtx_bayes.labels import scattered_parts
 from gtx_bayes.panels import working_model
 from gtx_bayes.panels.active import draw_gold, inclusion_probabilities, systematic
-from gtx_bayes.panels.estimate import judges_of, proxies_of, scattered, vote_shares
+from gtx_bayes.panels.estimate import judges_of, proxies_of, vote_shares
 from gtx_bayes.panels.intervals import (
     VarianceCurve,
     difference_interval,
@@ -46,7 +47,7 @@ def binary_proxies(noise, truth, strength=2.0):
 
 
 def plain(example, truth, num_folds=5):
-    return Gold(example, truth[example], scattered(example.size, num_folds))
+    return Gold(example, truth[example], scattered_parts(example.size, num_folds))
 
 
 class TestIntervals:
@@ -185,7 +186,7 @@ class TestShares:
         truth = np.repeat([0, 1], [30, 10])
         example = np.array([0, 1, 2, 35, 36])
         weight = np.array([10.0, 10.0, 10.0, 5.0, 5.0])
-        gold = Gold(example, truth[example], scattered(5, 5), weight)
+        gold = Gold(example, truth[example], scattered_parts(5, 5), weight)
         even = np.full((40, 2), 0.5)
         found = CrossFit(even, even[None], np.eye(2)[truth[example]] - 0.5, even[:5])
         one = shares(gold, found)
@@ -214,7 +215,7 @@ class TestShares:
         noise = np.repeat(rng.normal(size=400), 2)
         proxies = [binary_proxies(noise, truth, 0.5)] * 5
         example = np.arange(80)
-        gold = plain(example, truth)._replace(fold=np.repeat(scattered(40, 5), 2))
+        gold = plain(example, truth)._replace(fold=np.repeat(scattered_parts(40, 5), 2))
         found = cross_fit(gold, proxies)
         single = shares(gold, found)
         together = shares(gold._replace(cluster=np.repeat(np.arange(400), 2)), found)
@@ -230,7 +231,7 @@ class TestShares:
         truth = np.tile(rng.random(300) < 0.6, 2).astype(int)
         gold_questions = rng.choice(300, 40, replace=False)
         example = np.concatenate([gold_questions, gold_questions + 300])
-        gold = plain(example, truth)._replace(fold=np.tile(scattered(40, 5), 2))
+        gold = plain(example, truth)._replace(fold=np.tile(scattered_parts(40, 5), 2))
         found = cross_fit(gold, [binary_proxies(rng.normal(size=600), truth, 0.3)] * 5)
         of_a, of_b = (np.arange(600) < 300, np.arange(600) >= 300)
         apart = difference(gold, *(shares(gold, found, among=part) for part in (of_a, of_b)))

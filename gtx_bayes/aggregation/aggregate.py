@@ -396,24 +396,22 @@ def aggregate(
             "one-coin or confusion, which then learn how the crowd as a whole errs.",
         )
     crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
-    single = crowd
-    crowd, blocs = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)
-    of_blocs = (blocs, None if blocs is None else single)
+    crowd, blocs, singly = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)
     fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)
     if fit.joint is not None:
         return Aggregation(
-            chosen.name, crowd, fit, fit.joint.class_probs, fit.class_prior, *of_blocs
+            chosen.name, crowd, fit, fit.joint.class_probs, fit.class_prior, blocs, singly
         )
     if mesh is None:
         class_probs = fit.aggregator.class_probs(crowd.labels)
     else:
         class_probs = _class_probs_by_chunk(fit.aggregator, crowd.labels, prior, mesh)
     class_probs = clamp(class_probs, crowd.assessment)
-    return Aggregation(chosen.name, crowd, fit, class_probs, fit.class_prior, *of_blocs)
+    return Aggregation(chosen.name, crowd, fit, class_probs, fit.class_prior, blocs, singly)
 
 
-def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None]:
-    """The crowd with its blocs as one labeler each, and who is in them; as it is without any."""
+def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None, Crowd | None]:
+    """The crowd with its blocs as one labeler each, who is in them, and as it was; or as it is."""
     found = given_blocs(crowd)
     if found is not None and crowd.covariate_names:
         raise InputError(
@@ -421,7 +419,7 @@ def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None]
         )
     if found is None and finds and not crowd.covariate_names:
         found = find_blocs(crowd)
-    return (crowd, None) if found is None else join(crowd, found)
+    return (crowd, None, None) if found is None else (*join(crowd, found), crowd)
 
 
 def configured(

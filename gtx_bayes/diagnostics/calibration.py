@@ -36,7 +36,7 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 from gtx_bayes import decisions, metrics
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation, aggregate
-from gtx_bayes.labels import MISSING, Assessment
+from gtx_bayes.labels import MISSING, Assessment, scattered_parts
 from gtx_bayes.metrics import Estimate, ReliabilityCurve
 from gtx_bayes.standard_size import LEAST_EXAMPLES, on_device, standard_size, with_room
 
@@ -361,13 +361,3 @@ def _problems(found: Calibration) -> tuple[str, ...]:
         f"{ece:.3f}, up to {found.ece_if_honest:.3f} by chance": found.p_ece,
     }
     return tuple(f"{words} (p = {p:.2g})" for words, p in problems.items() if p < MIN_P)
-
-
-def scattered_parts(size: int, num_parts: int) -> npt.NDArray[np.int64]:
-    """Parts of nearly equal size, scattered over the positions without any draw.
-
-    Multiples of the golden ratio, fractions only: neighbours fall into different parts, and no
-    period of the table is met.
-    """
-    place = np.argsort(np.argsort((np.arange(size) * 0.6180339887498949) % 1.0))
-    return place * num_parts // max(size, 1)

@@ -20,7 +20,6 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from gtx_bayes.aggregation import bwa, gtx, joint_method, majority_vote
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.columns import PROB_PREFIX
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import as_record, evaluate
@@ -125,11 +124,7 @@ def _curve(labels: pd.DataFrame, gold: pd.DataFrame, config: Config) -> list[Row
         for method in config.methods:
             if method == gtx.NAME and not size:  # which takes accuracies from gold
                 continue
-            examples = aggregate(crowd, method).examples()
-            for label in gold["label"].astype(str).unique():
-                if PROB_PREFIX + label not in examples:
-                    examples[PROB_PREFIX + label] = 0.0
-            found = as_record(evaluate(examples, scored))
+            found = as_record(evaluate(aggregate(crowd, method).examples(), scored))
             figures = {of: found[of] for of in FIGURES}
             points.append({"method": method, "gold": name, "num_gold": size, **figures})
     return points

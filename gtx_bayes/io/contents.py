@@ -118,11 +118,7 @@ def tables_in(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     Raises:
         InputError: if there is none.
     """
-    inside = [
-        file
-        for file in sorted(folder.rglob("*"))
-        if not any(part[0] in "._" for part in file.relative_to(folder).parts) and file.is_file()
-    ]
+    inside = files_below(folder)
     files = [file for file in inside if ending_of(file) in (*ENDINGS, *COMPRESSED)]
     if not files:
         hint = "Give the path of a table, or of a folder with tables."
@@ -138,6 +134,15 @@ def tables_in(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     if parquet and set(left) & {*ENDINGS, *COMPRESSED}:
         return files, (WarningNote(f"{note}: its Parquet files are the table."),)
     return files, (f"{note}: they are no tables by their endings.",)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files in a folder and those below, but for names with a dot or an underscore first."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if not any(part[0] in "._" for part in file.relative_to(folder).parts) and file.is_file()
+    ]
 
 
 def _is_folder(path: Path) -> bool:

@@ -83,9 +83,9 @@ def inclusion_probabilities(
         size: what each example's probability grows with, 0 or more.
         number: how many are to be drawn, at most as many as there are.
     """
-    even = np.full(size.size, 1.0 / size.size)
-    share = even if size.sum() == 0.0 else (1.0 - EVEN_PART) * size / size.sum()
-    share = share if size.sum() == 0.0 else share + EVEN_PART * even
+    share = np.full(size.size, 1.0 / size.size)
+    if size.sum() > 0.0:
+        share = EVEN_PART * share + (1.0 - EVEN_PART) * size / size.sum()
     certain = np.zeros(size.size, bool)
     while True:
         found = np.ones(size.size)

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, Column, Table, columns_for, read_columns
+from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, Table, columns_for, read_columns
 from gtx_bayes.crowd import Crowd
+from gtx_bayes.crowd_tables import one_value_each
 from gtx_bayes.io.contents import open_contents
 from gtx_bayes.io.readers import read_contents, read_table
 
@@ -77,13 +78,12 @@ def values_by_example(table: Table, name: str, columns: Mapping[str, str]) -> di
             f"there is no column '{name}'.", "Name a column as it is spelt in the table."
         )
     example = read_columns(table.frame, EXAMPLE_ROLE, columns, table.source)["example"]
-    cells = Column.read_with_gaps(table.frame, name, table.source)
-    found: dict[str, Any] = {}
-    for row, (key, value) in enumerate(zip(example.keys, cells.keys, strict=True)):
-        if found.setdefault(key, value) != value:
-            raise table.source.error(
-                f"example '{key}' has '{value}' here and '{found[key]}' before in '{name}'.",
-                "Give every example one value.",
-                row,
-            )
-    return found
+    return one_value_each(
+        table,
+        name,
+        example,
+        lambda key, first, now: (
+            f"example '{key}' has '{now}' here and '{first}' before in '{name}'."
+        ),
+        "Give every example one value.",
+    )

@@ -23,7 +23,7 @@ from gtx_bayes.classes import some_names
 from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError, WarningNote
-from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.labels import MISSING, Assessment, Labels, scattered_parts
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.panels.shares import (
     CERTAIN,
@@ -372,7 +372,7 @@ def _gold_of(
             where="cluster",
             hint="Draw gold from several clusters.",
         )
-    part = scattered(max(len(rank), 1), size)
+    part = scattered_parts(max(len(rank), 1), size)
     fold = np.full(example.size, CERTAIN)
     for at in order:
         fold[at] = part[rank[int(units[at])]]
@@ -406,16 +406,6 @@ def _gold_weights(
             hint="Give one over the probability that the example was drawn, 1 or more.",
         )
     return weight
-
-
-def scattered(size: int, num_parts: int) -> Int[np.ndarray, " size"]:
-    """Parts of nearly equal size, scattered over the positions without any draw.
-
-    By multiples of the golden ratio, fractions only: neighbours fall into different parts, and no
-    period of the table is met.
-    """
-    place = np.argsort(np.argsort((np.arange(size) * 0.6180339887498949) % 1.0))
-    return place * num_parts // max(size, 1)
 
 
 def _fold_probs(

@@ -20,6 +20,7 @@ from gtx_bayes.abstentions import BLANK_HINT
 from gtx_bayes.columns import ANSWER_ROLES, Column, Source, find_columns
 from gtx_bayes.covariates import MICROSECONDS_PER_DAY, not_one_column
 from gtx_bayes.errors import InputError
+from gtx_bayes.io.contents import files_below
 from gtx_bayes.io.readers import EXACT
 from gtx_bayes.scratch import lacks_room
 from gtx_bayes.streaming.request import address_of, is_remote
@@ -364,18 +365,13 @@ def _files(connection: "duckdb.DuckDBPyConnection", path: Path) -> list[str]:
             names = [name for (name,) in _all(connection, f"FROM glob({_text(address)})")]
     elif path.is_dir():
         try:
-            inside = [file for file in sorted(path.rglob("*")) if file.is_file()]
+            names = list(map(str, files_below(path)))
         except OSError as error:
             raise InputError(
                 f"the folder cannot be read: {error.strerror}.",
                 where=str(path),
                 hint="Give a folder you may read.",
             ) from error
-        names = [
-            str(file)
-            for file in inside
-            if not any(part[0] in "._" for part in file.relative_to(path).parts)
-        ]
     elif path.is_file():
         names = [str(path)]
     else:

@@ -28,8 +28,8 @@ import numpy as np
 
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.crowd import Crowd
-from gtx_bayes.labels import MISSING, Assessment
-from gtx_bayes.panels.estimate import estimate, judges_of, proxies_of, scattered, vote_shares
+from gtx_bayes.labels import MISSING, Assessment, scattered_parts
+from gtx_bayes.panels.estimate import estimate, judges_of, proxies_of, vote_shares
 from gtx_bayes.panels.shares import Gold, cross_fit, shares
 from tests.benchmarks.real_crowds import SETS, read_crowd
 from tests.benchmarks.simulated import finish, head, row
@@ -88,7 +88,7 @@ def draw(known, is_gold, probs, amount, rng):
     """Gold drawn at random, and for every fold the proxies of a fit without it."""
     size = known.truth.size
     example = np.sort(rng.choice(size, amount, replace=False))
-    gold = Gold(example, known.truth[example], scattered(amount, NUM_FOLDS))
+    gold = Gold(example, known.truth[example], scattered_parts(amount, NUM_FOLDS))
     order = rng.permutation(len(probs))
     proxies = []
     for fold in range(NUM_FOLDS):
