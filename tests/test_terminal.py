@@ -16,6 +16,7 @@ from gtx_bayes.registry import METHODS, MODELS
 
 PROGRAM = typer.main.get_command(app)
 COMMANDS = sorted(PROGRAM.commands)
+STARTS = ("gtx-bayes ", "python -m gtx_bayes ")  # the second where the program is not on the path
 
 
 @pytest.fixture
@@ -34,7 +35,8 @@ def check_commands(text):
     lines = text.partition("Next:\n")[2].splitlines()
     assert lines
     for line in lines:
-        _, name, *words = shlex.split(line)
+        start = next(start for start in STARTS if line.strip().startswith(start))
+        name, *words = shlex.split(line.strip().removeprefix(start))
         PROGRAM.commands[name].make_context(name, words)
 
 
@@ -152,6 +154,18 @@ def test_words_of_options():
         said, given = context.params[field.name], getattr(tables, field.name)
         assert (said or None) == (given or None)  # no value of a list is none or empty
     assert terminal.words_of(AnswerOptions()) == []
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_next_commands_start_with_what_runs(capsys, loudness, monkeypatch, start):
+    loudness(0)
+    monkeypatch.setattr(
+        terminal.shutil, "which", lambda name: name if start.startswith(name) else None
+    )
+    terminal.print_next(("diagnose", "labels.csv", "--output", "report"))
+    text = capsys.readouterr().out
+    assert text.endswith(f"  {start}diagnose labels.csv --output report\n")
+    check_commands(text)
 
 
 def test_next_commands_are_quoted(capsys, loudness):
