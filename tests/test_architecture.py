@@ -69,7 +69,7 @@ def test_no_module_branches_on_a_concrete_model():
     """
     model = r"\w+(?<!Labeler)(?<!Conjugate)Model"
     concrete = (
-        "OneCoin|ClassConditional|ConfusionMatrix|HardExamples|"
+        "OneCoin|ClassConditional|ConfusionMatrix|HardExamples|ModelLabelers|SharedLooks|"
         rf"(OneCoin|ClassConditional|Confusion|Difficulty)Prior|{model}"
     )
     asked = re.compile(rf"isinstance\([^()]*,\s*[^()]*\b({concrete})\b")

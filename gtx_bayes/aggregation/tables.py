@@ -15,10 +15,8 @@ from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.base import ModelLabelers
 from gtx_bayes.models.labelers import AbstractLabelers
-from gtx_bayes.models.looks import SharedLooks
-from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
+from gtx_bayes.standard_size import LEAST_LABELERS, standard_size
 
 MOST_CELLS = 2**20
 """Rows that a table of confusion matrices has at most: one for each labeler, class and answer."""
@@ -212,13 +210,7 @@ def _models(fit: Fit, model: AbstractLabelers) -> list[tuple[AbstractLabelers, f
 
 def _matrices(model: AbstractLabelers, num_labelers: int) -> npt.NDArray[np.floating]:
     """The confusion matrices of a model, compiled for few sizes."""
-    if isinstance(model, ModelLabelers | SharedLooks):
-        return np.asarray(_confusion(model))
-    size = standard_size(num_labelers, LEAST_LABELERS)
-    padded = jax.tree.map(
-        lambda part: with_room(part, size) if np.shape(part)[:1] == (num_labelers,) else part,
-        model,
-    )
+    padded = model.padded(standard_size(num_labelers, LEAST_LABELERS))
     return np.asarray(_confusion(padded))[:num_labelers]
 
 

@@ -140,6 +140,10 @@ class ModelLabelers(AbstractLabelers):
         """Number of labelers."""
         return self.reference.num_labelers
 
+    def padded(self, num_labelers: int) -> "ModelLabelers":
+        """These alone: which parameters are of labelers, the model knows."""
+        return self
+
     @property
     def num_classes(self) -> int:  # type: ignore[override]
         """K."""

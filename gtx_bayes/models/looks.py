@@ -61,6 +61,10 @@ class SharedLooks(AbstractLabelers):
         """Number of labelers."""
         return self.base.num_labelers
 
+    def padded(self, num_labelers: int) -> "SharedLooks":
+        """So many labelers, these first."""
+        return SharedLooks(self.base.padded(num_labelers), self.log_shares)
+
     @property
     def num_classes(self) -> int:  # type: ignore[override]
         """K."""
