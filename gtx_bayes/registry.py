@@ -316,6 +316,7 @@ MODELS: Registry[Any] = Registry(
         "confusion": "gtx_bayes.models.confusion:ConfusionModel",
         "difficulty": "gtx_bayes.models.difficulty:DifficultyModel",
         "looks": "gtx_bayes.models.looks:LooksModel",
+        "bloc": "gtx_bayes.models.bloc:BlocModel",
         "communities": "gtx_bayes.models.communities:CommunitiesModel",
         "ordinal": "gtx_bayes.models.ordinal:OrdinalModel",
         "drift": "gtx_bayes.models.drift:DriftModel",

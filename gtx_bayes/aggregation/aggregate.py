@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -280,7 +280,17 @@ class Aggregation:
             labeler_names=crowd.labeler_names,
             class_names=crowd.class_names,
         )
-        return (*crowd.notes, *self.fit.notes, *found)
+        return (*crowd.notes, *self.fit.notes, *self._notes_of_models(), *found)
+
+    def _notes_of_models(self) -> Iterator[str]:
+        """What models say of labelers by name, each once with all the weight that it has."""
+        weights: dict[AbstractLabelerModel, float] = {}
+        for each, weight in () if self.fit.joint is None else self.fit.joint.weighted:
+            model = each.labeler_model
+            weights[model] = weights.get(model, 0.0) + weight
+        names = self.crowd.labeler_names.tolist()
+        for model, weight in weights.items():
+            yield from model.notes(names, weight)
 
 
 def as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:

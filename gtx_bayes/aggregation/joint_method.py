@@ -18,7 +18,7 @@ from gtx_bayes.aggregation.base import (
     Fit,
     LabelerAccuracy,
 )
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference import pool
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import Dependence, most_useful, tempered
@@ -26,6 +26,7 @@ from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.joint import Choice
 from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
 from gtx_bayes.inference.pool import AUTO_MODELS, PRIOR_INDEPENDENT, Pool
+from gtx_bayes.inference.two_verdicts import two_verdicts
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.labelers import AbstractLabelers
@@ -159,16 +160,37 @@ class GtxBayes(AbstractMethod):
             num_labelers=labels.num_labelers,
             num_classes=labels.num_classes,
         )
+        is_asked = self.model == AUTO and self.dependence is None
+        sides = two_verdicts(labels) if is_asked else None
+        models = among.models
+        if sides is not None:
+            models = tuple(dataclasses.replace(MODELS.build("bloc"), members=s) for s in sides)
         found = pool.fit(
             labels,
             assessment,
             class_prior,
-            models=among.models,
+            models=models,
             dependence=self.dependence,
             prior_independent=self.prior_asked,
             mesh=mesh,
         )
-        return report(found._replace(why=among.why(found.why)), labels, assessment)
+        if sides is None:
+            return report(found._replace(why=among.why(found.why)), labels, assessment)
+        fit = report(found, labels, assessment)
+        of_side = [
+            sum(weight for each, weight in found.weighted if each.labeler_model == model)
+            for model in models
+        ]
+        is_open = max(of_side) < _DECIDED
+        return fit._replace(notes=(*fit.notes, _TWO_VERDICTS)) if is_open else fit
+
+
+_DECIDED = 0.95  # weight of a side from which no more gold is asked for
+_TWO_VERDICTS = WarningNote(
+    "Labels follow two verdicts, each shared by some labelers, and do not say which is the class. "
+    "Label a few of the examples with the lowest confidence as gold, or name who belongs together "
+    "by a column of groups."
+)
 
 
 def models_for(
@@ -227,7 +249,7 @@ def _as_rule(found: Pool) -> AbstractAggregator:
     """The posterior for answers that the fit has not seen: rho at its means, zero and otherwise."""
     parts: list[TemperedPosterior] = []
     weights: list[float] = []
-    for each, weight in zip(found.components, found.weights, strict=True):
+    for each, weight in found.weighted:
         rho = each.dependence
         atom = rho.prob_independent
         for at, share in ((rho.mean_if_dependent, 1.0 - atom), (0.0, atom)):
@@ -288,7 +310,7 @@ def _in_words(found: Pool) -> str:
     """The pool, by name and weight."""
     names = [
         f"{weight:.2f} {each.choice.candidate.name}"
-        for each, weight in zip(found.components, found.weights, strict=True)
+        for each, weight in found.weighted
         if weight >= 0.005
     ]
     return f"Pool of models: {'; '.join(names)}. They are weighed {found.why}."

@@ -202,10 +202,7 @@ def _models(fit: Fit, model: AbstractLabelers) -> list[tuple[AbstractLabelers, f
     """The labelers under each model of a fit, and its weight."""
     if fit.joint is None:
         return [(model, 1.0)]
-    return [
-        (each.labelers, weight)
-        for each, weight in zip(fit.joint.components, fit.joint.weights, strict=True)
-    ]
+    return [(each.labelers, weight) for each, weight in fit.joint.weighted]
 
 
 def _matrices(model: AbstractLabelers, num_labelers: int) -> npt.NDArray[np.floating]:

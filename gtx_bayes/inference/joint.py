@@ -75,6 +75,13 @@ class Candidate(NamedTuple):
         """Whether it is fitted to tables of standard size: labelers to spare cost nothing."""
         return isinstance(self.prior, AbstractConjugatePrior)
 
+    @property
+    def explains_dependence(self) -> bool:
+        """Whether it says why labelers err together."""
+        if isinstance(self.prior, AbstractLabelerModel):
+            return self.prior.explains_dependence
+        return self.has_looks
+
     def fit(self, labels: Labels, assessment: Assessment) -> VariationalFit:
         """The model fitted to a crowd."""
         if isinstance(self.prior, AbstractLabelerModel):

@@ -23,7 +23,7 @@ Every model stands in the pool without and with looks that examples have for eve
 `inference.dependence`; the mass S is an atom of it at zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -69,7 +69,7 @@ LEAST_WEIGHT = 1e-3
 """Models of less are left out."""
 
 _PRIOR_OF_ONE_COIN = 0.18  # against a table for every labeler
-_PRIOR_LOGIT_WITH_LOOKS = -3.25  # of the dependence that they leave
+_PRIOR_LOGIT_EXPLAINED = -3.25  # of the dependence that is left where looks or a bloc explain it
 _PRIOR_OF_LEARNT = 0.8  # that proportions of the classes are learnt, where none are given
 _LEARNT_IF_INDEPENDENT = 0.05  # the same, where labelers are independent: the paper has them even
 _EXAMPLES_OF_ANSWERS = 2.0  # how many examples' answers speak of which model is nearest
@@ -130,6 +130,11 @@ class Pool(NamedTuple):
             is_auto,
             why,
         )
+
+    @property
+    def weighted(self) -> Iterator[tuple[JointPosterior, float]]:
+        """Each component and its weight."""
+        return zip(self.components, self.weights, strict=True)
 
     @property
     def lead(self) -> JointPosterior:
@@ -448,10 +453,8 @@ def weigh(
     scores = [_scores(labels, assessment, each, values) for each in fitted]
     if by.dependence is None:
         centres = [
-            _PRIOR_LOGIT_WITH_LOOKS
-            if each.looks or each.candidate.model == "looks"
-            else of_rho.PRIOR_LOGIT
-            for each in fitted
+            _PRIOR_LOGIT_EXPLAINED if each.explains_dependence else of_rho.PRIOR_LOGIT
+            for each in candidates
         ]
         learnt = [
             of_rho.learn(each.gold, centre) for each, centre in zip(scores, centres, strict=True)
@@ -521,6 +524,8 @@ def _candidates(
     num_classes = labels.num_classes
     priors = (None, variational.even(num_classes)) if class_prior is None else (class_prior,)
     found = [Candidate.of(model, num_classes, prior) for model in models for prior in priors]
+    # Proportions that are learnt have a prior of their own where a model has no conjugate one.
+    found = [each for each in found if each.is_padded or each.class_prior is priors[0]]
     if len(models) > 1 and can_be_learnt(labels):
         found += [each._replace(has_looks=True) for each in found if each.model in AUTO_MODELS]
     return found
@@ -576,10 +581,11 @@ def _fit_all(
     is_cut: bool = False,
 ) -> list[Fitted]:
     """Every candidate fitted; once those that differ by looks alone."""
-    plain: dict[tuple[str, bool], Fitted] = {}
+    plain: dict[tuple[str | AbstractLabelerModel, bool], Fitted] = {}
     found = []
     for each in candidates:
-        key = (each.model, each.class_prior is None)
+        model = each.prior if isinstance(each.prior, AbstractLabelerModel) else each.model
+        key = (model, each.class_prior is None)
         if key not in plain:
             plain[key] = _fitted(labels, assessment, each, mesh, is_cut=is_cut)
         looks = learn_looks(labels, assessment, each, plain[key].fit)

@@ -14,7 +14,7 @@ draws, confusion matrices, cross-validation, predictive checks, states and strea
 
 import abc
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -45,6 +45,8 @@ class AbstractLabelerModel(abc.ABC):
         tells_labelers_apart: whether it says nothing of answers of which nobody knows who gave
             which, as one that compares labelers with each other.
         has_tables: whether a table of K x K is made for each labeler, for draws or reports.
+        explains_dependence: whether it says why labelers err together, so that little dependence
+            is expected beside it.
     """
 
     name: ClassVar[str]
@@ -53,6 +55,7 @@ class AbstractLabelerModel(abc.ABC):
     covariates: ClassVar[tuple[str, ...]] = ()
     has_tables: ClassVar[bool] = True
     tells_labelers_apart: ClassVar[bool] = False
+    explains_dependence: ClassVar[bool] = False
 
     @abc.abstractmethod
     def parameters(self, num_labelers: int, num_classes: int) -> Params:
@@ -90,6 +93,15 @@ class AbstractLabelerModel(abc.ABC):
     def num_answers(self, num_classes: int) -> int:
         """What a label may be: the classes first, then answers that are no class."""
         return num_classes
+
+    def notes(self, labeler_names: Sequence[object], weight: float) -> tuple[str, ...]:
+        """What to know of a crowd under this model, where its options name labelers.
+
+        Args:
+            labeler_names: of every labeler.
+            weight: posterior weight of the model.
+        """
+        return ()
 
     def at(self, params: Params, num_labelers: int, num_classes: int) -> AbstractLabelers:
         """Labelers with known parameters, without covariates."""

@@ -175,6 +175,7 @@ class LooksModel(AbstractLabelerModel):
         "Every labeler takes each class for each other with a probability of their own, and some "
         "examples look like a class, right or wrong, to everybody."
     )
+    explains_dependence: ClassVar[bool] = True
 
     def num_subclasses(self, num_classes: int) -> int:
         """Plain, and every look with every pull."""
