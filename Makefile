@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds estimates paper sbc clean
+.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds opinions estimates paper sbc clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -89,7 +89,7 @@ docs: $(VENV)/.docs
 
 .venv-peers/.installed: $(BIN)/python
 	$(PYTHON) -m venv .venv-peers || { rm -rf .venv-peers; exit 1; }
-	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet 'crowd-kit==1.4.2' 'scikit-learn<1.6'
+	.venv-peers/bin/python -m pip --disable-pip-version-check install --quiet 'crowd-kit==1.4.2' 'cleanlab==2.9.0' 'scikit-learn<1.6'
 	@touch $@
 
 bench: $(VENV)/.test .venv-peers/.installed
@@ -129,6 +129,9 @@ real-crowds: $(VENV)/.test .venv-peers/.installed
 worlds: $(VENV)/.test
 	@test -n "$(WORLDS)" || { echo "Say where worlds.py is: make worlds WORLDS=FOLDER"; exit 1; }
 	$(BIN)/python -m tests.benchmarks.worlds $(WORLDS) --output docs/worlds_table.md
+
+opinions: $(VENV)/.test .venv-peers/.installed
+	$(BIN)/python -m tests.benchmarks.opinions --peers .venv-peers/bin/python --output docs/opinions_table.md
 
 estimates: $(VENV)/.test
 	@test -n "$(DATA)" -a -n "$(WORLDS)" || { echo "Say where crowds and worlds.py are: make estimates DATA=FOLDER WORLDS=FOLDER"; exit 1; }

@@ -47,6 +47,7 @@ NEXT = {
     "command_line": (QUICKSTART, REPORT, COLLECTING),
     "from_your_tool": (QUICKSTART, REPORT, COMMANDS),
     "notebooks/11_a_share_with_little_gold": (SHARES, REPORT),
+    "prior_knowledge": (COLLECTING, CHECKS, DECIDES),
     "coming_from": (QUICKSTART, OTHERS),
     "shares": (REPORT, CHECKS),
     "report": (CHECKS, COLLECTING, BELIEVE),

@@ -18,6 +18,7 @@ from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
 from gtx_bayes.aggregation.joint_method import AUTO, NAME
+from gtx_bayes.aggregation.opinions import Opinions, Weighed, notes_of_opinions, weigh
 from gtx_bayes.aggregation.tables import (
     confusion_of,
     confusion_table,
@@ -61,6 +62,7 @@ class Aggregation:
         class_prior: the prior used; None stands for a uniform one.
         blocs: the labelers who count as one, see `blocs.Joined`; None where there are none.
         singly: the crowd with every labeler by itself, where there are blocs.
+        weighed: opinions beside the answers, and what they are worth.
     """
 
     method: str
@@ -70,6 +72,13 @@ class Aggregation:
     class_prior: ClassPrior | None = None
     blocs: pd.DataFrame | None = None
     singly: Crowd | None = None
+    weighed: Weighed | None = None
+
+    @property
+    def opinions(self) -> pd.DataFrame | None:
+        """What each opinion is worth, see `opinions.Weighed.table`; None where there are none."""
+        of_all = np.asarray(self.class_probs)
+        return None if self.weighed is None else self.weighed.table(of_all)
 
     @property
     def answered(self) -> Crowd:
@@ -186,6 +195,7 @@ class Aggregation:
         blank: Blank = "error",
         example_covariates: AnyTable | None = None,
         columns: Mapping[str, str] | None = None,
+        opinions: Opinions | None = None,
     ) -> pd.DataFrame:
         """Class probabilities of other examples, which labelers of this crowd have answered.
 
@@ -199,6 +209,7 @@ class Aggregation:
             blank: what a blank answer is.
             example_covariates: one row per example, where the fit knows examples by covariates.
             columns: columns of `labels` by role, where no alias fits.
+            opinions: of the new examples, by the names that they had in the fit.
 
         Returns:
             The columns of `examples` but for those of gold and of intervals.
@@ -207,7 +218,8 @@ class Aggregation:
             InputError: for anything wrong in the table, for labelers and classes that the crowd
                 does not have, and where the class prior was given example by example.
         """
-        if self.class_prior is not None and self.class_prior.ndim == 2:
+        base = self.class_prior if self.weighed is None else self.weighed.base
+        if base is not None and base.ndim == 2:
             raise InputError(
                 "the class prior was given example by example, and new examples have none.",
                 hint="Fit all answers anew, with a prior for each example.",
@@ -231,7 +243,14 @@ class Aggregation:
             raise table.source.error(what, "Leave their answers out, or learn from them by `grow`.")
         if blocs is not None:
             new = join(new, blocs).crowd
-        class_probs = self.fit.aggregator.class_probs(new.labels)
+        rule = self.fit.aggregator
+        if self.weighed is not None:
+            rule = rule.with_class_prior(jnp.asarray(self.weighed.prior_of(new, opinions)))
+        elif opinions:
+            raise InputError(
+                "the fit has no opinions.", where="opinions", hint="Give them to `aggregate` too."
+            )
+        class_probs = rule.class_probs(new.labels)
         return _example_table(as_key(key), new, class_probs)[0]
 
     def __repr__(self) -> str:
@@ -280,7 +299,8 @@ class Aggregation:
             labeler_names=crowd.labeler_names,
             class_names=crowd.class_names,
         )
-        return (*crowd.notes, *self.fit.notes, *self._notes_of_models(), *found)
+        own = (*self._notes_of_models(), *notes_of_opinions(self.opinions))
+        return (*crowd.notes, *self.fit.notes, *own, *found)
 
     def _notes_of_models(self) -> Iterator[str]:
         """What models say of labelers by name, each once with all the weight that it has."""
@@ -357,6 +377,7 @@ def aggregate(
     dependence: float | None = None,
     prior_independent: float | None = None,
     finds_blocs: bool = True,
+    opinions: Opinions | None = None,
     mesh: Mesh | None = None,
 ) -> Aggregation:
     """Apply a method to a crowd.
@@ -378,6 +399,9 @@ def aggregate(
             labelers err independently; that of the method when absent.
         finds_blocs: whether "gtx-bayes" counts labelers as one who copy each other, where gold
             shows it: see `blocs`. Groups that the crowd's table gives count as one in any case.
+        opinions: class probabilities by classifiers that have not seen the answers: tables by
+            name, with columns `task` and `prob_<class>`. None is taken at its word: its weight is
+            learnt from gold and from the answers, see `inference.opinions`.
         mesh: devices to spread the examples over, from `devices.examples_mesh`; one where it is
             absent.
 
@@ -407,17 +431,26 @@ def aggregate(
         )
     crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
     crowd, blocs, singly = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)
-    fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)
-    if fit.joint is not None:
-        return Aggregation(
-            chosen.name, crowd, fit, fit.joint.class_probs, fit.class_prior, blocs, singly
-        )
-    if mesh is None:
-        class_probs = fit.aggregator.class_probs(crowd.labels)
-    else:
-        class_probs = _class_probs_by_chunk(fit.aggregator, crowd.labels, prior, mesh)
-    class_probs = clamp(class_probs, crowd.assessment)
-    return Aggregation(chosen.name, crowd, fit, class_probs, fit.class_prior, blocs, singly)
+
+    def fitted(prior: ClassPrior | None) -> tuple[Fit, Float[Array, "num_examples num_classes"]]:
+        fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)
+        if fit.joint is not None:
+            return fit, fit.joint.class_probs
+        if mesh is None:
+            class_probs = fit.aggregator.class_probs(crowd.labels)
+        else:
+            class_probs = _class_probs_by_chunk(fit.aggregator, crowd.labels, prior, mesh)
+        return fit, clamp(class_probs, crowd.assessment)
+
+    fit, class_probs = fitted(prior)
+    weighed = None
+    if opinions is not None:
+        own_prior = None if fit.class_prior is None else np.asarray(fit.class_prior)
+        weighed = weigh(crowd, opinions, np.asarray(class_probs), own_prior)
+        fit, class_probs = fitted(jax.device_put(weighed.class_prior.astype(class_probs.dtype)))
+    return Aggregation(
+        chosen.name, crowd, fit, class_probs, fit.class_prior, blocs, singly, weighed
+    )
 
 
 def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None, Crowd | None]:
@@ -532,7 +565,7 @@ def prior_in_order(class_prior: npt.ArrayLike | NamedPrior, class_names: Names) 
     if isinstance(class_prior, pd.DataFrame):
         raise InputError(
             "the class prior is a data frame, whose rows and columns have names.",
-            hint="Match it with the examples by `second_opinion`, or give an array in their order.",
+            hint="Give it as one of the `opinions`, or an array in the order of the examples.",
         )
     if not isinstance(class_prior, Mapping | pd.Series):
         return class_prior

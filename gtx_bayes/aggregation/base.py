@@ -163,7 +163,7 @@ def refuse_class_prior(method: AbstractMethod, class_prior: ClassPrior | None) -
     if class_prior is not None:
         raise InputError(
             f"{method.name} counts votes and takes no class prior.",
-            hint="Leave the prior out, or use gtx or gtx-bayes.",
+            hint="Leave the prior and opinions out, or use gtx or gtx-bayes.",
         )
 
 

@@ -21,6 +21,7 @@ from gtx_bayes.cli.options import (
     num_devices,
     output_option,
     read_if_given,
+    read_opinions,
 )
 from gtx_bayes.cli.streaming import StreamOptions, stream
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
@@ -65,6 +66,14 @@ def aggregate(
     methods: MethodOptions,
     models: ModelOptions,
     tables: CrowdOptions,
+    opinion: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Class probabilities by a classifier that has not seen the answers: task, "
+            "prob_<class>. Counts as far as gold and answers bear it out. May be repeated.",
+        ),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -112,6 +121,7 @@ def aggregate(
             "--plots": plots,
             "--example-table": tables.example_table,
             "--groups": tables.group_column,
+            "--opinion": opinion,
         }.items():
             if wanted:
                 raise InputError(
@@ -142,18 +152,21 @@ def aggregate(
             folder = output / "examples.parquet"
             print_next(("evaluate", folder, "--truth", "TRUTH.csv"))
         return
-    inputs = tables.inputs(labels, gold)
+    opinion = opinion or []
+    files = [Path(text.partition("=")[2].strip()).expanduser() for text in opinion]
+    inputs = tables.inputs(labels, gold, *files)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     state_file = None
     if state is not None:
         state = state.expanduser()
         _check_state(state, directory.target, method.name)
-        if tables.group_column is not None:
-            raise InputError(
-                "a state takes further answers of single workers, and groups count as one.",
-                where="--groups",
-                hint="Leave it out, or --state.",
-            )
+        for option, is_given, why in (
+            ("--groups", tables.group_column, "of single workers, and groups count as one"),
+            ("--opinion", opinion, "without opinions of their tasks"),
+        ):
+            if is_given:
+                what = f"a state takes further answers {why}."
+                raise InputError(what, where=option, hint="Leave it out, or --state.")
         state_file = OutputFile(state, inputs, tells_itself=True)
     prior, arguments = models.prior(), models.arguments()
     mesh = mesh_of(devices)
@@ -175,7 +188,13 @@ def aggregate(
             if tables.finds_blocs and state is not None and method.name == "gtx-bayes":
                 warned = _blocs_counted_singly(crowd)
             result = apply(
-                crowd, method, class_prior=prior, finds_blocs=finds, mesh=mesh, **arguments
+                crowd,
+                method,
+                class_prior=prior,
+                finds_blocs=finds,
+                opinions=read_opinions(opinion) if opinion else None,
+                mesh=mesh,
+                **arguments,
             )
         new = {
             "num_new_labels": crowd.labels.num_labels,
@@ -369,6 +388,7 @@ def summarise(
         "num_gold": crowd.assessment.num_gold,
         **classes_record(crowd.class_names, result.class_prior),
         "dependence": None if joint is None else dependence_record(joint.dependence),
+        "opinions": None if result.opinions is None else result.opinions.to_dict("records"),
         "num_blocs": 0 if result.blocs is None else int(result.blocs["bloc"].nunique()),
         "pool": None if joint is None else joint.table().to_dict("records"),
         "labeler_interval": result.fit.labeler_accuracy.interval,
@@ -399,9 +419,12 @@ def values_of(found: object, *names: str) -> dict[str, Any]:
 
 
 def classes_record(class_names: Any, class_prior: Any) -> dict[str, Any]:
-    """The classes and their prior by name; uniform where there is none."""
+    """The classes and their prior by name, the mean over examples; uniform where there is none."""
     names = [str(name) for name in class_names]
-    prior = [1.0 / len(names)] * len(names) if class_prior is None else class_prior.tolist()
+    if class_prior is None:
+        prior = [1.0 / len(names)] * len(names)
+    else:
+        prior = class_prior.reshape(-1, len(names)).mean(axis=0).tolist()
     return {"classes": names, "class_prior": dict(zip(names, prior, strict=True))}
 
 

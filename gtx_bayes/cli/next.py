@@ -17,6 +17,7 @@ from gtx_bayes.cli.options import (
     SeedOption,
     named,
     read_if_given,
+    read_opinions,
 )
 from gtx_bayes.cli.terminal import (
     command,
@@ -32,11 +33,9 @@ from gtx_bayes.cli.usage import Command
 from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import pandas as pd
 
-    from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior
-    from gtx_bayes.crowd import Crowd
+    from gtx_bayes.aggregation.aggregate import Aggregation
     from gtx_bayes.io.writers import OutputFile
     from gtx_bayes.panels.active import DrawnGold
 
@@ -114,7 +113,8 @@ def next_(
         typer.Option(
             metavar="TABLE",
             help="Class probabilities from elsewhere, such as disagreements.csv of finetune, to "
-            "be weighed in with the answers: task, prob_<class>.",
+            "be weighed in with the answers, as far as gold and answers bear them out: task, "
+            "prob_<class>.",
         ),
     ] = None,
     output: Annotated[
@@ -212,11 +212,18 @@ def next_(
 
         result = None
         if crowd is not None:
-            prior = _prior(crowd, models, second_opinion)
+            opinions = None
+            if second_opinion is not None:
+                opinions = read_opinions([f"second opinion={second_opinion}"])
             # Costs are of single workers.
             finds = tables.finds_blocs and costs is None
             result = aggregate(
-                crowd, method, class_prior=prior, finds_blocs=finds, **models.arguments()
+                crowd,
+                method,
+                class_prior=models.prior(),
+                finds_blocs=finds,
+                opinions=opinions,
+                **models.arguments(),
             )
         if purpose == "estimate":
             assert result is not None
@@ -347,25 +354,6 @@ def _print_gold(
     print("Add them to GOLD with the column `weight`, and estimate with --gold-weight weight.")
     if output is not None:
         print(f"The batch is in {output}.")
-
-
-def _prior(
-    crowd: "Crowd", models: ModelOptions, opinion: Path | None
-) -> "npt.ArrayLike | NamedPrior | None":
-    """The class prior: one for all examples, or one for each from a second opinion."""
-    if opinion is None:
-        return models.prior()
-    if models.class_prior is not None:
-        raise InputError(
-            "there are a class prior and a second opinion, which holds one already.",
-            where="--class-prior",
-            hint="Give one of the two.",
-        )
-    from gtx_bayes.aggregation.second_opinion import second_opinion
-    from gtx_bayes.columns import columns_of_probs
-    from gtx_bayes.io.readers import read_table
-
-    return second_opinion(crowd, read_table(opinion, columns_of_probs))
 
 
 def _present(table: "pd.DataFrame | None", columns: dict[str, str]) -> dict[str, str]:

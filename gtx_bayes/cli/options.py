@@ -434,6 +434,15 @@ def read_if_given(path: Path | None, wanted: Callable[[object], bool]) -> "Table
     return None if path is None else read_table(path, wanted)
 
 
+def read_opinions(given: list[str]) -> "dict[str, Table]":
+    """Tables of class probabilities by name, from texts `NAME=FILE`."""
+    from gtx_bayes.columns import columns_of_probs
+    from gtx_bayes.io.readers import read_table
+
+    pairs = option_pairs(given, "--opinion")
+    return {name: read_table(path, columns_of_probs) for name, path in pairs.items()}
+
+
 def parse_prior(text: str | None) -> list[float] | dict[str, float] | None:
     """The numbers of a class prior, by the names of the classes where these are given.
 
