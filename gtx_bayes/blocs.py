@@ -189,6 +189,7 @@ def join(crowd: Crowd, blocs: Blocs) -> Joined:
         notes=(*crowd.notes, note),
         abstentions=abstentions,
         other_names=crowd.other_names,
+        library=crowd.library,
     )
     return Joined(found, members)
 

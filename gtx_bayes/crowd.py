@@ -51,7 +51,7 @@ from gtx_bayes.crowd_tables import (
     row_contradicts,
 )
 from gtx_bayes.errors import InputError
-from gtx_bayes.frames import check_columns, check_lists, check_texts, check_truths
+from gtx_bayes.frames import check_columns, check_lists, check_texts, check_truths, library_of
 from gtx_bayes.labels import MISSING, Assessment, Labels, check_num_classes
 from gtx_bayes.shapes import ANYONE, Shape, Which, as_long
 
@@ -75,6 +75,8 @@ class Crowd:
             follow those of the classes.
         starts: what the covariates that are times are counted from, by column.
         groups: the group of every labeler, the empty text for none; None where none is given.
+        library: the library of the table of answers, which tables of results are of; None for
+            pandas.
     """
 
     labels: Labels
@@ -87,6 +89,7 @@ class Crowd:
     other_names: Names = dataclasses.field(default_factory=lambda: as_names([]))
     starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     groups: Names | None = None
+    library: str | None = None
 
     @classmethod
     def from_frames(
@@ -203,7 +206,8 @@ class Crowd:
             nobody, others, spoken, by_answer, tables, starts, duplicates, notes, is_first=True
         )
         crowd, _ = _with_gold(found.crowd, others, truths, notes, must_match=True)
-        crowd = dataclasses.replace(crowd, starts=starts, notes=tuple(notes))
+        library = library_of(labels)
+        crowd = dataclasses.replace(crowd, starts=starts, notes=tuple(notes), library=library)
         if groups is None:
             return crowd
         of_labeler = read_groups(table, groups, answers["labeler"])
@@ -389,7 +393,10 @@ def update_crowd(
     check_lists(abstain=abstain)
     check_columns(columns=columns, gold_columns=gold_columns)
     notes: list[str] = []
-    keys, others = abstain_keys(abstain, crowd.class_names), _other_keys(crowd)
+    keys, others = (
+        abstain_keys(() if abstain is None else abstain, crowd.class_names),
+        _other_keys(crowd),
+    )
     update = CrowdUpdate(crowd, np.zeros(0, np.int64), np.zeros(0, np.int64), 0)
     if labels is not None:
         table = as_long(Table.of(labels, "labels"), columns, Shape())

@@ -12,6 +12,7 @@ from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, Aggregation, NamedPrior, aggregate
 from gtx_bayes.aggregation.base import AbstractMethod
 from gtx_bayes.aggregation.joint_method import AUTO
+from gtx_bayes.aggregation.opinions import Opinions
 from gtx_bayes.columns import TRUTH_ROLES, Names, Table, read_columns
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import Duplicates
@@ -59,6 +60,18 @@ class CrowdClassifier:
 
     _estimator_type = "classifier"
 
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn, which asks for it, is to know: a classifier that needs no y."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=False),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False, categorical=True, string=True, allow_nan=True),
+            no_validation=True,
+        )
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The options by name; `deep` changes nothing, as none of them has options of its own."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -76,13 +89,22 @@ class CrowdClassifier:
             setattr(self, name, value)
         return self
 
-    def fit(self, labels: Any, gold: Any = None) -> "CrowdClassifier":
+    def fit(
+        self,
+        labels: Any,
+        gold: Any = None,
+        *,
+        history: Any = None,
+        opinions: Opinions | None = None,
+    ) -> "CrowdClassifier":
         """Learn the classes of the tasks and how labelers err.
 
         Args:
             labels: the answers: a table that `Crowd.from_frames` takes, the path of one that
                 `read_crowd` takes, or a `Crowd`.
             gold: what is known: a table, a Series or a dictionary of labels by task, or a path.
+            history: what the labelers did on other tasks, see `aggregate`.
+            opinions: what classifiers say of the tasks, see `aggregate`.
 
         Raises:
             InputError: for anything wrong in the tables and the options.
@@ -111,30 +133,35 @@ class CrowdClassifier:
             model=self.model,
             dependence=self.dependence,
             prior_independent=self.prior_independent,
+            opinions=opinions,
+            history=history,
         )
         return self
 
-    def predict(self, labels: Any = None) -> "pd.Series[Any]":
+    def predict(self, labels: Any = None, *, opinions: Opinions | None = None) -> "pd.Series[Any]":
         """The most probable class of each task.
 
         Args:
             labels: answers of the same labelers to other tasks, from which nothing is learnt; the
                 tasks that were fitted when absent.
+            opinions: of these tasks, by the names that they had in the fit.
 
         Raises:
             InputError: before `fit`, and for anything wrong in the table.
         """
         if labels is None:
             return self._fitted().label
-        found = self._of_new(labels)
+        found = self._of_new(labels, opinions)
         return pd.Series(found["label"].to_numpy(), self._index(found), name="label")
 
-    def predict_proba(self, labels: Any = None) -> pd.DataFrame:
+    def predict_proba(
+        self, labels: Any = None, *, opinions: Opinions | None = None
+    ) -> pd.DataFrame:
         """Probability of each class of each task; arguments as for `predict`."""
         result = self._fitted()
         if labels is None:
             return result.probs
-        found = self._of_new(labels)
+        found = self._of_new(labels, opinions)
         probs = found[[f"prob_{name}" for name in result.crowd.class_names]].to_numpy()
         return pd.DataFrame(probs, self._index(found), columns=result.probs.columns)
 
@@ -176,15 +203,17 @@ class CrowdClassifier:
         is_path = isinstance(labels, str | Path)
         return read_labels(labels, self.columns) if is_path else labels
 
-    def _of_new(self, labels: Any) -> pd.DataFrame:
-        return self._fitted().predict(
+    def _of_new(self, labels: Any, opinions: Opinions | None) -> pd.DataFrame:
+        found: pd.DataFrame = self._fitted().in_pandas.predict(
             self._answers(labels),
             self.seed,
             duplicates=self.duplicates,
             abstain=self.abstain,
             blank=self.blank,
             columns=self.columns,
+            opinions=opinions,
         )
+        return found
 
     def _index(self, found: pd.DataFrame) -> pd.Index:
         return pd.Index(found["task"].to_numpy(), name="task")

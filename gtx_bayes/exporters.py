@@ -2,12 +2,26 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from gtx_bayes.columns import EXAMPLE_ROLE, AnyTable, Source, Table, read_class_probs, read_columns
+from gtx_bayes.columns import (
+    ANSWER_ROLES,
+    EXAMPLE_ROLE,
+    AnyTable,
+    Source,
+    Table,
+    read_class_probs,
+    read_columns,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from jaxtyping import Array, Key
+
+    from gtx_bayes.aggregation.aggregate import Aggregation
 
 
 def label_studio(
@@ -110,11 +124,60 @@ def cleanlab(labels: AnyTable, examples: AnyTable) -> tuple[pd.DataFrame, np.nda
         InputError: for anything wrong in the tables.
     """
     tasks, classes, probs, _ = _read(examples)
-    frame = Table.of(labels, "labels").frame
+    frame, source_of_labels = Table.of(labels, "labels")
+    found = read_columns(frame, ANSWER_ROLES, {}, source_of_labels)
     number = {name: at for at, name in enumerate(classes)}
-    by_number = frame.assign(label=frame["label"].astype(str).map(number))
-    wide = by_number.pivot_table(index="task", columns="worker", values="label", aggfunc="last")
+    table = pd.DataFrame(
+        {
+            "task": found["example"].cells,
+            "worker": found["labeler"].cells,
+            "label": pd.Series(found["label"].keys).map(number),
+        }
+    )
+    wide = table.pivot_table(index="task", columns="worker", values="label", aggfunc="last")
     return wide.reindex(tasks).astype("Int64"), probs
+
+
+def arviz(
+    result: "Aggregation", key: "Key[Array, ''] | int | None" = None, **options: Any
+) -> "xr.DataTree":
+    """Draws, likelihood and data of a result, as ArviZ's functions take them.
+
+    Groups `posterior` and `sample_stats`, `class_posterior` (class probabilities by chain),
+    `log_likelihood` (of all answers to each example, for `az.loo` and `diagnostics.loo`),
+    `observed_data` (the answers, with who answered what) and `constant_data` (the gold, by number
+    of the class; -1 where it is not known). It goes to a file by
+    `to_netcdf(path, engine="h5netcdf")`.
+
+    Args:
+        result: of "gtx-bayes"; the draws are of its heaviest model, labelers independent.
+        key: random key, or a seed; seed 0 when absent.
+        **options: see `sampling.sample_posterior`.
+
+    Raises:
+        InputError: for a seed that is none.
+        ValueError: for a result without joint posterior, or a model that no sampler knows.
+    """
+    import xarray as xr
+
+    from gtx_bayes.aggregation.aggregate import as_key
+    from gtx_bayes.diagnostics.sampling import sample_posterior, with_log_likelihood
+
+    tree = with_log_likelihood(sample_posterior(as_key(key), result, **options), result)
+    crowd, labels = result.crowd, result.crowd.labels
+    example, labeler = (np.asarray(part) for part in (labels.example, labels.labeler))
+    tree["observed_data"] = xr.Dataset(
+        {"answers": ("answer", np.asarray(labels.label).astype(int))},
+        coords={
+            "example_of": ("answer", crowd.example_names[example].astype(str)),
+            "labeler_of": ("answer", crowd.labeler_names[labeler].astype(str)),
+        },
+    )
+    tree["constant_data"] = xr.Dataset(
+        {"gold": ("example", np.asarray(crowd.assessment.true_label).astype(int))},
+        coords={"example": crowd.example_names.astype(str)},
+    )
+    return tree
 
 
 def card(examples: AnyTable, about: Mapping[str, object]) -> str:

@@ -113,6 +113,40 @@ def _of_other(given: Any, name: str) -> pd.DataFrame:
     return found
 
 
+def library_of(given: object) -> str | None:
+    """The library of a table, by narwhals' name for it; None for pandas and what is no frame."""
+    import narwhals as nw
+
+    if isinstance(given, pd.DataFrame) or not _is_frame(given):
+        return None
+    try:
+        return str(nw.from_native(given).implementation)  # type: ignore[call-overload]
+    except TypeError:
+        return None
+
+
+def of_library(frame: pd.DataFrame, library: str | None) -> Any:
+    """A data frame as a table of a library, by way of Arrow; of pandas where narwhals makes none.
+
+    Args:
+        frame: the table; cells of several types in a column become text.
+        library: what `library_of` returned.
+    """
+    import narwhals as nw
+
+    if library is None:
+        return frame
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except pa.ArrowException:
+        loose = frame.select_dtypes(object).columns
+        table = pa.Table.from_pandas(frame.astype(dict.fromkeys(loose, str)), preserve_index=False)
+    try:
+        return nw.from_arrow(table, backend=library).to_native()  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return frame
+
+
 def _in_words(given: object) -> str:
     """What something is, for a message."""
     if given is None or isinstance(given, int | float | bytes):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -388,6 +388,19 @@ class Prefixes:
         return self.of.num_classes
 
 
+class Earlier(NamedTuple):
+    """What is known from other tasks than those of a table, in counts.
+
+    Attributes:
+        confusion: how often each labeler gave each answer to each class; None where nothing is
+            known of labelers.
+        class_total: how many tasks were of each class; None where that is not known.
+    """
+
+    confusion: Float[Array, "num_labelers num_classes num_classes"] | None
+    class_total: Float[Array, " num_classes"] | None
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Assessment:
@@ -396,10 +409,12 @@ class Assessment:
     Attributes:
         true_label: true class of each example, `MISSING` where it is not known.
         num_classes: K.
+        earlier: what is known from other tasks; None if nothing is.
     """
 
     true_label: Int[Array, "*runs num_examples"]
     num_classes: int = dataclasses.field(metadata={"static": True})
+    earlier: Earlier | None = None
 
     @classmethod
     def from_arrays(

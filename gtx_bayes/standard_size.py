@@ -79,7 +79,10 @@ def padded(
     truth = with_room(assessment.true_label, num_examples, fill=MISSING)
     if class_prior is not None and class_prior.ndim == 2:
         class_prior = with_room(class_prior, num_examples, fill=1.0 / labels.num_classes)
-    return longer, Assessment(truth, labels.num_classes), class_prior
+    earlier = assessment.earlier
+    if earlier is not None and earlier.confusion is not None:
+        earlier = earlier._replace(confusion=with_room(earlier.confusion, num_labelers))
+    return longer, Assessment(truth, labels.num_classes, earlier), class_prior
 
 
 def with_room(array: Array | npt.NDArray[np.generic], size: int, fill: float | int = 0) -> Array:

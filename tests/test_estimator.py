@@ -1,6 +1,7 @@
 """The front door in scikit-learn's shape."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,40 @@ def test_it_is_pickled_with_what_it_learnt(fitted):
     copy = pickle.loads(pickle.dumps(fitted))
     pd.testing.assert_frame_equal(copy.predict_proba(), fitted.predict_proba())
     assert not hasattr(pickle.loads(pickle.dumps(CrowdClassifier())), "result_")
+
+
+CHECKS = (
+    *("no_attributes_set_in_init", "parameters_default_constructible", "get_params_invariance"),
+    *("set_params", "do_not_raise_errors_in_init_or_set_params", "estimator_cloneable"),
+    *("estimator_repr", "mixin_order", "estimator_tags_renamed", "valid_tag_types"),
+)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_checks_of_scikit_learn(check):
+    """Those that feed it nothing; the page for people from other libraries lists why."""
+    checks = pytest.importorskip("sklearn.utils.estimator_checks")
+    getattr(checks, f"check_{check}")("CrowdClassifier", CrowdClassifier())
+    page = Path(__file__).parents[1] / "docs" / "coming_from.md"
+    assert f"`{check}`" in page.read_text(encoding="utf-8")
+
+
+def test_history_and_opinions():
+    """As `aggregate` has them."""
+    history = {"worker": ["ann", "bob", "cyd"], "accuracy": [0.9, 0.8, 0.6], "strength": [50] * 3}
+    probs = {
+        "task": list("1234"),
+        "prob_cat": [0.9, 0.8, 0.2, 0.1],
+        "prob_dog": [0.1, 0.2, 0.8, 0.9],
+    }
+    fitted = CrowdClassifier("gtx").fit(LONG, KNOWN, history=history, opinions={"net": probs})
+    crowd = Crowd.from_frames(LONG, KNOWN)
+    expected = aggregate(crowd, "gtx", history=history, opinions={"net": probs})
+    pd.testing.assert_frame_equal(fitted.predict_proba(), expected.probs)
+    new = [{"task": "9", "worker": worker, "label": "dog"} for worker in ("ann", "bob")]
+    opinion = {"net": {"task": ["9"], "prob_cat": [0.99], "prob_dog": [0.01]}}
+    without, with_it = (fitted.predict_proba(new, opinions=of) for of in (None, opinion))
+    assert with_it.loc["9", "cat"] >= without.loc["9", "cat"]
 
 
 def test_before_it_is_fitted():

@@ -9,7 +9,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.crowd import Crowd
+from gtx_bayes.diagnostics.plots import plot_confusion
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import evaluate
 from gtx_bayes.frames import as_frame
@@ -99,7 +101,7 @@ import itertools, sys
 import numpy as np, pandas as pd, polars as pl
 import gtx_bayes
 from gtx_bayes import Crowd, InputError, aggregate, evaluate, grow, read_crowd
-from gtx_bayes import CrowdClassifier
+from gtx_bayes import CrowdClassifier, exporters, read_state
 
 ODD = [None, True, 7, -1.5, float("nan"), "text", "", b"bytes", object(), print, int, (), [], {},
        [None], ["a"], ["a", "a"], [["a"]], [{}], [{"task": 1}], {"task": 1}, {"task": []},
@@ -115,6 +117,8 @@ KNOWN = {"a": "x"}
 crowd = Crowd.from_frames(GOOD, KNOWN)
 voted = aggregate(crowd, "majority-vote")
 joint = aggregate(crowd, model="one-coin", dependence=0.0, class_prior=[0.5, 0.5])
+NET = {"task": ["a", "b"], "prob_x": [0.9, 0.2], "prob_y": [0.1, 0.8]}
+heard = aggregate(crowd, "gtx", opinions={"net": NET})
 calls = {
     "labels": lambda x: Crowd.from_frames(x),
     "gold": lambda x: Crowd.from_frames(GOOD, x),
@@ -138,6 +142,30 @@ calls = {
     "grow gold": lambda x: x is None or grow(joint, None, x),
     "fit": lambda x: CrowdClassifier(method="majority-vote").fit(x),
     "fit gold": lambda x: CrowdClassifier(method="majority-vote").fit(GOOD, x),
+    "fitted": lambda x: x is None or CrowdClassifier("majority-vote").fit(GOOD).predict(x),
+    "score": lambda x: CrowdClassifier(method="majority-vote").fit(GOOD).score(x),
+    **{f"set {name}": (lambda name: lambda x: CrowdClassifier(
+           **{"method": "majority-vote", name: x}).fit(GOOD, KNOWN).predict(GOOD))(name)
+       for name in ("method", "model", "dependence", "prior_independent", "duplicates", "classes",
+                    "abstain", "blank", "columns", "gold_columns", "seed")
+       if name != "method"},
+    "opinions": lambda x: x is None or aggregate(crowd, "gtx", opinions=x),
+    "opinion": lambda x: aggregate(crowd, "gtx", opinions={"net": x}),
+    "opinion named": lambda x: isinstance(x, (set, list, dict)) or x.__hash__ is None or
+        aggregate(crowd, "gtx", opinions={x: {"task": ["a"], "prob_x": [0.5], "prob_y": [0.5]}}),
+    "opinions of new": lambda x: x is None or heard.predict(GOOD, opinions=x),
+    "history": lambda x: x is None or aggregate(crowd, "gtx", history=x),
+    **{f"history {name}": (lambda name: lambda x: aggregate(crowd, "gtx", history={
+           "worker": ["u"], "accuracy": [0.5], "strength": [9], name: [x]}))(name)
+       for name in ("worker", "accuracy", "strength")},
+    "class counts": lambda x: aggregate(crowd, "gtx", class_prior={"x": 3, "y": x}),
+    "prior_independent": lambda x: x is None or aggregate(crowd, prior_independent=x,
+        model="one-coin", dependence=2.0),
+    **{f"export {f.__name__}": f for f in (exporters.label_studio, exporters.soft_labels,
+       exporters.fiftyone, exporters.class_names)},
+    "export cleanlab": lambda x: exporters.cleanlab(x, voted.examples()),
+    "export to cleanlab": lambda x: exporters.cleanlab(GOOD, x),
+    "state": lambda x: isinstance(x, int) or read_state(x),
 }
 bad = []
 for name, call in calls.items():
@@ -151,6 +179,25 @@ for name, call in calls.items():
 print("\\n".join(bad))
 sys.exit(bool(bad))
 """
+
+
+@pytest.mark.parametrize("library", [pl, pa])
+def test_results_are_of_the_library_of_the_answers(library):
+    """The same cells, whatever came in, and plots and scores take them."""
+    given = pl.from_pandas(LONG)
+    given = given if library is pl else given.to_arrow()
+    result = aggregate(Crowd.from_frames(given, KNOWN), "majority-vote")
+    expected = aggregate(Crowd.from_frames(LONG, KNOWN), "majority-vote")
+    kind = pl.DataFrame if library is pl else pa.Table
+    for name in ("examples", "labelers", "confusion"):
+        found = getattr(result, name)()
+        assert type(found) is kind
+        assert list(found.to_pandas().columns) == list(getattr(expected, name)().columns)
+        own = getattr(result.in_pandas, name)()
+        pd.testing.assert_frame_equal(own, getattr(expected, name)())
+    assert evaluate(result.examples(), KNOWN)["accuracy"].value == 1.0
+    plot_confusion(result.confusion())
+    assert type(result.predict(LONG)) is kind
 
 
 @pytest.mark.end_to_end

@@ -215,7 +215,7 @@ def test_next_names_the_label_that_the_opinion_contradicts(files):
     (files / "labels.csv").write_text("task,worker,label\n")
     run = call(*words[:2], *words[4:], "--tasks", files / "gold.csv")
     assert run.exit_code == 2
-    assert "no answer yet to weigh" in run.stderr
+    assert "no answer yet to weigh an opinion" in run.stderr
 
 
 PROBS = ["prob_yes", "prob_no"]

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -78,18 +79,27 @@ def test_registries_are_described_by_a_page_made_from_them(monkeypatch):
 
 
 @pytest.mark.end_to_end
-def test_code_beside_that_of_other_libraries():
-    """Every block of ours in the page for people who come from them, in turn."""
+def test_code_beside_that_of_other_libraries(tmp_path, monkeypatch):
+    """Every block of ours in the page for people who come from them, in turn, and ten lines."""
+    monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[1] / "docs" / "coming_from.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    found = {}
+    ten = re.findall(r"^\| [\w' -]+ \| [^|]+ \| `([^`]+)`[^|]*\|$", page, flags=re.MULTILINE)
+    assert len(ten) == 10
+    found, values = {}, {}
     for block in blocks:
         exec(compile(block, "coming_from.md", "exec"), found)
+        if "result" in found and not values:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of draws of so few answers
+                values = {line: eval(line, found) for line in ten}
     assert len(blocks) == 6
     assert (
         list(found["labels"].index)
         == list(found["probs"].index)
         == list(dict.fromkeys(found["answers"]["task"]))
     )
-    assert list(found["errors"].index) == ["cat", "dog"]
+    assert list(values["aggregate(crowd).label"].index) == list(found["labels"].index)
+    assert values["loo.leave_one_out(exporters.arviz(result))"].pareto_k.size == 12
+    assert (tmp_path / "crowd.npz").exists()
     assert list(found["summary"]["num_abstained"]) == [1, 1, 2]

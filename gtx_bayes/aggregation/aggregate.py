@@ -17,6 +17,7 @@ from gtx_bayes import decisions
 from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
+from gtx_bayes.aggregation.history import read_history
 from gtx_bayes.aggregation.joint_method import AUTO, NAME
 from gtx_bayes.aggregation.opinions import Opinions, Weighed, notes_of_opinions, weigh
 from gtx_bayes.aggregation.tables import (
@@ -33,14 +34,16 @@ from gtx_bayes.columns import AnyTable, Column, Names, Source, Table, as_names, 
 from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.errors import InputError
+from gtx_bayes.frames import of_library
 from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.model_size import check_num_class_probs
+from gtx_bayes.inference.pool import MOST_AT_ONCE
 from gtx_bayes.inference.variational import clamp
-from gtx_bayes.labels import Labels
+from gtx_bayes.labels import Earlier, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import METHODS
-from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
+from gtx_bayes.standard_size import LEAST_EXAMPLES, on_device, standard_size, with_room
 
 DEFAULT_METHOD = NAME
 
@@ -75,22 +78,33 @@ class Aggregation:
     weighed: Weighed | None = None
 
     @property
-    def opinions(self) -> pd.DataFrame | None:
+    def opinions(self) -> Any:
         """What each opinion is worth, see `opinions.Weighed.table`; None where there are none."""
-        of_all = np.asarray(self.class_probs)
-        return None if self.weighed is None else self.weighed.table(of_all)
+        if self.weighed is None:
+            return None
+        return self._as_came(self.weighed.table(np.asarray(self.class_probs)))
+
+    @property
+    def in_pandas(self) -> "Aggregation":
+        """The same, whose tables are of pandas whatever the answers came in."""
+        crowd = dataclasses.replace(self.crowd, library=None)
+        return dataclasses.replace(self, crowd=crowd)
+
+    def _as_came(self, frame: pd.DataFrame) -> Any:
+        """A table of results, of the library that the answers came in."""
+        return of_library(frame, self.crowd.library)
 
     @property
     def answered(self) -> Crowd:
         """What came in: the crowd before any labelers counted as one."""
         return self.crowd if self.singly is None else self.singly
 
-    def examples(
-        self, key: Key[Array, ""] | int | None = None, *, mesh: Mesh | None = None
-    ) -> pd.DataFrame:
+    def examples(self, key: Key[Array, ""] | int | None = None, *, mesh: Mesh | None = None) -> Any:
         """One row per example: hard label, confidence, counts, and every class's probability.
 
-        Methods with a joint posterior add the 95 % credible interval of the confidence.
+        A table of the library that the answers came in, such as Polars; of pandas where they came
+        in none. So are those of `labelers`, `confusion`, `opinions` and `predict`. Methods with a
+        joint posterior add the 95 % credible interval of the confidence.
 
         Args:
             key: decides the hard label where classes tie (column `num_tied` shows where), and
@@ -108,7 +122,7 @@ class Aggregation:
             low, high = self.fit.joint.credible_interval(key_left, crowd.labels, mesh=mesh)
             table.insert(6, "confidence_low", np.where(self._is_gold, 1.0, low))
             table.insert(7, "confidence_high", np.where(self._is_gold, 1.0, high))
-        return table
+        return self._as_came(table)
 
     @functools.cached_property
     def label(self) -> "pd.Series[Any]":
@@ -125,7 +139,7 @@ class Aggregation:
             columns=pd.Index(self.crowd.class_names, name="label"),
         )
 
-    def labelers(self) -> pd.DataFrame:
+    def labelers(self) -> Any:
         """One row per labeler: accuracy with its interval, and the counts behind it.
 
         `agreement` is the share of a labeler's answers that are the most probable class of their
@@ -142,9 +156,9 @@ class Aggregation:
             labels.count_by_labeler(),
             crowd.num_abstained(),
         )
-        return table.assign(**overlaps(labels, np.asarray(self.class_probs)))
+        return self._as_came(table.assign(**overlaps(labels, np.asarray(self.class_probs))))
 
-    def confusion(self) -> pd.DataFrame:
+    def confusion(self) -> Any:
         """How each labeler answers examples of each class: one row a labeler, class and answer.
 
         Columns `worker`, `true_label`, `label`, `probability` (of the answer given the class),
@@ -158,7 +172,8 @@ class Aggregation:
         """
         crowd = self.crowd
         found = confusion_of(self.fit, crowd.labels, crowd.assessment, self.class_probs)
-        return confusion_table(found, crowd.labeler_names, crowd.class_names, crowd.answer_names)
+        names = crowd.labeler_names, crowd.class_names, crowd.answer_names
+        return self._as_came(confusion_table(found, *names))
 
     def confusion_matrix(self, worker: object) -> pd.DataFrame:
         """The probabilities of `confusion` for one labeler: true classes by row, answers by column.
@@ -196,7 +211,7 @@ class Aggregation:
         example_covariates: AnyTable | None = None,
         columns: Mapping[str, str] | None = None,
         opinions: Opinions | None = None,
-    ) -> pd.DataFrame:
+    ) -> Any:
         """Class probabilities of other examples, which labelers of this crowd have answered.
 
         Nothing is learnt from the answers: see `grow` for that.
@@ -245,13 +260,15 @@ class Aggregation:
             new = join(new, blocs).crowd
         rule = self.fit.aggregator
         if self.weighed is not None:
-            rule = rule.with_class_prior(jnp.asarray(self.weighed.prior_of(new, opinions)))
-        elif opinions:
+            rule = rule.with_class_prior(
+                jnp.asarray(self.weighed.prior_of(new, {} if opinions is None else opinions))
+            )
+        elif opinions is not None:
             raise InputError(
                 "the fit has no opinions.", where="opinions", hint="Give them to `aggregate` too."
             )
         class_probs = rule.class_probs(new.labels)
-        return _example_table(as_key(key), new, class_probs)[0]
+        return self._as_came(_example_table(as_key(key), new, class_probs)[0])
 
     def __repr__(self) -> str:
         """The method, and how much there is of what."""
@@ -261,7 +278,7 @@ class Aggregation:
         """What a notebook shows: the first examples and labelers, and what to know of them."""
         examples, _ = _example_table(as_key(None), self.crowd, self.class_probs)
         shown = list(examples.columns[: 4 + _SHOWN_CLASSES + 1])
-        tables = (("examples", examples[shown]), ("labelers", self.labelers()))
+        tables = (("examples", examples[shown]), ("labelers", self.in_pandas.labelers()))
         return page(f"Aggregation by {self._title}", self._facts, tables, self.notes)
 
     @property
@@ -299,7 +316,7 @@ class Aggregation:
             labeler_names=crowd.labeler_names,
             class_names=crowd.class_names,
         )
-        own = (*self._notes_of_models(), *notes_of_opinions(self.opinions))
+        own = (*self._notes_of_models(), *notes_of_opinions(self.in_pandas.opinions))
         return (*crowd.notes, *self.fit.notes, *own, *found)
 
     def _notes_of_models(self) -> Iterator[str]:
@@ -378,6 +395,7 @@ def aggregate(
     prior_independent: float | None = None,
     finds_blocs: bool = True,
     opinions: Opinions | None = None,
+    history: AnyTable | None = None,
     mesh: Mesh | None = None,
 ) -> Aggregation:
     """Apply a method to a crowd.
@@ -390,7 +408,9 @@ def aggregate(
         class_prior: probability of each class: a dictionary or a Series by class name, or an
             array of shape (num_classes,) in the order of `crowd.class_names`; or of each class of
             each example, shape (num_examples, num_classes). When absent uniform, but that
-            "gtx-bayes" weighs uniform and learnt proportions.
+            "gtx-bayes" weighs uniform and learnt proportions. Numbers above 1 are counts: how many
+            other tasks were of each class. "gtx-bayes" learns the proportions from these too;
+            other methods take their shares, one more task added to each class.
         model: how labelers err, for methods with this option such as "gtx-bayes": a name, or
             "auto" for a pool of models, weighed by gold and answers.
         dependence: rho, for methods with this option: how far labelers err together, from 0 to
@@ -402,6 +422,9 @@ def aggregate(
         opinions: class probabilities by classifiers that have not seen the answers: tables by
             name, with columns `task` and `prob_<class>`. None is taken at its word: its weight is
             learnt from gold and from the answers, see `inference.opinions`.
+        history: what the labelers did on other tasks whose truth was known, for methods that learn
+            from gold alone and for "gtx-bayes" with the model "auto", "one-coin",
+            "class-conditional" or "confusion": see `history.read_history`.
         mesh: devices to spread the examples over, from `devices.examples_mesh`; one where it is
             absent.
 
@@ -420,9 +443,14 @@ def aggregate(
         num_labels=crowd.labels.num_labels,
         num_classes=crowd.labels.num_classes,
     )
-    prior = None
+    prior = class_total = None
     if class_prior is not None:
-        prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
+        class_total = _class_counts(class_prior, crowd.class_names)
+        if class_total is not None and not (chosen.name == NAME and chosen.takes_earlier()):
+            class_prior = (class_total + 1.0) / (class_total + 1.0).sum()
+            class_total = None
+        if class_total is None:
+            prior = check_class_prior(class_prior, crowd.class_names, crowd.labels.num_examples)
     if crowd.is_counted and chosen.tells_labelers_apart():
         raise InputError(
             f"answers are only counted, and {chosen.name} tells labelers apart.",
@@ -431,6 +459,8 @@ def aggregate(
         )
     crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
     crowd, blocs, singly = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)
+    if history is not None or class_total is not None:
+        crowd = _with_earlier(crowd, chosen, history, class_total, blocs, mesh)
 
     def fitted(prior: ClassPrior | None) -> tuple[Fit, Float[Array, "num_examples num_classes"]]:
         fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)
@@ -463,6 +493,49 @@ def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None,
     if found is None and finds and not crowd.covariate_names:
         found = find_blocs(crowd)
     return (crowd, None, None) if found is None else (*join(crowd, found), crowd)
+
+
+def _with_earlier(
+    crowd: Crowd,
+    method: AbstractMethod,
+    history: AnyTable | None,
+    class_total: npt.NDArray[np.float64] | None,
+    blocs: pd.DataFrame | None,
+    mesh: Mesh | None,
+) -> Crowd:
+    """The crowd with what is known from other tasks; arguments as in `aggregate`."""
+    if not method.takes_earlier():
+        raise InputError(
+            f"{method.name} learns nothing from the history of labelers.",
+            where="history",
+            hint="Leave it out, or use gtx, or gtx-bayes with the model auto, one-coin, "
+            "class-conditional or confusion.",
+        )
+    if mesh is not None or crowd.labels.num_labels > MOST_AT_ONCE:
+        raise InputError(
+            "a fit by chunks takes no history and no counts of classes.",
+            where="history",
+            hint=f"Use one device, and at most {MOST_AT_ONCE:,} answers.",
+        )
+    confusion, notes = None, crowd.notes
+    if history is not None:
+        found, note = read_history(crowd, history, blocs)
+        confusion, notes = on_device(found), (*notes, note)
+    earlier = Earlier(confusion, None if class_total is None else on_device(class_total))
+    assessment = dataclasses.replace(crowd.assessment, earlier=earlier)
+    return dataclasses.replace(crowd, assessment=assessment, notes=notes)
+
+
+def _class_counts(
+    class_prior: npt.ArrayLike | NamedPrior, class_names: Names
+) -> npt.NDArray[np.float64] | None:
+    """A class prior that is given as counts of tasks; None for one that is not."""
+    try:
+        found = np.asarray(prior_in_order(class_prior, class_names), np.float64)
+    except (TypeError, ValueError):
+        return None
+    is_counts = found.shape == (len(class_names),) and np.isfinite(found).all()
+    return found if is_counts and (found >= 0.0).all() and (found > 1.0).any() else None
 
 
 def configured(

@@ -127,6 +127,10 @@ class AbstractMethod(abc.ABC):
         """Whether it weighs labelers against each other: counts of answers are then refused."""
         return False
 
+    def takes_earlier(self) -> bool:
+        """Whether `Assessment.earlier` counts for it."""
+        return False
+
     @abc.abstractmethod
     def fit(
         self,

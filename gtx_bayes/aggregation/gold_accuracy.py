@@ -4,6 +4,7 @@ import abc
 import dataclasses
 from typing import ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
@@ -18,7 +19,7 @@ from gtx_bayes.aggregation.base import (
     refuse_class_prior,
 )
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference.gold_counts import gold_counts
+from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.posterior import ClassPrior
@@ -38,6 +39,10 @@ class AbstractPlugIn(AbstractMethod):
     learns_from_gold_alone: ClassVar[bool] = True
     model: ClassVar[str] = VOTES
     needs_gold: ClassVar[bool] = True
+
+    def takes_earlier(self) -> bool:
+        """History is gold."""
+        return True
 
     @abc.abstractmethod
     def rule(self, accuracy: Accuracy, num_classes: int) -> AbstractAggregator:
@@ -59,7 +64,8 @@ class AbstractPlugIn(AbstractMethod):
         """
         if self.model == VOTES:
             refuse_class_prior(self, class_prior)
-        found = accuracy_mle(gold_counts(labels, assessment))
+        counts = gold_counts(labels, assessment)
+        found = accuracy_mle(_with_earlier(counts, assessment))
         is_pooled, accuracy = np.asarray(found.is_pooled), np.asarray(found.accuracy, np.float64)
         if self.needs_gold and is_pooled.all():
             raise InputError(
@@ -78,10 +84,20 @@ class AbstractPlugIn(AbstractMethod):
             ci_low=np.where(is_pooled, np.nan, low),
             ci_high=np.where(is_pooled, np.nan, high),
             interval=f"confidence interval (Clopper-Pearson), {INTERVAL_PROB:.0%}",
-            counts=found.counts,
+            counts=counts,
             prob_worse_than_chance=np.full(accuracy.shape, np.nan),
         )
         rule = self.rule(found.accuracy, labels.num_classes)
         if class_prior is not None:
             rule = rule.with_class_prior(class_prior)
         return Fit(rule, report, self.model, notes, class_prior=class_prior)
+
+
+def _with_earlier(counts: GoldCounts, assessment: Assessment) -> GoldCounts:
+    """Counts on gold, and those of other tasks."""
+    earlier = assessment.earlier
+    if earlier is None or earlier.confusion is None:
+        return counts
+    right = jnp.trace(earlier.confusion, axis1=1, axis2=2)
+    total = earlier.confusion.sum(axis=(1, 2))
+    return GoldCounts(counts.num_correct + right, counts.num_gold + total)

@@ -100,4 +100,9 @@ def joint_of(result: Aggregation) -> Pool:
             f"a result of {result.method} cannot grow.",
             hint=f"Use {joint_method.NAME}; other methods are quick to apply anew.",
         )
+    if result.crowd.assessment.earlier is not None or result.weighed is not None:
+        raise InputError(
+            "a result with a history, counts of classes or opinions is not kept and does not grow.",
+            hint="Fit all answers anew.",
+        )
     return result.fit.joint

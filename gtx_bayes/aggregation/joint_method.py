@@ -29,6 +29,7 @@ from gtx_bayes.inference.pool import AUTO_MODELS, PRIOR_INDEPENDENT, Pool
 from gtx_bayes.inference.two_verdicts import two_verdicts
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.registry import MODELS
@@ -139,6 +140,13 @@ class GtxBayes(AbstractMethod):
         """Whether the model does."""
         return self.model != AUTO and bool(MODELS.build(self.model).tells_labelers_apart)
 
+    def takes_earlier(self) -> bool:
+        """Conjugate models do whose classes have no subclasses."""
+        if self.model == AUTO:
+            return True
+        model = MODELS.build(self.model)
+        return isinstance(model, AbstractConjugateModel) and model.num_subclasses(2) == 1
+
     def fit(
         self,
         labels: Labels,
@@ -238,11 +246,19 @@ def report(found: Pool, labels: Labels, assessment: Assessment) -> Fit:
         _as_rule(found),
         posterior_accuracy(found.accuracy, counts, labels.num_classes),
         found.model,
-        notes(found, num_gold=assessment.num_gold),
+        notes(found, num_gold=assessment.num_gold + _num_earlier(assessment)),
         found.accuracy,
         found,
         found.class_prior,
     )
+
+
+def _num_earlier(assessment: Assessment) -> int:
+    """Answers to other tasks whose truth is known."""
+    earlier = assessment.earlier
+    if earlier is None or earlier.confusion is None:
+        return 0
+    return int(np.ceil(np.asarray(earlier.confusion).sum()))
 
 
 def _as_rule(found: Pool) -> AbstractAggregator:

@@ -58,21 +58,21 @@ class Weighed(NamedTuple):
         columns = ["opinion", "weight", "num_examples", "confidence", "accuracy"]
         return pd.DataFrame(rows, columns=pd.Index(columns))
 
-    def prior_of(self, crowd: Crowd, opinions: Opinions | None) -> ClassProbs:
+    def prior_of(self, crowd: Crowd, opinions: Opinions) -> ClassProbs:
         """The class prior of other examples.
 
         Raises:
             InputError: for opinions that the fit did not have, and what is wrong with their tables.
         """
-        unknown = set(opinions or ()) - set(self.names)
+        found = read_opinions(crowd, opinions)
+        unknown = sorted(set(found) - set(self.names))
         if unknown:
             raise InputError(
-                f"the fit has no opinion {some_names(sorted(map(str, unknown)))}.",
+                f"the fit has no opinion {some_names(unknown)}.",
                 where="opinions",
                 hint=f"Name those that it has: {some_names(self.names)}.",
             )
         nothing = np.full((crowd.labels.num_examples, crowd.labels.num_classes), np.nan)
-        found = read_opinions(crowd, opinions or {})
         heard = [found.get(name, nothing) for name in self.names]
         return self.calibration.class_prior(heard, self.base)
 
@@ -97,6 +97,8 @@ def weigh(
         InputError: for anything wrong with a table, other classes, or no common example.
     """
     found = read_opinions(crowd, opinions)
+    if not found:
+        raise InputError("there is no opinion.", where="opinions", hint="Leave it out.")
     said = tuple(found.values())
     num_classes = crowd.labels.num_classes
     prior = np.full(num_classes, 1.0 / num_classes) if class_prior is None else class_prior

@@ -134,6 +134,8 @@ def read_state(path: str | Path, *, model: str | AbstractLabelerModel | None = N
         InputError: if the file is absent, damaged, of another kind or version, or if what it
             holds does not fit together.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(f"the state is {path!r:.80}.", where="path", hint="Give a path.")
     archive = read_archive(path, KIND, VERSION)
     try:
         crowd = _crowd(archive)
@@ -257,7 +259,7 @@ def _plain_names(names: Names) -> list[object]:
 def _crowd(archive: Archive) -> Crowd:
     record, arrays = archive
     record.setdefault("others", [])  # of a file from before there were any
-    names = {name: _names(archive, role) for role, name in _NAMES.items()}
+    names: dict[str, Any] = {name: _names(archive, role) for role, name in _NAMES.items()}
     num_examples, num_labelers, num_classes, num_others = (len(found) for found in names.values())
     example = arrays["labels.example"]
     if example.ndim == 1 and np.any(example[1:] < example[:-1]):

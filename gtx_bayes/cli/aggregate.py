@@ -10,6 +10,7 @@ import typer
 
 from gtx_bayes.cli.options import (
     CrowdOptions,
+    EvidenceOptions,
     GoldOption,
     JsonOption,
     LabelsArgument,
@@ -21,7 +22,6 @@ from gtx_bayes.cli.options import (
     num_devices,
     output_option,
     read_if_given,
-    read_opinions,
 )
 from gtx_bayes.cli.streaming import StreamOptions, stream
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
@@ -66,14 +66,7 @@ def aggregate(
     methods: MethodOptions,
     models: ModelOptions,
     tables: CrowdOptions,
-    opinion: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=FILE",
-            help="Class probabilities by a classifier that has not seen the answers: task, "
-            "prob_<class>. Counts as far as gold and answers bear it out. May be repeated.",
-        ),
-    ] = None,
+    evidence: EvidenceOptions,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -121,7 +114,8 @@ def aggregate(
             "--plots": plots,
             "--example-table": tables.example_table,
             "--groups": tables.group_column,
-            "--opinion": opinion,
+            "--opinion": evidence.opinion,
+            "--history": evidence.history,
         }.items():
             if wanted:
                 raise InputError(
@@ -152,9 +146,7 @@ def aggregate(
             folder = output / "examples.parquet"
             print_next(("evaluate", folder, "--truth", "TRUTH.csv"))
         return
-    opinion = opinion or []
-    files = [Path(text.partition("=")[2].strip()).expanduser() for text in opinion]
-    inputs = tables.inputs(labels, gold, *files)
+    inputs = tables.inputs(labels, gold, *evidence.files)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     state_file = None
     if state is not None:
@@ -162,7 +154,8 @@ def aggregate(
         _check_state(state, directory.target, method.name)
         for option, is_given, why in (
             ("--groups", tables.group_column, "of single workers, and groups count as one"),
-            ("--opinion", opinion, "without opinions of their tasks"),
+            ("--opinion", evidence.opinion, "without opinions of their tasks"),
+            ("--history", evidence.history, "without a history of their workers"),
         ):
             if is_given:
                 what = f"a state takes further answers {why}."
@@ -192,8 +185,8 @@ def aggregate(
                 method,
                 class_prior=prior,
                 finds_blocs=finds,
-                opinions=read_opinions(opinion) if opinion else None,
                 mesh=mesh,
+                **evidence.arguments(),
                 **arguments,
             )
         new = {

@@ -9,6 +9,7 @@ import typer
 
 from gtx_bayes.cli.options import (
     CrowdOptions,
+    EvidenceOptions,
     GoldOption,
     JsonOption,
     LabelsArgument,
@@ -17,7 +18,6 @@ from gtx_bayes.cli.options import (
     SeedOption,
     named,
     read_if_given,
-    read_opinions,
 )
 from gtx_bayes.cli.terminal import (
     command,
@@ -108,14 +108,10 @@ def next_(
             "[default: the strategy's, 5 with confidence-threshold and fixed, else no limit]",
         ),
     ] = None,
+    evidence: EvidenceOptions,
     second_opinion: Annotated[
         Path | None,
-        typer.Option(
-            metavar="TABLE",
-            help="Class probabilities from elsewhere, such as disagreements.csv of finetune, to "
-            "be weighed in with the answers, as far as gold and answers bear them out: task, "
-            "prob_<class>.",
-        ),
+        typer.Option(metavar="TABLE", help="As --opinion, for one such as disagreements.csv."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -146,12 +142,15 @@ def next_(
                 "--tasks": tasks,
             }
         )
+    if second_opinion is not None:
+        opinions = [*(evidence.opinion or []), f"second opinion={second_opinion}"]
+        evidence = dataclasses.replace(evidence, opinion=opinions)
     batch_file = None
     if output is not None:
         from gtx_bayes.io.writers import OutputFile, check_ending
 
         check_ending(output)
-        batch_file = OutputFile(output, tables.inputs(labels, gold, tasks, second_opinion, costs))
+        batch_file = OutputFile(output, tables.inputs(labels, gold, tasks, *evidence.files, costs))
     with stage(f"Reading {named(labels)}"):
         from gtx_bayes.abstentions import abstain_keys
         from gtx_bayes.collection.costs import COST_ROLES
@@ -183,10 +182,10 @@ def next_(
             keys = abstain_keys(tables.abstentions())
             gold_tasks = frozenset(read_truths(known, gold_columns, [], keys)["example"].keys)
         crowd, notes = None, []
-        if second_opinion is not None and not len(answers.frame):
+        if evidence.opinion and not len(answers.frame):
             raise InputError(
-                "there is no answer yet to weigh a second opinion with.",
-                where="--second-opinion",
+                "there is no answer yet to weigh an opinion with.",
+                where="--opinion" if second_opinion is None else "--second-opinion",
                 hint="Leave it out until there are answers.",
             )
         # Without an answer yet, the tasks alone decide.
@@ -212,9 +211,6 @@ def next_(
 
         result = None
         if crowd is not None:
-            opinions = None
-            if second_opinion is not None:
-                opinions = read_opinions([f"second opinion={second_opinion}"])
             # Costs are of single workers.
             finds = tables.finds_blocs and costs is None
             result = aggregate(
@@ -222,7 +218,7 @@ def next_(
                 method,
                 class_prior=models.prior(),
                 finds_blocs=finds,
-                opinions=opinions,
+                **evidence.arguments(),
                 **models.arguments(),
             )
         if purpose == "estimate":

@@ -114,8 +114,9 @@ class ModelOptions:
         str | None,
         typer.Option(
             metavar="A=P,B=P,...",
-            help="Prior of each class by name, or numbers alone in the order of the prob_ columns. "
-            "[default: uniform; gtx-bayes weighs uniform and learnt]",
+            help="Prior of each class by name, or numbers alone in the order of the prob_ columns; "
+            "above 1 counts of other tasks. [default: uniform; gtx-bayes weighs uniform and "
+            "learnt]",
         ),
     ] = None
 
@@ -152,6 +153,50 @@ class ModelOptions:
     def prior(self) -> list[float] | dict[str, float] | None:
         """The class prior as `gtx_bayes.aggregate` takes it."""
         return parse_prior(self.class_prior)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvidenceOptions:
+    """What is known beside the answers and the gold."""
+
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="What workers did on other tasks: worker, num_correct, num_gold; or worker, "
+            "accuracy, strength (answers that it is worth); or worker, true_label, label, "
+            "num_labels.",
+        ),
+    ] = None
+    opinion: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Class probabilities by a classifier that has not seen the answers: task, "
+            "prob_<class>. Counts as far as gold and answers bear it out. May be repeated.",
+        ),
+    ] = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is read."""
+        opinions = option_pairs(self.opinion or [], "--opinion").values()
+        return [Path(path).expanduser() for path in (*opinions, self.history) if path is not None]
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `gtx_bayes.aggregate` that are given."""
+        from gtx_bayes.columns import columns_of_probs
+        from gtx_bayes.io.readers import read_table
+
+        found: dict[str, Any] = {}
+        if self.history is not None:
+            found["history"] = read_table(self.history)
+        if self.opinion:
+            pairs = option_pairs(self.opinion, "--opinion")
+            found["opinions"] = {
+                name: read_table(path, columns_of_probs) for name, path in pairs.items()
+            }
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -432,15 +477,6 @@ def read_if_given(path: Path | None, wanted: Callable[[object], bool]) -> "Table
     from gtx_bayes.io.readers import read_table
 
     return None if path is None else read_table(path, wanted)
-
-
-def read_opinions(given: list[str]) -> "dict[str, Table]":
-    """Tables of class probabilities by name, from texts `NAME=FILE`."""
-    from gtx_bayes.columns import columns_of_probs
-    from gtx_bayes.io.readers import read_table
-
-    pairs = option_pairs(given, "--opinion")
-    return {name: read_table(path, columns_of_probs) for name, path in pairs.items()}
 
 
 def parse_prior(text: str | None) -> list[float] | dict[str, float] | None:

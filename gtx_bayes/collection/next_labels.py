@@ -347,7 +347,7 @@ def _whom_to_ask(
     given = np.asarray(labels.label) != MISSING
     row_of_label = np.where(given, row[np.asarray(labels.example)], MISSING)
     is_of_batch = row_of_label != MISSING
-    score = np.tile(result.labelers()["accuracy"].to_numpy(np.float64), (place.size, 1))
+    score = np.tile(result.in_pandas.labelers()["accuracy"].to_numpy(np.float64), (place.size, 1))
     counted = {name: at for at, name in enumerate(result.crowd.labeler_names)}
     of_bloc = dict(zip(blocs["worker"], blocs["bloc"], strict=True))
     as_one = np.array([counted[of_bloc.get(name, name)] for name in result.answered.labeler_names])

@@ -36,7 +36,7 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 from gtx_bayes import decisions, metrics
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation, aggregate
-from gtx_bayes.labels import MISSING, Assessment, scattered_parts
+from gtx_bayes.labels import MISSING, scattered_parts
 from gtx_bayes.metrics import Estimate, ReliabilityCurve
 from gtx_bayes.standard_size import LEAST_EXAMPLES, on_device, standard_size, with_room
 
@@ -173,7 +173,7 @@ def hold_out_gold(result: Aggregation, *, num_parts: int = 5) -> HeldOut:
     for part in range(part_of.max() + 1):
         hidden = truth.copy()
         hidden[gold[part_of == part]] = MISSING
-        seen = Assessment(jax.device_put(hidden), crowd.labels.num_classes)
+        seen = dataclasses.replace(crowd.assessment, true_label=jax.device_put(hidden))
         fitted = aggregate(
             dataclasses.replace(crowd, assessment=seen),
             result.method,

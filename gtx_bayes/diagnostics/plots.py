@@ -16,13 +16,14 @@ from matplotlib.patches import Rectangle
 
 from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.aggregation.tables import MOST_CELLS
-from gtx_bayes.columns import Names
+from gtx_bayes.columns import AnyTable, Names
 from gtx_bayes.diagnostics.calibration import Calibration
 from gtx_bayes.diagnostics.loo import LeaveOneOut
 from gtx_bayes.diagnostics.panel import Panel
 from gtx_bayes.diagnostics.predictive import Check, PredictiveChecks
 from gtx_bayes.diagnostics.sbc import Quantity, as_text, ecdf_band
 from gtx_bayes.errors import InputError
+from gtx_bayes.frames import as_frame
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.metrics import ReliabilityCurve
 
@@ -37,7 +38,7 @@ _MOST_WRITTEN = 144  # cells whose numbers are written in them
 
 
 def plot_labeler_forest(
-    labelers: pd.DataFrame,
+    labelers: AnyTable,
     *,
     chance: float,
     truth: npt.NDArray[np.floating] | None = None,
@@ -54,6 +55,7 @@ def plot_labeler_forest(
         max_labelers: of more labelers only this many are drawn, those who answered most.
         ax: where to draw.
     """
+    labelers = as_frame(labelers, "labelers")
     table = labelers if truth is None else labelers.assign(truth=truth)
     known = table[table["accuracy"].notna()]
     shown = known.nlargest(max_labelers, "num_labels").sort_values("accuracy")
@@ -87,7 +89,7 @@ def plot_labeler_forest(
 
 
 def plot_confusion(
-    confusion: pd.DataFrame, *, worker: object | None = None, ax: Axes | None = None
+    confusion: AnyTable, *, worker: object | None = None, ax: Axes | None = None
 ) -> Axes:
     """A confusion matrix: the probability of each answer to examples of each class.
 
@@ -101,9 +103,9 @@ def plot_confusion(
     Raises:
         InputError: if there is no labeler of that name.
     """
-    table = confusion
+    table = as_frame(confusion, "confusion")
     if worker is not None:
-        table = confusion[confusion["worker"].astype(str) == str(worker)]
+        table = table[table["worker"].astype(str) == str(worker)]
         if not len(table):
             raise InputError(
                 f"there is no labeler '{worker}'.", hint="Give a name of the column worker."
@@ -529,7 +531,7 @@ def save_result_plots(result: Aggregation, directory: Path) -> None:
     That is confidence.png, labelers.png where accuracies are known, and confusion.png where there
     are not too many classes.
     """
-    labels = result.crowd.labels
+    result, labels = result.in_pandas, result.crowd.labels
     num_classes = labels.num_classes
     axes = {"confidence.png": plot_confidence(result.open_confidence(), num_classes=num_classes)}
     labelers = result.labelers()

@@ -56,6 +56,8 @@ def sample_posterior(
         is_known = isinstance(found.prior, AbstractConjugatePrior) and found.prior.num_kinds == 1
         method = "gibbs" if is_known else "nuts"
     labels, gold = result.crowd.labels, result.crowd.assessment
+    if gold.earlier is not None:
+        raise ValueError("draws know of no history and no counts of classes: fit without them")
     class_prior = found.given_class_prior
     drawn: GibbsFit | NutsFit
     if method == "gibbs":

@@ -124,7 +124,7 @@ def _curve(labels: pd.DataFrame, gold: pd.DataFrame, config: Config) -> list[Row
         for method in config.methods:
             if method == gtx.NAME and not size:  # which takes accuracies from gold
                 continue
-            found = as_record(evaluate(aggregate(crowd, method).examples(), scored))
+            found = as_record(evaluate(aggregate(crowd, method).in_pandas.examples(), scored))
             figures = {of: found[of] for of in FIGURES}
             points.append({"method": method, "gold": name, "num_gold": size, **figures})
     return points

@@ -401,7 +401,7 @@ def describe(
         there are any, with a last axis for rho; expected numbers of answered examples of each
         class, with a first axis for rho.
     """
-    num_labels = labels.labels_per_example()
+    num_labels, earlier = labels.labels_per_example(), assessment.earlier
     class_probs = found.class_posterior(evidence, num_labels, class_prior)
 
     def at(rho: Float[Array, ""]) -> tuple[Array, Array]:
@@ -411,6 +411,9 @@ def describe(
         counts = count_by_segment(
             lambda labels: prior.counts(labels, latent_probs), labels, segments
         )
+        if earlier is not None and earlier.confusion is not None:
+            assert isinstance(prior, AbstractConjugatePrior)
+            counts = counts + prior.known_counts(earlier.confusion)
         return counts, over_examples(variational.of_answered(labels, probs))
 
     by_rho, class_total = jax.lax.map(at, nodes)

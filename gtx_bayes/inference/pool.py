@@ -349,12 +349,12 @@ def fit(
     """
     size = labels
     weighing = Weighing(dependence, prior_independent)
-    candidates = _candidates(models, class_prior, labels)
+    candidates = _candidates(models, class_prior, labels, assessment)
     if all(candidate.is_padded for candidate in candidates):
         labels, assessment, class_prior = in_standard_size(
             labels.of_classes(), assessment, class_prior
         )
-        candidates = _candidates(models, class_prior, labels)
+        candidates = _candidates(models, class_prior, labels, assessment)
     candidates = _or_gold_alone(candidates, models, class_prior, labels)
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
     weighed = None
@@ -403,7 +403,7 @@ def choose(
     prior_independent: float,
 ) -> tuple[Choice, str]:
     """The heaviest model of a pool, and why in words; arguments as for `fit`, in standard size."""
-    candidates = _candidates(models, class_prior, labels)
+    candidates = _candidates(models, class_prior, labels, assessment)
     candidates = _or_gold_alone(candidates, models, class_prior, labels)
     return _choose(labels, assessment, candidates, Weighing(dependence, prior_independent))
 
@@ -519,10 +519,15 @@ def _scores(
 
 
 def _candidates(
-    models: Sequence[str | AbstractLabelerModel], class_prior: ClassPrior | None, labels: Labels
+    models: Sequence[str | AbstractLabelerModel],
+    class_prior: ClassPrior | None,
+    labels: Labels,
+    assessment: Assessment,
 ) -> list[Candidate]:
-    num_classes = labels.num_classes
-    priors = (None, variational.even(num_classes)) if class_prior is None else (class_prior,)
+    num_classes, earlier = labels.num_classes, assessment.earlier
+    priors: tuple[ClassPrior | None, ...] = (class_prior,)
+    if class_prior is None and (earlier is None or earlier.class_total is None):
+        priors = (None, variational.even(num_classes))
     found = [Candidate.of(model, num_classes, prior) for model in models for prior in priors]
     # Proportions that are learnt have a prior of their own where a model has no conjugate one.
     found = [each for each in found if each.is_padded or each.class_prior is priors[0]]

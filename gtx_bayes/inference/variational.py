@@ -123,6 +123,19 @@ class Totals(NamedTuple):
         """Those of the examples in a table; counts by segment if there are any."""
         return cls(*_totals(labels, state, segments))
 
+    @classmethod
+    def earlier(cls, labels: Labels, assessment: Assessment, state: State) -> "Totals | None":
+        """Those of other tasks, as `Assessment.earlier` has them; None if nothing is known."""
+        known = assessment.earlier
+        if known is None:
+            return None
+        found = cls.nothing(labels, state)
+        if known.confusion is not None:
+            found = found._replace(counts=state.prior.known_counts(known.confusion))
+        if known.class_total is not None:
+            found = found._replace(class_total=known.class_total)
+        return found
+
     def plus(self, others: "Totals") -> "Totals":
         """Those of both."""
         return Totals(self.counts + others.counts, self.class_total + others.class_total)
@@ -275,6 +288,8 @@ def _fit_from_gold(
     kind_probs = prior.start_kinds(class_probs)
     probs = latent_probs(class_probs, kind_probs)
     counts = prior.counts(to_gold, probs)
+    earlier = Totals.earlier(labels, assessment, State(class_probs, kind_probs, prior))
+    counts = counts if earlier is None else counts + earlier.counts
     prior = jax.lax.fori_loop(0, MAX_STEPS, lambda _, prior: prior.refit(counts), prior)
     of_gold = prior.evidence(to_gold, probs, counts)
     of_gold = of_gold + prior.shared_evidence(to_gold, probs, counts)[:, None]
@@ -338,7 +353,8 @@ def _fit_from(
 ) -> VariationalFit:
     # Jitted as one: start, fit and what lies between would take three times as long to compile.
     state = start(labels, assessment, prior, rows)
-    return _fit_state(labels, assessment, state, class_prior, learns, None, max_steps, tolerance)
+    earlier = Totals.earlier(labels, assessment, state)
+    return _fit_state(labels, assessment, state, class_prior, learns, earlier, max_steps, tolerance)
 
 
 @jax.jit

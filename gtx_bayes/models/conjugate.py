@@ -223,6 +223,23 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         by_cell = found.reshape(cells.num_rows, cells.num_cells, labels.num_labelers)
         return self.join(jnp.moveaxis(by_cell, 2, 0), jnp.stack(spread, axis=2).swapaxes(0, 1))
 
+    def known_counts(
+        self, confusion: Float[Array, "num_labelers num_classes num_classes"]
+    ) -> Counts:
+        """Counts of answers to examples of known class, where classes have no subclasses.
+
+        Args:
+            confusion: how often each labeler gave each answer to each class.
+        """
+        cells = self.cells(self.num_classes)
+        row = cells.row[:, None]
+        is_right = cells.class_of[:, None] == np.arange(self.num_classes)
+        cell = np.where(is_right, cells.right[row], cells.wrong[cells.row])
+        shape = (confusion.shape[0], cells.num_rows, cells.num_cells)
+        by_cell = jnp.zeros(shape, confusion.dtype).at[:, row, cell].add(confusion)
+        num_spreads = 1 if cells.num_rows == 1 else 2
+        return self.join(by_cell, jnp.zeros((*shape[:2], num_spreads), confusion.dtype))
+
     def evidence(self, labels: Labels, latent_probs: LatentProbs, counts: Counts) -> LatentProbs:
         """Log-probability of each example's labels under each latent class, up to what all share.
 

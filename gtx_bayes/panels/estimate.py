@@ -23,7 +23,7 @@ from gtx_bayes.classes import some_names
 from gtx_bayes.columns import Names
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError, WarningNote
-from gtx_bayes.labels import MISSING, Assessment, Labels, scattered_parts
+from gtx_bayes.labels import MISSING, Labels, scattered_parts
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.panels.shares import (
     CERTAIN,
@@ -425,7 +425,7 @@ def _fold_probs(
     for fold in range(int(gold.fold.max()) + 1 if (gold.fold != CERTAIN).any() else 1):
         seen = truth.copy()
         seen[gold.example[gold.fold == fold]] = MISSING
-        assessment = Assessment(jax.device_put(seen), crowd.labels.num_classes)
+        assessment = dataclasses.replace(crowd.assessment, true_label=jax.device_put(seen))
         fitted = aggregate(
             dataclasses.replace(crowd, assessment=assessment),
             method,

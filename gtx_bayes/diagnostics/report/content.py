@@ -70,6 +70,7 @@ def examine(key: Key[Array, ""], result: Aggregation) -> Content:
     """
     key_examples, key_rest = jax.random.split(key)
     key_checks, key_trust, key_labelers, key_buying = jax.random.split(key_rest, 4)
+    result = result.in_pandas
     examples = result.examples(key_examples)
     checks = None if result.fit.joint is None else predictive_checks(key_checks, result)
     trust = judge_trust(key_trust, result, checks)

@@ -171,7 +171,7 @@ def judge_trust(key: Key[Array, ""], result: Aggregation, checks: PredictiveChec
         by_gold=by_gold,
         worse_than_guessing=num_gold >= gold.FEWEST_ANSWERS and share_right < chance,
         coding=gold.check_coding(result),
-        on_gold=gold.compare_labelers(result, result.labelers()),
+        on_gold=gold.compare_labelers(result, result.in_pandas.labelers()),
         patterns=() if held_out is None else gold.find_patterns(result, held_out),
         contradictions=gold.find_contradictions(result, held_out),
         calibration=found,
@@ -268,7 +268,7 @@ def _of_fit(trust: Trust, result: Aggregation) -> list[Reason]:
     if trust.converged is not None:
         how = "converged" if trust.converged else "was stopped before it converged"
         reasons.append(Reason("green" if trust.converged else "red", f"The fit {how}."))
-    accuracy = result.labelers()["accuracy"].mean()  # NaN where none is known
+    accuracy = result.in_pandas.labelers()["accuracy"].mean()  # NaN where none is known
     if accuracy < 1.0 / result.crowd.labels.num_classes:
         words = (
             "The labelers come out worse than guessing on average: do gold and answers name the "
