@@ -168,7 +168,7 @@ class GtxBayes(AbstractMethod):
             num_labelers=labels.num_labelers,
             num_classes=labels.num_classes,
         )
-        is_asked = self.model == AUTO and self.dependence is None
+        is_asked = self.model == AUTO and self.dependence is None and assessment.earlier is None
         sides = two_verdicts(labels) if is_asked else None
         models = among.models
         if sides is not None:
