@@ -27,6 +27,7 @@ _ALSO = {
         ("task_id", "example_id", "item_id", "sample_id", "unit_id", "document_id", "doc_id"),
         ("instance", "instance_id", "question_id", "object_id", "subject", "unit", "sample"),
         ("id",),
+        ("question",),
     ),
     "labeler": (
         ("judge", "worker_id", "labeler_id", "annotator_id", "rater_id", "judge_id", "labeller"),
@@ -58,6 +59,7 @@ PROB_PREFIX = "prob_"
 Names = npt.NDArray[Any]
 """Names as the user gave them, text or numbers, by index."""
 
+_UNDER_HEADER = 2  # number of the first row of a delimited text
 _SHOWN_COLUMNS = 20  # in a message
 _SHOWN_OTHERS = 3  # columns in a note
 _MISSING_TEXT = ("", "nan", "NaN", "<NA>")
@@ -567,4 +569,8 @@ def _find_column(
     hint = f"Call it one of {wanted} in a header line, or name the {role} column."
     if role == "labeler":
         hint += " If every labeler has a column, say `wide=`; if answers were counted, `counts=`."
+    is_text = source.first_row == _UNDER_HEADER
+    if is_text and not any(fits(columns, one, aliases) for one in aliases):
+        option = "header" if "labeler" in aliases else "gold_header"
+        hint += f" If the first line is a row already, name the columns: `{option}=`."
     raise source.error(f"no column holds the {role}: the columns are {shown}.", hint)

@@ -377,6 +377,7 @@ IMPORTERS: Registry[Any] = Registry(
             "doccano": "doccano:Doccano",
             "toloka": "toloka:Toloka",
             "mturk": "mturk:MechanicalTurk",
+            "appen": "appen:Appen",
             "zooniverse": "zooniverse:Zooniverse",
             "cvat": "cvat:Cvat",
             "labelbox": "labelbox:Labelbox",
@@ -386,6 +387,7 @@ IMPORTERS: Registry[Any] = Registry(
             "inspect": "inspect_log:InspectLog",
             "deepeval": "deepeval:DeepEval",
             "lm-eval": "lm_eval:LmEval",
+            "by-task": "by_task:ByTask",
         }.items()
     },
 )

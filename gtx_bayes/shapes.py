@@ -35,6 +35,9 @@ _FEW = 0.5  # distinct answers for each answer at most, in a table taken for a w
 
 _LONG = {"example": "task", "labeler": "worker", "label": "label"}
 
+_INDEX = ("", "unnamed: 0")
+"""Names of the column in which R and pandas write the names of rows."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
@@ -139,6 +142,8 @@ def _columns(
     if of_example or fits(frame.columns, "example", EXAMPLE_ROLE):
         name = find_columns(frame.columns, EXAMPLE_ROLE, of_example, source)["example"]
         example = read_columns(frame, EXAMPLE_ROLE, of_example, source)["example"]
+    elif len(blank := [one for one in frame.columns if str(one).strip().lower() in _INDEX]) == 1:
+        name, example = str(blank[0]), Column.read(frame, blank[0], source)
     elif isinstance(frame.index, pd.RangeIndex) and source.name != "labels":
         raise source.error(
             f"no column holds the example, beside those of {is_about}.",

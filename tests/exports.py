@@ -208,6 +208,40 @@ def mturk_radio(folder):
     return [as_csv(folder / "Batch_2_batch_results.csv", rows)], []
 
 
+def appen(folder):
+    """Test questions have a cell of gold in every row; a tainted judgment does not count."""
+    known = dict(GOLD)
+    rows = [
+        {
+            **{"_unit_id": task, "_created_at": "7/12/2014 01:55:49", "_golden": task in known},
+            **{"_id": at, "_tainted": tainted, "_trust": 0.9, "_worker_id": worker},
+            **{"animal": label, "animal_gold": known.get(task, ""), "url": f"{task}.jpg"},
+        }
+        for at, (task, worker, label, tainted) in enumerate(
+            [*((*answer, "false") for answer in ANSWERS), ("1", "dan", "dog", "true")]
+        )
+    ]
+    return [as_csv(folder / "f123456.csv", rows)], GOLD
+
+
+def by_task(folder):
+    answers = {task: {worker: x for _, worker, x in of} for task, of in by(0).items()}
+    return [as_json(folder / "answers.json", answers)], []
+
+
+def by_task_in_lists(folder):
+    tasks = {
+        task: {
+            "text": task,
+            "annotators": ",".join(worker for _, worker, _ in answers),
+            "annotations": ",".join(label for *_, label in answers),
+            "hard_label": answers[0][2],
+        }
+        for task, answers in by(0).items()
+    }
+    return [as_json(folder / "animals_dev.json", tasks)], []
+
+
 def zooniverse(folder):
     def row(task, worker, label, **more):
         annotations = [{"task": "T0", "task_label": "Which animal?", "value": label}]
@@ -464,7 +498,7 @@ EXPORTS = (
     *(label_studio, label_studio_min, label_studio_csv, prodigy_choice, prodigy_binary),
     *(doccano, doccano_by_user, toloka, mturk, mturk_radio, zooniverse, cvat, labelbox),
     *(argilla, argilla_by_user, argilla_on_the_hub, sagemaker, sagemaker_responses),
-    *(promptfoo, inspect, deepeval, lm_eval),
+    *(promptfoo, inspect, deepeval, lm_eval, appen, by_task, by_task_in_lists),
 )
 
 CALLED = {

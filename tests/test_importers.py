@@ -50,7 +50,7 @@ def examples_of(crowd):
 
 
 def test_every_importer_has_an_export_and_says_what_it_is():
-    assert len(exports.EXPORTS) >= len(IMPORTERS.names()) == 14
+    assert len(exports.EXPORTS) >= len(IMPORTERS.names()) == 16
     for name in IMPORTERS.names():
         assert IMPORTERS.find(name).description
 

@@ -21,7 +21,6 @@ from gtx_bayes.cli.options import (
     named,
     num_devices,
     output_option,
-    read_if_given,
 )
 from gtx_bayes.cli.streaming import StreamOptions, stream
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
@@ -116,6 +115,7 @@ def aggregate(
             "--groups": tables.group_column,
             "--opinion": evidence.opinion,
             "--history": evidence.history,
+            "--gold-header": tables.gold_header,
         }.items():
             if wanted:
                 raise InputError(
@@ -302,14 +302,13 @@ def _grow(
 ) -> tuple["Aggregation", dict[str, int]]:
     """The result with what is new in the tables, and how much that is."""
     from gtx_bayes.aggregation.grow import grow
-    from gtx_bayes.columns import TRUTH_ROLES, columns_for
     from gtx_bayes.io.readers import read_covariate_tables
 
     covariates = list(kept.crowd.labels.covariates)
     grown = grow(
         kept,
         tables.read_labels(labels, covariates),
-        read_if_given(gold, columns_for(TRUTH_ROLES, tables.gold_columns())),
+        tables.read_gold(gold),
         **tables.arguments(),
         **read_covariate_tables(tables.labeler_table, tables.example_table),
     )

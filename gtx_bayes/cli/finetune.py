@@ -295,7 +295,7 @@ def _impute(
     """Labels for the tasks: aggregated, or as a table without workers has them."""
     from gtx_bayes.aggregation.aggregate import aggregate
     from gtx_bayes.classifier.imputed import Imputed, has_labelers
-    from gtx_bayes.columns import ANSWER_ROLES, TRUTH_COLUMNS, TRUTH_ROLES, Table, columns_for
+    from gtx_bayes.columns import ANSWER_ROLES, TRUTH_COLUMNS, Table, columns_for
     from gtx_bayes.crowd import Crowd
     from gtx_bayes.io.readers import read_table
 
@@ -318,7 +318,7 @@ def _impute(
             classes=tables.class_names(),
             abstain=tables.abstentions(),
         )
-    of_gold = read_if_given(gold, columns_for(TRUTH_ROLES, tables.gold_columns()))
+    of_gold = tables.read_gold(gold)
     crowd = Crowd.from_frames(Table(frame, source), of_gold, **tables.crowd_arguments())
     crowd = dataclasses.replace(crowd, notes=tuple(in_options(note) for note in crowd.notes))
     return Imputed.by(aggregate(crowd, method, class_prior=prior, **options))

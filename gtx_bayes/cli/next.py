@@ -154,7 +154,7 @@ def next_(
     with stage(f"Reading {named(labels)}"):
         from gtx_bayes.abstentions import abstain_keys
         from gtx_bayes.collection.costs import COST_ROLES
-        from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, columns_for, read_columns
+        from gtx_bayes.columns import EXAMPLE_ROLE, columns_for, read_columns
         from gtx_bayes.crowd import Crowd
         from gtx_bayes.crowd_tables import read_truths
         from gtx_bayes.io.readers import read_covariate_tables
@@ -176,7 +176,7 @@ def next_(
         costs_frame, costs_source = read_if_given(costs, of_costs) or (None, None)
         of_tasks = columns_for(EXAMPLE_ROLE, tables.columns("example"))
         tasks_frame, tasks_source = read_if_given(tasks, of_tasks) or (None, None)
-        known = read_if_given(gold, columns_for(TRUTH_ROLES, gold_columns)) or answers.gold
+        known = tables.read_gold(gold) or answers.gold
         gold_tasks: frozenset[str] = frozenset()
         if known is not None:
             keys = abstain_keys(tables.abstentions())

@@ -226,6 +226,10 @@ class AnswerOptions:
     task_column: ColumnOfTasks = None
     worker_column: ColumnOfWorkers = None
     label_column: ColumnOfLabels = None
+    gold_header: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Likewise of GOLD, such as task,label."),
+    ] = None
     gold_task_column: ColumnOfTasks = None
     gold_label_column: ColumnOfLabels = None
 
@@ -246,6 +250,13 @@ class AnswerOptions:
         """The columns of the gold that the user named, by role."""
         named = {"example": self.gold_task_column, "label": self.gold_label_column}
         return {role: name for role, name in named.items() if name is not None}
+
+    def read_gold(self, gold: Path | None) -> "Table | None":
+        """The gold, as a table; None without a path."""
+        from gtx_bayes.io.readers import read_gold
+
+        header = self.gold_header and self.gold_header.split(",")
+        return None if gold is None else read_gold(gold, self.gold_columns(), header or None)
 
     def class_names(self) -> list[str] | None:
         """The classes, if they are named."""
@@ -308,6 +319,14 @@ class FormatOptions:
             help="One row per task: these columns of LABELS are workers, and hold their answers.",
         ),
     ] = None
+    header: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Names of the columns of LABELS, where no first line has them, such as "
+            "worker,task,label.",
+        ),
+    ] = None
     count_column: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Column of LABELS: how many gave the row's answer."),
@@ -329,6 +348,7 @@ class FormatOptions:
         """
         as_they_are = ("format", "question", "choice", "count_column")
         found = {name: getattr(self, name) for name in as_they_are}
+        found["header"] = self.header and self.header.split(",")
         for name in ("wide", "counts"):
             given = getattr(self, name)
             found[name] = True if given == "all" else given and given.split(",")
@@ -445,6 +465,7 @@ class CrowdOptions(FormatOptions, AnswerOptions):
             labeler_covariates=self.labeler_table,
             example_covariates=self.example_table,
             groups=self.group_column,
+            gold_header=self.gold_header.split(",") if self.gold_header else None,
             **self.reading(),
             **self.crowd_arguments(),
         )

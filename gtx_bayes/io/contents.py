@@ -49,6 +49,7 @@ class Content(NamedTuple):
         ending: of the file itself, lower case, such as ".csv".
         raw: its bytes; text is UTF-8 without a mark.
         notes: what a user should know of the files beside it.
+        header: names of the columns of a delimited file that has no line with them.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Content(NamedTuple):
     ending: str
     raw: bytes
     notes: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
 
     def error(self, what: str, hint: str, row: int | None = None) -> InputError:
         """What is wrong with the file, or in a row of it, counted from 1."""
@@ -72,7 +74,8 @@ class Content(NamedTuple):
             more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
             raise self.error(
                 f"the header names {twice[:_SHOWN]}{more} more than once.",
-                "Give every column its own name.",
+                "Give every column its own name; or name all by `header=` (`gold_header=` for gold), "
+                "if this line is a row already.",
             )
 
     def text(self) -> str:

@@ -25,6 +25,7 @@ from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.errors import InputError
 from gtx_bayes.frames import EXACT as EXACT
+from gtx_bayes.frames import check_lists
 from gtx_bayes.importers.base import AbstractImporter
 from gtx_bayes.importers.long_table import File, import_answers
 from gtx_bayes.io.contents import (
@@ -79,6 +80,8 @@ def read_crowd(
     wide: Which | None = None,
     count_column: str | None = None,
     counts: Which | None = None,
+    header: Sequence[str] | None = None,
+    gold_header: Sequence[str] | None = None,
 ) -> Crowd:
     """Read a table of answers, or a tool's export, and optionally a table of gold labels.
 
@@ -104,6 +107,8 @@ def read_crowd(
         wide: see `Crowd.from_frames`, as for the two others.
         count_column: column of counts.
         counts: columns of counts, one a class.
+        header: names of the columns of `labels`, text without a line that has them.
+        gold_header: likewise of `gold`.
 
     Raises:
         InputError: for anything wrong with a file or a table, with the row and the hint.
@@ -117,10 +122,11 @@ def read_crowd(
         question=question,
         choice=choice,
         shape=Shape(wide, count_column, counts),
+        header=header,
     )
     return Crowd.from_frames(
         answers,
-        None if gold is None else read_gold(gold, gold_columns),
+        None if gold is None else read_gold(gold, gold_columns, gold_header),
         duplicates=duplicates,
         classes=classes,
         abstain=abstain,
@@ -134,9 +140,13 @@ def read_crowd(
     )
 
 
-def read_gold(path: str | Path, columns: Mapping[str, str] | None = None) -> Table:
+def read_gold(
+    path: str | Path,
+    columns: Mapping[str, str] | None = None,
+    header: Sequence[str] | None = None,
+) -> Table:
     """Read a table of gold labels; of its columns those that play a role."""
-    return read_table(path, columns_for(TRUTH_ROLES, columns))
+    return read_table(path, columns_for(TRUTH_ROLES, columns), header)
 
 
 def read_labels(
@@ -149,6 +159,7 @@ def read_labels(
     question: str | None = None,
     choice: str | None = None,
     shape: Shape = _AS_IT_IS,
+    header: Sequence[str] | None = None,
 ) -> Table:
     """Read answers from tables or from the export of a tool; arguments as for `read_crowd`.
 
@@ -161,9 +172,10 @@ def read_labels(
     named |= {} if groups is None else {"groups": groups}
     wanted = columns_for(ANSWER_ROLES, named)
     is_plain = format == TABLE or (format is None and bool({*named} - {"label"}))
+    is_plain = is_plain or header is not None
     if len(paths) == 1 and is_streamable(paths[0]) and (is_plain or paths[0].is_dir()):
         return _in_long(lambda kept: read_table(paths[0], kept), wanted, columns, shape)
-    contents = [content for path in paths for content in open_contents(path)]
+    contents = _with_header([one for path in paths for one in open_contents(path)], header)
     importer = None
     if not is_plain:
         importer = _recognised(contents) if format is None else IMPORTERS.build(format)
@@ -250,7 +262,33 @@ def read_covariate_tables(
     return {name: read_table(path) for name, path in paths.items() if path is not None}
 
 
-def read_table(path: str | Path, wanted: Callable[[object], bool] | None = None) -> Table:
+def _with_header(contents: list[Content], header: Sequence[str] | None) -> list[Content]:
+    """The files with names for their columns, which are text.
+
+    Raises:
+        InputError: for names that are none, or a file that is no text.
+    """
+    if header is None:
+        return contents
+    check_lists(header=header)
+    if isinstance(header, str) or not header or not all(isinstance(one, str) for one in header):
+        raise InputError(
+            f"the header is {header!r:.80}.",
+            where="header",
+            hint='Give the names of all columns, such as ["worker", "task", "label"].',
+        )
+    for one in contents:
+        if one.ending not in SEPARATORS:
+            what = f"its format, {one.ending}, has names for its columns."
+            raise one.error(what, "Leave out `header=`.")
+    return [one._replace(header=tuple(header)) for one in contents]
+
+
+def read_table(
+    path: str | Path,
+    wanted: Callable[[object], bool] | None = None,
+    header: Sequence[str] | None = None,
+) -> Table:
     """Read one table, the format by the file's ending; CSV and TSV cells stay text.
 
     A folder of tables is one table; so is an archive of several. Text may be compressed, separated
@@ -260,6 +298,7 @@ def read_table(path: str | Path, wanted: Callable[[object], bool] | None = None)
         path: the file or the folder.
         wanted: whether a column of some name is to be read; all are when absent. A table without
             such a column keeps its first one.
+        header: names of the columns, of text without a line that has them.
 
     Raises:
         InputError: if the file is absent, empty, unreadable, ragged or of an unknown format.
@@ -272,7 +311,7 @@ def read_table(path: str | Path, wanted: Callable[[object], bool] | None = None)
         else:
             check_file(path)
         return _as_table(str(path), _read_parquet(path, str(path), wanted), 1, notes)
-    return read_contents(open_contents(path), wanted)
+    return read_contents(_with_header(open_contents(path), header), wanted)
 
 
 def read_contents(
@@ -436,7 +475,11 @@ def told_separator(content: Content) -> tuple[Content, str, int]:
         return content._replace(raw=rest), said[4:].decode("latin-1") or "\t", 3
     usual = SEPARATORS[content.ending]
     found = next((one for one in (usual, ";", "\t", ",") if one.encode() in line), usual)
-    return content, found, 2
+    if not content.header:
+        return content, found, 2
+    text = io.StringIO()
+    csv.writer(text, delimiter=found).writerow(content.header)
+    return content._replace(raw=text.getvalue().encode() + content.raw, header=()), found, 1
 
 
 def header_of(content: Content, separator: str) -> list[str]:

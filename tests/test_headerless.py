@@ -1,0 +1,77 @@
+"""Tables without a line that names their columns, or with names that R and pandas write."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError
+from gtx_bayes.io import read_crowd
+from tests.exports import ANSWERS, GOLD
+from tests.test_cli import call
+from tests.test_importers import long_table, rows_of
+
+TEXT = "".join(f"{worker}\t{task}\t{label}\n" for task, worker, label in ANSWERS)
+HEADER = ["worker", "task", "label"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "labels.txt").write_text(TEXT)
+    (tmp_path / "gold.txt").write_text("".join(f"{task}\t{label}\n" for task, label in GOLD))
+    return tmp_path / "labels.txt", tmp_path / "gold.txt"
+
+
+def test_columns_are_named(files):
+    crowd = read_crowd(*files, header=HEADER, gold_header=["task", "label"])
+    expected = Crowd.from_frames(
+        pd.DataFrame(ANSWERS, columns=["task", "worker", "label"]), dict(GOLD)
+    )
+    assert rows_of(crowd) == rows_of(expected)
+    np.testing.assert_array_equal(crowd.assessment.true_label, expected.assessment.true_label)
+
+
+def test_places_are_lines(files):
+    labels, _ = files
+    labels.write_text(TEXT + "dan\t4\t\n")
+    with pytest.raises(InputError, match=f"row {len(ANSWERS) + 1}"):
+        read_crowd(labels, header=HEADER)
+
+
+def test_a_first_line_that_is_a_row_says_what_to_do(files):
+    with pytest.raises(InputError, match="first line is a row already, name the columns: `header="):
+        read_crowd(files[0])
+    good = files[0].with_name("good.csv")
+    pd.DataFrame(ANSWERS, columns=["task", "worker", "label"]).to_csv(good, index=False)
+    with pytest.raises(InputError, match="`gold_header=`"):
+        read_crowd(good, files[1])
+    for header in ("worker", []):
+        with pytest.raises(InputError, match="header"):
+            read_crowd(files[0], header=header)
+    with pytest.raises(InputError, match="has names for its columns"):
+        good.with_suffix(".json").write_text('[{"task": 1}]')
+        read_crowd(good.with_suffix(".json"), header=HEADER)
+
+
+@pytest.mark.end_to_end
+def test_command(files, tmp_path):
+    words = ("aggregate", files[0], "--gold", files[1], "-o", tmp_path / "out")
+    words += ("--method", "majority-vote")
+    run = call(*words)
+    assert run.exit_code == 2
+    assert "`--header`" in run.stderr
+    run = call(*words, "--header", "worker,task,label", "--gold-header", "task,label")
+    assert run.exit_code == 0, run.output
+    assert len(pd.read_csv(tmp_path / "out" / "examples.csv")) == 4
+
+
+def test_names_of_rows_are_tasks_of_counts(tmp_path):
+    """As R and pandas write them; and `question` is a task where nothing else is."""
+    counts = pd.DataFrame({"cat": [3, 0], "dog": [1, 2]}, index=["a", "b"])
+    counts.to_csv(tmp_path / "counts.csv")
+    crowd = read_crowd(tmp_path / "counts.csv", counts=["cat", "dog"])
+    assert list(crowd.example_names) == ["a", "b"]
+    assert crowd.labels.num_labels == 6
+    table = long_table(None, []).to_frames()[0].set_axis(["question", "worker", "answer"], axis=1)
+    table.to_csv(tmp_path / "answer.csv", index=False)
+    assert rows_of(read_crowd(tmp_path / "answer.csv")) == rows_of(long_table(None, []))
