@@ -338,6 +338,7 @@ POLICIES: Registry[Any] = Registry(
             "fixed": "fixed:Fixed",
             "risk": "risk:RiskTarget",
             "knowledge-gradient": "knowledge_gradient:KnowledgeGradient",
+            "information": "information:InformationPerCost",
         }.items()
     },
 )

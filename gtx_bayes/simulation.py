@@ -32,7 +32,8 @@ _WORD = 2**16  # digits drawn from one random word multiply to at most this: bia
 class AnswerQueue:
     """Answers waiting to be bought: labelers come to every example in an order of its own.
 
-    Whoever collects chooses the example, never the labeler, and gets the next answer in line.
+    Whoever collects chooses the example and gets the next answer in line; a policy that chooses
+    labelers makes a queue of its own first (`whole_run.in_chosen_order`).
 
     Attributes:
         answers: by example and place in its queue.

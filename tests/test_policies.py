@@ -29,7 +29,7 @@ from tests.test_cli import call
 IN_A_FILE = f"{Path(__file__).parent / 'plugins' / 'uncertainty_per_cost.py'}:UncertaintyPerCost"
 STRATEGIES = (*POLICIES.names(), IN_A_FILE)
 OPTIONS = {"risk": {"target": "0.05"}}
-LOOK_AT_COSTS = ("knowledge-gradient", IN_A_FILE)
+LOOK_AT_COSTS = ("knowledge-gradient", "information", IN_A_FILE)
 CAP = 2
 NUM_EXAMPLES = 5
 ACCURACY = jnp.array([0.6, 0.75, 0.75, 0.9])

@@ -22,6 +22,7 @@ from gtx_bayes.cli.options import (
 from gtx_bayes.cli.terminal import (
     command,
     in_options,
+    number_text,
     print_json,
     print_next,
     print_notes,
@@ -61,12 +62,13 @@ def next_(
         ),
     ] = "labels",
     strategy: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME|FILE.py:Class",
-            help="What chooses: a name below, or FILE.py:Class for one of your own.",
+            help="What chooses: a name below, or FILE.py:Class for one of your own. [default: "
+            "uncertainty; information where --cost has prices of workers]",
         ),
-    ] = "uncertainty",
+    ] = None,
     strategy_option: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="An option of the strategy; repeat it for more."),
@@ -76,8 +78,8 @@ def next_(
         typer.Option(
             "--cost",
             metavar="TABLE",
-            help="Prices of answers, for strategies that look at them: cost, by worker, by task, "
-            "or by both.",
+            help="Prices of answers: cost, by worker, by task, or by both. Where workers have "
+            "prices it is also named whom to ask; else they are for strategies that look at them.",
         ),
     ] = None,
     methods: MethodOptions,
@@ -133,7 +135,7 @@ def next_(
     if purpose == "estimate":
         _refuse_for_gold(
             {
-                "--strategy": strategy != "uncertainty",
+                "--strategy": strategy,
                 "--strategy-option": strategy_option,
                 "--threshold": threshold,
                 "--risk": risk,
@@ -153,27 +155,39 @@ def next_(
         batch_file = OutputFile(output, tables.inputs(labels, gold, tasks, *evidence.files, costs))
     with stage(f"Reading {named(labels)}"):
         from gtx_bayes.abstentions import abstain_keys
-        from gtx_bayes.collection.costs import COST_ROLES
-        from gtx_bayes.columns import EXAMPLE_ROLE, columns_for, read_columns
+        from gtx_bayes.collection.costs import COST_ROLES, prices_labelers
+        from gtx_bayes.columns import (
+            EXAMPLE_ROLE,
+            Source,
+            columns_for,
+            read_columns,
+        )
         from gtx_bayes.crowd import Crowd
         from gtx_bayes.crowd_tables import read_truths
         from gtx_bayes.io.readers import read_covariate_tables
         from gtx_bayes.registry import POLICIES, option_pairs
 
         method = methods.build()
+        gold_columns = tables.gold_columns()
+        of_costs = columns_for(COST_ROLES, tables.columns("example", "labeler"))
+        costs_frame, costs_source = read_if_given(costs, of_costs) or (None, None)
+        costs_columns = _present(costs_frame, tables.columns("example", "labeler"))
+        if strategy is None:
+            strategy = "uncertainty"
+            if costs_frame is not None and prices_labelers(
+                costs_frame, costs_columns, costs_source or Source("costs")
+            ):
+                strategy = "information"
         policy_options = option_pairs(strategy_option or [], "--strategy-option")
         policy = POLICIES.build(strategy, policy_options)
-        gold_columns = tables.gold_columns()
-
-        if costs is not None and tables.group_column is not None:
+        counts_blocs = costs is None or policy.chooses_labelers
+        if not counts_blocs and tables.group_column is not None:
             raise InputError(
                 "costs are of single workers, and groups count as one.",
                 where="--groups",
-                hint="Leave it out, or --cost.",
+                hint="Leave it out, or --cost, or take --strategy information.",
             )
         answers = tables.read_labels(labels)
-        of_costs = columns_for(COST_ROLES, tables.columns("example", "labeler"))
-        costs_frame, costs_source = read_if_given(costs, of_costs) or (None, None)
         of_tasks = columns_for(EXAMPLE_ROLE, tables.columns("example"))
         tasks_frame, tasks_source = read_if_given(tasks, of_tasks) or (None, None)
         known = tables.read_gold(gold) or answers.gold
@@ -211,8 +225,7 @@ def next_(
 
         result = None
         if crowd is not None:
-            # Costs are of single workers.
-            finds = tables.finds_blocs and costs is None
+            finds = tables.finds_blocs and counts_blocs  # costs are of single workers
             result = aggregate(
                 crowd,
                 method,
@@ -246,7 +259,7 @@ def next_(
             gold_tasks=gold_tasks,
             num_classes=max(2, len(tables.class_names() or ())),
             costs=costs_frame,
-            costs_columns=_present(costs_frame, tables.columns("example", "labeler")),
+            costs_columns=costs_columns,
             costs_source=costs_source,
         )
         if batch_file is not None:
@@ -284,6 +297,8 @@ def next_(
     more = "" if len(rows) <= _SHOWN else f", the first {_SHOWN} of {len(rows)}"
     print_table(f"To label next ({found.strategy}){more}", shown)
     print(f"{found.num_open} examples want a label, {found.num_done} do not.")
+    if "cost" in found.examples:
+        print(f"The batch costs {number_text(float(found.examples['cost'].sum()))}.")
     if output is not None:
         print(f"The batch is in {output}.")
     print("Add the answers to LABELS and call again with the same options.")

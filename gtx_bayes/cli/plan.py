@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from gtx_bayes.cli.terminal import (
     stage,
 )
 from gtx_bayes.errors import InputError
+
+if TYPE_CHECKING:
+    from gtx_bayes.inference.beta import CohortPrior
 
 COMMAND = "gtx-bayes plan"
 RESULT_FILES = ("plan.json", "plan.csv", "plan.png")
@@ -48,7 +51,7 @@ def plan(
     num_examples: Annotated[
         int | None, typer.Option(min=1, help="Examples to label. [default: those of --pilot]")
     ] = None,
-    num_labelers: Annotated[int, typer.Option(min=1, help="Labelers.")] = 10,
+    num_labelers: Annotated[int | None, typer.Option(min=1, help="Labelers. [default: 10]")] = None,
     accuracy: Annotated[
         str, typer.Option(metavar="LOW,HIGH", help="Range of their accuracies.")
     ] = "0.6,0.9",
@@ -60,6 +63,15 @@ def plan(
         float, typer.Option(min=0.0, help="Price of one labeler's answer to one gold example.")
     ] = 1.0,
     cost_per_label: Annotated[float, typer.Option(help="Price of one label.")] = 1.0,
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            "--cost",
+            metavar="TABLE",
+            help="Labelers by name, each with a price: worker, cost, and where it is known "
+            "accuracy. Then also who is to answer is planned, and gold answers cost that price.",
+        ),
+    ] = None,
     output: Annotated[Path | None, output_option("Directory for plan.json, .csv, .png.")] = None,
     runs: Annotated[int, typer.Option(min=2, help="Simulated cohorts.")] = 100,
     devices: DevicesOption = None,
@@ -69,8 +81,9 @@ def plan(
     """Find the cheapest gold, threshold and cap that reach a target error, by simulation.
 
     Two classes; labelers come in random order and are collected by confidence threshold, with
-    accuracies learnt from the gold under the prior of the cohort. With --width, how much gold gives
-    an interval of a share that width, without any simulation.
+    accuracies learnt from the gold under the prior of the cohort. With --cost, what the labelers
+    of a table take where it is chosen who answers, and where it is not. With --width, how much
+    gold gives an interval of a share that width, without any simulation.
     """
     start = time.perf_counter()
     if width is not None:
@@ -88,27 +101,41 @@ def plan(
         raise InputError("is for --width.", where="--pilot", hint="Leave it out, or give --width.")
     assert target_error is not None
     assert num_examples is not None
+    if costs is not None:
+        if num_labelers is not None or (cost_per_label, cost_per_gold) != (1.0, 1.0):
+            raise InputError(
+                "the table says who there is and what they cost.",
+                where="--cost",
+                hint="Leave out --num-labelers, --cost-per-gold and --cost-per-label.",
+            )
+        from gtx_bayes.cli.plan_panel import plan_panel
+
+        plan_panel(
+            costs,
+            _cohort(accuracy, prior),
+            target_error=target_error,
+            num_examples=num_examples,
+            output=output,
+            runs=runs,
+            devices=devices,
+            seed=seed,
+            as_json=as_json,
+        )
+        return
     with stage("Starting"):
         import contextlib
 
         import jax
 
         from gtx_bayes.experiments import plan as study
-        from gtx_bayes.inference.beta import CohortPrior
         from gtx_bayes.io.writers import whole_files, write_summary
 
         mesh = mesh_of(devices)
-        if prior is None:
-            cohort = study.prior_of_range(*_two_numbers(accuracy, "--accuracy", "0.6,0.9"))
-        else:
-            a, b = _two_numbers(prior, "--prior", "18,6")
-            if not (a > 0 and b > 0):
-                raise InputError("a and b must be above 0.", where="--prior")
-            cohort = CohortPrior(a / (a + b), a + b)
+        cohort = _cohort(accuracy, prior)
         config = study.Config(
             target_error=target_error,
             num_examples=num_examples,
-            num_labelers=num_labelers,
+            num_labelers=10 if num_labelers is None else num_labelers,
             mean=cohort.mean,
             concentration=cohort.concentration,
             cost_per_gold=cost_per_gold,
@@ -128,7 +155,7 @@ def plan(
             "seed": seed,
             "target_error": target_error,
             "num_examples": num_examples,
-            "num_labelers": num_labelers,
+            "num_labelers": config.num_labelers,
             "prior": {"a": cohort.a, "b": cohort.b},
             "cost_per_gold": cost_per_gold,
             "cost_per_label": cost_per_label,
@@ -185,6 +212,19 @@ def plan(
         policy = ("--strategy", "confidence-threshold", "--threshold", f"{best['threshold']:g}")
         cap = ("--max-labels", best["max_labels"])
         print_next(("next", "LABELS", "--gold", "GOLD", *policy, *cap, "--batch", 20))
+
+
+def _cohort(accuracy: str, prior: str | None) -> "CohortPrior":
+    """The prior of the labelers' accuracies."""
+    from gtx_bayes.experiments.plan import prior_of_range
+    from gtx_bayes.inference.beta import CohortPrior
+
+    if prior is None:
+        return prior_of_range(*_two_numbers(accuracy, "--accuracy", "0.6,0.9"))
+    a, b = _two_numbers(prior, "--prior", "18,6")
+    if not (a > 0 and b > 0):
+        raise InputError("a and b must be above 0.", where="--prior")
+    return CohortPrior(a / (a + b), a + b)
 
 
 def _two_numbers(text: str, where: str, example: str) -> tuple[float, float]:

@@ -71,7 +71,9 @@ class Seen:
 
 
 class AbstractPolicy(abc.ABC):
-    """A rule for spending labels, which chooses examples and never labelers (paper, sec. 2.3).
+    """A rule for spending labels: which example gets the next (paper, sec. 2.3).
+
+    Labelers come in an order of their own, unless the policy chooses them too (`whom`).
 
     A frozen pytree dataclass. It buys one label at a time, of the example with the highest
     priority, and stops when nobody has any. Examples of equal priority go in the order of the
@@ -90,6 +92,7 @@ class AbstractPolicy(abc.ABC):
         sees_labelers: whether it looks at `Seen.labels` and `Seen.labelers`.
         is_random: whether it chooses at random: `next` then draws the priorities of equals
             anew with every label, and a simulated run takes the policy that `drawn` gives.
+        chooses_labelers: whether it also says whom to ask.
     """
 
     name: ClassVar[str]
@@ -98,10 +101,18 @@ class AbstractPolicy(abc.ABC):
     own_labels_only: ClassVar[bool] = True
     sees_labelers: ClassVar[bool] = False
     is_random: ClassVar[bool] = False
+    chooses_labelers: ClassVar[bool] = False
 
     @abc.abstractmethod
     def priority(self, seen: Seen) -> UInt32[Array, " num_examples"]:
         """Urgency of the next label of every example; `NEVER` where there is to be none."""
+
+    def whom(self, seen: Seen) -> Int[Array, " num_examples"]:
+        """Whom to ask for the next label of each example, `MISSING` where nobody is left.
+
+        For policies with `chooses_labelers`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not choose labelers")
 
     def drawn(self, key: Key[Array, ""], num_examples: int) -> "AbstractPolicy":
         """The policy for a simulated run, its random numbers drawn; itself where it has none."""

@@ -1,6 +1,7 @@
 """Prices of answers from a user's table: by labeler, by example, or by both."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +21,61 @@ from gtx_bayes.errors import InputError
 COST_ROLES = {"example": EXAMPLE_COLUMNS, "labeler": LABELER_COLUMNS, "cost": ("cost", "price")}
 
 
+class Prices(NamedTuple):
+    """Prices of answers.
+
+    Attributes:
+        price: as `Seen.costs` has it: shape (num_labelers, num_examples); one row where it does not
+            depend on who answers, one column where it does not depend on the example.
+        labelers: who has a price: the labelers asked for, then others of the table in its order;
+            None where the price does not depend on who answers.
+    """
+
+    price: npt.NDArray[np.floating]
+    labelers: Names | None
+
+
+def of_blocs(
+    price: npt.NDArray[np.floating],
+    answered: npt.NDArray[np.bool_],
+    bloc: npt.NDArray[np.integer],
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.integer]]:
+    """What a label of a bloc costs: the price of its cheapest member who has not answered.
+
+    Args:
+        price: as in `Prices`.
+        answered: whether each labeler has answered each example.
+        bloc: index of each labeler's bloc; of a labeler alone too.
+
+    Returns:
+        Price by bloc and example, infinite where all members have answered, and the member.
+    """
+    left = np.where(answered, np.inf, price).astype(np.float32)
+    least = np.full((bloc.max(initial=-1) + 1, answered.shape[1]), np.inf, np.float32)
+    member = np.zeros(least.shape, np.intp)
+    for labeler, of in enumerate(bloc):
+        is_cheaper = left[labeler] < least[of]
+        least[of] = np.where(is_cheaper, left[labeler], least[of])
+        member[of] = np.where(is_cheaper, labeler, member[of])
+    return least, member
+
+
+def prices_labelers(table: pd.DataFrame, columns: Mapping[str, str], source: Source) -> bool:
+    """Whether a table of prices says who they are of."""
+    found = read_columns(table, COST_ROLES, columns, source, optional=("example", "labeler"))
+    return "labeler" in found
+
+
 def read_costs(
     table: pd.DataFrame,
     columns: Mapping[str, str],
     source: Source,
     labelers: Names | None,
     examples: Names,
-) -> npt.NDArray[np.floating]:
-    """The price of an answer of each labeler to each example, as `Seen.costs` has it.
+    *,
+    with_others: bool = False,
+) -> Prices:
+    """The price of an answer of each labeler to each example.
 
     Args:
         table: column `cost`, and `worker` or `task` or both, each combination once.
@@ -36,10 +84,7 @@ def read_costs(
         labelers: names of the labelers; None where it does not matter who is who: the rows are
             then the labelers of the table.
         examples: names of the examples.
-
-    Returns:
-        Shape (num_labelers, num_examples); one row where the price does not depend on who
-        answers, one column where it does not depend on the example.
+        with_others: whether labelers who have a price alone, and no answer yet, count too.
 
     Raises:
         InputError: for a table without such columns, prices that are no positive numbers, a
@@ -62,13 +107,17 @@ def read_costs(
             hint="Give a column worker, a column task, or both.",
         )
     index, sizes, priced = [], [], []
+    who = None
     for role, names in (("labeler", labelers), ("example", examples)):
         if role not in found:
             index.append(np.zeros(len(table), np.intp))
             sizes.append(1)
             continue
         keys = found[role].keys
-        known = as_names(dict.fromkeys(keys) if names is None else (str(name) for name in names))
+        given = () if names is None else (str(name) for name in names)
+        is_open = names is None or (with_others and role == "labeler")
+        known = as_names(dict.fromkeys((*given, *keys)) if is_open else given)
+        who = known if role == "labeler" else who
         index.append(positions(known, keys))
         sizes.append(known.size)
         priced.append((len(index) - 1, found[role].name, known))
@@ -86,4 +135,4 @@ def read_costs(
     if missing.size:
         what = ", ".join(f"{column} '{known[missing[0][axis]]}'" for axis, column, known in priced)
         raise InputError(f"{what} has no price.", where=source.name, hint="Add a row for it.")
-    return price.astype(np.float32)
+    return Prices(price.astype(np.float32), who)

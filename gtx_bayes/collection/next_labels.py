@@ -12,11 +12,18 @@ import pandas as pd
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.collection.asking import Asked, whom_to_ask
 from gtx_bayes.collection.base import UNLIMITED, AbstractPolicy, Seen
 from gtx_bayes.collection.costs import read_costs
 from gtx_bayes.collection.risk import threshold_for_risk
 from gtx_bayes.collection.step_by_step import next_examples
-from gtx_bayes.columns import EXAMPLE_COLUMNS, Source, as_names, positions, read_columns
+from gtx_bayes.columns import (
+    EXAMPLE_COLUMNS,
+    Source,
+    as_names,
+    positions,
+    read_columns,
+)
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.registry import POLICIES
@@ -30,9 +37,11 @@ class NextLabels(NamedTuple):
 
     Attributes:
         examples: the batch, most valuable first: task, num_labels, label, confidence, and where
-            there are costs the price to expect. Where labelers count as one also `worker`, whom to
-            ask first: the most accurate of those who have not answered and are of no bloc that
-            has; None where there is nobody. Empty when every example has reached the stop rule.
+            there are costs the price to expect. Where the strategy chooses labelers, or some count
+            as one, also `worker`: whom to ask. Of a bloc that is its cheapest member without an
+            answer to the example; without prices the most accurate of those who have not answered
+            and are of no bloc that has. None where there is nobody. Empty when every example has
+            reached the stop rule.
         strategy: name of the strategy.
         threshold: examples more confident than this get no more; None if none.
         max_labels: the most labels an example gets; None if there is no limit.
@@ -89,7 +98,8 @@ def next_labels(
         gold_tasks: names of gold tasks besides those of `result`, where nobody has answered them.
         num_classes: number of classes, where `result` does not tell.
         costs: price of an answer, column `cost`, by `worker`, by `task`, or by both; for policies
-            that look at it. When absent every answer costs the same.
+            that look at it. When absent every answer costs the same. A policy that chooses
+            labelers asks those as well who have a price and no answer yet.
         costs_columns: columns of `costs` for "example" and "labeler", where no alias fits.
         costs_source: where `costs` comes from, for messages.
 
@@ -117,24 +127,42 @@ def next_labels(
         redrawn = offer.num_labels if policy.is_random else np.zeros_like(offer.num_labels)
         order = order[np.argsort(_random_priorities(key, redrawn)[order], stable=True)]
     chosen, num_open = np.zeros(0, np.intp), 0
-    cost = None
+    cost = whom = None
     if order.size:
         seen = _seen(policy, result, offer, order)
+        prices = None
         if costs is not None:
-            source = costs_source or Source("costs")
-            known = None if result is None or seen.labels is None else result.crowd.labeler_names
-            price = read_costs(costs, costs_columns or {}, source, known, offer.names[order])
+            known = None
+            if result is not None and seen.labels is not None:
+                chooses = policy.chooses_labelers
+                known = (result.answered if chooses else result.crowd).labeler_names
+            prices = read_costs(
+                costs,
+                costs_columns or {},
+                costs_source or Source("costs"),
+                known,
+                offer.names[order],
+                with_others=policy.chooses_labelers,
+            )
+        asked = Asked.of(result, offer.place[order], prices) if policy.chooses_labelers else None
+        if asked is not None:
+            price = asked.price
+        elif prices is not None:
+            price = prices.price
+        if asked is not None or prices is not None:
             padding = (0, seen.num_labels.shape[0] - order.size if price.shape[1] > 1 else 0)
             price = np.pad(price, ((0, 0), padding), constant_values=1.0)
             seen = dataclasses.replace(seen, costs=jax.device_put(price))
-            cost = np.zeros(offer.is_gold.size)
-            cost[order] = np.asarray(_expected_cost(seen))[: order.size]
         # All open examples in order; the batch is the head of them. Padding is no example.
         ranked = np.asarray(next_examples(policy, seen, seen.num_labels.shape[0]))
         ranked = ranked[(ranked != MISSING) & (ranked < order.size)]
         chosen, num_open = order[ranked[:batch]], ranked.size
+        if asked is not None:
+            whom, cost = asked.named(np.asarray(_whom(policy, seen)), ranked[:batch])
+        elif prices is not None:
+            cost = np.asarray(_expected_cost(seen))[ranked[:batch]].astype(np.float64)
     return NextLabels(
-        _table(result, offer, chosen, cost),
+        _table(result, offer, chosen, cost, whom),
         name,
         _limit(policy, "threshold", none=None if threshold is not None else 1.0),
         _limit(policy, "max_labels", none=UNLIMITED),
@@ -205,6 +233,11 @@ def _seen(
 
 
 _expected_cost = jax.jit(Seen.expected_cost)
+
+
+@jax.jit
+def _whom(policy: AbstractPolicy, seen: Seen) -> Int[Array, " num_examples"]:
+    return policy.whom(seen)
 
 
 class _Offer(NamedTuple):
@@ -312,6 +345,7 @@ def _table(
     offer: _Offer,
     chosen: npt.NDArray[np.intp],
     cost: npt.NDArray[np.float64] | None,
+    whom: npt.NDArray[np.object_] | None,
 ) -> pd.DataFrame:
     probs, counts = offer.class_probs[chosen], offer.num_labels[chosen]
     label = np.full(chosen.size, None, object)
@@ -327,35 +361,9 @@ def _table(
         }
     )
     if cost is not None:
-        table = table.assign(cost=cost[chosen])
-    if result is not None and result.blocs is not None:
-        table = table.assign(worker=_whom_to_ask(result, result.blocs, offer.place[chosen]))
+        table = table.assign(cost=cost)
+    if whom is not None:
+        table = table.assign(worker=whom)
+    elif result is not None and result.blocs is not None:
+        table = table.assign(worker=whom_to_ask(result, result.blocs, offer.place[chosen]))
     return table
-
-
-def _whom_to_ask(
-    result: Aggregation, blocs: pd.DataFrame, place: npt.NDArray[np.intp]
-) -> "pd.Series[Any]":
-    """The most accurate labeler whose bloc has not answered each example; None where none is left.
-
-    For a bloc its member with the most labels, the first of several.
-    """
-    labels = result.answered.labels  # where a bloc ties it has answered too
-    row = np.full(labels.num_examples + 1, MISSING)
-    row[place] = np.arange(place.size)
-    row[labels.num_examples] = MISSING  # where an example is not of the crowd
-    given = np.asarray(labels.label) != MISSING
-    row_of_label = np.where(given, row[np.asarray(labels.example)], MISSING)
-    is_of_batch = row_of_label != MISSING
-    score = np.tile(result.in_pandas.labelers()["accuracy"].to_numpy(np.float64), (place.size, 1))
-    counted = {name: at for at, name in enumerate(result.crowd.labeler_names)}
-    of_bloc = dict(zip(blocs["worker"], blocs["bloc"], strict=True))
-    as_one = np.array([counted[of_bloc.get(name, name)] for name in result.answered.labeler_names])
-    score[row_of_label[is_of_batch], as_one[np.asarray(labels.labeler)[is_of_batch]]] = np.nan
-    busiest = blocs.sort_values("num_labels", ascending=False, kind="stable")
-    member = busiest.drop_duplicates("bloc").set_index("bloc")["worker"].to_dict()
-    names = [member.get(name, name) for name in result.crowd.labeler_names]
-    best = np.nan_to_num(score, nan=-1.0).argmax(axis=1)
-    nobody = np.isnan(score).all(axis=1)
-    found = [None if none else names[at] for at, none in zip(best, nobody, strict=True)]
-    return pd.Series(found, dtype=object)

@@ -12,7 +12,9 @@ a budget buys is the top of it, which selection finds without sorting. With pric
 money, and the run ends at the first label that what is left does not pay for.
 """
 
+import dataclasses
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -22,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, ScalarLike, Shaped, UInt32
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection.base import NEVER, AbstractPolicy, Seen
 from gtx_bayes.collection.market import Market
-from gtx_bayes.labels import MISSING, Prefixes
+from gtx_bayes.labels import MISSING, PaddedLabels, Prefixes
 from gtx_bayes.simulation import AnswerQueue
 
 _BLOCK = 128
@@ -51,6 +53,59 @@ class Purchases(NamedTuple):
 
     example: Int[Array, " num_purchases"]
     place: Int[Array, " num_purchases"]
+
+
+@partial(jax.jit, static_argnames="num_places")
+def in_chosen_order(
+    policy: AbstractPolicy,
+    aggregator: AbstractAggregator,
+    queue: AnswerQueue,
+    market: Market | None = None,
+    num_places: int | None = None,
+) -> AnswerQueue:
+    """The queue as a policy that chooses labelers makes it: whom it asks next comes next.
+
+    Whom it asks of an example depends on the answers to that example alone, so that the order
+    can be told before it is known when they are bought.
+
+    Args:
+        policy: one with `chooses_labelers` and `own_labels_only`.
+        aggregator: the method that scores the examples.
+        queue: all answers of all labelers, in any order.
+        market: what the policy sees of labelers and prices; without prices when absent.
+        num_places: the length of the queues; one place for each labeler when absent.
+
+    Raises:
+        ValueError: for another policy, and a queue that has not every labeler.
+    """
+    if not (policy.chooses_labelers and policy.own_labels_only):
+        raise ValueError(f"{type(policy).__name__} does not choose labelers example by example")
+    answers = queue.answers
+    if answers.num_places != answers.num_labelers:
+        raise ValueError("not every labeler stands in the queue")
+    market = market or Market.of(aggregator, queue)
+    table = answers.dense()
+    most = answers.num_labelers if num_places is None else num_places
+    shape = (most, answers.num_examples)
+    empty = dataclasses.replace(
+        answers,
+        labeler=jnp.zeros(shape, answers.labeler.dtype),
+        label=jnp.full(shape, MISSING, answers.label.dtype),
+    )
+
+    def ask(place: Int[Array, ""], asked: PaddedLabels) -> PaddedLabels:
+        num_labels = jnp.full(answers.num_examples, place, jnp.int32)
+        seen = Seen(aggregator.class_probs(asked), num_labels)
+        so_far = market._replace(answers=asked)
+        whom = policy.whom(so_far.seen(policy, seen))
+        label = jnp.take_along_axis(table, whom[None], axis=0)[0]
+        return dataclasses.replace(
+            asked,
+            labeler=asked.labeler.at[place].set(whom.astype(asked.labeler.dtype)),
+            label=asked.label.at[place].set(label.astype(asked.label.dtype)),
+        )
+
+    return dataclasses.replace(queue, answers=jax.lax.fori_loop(0, most, ask, empty))
 
 
 Schedule = UInt32[Array, "num_steps num_examples"]

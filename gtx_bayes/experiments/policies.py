@@ -79,6 +79,11 @@ class Config:
                 f"the strategy {strategy} serves a stream or looks at other examples.",
                 hint="Compare strategies that spend a budget on a table.",
             )
+        if policy.chooses_labelers:
+            raise InputError(
+                f"the strategy {strategy} chooses labelers, who come in random order here.",
+                hint="Compare it by `plan --cost`.",
+            )
         return policy
 
 
