@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from gtx_bayes.labels import MISSING as MISSING
     from gtx_bayes.labels import Assessment as Assessment
     from gtx_bayes.labels import Labels as Labels
+    from gtx_bayes.losses import decide as decide
     from gtx_bayes.models.base import AbstractLabelerModel as AbstractLabelerModel
     from gtx_bayes.models.class_conditional import ClassConditional as ClassConditional
     from gtx_bayes.models.confusion import ConfusionMatrix as ConfusionMatrix
@@ -100,6 +101,7 @@ _HOME = {
     "batch_class_posterior": "posterior",
     "calibration": "diagnostics.calibration",
     "class_posterior": "posterior",
+    "decide": "losses",
     "diagnose": "diagnostics.report.page",
     "estimate": "panels.estimate",
     "evaluate": "evaluation",

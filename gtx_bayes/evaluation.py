@@ -30,6 +30,7 @@ from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference.model_size import FREE_PROBS
 from gtx_bayes.labels import MISSING
+from gtx_bayes.losses import Risk, least_loss, read_loss, risk_by_class, within_risk
 from gtx_bayes.metrics import Estimate
 from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
@@ -54,11 +55,13 @@ class Scored(NamedTuple):
         class_probs: their class probabilities.
         true_label: their true classes.
         notes: what a user should know about the match of the tables.
+        class_names: the classes, those of the truth alone last.
     """
 
     class_probs: Float[Array, "num_examples num_classes"]
     true_label: Int[Array, " num_examples"]
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 def match_truth(examples: AnyTable, truth: AnyTable, exclude: AnyTable | None = None) -> Scored:
@@ -112,7 +115,10 @@ def match_truth(examples: AnyTable, truth: AnyTable, exclude: AnyTable | None = 
         notes.append(WarningNote(said))
         probs = np.pad(probs, ((0, 0), (0, len(extra))))
     return Scored(
-        jax.device_put(probs[row[scored]]), jax.device_put(label[kept][scored]), tuple(notes)
+        jax.device_put(probs[row[scored]]),
+        jax.device_put(label[kept][scored]),
+        tuple(notes),
+        (*classes, *extra),
     )
 
 
@@ -147,9 +153,9 @@ def evaluate(
             unequal length.
     """
     if isinstance(examples, Scored) and truth is None and exclude is None:
-        probs, true_label, _ = examples
+        probs, true_label = examples[:2]
     elif _is_table(examples) and _is_table(truth):
-        probs, true_label, _ = match_truth(examples, truth, exclude)
+        probs, true_label = match_truth(examples, truth, exclude)[:2]
     else:
         probs, true_label = _checked_arrays(examples, truth, exclude)
     if isinstance(probs, jax.core.Tracer):
@@ -157,6 +163,69 @@ def evaluate(
     size = standard_size(true_label.size, LEAST_EXAMPLES)
     found = _every_metric(with_room(probs, size), with_room(true_label, size, fill=MISSING))
     return {name: found[name] for name in METRICS}  # JAX puts keys in alphabetical order
+
+
+class ScoredDecisions(NamedTuple):
+    """What decisions come to.
+
+    Attributes:
+        losses: mean loss of the decisions of least expected loss, `loss`; of deciding for the most
+            probable class, `loss_of_labels`; and the mean that is expected, `expected_loss`.
+        risk: of each class the target, how many decisions are accepted, how many of these are
+            wrong, its standard error, and whether the target lies within two of these: the standard
+            error that an error rate at the target would have.
+    """
+
+    losses: dict[str, Estimate]
+    risk: list[dict[str, Any]]
+
+
+def score_decisions(
+    scored: Scored, *, loss: AnyTable | None = None, risk: Risk | None = None
+) -> ScoredDecisions:
+    """Decisions against the truth; arguments as for `decide`, but by what `match_truth` returns.
+
+    Raises:
+        InputError: for losses and risks that are not of the classes.
+    """
+    probs, truth = np.asarray(scored.class_probs, np.float64), np.asarray(scored.true_label)
+    names = as_names(scored.class_names)
+    decision, losses = probs.argmax(axis=1), {}
+    if loss is not None:
+        table = read_loss(loss, names)
+        label = decision
+        decision, expected = least_loss(probs, table)
+        of_each = {
+            "loss": table[truth, decision],
+            "loss_of_labels": table[truth, label],
+            "expected_loss": expected,
+        }
+        losses = {
+            name: Estimate(
+                jax.device_put(v.mean()), jax.device_put(v.std(ddof=1) / np.sqrt(v.size))
+            )
+            for name, v in of_each.items()
+            if v.size > 1
+        }
+    rows: list[dict[str, Any]] = []
+    if risk is not None:
+        targets = risk_by_class(risk, names)
+        accepted = within_risk(probs, decision, targets)
+        for k, (name, target) in enumerate(zip(names, targets, strict=True)):
+            wrong = truth[accepted & (decision == k)] != k
+            error = float(wrong.mean()) if wrong.size else None
+            at_target = float(np.sqrt(target * (1.0 - target) / max(wrong.size, 1)))
+            rows.append(
+                {
+                    "label": str(name),
+                    "target": float(target),
+                    "num_accepted": int(wrong.size),
+                    "error": error,
+                    "se_at_target": at_target,
+                    "is_kept": bool(error is None or error <= target + 2.0 * at_target),
+                }
+            )
+    return ScoredDecisions(losses, rows)
 
 
 def _is_table(given: object) -> bool:

@@ -14,13 +14,17 @@ from gtx_bayes.cli.options import (
     GoldOption,
     JsonOption,
     LabelsArgument,
+    LossOption,
     MethodOptions,
     ModelOptions,
+    RiskOption,
     SeedOption,
     mesh_of,
     named,
     num_devices,
     output_option,
+    parse_risk,
+    read_if_given,
 )
 from gtx_bayes.cli.streaming import StreamOptions, stream
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
     from gtx_bayes.aggregation.aggregate import Aggregation
     from gtx_bayes.aggregation.base import AbstractMethod
+    from gtx_bayes.columns import Table
     from gtx_bayes.crowd import Crowd
     from gtx_bayes.inference.dependence import Dependence
     from gtx_bayes.io.writers import OutputFile
@@ -79,6 +84,8 @@ def aggregate(
         typer.Option(min=0, help="Write posterior.nc with 4 chains of this many posterior draws."),
     ] = 0,
     plots: Annotated[bool, typer.Option("--plots", help="Write plots as PNG.")] = False,
+    loss: LossOption = None,
+    risk: RiskOption = None,
     streaming: StreamOptions,
     devices: Annotated[
         str | None,
@@ -104,6 +111,7 @@ def aggregate(
     from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_summary
 
     method = methods.build()
+    targets = parse_risk(risk)
     if streaming.is_wanted(labels[0].expanduser()):
         for name, wanted in {
             "LABELS": labels[1:],
@@ -116,6 +124,8 @@ def aggregate(
             "--opinion": evidence.opinion,
             "--history": evidence.history,
             "--gold-header": tables.gold_header,
+            "--loss": loss,
+            "--risk": risk,
         }.items():
             if wanted:
                 raise InputError(
@@ -146,7 +156,7 @@ def aggregate(
             folder = output / "examples.parquet"
             print_next(("evaluate", folder, "--truth", "TRUTH.csv"))
         return
-    inputs = tables.inputs(labels, gold, *evidence.files)
+    inputs = tables.inputs(labels, gold, *evidence.files, loss)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     state_file = None
     if state is not None:
@@ -163,6 +173,7 @@ def aggregate(
         state_file = OutputFile(state, inputs, tells_itself=True)
     prior, arguments = models.prior(), models.arguments()
     mesh = mesh_of(devices)
+    losses = read_if_given(loss, lambda _: True)
     is_resumed = state is not None and state.exists()
     warned: list[str] = []
     if state is not None and is_resumed:
@@ -173,6 +184,7 @@ def aggregate(
     else:
         with stage(f"Reading {named(labels)}"):
             crowd = tables.read_crowd(labels, gold)
+            _check_decisions(crowd, losses, targets)
         with stage(f"Aggregating {crowd.labels.num_labels} answers by {method.name}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
 
@@ -204,9 +216,18 @@ def aggregate(
         )
     # Left in turn: the directory takes its place first, the state last of all.
     with stage(f"Writing {output}"), _state_to_come(result, state_file), directory:
-        notes = _write(result, directory.path, seed=seed, draws=draws, plots=plots, mesh=mesh)
+        notes, decided = _write(
+            result,
+            directory.path,
+            seed=seed,
+            draws=draws,
+            plots=plots,
+            mesh=mesh,
+            loss=losses,
+            risk=targets,
+        )
         seconds = time.perf_counter() - start
-        summary = summarise(result, COMMAND, seconds=seconds, more=(*warned, *notes))
+        summary = summarise(result, COMMAND, seconds=seconds, more=(*warned, *notes)) | decided
         if state is not None:
             summary |= {"state": str(state), "resumed": is_resumed, **new}
         write_summary(summary, directory.path)
@@ -243,6 +264,11 @@ def _print(summary: dict[str, Any], output: Path, *, as_json: bool) -> None:
         "answers": summary["num_labels"],
         "classes": ", ".join(summary["classes"][:6]) + more,
         "mean confidence": summary["mean_confidence"],
+        **{
+            name.replace("num_", "").replace("_", " "): summary[name]
+            for name in ("num_accepted", "mean_expected_loss")
+            if name in summary
+        },
         "model": summary["model"],
     }
     print_summary(summary, output, overview, f"{summary['method']} → {output}", as_json=as_json)
@@ -329,10 +355,30 @@ def _state_to_come(result: "Aggregation", state: "OutputFile | None") -> Iterato
         yield
 
 
+def _check_decisions(
+    crowd: "Crowd", loss: "Table | None", risk: float | dict[str, float] | None
+) -> None:
+    """Raise `InputError` for losses and risks that are not of the crowd's classes."""
+    from gtx_bayes.losses import read_loss, risk_by_class
+
+    if loss is not None:
+        read_loss(loss, crowd.class_names)
+    if risk is not None:
+        risk_by_class(risk, crowd.class_names)
+
+
 def _write(
-    result: "Aggregation", path: Path, *, seed: int, draws: int, plots: bool, mesh: "Mesh | None"
-) -> list[str]:
-    """Write all but the summary; what is left out and why."""
+    result: "Aggregation",
+    path: Path,
+    *,
+    seed: int,
+    draws: int,
+    plots: bool,
+    mesh: "Mesh | None",
+    loss: "Table | None",
+    risk: float | dict[str, float] | None,
+) -> tuple[list[str], dict[str, Any]]:
+    """Write all but the summary; what is left out and why, and what the summary says besides."""
     import jax
     import numpy as np
 
@@ -340,7 +386,17 @@ def _write(
 
     split = jax.jit(lambda seed: tuple(jax.random.split(jax.random.key(seed))))  # all at once
     key_ties, key_draws = split(np.uint32(seed))
-    write_csv(result.examples(key_ties, mesh=mesh), path / "examples.csv")
+    examples = result.examples(key_ties, mesh=mesh)
+    decided: dict[str, Any] = {}
+    if loss is not None or risk is not None:
+        from gtx_bayes.losses import decide
+
+        examples = decide(examples, loss=loss, risk=risk)
+        if loss is not None:
+            decided["mean_expected_loss"] = float(examples["expected_loss"].mean())
+        if risk is not None:
+            decided |= {"risk": risk, "num_accepted": int(examples["accepted"].sum())}
+    write_csv(examples, path / "examples.csv")
     write_csv(result.labelers(), path / "labelers.csv")
     if result.blocs is not None:
         write_csv(result.blocs, path / "blocs.csv")
@@ -362,7 +418,7 @@ def _write(
         from gtx_bayes.diagnostics.plots import save_result_plots
 
         save_result_plots(result, path)
-    return notes
+    return notes, decided
 
 
 def summarise(

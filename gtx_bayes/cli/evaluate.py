@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from gtx_bayes.cli.options import JsonOption, SeedOption, read_if_given
+from gtx_bayes.cli.options import (
+    JsonOption,
+    LossOption,
+    RiskOption,
+    SeedOption,
+    parse_risk,
+    read_if_given,
+)
 from gtx_bayes.cli.terminal import command, print_json, print_next, print_notes, print_table, stage
 from gtx_bayes.errors import InputError
 
@@ -29,15 +36,18 @@ def evaluate(
     plots: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a reliability diagram as an image.")
     ] = None,
+    loss: LossOption = None,
+    risk: RiskOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Score class probabilities against true labels.
 
     Every metric comes with its standard error. Nothing here is random: tied classes are credited
-    with their expected accuracy.
+    with their expected accuracy. With --loss also what decisions of the least expected loss cost,
+    and labels; with --risk how many of the accepted labels of each class are wrong.
     """
-    diagram = None
+    diagram, targets = None, parse_risk(risk)
     if plots is not None:
         if plots.suffix.lower() not in IMAGE_ENDINGS:
             raise InputError(
@@ -50,7 +60,7 @@ def evaluate(
         diagram = OutputFile(plots, (examples, truth, exclude))
     with stage("Scoring"):
         from gtx_bayes.columns import TRUTH_ROLES, columns_for, columns_of_probs
-        from gtx_bayes.evaluation import as_record, match_truth
+        from gtx_bayes.evaluation import as_record, match_truth, score_decisions
         from gtx_bayes.evaluation import evaluate as score
         from gtx_bayes.io.readers import read_table
 
@@ -60,7 +70,11 @@ def evaluate(
             read_table(truth, of_truth),
             read_if_given(exclude, of_truth),
         )
-        record = {**as_record(score(scored)), "num_examples": int(scored.true_label.shape[0])}
+        found = {**as_record(score(scored)), "num_examples": int(scored.true_label.shape[0])}
+        losses = read_if_given(loss, lambda _: True)
+        decided = score_decisions(scored, loss=losses, risk=targets)
+        found |= as_record(decided.losses)
+        record = {**found, **({} if targets is None else {"risk": decided.risk})}
     if diagram is not None:
         from gtx_bayes import metrics
         from gtx_bayes.diagnostics.plots import plot_reliability, save_figure
@@ -73,11 +87,13 @@ def evaluate(
         print_json(record)
         return
     rows = [
-        {"metric": name, "value": record[name], "standard error": record[f"{name}_se"]}
-        for name in record
-        if f"{name}_se" in record
+        {"metric": name, "value": found[name], "standard error": found[f"{name}_se"]}
+        for name in found
+        if f"{name}_se" in found
     ]
     print_table(f"{record['num_examples']} examples", rows)
+    if targets is not None:
+        print_table("Accepted labels", decided.risk)
     if diagram is None:
         again = ("evaluate", examples, "--truth", truth)
         more = () if exclude is None else ("--exclude", exclude)

@@ -17,6 +17,7 @@ from gtx_bayes.cli.options import (
     ModelOptions,
     SeedOption,
     named,
+    parse_risk,
     read_if_given,
 )
 from gtx_bayes.cli.terminal import (
@@ -94,12 +95,11 @@ def next_(
         ),
     ] = None,
     risk: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            min=0.0,
-            max=1.0,
+            metavar="EPS|CLASS=EPS,...",
             help="In place of a threshold: stop when the labels accepted are expected to hold at "
-            "most this proportion of errors.",
+            "most this proportion of errors; by class for example yes=0.01,no=0.05.",
         ),
     ] = None,
     max_labels: Annotated[
@@ -132,6 +132,7 @@ def next_(
     Gold examples are never named.
     """
     start = time.perf_counter()
+    targets = parse_risk(risk)
     if purpose == "estimate":
         _refuse_for_gold(
             {
@@ -251,7 +252,7 @@ def next_(
             batch=batch,
             strategy=policy,
             threshold=threshold,
-            risk=risk,
+            risk=targets,
             max_labels=max_labels,
             tasks=tasks_frame,
             tasks_columns=_present(tasks_frame, tables.columns("example")),

@@ -500,7 +500,9 @@ def read_if_given(path: Path | None, wanted: Callable[[object], bool]) -> "Table
     return None if path is None else read_table(path, wanted)
 
 
-def parse_prior(text: str | None) -> list[float] | dict[str, float] | None:
+def parse_prior(
+    text: str | None, where: str = "--class-prior"
+) -> list[float] | dict[str, float] | None:
     """The numbers of a class prior, by the names of the classes where these are given.
 
     Raises:
@@ -514,7 +516,7 @@ def parse_prior(text: str | None) -> list[float] | dict[str, float] | None:
     except ValueError as error:
         raise InputError(
             f"'{text}' is no list of numbers.",
-            where="--class-prior",
+            where=where,
             hint="Give one probability per class, such as cat=0.9,dog=0.1.",
         ) from error
     if not any(equals for _, equals, _ in named):
@@ -523,10 +525,50 @@ def parse_prior(text: str | None) -> list[float] | dict[str, float] | None:
     if not all(equals for _, equals, _ in named) or len(prior) < len(named):
         raise InputError(
             f"'{text}' does not give each class one probability.",
-            where="--class-prior",
+            where=where,
             hint="Name every class once, such as cat=0.9,dog=0.1.",
         )
     return prior
+
+
+RiskOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EPS|CLASS=EPS,...",
+        help="Accept the surest labels as long as at most this proportion of them is expected to "
+        "be wrong; by class for example yes=0.01,no=0.05, a class that is not named having no "
+        "limit.",
+    ),
+]
+LossOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TABLE",
+        help="What deciding for a class costs: a row for each true class (column true_label), a "
+        "column for each decision. Decisions are then those of the least expected loss.",
+    ),
+]
+
+
+def parse_risk(text: str | None) -> float | dict[str, float] | None:
+    """One target, or targets by class.
+
+    Raises:
+        InputError: for anything else, and for targets that are no probabilities.
+    """
+    found = parse_prior(text, "--risk")
+    if isinstance(found, list) and len(found) != 1:
+        raise InputError(
+            f"'{text}' does not say which classes these are of.",
+            where="--risk",
+            hint="Give one number, or name the classes, such as yes=0.01,no=0.05.",
+        )
+    numbers = found.values() if isinstance(found, dict) else found or ()
+    if not all(0.0 <= number <= 1.0 for number in numbers):
+        raise InputError(
+            f"'{text}' is out of range.", where="--risk", hint="Give values from 0 to 1."
+        )
+    return found[0] if isinstance(found, list) else found
 
 
 def num_devices(devices: str) -> Literal["all"] | int:

@@ -26,6 +26,7 @@ from gtx_bayes.columns import (
 )
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.losses import Risk, risk_by_class, within_risk
 from gtx_bayes.registry import POLICIES
 from gtx_bayes.standard_size import LEAST_EXAMPLES, LEAST_LABELS, standard_size, with_room
 
@@ -66,7 +67,7 @@ def next_labels(
     batch: int,
     strategy: str | AbstractPolicy = DEFAULT_STRATEGY,
     threshold: float | None = None,
-    risk: float | None = None,
+    risk: Risk | None = None,
     max_labels: int | None = None,
     tasks: pd.DataFrame | None = None,
     tasks_columns: Mapping[str, str] | None = None,
@@ -89,7 +90,8 @@ def next_labels(
         strategy: a policy, the name of one in `registry.POLICIES`, or `FILE.py:Class`.
         threshold: stop rule: the confidence to exceed, in place of the policy's own.
         risk: stop rule in place of a threshold: accept the most confident labels as long as the
-            expected proportion of errors among them is at most this.
+            expected proportion of errors among them is at most this; or by class, whatever the
+            strategy: of the labels of each class named, as in `decide`.
         max_labels: the most labels an example gets, in place of the policy's own.
         tasks: every task there is, unlabelled ones included, in the order wanted; column `task`.
             When absent only tasks with an answer are known. Others are not offered.
@@ -115,14 +117,17 @@ def next_labels(
     offer = _offered(
         result, tasks, tasks_columns or {}, tasks_source or Source("tasks"), gold_tasks, num_classes
     )
-    if risk is not None:
+    done = offer.is_gold
+    if isinstance(risk, Mapping):
+        done = _accepted(result, offer, risk)
+    elif risk is not None:
         size = standard_size(offer.is_gold.size, LEAST_EXAMPLES)
         probs, wanted = with_room(offer.class_probs, size), with_room(~offer.is_gold, size)
         threshold = float(threshold_for_risk(probs, risk, wanted))
     given = {"threshold": threshold, "max_labels": max_labels}
     policy = dataclasses.replace(policy, **{of: v for of, v in given.items() if v is not None})
 
-    order = np.flatnonzero(~offer.is_gold)
+    order = np.flatnonzero(~done)
     if not policy.is_streaming:
         redrawn = offer.num_labels if policy.is_random else np.zeros_like(offer.num_labels)
         order = order[np.argsort(_random_priorities(key, redrawn)[order], stable=True)]
@@ -176,7 +181,7 @@ def _check(
     policy: AbstractPolicy,
     name: str,
     threshold: float | None,
-    risk: float | None,
+    risk: Risk | None,
     max_labels: int | None,
 ) -> None:
     if jax.tree_util.all_leaves([policy]):
@@ -190,16 +195,30 @@ def _check(
         raise InputError(
             "there are a threshold and a risk target.", hint="Give one stop rule of the two."
         )
-    for option, value in (("threshold", threshold), ("risk", risk)):
+    one = None if isinstance(risk, Mapping) else risk
+    for option, value in (("threshold", threshold), ("risk", one)):
         if value is not None and not 0.0 <= value <= 1.0:
             raise InputError(f"the {option} is {value}.", hint="Give a value from 0 to 1.")
     fields = {field.name for field in dataclasses.fields(policy)}  # type: ignore[arg-type]
-    for option, value in (("threshold", threshold), ("risk", risk), ("max_labels", max_labels)):
+    for option, value in (("threshold", threshold), ("risk", one), ("max_labels", max_labels)):
         if value is not None and option.replace("risk", "threshold") not in fields:
             raise InputError(
                 f"the strategy {name} has no {option}.",
                 hint="Leave it out, or take another strategy.",
             )
+
+
+def _accepted(
+    result: Aggregation | None, offer: "_Offer", risk: Mapping[Any, float]
+) -> npt.NDArray[np.bool_]:
+    """Which examples want no more: gold, and what targets by class accept."""
+    if result is None:
+        return offer.is_gold
+    targets = risk_by_class(risk, result.crowd.class_names)
+    decision = offer.class_probs.argmax(axis=1)
+    is_open = ~offer.is_gold & (offer.num_labels > 0)
+    accepted = within_risk(offer.class_probs, decision, targets, is_open)
+    return accepted & (offer.is_gold | is_open)
 
 
 def _limit(policy: AbstractPolicy, option: str, none: int | float | None) -> Any:
