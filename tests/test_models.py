@@ -234,7 +234,7 @@ def test_from_the_command_line(data, tmp_path):
     memory = pd.read_csv(tmp_path / "grown" / "examples.csv").set_index("task")
     columns = [f"prob_{name}" for name in "abc"]
     apart = (streamed[columns] - memory.loc[streamed.index, columns]).abs().to_numpy()
-    assert apart.max() < 0.03  # both stop near the same place, in float32
+    assert apart.max() < 0.05  # two optimisers in float32, near one place on a flat top
     by_worker = [
         pd.read_csv(tmp_path / of / "labelers.csv").set_index("worker")["accuracy"].sort_index()
         for of in ("streamed", "grown")

@@ -18,7 +18,7 @@ from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
 from gtx_bayes.aggregation.history import read_history
-from gtx_bayes.aggregation.joint_method import AUTO, NAME
+from gtx_bayes.aggregation.joint_method import AUTO, NAME, GtxBayes
 from gtx_bayes.aggregation.opinions import Opinions, Weighed, notes_of_opinions, weigh
 from gtx_bayes.aggregation.tables import (
     confusion_of,
@@ -418,7 +418,8 @@ def aggregate(
         prior_independent: for methods with this option, the probability before any answer that
             labelers err independently; that of the method when absent.
         finds_blocs: whether "gtx-bayes" counts labelers as one who copy each other, where gold
-            shows it: see `blocs`. Groups that the crowd's table gives count as one in any case.
+            shows it, see `blocs`, or the labels of a panel do, see `inference.two_verdicts`.
+            Groups that the crowd's table gives count as one in any case.
         opinions: class probabilities by classifiers that have not seen the answers: tables by
             name, with columns `task` and `prob_<class>`. None is taken at its word: its weight is
             learnt from gold and from the answers, see `inference.opinions`.
@@ -438,6 +439,8 @@ def aggregate(
     chosen = configured(
         method, model=model, dependence=dependence, prior_independent=prior_independent
     )
+    if not finds_blocs and isinstance(chosen, GtxBayes):
+        chosen = dataclasses.replace(chosen, finds_verdicts=False)
     check_num_class_probs(
         num_examples=crowd.labels.num_examples,
         num_labels=crowd.labels.num_labels,

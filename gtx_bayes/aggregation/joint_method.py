@@ -118,6 +118,8 @@ class GtxBayes(AbstractMethod):
             one accuracy for every labeler, labelers independent, classes as given or in any
             proportions. From
             0 to less than 1; a question only where the model is "auto" and rho is learnt.
+        finds_verdicts: whether to look for two verdicts in the labels of a panel, see
+            `inference.two_verdicts`; likewise.
     """
 
     name: ClassVar[str] = NAME
@@ -126,6 +128,7 @@ class GtxBayes(AbstractMethod):
     model: str | AbstractLabelerModel = AUTO
     dependence: float | None = None
     prior_independent: float = PRIOR_INDEPENDENT
+    finds_verdicts: bool = True
 
     @property
     def prior_asked(self) -> float:
@@ -168,8 +171,8 @@ class GtxBayes(AbstractMethod):
             num_labelers=labels.num_labelers,
             num_classes=labels.num_classes,
         )
-        is_asked = self.model == AUTO and self.dependence is None and assessment.earlier is None
-        sides = two_verdicts(labels) if is_asked else None
+        is_asked = self.finds_verdicts and self.model == AUTO and self.dependence is None
+        sides = two_verdicts(labels) if is_asked and assessment.earlier is None else None
         models = among.models
         if sides is not None:
             models = tuple(dataclasses.replace(MODELS.build("bloc"), members=s) for s in sides)
