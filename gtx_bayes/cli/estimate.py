@@ -1,12 +1,14 @@
 """`gtx-bayes estimate`: the share of every class in a population, from a little gold."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from gtx_bayes.cli.aggregate import SIZES, values_of
+from gtx_bayes.cli.gates import NOT_REACHED, Checked, parse_gates
 from gtx_bayes.cli.options import (
     CrowdOptions,
     JsonOption,
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
 
 COMMAND = "gtx-bayes estimate"
 RESULT_FILES = ("shares.csv", "difference.csv", "summary.json", "shares.png")
-NOT_REACHED = 3
-"""Exit code where a share that was asked for is not shown."""
-
 _SHOWN = 24
 
 
@@ -139,7 +138,11 @@ def estimate(
         }
         if gold_weight is not None:
             columns["gold_weight"] = of_gold(crowd, gold_weight, gold, tables.gold_columns())
-        gates = _gates(fail_under, fail_over, [str(name) for name in crowd.class_names])
+        classes = [str(name) for name in crowd.class_names]
+        parse = partial(
+            parse_gates, names=classes, called="class and share", example="pass=0.9", most=1.0
+        )
+        gates = parse("--fail-under", "low", fail_under) + parse("--fail-over", "high", fail_over)
     with stage(f"Fitting {folds} times, each without a part of the gold"):
         from gtx_bayes.panels.estimate import estimate as apply
 
@@ -154,7 +157,9 @@ def estimate(
             **columns,
             **models.arguments(),
         )
-    checked = [_checked(found, *gate) for gate in gates]
+    limits = zip(found.overall.low.tolist(), found.overall.high.tolist(), strict=True)
+    of_class = dict(zip(classes, limits, strict=True))
+    checked = [gate.check(*of_class[gate.name]) for gate in gates]
     notes = [in_options(note, ("gold_weight",)) for note in found.notes]
     summary = {
         "command": COMMAND,
@@ -169,7 +174,7 @@ def estimate(
         "compared": found.compared,
         "difference": None if found.difference is None else _records(found.comparison()),
         "residual_variance": _plain(found.overall.residual_variance),
-        "gates": checked,
+        "gates": [{"label": each.gate.name, **each.record()} for each in checked],
         "seconds": round(time.perf_counter() - start, 3),
         **told_apart(notes),
     }
@@ -194,44 +199,8 @@ def estimate(
             print(f"shares.csv and summary.json are in {output}.")
             pilot = ("--pilot", output / "summary.json", "--width", 0.1)
             print_next(("plan", *pilot, "--output", "plan"))
-    if not all(gate["holds"] for gate in checked):
+    if not all(each.holds for each in checked):
         raise typer.Exit(NOT_REACHED)
-
-
-def _gates(
-    under: list[str] | None, over: list[str] | None, classes: list[str]
-) -> list[tuple[str, str, float]]:
-    """What shares are asked for: the limit, the class and the bound."""
-    found = []
-    for option, limit, given in (("--fail-under", "low", under), ("--fail-over", "high", over)):
-        for text in given or ():
-            name, equals, number = text.rpartition("=")
-            try:
-                bound = float(number)
-            except ValueError:
-                bound = -1.0
-            if not equals or not 0.0 <= bound <= 1.0:
-                raise InputError(
-                    f"'{text}' is no class and share.",
-                    where=option,
-                    hint="Give both, such as pass=0.9.",
-                )
-            if name not in classes:
-                raise InputError(
-                    f"'{name}' is none of the classes {classes}.",
-                    where=option,
-                    hint="Name a class as the tables do.",
-                )
-            found.append((limit, name, bound))
-    return found
-
-
-def _checked(found: "ShareEstimate", limit: str, name: str, bound: float) -> dict[str, Any]:
-    """Whether a share is shown to be on the side that was asked for."""
-    at = [str(each) for each in found.class_names].index(name)
-    value = float(getattr(found.overall, limit)[at])
-    holds = value >= bound if limit == "low" else value <= bound
-    return {"label": name, "limit": limit, "value": value, "bound": bound, "holds": holds}
 
 
 def _plain(values: Any) -> list[float | None]:
@@ -254,7 +223,7 @@ def _records(table: "pd.DataFrame | None") -> list[dict[str, Any]]:
     return rows
 
 
-def _print(found: "ShareEstimate", gates: list[dict[str, Any]]) -> None:
+def _print(found: "ShareEstimate", gates: list[Checked]) -> None:
     """The table, the difference, and what to trust."""
     table = found.table()
     rows = [
@@ -288,9 +257,7 @@ def _print(found: "ShareEstimate", gates: list[dict[str, Any]]) -> None:
         )
     print(found.verdict)
     for gate in gates:
-        side = "at least" if gate["limit"] == "low" else "at most"
-        said = "is" if gate["holds"] else "is not shown to be"
-        print(f"The share of {gate['label']} {said} {side} {gate['bound']:g}.")
+        print(gate.words(f"The share of {gate.gate.name}"))
 
 
 def _number(value: float, digits: int = 3) -> str:
