@@ -26,7 +26,9 @@ SIZE = 150  # and three classes, wherever any size would do: one shape is compil
 
 def held_out(probs, truth):
     probs = jnp.asarray(probs, float)
-    return HeldOut(probs, jnp.asarray(truth, jnp.int32), np.arange(len(probs)))
+    return HeldOut(
+        probs, jnp.asarray(truth, jnp.int32), np.arange(len(probs)), np.arange(len(probs))
+    )
 
 
 def drawn(key, power=1.0):

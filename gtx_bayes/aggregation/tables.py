@@ -133,7 +133,7 @@ def confusion_of(
     elif source == "hard labels":
         weight = _hard(weight)
     num_answers = labels.num_classes if model is None else model.num_answers
-    num_labels = _expected_counts(labels, weight, num_answers, labeler)
+    num_labels = expected_counts(labels, weight, num_answers, labeler)
     if model is not None:
         probability = np.zeros(num_labels.shape)
         for each, share in _models(fit, model):
@@ -179,10 +179,24 @@ def _hard(probs: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     return is_best / is_best.sum(axis=1, keepdims=True)
 
 
-def _expected_counts(
-    labels: Labels, weight: npt.NDArray[np.floating], num_answers: int, labeler: int | None
+def expected_counts(
+    labels: Labels,
+    weight: npt.NDArray[np.floating],
+    num_answers: int,
+    labeler: int | None = None,
 ) -> npt.NDArray[np.floating]:
-    """How many answers of each kind every labeler gave to each class, examples having weights."""
+    """How many answers of each kind labelers gave to each class, examples having weights.
+
+    Args:
+        labels: the answers.
+        weight: weight of each class of each example, shape (num_examples, num_classes).
+        num_answers: how many kinds of answers there are: the classes, and those that are none.
+        labeler: whose answers; everybody's when absent.
+
+    Returns:
+        Shape (num_labelers, num_classes, num_answers); one labeler in the first axis if one is
+        asked for.
+    """
     num_classes = labels.num_classes
     by, example, label = (np.asarray(x) for x in (labels.labeler, labels.example, labels.label))
     kept = (label != MISSING) & ((label < num_classes) | (num_answers > num_classes))

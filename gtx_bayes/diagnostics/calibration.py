@@ -65,11 +65,13 @@ class HeldOut(NamedTuple):
         class_probs: the class probabilities.
         true_label: the true labels; `MISSING` ones are left out.
         example: which examples these are.
+        part: which were hidden together.
     """
 
     class_probs: Float[Array, "num_held_out num_classes"]
     true_label: Int[Array, " num_held_out"]
     example: npt.NDArray[np.intp]
+    part: npt.NDArray[np.int64]
 
 
 class BrierDecomposition(NamedTuple):
@@ -167,7 +169,7 @@ def hold_out_gold(result: Aggregation, *, num_parts: int = 5) -> HeldOut:
         raise ValueError(f"{num_parts} part(s) leave no gold to fit with: hide at least 2 in turn")
     if gold.size < 2:
         raise ValueError(f"{gold.size} gold example(s) cannot be hidden in turn: give at least 2")
-    prior, options = _as_fitted(result)
+    prior, options = as_fitted(result)
     part_of = scattered_parts(gold.size, min(num_parts, gold.size))
     probs = np.zeros((gold.size, crowd.labels.num_classes))
     for part in range(part_of.max() + 1):
@@ -182,10 +184,10 @@ def hold_out_gold(result: Aggregation, *, num_parts: int = 5) -> HeldOut:
             **options,
         )
         probs[part_of == part] = np.asarray(fitted.class_probs)[gold[part_of == part]]
-    return HeldOut(on_device(probs), jax.device_put(truth[gold]), gold)
+    return HeldOut(on_device(probs), jax.device_put(truth[gold]), gold, part_of)
 
 
-def _as_fitted(result: Aggregation) -> tuple[npt.ArrayLike | None, dict[str, Any]]:
+def as_fitted(result: Aggregation) -> tuple[npt.ArrayLike | None, dict[str, Any]]:
     """Class prior and options to fit the method with once more."""
     found = result.fit.joint
     if found is None:

@@ -204,8 +204,7 @@ def compare_labelers(result: Aggregation, table: pd.DataFrame) -> LabelersOnGold
     has_gold = num > 0
     is_tested = has_gold & ~np.isnan(low) & ~np.isnan(high)
     level, level_of_guesses = (MIN_P / max(2 * int(of.sum()), 1) for of in (is_tested, has_gold))
-    p_below = np.where(is_tested, binom.cdf(right, num, np.nan_to_num(low)), 1.0)
-    p_above = np.where(is_tested, binom.sf(right - 1, num, np.nan_to_num(high, nan=1.0)), 1.0)
+    p_below, p_above = outside(right, num, low, high)
     chance, own = 1.0 / result.crowd.labels.num_classes, _share_by_guessing(result)
     p_worse = np.where(has_gold, binom.cdf(right, num, np.minimum(own, chance)), 1.0)
     return LabelersOnGold(
@@ -217,6 +216,22 @@ def compare_labelers(result: Aggregation, table: pd.DataFrame) -> LabelersOnGold
         is_opposite=p_worse < level_of_guesses,
         p_guess=np.where(has_gold, binom.sf(right - 1, num, np.maximum(own, chance)), 1.0),
     )
+
+
+def outside(
+    right: npt.NDArray[np.int64],
+    num_gold: npt.NDArray[np.int64],
+    low: npt.NDArray[np.float64],
+    high: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Probability of no more right answers at the lower limits, and of no fewer at the upper ones.
+
+    One where there is no gold or no limit.
+    """
+    is_tested = (num_gold > 0) & ~np.isnan(low) & ~np.isnan(high)
+    p_below = np.where(is_tested, binom.cdf(right, num_gold, np.nan_to_num(low)), 1.0)
+    p_above = np.where(is_tested, binom.sf(right - 1, num_gold, np.nan_to_num(high, nan=1.0)), 1.0)
+    return p_below, p_above
 
 
 def check_coding(result: Aggregation) -> Coding:
