@@ -55,7 +55,7 @@ class Page(html.parser.HTMLParser):
         return [value for _, attr, value in self.attrs if attr == name]
 
 
-def check_page(text, files=("examples.csv", "labelers.csv")):
+def check_page(text, files=("examples.csv", "labelers.csv", "panel.csv", "confusion.csv")):
     """What holds of every page, whatever the crowd."""
     page = Page(text)
     assert page.open == []

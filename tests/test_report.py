@@ -318,7 +318,9 @@ class TestLight:
         """
         for truth, num_open, limits in (([0, 1, 0, 1], 3, (0, 3)), ([0] * 40, 40, (0, 5))):
             first = jnp.tile(jnp.array([1.0, 0.0]), (len(truth), 1))
-            held_out = HeldOut(first, jnp.array(truth), np.arange(len(truth)))
+            held_out = HeldOut(
+                first, jnp.array(truth), np.arange(len(truth)), np.arange(len(truth))
+            )
             assert count_wrong(held_out, num_open)[-2:] == limits
 
     def test_quality_is_not_honesty(self, key):
@@ -410,7 +412,7 @@ class TestPage:
         assert drawn == [*expected, "checks", "labelers"]
 
     def test_sections_in_order(self, hostile):
-        expected = "actions incoming outcome trust labelers buying glossary"
+        expected = "actions incoming outcome trust labelers panel buying glossary"
         assert re.findall(r'<h2 id="(\w+)">', hostile[1]) == expected.split()
 
     def test_how_far_labelers_agree(self, hostile):
@@ -418,7 +420,7 @@ class TestPage:
         alpha = content.labelers.agreement.set_index("coefficient").loc["krippendorff_alpha"]
         row = f'Krippendorff alpha</th><td class="n">{alpha["value"]:.3f}</td>'
         assert row in text
-        assert f"{alpha['ci_low']:.3f} to {alpha['ci_high']:.3f}" in text
+        assert wording.interval((alpha["ci_low"], alpha["ci_high"])) in text
 
     def test_figures_follow_the_page(self, hostile):
         """No colour of their own, so that they are light or dark with it."""
@@ -457,6 +459,8 @@ class TestPage:
             "report.html",
             "examples.csv",
             "labelers.csv",
+            "panel.csv",
+            "confusion.csv",
         }
         body = "".join(check_page((tmp_path / "report.html").read_text("utf-8")).text)
         assert "This cannot be checked" in body
@@ -514,4 +518,4 @@ class TestInABrowser:
         assert "CONSOLE" not in run.stderr
         width, scripts, sections = re.search(r"<title>(.*?)</title>", run.stdout)[1].split()
         assert int(width) <= 360
-        assert (int(scripts), int(sections)) == (0, 7)
+        assert (int(scripts), int(sections)) == (0, 8)

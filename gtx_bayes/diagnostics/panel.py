@@ -85,14 +85,6 @@ class Panel(NamedTuple):
             "that they err together."
         )
 
-    @property
-    def spared(self) -> pd.DataFrame:
-        """Members of blocs without whom the panel is worth no less, the least missed first."""
-        is_spared = self.table["effective_without"] >= self.effective
-        is_spared &= (self.table["bloc"] != "") & self.errs_together
-        spared = self.table[is_spared]
-        return spared.sort_values("effective_without", ascending=False, kind="stable")
-
 
 def panel_of(crowd: Crowd, blocs: pd.DataFrame | None = None, *, seed: int = 0) -> Panel | None:
     """What the labelers of a crowd who have enough gold in common are worth.

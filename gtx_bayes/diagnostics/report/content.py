@@ -10,6 +10,7 @@ from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.diagnostics.predictive import predictive_checks
 from gtx_bayes.diagnostics.report.buying import Buying, plan_buying
 from gtx_bayes.diagnostics.report.incoming import Incoming, count_incoming
+from gtx_bayes.diagnostics.report.judges import Judges, Prices, describe_judges
 from gtx_bayes.diagnostics.report.labelers import Labelers, describe_labelers
 from gtx_bayes.diagnostics.report.outcome import Outcome, describe_outcome
 from gtx_bayes.diagnostics.report.trust import Trust, judge_trust
@@ -23,7 +24,7 @@ class Action(NamedTuple):
 
     Attributes:
         words: what.
-        section: the section that says more: "outcome", "trust", "labelers" or "buying".
+        section: the section that says more: "outcome", "trust", "labelers", "panel" or "buying".
     """
 
     words: str
@@ -41,6 +42,7 @@ class Content(NamedTuple):
         trust: whether it can be trusted.
         labelers: who the labelers are.
         buying: what is uncertain, and what to buy next.
+        judges: a panel, member by member; None where there are too many labelers for one.
     """
 
     result: Aggregation
@@ -50,15 +52,16 @@ class Content(NamedTuple):
     trust: Trust
     labelers: Labelers
     buying: Buying
+    judges: Judges | None
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """What to do now, in order."""
-        statements = _what_to_do(self.outcome, self.trust, self.labelers, self.buying)
+        statements = _what_to_do(self.outcome, self.trust, self.labelers, self.buying, self.judges)
         return tuple(Action(words, section) for holds, section, words in statements if holds)
 
 
-def examine(key: Key[Array, ""], result: Aggregation) -> Content:
+def examine(key: Key[Array, ""], result: Aggregation, *, prices: Prices | None = None) -> Content:
     """Find out everything that a report says.
 
     The first half of the key gives the table of examples, as it does for `gtx-bayes aggregate`.
@@ -66,7 +69,9 @@ def examine(key: Key[Array, ""], result: Aggregation) -> Content:
     Args:
         key: random key.
         result: of any method. One with a joint posterior is fitted up to six times more: once for
-            the predictive checks, and without each fifth of the gold.
+            the predictive checks, and without each fifth of the gold; and, of a panel, without
+            those whom it can spare.
+        prices: of the labels; see `Prices`.
     """
     key_examples, key_rest = jax.random.split(key)
     key_checks, key_trust, key_labelers, key_buying = jax.random.split(key_rest, 4)
@@ -74,23 +79,27 @@ def examine(key: Key[Array, ""], result: Aggregation) -> Content:
     examples = result.examples(key_examples)
     checks = None if result.fit.joint is None else predictive_checks(key_checks, result)
     trust = judge_trust(key_trust, result, checks)
+    outcome = describe_outcome(
+        result, examples, trust.held_out, trust.by_gold, is_refuted=trust.is_refuted
+    )
+    labelers = describe_labelers(
+        key_labelers, result, result.labelers(), checks, is_refuted=trust.is_fit_doubted
+    )
+    buying = plan_buying(key_buying, result, is_refuted=trust.is_refuted)
     return Content(
         result,
         examples,
         count_incoming(result.answered),
-        describe_outcome(
-            result, examples, trust.held_out, trust.by_gold, is_refuted=trust.is_refuted
-        ),
+        outcome,
         trust,
-        describe_labelers(
-            key_labelers, result, result.labelers(), checks, is_refuted=trust.is_fit_doubted
-        ),
-        plan_buying(key_buying, result, is_refuted=trust.is_refuted),
+        labelers,
+        buying,
+        describe_judges(result, outcome, trust, labelers, buying, prices),
     )
 
 
 def _what_to_do(
-    outcome: Outcome, trust: Trust, labelers: Labelers, buying: Buying
+    outcome: Outcome, trust: Trust, labelers: Labelers, buying: Buying, judges: Judges | None
 ) -> list[tuple[object, str, str]]:
     """Every action with the condition under which it is one, and its section."""
     contradicted, uninformed, constant, opposite = (
@@ -111,6 +120,8 @@ def _what_to_do(
             f" By gold about {outcome.by_gold.words} of {outcome.num_open:,} labels are wrong."
         )
     wanted = min(trust.wanted_gold.values()) - trust.num_gold
+    spared = None if judges is None else judges.spared
+    num_spared = 0 if spared is None else int(spared.is_spared.sum())
     above = _above_95(outcome, is_honest=trust.honesty == "honest")
     return [
         # Whatever makes the fit or its confidence wrong comes first.
@@ -187,10 +198,10 @@ def _what_to_do(
             "same wrong answers work together or copy.",
         ),
         (
-            labelers.panel is not None and len(labelers.panel.spared),
-            "labelers",
-            "Ask other labelers in place of copies: the panel is worth no less without any one of "
-            f"{0 if labelers.panel is None else len(labelers.panel.spared)} who belong to blocs.",
+            num_spared and labelers.panel is not None and labelers.panel.errs_together,
+            "panel",
+            f"Ask other labelers in place of copies: the panel can spare {num_spared} of "
+            f"{len(labelers.table) if judges is None else len(judges.members.table)}.",
         ),
         (len(buying.batch), "buying", _buy(buying, is_red=is_red)),
     ]

@@ -12,13 +12,16 @@ from gtx_bayes.aggregation.aggregate import Aggregation, as_key
 from gtx_bayes.diagnostics.report import trust
 from gtx_bayes.diagnostics.report.content import Content, examine
 from gtx_bayes.diagnostics.report.figures import draw_all
+from gtx_bayes.diagnostics.report.judges import Prices
 from gtx_bayes.diagnostics.report.template import page_template
-from gtx_bayes.diagnostics.report.wording import counted
+from gtx_bayes.diagnostics.report.wording import counted, plain
 from gtx_bayes.io.writers import write_csv
 
 PAGE = "report.html"
 EXAMPLES = "examples.csv"
 LABELERS = "labelers.csv"
+PANEL = "panel.csv"
+CONFUSION = "confusion.csv"
 
 _MOST_LISTED = 12  # labelers of a group
 
@@ -38,7 +41,11 @@ class Origin(NamedTuple):
 
 
 def diagnose(
-    result: Aggregation, path: str | Path | None = None, *, key: Key[Array, ""] | int | None = None
+    result: Aggregation,
+    path: str | Path | None = None,
+    *,
+    key: Key[Array, ""] | int | None = None,
+    prices: Prices | None = None,
 ) -> Content:
     """What came of a crowd, whether to believe it, and what to do next.
 
@@ -46,30 +53,45 @@ def diagnose(
         result: of any method; see `content.examine` for what it costs.
         path: an existing directory to write the page and its tables to, as `write_report` does.
         key: random key, or a seed; seed 0 when absent.
+        prices: of the labels of a panel; see `judges.Prices`.
     """
     key = as_key(key)
-    return examine(key, result) if path is None else write_report(key, result, path)
+    if path is None:
+        return examine(key, result, prices=prices)
+    return write_report(key, result, path, prices=prices)
 
 
 def write_report(
-    key: Key[Array, ""], result: Aggregation, path: str | Path, *, origin: Origin | None = None
+    key: Key[Array, ""],
+    result: Aggregation,
+    path: str | Path,
+    *,
+    origin: Origin | None = None,
+    prices: Prices | None = None,
 ) -> Content:
-    """Write `report.html`, and beside it the tables it names: `examples.csv`, `labelers.csv`.
+    """Write `report.html`, and beside it the tables it names.
+
+    Those are `examples.csv` and `labelers.csv`, and of a panel `panel.csv` and `confusion.csv`.
 
     Args:
         key: random key.
         result: of any method; see `content.examine` for what it costs.
         path: an existing directory.
         origin: where the result comes from, for the page's title and foot.
+        prices: of the labels of a panel; see `judges.Prices`.
 
     Returns:
         What the page says.
     """
     path = Path(path)
     origin = origin or Origin("A crowd", {}, time.perf_counter())
-    content = examine(key, result)
+    content = examine(key, result, prices=prices)
     write_csv(content.examples, path / EXAMPLES)
     write_csv(content.labelers.table, path / LABELERS)
+    if content.judges is not None:
+        table = content.judges.table()
+        write_csv(table.assign(words=table["words"].map(plain)), path / PANEL)
+        write_csv(content.judges.members.confusion, path / CONFUSION)
     (path / PAGE).write_text(render(content, origin), encoding="utf-8")
     return content
 
@@ -86,6 +108,8 @@ def render(content: Content, origin: Origin) -> str:
         most_listed=_MOST_LISTED,
         examples_file=EXAMPLES,
         labelers_file=LABELERS,
+        panel_file=PANEL,
+        confusion_file=CONFUSION,
         version=version("gtx_bayes"),
         seconds=time.perf_counter() - origin.started,
     )

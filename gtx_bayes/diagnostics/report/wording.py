@@ -36,6 +36,11 @@ def quoted(name: object) -> str:
     return f"\u2018\u2068{shown(name)}\u2069\u2019"
 
 
+def plain(text: str) -> str:
+    """A sentence for a terminal or a table, where what `quoted` isolates needs no marks."""
+    return text.replace("\u2068", "").replace("\u2069", "")
+
+
 def counted(number: int, one: str, many: str | None = None) -> str:
     """So many things: "1 labeler", "5,000 examples"."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
