@@ -11,7 +11,14 @@ from tests.test_cli import call
 
 pytestmark = pytest.mark.end_to_end
 
-FILES = {"report.html", "examples.csv", "labelers.csv", "summary.json"}
+FILES = {
+    "report.html",
+    "examples.csv",
+    "labelers.csv",
+    "panel.csv",
+    "confusion.csv",
+    "summary.json",
+}
 QUICK = ("--model", "one-coin", "--class-prior", "0.5,0.5")
 
 
@@ -69,13 +76,38 @@ def test_same_examples_as_aggregate(diagnosed, tmp_path):
         assert (tables / "out" / name).read_text() == (tmp_path / "aggregated" / name).read_text()
 
 
+def diagnose_with_gates(tables):
+    """One of four is not shown, and one is not known."""
+    workers = FRAME["worker"].unique()
+    pd.DataFrame({"judge": workers, "price": 0.5}).to_csv(tables / "prices.csv", index=False)
+    gates = ("light=red", "light=amber", "accuracy=0.99", "effective=1")
+    options = [word for gate in gates for word in ("--fail-under", gate)]
+    return diagnose(tables, *options, "--cost", tables / "prices.csv")
+
+
+def check_gates(run, out):
+    """Exit code 3 leaves all files, with what was found."""
+    assert {path.name for path in out.iterdir()} == FILES
+    assert "The light is amber, amber is asked for." in run.stdout
+    assert "The effective number of labelers is not shown to be at least 1: it is not" in run.stdout
+    record = json.loads((out / "summary.json").read_text())
+    assert [gate["holds"] for gate in record["gates"]] == [True, True, False, False]
+    assert record["panel"]["cost"] == pytest.approx(0.5 * len(FRAME))
+    panel = pd.read_csv(out / "panel.csv")
+    assert set(panel["worker"]) == set(FRAME["worker"])
+    assert panel["words"].str.startswith("Right in ").all()
+    confusion = pd.read_csv(out / "confusion.csv")
+    assert {"ci_low", "ci_high", "true_label", "label"} <= set(confusion)
+
+
 def test_replaces_its_own_and_nothing_else(diagnosed):
     tables, _ = diagnosed
     old = (tables / "out" / "report.html").stat().st_ino
-    run = diagnose(tables)
-    assert run.exit_code == 0, run.output
+    run = diagnose_with_gates(tables)
+    assert run.exit_code == 3, run.output
     assert "amber" in run.stdout
     assert (tables / "out" / "report.html").stat().st_ino != old
+    check_gates(run, tables / "out")
     (tables / "out" / "mine.txt").write_text("mine")
     run = diagnose(tables)
     assert run.exit_code == 2
@@ -90,6 +122,9 @@ def test_replaces_its_own_and_nothing_else(diagnosed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--fail-under", "light=blue"], "'blue' is no light"),
+        (["--fail-under", "accuracy"], "'accuracy' is no measure and bound"),
+        (["--fail-under", "kappa=0.5"], "'kappa' is none of the measures"),
         (["--model", "none"], "there is no model 'none'"),
         (["--dependence", "much"], "--dependence"),
         (["--worker-column", "who"], "no column is called 'who'"),

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from gtx_bayes.cli.aggregate import summarise, values_of
+from gtx_bayes.cli.gates import NOT_REACHED, Checked, Gate, parse_gates
 from gtx_bayes.cli.options import (
     CrowdOptions,
     GoldOption,
@@ -18,15 +21,27 @@ from gtx_bayes.cli.options import (
     output_option,
 )
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
+from gtx_bayes.errors import InputError
 
 if TYPE_CHECKING:
     from gtx_bayes.crowd import Crowd
     from gtx_bayes.diagnostics.report.content import Content
+    from gtx_bayes.diagnostics.report.judges import Prices
     from gtx_bayes.diagnostics.report.page import Origin
 
 COMMAND = "gtx-bayes diagnose"
 WRONG_BY_GOLD = ("num_hidden", "num_wrong", "expected", "low", "high")
-RESULT_FILES = ("report.html", "examples.csv", "labelers.csv", "summary.json")
+RESULT_FILES = (
+    "report.html",
+    "examples.csv",
+    "labelers.csv",
+    "panel.csv",
+    "confusion.csv",
+    "summary.json",
+)
+MEASURES = ("accuracy", "effective", "advantage", "light")
+_LIGHTS = ("red", "amber", "green")
+_EXAMPLE = "accuracy=0.9 or light=amber"
 
 
 @command
@@ -37,23 +52,45 @@ def diagnose(
     gold: GoldOption = None,
     models: ModelOptions,
     tables: CrowdOptions,
+    cost: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Prices of answers, for what a right label costs and whom a panel can spare: "
+            "cost, by worker, by task, or by both.",
+        ),
+    ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MEASURE=BOUND",
+            help=f"Exit code {NOT_REACHED} unless this is shown: the lower 95 % limit of the "
+            "accuracy of the labels by gold, of the effective number of labelers, or of the "
+            "advantage of the panel over its best labeler; or the light, amber or green. May be "
+            "repeated.",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Say what came of a crowd, whether to believe it, and what to do next, on one page.
 
     Fits gtx-bayes as aggregate does, checks it, and writes report.html, a page that needs nothing
-    but itself, with examples.csv, labelers.csv and summary.json. The output directory appears
-    whole or not at all and replaces an earlier report. Confidence is checked against the gold,
+    but itself, with examples.csv, labelers.csv and summary.json. Of a panel, up to 40 labelers such
+    as models that judge, panel.csv has a row and a sentence each, and confusion.csv how often each
+    gives which class for which. The output directory appears whole or not at all and replaces an
+    earlier report. Confidence is checked against the gold,
     hidden from the fit a fifth at a time: give 30 gold labels at the least.
     """
     start = time.perf_counter()
     from gtx_bayes.io.writers import OutputDirectory, write_summary
 
-    inputs = tables.inputs(labels, gold)
+    gates = _gates(fail_under)
+    inputs = tables.inputs(labels, gold, cost)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     with stage(f"Reading {named(labels)}"):
         crowd = _without_folders(tables.read_crowd(labels, gold), *inputs)
+        prices = None if cost is None else _prices(cost, crowd, tables)
     with stage(f"Aggregating {crowd.labels.num_labels} answers"):
         from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 
@@ -93,20 +130,95 @@ def diagnose(
             "labeler table": tables.labeler_table,
             "example table": tables.example_table,
             "groups": tables.groups,
+            "cost": cost,
             "seed": seed,
         }
         origin = origin_of(labels[0], asked, start)
-        content = write_report(jax.random.key(seed), result, directory.path, origin=origin)
+        content = write_report(
+            jax.random.key(seed), result, directory.path, origin=origin, prices=prices
+        )
+        checked = [gate.check(*_measured(content)[gate.name]) for gate in gates]
         summary = {
             **summarise(result, COMMAND, seconds=time.perf_counter() - start),
             **_findings(content),
+            "gates": [{"measure": each.gate.name, **each.record()} for each in checked],
         }
         write_summary(summary, directory.path)
     print_summary(summary, output, _overview(summary), output / RESULT_FILES[0], as_json=as_json)
     if not as_json:
+        from gtx_bayes.diagnostics.report.wording import plain
+
+        of_panel = [] if content.judges is None else content.judges.words
+        for words in (*of_panel, *(_said(each) for each in checked)):
+            print(plain(words))
         of_crowd = (labels, *(() if gold is None else ("--gold", gold)), *words_of(tables))
         more = (*words_of(models), "--batch", 20, "--output", "to_label.csv")
         print_next(("next", *of_crowd, *more))
+    if not all(each.holds for each in checked):
+        raise typer.Exit(NOT_REACHED)
+
+
+def _prices(cost: Path, crowd: "Crowd", tables: CrowdOptions) -> "Prices":
+    from gtx_bayes.collection.costs import COST_ROLES, read_costs
+    from gtx_bayes.columns import columns_for
+    from gtx_bayes.io.readers import read_table
+
+    columns = tables.columns("example", "labeler")
+    frame, source = read_table(cost, columns_for(COST_ROLES, columns))
+    own = {role: name for role, name in columns.items() if name in frame}
+    return read_costs(frame, own, source, crowd.labeler_names, crowd.example_names)
+
+
+def _gates(given: list[str] | None) -> list[Gate]:
+    """What is asked for; of lights the number."""
+    texts = []
+    for text in given or ():
+        name, _, value = text.rpartition("=")
+        if name == "light" and value not in _LIGHTS:
+            raise InputError(
+                f"'{value}' is no light.",
+                where="--fail-under",
+                hint="Say light=amber or light=green.",
+            )
+        texts.append(f"light={_LIGHTS.index(value)}" if name == "light" else text)
+    return parse_gates(
+        "--fail-under",
+        "low",
+        texts,
+        MEASURES,
+        called="measure and bound",
+        example=_EXAMPLE,
+        least=-1.0,
+    )
+
+
+def _measured(content: "Content") -> dict[str, tuple[float, float]]:
+    """The interval of everything that a gate can be about; NaN where it is not known."""
+    by_gold, panel, judges = content.outcome.by_gold, content.labelers.panel, content.judges
+    best = None if judges is None else judges.against_best
+    light = float(_LIGHTS.index(content.trust.light))
+    num_open, unknown = content.outcome.num_open, (float("nan"), float("nan"))
+    return {
+        "accuracy": unknown
+        if by_gold is None or not num_open
+        else (1.0 - by_gold.high / num_open, 1.0 - by_gold.low / num_open),
+        "effective": unknown if panel is None else panel.interval,
+        "advantage": unknown if best is None else (best.low, best.high),
+        "light": (light, light),
+    }
+
+
+def _said(checked: Checked) -> str:
+    """A gate in a sentence."""
+    if checked.gate.name == "light":
+        light, asked = (_LIGHTS[int(of)] for of in (checked.low, checked.gate.bound))
+        return f"The light is {light}, {asked} is asked for."
+    what = {
+        "accuracy": "The accuracy of the labels",
+        "effective": "The effective number of labelers",
+        "advantage": "The advantage of the panel over its best labeler",
+    }
+    return checked.words(what[checked.gate.name])
 
 
 def origin_of(source: Path, asked: Mapping[str, object], start: float) -> "Origin":
@@ -150,7 +262,32 @@ def _findings(content: "Content") -> dict[str, Any]:
         "num_labelers_contradicted": len(labelers.contradicted),
         "num_uninformed": len(labelers.uninformed),
         "num_worse_than_chance": len(labelers.opposite),
+        "panel": _panel(content),
         "next_examples": [shown(task) for task in content.buying.batch["task"]],
+    }
+
+
+def _panel(content: "Content") -> dict[str, Any] | None:
+    """What the panel is worth, against its best labeler, and whom it can spare; None if it is none.
+
+    What is not known is null.
+    """
+    from gtx_bayes.diagnostics.report.wording import plain
+
+    panel, judges = content.labelers.panel, content.judges
+    if judges is None:
+        return None
+    spared, best = judges.spared, judges.against_best
+    return {
+        "effective": None if panel is None else panel.effective,
+        "effective_interval": None if panel is None else panel.interval,
+        "if_independent": None if panel is None else panel.if_independent,
+        "errs_together": None if panel is None else panel.errs_together,
+        "against_best": None if best is None else {**best._asdict(), "worker": str(best.worker)},
+        "spared": None if spared is None else [str(name) for name in spared.who],
+        "accuracy_lost": None if spared is None else spared.total,
+        "cost": None if judges.cost is None else float(judges.cost.sum()),
+        "words": [plain(words) for words in judges.words],
     }
 
 
