@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds opinions estimates paper sbc clean
+.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds panels opinions estimates paper sbc clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -20,6 +20,7 @@ help:
 	@echo "make sbc          is the inference right? simulations of every model and method, tables of the docs"
 	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
 	@echo "make estimates    do intervals of shares hold? many draws of gold (DATA=folder of sets WORLDS=folder of worlds.py)"
+	@echo "make panels       is what is said of panels of judges true? simulated ones (WORLDS=folder of worlds.py)"
 	@echo "make worlds       measure quality on simulated crowds whose truth is known (WORLDS=folder of worlds.py)"
 
 $(BIN)/python:
@@ -132,6 +133,10 @@ worlds: $(VENV)/.test
 
 opinions: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.opinions --peers .venv-peers/bin/python --output docs/opinions_table.md
+
+panels: $(VENV)/.test
+	@test -n "$(WORLDS)" || { echo "Say where worlds.py is: make panels WORLDS=FOLDER"; exit 1; }
+	$(BIN)/python -m tests.benchmarks.panels $(WORLDS) --output docs/panels_table.md
 
 estimates: $(VENV)/.test
 	@test -n "$(DATA)" -a -n "$(WORLDS)" || { echo "Say where crowds and worlds.py are: make estimates DATA=FOLDER WORLDS=FOLDER"; exit 1; }

@@ -27,6 +27,7 @@ exclude_patterns = [
     "coverage_table.md",
     "dependence_table.md",
     "estimates_table.md",
+    "panels_table.md",
     "real_crowds_table.md",
     "reproducing_tables.md",
     "sbc_table.md",
