@@ -166,7 +166,7 @@ def _prices(cost: Path, crowd: "Crowd", tables: CrowdOptions) -> "Prices":
     columns = tables.columns("example", "labeler")
     frame, source = read_table(cost, columns_for(COST_ROLES, columns))
     own = {role: name for role, name in columns.items() if name in frame}
-    return read_costs(frame, own, source, crowd.labeler_names, crowd.example_names)
+    return read_costs(frame, own, source, crowd.labeler_names, crowd.example_names).price
 
 
 def _gates(given: list[str] | None) -> list[Gate]:
