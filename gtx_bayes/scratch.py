@@ -157,7 +157,7 @@ def recover(target: Path) -> None:
     with contextlib.suppress(OSError), undisturbed():
         beside = target.parent.iterdir() if target.parent.is_dir() else ()
         for folder in [path for path in beside if is_left_over(path, target.name)]:
-            lock = _lock(folder)
+            lock = locked(folder)
             if lock is None:
                 continue
             _open[folder] = Scratch(folder, lock, ())
@@ -226,7 +226,7 @@ def _make(target: Path) -> Scratch:
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial"))
     _open[folder] = Scratch(folder, None, parents)
     try:
-        _open[folder] = Scratch(folder, _lock(folder), parents)
+        _open[folder] = Scratch(folder, locked(folder), parents)
         _mark(folder).touch()
         (folder / _NEW).mkdir()
     except BaseException:
@@ -309,7 +309,7 @@ def _copy_modes(source: Path, target: Path) -> None:
             shutil.copymode(same, file)
 
 
-def _lock(folder: Path) -> int | None:
+def locked(folder: Path) -> int | None:
     """The folder, open and locked; None where another process holds it, or there are no locks."""
     if sys.platform == "win32":
         return None

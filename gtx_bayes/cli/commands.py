@@ -12,6 +12,7 @@ from gtx_bayes.cli.estimate import estimate
 from gtx_bayes.cli.evaluate import evaluate
 from gtx_bayes.cli.export import export
 from gtx_bayes.cli.finetune import finetune
+from gtx_bayes.cli.label_studio import app as label_studio
 from gtx_bayes.cli.next import NextCommand, next_
 from gtx_bayes.cli.plan import plan
 from gtx_bayes.cli.predict import predict
@@ -33,6 +34,7 @@ for function in (demo, convert, aggregate, diagnose, estimate, evaluate, export)
 app.command("next", cls=NextCommand)(next_)
 for function in (plan, finetune, predict, reproduce):
     app.command(cls=Command)(function)
+app.add_typer(label_studio, name="label-studio")
 
 
 def _version(wanted: bool | None) -> None:

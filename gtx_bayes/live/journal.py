@@ -1,0 +1,121 @@
+"""The folder of a loop: who owns it, and every decision in it, in the order they were taken."""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gtx_bayes.errors import InputError
+from gtx_bayes.io.writers import whole_file
+from gtx_bayes.records import read_record
+from gtx_bayes.scratch import is_left_over, locked
+
+OWNER, DECISIONS = "loop.json", "decisions.jsonl"
+
+_SAME = ("action", "reason", "num_labels")  # what makes of two rows of a task one decision
+
+
+class Journal:
+    """Every decision of a loop, one line of JSON each, written before it is carried out.
+
+    A decision is written once: one that a run before this one wrote, and did not live to carry
+    out, is not written again.
+
+    Attributes:
+        folder: where the loop keeps what it knows.
+    """
+
+    def __init__(self, folder: Path, project: Mapping[str, object]) -> None:
+        """Look into the folder; nothing is made or changed.
+
+        Args:
+            folder: the folder; absent or empty at the first time.
+            project: what the loop is about; the folder is kept for it alone.
+
+        Raises:
+            InputError: if the folder holds something else.
+        """
+        self.folder, self._project = folder, dict(project)
+        owner, holds = read_record(folder / OWNER), "something else"
+        if owner is not None:
+            holds = f"the loop of project {owner.get('project')} at {owner.get('url')}"
+        is_used = folder.exists() and (
+            not folder.is_dir() or not all(map(is_left_over, folder.iterdir()))
+        )
+        if owner != self._project and is_used:
+            raise InputError(
+                f"it holds {holds}.", where=str(folder), hint="Name a folder for this project."
+            )
+        self._last: dict[tuple[str, int], tuple[Any, ...]] = {}
+        for row in self.rows():
+            self._note(row)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Own the folder, and the project on this machine, until the block ends.
+
+        Raises:
+            InputError: if another process does.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(self._project, sort_keys=True)
+        name = f"gtx-bayes-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        of_machine = Path(tempfile.gettempdir()) / name
+        of_machine.mkdir(exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            for place in (self.folder, of_machine):
+                descriptor = locked(place)
+                if descriptor is None and sys.platform != "win32":
+                    raise InputError(
+                        f"another gtx-bayes decides for project {self._project['project']} now.",
+                        where=str(self.folder),
+                        hint="End that one first; two would undo what the other does.",
+                    )
+                if descriptor is not None:
+                    stack.callback(os.close, descriptor)
+            if not (self.folder / OWNER).exists():
+                with whole_file(self.folder / OWNER) as partial:
+                    partial.write_text(text + "\n", encoding="utf-8")
+            yield
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All decisions; a line that was cut off by the end of a run is none."""
+        rows = []
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.folder / DECISIONS).read_bytes().splitlines(keepends=True):
+                with contextlib.suppress(ValueError):
+                    if line.endswith(b"\n"):
+                        rows.append(json.loads(line))
+        return rows
+
+    def new(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those that say something else than the last of their task."""
+        return [
+            row
+            for row in rows
+            if self._last.get((row["question"], row["task"])) != tuple(row[of] for of in _SAME)
+        ]
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write decisions, to stay before anything is done about them."""
+        if not rows:
+            return
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        path = self.folder / DECISIONS
+        is_cut = path.exists() and not path.read_bytes().endswith(b"\n")
+        text = "".join(json.dumps({"time": now, **row}, ensure_ascii=False) + "\n" for row in rows)
+        with path.open("ab") as file:
+            file.write(("\n" if is_cut else "").encode() + text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        for row in rows:
+            self._note(row)
+
+    def _note(self, row: Mapping[str, Any]) -> None:
+        self._last[row["question"], row["task"]] = tuple(row[of] for of in _SAME)

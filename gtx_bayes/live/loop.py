@@ -1,0 +1,461 @@
+"""The loop: read what was answered, decide on every task, carry it out, say what was found."""
+
+import dataclasses
+import time
+import urllib.parse
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+
+from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, aggregate
+from gtx_bayes.aggregation.grow import grow
+from gtx_bayes.aggregation.state import check_options, read_state, write_state
+from gtx_bayes.blocs import find_blocs
+from gtx_bayes.collection.base import UNLIMITED, AbstractPolicy
+from gtx_bayes.collection.costs import read_costs
+from gtx_bayes.collection.next_labels import NextLabels, next_labels
+from gtx_bayes.columns import TRUTH_ROLES, Table, read_columns
+from gtx_bayes.crowd import Crowd
+from gtx_bayes.errors import InputError, WarningNote
+from gtx_bayes.io.writers import whole_file, write_table
+from gtx_bayes.labels import MISSING
+from gtx_bayes.live.journal import Journal
+from gtx_bayes.live.tool import AbstractLabelingTool, Question, Task
+
+OPEN, CLOSE = "open", "close"
+DEFAULT_THRESHOLD, DEFAULT_CAP, DEFAULT_BATCH = 0.95, 5, 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """Which task gets another label, and when it has enough.
+
+    Attributes:
+        policy: what orders the tasks that want a label.
+        threshold: tasks more confident than this are retired; by default 0.95 where the policy
+            has none of its own and there is no risk target.
+        risk: in place of it the largest expected proportion of errors among retired tasks.
+        max_labels: the most labels a task gets; by default 5 where the policy sets no limit.
+        batch: how many tasks are open at once, before others are opened again.
+        budget: the most labels in all, those there are included; with costs what they may cost.
+        costs: price of an answer, as for `next_labels`.
+        gold: known labels; column `question` where the project asks several. In place of the
+            answers that the tool marks as ground truth.
+        assess: of how many gold tasks every worker is asked; 0 leaves gold tasks as they are.
+        class_prior: prior of the classes.
+        finds_blocs: whether workers who copy each other count as one.
+        arguments: of `aggregate`, about the model.
+        seed: of the draws that break ties.
+    """
+
+    policy: AbstractPolicy
+    threshold: float | None = None
+    risk: float | None = None
+    max_labels: int | None = None
+    batch: int = DEFAULT_BATCH
+    budget: float | None = None
+    costs: Table | None = None
+    gold: Table | None = None
+    assess: int = 0
+    class_prior: Sequence[float] | NamedPrior | None = None
+    finds_blocs: bool = True
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seed: int = 0
+
+    def limits(self) -> dict[str, Any]:
+        """The stop rules as `next_labels` takes them."""
+        threshold, most = self.threshold, self.max_labels
+        if threshold is None and self.risk is None and getattr(self.policy, "threshold", 0) == 1:
+            threshold = DEFAULT_THRESHOLD
+        if most is None and getattr(self.policy, "max_labels", 0) == UNLIMITED:
+            most = DEFAULT_CAP
+        return {"threshold": threshold, "risk": self.risk, "max_labels": most}
+
+
+class Report(NamedTuple):
+    """What a round came to.
+
+    Attributes:
+        num_labels: answers there are, gold left out.
+        num_open: tasks that are to get another label.
+        num_closed: how many are retired, by the reason why; of several questions' the first.
+        decisions: what was decided that was not decided already, as it stands in the journal.
+        num_changed: tasks that were opened or closed in the tool.
+        num_predicted: predictions written or renewed.
+        results: what was found, by question.
+        about: what each question is about.
+        notes: what a user should know.
+        seconds: how long it took.
+    """
+
+    num_labels: int
+    num_open: int
+    num_closed: dict[str, int]
+    decisions: list[dict[str, Any]]
+    num_changed: int
+    num_predicted: int
+    results: dict[str, Aggregation]
+    about: dict[str, str]
+    notes: tuple[str, ...]
+    seconds: float
+
+
+class _Verdict(NamedTuple):
+    """What one question has to say on all tasks.
+
+    Attributes:
+        question: the question.
+        result: what was found; None before the first answer.
+        gold: tasks whose label is known.
+        found: those that want a label, most valuable first, and the limits.
+    """
+
+    question: Question
+    result: Aggregation | None
+    gold: frozenset[str]
+    found: NextLabels
+
+
+class Loop:
+    """A project under one set of rules. `round` decides; after a stop another loop goes on."""
+
+    def __init__(self, tool: AbstractLabelingTool, journal: Journal, rules: Rules) -> None:
+        self.tool, self.journal, self.rules = tool, journal, rules
+        self._kept: dict[str, Aggregation] = {}
+
+    def round(self, *, is_dry: bool = False) -> Report:
+        """Read, decide and carry out what is not so already; a second round at once does nothing.
+
+        Args:
+            is_dry: decide alone: nothing is written, in the tool or here.
+
+        Raises:
+            InputError: for anything wrong in the project, the tables or the rules.
+            ToolError: if the tool cannot be reached.
+        """
+        start = time.perf_counter()
+        questions = self.tool.questions()
+        tasks = {task.name: task for task in self.tool.tasks()}
+        if not tasks:
+            raise InputError("the project has no tasks.", hint="Import some.")
+        notes: list[str] = [WarningNote(note) for note in self.tool.notes]
+        verdicts, tables = [], []
+        for question in questions:
+            table, gold = self._known(question, len(questions) > 1)
+            tables.append(table)
+            verdicts.append(self._verdict(question, table, gold, tasks, is_dry=is_dry))
+        rows, wanted = self._decide(verdicts, tasks)
+        assessed = self._assessed(verdicts, tables, tasks)
+        rows += [
+            {"task": name, "question": "", "action": OPEN, "reason": "assess"}
+            | {"num_labels": tasks[name].num_labels, "num_more": more}
+            for name, more in assessed.items()
+        ]
+        more_by_task = wanted | assessed
+        decisions = self.journal.new(rows)
+        is_gold = {name for name in tasks if all(str(name) in each.gold for each in verdicts)}
+        waiting = {row["task"] for row in rows if row["reason"] == "batch"}
+        retired = tasks.keys() - more_by_task.keys() - is_gold - waiting
+        left_alone = is_gold - assessed.keys() if not self.rules.assess else set()
+        changes = [
+            (task, more)
+            for name, task in tasks.items()
+            if name not in left_alone and _is_change(task, more := more_by_task.get(name, 0))
+        ]
+        num_predicted = 0
+        if not is_dry:
+            self.journal.add(decisions)
+            for task, more in changes:
+                if more:
+                    self.tool.open(task, more)
+                else:
+                    self.tool.close(task)
+            num_predicted = self._predict(verdicts, sorted(retired))
+        reasons = pd.Series(
+            {row["task"]: row["reason"] for row in reversed(rows) if row["action"] == CLOSE},
+            dtype=object,
+        )
+        for each in verdicts:
+            notes += [*(each.result.notes if each.result is not None else ()), *each.found.notes]
+        return Report(
+            sum(task.num_labels for name, task in tasks.items() if name not in is_gold),
+            len(wanted),
+            {str(reason): int(number) for reason, number in reasons.value_counts().items()},
+            decisions,
+            len(changes),
+            num_predicted,
+            {each.question.name: each.result for each in verdicts if each.result is not None},
+            {each.name: each.about for each in questions},
+            tuple(dict.fromkeys(notes)),
+            time.perf_counter() - start,
+        )
+
+    def _known(self, question: Question, is_one_of_several: bool) -> tuple[Table, Table | None]:
+        """Answers to a question, and the gold that counts: the user's, or else the tool's."""
+        table = self.tool.annotations(question)
+        gold = self.rules.gold
+        if gold is not None and is_one_of_several:
+            if "question" not in gold.frame:
+                raise gold.source.error(
+                    "the project asks several questions.",
+                    "Give a column question, which names the one that each label answers.",
+                )
+            of_it = gold.frame["question"].astype(str) == question.name
+            gold = dataclasses.replace(gold, frame=gold.frame[of_it].reset_index(drop=True))
+        known = gold if gold is not None and len(gold.frame) else table.gold
+        return dataclasses.replace(table, gold=None), known
+
+    def _verdict(
+        self,
+        question: Question,
+        table: Table,
+        gold: Table | None,
+        tasks: Mapping[int, Task],
+        *,
+        is_dry: bool,
+    ) -> _Verdict:
+        rules, known = self.rules, frozenset[str]()
+        if gold is not None:
+            known = frozenset(
+                read_columns(gold.frame, TRUTH_ROLES, {}, gold.source)["example"].keys
+            )
+        result = None
+        if len(table.frame):
+            answered = set(table.frame["task"].astype(str))
+            result = self._fit(question, table, gold if known & answered else None, is_dry=is_dry)
+        # The cap is of answers as they came, where workers who count as one give several.
+        limits = rules.limits()
+        found = next_labels(
+            jax.random.key(rules.seed),
+            result,
+            batch=len(tasks),
+            strategy=rules.policy,
+            tasks=pd.DataFrame({"task": list(tasks)}),
+            gold_tasks=known,
+            num_classes=max(2, len(question.classes)),
+            costs=None if rules.costs is None else rules.costs.frame,
+            costs_source=None if rules.costs is None else rules.costs.source,
+            **limits,
+        )
+        return _Verdict(question, result, known, found)
+
+    def _fit(
+        self, question: Question, table: Table, gold: Table | None, *, is_dry: bool
+    ) -> Aggregation:
+        """What the answers come to: kept, grown by what is new, or found anew.
+
+        Anew where an answer, gold or a class went away, where workers count as one, and whenever
+        the number of answers has passed a power of two: a fit that grows weighs its models anew
+        but never takes one in again.
+        """
+        rules, file = self.rules, self._file(question, "state")
+        given = set(table.frame["label"].astype(str))
+        classes = [*question.classes, *sorted(given - set(question.classes))]
+        crowd = Crowd.from_frames(
+            table, gold, classes=classes if len(classes) > 1 else None, duplicates="last"
+        )
+        kept = self._kept.get(question.name)
+        if kept is None and file.exists():
+            kept = self._read(file)
+        change = None if kept is None else _change(kept.answered, crowd)
+        if kept is not None and change == "none":
+            self._kept[question.name] = kept
+            return kept
+        finds = rules.finds_blocs and rules.costs is None
+        has_blocs = finds and find_blocs(crowd) is not None
+        if kept is not None and change == "more" and kept.blocs is None and not has_blocs:
+            result = grow(kept, table, gold, duplicates="last").result
+        else:
+            prior, arguments = rules.class_prior, rules.arguments
+            result = aggregate(crowd, class_prior=prior, finds_blocs=finds, **arguments)
+        self._kept[question.name] = result
+        if not is_dry:
+            if result.blocs is None:
+                with whole_file(file) as partial:
+                    write_state(result, partial)
+            write_table(result.examples(), self._file(question, "examples.csv"))
+            write_table(result.labelers(), self._file(question, "labelers.csv"))
+        return result
+
+    def _read(self, file: Path) -> Aggregation | None:
+        """The fit that was kept, if it is of this version and was made under these rules."""
+        rules = self.rules
+        try:
+            kept = read_state(file)
+            check_options(kept, where=str(file), class_prior=rules.class_prior, **rules.arguments)
+        except InputError:
+            return None
+        return kept
+
+    def _file(self, question: Question, what: str) -> Path:
+        return self.journal.folder / f"{urllib.parse.quote(question.name, safe='')}.{what}"
+
+    def _decide(
+        self, verdicts: Sequence[_Verdict], tasks: Mapping[int, Task]
+    ) -> tuple[list[dict[str, Any]], dict[int, int]]:
+        """A row for every question and task that is no gold, and the tasks that get a label."""
+        rank: dict[int, int] = {}
+        for each in verdicts:
+            for at, name in enumerate(each.found.examples["task"]):
+                if tasks[name].num_labels < (each.found.max_labels or UNLIMITED):
+                    rank[name] = min(at, rank.get(name, at))
+        in_order = sorted(rank, key=lambda name: (rank[name], name))
+        # Those that are open stay so: nobody is to lose the task before them.
+        open_now = [name for name in in_order if tasks[name].is_open]
+        waiting = [name for name in in_order if not tasks[name].is_open]
+        in_batch = {*open_now, *waiting[: max(0, self.rules.batch - len(open_now))]}
+        affordable = self._affordable(verdicts, [n for n in in_order if n in in_batch], tasks)
+        rule = "threshold" if self.rules.risk is None else "risk"
+        rows = [row for each in verdicts for row in _rows(each, tasks, rank, rule)]
+        for row in rows:
+            if row["action"] == OPEN and row["task"] not in affordable:
+                reason = "budget" if row["task"] in in_batch else "batch"
+                row |= {"action": CLOSE, "reason": reason}
+        return rows, dict.fromkeys(affordable, 1)
+
+    def _affordable(
+        self, verdicts: Sequence[_Verdict], in_order: Sequence[int], tasks: Mapping[int, Task]
+    ) -> set[int]:
+        """As many of the tasks as the budget has a label for."""
+        if self.rules.budget is None:
+            return set(in_order)
+        price: dict[int, float] = {}
+        for each in verdicts:
+            if "cost" in each.found.examples:
+                examples = each.found.examples
+                price |= dict(zip(examples["task"], examples["cost"], strict=True))
+        left = self.rules.budget - self._spent(verdicts, tasks)
+        total = np.cumsum([price.get(name, 1.0) for name in in_order])
+        return {name for name, sum_ in zip(in_order, total, strict=True) if sum_ <= left + 1e-9}
+
+    def _spent(self, verdicts: Sequence[_Verdict], tasks: Mapping[int, Task]) -> float:
+        """How many labels there are, or what they cost: an annotation once, whatever it answers."""
+        costs = self.rules.costs
+        if costs is None:
+            return sum(task.num_labels for task in tasks.values())
+        spent = 0.0
+        for each in verdicts:
+            if each.result is None:
+                continue
+            crowd = each.result.crowd
+            price = read_costs(
+                costs.frame, {}, costs.source, crowd.labeler_names, crowd.example_names
+            )
+            labels = crowd.labels
+            given = np.asarray(labels.label) != MISSING
+            price = np.broadcast_to(price, (labels.num_labelers, labels.num_examples))
+            of_each = price[np.asarray(labels.labeler)[given], np.asarray(labels.example)[given]]
+            spent = max(spent, float(of_each.sum()))
+        return spent
+
+    def _assessed(
+        self, verdicts: Sequence[_Verdict], tables: Sequence[Table], tasks: Mapping[int, Task]
+    ) -> dict[int, int]:
+        """How many more are to answer each gold task, so that every worker has answered some."""
+        if not self.rules.assess:
+            return {}
+        gold = [name for name in tasks if any(str(name) in each.gold for each in verdicts)]
+        is_gold = {str(name) for name in gold}
+        answered: dict[str, set[str]] = {str(worker): set() for worker in self.tool.workers()}
+        for table in tables:
+            names = (table.frame[of].astype(str) for of in ("worker", "task"))
+            for worker, task in zip(*names, strict=True):
+                if task in is_gold:
+                    answered.setdefault(worker, set()).add(task)
+        more: dict[int, int] = {}
+        for done in answered.values():
+            left = [name for name in gold if str(name) not in done]
+            for name in left[: max(0, self.rules.assess - len(done))]:
+                more[name] = more.get(name, 0) + 1
+        return more
+
+    def _predict(self, verdicts: Sequence[_Verdict], retired: Iterable[int]) -> int:
+        """Show what was found of the tasks that nobody labels any more."""
+        from importlib.metadata import version
+
+        examples = {}
+        for each in verdicts:
+            if each.result is not None:
+                probs = each.result.probs
+                probs.index = probs.index.astype(str)
+                known = [name for name in retired if str(name) in probs.index]
+                if known:
+                    table = probs.loc[[str(name) for name in known]].add_prefix("prob_")
+                    examples[each.question] = table.rename_axis("task").reset_index()
+        return self.tool.predict(examples, f"gtx-bayes {version('gtx_bayes')}")
+
+
+def _is_change(task: Task, more: int) -> bool:
+    """Whether the tool has to be told."""
+    if more:
+        return not task.is_open or task.num_places != task.num_taken + more
+    return task.is_open
+
+
+def _rows(
+    verdict: _Verdict, tasks: Mapping[int, Task], wanted: Mapping[int, int], rule: str
+) -> Iterable[dict[str, Any]]:
+    """What one question decides on each task, gold left out, and the posterior behind it."""
+    found, result = verdict.found, verdict.result
+    open_ones = found.examples.set_index("task")
+    probs = {}
+    if result is not None:
+        names = [str(name) for name in result.crowd.class_names]
+        table = np.asarray(result.class_probs, float).round(6)
+        for task, row in zip(result.crowd.example_names, table, strict=True):
+            probs[str(task)] = dict(zip(names, row.tolist(), strict=True))
+    for name, task in tasks.items():
+        if str(name) in verdict.gold:
+            continue
+        of_task = probs.get(str(name), {})
+        label = max(of_task, key=lambda each: of_task[each], default=None)
+        confidence = None if label is None else of_task[label]
+        is_wanted = name in open_ones.index and name in wanted
+        reason = "unsure"
+        if not is_wanted:
+            is_sure = task.num_labels < (found.max_labels or UNLIMITED)
+            if confidence is not None and found.threshold is not None:
+                is_sure |= confidence > found.threshold
+            reason = rule if is_sure else "cap"
+        row = {
+            "task": name,
+            "question": verdict.question.name,
+            "action": OPEN if is_wanted else CLOSE,
+            "reason": reason,
+            "num_labels": task.num_labels,
+            "label": label,
+            "confidence": confidence,
+            "threshold": found.threshold,
+            "max_labels": found.max_labels,
+            "probs": of_task,
+        }
+        for more in ("cost", "worker"):
+            if is_wanted and more in open_ones:
+                row[more] = open_ones.loc[name, more]
+        yield row
+
+
+def _change(old: Crowd, new: Crowd) -> str:
+    """What answers and gold are to those that a fit knows: "none" new, "more", or others."""
+    if [*map(str, old.class_names)] != [*map(str, new.class_names)]:
+        return "others"
+    before, now = _said(old), _said(new)
+    if before == now:
+        return "none"
+    (answers, gold), (answers_now, gold_now) = before, now
+    is_more = answers.keys() <= answers_now.keys() and gold.items() <= gold_now.items()
+    is_near = len(answers).bit_length() == len(answers_now).bit_length()
+    return "more" if is_more and is_near else "others"
+
+
+def _said(crowd: Crowd) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
+    answers, gold = (frame.astype(str) for frame in crowd.to_frames())
+    pairs = zip(answers["task"], answers["worker"], strict=True)
+    return (
+        dict(zip(pairs, answers["label"], strict=True)),
+        dict(zip(gold["task"], gold["label"], strict=True)),
+    )
