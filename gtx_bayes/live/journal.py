@@ -52,17 +52,21 @@ class Journal:
             raise InputError(
                 f"it holds {holds}.", where=str(folder), hint="Name a folder for this project."
             )
+        self._is_held = False
         self._last: dict[tuple[str, int], tuple[Any, ...]] = {}
         for row in self.rows():
             self._note(row)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Own the folder, and the project on this machine, until the block ends.
+        """Own the folder, and the project on this machine, until the block ends; again if need be.
 
         Raises:
             InputError: if another process does.
         """
+        if self._is_held:
+            yield
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self._project, sort_keys=True)
         name = f"gtx-bayes-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -82,6 +86,8 @@ class Journal:
             if not (self.folder / OWNER).exists():
                 with whole_file(self.folder / OWNER) as partial:
                     partial.write_text(text + "\n", encoding="utf-8")
+            self._is_held = True
+            stack.callback(setattr, self, "_is_held", False)
             yield
 
     def rows(self) -> list[dict[str, Any]]:

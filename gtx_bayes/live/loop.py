@@ -134,9 +134,16 @@ class Loop:
             is_dry: decide alone: nothing is written, in the tool or here.
 
         Raises:
-            InputError: for anything wrong in the project, the tables or the rules.
+            InputError: for anything wrong in the project, the tables or the rules, and if another
+                process decides.
             ToolError: if the tool cannot be reached.
         """
+        if is_dry:
+            return self._round(is_dry=True)
+        with self.journal.held():
+            return self._round(is_dry=False)
+
+    def _round(self, *, is_dry: bool) -> Report:
         start = time.perf_counter()
         questions = self.tool.questions()
         tasks = {task.name: task for task in self.tool.tasks()}
@@ -336,7 +343,7 @@ class Loop:
         """How many labels there are, or what they cost: an annotation once, whatever it answers."""
         costs = self.rules.costs
         if costs is None:
-            return sum(task.num_labels for task in tasks.values())
+            return float(sum(task.num_labels for task in tasks.values()))
         spent = 0.0
         for each in verdicts:
             if each.result is None:
