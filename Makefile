@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds panels opinions estimates paper sbc clean
+.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds panels opinions estimates label-studio paper sbc clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -22,6 +22,7 @@ help:
 	@echo "make estimates    do intervals of shares hold? many draws of gold (DATA=folder of sets WORLDS=folder of worlds.py)"
 	@echo "make panels       is what is said of panels of judges true? simulated ones (WORLDS=folder of worlds.py)"
 	@echo "make worlds       measure quality on simulated crowds whose truth is known (WORLDS=folder of worlds.py)"
+	@echo "make label-studio run the live loop on the real Label Studio, with scripted annotators (its installation takes minutes)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \
@@ -142,5 +143,15 @@ estimates: $(VENV)/.test
 	@test -n "$(DATA)" -a -n "$(WORLDS)" || { echo "Say where crowds and worlds.py are: make estimates DATA=FOLDER WORLDS=FOLDER"; exit 1; }
 	$(BIN)/python -m tests.benchmarks.estimates $(DATA) --worlds $(WORLDS) --output docs/estimates_table.md
 
+# The server, 1 GB, has an environment of its own.
+.venv-label-studio/.installed: $(BIN)/python
+	$(PYTHON) -m venv .venv-label-studio || { rm -rf .venv-label-studio; exit 1; }
+	.venv-label-studio/bin/python -m pip --disable-pip-version-check install --quiet 'label-studio==1.23.2'
+	@touch $@
+
+label-studio: $(VENV)/.test .venv-label-studio/.installed
+	$(BIN)/python -m tests.benchmarks.label_studio --label-studio .venv-label-studio/bin/label-studio \
+		--output docs/label_studio_run.json --transcript docs/label_studio_run.txt
+
 clean:
-	rm -rf build $(VENV) .venv-peers
+	rm -rf build $(VENV) .venv-peers .venv-label-studio

@@ -155,6 +155,7 @@ def sync(
         with stage("Deciding"):
             report = loop.round()
         _print(report, loop, as_json=as_json)
+        sys.stdout.flush()
         while watch is not None:
             time.sleep(watch)
             try:
@@ -254,6 +255,7 @@ def _print(report: "Report", loop: "Loop", *, as_json: bool, would: bool = False
     record: dict[str, Any] = {
         "labels": report.num_labels,
         "open": report.num_open,
+        "waiting": report.num_waiting,
         **{f"retired by {why}": number for why, number in sorted(report.num_closed.items())},
         "decisions": len(report.decisions),
         "to change" if would else "changed": report.num_changed,
@@ -266,7 +268,8 @@ def _print(report: "Report", loop: "Loop", *, as_json: bool, would: bool = False
             name: result.labelers().to_dict("records") for name, result in report.results.items()
         }
         known = {"state": str(loop.journal.folder), "seconds": round(report.seconds, 3)}
-        counts = {"num_labels": report.num_labels, "num_open": report.num_open}
+        of = ("num_labels", "num_open", "num_waiting")
+        counts = {name: getattr(report, name) for name in of}
         done = {"num_changed": report.num_changed, "num_predicted": report.num_predicted}
         print_json(
             {**counts, **about, **done, "labelers": labelers, **known, **told_apart(report.notes)}

@@ -53,9 +53,7 @@ class Journal:
                 f"it holds {holds}.", where=str(folder), hint="Name a folder for this project."
             )
         self._is_held = False
-        self._last: dict[tuple[str, int], tuple[Any, ...]] = {}
-        for row in self.rows():
-            self._note(row)
+        self._last: dict[tuple[str, int], tuple[Any, ...]] | None = None
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -86,7 +84,7 @@ class Journal:
             if not (self.folder / OWNER).exists():
                 with whole_file(self.folder / OWNER) as partial:
                     partial.write_text(text + "\n", encoding="utf-8")
-            self._is_held = True
+            self._is_held, self._last = True, None  # who held it before may have gone on
             stack.callback(setattr, self, "_is_held", False)
             yield
 
@@ -102,26 +100,26 @@ class Journal:
 
     def new(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Those that say something else than the last of their task."""
-        return [
-            row
-            for row in rows
-            if self._last.get((row["question"], row["task"])) != tuple(row[of] for of in _SAME)
-        ]
+        if self._last is None:
+            self._last = dict(map(_in_brief, self.rows()))
+        return [row for row in rows if self._last.get((key := _in_brief(row))[0]) != key[1]]
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write decisions, to stay before anything is done about them."""
         if not rows:
             return
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        path = self.folder / DECISIONS
-        is_cut = path.exists() and not path.read_bytes().endswith(b"\n")
         text = "".join(json.dumps({"time": now, **row}, ensure_ascii=False) + "\n" for row in rows)
-        with path.open("ab") as file:
+        with (self.folder / DECISIONS).open("ab+") as file:
+            file.seek(max(0, file.tell() - 1))
+            is_cut = file.read() not in (b"", b"\n")
             file.write(("\n" if is_cut else "").encode() + text.encode())
             file.flush()
             os.fsync(file.fileno())
-        for row in rows:
-            self._note(row)
+        assert self._last is not None
+        self._last |= dict(map(_in_brief, rows))
 
-    def _note(self, row: Mapping[str, Any]) -> None:
-        self._last[row["question"], row["task"]] = tuple(row[of] for of in _SAME)
+
+def _in_brief(row: Mapping[str, Any]) -> tuple[tuple[str, int], tuple[Any, ...]]:
+    """Whose decision it is, and what makes it another than the last."""
+    return (row["question"], row["task"]), tuple(row[of] for of in _SAME)

@@ -18,8 +18,9 @@ from gtx_bayes.blocs import find_blocs
 from gtx_bayes.collection.base import UNLIMITED, AbstractPolicy
 from gtx_bayes.collection.costs import read_costs
 from gtx_bayes.collection.next_labels import NextLabels, next_labels
-from gtx_bayes.columns import TRUTH_ROLES, Table, read_columns
+from gtx_bayes.columns import Table
 from gtx_bayes.crowd import Crowd
+from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.io.writers import whole_file, write_table
 from gtx_bayes.labels import MISSING
@@ -82,6 +83,7 @@ class Report(NamedTuple):
     Attributes:
         num_labels: answers there are, gold left out.
         num_open: tasks that are to get another label.
+        num_waiting: tasks that want one, of more than may be open at once.
         num_closed: how many are retired, by the reason why; of several questions' the first.
         decisions: what was decided that was not decided already, as it stands in the journal.
         num_changed: tasks that were opened or closed in the tool.
@@ -94,6 +96,7 @@ class Report(NamedTuple):
 
     num_labels: int
     num_open: int
+    num_waiting: int
     num_closed: dict[str, int]
     decisions: list[dict[str, Any]]
     num_changed: int
@@ -183,7 +186,7 @@ class Loop:
                     self.tool.close(task)
             num_predicted = self._predict(verdicts, sorted(retired))
         reasons = pd.Series(
-            {row["task"]: row["reason"] for row in reversed(rows) if row["action"] == CLOSE},
+            {row["task"]: row["reason"] for row in reversed(rows) if row["task"] in retired},
             dtype=object,
         )
         for each in verdicts:
@@ -191,6 +194,7 @@ class Loop:
         return Report(
             sum(task.num_labels for name, task in tasks.items() if name not in is_gold),
             len(wanted),
+            len(waiting),
             {str(reason): int(number) for reason, number in reasons.value_counts().items()},
             decisions,
             len(changes),
@@ -227,9 +231,7 @@ class Loop:
     ) -> _Verdict:
         rules, known = self.rules, frozenset[str]()
         if gold is not None:
-            known = frozenset(
-                read_columns(gold.frame, TRUTH_ROLES, {}, gold.source)["example"].keys
-            )
+            known = frozenset(read_truths(gold, None, [])["example"].keys)
         result = None
         if len(table.frame):
             answered = set(table.frame["task"].astype(str))
@@ -427,7 +429,7 @@ def _rows(
             is_sure = task.num_labels < (found.max_labels or UNLIMITED)
             if confidence is not None and found.threshold is not None:
                 is_sure |= confidence > found.threshold
-            reason = rule if is_sure else "cap"
+            reason = (rule if found.threshold is not None else found.strategy) if is_sure else "cap"
         row = {
             "task": name,
             "question": verdict.question.name,

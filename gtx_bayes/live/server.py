@@ -7,6 +7,7 @@ import http.server
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -129,9 +130,10 @@ class Backend(http.server.ThreadingHTTPServer):
 
         report = self.report
         if report is None:
-            return ""
+            return page(self.title, "The first round is not over yet.", (), ())
         closed = ", ".join(f"{number} by {why}" for why, number in report.num_closed.items())
-        facts = f"{report.num_labels} answers; {report.num_open} tasks open; retired: {closed}"
+        facts = f"{report.num_labels} answers; {report.num_open} tasks open, "
+        facts += f"{report.num_waiting} waiting; retired: {closed or 'none'}"
         tables = [(f"labelers ({name})", of.labelers()) for name, of in report.results.items()]
         rows = self.loop.journal.rows()[::-1]
         if rows:
@@ -158,9 +160,11 @@ def tell(report: Report) -> None:
     if report.decisions or report.num_changed or report.num_predicted:
         closed = ", ".join(f"{number} {why}" for why, number in report.num_closed.items())
         print(
-            f"{report.num_labels} answers: {report.num_open} tasks open, retired: {closed or 0}; "
-            f"{len(report.decisions)} decisions, {report.num_changed} tasks changed, "
-            f"{report.num_predicted} predictions, {report.seconds:.1f} s",
+            f"{time.strftime('%H:%M:%S')} {report.num_labels} answers: {report.num_open} open, "
+            f"{report.num_waiting} waiting, retired: {closed or 'none'}; "
+            f"{len(report.decisions)} decisions, "
+            f"{report.num_changed} tasks changed, {report.num_predicted} predictions, "
+            f"{report.seconds:.1f} s",
             flush=True,
         )
 

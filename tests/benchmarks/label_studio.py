@@ -29,7 +29,7 @@ import gtx_bayes
 
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 ACCURACY = (0.95, 0.9, 0.85, 0.8, 0.7)
-CAP, THRESHOLD = 5, 0.95
+CAP, THRESHOLD = 5, 0.9
 CONFIG = """<View>
   <Text name="text" value="$text"/>
   <Choices name="animal" toName="text" choice="single" showInline="true">
@@ -275,8 +275,7 @@ def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
             for person in people:
                 person.start()
             run = controller(server.url, project, state, *watch, out=log)
-        if all(each["is_labeled"] for each in tasks.values()):
-            time.sleep(2.0)
+        if is_over(state, len(tasks)) and all(each["is_labeled"] for each in tasks.values()):
             report, _ = once_after(run, server.url, project, state, *limits)
             tasks = server.tasks(project)
             if report["num_open"] == 0 and all(e["is_labeled"] for e in tasks.values()):
@@ -292,6 +291,17 @@ def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
     )
     done["kills"], done["kills compared on"] = compared if compared else (None, 0)
     return done, project
+
+
+def is_over(folder, num_tasks):
+    """Whether the last decision on every task is to retire it."""
+    last = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in (folder / "decisions.jsonl").read_text("utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                row = json.loads(line)
+                last[row["task"]] = row["action"] == "close"
+    return len(last) == num_tasks and all(last.values())
 
 
 def once_after(run, *given):
