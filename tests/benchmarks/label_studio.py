@@ -30,6 +30,7 @@ import gtx_bayes
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 ACCURACY = (0.95, 0.9, 0.85, 0.8, 0.7)
 CAP, THRESHOLD = 5, 0.9
+NUM_GOLD, ASSESS = 20, 10
 CONFIG = """<View>
   <Text name="text" value="$text"/>
   <Choices name="animal" toName="text" choice="single" showInline="true">
@@ -198,12 +199,12 @@ def state_of(server, project, folder):
     }
 
 
-def kills(server, project, folder, number, rng):
+def kills(server, project, folder, limits, number, rng):
     """Whether a sync that is killed so often ends where one does that is not."""
     before, beside = server.tasks(project), folder.with_name("before")
     shutil.copytree(folder, beside)
     known = {each["id"] for each in server.predictions(project)}
-    _, seconds = once(server.url, project, folder)
+    _, seconds = once(server.url, project, folder, *limits)
     straight = state_of(server, project, folder)
     for each in server.predictions(project):
         if each["id"] not in known:
@@ -213,13 +214,13 @@ def kills(server, project, folder, number, rng):
         server.call("PATCH", f"/api/tasks/{name}/", json=fields)
     shutil.rmtree(folder)
     shutil.copytree(beside, folder)
-    times = [rng.uniform(0.2, 1.0) * seconds for _ in range(number)]
-    for after in times:
-        run = controller(server.url, project, folder, "sync", "--json", out=subprocess.DEVNULL)
+    for after in [rng.uniform(0.3, 1.0) * seconds for _ in range(number)]:
+        how = ("sync", "--json", *limits)
+        run = controller(server.url, project, folder, *how, out=subprocess.DEVNULL)
         time.sleep(after)
         run.kill()
         run.wait()
-    once(server.url, project, folder)
+    once(server.url, project, folder, *limits)
     killed = state_of(server, project, folder)
     return {name: straight[name] == killed[name] for name in straight}, len(straight["decisions"])
 
@@ -227,15 +228,22 @@ def kills(server, project, folder, number, rng):
 def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
     """Annotators and a controller until nothing is open; what came of it."""
     rng = random.Random(1)
-    truths = [rng.choice(["cat", "dog"]) for _ in range(num_tasks)]
-    texts = [{"data": {"text": f"picture {at + 1}"}} for at in range(num_tasks)]
+    number = num_tasks + NUM_GOLD
+    truths = [rng.choice(["cat", "dog"]) for _ in range(number)]
+    texts = [{"data": {"text": f"picture {at + 1}"}} for at in range(number)]
     project, numbers = server.project("Cats and dogs", texts)
     truth = dict(zip(numbers, truths, strict=True))
+    gold = set(rng.sample(numbers, NUM_GOLD))
+    for name in gold:
+        value = {"type": "choices", "value": {"choices": [truth[name]]}}
+        result = [{"from_name": "animal", "to_name": "text", **value}]
+        fields = {"result": result, "ground_truth": True}
+        server.call("POST", f"/api/tasks/{name}/annotations/", json=fields)
     people = [
         Annotator(server.url, project, token, at, truth, pause) for at, token in enumerate(tokens)
     ]
     state = folder / "state"
-    limits = ["--threshold", str(THRESHOLD), "--max-labels", str(CAP)]
+    limits = ["--threshold", str(THRESHOLD), "--max-labels", str(CAP), "--assess", str(ASSESS)]
     watch = ("sync", "--watch", "0.5", *limits)
     start = time.perf_counter()
     run = controller(server.url, project, state, *watch, out=log)
@@ -256,18 +264,12 @@ def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
         if compared is None and number > 1.5 * num_tasks:
             run.kill()  # in the middle: a pause for the comparison
             run.wait()
-            for person in people:
-                person.pause = 1e9
-            time.sleep(3.0)
+            time.sleep(8.0)  # answers that no controller has seen
             for person in people:
                 person.ended.set()
             for person in people:
                 person.join()
-            for person in people[:3]:  # answers that no controller has seen
-                for name in [n for n, each in tasks.items() if not each["is_labeled"]][:8]:
-                    with contextlib.suppress(Exception):
-                        person.label(name)
-            compared = kills(server, project, state, 10, rng)
+            compared = kills(server, project, state, limits, 10, rng)
             people = [
                 Annotator(server.url, project, token, at, truth, pause)
                 for at, token in enumerate(tokens)
@@ -275,16 +277,21 @@ def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
             for person in people:
                 person.start()
             run = controller(server.url, project, state, *watch, out=log)
-        if is_over(state, len(tasks)) and all(each["is_labeled"] for each in tasks.values()):
+        if is_over(state, num_tasks):
             report, _ = once_after(run, server.url, project, state, *limits)
             tasks = server.tasks(project)
-            if report["num_open"] == 0 and all(e["is_labeled"] for e in tasks.values()):
+            is_labeled = [each["is_labeled"] for n, each in tasks.items() if n not in gold]
+            if report["num_open"] == 0 and all(is_labeled):
                 break
             run = controller(server.url, project, state, *watch, out=log)
     for person in people:
         person.ended.set()
     done["seconds"] = time.perf_counter() - start
+    on_gold = sum(len(tasks[name]["annotations"]) - 1 for name in gold)
+    tasks = {name: task for name, task in tasks.items() if name not in gold}
+    truth = {name: label for name, label in truth.items() if name not in gold}
     done |= verdict(server, project, state, tasks, truth, report)
+    done |= {"labels of gold tasks": on_gold, "labels in all": done["labels"] + on_gold}
     again, _ = once(server.url, project, state, *limits)
     done["second sync does"] = (
         len(again["decisions"]) + again["num_changed"] + again["num_predicted"]
@@ -300,7 +307,8 @@ def is_over(folder, num_tasks):
         for line in (folder / "decisions.jsonl").read_text("utf-8").splitlines():
             with contextlib.suppress(ValueError):
                 row = json.loads(line)
-                last[row["task"]] = row["action"] == "close"
+                if row["reason"] != "assess":
+                    last[row["task"]] = row["action"] == "close"
     return len(last) == num_tasks and all(last.values())
 
 
@@ -313,6 +321,7 @@ def once_after(run, *given):
 def verdict(server, project, state, tasks, truth, report):
     """Errors promised and made, labels, and what a fixed number of labels would have come to."""
     examples = pd.read_csv(state / "animal.examples.csv").set_index("task")
+    examples = examples[~examples["is_gold"]]
     wrong = examples["label"] != pd.Series(truth)
     promised = float((1 - examples["confidence"]).mean())
     se = float(np.sqrt((examples["confidence"] * (1 - examples["confidence"])).sum()) / len(wrong))
