@@ -250,7 +250,7 @@ def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
     for person in people:
         person.start()
     done, left, compared = {}, num_kills, None
-    next_kill = time.perf_counter() + rng.uniform(5, 20)
+    next_kill = time.perf_counter() + rng.uniform(5, 60)
     while True:
         time.sleep(1.0)
         if run.poll() is not None or (left and time.perf_counter() > next_kill):
@@ -258,7 +258,7 @@ def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
             run.wait()
             left = max(0, left - 1)
             run = controller(server.url, project, state, *watch, out=log)
-            next_kill = time.perf_counter() + rng.uniform(8, 20)
+            next_kill = time.perf_counter() + rng.uniform(5, 60)
         tasks = server.tasks(project)
         number = sum(each["total_annotations"] for each in tasks.values())
         if compared is None and number > 1.5 * num_tasks:
