@@ -337,7 +337,7 @@ class TestTool:
         studio.project |= {"show_collab_predictions": True, "maximum_annotations": 3}
         notes = " ".join(loop_on(studio, tmp_path).round().notes)
         assert "prelabel" in notes
-        assert "more than one annotation" in notes
+        assert "several annotations" in notes
 
 
 class TestFolder:

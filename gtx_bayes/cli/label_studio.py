@@ -275,11 +275,11 @@ def _print(report: "Report", loop: "Loop", *, as_json: bool, would: bool = False
             {**counts, **about, **done, "labelers": labelers, **known, **told_apart(report.notes)}
         )
         return
-    shown = ["worker", "num_labels", "accuracy", "ci_low", "ci_high"]
+    from gtx_bayes.live.server import OF_LABELERS
+
     for name, result in report.results.items():
-        table = result.labelers()
-        kept = [column for column in shown if column in table]
-        print_table(f"Labelers ({name})", table[kept].head(20).to_dict("records"))
+        shown = result.labelers()[list(OF_LABELERS)].head(20)
+        print_table(f"Labelers ({name})", shown.to_dict("records"))
     if would:
         told = ("task", "action", "reason", "label", "confidence")
         rows = [{name: row.get(name) for name in told} for row in report.decisions[:20]]

@@ -126,8 +126,8 @@ class LabelStudio(AbstractLabelingTool):
             )
         if self._about.get("maximum_annotations", 1) > 1:
             found.append(
-                "the project asks for more than one annotation of every task: set 'Annotations "
-                "per task' to 1, and tasks that need more get them."
+                "the project asks for several annotations of every task: set maximum_annotations "
+                "to 1, and tasks that need more get them."
             )
         return found
 

@@ -270,14 +270,15 @@ class Loop:
         kept = self._kept.get(question.name)
         if kept is None and file.exists():
             kept = self._read(file)
-        change = None if kept is None else _change(kept.answered, crowd)
-        if kept is not None and change == "none":
+        news = None if kept is None else _news(kept.answered, crowd)
+        if kept is not None and news is not None and not any(map(len, news)):
             self._kept[question.name] = kept
             return kept
         finds = rules.finds_blocs and rules.costs is None
         has_blocs = finds and find_blocs(crowd) is not None
-        if kept is not None and change == "more" and kept.blocs is None and not has_blocs:
-            result = grow(kept, table, gold, duplicates="last").result
+        if kept is not None and news is not None and not has_blocs and _is_near(kept, crowd):
+            more, more_gold = (table if len(table) else None for table in news)
+            result = grow(kept, more, more_gold, duplicates="last").result
         else:
             prior, arguments = rules.class_prior, rules.arguments
             result = aggregate(crowd, class_prior=prior, finds_blocs=finds, **arguments)
@@ -448,23 +449,28 @@ def _rows(
         yield row
 
 
-def _change(old: Crowd, new: Crowd) -> str:
-    """What answers and gold are to those that a fit knows: "none" new, "more", or others."""
+def _news(old: Crowd, new: Crowd) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    """Answers and gold that an older crowd has not; None where it has some that went away."""
     if [*map(str, old.class_names)] != [*map(str, new.class_names)]:
-        return "others"
-    before, now = _said(old), _said(new)
-    if before == now:
-        return "none"
-    (answers, gold), (answers_now, gold_now) = before, now
-    is_more = answers.keys() <= answers_now.keys() and gold.items() <= gold_now.items()
-    is_near = len(answers).bit_length() == len(answers_now).bit_length()
-    return "more" if is_more and is_near else "others"
+        return None
+    before, now = old.to_frames(), new.to_frames()
+    found = []
+    for of, (table, more) in enumerate(zip(before, now, strict=True)):
+        known, there = _by_name(table), _by_name(more)
+        if not (known.keys() <= there.keys() if of == 0 else known.items() <= there.items()):
+            return None
+        is_new = [known.get(name) != label for name, label in there.items()]
+        found.append(more[np.array(is_new, bool)])
+    return found[0], found[1]
 
 
-def _said(crowd: Crowd) -> tuple[dict[tuple[str, str], str], dict[str, str]]:
-    answers, gold = (frame.astype(str) for frame in crowd.to_frames())
-    pairs = zip(answers["task"], answers["worker"], strict=True)
-    return (
-        dict(zip(pairs, answers["label"], strict=True)),
-        dict(zip(gold["task"], gold["label"], strict=True)),
-    )
+def _by_name(table: pd.DataFrame) -> dict[tuple[str, ...], str]:
+    """The label of each task, or of each task and worker."""
+    *names, labels = (table[name].astype(str) for name in table.columns)
+    return dict(zip(zip(*names, strict=True), labels, strict=True))
+
+
+def _is_near(kept: Aggregation, crowd: Crowd) -> bool:
+    """Whether a fit is of the kind that grows, and of answers of no smaller power of two."""
+    numbers = kept.crowd.labels.num_labels, crowd.labels.num_labels
+    return kept.blocs is None and numbers[0].bit_length() == numbers[1].bit_length()

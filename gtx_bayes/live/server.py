@@ -19,6 +19,9 @@ from gtx_bayes.live.tool import ToolError
 MOST_BYTES = 2**25
 """The largest body that is read: Label Studio sends whole tasks along."""
 
+OF_LABELERS = ("worker", "num_labels", "accuracy", "ci_low", "ci_high", "num_gold")
+"""What is shown of them."""
+
 _SILENCE = 30.0  # seconds that a caller may keep silent
 
 
@@ -134,7 +137,10 @@ class Backend(http.server.ThreadingHTTPServer):
         closed = ", ".join(f"{number} by {why}" for why, number in report.num_closed.items())
         facts = f"{report.num_labels} answers; {report.num_open} tasks open, "
         facts += f"{report.num_waiting} waiting; retired: {closed or 'none'}"
-        tables = [(f"labelers ({name})", of.labelers()) for name, of in report.results.items()]
+        tables = [
+            (f"labelers ({name})", of.labelers()[list(OF_LABELERS)])
+            for name, of in report.results.items()
+        ]
         rows = self.loop.journal.rows()[::-1]
         if rows:
             shown = ["time", "task", "action", "reason", "num_labels", "label", "confidence"]
