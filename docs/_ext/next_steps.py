@@ -14,6 +14,7 @@ SBC = ("calibration_of_inference.md", "simulations that show whether posteriors 
 CROWDS = ("real_crowds.md", "every method on thirteen crowds with known answers")
 WORLDS = ("worlds.md", "crowds that err in ways that are known")
 SHARES = ("shares.md", "the share of every class, with an interval, from a little gold")
+LIVE = ("live_project.md", "Label Studio, told which task gets another label")
 GROWING = ("growing_crowds.md", "answers that come later, learnt without a fit anew")
 LARGE = ("large_tables.md", "tables that memory does not hold")
 DEVICES = ("many_devices.md", "several accelerators")
@@ -44,15 +45,16 @@ NEXT = {
     "notebooks/07_finetuning": (FINETUNE, COMMANDS),
     "notebooks/08_large_tables": (LARGE, DEVICES),
     "notebooks/09_your_own_policy": (COLLECTING, NEW),
+    "live_project": (COLLECTING, TOGETHER, COMMANDS),
     "command_line": (QUICKSTART, REPORT, COLLECTING),
-    "from_your_tool": (QUICKSTART, REPORT, COMMANDS),
+    "from_your_tool": (QUICKSTART, REPORT, LIVE),
     "notebooks/11_a_share_with_little_gold": (SHARES, REPORT),
     "prior_knowledge": (COLLECTING, CHECKS, DECIDES),
     "coming_from": (QUICKSTART, OTHERS),
     "shares": (REPORT, CHECKS),
     "report": (CHECKS, COLLECTING, BELIEVE),
     "checking_a_fit": (REPORT, SBC, BELIEVE),
-    "collecting": (BUDGETS, GROWING, OWN_POLICY),
+    "collecting": (BUDGETS, LIVE, OWN_POLICY),
     "growing_crowds": (COLLECTING, CHECKS, LARGE),
     "large_tables": (DEVICES, GROWING, BENCHMARKS),
     "many_devices": (LARGE, BENCHMARKS),
@@ -90,6 +92,7 @@ NEXT |= {
         "simulation": SBC,
         "streaming": LARGE,
         "collection": COLLECTING,
+        "live": LIVE,
         "finetune": FINETUNE,
         "classifier": FINETUNE,
         "experiments": PAPER,

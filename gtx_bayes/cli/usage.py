@@ -51,9 +51,13 @@ class Command(TyperCommand):
 
 
 class Program(TyperGroup):
-    """The program, likewise."""
+    """The program, or a group of its commands, likewise."""
 
     context_class = _Context
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The summary: the first sentence, whole."""
+        return super().get_short_help_str(10_000)
 
 
 def with_type(parameter: inspect.Parameter) -> inspect.Parameter:
