@@ -5,18 +5,24 @@ import contextlib
 import http.client
 import json
 import random
+import socket
+import time
+import types
 
+import pandas as pd
 import pytest
 import requests
 from typer.testing import CliRunner
 
+from gtx_bayes.cli import label_studio as cli
 from gtx_bayes.cli.commands import app
+from gtx_bayes.columns import Source, Table
 from gtx_bayes.errors import InputError
 from gtx_bayes.live import server as backend
 from gtx_bayes.live.journal import DECISIONS, Journal
 from gtx_bayes.live.label_studio import LabelStudio
 from gtx_bayes.live.loop import Loop, Rules
-from gtx_bayes.live.tool import ToolError
+from gtx_bayes.live.tool import AbstractLabelingTool, Question, Task, ToolError
 from gtx_bayes.registry import POLICIES
 from tests.label_studio_server import CONFIG, GOLDEN, OWNER, LabelStudioServer, talk
 
@@ -340,6 +346,58 @@ class TestTool:
         assert "several annotations" in notes
 
 
+class InMemory(AbstractLabelingTool):
+    """The least that a tool is: five verbs, what it asks, and who may answer."""
+
+    name = "in-memory"
+
+    def __init__(self, num_tasks):
+        self.places, self.said, self.shown = dict.fromkeys(range(1, num_tasks + 1), 1), [], {}
+
+    def questions(self):
+        return [Question("animal", "", ("cat", "dog"))]
+
+    def workers(self):
+        return [0, 1, 2]
+
+    def tasks(self):
+        given = [task for task, _, _ in self.said]
+        numbers = {task: given.count(task) for task in self.places}
+        return [
+            Task(task, n < self.places[task], self.places[task], n, n)
+            for task, n in numbers.items()
+        ]
+
+    def annotations(self, question):
+        columns = ["task", "worker", "label"]
+        return Table(pd.DataFrame(self.said, columns=columns, dtype=object), Source("memory"))
+
+    def open(self, task, num_more):
+        self.places[task.name] = task.num_taken + num_more
+
+    def close(self, task):
+        self.places[task.name] = task.num_taken
+
+    def predict(self, examples, version):
+        new = {task: version for table in examples.values() for task in table["task"]}
+        number, self.shown = len(new.keys() - self.shown.keys()), self.shown | new
+        return number
+
+
+def test_another_tool(tmp_path):
+    tool = InMemory(12)
+    journal = Journal(tmp_path / "s", {"url": "memory", "project": 1})
+    loop = Loop(tool, journal, Rules(POLICIES.build("uncertainty"), max_labels=2))
+    for at in range(3):
+        assert loop.round().num_open or at == 2
+        for task in tool.tasks():
+            if task.is_open and task.num_taken < task.num_places:
+                tool.said.append((task.name, at, answer(task.name, at)))
+    assert not loop.round().num_open
+    assert len(tool.shown) == 12
+    assert len(tool.said) == 24
+
+
 class TestFolder:
     def test_one_controller_at_a_time(self, studio, tmp_path):
         one, other = (loop_on(studio, tmp_path / name).journal for name in "ab")
@@ -359,7 +417,7 @@ class TestFolder:
 
 
 def invoke(studio, *words, code=0):
-    environment = {"LABEL_STUDIO_API_KEY": "token-1"}
+    environment = {"LABEL_STUDIO_API_KEY": "token-1", "GTX_BAYES_SECRET": SECRET}
     given = ["label-studio", words[0], "--url", studio.url, "--project", "1", *words[1:]]
     run = CliRunner().invoke(app, given, env=environment)
     assert run.exit_code == code, run.output
@@ -381,6 +439,38 @@ class TestCommand:
         files = {path.name for path in (tmp_path / "s").iterdir()}
         assert files == {"loop.json", DECISIONS, "animal.state", "animal.examples.csv",
                          "animal.labelers.csv"}  # fmt: skip
+
+    def test_watch(self, studio, tmp_path, monkeypatch):
+        """Rounds go on, over a server that is away for one, until a signal."""
+        sleeps = []
+
+        def sleep(seconds):
+            sleeps.append(seconds)
+            everybody_asks(studio)
+            studio.failures += [404] * (len(sleeps) == 2)
+            if len(sleeps) == 4:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(cli, "time", types.SimpleNamespace(sleep=sleep))
+        text = invoke(studio, "sync", "--watch", "3", "--state", str(tmp_path / "s"), code=130)
+        assert sleeps == [3.0] * 4
+        assert "Not decided" in text
+        assert " 9 answers: 12 open, 0 waiting" in text
+
+    def test_serve(self, studio, tmp_path, monkeypatch):
+        def sleep(_):
+            hook = studio.hooks[0]
+            found = requests.post(hook["url"], json={}, headers=hook["headers"], timeout=5)
+            raise KeyboardInterrupt(found.status_code)
+
+        monkeypatch.setattr(cli, "time", types.SimpleNamespace(sleep=sleep))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        where = ("--port", port, "--register", f"http://127.0.0.1:{port}")
+        text = invoke(studio, "serve", *where, "--state", str(tmp_path / "s"), code=130)
+        assert f"listening at http://127.0.0.1:{port}" in text
+        assert "200" in text
 
     @pytest.mark.parametrize(
         ("words", "says"),
@@ -465,8 +555,6 @@ def caller(server):
 
 
 def wait_for(condition):
-    import time
-
     for _ in range(3000):
         if condition():
             return
