@@ -151,7 +151,7 @@ estimates: $(VENV)/.test
 
 label-studio: $(VENV)/.test .venv-label-studio/.installed
 	$(BIN)/python -m tests.benchmarks.label_studio --label-studio .venv-label-studio/bin/label-studio \
-		--output docs/label_studio_run.json --transcript docs/label_studio_run.txt
+		--output build/label_studio.json --transcript docs/label_studio_run.txt
 
 clean:
 	rm -rf build $(VENV) .venv-peers .venv-label-studio

@@ -104,8 +104,8 @@ class TestRound:
     def test_until_nothing_is_open(self, studio, tmp_path):
         """Nothing above its cap, every task retired, predictions shown, twice is once."""
         loop = loop_on(studio, tmp_path / "s", max_labels=3)
-        for _ in range(40):
-            everybody_asks(studio, rounds=2)
+        for _ in range(20):
+            everybody_asks(studio, rounds=5)
             report = loop.round()
             if not report.num_open:
                 break
@@ -208,7 +208,7 @@ class TestRound:
         loop = loop_on(studio, tmp_path, assess=2, max_labels=2)
         for _ in range(30):
             loop.round()
-            if not everybody_asks(studio):
+            if not everybody_asks(studio, rounds=3):
                 break
         for user in (2, 3, 4):
             asked = [
@@ -259,6 +259,15 @@ class TestWhatChanges:
         studio.change(annotation["id"], {"was_cancelled": True})  # the answer is gone
         after = loop.round().results["animal"]
         assert after.crowd.labels.num_labels == 5
+        studio.annotate(3, 1, "dog")  # a second time: the later answer counts
+        assert (
+            "dog"
+            in loop.round()
+            .results["animal"]
+            .crowd.to_frames()[0]
+            .query("task == 1 and worker == 3")["label"]
+            .tolist()
+        )
         studio.delete(annotation["id"])
         assert loop.round().results["animal"].crowd.labels.num_labels == 5
 
@@ -276,7 +285,7 @@ class TestWhatChanges:
     def test_a_class(self, studio, tmp_path):
         """A choice that was renamed stays a class as long as answers have it."""
         everybody_asks(studio, rounds=3)
-        loop = loop_on(studio, tmp_path)
+        loop = loop_on(studio, tmp_path, arguments={"model": "one-coin", "dependence": 0.0})
         loop.round()
         studio.project["label_config"] = CONFIG.replace('"cat"', '"kitten"')
         classes = loop.round().results["animal"].crowd.class_names

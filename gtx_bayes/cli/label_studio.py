@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtx_bayes.cli.options import JsonOption, ModelOptions, SeedOption
-from gtx_bayes.cli.terminal import command, print_json, print_notes, print_table, stage
+from gtx_bayes.cli.terminal import command, print_summary, print_table, stage
 from gtx_bayes.cli.usage import Command, Program
 from gtx_bayes.errors import InputError, told_apart
 
 if TYPE_CHECKING:
     from gtx_bayes.live.label_studio import LabelStudio
     from gtx_bayes.live.loop import Loop, Report
+
+_SHOWN = 20
 
 app = typer.Typer(
     cls=Program,
@@ -252,37 +254,33 @@ def _loop(
 
 def _print(report: "Report", loop: "Loop", *, as_json: bool, would: bool = False) -> None:
     """What a round came to."""
-    record: dict[str, Any] = {
-        "labels": report.num_labels,
-        "open": report.num_open,
-        "waiting": report.num_waiting,
-        **{f"retired by {why}": number for why, number in sorted(report.num_closed.items())},
-        "decisions": len(report.decisions),
-        "to change" if would else "changed": report.num_changed,
-        "predictions": report.num_predicted,
-    }
-    print_notes(report.notes)
-    if as_json:
-        about = {"num_closed": report.num_closed, "decisions": report.decisions}
-        labelers = {
-            name: result.labelers().to_dict("records") for name, result in report.results.items()
-        }
-        known = {"state": str(loop.journal.folder), "seconds": round(report.seconds, 3)}
-        of = ("num_labels", "num_open", "num_waiting")
-        counts = {name: getattr(report, name) for name in of}
-        done = {"num_changed": report.num_changed, "num_predicted": report.num_predicted}
-        print_json(
-            {**counts, **about, **done, "labelers": labelers, **known, **told_apart(report.notes)}
-        )
-        return
     from gtx_bayes.live.server import OF_LABELERS
 
-    for name, result in report.results.items():
-        shown = result.labelers()[list(OF_LABELERS)].head(20)
-        print_table(f"Labelers ({name})", shown.to_dict("records"))
-    if would:
+    done = ("num_labels", "num_open", "num_waiting", "num_closed", "num_changed", "num_predicted")
+    summary = {name: getattr(report, name) for name in done} | {
+        "decisions": report.decisions,
+        "labelers": {name: of.labelers().to_dict("records") for name, of in report.results.items()},
+        "seconds": round(report.seconds, 3),
+        **told_apart(report.notes),
+    }
+    if not as_json:
+        for name, rows in summary["labelers"].items():
+            shown = [{of: row[of] for of in OF_LABELERS} for row in rows[:_SHOWN]]
+            print_table(f"Labelers ({name})", shown)
+    if would and not as_json and report.decisions:
         told = ("task", "action", "reason", "label", "confidence")
-        rows = [{name: row.get(name) for name in told} for row in report.decisions[:20]]
-        if rows:
-            print_table(f"Would be decided, the first of {len(report.decisions)}", rows)
-    print_table("Nothing was done" if would else f"{loop.journal.folder}", [record])
+        shown = [{name: row.get(name) for name in told} for row in report.decisions[:_SHOWN]]
+        print_table(f"Would be decided, the first of {len(report.decisions)}", shown)
+    closed = {f"retired by {why}": number for why, number in sorted(report.num_closed.items())}
+    overview = {
+        "answers": report.num_labels,
+        "open": report.num_open,
+        "waiting": report.num_waiting,
+        **closed,
+        "new decisions": len(report.decisions),
+        "tasks to change" if would else "tasks changed": report.num_changed,
+        "predictions": report.num_predicted,
+    }
+    folder = loop.journal.folder
+    title = "Nothing was done" if would else f"Project {loop.tool.title} → {folder}"
+    print_summary(summary, folder, overview, title, as_json=as_json)

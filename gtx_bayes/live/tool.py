@@ -53,6 +53,11 @@ class AbstractLabelingTool(abc.ABC):
     name: ClassVar[str]
 
     @property
+    def title(self) -> str:
+        """What the project is called."""
+        return self.name
+
+    @property
     def notes(self) -> Sequence[str]:
         """What its user should mend in the settings of the project."""
         return ()

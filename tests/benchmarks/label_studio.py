@@ -161,7 +161,7 @@ class Annotator(threading.Thread):
 
 def words(url, project, state, *more):
     start = [sys.executable, "-m", "gtx_bayes", "label-studio", more[0] if more else "sync"]
-    known = ["--url", url, "--project", str(project), "--state", str(state)]
+    known = ["--url", url, "--project", str(project), "--state", state.name]
     return [*start, *known, *more[1:]]
 
 
@@ -169,8 +169,13 @@ ENVIRONMENT = {**os.environ, "LABEL_STUDIO_API_KEY": TOKEN, "GTX_BAYES_SECRET": 
 
 
 def controller(url, project, state, *more, out=None):
+    state.parent.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
-        words(url, project, state, *more), env=ENVIRONMENT, stdout=out, stderr=subprocess.STDOUT
+        words(url, project, state, *more),
+        env=ENVIRONMENT,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        cwd=state.parent,
     )
 
 
@@ -178,7 +183,8 @@ def once(url, project, state, *more):
     """One sync; its report, and how long it took."""
     start = time.perf_counter()
     call = words(url, project, state, "sync", "--json", *more)
-    run = subprocess.run(call, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    how = {"env": ENVIRONMENT, "cwd": state.parent, "capture_output": True, "text": True}
+    run = subprocess.run(call, check=False, **how)
     if run.returncode:
         raise RuntimeError(run.stderr)
     return json.loads(run.stdout), time.perf_counter() - start
@@ -256,6 +262,8 @@ def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
         if run.poll() is not None or (left and time.perf_counter() > next_kill):
             run.kill()
             run.wait()
+            log.write(f"-- killed at {time.strftime('%H:%M:%S')} --\n")
+            log.flush()
             left = max(0, left - 1)
             run = controller(server.url, project, state, *watch, out=log)
             next_kill = time.perf_counter() + rng.uniform(5, 60)
@@ -284,9 +292,13 @@ def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
             if report["num_open"] == 0 and all(is_labeled):
                 break
             run = controller(server.url, project, state, *watch, out=log)
+    done["seconds"] = time.perf_counter() - start
     for person in people:
         person.ended.set()
-    done["seconds"] = time.perf_counter() - start
+    for person in people:
+        person.join()
+    report, _ = once(server.url, project, state, *limits)
+    tasks = server.tasks(project)
     on_gold = sum(len(tasks[name]["annotations"]) - 1 for name in gold)
     tasks = {name: task for name, task in tasks.items() if name not in gold}
     truth = {name: label for name, label in truth.items() if name not in gold}
