@@ -47,7 +47,7 @@ class LabelStudioServer(http.server.ThreadingHTTPServer):
             "skip_queue": "REQUEUE_FOR_OTHERS",
         }
         self.tasks, self.predictions, self.locks = {}, {}, {}
-        self.hooks, self.backends, self.calls, self.failures = [], [], [], []
+        self.hooks, self.backends, self.calls, self.failures, self.queries = [], [], [], [], []
         self.ids, self.times, self.turn = itertools.count(1), itertools.count(), threading.RLock()
         for text in texts:
             self.add(text)
@@ -228,6 +228,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 code, found = 401, {"detail": "Invalid token."}
             else:
                 query = urllib.parse.parse_qs(url.query)
+                server.queries.append((server.calls[-1], query))
                 number = int(user[3]) if user else None
                 code, found = server.answer(self.command, url.path, query, body, number)
             content = b"" if found is None else json.dumps(found).encode()

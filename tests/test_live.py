@@ -327,6 +327,24 @@ class TestTool:
         assert studio.predictions[902] == other
         assert len(studio.predictions) == 13
 
+    def test_a_round_reads_what_is_new(self, studio, tmp_path):
+        everybody_asks(studio, rounds=2)
+        loop_on(studio, tmp_path).round()
+        studio.annotate(2, 12, "cat")
+        studio.calls.clear()
+        tool = LabelStudio(studio.url, 1, "token-1", folder=tmp_path)
+        number = sum(task.num_labels for task in tool.tasks())
+        assert number == 7
+        assert len(tool.annotations(tool.questions()[0]).frame) == 7
+        read = [query for (_, path), query in studio.queries if path.endswith("export")]
+        assert sorted(map(int, read[-1]["ids[]"])) == [1, 2, 3, 4, 5, 6, 12]  # six were opened
+
+    def test_all_is_gold(self, studio, tmp_path):
+        for task in studio.tasks:
+            studio.annotate(2, task, "cat", ground_truth=True)
+        (note,) = loop_on(studio, tmp_path).round().notes
+        assert "nothing to decide" in note
+
     def test_personal_token(self, studio, tmp_path):
         assert loop_on(studio, tmp_path, token="a.b.1").round().num_open == 12
 
@@ -446,8 +464,13 @@ class TestCommand:
         text = invoke(studio, "sync", *state)
         assert "Labelers (animal)" in text
         files = {path.name for path in (tmp_path / "s").iterdir()}
-        assert files == {"loop.json", DECISIONS, "animal.state", "animal.examples.csv",
-                         "animal.labelers.csv"}  # fmt: skip
+        ours = ("state", "examples.csv", "labelers.csv")
+        assert files == {
+            "loop.json",
+            "annotations.json",
+            DECISIONS,
+            *(f"animal.{of}" for of in ours),
+        }
 
     def test_watch(self, studio, tmp_path, monkeypatch):
         """Rounds go on, over a server that is away for one, until a signal."""

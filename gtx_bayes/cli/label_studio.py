@@ -236,9 +236,9 @@ def _loop(
 
     if rules.threshold is not None and rules.risk is not None:
         raise InputError("there is a threshold too.", where="risk", hint="Give one of the two.")
-    tool = LabelStudio(of.url, of.project, token)
-    folder = of.state or Path(f"label-studio-{of.project}")
-    journal = Journal(folder.expanduser(), {"url": tool.url, "project": of.project})
+    folder = (of.state or Path(f"label-studio-{of.project}")).expanduser()
+    tool = LabelStudio(of.url, of.project, token, folder=folder)
+    journal = Journal(folder, {"url": tool.url, "project": of.project})
     as_they_are = ("threshold", "risk", "max_labels", "batch", "budget", "assess")
     tables = {"gold": rules.gold, "costs": rules.costs}
     options = option_pairs(rules.strategy_option or [], "--strategy-option")

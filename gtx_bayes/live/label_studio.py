@@ -1,6 +1,7 @@
 """Label Studio's interface over HTTP, as its free edition has it."""
 
 import collections
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +15,9 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.importers.base import Answer, Gold
 from gtx_bayes.importers.label_studio import LabelStudio as Importer
 from gtx_bayes.importers.long_table import File, import_answers
+from gtx_bayes.io.writers import whole_file
 from gtx_bayes.live.tool import AbstractLabelingTool, Question, Task, ToolError
+from gtx_bayes.records import read_record
 
 TIMEOUT = (5.0, 120.0)
 """Seconds to wait for a connection, and for an answer: a large export takes a while."""
@@ -27,6 +30,7 @@ _PAGE = 2_000  # tasks in a list of what changes: 130 bytes each
 _EXPORTED = 200  # tasks whose annotations come in one piece: their numbers stand in the address
 _PREDICTED = 500
 _SAME_SCORE = 0.02  # a prediction that moved by less is left as it is
+_KEPT = "annotations.json"
 _LISTED = "id,is_labeled,overlap,updated_at,total_annotations,cancelled_annotations"
 
 
@@ -43,13 +47,22 @@ class LabelStudio(AbstractLabelingTool):
 
     name: ClassVar[str] = "label-studio"
 
-    def __init__(self, url: str, project: int, token: str, *, most_tries: int = MOST_TRIES) -> None:
+    def __init__(
+        self,
+        url: str,
+        project: int,
+        token: str,
+        *,
+        folder: Path | None = None,
+        most_tries: int = MOST_TRIES,
+    ) -> None:
         """Nothing is asked of the server yet.
 
         Args:
             url: where the server is, such as http://localhost:8080.
             project: number of the project.
             token: a personal access token, or a legacy token, of somebody who may change it.
+            folder: where `keep` may have put what was fetched before.
             most_tries: how often a request is sent to a server that is busy or away.
 
         Raises:
@@ -84,7 +97,11 @@ class LabelStudio(AbstractLabelingTool):
         if not self._is_personal:
             self._session.headers["Authorization"] = f"Token {self._token}"
         self._about: dict[str, Any] = {}
-        self._exports: dict[int, tuple[str, dict[str, Any]]] = {}
+        kept = read_record(folder / _KEPT) if folder is not None else None
+        self._exports: dict[int, tuple[str, dict[str, Any]]] = {
+            int(number): (when, task) for number, (when, task) in (kept or {}).items()
+        }
+        self._is_kept = True
         self._order: list[int] = []
         self._predictions: dict[int, list[dict[str, Any]]] | None = None
 
@@ -149,6 +166,7 @@ class LabelStudio(AbstractLabelingTool):
         for number in changed:
             if number in exported:
                 self._exports[number] = when[number], _in_brief(exported[number])
+        self._is_kept &= not changed and len(listed) == len(self._exports)
         # One that was deleted since it was listed has no export.
         listed = [each for each in listed if each["id"] in self._exports]
         self._order = sorted(each["id"] for each in listed)
@@ -203,6 +221,13 @@ class LabelStudio(AbstractLabelingTool):
             gold = Table(pd.DataFrame(rows), Source(f"the gold in {name}"))
         nothing = pd.DataFrame(columns=["task", "worker", "label"], dtype=object)
         return Table(nothing, Source(name), gold)
+
+    def keep(self, folder: Path) -> None:
+        """Put what was fetched into a file, which `folder` finds again."""
+        if not self._is_kept:
+            with whole_file(folder / _KEPT) as partial:
+                partial.write_text(json.dumps(self._exports), encoding="utf-8")
+            self._is_kept = True
 
     def open(self, task: Task, num_more: int) -> None:
         """Raise the overlap above what there is; `/next` then serves the task again."""

@@ -168,6 +168,14 @@ class Loop:
         more_by_task = wanted | assessed
         decisions = self.journal.new(rows)
         is_gold = {name for name in tasks if all(str(name) in each.gold for each in verdicts)}
+        if len(is_gold) == len(tasks):
+            notes.append(
+                WarningNote(
+                    "every task has a known label, so there is nothing to decide. Label Studio "
+                    'takes imported annotations for ground truth unless they say "ground_truth": '
+                    "false."
+                )
+            )
         waiting = {row["task"] for row in rows if row["reason"] == "batch"}
         retired = tasks.keys() - more_by_task.keys() - is_gold - waiting
         left_alone = is_gold - assessed.keys() if not self.rules.assess else set()
@@ -178,6 +186,7 @@ class Loop:
         ]
         num_predicted = 0
         if not is_dry:
+            self.tool.keep(self.journal.folder)
             self.journal.add(decisions)
             for task, more in changes:
                 if more:

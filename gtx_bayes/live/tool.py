@@ -3,6 +3,7 @@
 import abc
 import errno
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import pandas as pd
@@ -80,6 +81,10 @@ class AbstractLabelingTool(abc.ABC):
 
         The table may have no rows; what is known of tasks is its `gold`.
         """
+
+    def keep(self, folder: Path) -> None:
+        """Put what was read into a folder, so that another process need not read it again."""
+        return
 
     @abc.abstractmethod
     def open(self, task: Task, num_more: int) -> None:

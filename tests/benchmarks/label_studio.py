@@ -415,7 +415,7 @@ def large(server, tokens, folder, num_tasks=2_000):
     def said(task, at):
         value = {"type": "choices", "value": {"choices": [answer(task, truths[task], at)]}}
         result = [{"from_name": "animal", "to_name": "text", **value}]
-        return {"completed_by": users[at], "result": result}
+        return {"completed_by": users[at], "result": result, "ground_truth": False}
 
     tasks = [
         {
