@@ -361,9 +361,8 @@ class Loop:
             if each.result is None:
                 continue
             crowd = each.result.crowd
-            price = read_costs(
-                costs.frame, {}, costs.source, crowd.labeler_names, crowd.example_names
-            )
+            names = crowd.labeler_names, crowd.example_names
+            price = read_costs(costs.frame, {}, costs.source, *names).price
             labels = crowd.labels
             given = np.asarray(labels.label) != MISSING
             price = np.broadcast_to(price, (labels.num_labelers, labels.num_examples))
