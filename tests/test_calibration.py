@@ -56,7 +56,7 @@ class TestDecomposition:
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
     def test_sums_to_the_brier_score(self, key):
-        probs, truth, _ = drawn(key)
+        probs, truth, *_ = drawn(key)
         found = decompose_brier(probs, truth)
         np.testing.assert_allclose(found.brier, metrics.brier(probs, truth).value, rtol=1e-4)
         assert found.miscalibration >= 0.0

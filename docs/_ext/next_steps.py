@@ -13,6 +13,7 @@ BELIEVE = ("why_we_believe_it.md", "what is assumed, when it fails, what gold ad
 SBC = ("calibration_of_inference.md", "simulations that show whether posteriors are right")
 CROWDS = ("real_crowds.md", "every method on thirteen crowds with known answers")
 WORLDS = ("worlds.md", "crowds that err in ways that are known")
+PANELS = ("panels.md", "how many judges a panel is worth, how good each is, whom it can spare")
 SHARES = ("shares.md", "the share of every class, with an interval, from a little gold")
 LIVE = ("live_project.md", "Label Studio, told which task gets another label")
 GROWING = ("growing_crowds.md", "answers that come later, learnt without a fit anew")
@@ -48,9 +49,11 @@ NEXT = {
     "live_project": (COLLECTING, TOGETHER, COMMANDS),
     "command_line": (QUICKSTART, REPORT, COLLECTING),
     "from_your_tool": (QUICKSTART, REPORT, LIVE),
+    "notebooks/10_a_panel_of_judges": (PANELS, SHARES),
     "notebooks/11_a_share_with_little_gold": (SHARES, REPORT),
     "prior_knowledge": (COLLECTING, CHECKS, DECIDES),
     "coming_from": (QUICKSTART, OTHERS),
+    "panels": (SHARES, REPORT, TOGETHER),
     "shares": (REPORT, CHECKS),
     "report": (CHECKS, COLLECTING, BELIEVE),
     "checking_a_fit": (REPORT, SBC, BELIEVE),
