@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import dataclasses
 import http.client
 import json
 import random
@@ -27,7 +28,7 @@ from gtx_bayes.registry import POLICIES
 from tests.label_studio_server import CONFIG, GOLDEN, OWNER, LabelStudioServer, talk
 
 SECRET = "a-long-secret"
-ACCURACY = (0.95, 0.9, 0.8)
+ACCURACY = (0.95, 0.9, 0.8, 0.8)
 TWO_QUESTIONS = CONFIG.replace(
     "</View>",
     '<Choices name="size" toName="text"><Choice value="large" alias="L"/><Choice value="small"/>'
@@ -423,6 +424,29 @@ def test_another_tool(tmp_path):
     assert not loop.round().num_open
     assert len(tool.shown) == 12
     assert len(tool.said) == 24
+
+
+class WithGold(InMemory):
+    def annotations(self, question):
+        known = [{"task": task, "label": ["cat", "dog"][task % 2]} for task in range(1, 61)]
+        gold = Table(pd.DataFrame(known), Source("gold"))
+        return dataclasses.replace(super().annotations(question), gold=gold)
+
+
+def test_workers_who_copy_each_other(tmp_path):
+    """They count as one, and who is to be asked first is in no bloc that has answered."""
+    tool, rng = WithGold(64), random.Random(0)
+    for task in tool.places:
+        copied = ["cat", "dog"][(task + (rng.random() > 0.7)) % 2]
+        tool.said += [(task, 0, copied), (task, 1, copied)]
+        if task < 64:
+            tool.said += [(task, at, answer(task, at)) for at in (2, 3)]
+    journal = Journal(tmp_path / "s", {"url": str(tmp_path), "project": 1})
+    rules = {"threshold": 0.999, "arguments": {"model": "one-coin", "dependence": 0.0}}
+    report = Loop(tool, journal, Rules(POLICIES.build("uncertainty"), **rules)).round()
+    assert set(report.results["animal"].blocs["worker"]) == {0, 1}
+    (row,) = [row for row in report.decisions if row["task"] == 64]
+    assert row["worker"] in (2, 3)
 
 
 class TestFolder:
