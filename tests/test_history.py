@@ -96,7 +96,7 @@ def test_history_is_gold_of_other_tasks():
     )
 
 
-@pytest.mark.parametrize("name", ["one-coin", "class-conditional", "confusion"])
+@pytest.mark.parametrize("name", ["one-coin", "confusion"])
 def test_counts_of_a_model(name):
     """As if each count were a label to an example of known class."""
     prior = MODELS.build(name).cohort_prior(3)
@@ -133,7 +133,8 @@ def test_members_of_a_bloc_share_their_history():
 
 def test_counts_of_classes():
     """Numbers above one are other tasks: proportions are learnt from these and from the answers."""
-    result = aggregate(crowd(), class_prior={"OK": 900, "BAD": 90, "404": 10}, history=SKILLS)
+    counts = {"OK": 900, "BAD": 90, "404": 10}
+    result = aggregate(crowd(), model="confusion", class_prior=counts, history=SKILLS)
     assert not result.fit.joint.has_given_class_prior
     assert all(each.learns_class_prior for each in result.fit.joint.components)
     np.testing.assert_allclose(result.class_prior, [0.9, 0.09, 0.01], atol=0.01)

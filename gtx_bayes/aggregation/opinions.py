@@ -64,14 +64,15 @@ class Weighed(NamedTuple):
         Raises:
             InputError: for opinions that the fit did not have, and what is wrong with their tables.
         """
-        found = read_opinions(crowd, opinions)
-        unknown = sorted(set(found) - set(self.names))
+        _check(opinions)
+        unknown = sorted({str(name) for name in opinions} - set(self.names))
         if unknown:
             raise InputError(
                 f"the fit has no opinion {some_names(unknown)}.",
                 where="opinions",
                 hint=f"Name those that it has: {some_names(self.names)}.",
             )
+        found = read_opinions(crowd, opinions)
         nothing = np.full((crowd.labels.num_examples, crowd.labels.num_classes), np.nan)
         heard = [found.get(name, nothing) for name in self.names]
         return self.calibration.class_prior(heard, self.base)
@@ -123,13 +124,17 @@ def read_opinions(crowd: Crowd, opinions: Opinions) -> dict[str, ClassProbs]:
     Raises:
         InputError: for what is no dictionary of tables, and anything wrong with one of them.
     """
-    if not isinstance(opinions, Mapping) or isinstance(opinions, Table):
+    _check(opinions)
+    return {str(name): _read(crowd, table, str(name)) for name, table in opinions.items()}
+
+
+def _check(opinions: object) -> None:
+    if not isinstance(opinions, Mapping):
         raise InputError(
             f"the opinions are {type(opinions).__name__}.",
             where="opinions",
             hint='Give a dictionary of tables, such as {"resnet": table}.',
         )
-    return {str(name): _read(crowd, table, str(name)) for name, table in opinions.items()}
 
 
 def _read(crowd: Crowd, given: AnyTable, name: str) -> ClassProbs:

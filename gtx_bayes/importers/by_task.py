@@ -23,10 +23,8 @@ class ByTask(AbstractImporter):
     def recognises(self, first: Record) -> bool:
         """Every entry is an object of single answers, or has annotators and annotations."""
         entries = list(first.values())
-        return any(entries) and all(
-            isinstance(entry, Mapping) and (_has_both(entry) or _is_flat(entry))
-            for entry in entries
-        )
+        are_objects = all(isinstance(entry, Mapping) for entry in entries)
+        return are_objects and any(entries) and all(map(_is_of_answers, entries))
 
     def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
         """One answer a task and worker."""
@@ -56,5 +54,5 @@ def _has_both(entry: Mapping[str, object]) -> bool:
     return _LABELS in entry and _WORKERS in entry
 
 
-def _is_flat(entry: Mapping[str, object]) -> bool:
-    return all(isinstance(one, str | int | float) for one in entry.values())
+def _is_of_answers(entry: Mapping[str, object]) -> bool:
+    return _has_both(entry) or all(isinstance(one, str | int | float) for one in entry.values())

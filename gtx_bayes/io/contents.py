@@ -74,8 +74,8 @@ class Content(NamedTuple):
             more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
             raise self.error(
                 f"the header names {twice[:_SHOWN]}{more} more than once.",
-                "Give every column its own name; or name all by `header=` (`gold_header=` for "
-                "gold), if this line is a row already.",
+                "Give every column its own name; if this line is a row already, name them all by "
+                "`header=`, or `gold_header=` for gold.",
             )
 
     def text(self) -> str:
