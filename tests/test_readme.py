@@ -99,7 +99,9 @@ def test_code_beside_that_of_other_libraries(tmp_path, monkeypatch):
         == list(found["probs"].index)
         == list(dict.fromkeys(found["answers"]["task"]))
     )
-    assert list(values["CrowdClassifier().fit_predict(answers)"].index) == list(found["labels"].index)
+    assert list(values["CrowdClassifier().fit_predict(answers)"].index) == list(
+        found["labels"].index
+    )
     assert values["loo.leave_one_out(exporters.arviz(result))"].pareto_k.size == 12
     assert (tmp_path / "crowd.npz").exists()
     assert list(found["summary"]["num_abstained"]) == [1, 1, 2]

@@ -316,8 +316,7 @@ class Aggregation:
             labeler_names=crowd.labeler_names,
             class_names=crowd.class_names,
         )
-        own = (*self._notes_of_models(), *notes_of_opinions(self.in_pandas.opinions))
-        return (*crowd.notes, *self.fit.notes, *own, *found)
+        return (*crowd.notes, *self.fit.notes, *self._notes_of_models(), *found)
 
     def _notes_of_models(self) -> Iterator[str]:
         """What models say of labelers by name, each once with all the weight that it has."""
@@ -481,6 +480,8 @@ def aggregate(
         own_prior = None if fit.class_prior is None else np.asarray(fit.class_prior)
         weighed = weigh(crowd, opinions, np.asarray(class_probs), own_prior)
         fit, class_probs = fitted(jax.device_put(weighed.class_prior.astype(class_probs.dtype)))
+        notes = notes_of_opinions(weighed.table(np.asarray(class_probs)))
+        fit = fit._replace(notes=(*fit.notes, *notes))
     return Aggregation(
         chosen.name, crowd, fit, class_probs, fit.class_prior, blocs, singly, weighed
     )

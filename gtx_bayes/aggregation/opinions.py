@@ -108,13 +108,13 @@ def weigh(
     return Weighed(tuple(found), calibration, prior, calibration.class_prior(said, prior), said)
 
 
-def notes_of_opinions(table: pd.DataFrame | None) -> list[str]:
-    """What to say of each opinion of a `Weighed.table`, if there is one."""
+def notes_of_opinions(table: pd.DataFrame) -> list[str]:
+    """What to say of each opinion of a `Weighed.table`."""
     return [
         f"Opinion {row.opinion} counts with weight {row.weight:.2f}, where 1 is its word: sure "
         f"{row.confidence:.2f} on average of what it says, it is right with probability "
         f"{row.accuracy:.2f}."
-        for row in (() if table is None else table.itertuples())
+        for row in table.itertuples()
     ]
 
 

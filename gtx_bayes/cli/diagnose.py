@@ -12,6 +12,7 @@ from gtx_bayes.cli.aggregate import summarise, values_of
 from gtx_bayes.cli.gates import NOT_REACHED, Checked, Gate, parse_gates
 from gtx_bayes.cli.options import (
     CrowdOptions,
+    EvidenceOptions,
     GoldOption,
     JsonOption,
     LabelsArgument,
@@ -52,6 +53,7 @@ def diagnose(
     gold: GoldOption = None,
     models: ModelOptions,
     tables: CrowdOptions,
+    evidence: EvidenceOptions,
     cost: Annotated[
         Path | None,
         typer.Option(
@@ -86,7 +88,7 @@ def diagnose(
     from gtx_bayes.io.writers import OutputDirectory, write_summary
 
     gates = _gates(fail_under)
-    inputs = tables.inputs(labels, gold, cost)
+    inputs = tables.inputs(labels, gold, *evidence.files, cost)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, inputs)
     with stage(f"Reading {named(labels)}"):
         crowd = _without_folders(tables.read_crowd(labels, gold), *inputs)
@@ -99,8 +101,10 @@ def diagnose(
             DEFAULT_METHOD,
             class_prior=models.prior(),
             finds_blocs=tables.finds_blocs,
+            **evidence.arguments(),
             **models.arguments(),
         )
+        result = dataclasses.replace(result, crowd=_without_folders(result.crowd, *inputs))
     with stage("Checking the fit"), directory:
         import jax
 
@@ -131,6 +135,8 @@ def diagnose(
             "example table": tables.example_table,
             "groups": tables.groups,
             "cost": cost,
+            "history": evidence.history,
+            "opinions": ", ".join(name.partition("=")[0] for name in evidence.opinion or ()),
             "seed": seed,
         }
         origin = origin_of(labels[0], asked, start)
