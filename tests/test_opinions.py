@@ -219,3 +219,15 @@ def test_next_names_the_label_that_the_opinion_contradicts(files):
 
 
 PROBS = ["prob_yes", "prob_no"]
+
+
+@pytest.mark.slow
+@pytest.mark.end_to_end
+def test_the_report_says_what_an_opinion_is_worth(files):
+    words = ("diagnose", files / "labels.csv", "--gold", files / "gold.csv", "-o", files / "out")
+    words += ("--model", "one-coin", "--dependence", "none")
+    run = call(*words, "--opinion", f"net={files / 'opinion.csv'}")
+    assert run.exit_code == 0, run.output
+    page = (files / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Opinion net counts with weight" in page
+    assert str(files) not in page

@@ -17,7 +17,7 @@ from gtx_bayes import decisions
 from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
-from gtx_bayes.aggregation.history import read_history
+from gtx_bayes.aggregation.history import with_earlier
 from gtx_bayes.aggregation.joint_method import AUTO, NAME, GtxBayes
 from gtx_bayes.aggregation.opinions import Opinions, Weighed, notes_of_opinions, weigh
 from gtx_bayes.aggregation.tables import (
@@ -37,13 +37,12 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.frames import of_library
 from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.model_size import check_num_class_probs
-from gtx_bayes.inference.pool import MOST_AT_ONCE
 from gtx_bayes.inference.variational import clamp
-from gtx_bayes.labels import Earlier, Labels
+from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import METHODS
-from gtx_bayes.standard_size import LEAST_EXAMPLES, on_device, standard_size, with_room
+from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
 DEFAULT_METHOD = NAME
 
@@ -462,7 +461,7 @@ def aggregate(
     crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
     crowd, blocs, singly = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)
     if history is not None or class_total is not None:
-        crowd = _with_earlier(crowd, chosen, history, class_total, blocs, mesh)
+        crowd = with_earlier(crowd, chosen, history, class_total, blocs, mesh)
 
     def fitted(prior: ClassPrior | None) -> tuple[Fit, Float[Array, "num_examples num_classes"]]:
         fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)
@@ -497,37 +496,6 @@ def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None,
     if found is None and finds and not crowd.covariate_names:
         found = find_blocs(crowd)
     return (crowd, None, None) if found is None else (*join(crowd, found), crowd)
-
-
-def _with_earlier(
-    crowd: Crowd,
-    method: AbstractMethod,
-    history: AnyTable | None,
-    class_total: npt.NDArray[np.float64] | None,
-    blocs: pd.DataFrame | None,
-    mesh: Mesh | None,
-) -> Crowd:
-    """The crowd with what is known from other tasks; arguments as in `aggregate`."""
-    if not method.takes_earlier():
-        raise InputError(
-            f"{method.name} learns nothing from the history of labelers.",
-            where="history",
-            hint="Leave it out, or use gtx, or gtx-bayes with the model auto, one-coin, "
-            "class-conditional or confusion.",
-        )
-    if mesh is not None or crowd.labels.num_labels > MOST_AT_ONCE:
-        raise InputError(
-            "a fit by chunks takes no history and no counts of classes.",
-            where="history",
-            hint=f"Use one device, and at most {MOST_AT_ONCE:,} answers.",
-        )
-    confusion, notes = None, crowd.notes
-    if history is not None:
-        found, note = read_history(crowd, history, blocs)
-        confusion, notes = on_device(found), (*notes, note)
-    earlier = Earlier(confusion, None if class_total is None else on_device(class_total))
-    assessment = dataclasses.replace(crowd.assessment, earlier=earlier)
-    return dataclasses.replace(crowd, assessment=assessment, notes=notes)
 
 
 def _class_counts(

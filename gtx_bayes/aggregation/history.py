@@ -1,11 +1,15 @@
 """What labelers did on other tasks whose truth was known: counts, accuracies, confusion tables."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from jax.sharding import Mesh
 from jaxtyping import Float
 
+from gtx_bayes.aggregation.base import AbstractMethod
 from gtx_bayes.classes import some_names
 from gtx_bayes.columns import (
     LABELER_COLUMNS,
@@ -18,7 +22,10 @@ from gtx_bayes.columns import (
 )
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
+from gtx_bayes.inference.pool import MOST_AT_ONCE
+from gtx_bayes.labels import Earlier
 from gtx_bayes.models.labelers import wrong_alike
+from gtx_bayes.standard_size import on_device
 
 MOST_CELLS = 2**24
 """Numbers that the counts of all labelers have at most: one for each labeler, class and answer."""
@@ -35,6 +42,50 @@ _HINT = (
 )
 
 Counts = Float[np.ndarray, "num_labelers num_classes num_classes"]
+
+
+def with_earlier(
+    crowd: Crowd,
+    method: AbstractMethod,
+    history: AnyTable | None,
+    class_total: npt.NDArray[np.float64] | None,
+    blocs: pd.DataFrame | None,
+    mesh: Mesh | None,
+) -> Crowd:
+    """The crowd with what is known from other tasks.
+
+    Args:
+        crowd: the answers and the gold.
+        method: what is to learn from it.
+        history: as for `read_history`; None for none.
+        class_total: how many other tasks were of each class; None where that is not known.
+        blocs: as for `read_history`.
+        mesh: devices that the fit is to be spread over.
+
+    Raises:
+        InputError: for a method that has no use for it, several devices, very many answers, and
+            what is wrong in the table.
+    """
+    if not method.takes_earlier():
+        raise InputError(
+            f"{method.name} learns nothing from the history of labelers.",
+            where="history",
+            hint="Leave it out, or use gtx, or gtx-bayes with the model auto, one-coin, "
+            "class-conditional or confusion.",
+        )
+    if mesh is not None or crowd.labels.num_labels > MOST_AT_ONCE:
+        raise InputError(
+            "a fit by chunks takes no history and no counts of classes.",
+            where="history",
+            hint=f"Use one device, and at most {MOST_AT_ONCE:,} answers.",
+        )
+    confusion, notes = None, crowd.notes
+    if history is not None:
+        found, note = read_history(crowd, history, blocs)
+        confusion, notes = on_device(found), (*notes, note)
+    earlier = Earlier(confusion, None if class_total is None else on_device(class_total))
+    assessment = dataclasses.replace(crowd.assessment, earlier=earlier)
+    return dataclasses.replace(crowd, assessment=assessment, notes=notes)
 
 
 def read_history(crowd: Crowd, table: AnyTable, blocs: pd.DataFrame | None) -> tuple[Counts, str]:
