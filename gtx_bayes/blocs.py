@@ -190,6 +190,7 @@ def join(crowd: Crowd, blocs: Blocs) -> Joined:
         abstentions=abstentions,
         other_names=crowd.other_names,
         library=crowd.library,
+        ordered=crowd.ordered,
     )
     return Joined(found, members)
 

@@ -77,6 +77,8 @@ class Crowd:
         groups: the group of every labeler, the empty text for none; None where none is given.
         library: the library of the table of answers, which tables of results are of; None for
             pandas.
+        ordered: whether the classes are in an order that means something; None where it is not
+            said.
     """
 
     labels: Labels
@@ -90,6 +92,7 @@ class Crowd:
     starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     groups: Names | None = None
     library: str | None = None
+    ordered: bool | None = None
 
     @classmethod
     def from_frames(
@@ -102,6 +105,7 @@ class Crowd:
         abstain: Sequence[object] = (),
         blank: Blank = "error",
         keep_abstentions: bool = False,
+        ordered: bool | None = None,
         covariates: Sequence[str] = (),
         labeler_covariates: AnyTable | None = None,
         example_covariates: AnyTable | None = None,
@@ -132,6 +136,9 @@ class Crowd:
                 answer, but counted for every labeler. An abstention counts once for a labeler and
                 an example, and not where the labeler answered too.
             blank: what a blank answer is: an error, a row to drop, or an abstention.
+            ordered: whether the classes are in an order, that of `classes` or of numbers, so that
+                the ordinal model stands in the pool of models; when absent it does where all are
+                numbers and answers keep to their order.
             keep_abstentions: keep abstentions as answers that are no class, for a model that
                 learns from them; others count them as above.
             covariates: columns of `labels` that are numbers or times, for a model that takes
@@ -207,7 +214,9 @@ class Crowd:
         )
         crowd, _ = _with_gold(found.crowd, others, truths, notes, must_match=True)
         library = library_of(labels)
-        crowd = dataclasses.replace(crowd, starts=starts, notes=tuple(notes), library=library)
+        crowd = dataclasses.replace(
+            crowd, starts=starts, notes=tuple(notes), library=library, ordered=ordered
+        )
         if groups is None:
             return crowd
         of_labeler = read_groups(table, groups, answers["labeler"])
@@ -248,7 +257,9 @@ class Crowd:
 
     @property
     def has_ordered_classes(self) -> bool:
-        """Whether there are three classes or more and all are numbers."""
+        """Whether there are three classes or more, in an order: said so, or all are numbers."""
+        if self.ordered is not None:
+            return self.ordered and len(self.class_names) > 2
         numbers = pd.to_numeric(pd.Series([str(name) for name in self.class_names]), "coerce")
         return len(numbers) > 2 and bool(numbers.notna().all())
 

@@ -1,6 +1,7 @@
 """Score a table of results against a table of true labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +47,12 @@ METRICS = {
     "ece": metrics.expected_calibration_error,
 }
 """Every metric by the name it has in results."""
+
+ORDINAL_METRICS = {
+    "rps": metrics.ranked_probability_score,
+    "grade_error": metrics.mean_absolute_grade_error,
+}
+"""Those of classes in an order."""
 
 
 class Scored(NamedTuple):
@@ -135,8 +142,12 @@ def evaluate(
     examples: AnyTable,
     truth: AnyTable | None = None,
     exclude: AnyTable | None = None,
+    *,
+    ordered: bool | None = None,
 ) -> dict[str, Estimate]:
-    """Every metric of `METRICS`, by name; of arrays also within a function that JAX compiles.
+    """Every metric of `METRICS`, and where classes are in an order those of `ORDINAL_METRICS`.
+
+    By name; of arrays also within a function that JAX compiles.
 
     Args:
         examples: a table with a task column and prob_<class> columns, such as
@@ -147,22 +158,42 @@ def evaluate(
             where one is not known.
         exclude: with tables, one with a task column: examples not to score, such as the gold that
             the method has seen.
+        ordered: whether the classes are in an order, that of the columns or of numbers; when
+            absent they are where there are three or more and all are called by numbers.
 
     Raises:
         InputError: for tables that `match_truth` refuses, a table beside an array, and arrays of
             unequal length.
     """
+    names: tuple[str, ...] = ()
     if isinstance(examples, Scored) and truth is None and exclude is None:
-        probs, true_label = examples[:2]
+        probs, true_label, _, names = examples
     elif _is_table(examples) and _is_table(truth):
-        probs, true_label = match_truth(examples, truth, exclude)[:2]
+        probs, true_label, _, names = match_truth(examples, truth, exclude)
     else:
         probs, true_label = _checked_arrays(examples, truth, exclude)
+    grades = _grades(names)
+    is_ordinal = ordered if ordered is not None else grades is not None
+    every = {**METRICS, **(ORDINAL_METRICS if is_ordinal else {})}
     if isinstance(probs, jax.core.Tracer):
-        return _every_metric(probs, true_label)
+        return _every_metric(probs, true_label, tuple(every))
+    if is_ordinal and grades is not None:
+        order = np.argsort(grades, kind="stable")
+        place = np.append(np.argsort(order), MISSING)  # the last for a label not known
+        probs, true_label = probs[:, order], jax.device_put(place[np.asarray(true_label)])
     size = standard_size(true_label.size, LEAST_EXAMPLES)
-    found = _every_metric(with_room(probs, size), with_room(true_label, size, fill=MISSING))
-    return {name: found[name] for name in METRICS}  # JAX puts keys in alphabetical order
+    padded = with_room(probs, size), with_room(true_label, size, fill=MISSING)
+    found = _every_metric(*padded, tuple(every))
+    return {name: found[name] for name in every}  # JAX puts keys in alphabetical order
+
+
+def _grades(class_names: Sequence[str]) -> npt.NDArray[np.float64] | None:
+    """The numbers that classes are called by; None where some are not, or there are two."""
+    try:
+        grades = np.array([float(name) for name in class_names])
+    except ValueError:
+        return None
+    return grades if len(grades) > 2 and np.isfinite(grades).all() else None
 
 
 class ScoredDecisions(NamedTuple):
@@ -253,9 +284,12 @@ def _checked_arrays(examples: Any, truth: Any, exclude: Any) -> tuple[Array, Arr
     return probs, true_label
 
 
-@jax.jit
-def _every_metric(class_probs: metrics.Probs, true_label: metrics.Truth) -> dict[str, Estimate]:
-    return {name: metric(class_probs, true_label) for name, metric in METRICS.items()}
+@partial(jax.jit, static_argnames="names")
+def _every_metric(
+    class_probs: metrics.Probs, true_label: metrics.Truth, names: tuple[str, ...]
+) -> dict[str, Estimate]:
+    every = METRICS | ORDINAL_METRICS
+    return {name: every[name](class_probs, true_label) for name in names}
 
 
 def as_record(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:

@@ -92,6 +92,37 @@ def log_loss(
     return _mean(-jnp.log(prob), _counted(true_label, where))
 
 
+def ranked_probability_score(
+    class_probs: Probs, true_label: Truth, where: Where = None
+) -> Estimate:
+    r"""Squared distance of cumulative probabilities, for classes in the order of their grades.
+
+    .. math:: \frac{1}{N} \sum_i \frac{1}{K - 1} \sum_{k < K - 1}
+        \big(P(Y_i \le k) - I(y_i \le k)\big)^2
+
+    From 0, for certainty of the true class, to 1, for certainty of the one at the other end.
+
+    References:
+        Epstein (1969), J. Appl. Meteorol. 8; divided by K - 1 as by Murphy (1971).
+    """
+    below = jnp.cumsum(class_probs, axis=1)[:, :-1]
+    is_below = true_label[:, None] <= jnp.arange(below.shape[1])
+    return _mean(jnp.mean((below - is_below) ** 2, axis=1), _counted(true_label, where))
+
+
+def mean_absolute_grade_error(
+    class_probs: Probs, true_label: Truth, where: Where = None
+) -> Estimate:
+    """By how many grades the hard label is off, for classes in the order of their grades.
+
+    Classes that tie share the hard label.
+    """
+    is_best = decisions.tied_classes(class_probs)
+    distance = jnp.abs(jnp.arange(class_probs.shape[1]) - true_label[:, None])
+    off = jnp.mean(distance.astype(class_probs.dtype), axis=1, where=is_best)
+    return _mean(off, _counted(true_label, where))
+
+
 def brier(class_probs: Probs, true_label: Truth, where: Where = None) -> Estimate:
     """Mean squared distance to the indicator of the true class, summed over classes: 0 to 2."""
     indicator = true_label[:, None] == jnp.arange(class_probs.shape[1])

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,9 @@ from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
 from gtx_bayes.aggregation.history import with_earlier
-from gtx_bayes.aggregation.joint_method import AUTO, NAME, GtxBayes
+from gtx_bayes.aggregation.joint_method import AUTO, DRIFT_COVARIATE, NAME, GtxBayes
 from gtx_bayes.aggregation.opinions import Opinions, Weighed, notes_of_opinions, weigh
+from gtx_bayes.aggregation.over_time import Fall, Known, OverTime, by_period, find_falls
 from gtx_bayes.aggregation.tables import (
     confusion_of,
     confusion_table,
@@ -37,6 +38,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.frames import of_library
 from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.model_size import check_num_class_probs
+from gtx_bayes.inference.order import keeps_order
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel
@@ -65,6 +67,7 @@ class Aggregation:
         blocs: the labelers who count as one, see `blocs.Joined`; None where there are none.
         singly: the crowd with every labeler by itself, where there are blocs.
         weighed: opinions beside the answers, and what they are worth.
+        over_time: how labelers do over time, where "auto" is given a covariate of time.
     """
 
     method: str
@@ -92,6 +95,8 @@ class Aggregation:
     def _as_came(self, frame: pd.DataFrame) -> Any:
         """A table of results, of the library that the answers came in."""
         return of_library(frame, self.crowd.library)
+
+    over_time: OverTime | None = None
 
     @property
     def answered(self) -> Crowd:
@@ -315,7 +320,9 @@ class Aggregation:
             labeler_names=crowd.labeler_names,
             class_names=crowd.class_names,
         )
-        return (*crowd.notes, *self.fit.notes, *self._notes_of_models(), *found)
+        changes = () if self.over_time is None else self.over_time.notes
+        of_models = self._notes_of_models()
+        return (*crowd.notes, *self.fit.notes, *of_models, *changes, *found)
 
     def _notes_of_models(self) -> Iterator[str]:
         """What models say of labelers by name, each once with all the weight that it has."""
@@ -458,10 +465,13 @@ def aggregate(
             hint="Give one row per answer, or use majority-vote, or gtx-bayes with the model "
             "one-coin or confusion, which then learn how the crowd as a whole errs.",
         )
+    crowd, time = _time_set_aside(crowd, chosen)
     crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
     crowd, blocs, singly = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)
+    if history is None:  # of models without conjugate prior nothing is known from elsewhere
+        chosen = _with_order(chosen, crowd)
     if history is not None or class_total is not None:
-        crowd = with_earlier(crowd, chosen, history, class_total, blocs, mesh)
+        crowd, time = with_earlier(crowd, chosen, history, class_total, blocs, mesh), None
 
     def fitted(prior: ClassPrior | None) -> tuple[Fit, Float[Array, "num_examples num_classes"]]:
         fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)
@@ -474,6 +484,15 @@ def aggregate(
         return fit, clamp(class_probs, crowd.assessment)
 
     fit, class_probs = fitted(prior)
+    over_time = None if time is None or blocs is not None else _over_time(crowd, fit, time)
+    if over_time is not None and len(over_time.falls):
+        assert isinstance(chosen, GtxBayes)
+        assert time is not None
+        labels = dataclasses.replace(crowd.labels, covariates={DRIFT_COVARIATE: time.when})
+        starts = {} if time.start is None else {DRIFT_COVARIATE: time.start}
+        crowd = dataclasses.replace(crowd, labels=labels, starts=starts)
+        chosen = dataclasses.replace(chosen, drifts=True)
+        fit, class_probs = fitted(prior)
     weighed = None
     if opinions is not None:
         own_prior = None if fit.class_prior is None else np.asarray(fit.class_prior)
@@ -482,8 +501,62 @@ def aggregate(
         notes = notes_of_opinions(weighed.table(np.asarray(class_probs)))
         fit = fit._replace(notes=(*fit.notes, *notes))
     return Aggregation(
-        chosen.name, crowd, fit, class_probs, fit.class_prior, blocs, singly, weighed
+        chosen.name,
+        crowd,
+        fit,
+        class_probs,
+        fit.class_prior,
+        blocs,
+        singly,
+        weighed,
+        over_time,
     )
+
+
+class _Time(NamedTuple):
+    """When answers were given, and what that is counted from."""
+
+    when: Float[Array, " num_labels"]
+    start: str | None
+
+
+def _time_set_aside(crowd: Crowd, method: AbstractMethod) -> tuple[Crowd, _Time | None]:
+    """The crowd without its covariate of time, where a pool of models asks whether it matters.
+
+    That is the one called `DRIFT_COVARIATE`, or else the only one that holds times.
+    """
+    is_pool = isinstance(method, GtxBayes) and method.model == AUTO
+    times = [name for name in crowd.labels.covariates if name in crowd.starts]
+    name = DRIFT_COVARIATE if DRIFT_COVARIATE in crowd.labels.covariates else None
+    name = times[0] if name is None and len(times) == 1 else name
+    if name is None or not is_pool or crowd.groups is not None:
+        return crowd, None
+    crowd = crowd.keeping(covariates=True)
+    covariates = dict(crowd.labels.covariates)
+    time = _Time(covariates.pop(name), crowd.starts.get(name))
+    labels = dataclasses.replace(crowd.labels, covariates=covariates)
+    starts = {key: start for key, start in crowd.starts.items() if key != name}
+    return dataclasses.replace(crowd, labels=labels, starts=starts), time
+
+
+def _over_time(crowd: Crowd, fit: Fit, time: _Time) -> OverTime | None:
+    """How labelers do over time, by a fit for which nobody changes."""
+    labelers, joint = fit.aggregator.labelers, fit.joint
+    if labelers is None or joint is None:
+        return None
+    num_classes = crowd.labels.num_classes
+    confusion = np.asarray(labelers.confusion_matrix, np.float64)[:, :, :num_classes]
+    prior = np.asarray(joint.class_prior, np.float64)
+    known = Known(confusion, prior, joint.dependence.mean)
+    given = crowd.labels, crowd.assessment, np.asarray(time.when), known
+    falls = pd.DataFrame(find_falls(*given), columns=pd.Index(Fall._fields))
+    periods = by_period(*given)
+
+    def named(table: pd.DataFrame) -> pd.DataFrame:
+        names = crowd.labeler_names[table["labeler"].to_numpy(int)]
+        return table.assign(labeler=names).rename(columns={"labeler": "worker"})
+
+    return OverTime(named(falls), named(periods), time.start)
 
 
 def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None, Crowd | None]:
@@ -508,6 +581,14 @@ def _class_counts(
         return None
     is_counts = found.shape == (len(class_names),) and np.isfinite(found).all()
     return found if is_counts and (found >= 0.0).all() and (found > 1.0).any() else None
+
+
+def _with_order(method: AbstractMethod, crowd: Crowd) -> AbstractMethod:
+    """The method; one with a pool of models told that classes are in an order, where they are."""
+    if not isinstance(method, GtxBayes) or not crowd.has_ordered_classes:
+        return method
+    is_ordered = crowd.ordered or keeps_order(crowd.labels)
+    return dataclasses.replace(method, ordered=method.ordered or is_ordered)
 
 
 def configured(

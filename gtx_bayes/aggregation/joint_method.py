@@ -25,7 +25,7 @@ from gtx_bayes.inference.dependence import Dependence, most_useful, tempered
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.joint import Choice
 from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
-from gtx_bayes.inference.pool import AUTO_MODELS, PRIOR_INDEPENDENT, Pool
+from gtx_bayes.inference.pool import AUTO_MODELS, DRIFT, ORDINAL, PRIOR_INDEPENDENT, Pool
 from gtx_bayes.inference.two_verdicts import two_verdicts
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
@@ -38,6 +38,11 @@ from gtx_bayes.votes import AnyLabels, answers_per_example
 
 NAME: Final = "gtx-bayes"
 AUTO: Final = "auto"
+MOST_STEPS: Final = 300_000
+"""Answers beyond which the ordinal and the drift model are no part of the pool: both are fitted
+step by step."""
+DRIFT_COVARIATE: Final = "when"
+"""The covariate over which the drift model has labelers change."""
 
 
 @jax.tree_util.register_dataclass
@@ -120,6 +125,10 @@ class GtxBayes(AbstractMethod):
             0 to less than 1; a question only where the model is "auto" and rho is learnt.
         finds_verdicts: whether to look for two verdicts in the labels of a panel, see
             `inference.two_verdicts`; likewise.
+        ordered: whether classes are in an order, so that the ordinal model is of the pool of
+            "auto", too.
+        drifts: whether labelers change over the covariate `DRIFT_COVARIATE`, so that the drift
+            model is.
     """
 
     name: ClassVar[str] = NAME
@@ -129,6 +138,8 @@ class GtxBayes(AbstractMethod):
     dependence: float | None = None
     prior_independent: float = PRIOR_INDEPENDENT
     finds_verdicts: bool = True
+    ordered: bool = False
+    drifts: bool = False
 
     @property
     def prior_asked(self) -> float:
@@ -170,8 +181,11 @@ class GtxBayes(AbstractMethod):
             num_labels=labels.num_labels,
             num_labelers=labels.num_labelers,
             num_classes=labels.num_classes,
+            ordered=self.ordered and labels.num_classes > 2,
+            drifts=self.drifts and DRIFT_COVARIATE in labels.covariates,
         )
         is_asked = self.finds_verdicts and self.model == AUTO and self.dependence is None
+        is_asked = is_asked and not self.drifts
         sides = two_verdicts(labels) if is_asked and assessment.earlier is None else None
         models = among.models
         if sides is not None:
@@ -205,7 +219,13 @@ _TWO_VERDICTS = WarningNote(
 
 
 def models_for(
-    model: str | AbstractLabelerModel, *, num_labels: int, num_labelers: int, num_classes: int
+    model: str | AbstractLabelerModel,
+    *,
+    num_labels: int,
+    num_labelers: int,
+    num_classes: int,
+    ordered: bool = False,
+    drifts: bool = False,
 ) -> Bearable:
     """The models of a crowd of this size; arguments as for `bearable`.
 
@@ -218,7 +238,9 @@ def models_for(
         "num_classes": num_classes,
     }
     if model == AUTO:
-        return bearable(AUTO_MODELS, **size)
+        asked = {ORDINAL: ordered, DRIFT: drifts}
+        more = [name for name, is_asked in asked.items() if is_asked and num_labels <= MOST_STEPS]
+        return bearable((*AUTO_MODELS, *more), **size)
     found: AbstractLabelerModel = MODELS.build(model)
     check_model_size(found, **size)
     return Bearable((found,), "")
@@ -312,7 +334,9 @@ def notes(found: Pool, *, num_gold: int) -> tuple[str, ...]:
         )
     rho = found.dependence
     prior = found.prior_independent if found.asks_independence else 0.0
-    said = [_in_words(found), *_of_dependence(rho, prior)]
+    in_pool = {each.model for each in found.components}
+    or_else = [word for name, word in _OTHERWISE.items() if name in in_pool]
+    said = [_in_words(found), *_of_dependence(rho, prior, or_else=or_else)]
     return (*said, *_of_the_rest(rho, num_gold=num_gold, converged=found.converged))
 
 
@@ -335,12 +359,19 @@ def _in_words(found: Pool) -> str:
     return f"Pool of models: {'; '.join(names)}. They are weighed {found.why}."
 
 
-def _of_dependence(rho: Dependence, prior_independent: float) -> list[str]:
+_OTHERWISE = {ORDINAL: " or one spread and bias", DRIFT: " or one that changes over time"}
+"""What labelers may have in the place of one accuracy, by the model of the pool."""
+
+
+def _of_dependence(
+    rho: Dependence, prior_independent: float, *, or_else: Sequence[str] = ()
+) -> list[str]:
     """Whether labelers err together, and how far."""
     said = []
     if prior_independent > 0.0 and rho.is_learnt:
         said.append(
-            "That labelers are independent, each with one accuracy, has a probability of "
+            "That labelers are independent, each with one accuracy"
+            f"{''.join(or_else)}, has a probability of "
             f"{_as_prob(rho.prob_independent)} ({prior_independent:g} before any answer)."
         )
     if rho.mean > 0.0 and rho.prob_independent < 0.5:

@@ -100,6 +100,7 @@ def write_state(result: Aggregation, path: str | Path) -> None:
         **{role: _plain_names(getattr(crowd, name)) for role, name in _NAMES.items()},
         **{of: list(by_name) for of, by_name in covariates.items()},
         "starts": dict(crowd.starts),
+        "ordered": crowd.ordered,
         "notes": notes_as_json(crowd.notes),
         "fit_notes": notes_as_json(result.fit.notes),
         "components": [
@@ -287,6 +288,7 @@ def _crowd(archive: Archive) -> Crowd:
         num_examples=num_examples,
         num_classes=num_classes,
     )
+    is_ordered = record.get("ordered")
     return Crowd(
         labels,
         assessment,
@@ -294,6 +296,7 @@ def _crowd(archive: Archive) -> Crowd:
         notes=_notes(archive, "notes"),
         abstentions=abstentions,
         starts=check_starts(record.get("starts", {})),
+        ordered=is_ordered if isinstance(is_ordered, bool) else None,
     )
 
 

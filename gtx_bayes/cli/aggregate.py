@@ -126,6 +126,7 @@ def aggregate(
             "--gold-header": tables.gold_header,
             "--loss": loss,
             "--risk": risk,
+            "--ordered": tables.ordered,
         }.items():
             if wanted:
                 raise InputError(
@@ -143,7 +144,7 @@ def aggregate(
             class_prior=models.prior(),
             labeler_covariates=tables.labeler_table,
             seed=seed,
-            **tables.crowd_arguments(),
+            **{k: v for k, v in tables.crowd_arguments().items() if k != "ordered"},
         )
         summary = stream(
             request,

@@ -36,6 +36,15 @@ def evaluate(
     plots: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a reliability diagram as an image.")
     ] = None,
+    ordered: Annotated[
+        bool | None,
+        typer.Option(
+            "--ordered/--unordered",
+            help="Whether classes are in the order of their columns: then also the ranked "
+            "probability score, and by how many grades labels are off. [default: where three or "
+            "more are numbers]",
+        ),
+    ] = None,
     loss: LossOption = None,
     risk: RiskOption = None,
     seed: SeedOption = 0,
@@ -70,7 +79,10 @@ def evaluate(
             read_table(truth, of_truth),
             read_if_given(exclude, of_truth),
         )
-        found = {**as_record(score(scored)), "num_examples": int(scored.true_label.shape[0])}
+        found = {
+            **as_record(score(scored, ordered=ordered)),
+            "num_examples": int(scored.true_label.shape[0]),
+        }
         losses = read_if_given(loss, lambda _: True)
         decided = score_decisions(scored, loss=losses, risk=targets)
         found |= as_record(decided.losses)

@@ -391,6 +391,15 @@ class CrowdOptions(FormatOptions, AnswerOptions):
             "them.",
         ),
     ] = False
+    ordered: Annotated[
+        bool | None,
+        typer.Option(
+            "--ordered/--unordered",
+            help="Whether classes are in an order, that of --classes or of numbers: the ordinal "
+            "model then stands in the pool. [default: where all are numbers and answers keep to "
+            "their order]",
+        ),
+    ] = None
     covariate: Annotated[
         list[str] | None,
         typer.Option(
@@ -438,6 +447,7 @@ class CrowdOptions(FormatOptions, AnswerOptions):
         return {
             **super().crowd_arguments(),
             "keep_abstentions": self.keep_abstentions,
+            "ordered": self.ordered,
             "covariates": self.covariate or (),
         }
 

@@ -436,7 +436,7 @@ def describe(
         scale: what the parameters are.
         crowd: the labels.
         posterior: of the parameters.
-        normal: standard normal numbers to take means over, see `nodes`.
+        normal: standard normal numbers to take means over, in opposite pairs, see `nodes`.
     """
     none = jnp.full_like(crowd.assessment.true_label, MISSING)
     open_crowd = crowd._replace(assessment=Assessment(none, scale.num_classes))
@@ -450,8 +450,11 @@ def describe(
         return joint, jnp.where(jnp.isfinite(own), own, jax.nn.logsumexp(joint, axis=1))
 
     joint, own = jax.lax.map(of_node, normal)
-    # The mean over nodes without the example's own part, by weights of importance.
-    log_weights = jax.nn.log_softmax(-own, axis=0)[:, :, None]
+    # The mean over nodes without the example's own part, by weights of importance. That part is
+    # taken as linear, half the difference of opposite nodes: what is left of it is even, of which
+    # a few nodes in the tails would have all the weight.
+    opposite = jnp.roll(own, own.shape[0] // 2, axis=0)
+    log_weights = jax.nn.log_softmax((opposite - own) / 2.0, axis=0)[:, :, None]
     log_joint_probs = jax.nn.logsumexp(joint + log_weights, axis=0)
     log_prior = 0.0 if scale.learns_class_prior else jnp.log(crowd.class_prior)
     evidence = jnp.where(jnp.isneginf(log_prior), 0.0, log_joint_probs - log_prior)

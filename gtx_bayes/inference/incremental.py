@@ -151,6 +151,8 @@ def update(
     given = old.lead.independent.class_prior
     if given.ndim == 2 and labels.num_examples > before.num_examples:
         raise ValueError("new examples have no class prior, which was given example by example")
+    if len({each.choice.candidate.is_padded for each in old.components}) > 1:
+        return _refitted(old, labels, assessment)
     in_size, gold, _ = old.prior.in_size(labels, assessment, None)
     grown: list[_Grown] = []
     alike: dict[tuple[str, bool], _Grown] = {}  # those that differ by looks alone grow once
@@ -166,7 +168,7 @@ def update(
         for candidate, each in zip(candidates, grown, strict=True)
     ]
     # Where nothing else is left to hold independence against, it stays as probable as it was.
-    is_settled = len(pool.of_paper(candidates)) == len(candidates)
+    is_settled = len(pool.may_be_true(candidates)) == len(candidates)
     prior_independent = rho.prob_independent if is_settled else old.prior_independent
     weighed = pool.weigh(
         in_size,
@@ -192,6 +194,21 @@ def update(
     ]
     num_recomputed = sum(each.num_recomputed for each in alike.values())
     return Update(old.reweighed(components, weighed), num_recomputed)
+
+
+def _refitted(old: Pool, labels: Labels, assessment: Assessment) -> Update:
+    """All models fitted anew, where some have no conjugate prior: these know no blocks."""
+    models = tuple(dict.fromkeys((*pool.AUTO_MODELS, *(each.model for each in old.components))))
+    rho = old.dependence
+    found = pool.fit(
+        labels,
+        assessment,
+        old.given_class_prior,
+        models=models,
+        dependence=None if rho.is_learnt else rho.mean,
+        prior_independent=old.prior_independent,
+    )
+    return Update(found, labels.num_examples * len(models))
 
 
 def _grow(

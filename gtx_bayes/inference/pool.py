@@ -53,6 +53,12 @@ from gtx_bayes.standard_size import LEAST_LABELS, in_standard_size, padded, stan
 AUTO_MODELS = ("one-coin", "confusion")
 """Names of the models of a pool where none is asked for."""
 
+ORDINAL = "ordinal"
+"""Name of the model that joins them where classes are in an order."""
+
+DRIFT = "drift"
+"""Name of the model that joins them where labelers change over time."""
+
 PRIOR_INDEPENDENT = 0.8
 """Probability, before any answer, that a crowd is that of the paper."""
 
@@ -69,6 +75,7 @@ LEAST_WEIGHT = 1e-3
 """Models of less are left out."""
 
 _PRIOR_OF_ONE_COIN = 0.18  # against a table for every labeler
+_PRIOR_OF_OTHERS = 0.4  # of models for classes in an order and for change, where there are such
 _PRIOR_LOGIT_EXPLAINED = -3.25  # of the dependence that is left where looks or a bloc explain it
 _PRIOR_OF_LEARNT = 0.8  # that proportions of the classes are learnt, where none are given
 _LEARNT_IF_INDEPENDENT = 0.05  # the same, where labelers are independent: the paper has them even
@@ -467,7 +474,7 @@ def weigh(
     gold, answers = np.array(of_gold), np.array([each.answers for each in scores])
     log_weights = log_prior + gold + _EXAMPLES_OF_ANSWERS * answers / scores[0].num_answered
     weights = scipy.special.softmax(log_weights)
-    paper = of_paper(candidates)
+    paper = may_be_true(candidates)
     if not paper or len(candidates) == 1 or not by.asks:
         return Weighed(tuple(weights), tuple(found))
     # Among the others are the same models with dependent labelers, whom only gold can tell apart.
@@ -475,7 +482,9 @@ def weigh(
     against -= scipy.special.logsumexp(log_prior)
     own_scores = np.array([scores[at].gold[0] + answers[at] for at in paper])
     is_learnt = np.array([candidates[at].class_prior is None for at in paper])
+    is_other = np.array([candidates[at].model != AUTO_MODELS[0] for at in paper])
     shares = np.where(is_learnt, _LEARNT_IF_INDEPENDENT, 1.0 - _LEARNT_IF_INDEPENDENT)
+    shares = np.where(is_other, 1.0, shares)  # as probable as one accuracy for every labeler
     with np.errstate(divide="ignore"):
         against += np.log1p(-by.prior_independent)
         own_scores += np.log(by.prior_independent * shares / shares.sum())
@@ -543,7 +552,7 @@ def _or_gold_alone(
     labels: Labels,
 ) -> list[Candidate]:
     """The candidates; gold alone where none was asked for and agreement does not tell."""
-    if tuple(models) != AUTO_MODELS or not mostly_one_sided(labels):
+    if tuple(models[:2]) != AUTO_MODELS or not mostly_one_sided(labels):
         return candidates
     return [_from_gold_alone(class_prior, labels.num_classes)]
 
@@ -555,19 +564,21 @@ def _from_gold_alone(class_prior: ClassPrior | None, num_classes: int) -> Candid
 
 def _log_prior(candidate: Candidate) -> float:
     """Log prior weight, up to what all share."""
-    of_coin = _PRIOR_OF_ONE_COIN
-    of_model = of_coin if candidate.model == AUTO_MODELS[0] else 1.0 - of_coin
+    of_coin, of_tables = _PRIOR_OF_ONE_COIN, 1.0 - _PRIOR_OF_ONE_COIN
+    of_model = dict(zip(AUTO_MODELS, (of_coin, of_tables), strict=True)).get(candidate.model)
+    of_model = _PRIOR_OF_OTHERS if of_model is None else of_model
     of_learnt = _PRIOR_OF_LEARNT
     return float(np.log(of_model * (of_learnt if candidate.class_prior is None else 1 - of_learnt)))
 
 
-def of_paper(candidates: Sequence[Candidate]) -> list[int]:
-    """The models with one accuracy for every labeler, and no looks."""
-    return [
-        k
-        for k, each in enumerate(candidates)
-        if each.model == AUTO_MODELS[0] and not each.has_looks
-    ]
+def may_be_true(candidates: Sequence[Candidate]) -> list[int]:
+    """The models of which it is asked whether the crowd is theirs, and labelers independent.
+
+    The paper's, one accuracy for every labeler, the ordinal one, and that of accuracies that
+    change; none with looks.
+    """
+    asked = (AUTO_MODELS[0], ORDINAL, DRIFT)
+    return [k for k, each in enumerate(candidates) if each.model in asked and not each.has_looks]
 
 
 def _why(candidates: Sequence[Candidate], assessment: Assessment) -> str:

@@ -68,6 +68,7 @@ def read_crowd(
     abstain: Sequence[object] = (),
     blank: Blank = "error",
     keep_abstentions: bool = False,
+    ordered: bool | None = None,
     covariates: Sequence[str] = (),
     labeler_covariates: str | Path | None = None,
     example_covariates: str | Path | None = None,
@@ -94,6 +95,7 @@ def read_crowd(
         abstain: values that say nothing about the class.
         blank: what a blank answer is.
         keep_abstentions: keep abstentions as answers that are no class.
+        ordered: whether the classes are in an order.
         covariates: columns of `labels` that are numbers or times.
         labeler_covariates: file with one row per labeler.
         example_covariates: file with one row per example.
@@ -132,6 +134,7 @@ def read_crowd(
         abstain=abstain,
         blank=blank,
         keep_abstentions=keep_abstentions,
+        ordered=ordered,
         covariates=covariates,
         groups=groups,
         columns=columns,

@@ -37,7 +37,6 @@ WORLDS = {
     "drift": (50,),
 }
 OPTIONS = {
-    "ordinal": {"model": "ordinal"},
     "drift": {"model": "drift"},
 }
 """Where the default is not what a user who knows the world would ask for."""
