@@ -50,11 +50,13 @@ RESULT_FILES = (
     "labelers.csv",
     "confusion.csv",
     "blocs.csv",
+    "over_time.csv",
     "summary.json",
     "posterior.nc",
     "confidence.png",
     "labelers.png",
     "confusion.png",
+    "over_time.png",
 )
 
 
@@ -401,6 +403,8 @@ def _write(
     write_csv(result.labelers(), path / "labelers.csv")
     if result.blocs is not None:
         write_csv(result.blocs, path / "blocs.csv")
+    if result.over_time is not None:
+        write_csv(result.over_time.periods, path / "over_time.csv")
     notes = []
     num_cells = result.crowd.labels.num_labelers * result.crowd.labels.num_classes**2
     if num_cells <= MOST_CONFUSION_ROWS:
@@ -428,6 +432,7 @@ def summarise(
     """What a summary.json says of a result, whichever command wrote it."""
     crowd, joint = result.crowd, result.fit.joint
     confidence, num_abstained = result.open_confidence(), crowd.num_abstained()
+    over_time = result.over_time
     return {
         "command": command,
         "method": result.method,
@@ -439,6 +444,7 @@ def summarise(
         "dependence": None if joint is None else dependence_record(joint.dependence),
         "opinions": None if result.opinions is None else result.opinions.to_dict("records"),
         "num_blocs": 0 if result.blocs is None else int(result.blocs["bloc"].nunique()),
+        "falls": None if over_time is None else over_time.falls.to_dict("records"),
         "pool": None if joint is None else joint.table().to_dict("records"),
         "labeler_interval": result.fit.labeler_accuracy.interval,
         "agreement": agreement_record(crowd),

@@ -15,6 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
 from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.over_time import OverTime
 from gtx_bayes.aggregation.tables import MOST_CELLS
 from gtx_bayes.columns import AnyTable, Names
 from gtx_bayes.diagnostics.calibration import Calibration
@@ -525,11 +526,60 @@ def plot_shares(table: pd.DataFrame, *, max_rows: int = 40, ax: Axes | None = No
     return ax
 
 
+def plot_over_time(found: OverTime, *, chance: float, max_labelers: int = 24) -> Axes:
+    """Accuracy of every labeler by period, one panel each; those who get worse first, coloured.
+
+    Args:
+        found: how labelers do over time.
+        chance: accuracy of a uniform guess, drawn as a line.
+        max_labelers: of more labelers only this many are drawn, those who answered most.
+
+    Returns:
+        The first panel.
+    """
+    falls = dict(zip(found.falls["worker"], found.falls["when"], strict=True))
+    number = found.periods.groupby("worker", sort=False)["num_labels"].sum()
+    others = number.sort_values(ascending=False, kind="stable").index
+    shown = [*falls, *(name for name in others if name not in falls)][:max_labelers]
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    figure, panels = plt.subplots(
+        rows,
+        columns,
+        figsize=(1.0 + 2.3 * columns, 0.6 + 1.6 * rows),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    by_name = dict(list(found.periods.groupby("worker", sort=False)))
+    for panel, name in itertools.zip_longest(panels.flat, shown):
+        if name is None:
+            panel.set_visible(False)
+            continue
+        panel.spines[["top", "right"]].set_visible(False)
+        table = by_name[name]
+        colour = ALARM if name in falls else INK
+        middle = (table["start"] + table["end"]) / 2.0
+        reach = [middle - table["start"], table["end"] - middle]
+        above = [table["accuracy"] - table["ci_low"], table["ci_high"] - table["accuracy"]]
+        panel.errorbar(middle, table["accuracy"], above, reach, fmt="o", color=colour, ms=4, lw=1.2)
+        panel.axhline(chance, color=FAINT, linestyle="--", linewidth=1)
+        if name in falls:
+            panel.axvline(falls[name], color=ALARM, linewidth=1, alpha=0.5)
+        panel.set_title(_short(str(name)), fontsize=9, color=colour)
+        panel.set_ylim(0.0, 1.02)
+    figure.supylabel("accuracy, 95 % credible interval", fontsize=9)
+    figure.supxlabel("time" if found.start is None else f"days since {found.start}", fontsize=9)
+    first: Axes = panels[0, 0]
+    return first
+
+
 def save_result_plots(result: Aggregation, directory: Path) -> None:
     """Write plots of a result into a directory.
 
-    That is confidence.png, labelers.png where accuracies are known, and confusion.png where there
-    are not too many classes.
+    That is confidence.png, labelers.png where accuracies are known, confusion.png where there are
+    not too many classes, and over_time.png where there are times.
     """
     result, labels = result.in_pandas, result.crowd.labels
     num_classes = labels.num_classes
@@ -539,6 +589,8 @@ def save_result_plots(result: Aggregation, directory: Path) -> None:
         axes["labelers.png"] = plot_labeler_forest(labelers, chance=1.0 / num_classes)
     if labels.num_labelers * num_classes**2 <= MOST_CELLS and num_classes <= _MOST_DRAWN:
         axes["confusion.png"] = plot_confusion(result.confusion())
+    if result.over_time is not None and len(result.over_time.periods):
+        axes["over_time.png"] = plot_over_time(result.over_time, chance=1.0 / num_classes)
     for name, ax in axes.items():
         save_figure(ax, directory / name)
 

@@ -1,0 +1,67 @@
+"""How often a fall of accuracy over time is found, and how often one is where there is none.
+
+Eight labelers with accuracies of .85, or between .75 and .95, so many of whom, at random, answer
+each example; the examples come in the order of time. In some crowds one labeler falls by .15 after
+half of them. 50 gold labels. Prints shares of crowds with standard errors.
+"""
+
+import argparse
+
+import jax
+import numpy as np
+import pandas as pd
+
+from gtx_bayes import Crowd, aggregate
+
+NUM_LABELERS, NUM_GOLD = 8, 50
+SETTINGS = {
+    "stationary": {},
+    "stationary, accuracies .75 to .95": {"spread": 0.1},
+    "stationary, four classes": {"num_classes": 4},
+    "a fall of .15, three answers": {"fall": 0.15},
+    "a fall of .15, five answers": {"fall": 0.15, "each": 5},
+    "a fall of .15, three answers, 3,000 examples": {"fall": 0.15, "num_examples": 3000},
+}
+
+
+def crowd_of(rng, num_examples=1500, each=3, num_classes=2, fall=0.0, spread=0.0):
+    """A crowd with a covariate of time; the first labeler is the one who falls."""
+    truth = rng.integers(0, num_classes, num_examples)
+    who = np.argsort(rng.random((num_examples, NUM_LABELERS)), axis=1)[:, :each]
+    accuracy = np.full((num_examples, NUM_LABELERS), 0.85)
+    accuracy += rng.uniform(-spread, spread, NUM_LABELERS)
+    accuracy[num_examples // 2 :, 0] -= fall
+    is_right = rng.random(who.shape) < np.take_along_axis(accuracy, who, axis=1)
+    other = (truth[:, None] + rng.integers(1, num_classes, who.shape)) % num_classes
+    labels = pd.DataFrame(
+        {
+            "task": np.repeat(np.arange(num_examples), each),
+            "worker": who.ravel(),
+            "label": np.where(is_right, truth[:, None], other).ravel(),
+            "when": np.repeat(np.arange(num_examples), each),
+        }
+    )
+    gold = np.sort(rng.permutation(num_examples)[:NUM_GOLD])
+    known = pd.DataFrame({"task": gold, "label": truth[gold]})
+    return Crowd.from_frames(labels, known, covariates=["when"])
+
+
+def main() -> None:
+    """Every setting in turn."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=200)
+    runs = parser.parse_args().runs
+    for name, setting in SETTINGS.items():
+        found = []
+        for seed in range(runs):
+            crowd = crowd_of(np.random.default_rng([seed, 7]), **setting)
+            named = set(aggregate(crowd).over_time.falls["worker"])
+            found.append((0 in named, bool(named - {0} if "fall" in setting else named)))
+        hit, false = np.mean(found, axis=0)
+        se = np.sqrt(np.array([hit, false]) * (1 - np.array([hit, false])) / runs)
+        print(f"{name}: found {hit:.3f} ± {se[0]:.3f}, false {false:.3f} ± {se[1]:.3f}", flush=True)
+        jax.clear_caches()
+
+
+if __name__ == "__main__":
+    main()
