@@ -87,6 +87,7 @@ class TestModel:
         low, high = scipy.stats.binom.ppf([1e-4, 1 - 1e-4], 2000, 0.75 + 0.25 * 0.1**4)
         assert low <= np.sum(number == 0) <= high
 
+    @pytest.mark.slow  # one fit of every model is among the contracts
     @pytest.mark.end_to_end
     def test_is_fitted_by_name(self, key):
         labels, gold, truth = simulated(key, SharedLooks(labelers_of(key), shares()), 80, 20)
