@@ -189,6 +189,9 @@ class TestWeights:
                 aggregate(crowd, prior_independent=prior)
         with pytest.raises(InputError, match="has no prior_independent"):
             aggregate(crowd, "soft-vote", prior_independent=0.5)
+        for other in ({"model": "confusion"}, {"dependence": 0.0}):
+            with pytest.raises(InputError, match="asked of a pool of models alone"):
+                aggregate(crowd, prior_independent=0.5, **other)
 
     def test_large_tables_take_the_heaviest(self, independent, monkeypatch):
         monkeypatch.setattr(pool, "MOST_AT_ONCE", 4_000)

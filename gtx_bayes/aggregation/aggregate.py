@@ -626,7 +626,16 @@ def configured(
                 f"{chosen.name} has a {name} already, {getattr(chosen, name)}.",
                 hint="Give it once: as an option of the method or beside it.",
             )
-    return dataclasses.replace(chosen, **given) if given else chosen
+    found = dataclasses.replace(chosen, **given) if given else chosen
+    is_asked = isinstance(found, GtxBayes) and found.model == AUTO and found.dependence is None
+    if prior_independent is not None and not is_asked:
+        raise InputError(
+            "whether labelers are independent is asked of a pool of models alone, and where their "
+            "dependence is learnt.",
+            where="prior_independent",
+            hint="Leave it out, or the model and the dependence.",
+        )
+    return found
 
 
 def _class_probs_by_chunk(
