@@ -8,8 +8,10 @@ from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.diagnostics.calibration import HeldOut
 from gtx_bayes.diagnostics.report import members
+from gtx_bayes.diagnostics.report.judges import Judges
 from gtx_bayes.diagnostics.report.members import Answering, describe_members
 from gtx_bayes.diagnostics.report.sparing import compare_with_best, find_spared
+from gtx_bayes.diagnostics.report.wording import quoted
 from gtx_bayes.labels import Labels
 from tests.crowds import crowd_of
 from tests.test_blocs import FAMILY, panel
@@ -99,6 +101,25 @@ class TestMembers:
     def test_a_crowd_is_no_panel(self, with_copies, monkeypatch):
         monkeypatch.setattr(members, "MOST_MEMBERS", 6)
         assert describe_members(with_copies) is None
+
+
+class TestSentences:
+    def test_many_classes_and_prices(self):
+        """The class found least, what it is taken for, and the price of a right label."""
+        truth = np.repeat(np.arange(3), 20)
+        confused = np.where(truth == 2, 0, truth)
+        confused[-2:] = 2
+        crowd = crowd_of(np.stack([truth, confused]), truth, num_classes=3)
+        found = describe_members(aggregate(crowd, "majority-vote"))
+        cost = np.array([6.0, 3.0])
+        judges = Judges(found, np.full(2, np.nan), True, None, None, cost, 40.0, "")
+        words = judges.table()["words"][1]
+        assert f"finds {quoted('c2')} least, in 12 %" in words  # 2.5 of 21.5
+        assert f"takes it most for {quoted('c0')}" in words
+        assert f"gives {quoted('c0')} 30.0 points too often" in words
+        assert f"costs {3.0 / (60 * 42.5 / 61):.3g} for each right label" in words
+        assert "gold speaks against the fit" in judges.words[0]
+        assert "All labels cost 9, 0.225 for each right label of the panel" in judges.words[1]
 
 
 class TestSparing:

@@ -33,7 +33,7 @@ Prices = Float[np.ndarray, "num_labelers_or_1 num_examples_or_1"]
 """Price of a label of each labeler to each example, as `collection.costs.read_costs` has it."""
 
 
-_MOST_SHOWN = 4
+_MOST_SHOWN = 3  # classes in a table
 
 
 class Judges(NamedTuple):
@@ -122,6 +122,13 @@ class Judges(NamedTuple):
             f"{quoted(row['worker'])}, {each[at]:.3g} each, right in {percent(row['accuracy'])}."
         )
 
+    def _taken_for(self, worker: object, true_label: object) -> object:
+        """The wrong label that a labeler gives most to examples of a class."""
+        of = self.members.confusion
+        own = of[(of["worker"] == worker) & (of["true_label"] == true_label)]
+        wrong = own[own["label"] != true_label]
+        return wrong["label"].iloc[int(wrong["probability"].argmax())]
+
     def _sentence(self, row: Mapping[Any, Any], found: pd.DataFrame) -> str:
         """One labeler in one plain sentence."""
         if not row["num_labels"]:
@@ -139,7 +146,11 @@ class Judges(NamedTuple):
             )
         elif of_class:
             worst = min(of_class, key=lambda name: of_class[name])
-            parts.append(f"finds {quoted(worst)} least, in {percent(of_class[worst])}")
+            taken = self._taken_for(row["worker"], worst)
+            parts.append(
+                f"finds {quoted(worst)} least, in {percent(of_class[worst])}, and takes it most "
+                f"for {quoted(taken)}"
+            )
         if row["leans_to"]:
             parts.append(f"gives {quoted(row['leans_to'])} {points(row['bias'])} too often")
         if row["bloc"]:
