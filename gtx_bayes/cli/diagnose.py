@@ -81,8 +81,8 @@ def diagnose(
     but itself, with examples.csv, labelers.csv and summary.json. Of a panel, up to 40 labelers such
     as models that judge, panel.csv has a row and a sentence each, and confusion.csv how often each
     gives which class for which. The output directory appears whole or not at all and replaces an
-    earlier report. Confidence is checked against the gold,
-    hidden from the fit a fifth at a time: give 30 gold labels at the least.
+    earlier report. Confidence is checked against the gold, hidden from the fit a fifth at a time:
+    give 30 gold labels at the least.
     """
     start = time.perf_counter()
     from gtx_bayes.io.writers import OutputDirectory, write_summary
