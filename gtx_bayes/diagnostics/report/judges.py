@@ -251,7 +251,8 @@ def _one_more(
         each = cost[best] / max(row["num_labels"] + row["num_abstained"], 1)
         price = f" (at that price {each / gain:.3g} for each wrong label mended)"
     return (
-        f"One more label for one of the {counted(len(at), 'most uncertain example')} mends "
+        f"One more label for {'the' if len(at) == 1 else f'one of the {len(at)}'} most uncertain "
+        f"{'example' if len(at) == 1 else 'examples'} mends "
         f"{gain:.2f} of a wrong label if it is by somebody as good as {quoted(row['worker'])} who "
         f"errs independently{price}, and {buying.wrong_in_batch / len(at):.2f} if by somebody who "
         "is always right; for an example drawn at random that is "

@@ -49,6 +49,7 @@ MOST_LOST_BY_COPIES = 0.01
 FEWEST_COMPARED = 20
 """With less gold than this a panel is not compared with a labeler alone."""
 
+_FEWEST_EXAMPLES = 50  # of fewer, half a point of accuracy says nothing
 _MOST_EXAMPLES = 4000  # that labels are compared on; of more some, scattered
 _MOST_NAMED = 8
 _MOST_BLOCS = 4  # the largest; of each there are three ways
@@ -107,11 +108,12 @@ def find_spared(result: Aggregation, cost: npt.NDArray[np.float64] | None = None
         cost: what each labeler's labels cost; what counts is their number when absent.
 
     Returns:
-        Who; None for other methods, fewer than three labelers, and where all examples are gold.
+        Who; None for other methods, fewer than three labelers, and fewer than 50 examples that are
+        not gold.
     """
     crowd = result.answered
     names, is_open = crowd.labeler_names, np.flatnonzero(~crowd.assessment.which_gold())
-    if result.fit.joint is None or names.size < 3 or not is_open.size:
+    if result.fit.joint is None or names.size < 3 or is_open.size < _FEWEST_EXAMPLES:
         return None
     panel = _Panel.of(result, is_open[:: -(-is_open.size // _MOST_EXAMPLES)])
     number = crowd.labels.of_classes().count_by_labeler()
