@@ -3,7 +3,7 @@
 import dataclasses
 import time
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, aggregate
 from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import check_options, read_state, write_state
 from gtx_bayes.blocs import find_blocs
+from gtx_bayes.classes import some_names
 from gtx_bayes.collection.base import UNLIMITED, AbstractPolicy
 from gtx_bayes.collection.costs import read_costs
 from gtx_bayes.collection.next_labels import NextLabels, next_labels
-from gtx_bayes.columns import Table
+from gtx_bayes.columns import Column, Table
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError, WarningNote
@@ -239,12 +240,18 @@ class Loop:
         is_dry: bool,
     ) -> _Verdict:
         rules, known = self.rules, frozenset[str]()
+        answered = set(table.frame["task"].astype(str))
+        notes = []
         if gold is not None:
-            known = frozenset(read_truths(gold, None, [])["example"].keys)
+            truths = read_truths(gold, None, [])
+            known = frozenset(truths["example"].keys)
+            gold = _answered(truths, answered)
+            if absent := sorted(known - {str(name) for name in tasks}):
+                what = f"the project has no gold task {some_names(absent)}."
+                notes.append(WarningNote(f"{truths['example'].source.name}: {what}"))
         result = None
         if len(table.frame):
-            answered = set(table.frame["task"].astype(str))
-            result = self._fit(question, table, gold if known & answered else None, is_dry=is_dry)
+            result = self._fit(question, table, gold, is_dry=is_dry)
         # The cap is of answers as they came, where workers who count as one give several.
         limits = rules.limits()
         found = next_labels(
@@ -259,6 +266,7 @@ class Loop:
             costs_source=None if rules.costs is None else rules.costs.source,
             **limits,
         )
+        found = found._replace(notes=(*notes, *found.notes))
         return _Verdict(question, result, known, found)
 
     def _fit(
@@ -405,6 +413,15 @@ class Loop:
                     table = probs.loc[[str(name) for name in known]].add_prefix("prob_")
                     examples[each.question] = table.rename_axis("task").reset_index()
         return self.tool.predict(examples, f"gtx-bayes {version('gtx_bayes')}")
+
+
+def _answered(truths: Mapping[str, Column], answered: Set[str]) -> Table | None:
+    """The gold of tasks that have answers, which alone teaches; None where there is none."""
+    at = np.flatnonzero([key in answered for key in truths["example"].keys])
+    if not at.size:
+        return None
+    example, label = (truths[of].entries(at) for of in ("example", "label"))
+    return Table(pd.DataFrame({"task": example.cells, "label": label.cells}), example.source)
 
 
 def _is_change(task: Task, more: int) -> bool:
