@@ -135,6 +135,12 @@ def in_order(keys: list[str]) -> list[str]:
     return sorted(keys, key=lambda key: (numbers[key], key))
 
 
+def are_numbers(names: Iterable[object]) -> bool:
+    """Whether all of these are called by numbers."""
+    numbers = pd.to_numeric(pd.Series([str(name) for name in names]), "coerce")
+    return bool(numbers.notna().all())
+
+
 def plain_spelling(key: str) -> str:
     """Spelling without what people vary or cannot see.
 

@@ -26,6 +26,7 @@ from gtx_bayes.abstentions import (
 )
 from gtx_bayes.agreement import agreement
 from gtx_bayes.classes import (
+    are_numbers,
     find_classes,
     note_alike_names,
     note_odd_classes,
@@ -188,6 +189,13 @@ class Crowd:
         class_keys, class_names = find_classes(classed, truths, classes, notes)
         num_classes = len(class_keys)
         check_num_classes(num_classes)
+        if ordered and classes is None and not are_numbers(class_names):
+            raise InputError(
+                f"the classes {some_names(class_names)} are no numbers, and their order is not "
+                "said.",
+                where="ordered",
+                hint="Name all classes in their order, as classes.",
+            )
         note_unread_columns(table, spoken.rows, columns, notes, has_gold=gold is not None)
         if classes is None:
             note_look_alikes(class_keys, lambda key: int((given == key).sum()), notes)
@@ -260,8 +268,7 @@ class Crowd:
         """Whether there are three classes or more, in an order: said so, or all are numbers."""
         if self.ordered is not None:
             return self.ordered and len(self.class_names) > 2
-        numbers = pd.to_numeric(pd.Series([str(name) for name in self.class_names]), "coerce")
-        return len(numbers) > 2 and bool(numbers.notna().all())
+        return len(self.class_names) > 2 and are_numbers(self.class_names)
 
     def num_abstained(self) -> npt.NDArray[np.int64] | None:
         """How often each labeler abstained; None if nothing was named that is an abstention."""

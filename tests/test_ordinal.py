@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gtx_bayes import Crowd, aggregate, evaluate, grow, metrics, read_state, write_state
+from gtx_bayes import Crowd, InputError, aggregate, evaluate, grow, metrics, read_state, write_state
 from gtx_bayes.inference.order import keeps_order
 from gtx_bayes.labels import Labels
 from tests.test_cli import call
@@ -108,6 +108,8 @@ class TestPool:
         assert not Crowd.from_frames(graded()[0], ordered=False).has_ordered_classes
         found = aggregate(by_name)
         assert found.fit.model == "ordinal"
+        with pytest.raises(InputError, match="their order is not said"):
+            Crowd.from_frames(labels, ordered=True)
 
     @pytest.mark.slow
     def test_kept_and_grown(self, crowd, result, tmp_path):

@@ -22,6 +22,7 @@ from gtx_bayes.aggregation.joint_method import AUTO, DRIFT_COVARIATE, NAME, GtxB
 from gtx_bayes.aggregation.opinions import Opinions, Weighed, notes_of_opinions, weigh
 from gtx_bayes.aggregation.over_time import Fall, Known, OverTime, by_period, find_falls
 from gtx_bayes.aggregation.tables import (
+    MOST_CELLS,
     confusion_of,
     confusion_table,
     labeler_table,
@@ -540,11 +541,12 @@ def _time_set_aside(crowd: Crowd, method: AbstractMethod) -> tuple[Crowd, _Time 
 
 
 def _over_time(crowd: Crowd, fit: Fit, time: _Time) -> OverTime | None:
-    """How labelers do over time, by a fit for which nobody changes."""
+    """How labelers do over time, by a fit for which nobody changes; None for too large tables."""
     labelers, joint = fit.aggregator.labelers, fit.joint
-    if labelers is None or joint is None:
-        return None
     num_classes = crowd.labels.num_classes
+    is_large = crowd.labels.num_labelers * num_classes**2 > MOST_CELLS
+    if labelers is None or joint is None or is_large:
+        return None
     confusion = np.asarray(labelers.confusion_matrix, np.float64)[:, :, :num_classes]
     prior = np.asarray(joint.class_prior, np.float64)
     known = Known(confusion, prior, joint.dependence.mean)

@@ -36,11 +36,6 @@ WORLDS = {
     "ordinal": (0,),
     "drift": (50,),
 }
-OPTIONS = {
-    "drift": {"model": "drift"},
-}
-"""Where the default is not what a user who knows the world would ask for."""
-
 READING = {"unsure": {"abstain": ("unsure",)}, "drift": {"covariates": ("when",)}}
 METRICS = ("accuracy", "log_loss", "ece")
 
@@ -50,7 +45,7 @@ def scores(worlds, name, num_gold, seed):
     labels, gold, truth = worlds.make(name, seed, num_gold)
     seen = gold if len(gold) else None
     crowd = Crowd.from_frames(labels, seen, **READING.get(name, {}))
-    result = aggregate(crowd, **OPTIONS.get(name, {}))
+    result = aggregate(crowd)
     found = [metrics_of(result.examples(0), truth, seen)]
     votes = aggregate(crowd, "majority-vote").examples(0)
     found.append(metrics_of(smoothed(votes), truth, seen))
@@ -88,8 +83,8 @@ def main():
             mean = np.mean([of for of, _ in found], axis=0).reshape(len(methods), -1)
             independent = np.mean([prob for _, prob in found])
             cells = [" / ".join(f"{value:.3f}" for value in of) for of in mean]
-            option = OPTIONS.get(name)
-            shown = f"{name}, `--model {option['model']}`" if option else name
+            covariates = READING.get(name, {}).get("covariates")
+            shown = f"{name}, `--covariate {covariates[0]}`" if covariates else name
             lines.append(row(shown, num_gold, *cells, f"{independent:.2f}"))
             print(lines[-1], flush=True)
         jax.clear_caches()
