@@ -240,6 +240,7 @@ class TestPanelPlan:
         with pytest.raises(InputError, match="too far apart"):
             panel_plan.Config(0.1, 10, (1e-9, 1.0))
 
+    @pytest.mark.slow
     @pytest.mark.end_to_end
     def test_from_the_command_line(self, tmp_path):
         table = pd.DataFrame({"worker": ["j", "p"], "cost": [0.01, 1], "accuracy": [0.8, 0.97]})

@@ -89,6 +89,7 @@ class TestPool:
         examples = result.examples()
         assert (examples["confidence_low"] <= examples["confidence"] + 1e-6).all()
 
+    @pytest.mark.slow
     def test_better_than_without_order(self, crowd, result):
         _, truth = graded()
         named = pd.DataFrame({"task": np.arange(truth.size), "label": truth})
