@@ -400,6 +400,7 @@ def aggregate(
     dependence: float | None = None,
     prior_independent: float | None = None,
     finds_blocs: bool = True,
+    finds_verdicts: bool | None = None,
     opinions: Opinions | None = None,
     history: AnyTable | None = None,
     mesh: Mesh | None = None,
@@ -424,8 +425,9 @@ def aggregate(
         prior_independent: for methods with this option, the probability before any answer that
             labelers err independently; that of the method when absent.
         finds_blocs: whether "gtx-bayes" counts labelers as one who copy each other, where gold
-            shows it, see `blocs`, or the labels of a panel do, see `inference.two_verdicts`.
-            Groups that the crowd's table gives count as one in any case.
+            shows it, see `blocs`. Groups that the crowd's table gives count as one in any case.
+        finds_verdicts: whether "gtx-bayes" looks for copies in the labels of a panel without gold,
+            see `inference.two_verdicts`; as `finds_blocs` when absent.
         opinions: class probabilities by classifiers that have not seen the answers: tables by
             name, with columns `task` and `prob_<class>`. None is taken at its word: its weight is
             learnt from gold and from the answers, see `inference.opinions`.
@@ -445,7 +447,8 @@ def aggregate(
     chosen = configured(
         method, model=model, dependence=dependence, prior_independent=prior_independent
     )
-    if not finds_blocs and isinstance(chosen, GtxBayes):
+    finds_verdicts = finds_blocs if finds_verdicts is None else finds_verdicts
+    if not finds_verdicts and isinstance(chosen, GtxBayes):
         chosen = dataclasses.replace(chosen, finds_verdicts=False)
     check_num_class_probs(
         num_examples=crowd.labels.num_examples,

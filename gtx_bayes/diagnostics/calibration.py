@@ -193,10 +193,12 @@ def as_fitted(result: Aggregation) -> tuple[npt.ArrayLike | None, dict[str, Any]
     if found is None:
         return result.class_prior, {}
     assert result.method == joint_method.NAME, "the only method with a joint posterior"
+    is_pool = found.is_auto and found.dependence.is_learnt
     return found.given_class_prior, {
         "model": joint_method.AUTO if found.is_auto else found.labeler_model,
         "dependence": None if found.dependence.is_learnt else found.dependence.mean,
-        "prior_independent": found.prior_independent,
+        "prior_independent": found.prior_independent if is_pool else None,
+        "finds_verdicts": found.is_of_verdicts,
     }
 
 

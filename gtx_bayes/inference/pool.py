@@ -197,6 +197,12 @@ class Pool(NamedTuple):
         return is_asked and not self.trusts_gold_alone
 
     @property
+    def is_of_verdicts(self) -> bool:
+        """Whether labels follow two verdicts, see `inference.two_verdicts`."""
+        models = [each.labeler_model for each in self.components]
+        return self.is_auto and all(model.explains_dependence for model in models)
+
+    @property
     def dependence(self) -> Dependence:
         """Posterior of rho: over all components without looks, which take its place in others.
 
