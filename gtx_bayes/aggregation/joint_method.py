@@ -202,15 +202,10 @@ class GtxBayes(AbstractMethod):
         if sides is None:
             return report(found._replace(why=among.why(found.why)), labels, assessment)
         fit = report(found, labels, assessment)
-        of_side = [
-            sum(weight for each, weight in found.weighted if each.labeler_model == model)
-            for model in models
-        ]
-        is_open = max(of_side) < _DECIDED
-        return fit._replace(notes=(*fit.notes, _TWO_VERDICTS)) if is_open else fit
+        notes = (*fit.notes, _TWO_VERDICTS) if found.is_undecided else fit.notes
+        return fit._replace(notes=notes)
 
 
-_DECIDED = 0.95  # weight of a side from which no more gold is asked for
 _TWO_VERDICTS = WarningNote(
     "Labels follow two verdicts, each shared by some labelers, and do not say which is the class. "
     "Label a few of the examples with the lowest confidence as gold, or name who belongs together "

@@ -200,6 +200,7 @@ def aggregate(
                 method,
                 class_prior=prior,
                 finds_blocs=finds,
+                finds_verdicts=tables.finds_blocs,
                 mesh=mesh,
                 **evidence.arguments(),
                 **arguments,

@@ -33,7 +33,7 @@ from gtx_bayes.inference.pool import Pool
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
-from gtx_bayes.models.base import AbstractCohortPrior
+from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
@@ -155,9 +155,10 @@ def update(
         return _refitted(old, labels, assessment)
     in_size, gold, _ = old.prior.in_size(labels, assessment, None)
     grown: list[_Grown] = []
-    alike: dict[tuple[str, bool], _Grown] = {}  # those that differ by looks alone grow once
+    # Those that differ by looks alone grow once.
+    alike: dict[tuple[AbstractLabelerModel, bool], _Grown] = {}
     for each in old.components:
-        key = (each.model, each.learns_class_prior)
+        key = (each.labeler_model, each.learns_class_prior)
         if key not in alike:
             alike[key] = _grow(each, before, labels, assessment, changed, new_gold, tolerance)
         grown.append(alike[key])

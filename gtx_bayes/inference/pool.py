@@ -79,6 +79,7 @@ _PRIOR_OF_OTHERS = 0.4  # of models for classes in an order and for change, wher
 _PRIOR_LOGIT_EXPLAINED = -3.25  # of the dependence that is left where looks or a bloc explain it
 _PRIOR_OF_LEARNT = 0.8  # that proportions of the classes are learnt, where none are given
 _LEARNT_IF_INDEPENDENT = 0.05  # the same, where labelers are independent: the paper has them even
+_DECIDED = 0.95  # weight of one of two verdicts from which no more gold is asked for
 _EXAMPLES_OF_ANSWERS = 2.0  # how many examples' answers speak of which model is nearest
 
 _WHY_GOLD_ALONE = (
@@ -201,6 +202,14 @@ class Pool(NamedTuple):
         """Whether labels follow two verdicts, see `inference.two_verdicts`."""
         models = [each.labeler_model for each in self.components]
         return self.is_auto and all(model.explains_dependence for model in models)
+
+    @property
+    def is_undecided(self) -> bool:
+        """Whether they do, and which of them is the class is open."""
+        weights: dict[AbstractLabelerModel, float] = {}
+        for each, weight in self.weighted:
+            weights[each.labeler_model] = weights.get(each.labeler_model, 0.0) + weight
+        return self.is_of_verdicts and max(weights.values()) < _DECIDED
 
     @property
     def dependence(self) -> Dependence:

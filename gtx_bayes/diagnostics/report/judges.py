@@ -42,7 +42,7 @@ class Judges(NamedTuple):
     Attributes:
         members: how each answers.
         effective_without: effective number of the others, by labeler; NaN where it is not known.
-        is_doubted: whether gold speaks against the fit, so that nothing is counted by it.
+        doubt: why nothing is counted by the fit, in words; empty where it is.
         spared: whom the panel can spare; None where that cannot be said.
         against_best: the panel against its best labeler on gold; None with too little gold.
         cost: what all labels of each labeler cost; None without prices.
@@ -53,7 +53,7 @@ class Judges(NamedTuple):
 
     members: Members
     effective_without: npt.NDArray[np.float64]
-    is_doubted: bool
+    doubt: str
     spared: Spared | None
     against_best: AgainstBest | None
     cost: npt.NDArray[np.float64] | None
@@ -100,11 +100,8 @@ class Judges(NamedTuple):
     def words(self) -> list[str]:
         """What there is to say of all of them, in sentences."""
         spared = "" if self.spared is None else self.spared.words
-        if self.is_doubted:
-            spared = (
-                "Whom the panel can spare is not said: gold speaks against the fit, by which it "
-                "would be counted."
-            )
+        if self.doubt:
+            spared = f"Whom the panel can spare is not said: {self.doubt}."
         best = "" if self.against_best is None else self.against_best.words
         return [words for words in (best, spared, self.one_more, self.cost_words) if words]
 
@@ -189,18 +186,22 @@ def describe_judges(
     if members is None:
         return None
     cost = None if prices is None else _cost(result, prices)
-    is_doubted = trust.is_refuted or trust.is_fit_doubted
+    doubt, joint = "", result.fit.joint
+    if trust.is_refuted or trust.is_fit_doubted:
+        doubt = "gold speaks against the fit, by which it would be counted"
+    elif joint is not None and joint.is_undecided:
+        doubt = "labels follow two verdicts, and gold has to say which of them is the class"
     by_gold = outcome.by_gold
     wrong = outcome.expected_wrong if by_gold is None else by_gold.expected
     return Judges(
         members,
         _effective_without(members, labelers.panel),
-        is_doubted,
-        None if is_doubted else find_spared(result, cost),
+        doubt,
+        None if doubt else find_spared(result, cost),
         compare_with_best(result, trust.held_out),
         cost,
         result.crowd.labels.num_examples - wrong,
-        "" if is_doubted else _one_more(result, members, outcome, buying, cost),
+        "" if doubt else _one_more(result, members, outcome, buying, cost),
     )
 
 
