@@ -155,5 +155,6 @@ class TestOnTopOfAFit:
             np.arange(10_000), np.zeros(10_000, int), np.arange(10_000) % 2000, num_classes=2000
         )
         assert not looks.can_be_learnt(labels)
-        names = [each.name for each in pool._candidates(pool.AUTO_MODELS, None, labels)]
+        none = Assessment.none(labels.num_examples, labels.num_classes)
+        names = [each.name for each in pool._candidates(pool.AUTO_MODELS, None, labels, none)]
         assert not any("looks" in name for name in names)

@@ -18,7 +18,13 @@ from gtx_bayes.abstentions import Blank
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import AbstractAggregator, AbstractMethod, Fit
 from gtx_bayes.aggregation.history import with_earlier
-from gtx_bayes.aggregation.joint_method import AUTO, DRIFT_COVARIATE, NAME, GtxBayes
+from gtx_bayes.aggregation.joint_method import (
+    AUTO,
+    DRIFT_COVARIATE,
+    LEAST_NAMED,
+    NAME,
+    GtxBayes,
+)
 from gtx_bayes.aggregation.opinions import Opinions, Weighed, notes_of_opinions, weigh
 from gtx_bayes.aggregation.over_time import Fall, Known, OverTime, by_period, find_falls
 from gtx_bayes.aggregation.tables import (
@@ -333,7 +339,8 @@ class Aggregation:
             weights[model] = weights.get(model, 0.0) + weight
         names = self.crowd.labeler_names.tolist()
         for model, weight in weights.items():
-            yield from model.notes(names, weight)
+            if weight >= LEAST_NAMED:
+                yield from model.notes(names, weight)
 
 
 def as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:

@@ -206,6 +206,9 @@ class GtxBayes(AbstractMethod):
         return fit._replace(notes=notes)
 
 
+LEAST_NAMED = 0.005
+"""Weight from which notes name a model."""
+
 _TWO_VERDICTS = WarningNote(
     "Labels follow two verdicts, each shared by some labelers, and do not say which is the class. "
     "Label a few of the examples with the lowest confidence as gold, or name who belongs together "
@@ -349,7 +352,7 @@ def _in_words(found: Pool) -> str:
     names = [
         f"{weight:.2f} {each.choice.candidate.name}"
         for each, weight in found.weighted
-        if weight >= 0.005
+        if weight >= LEAST_NAMED
     ]
     return f"Pool of models: {'; '.join(names)}. They are weighed {found.why}."
 
