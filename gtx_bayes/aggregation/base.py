@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, ScalarLike
 
 from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference.beta import BetaPosterior
@@ -44,6 +45,17 @@ class AbstractAggregator(abc.ABC):
     def labelers(self) -> AbstractLabelers | None:
         """The labeler model behind the rule; None for votes, which have none."""
         return None
+
+    def weighted_parts(self) -> Iterable[tuple["AbstractAggregator", ScalarLike]]:
+        """Rules whose weighted sum it is; itself where it is none."""
+        return ((self, 1.0),)
+
+    def padded(self, num_labelers: int) -> "AbstractAggregator":
+        """The rule for so many labelers, these first, so that few sizes are compiled; or for these.
+
+        A class prior of each example is left as it is.
+        """
+        return self
 
     def with_class_prior(self, class_prior: ClassPrior | None) -> "AbstractAggregator":
         """The rule under another prior, where it has one."""

@@ -1,7 +1,7 @@
 """GTX with uncertain labelers who err together: gold and the crowd's own answers, jointly."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Final
 
 import jax
@@ -72,6 +72,10 @@ class TemperedPosterior(AbstractAggregator):
         """The labelers."""
         return self.model
 
+    def padded(self, num_labelers: int) -> "TemperedPosterior":
+        """For so many labelers, where the model can be padded."""
+        return dataclasses.replace(self, model=self.model.padded(num_labelers))
+
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
         """The class posterior; the prior for an example without answers."""
         evidence = batch_log_prob(self.model, labels)
@@ -99,6 +103,16 @@ class PooledPosterior(AbstractAggregator):
     def labelers(self) -> AbstractLabelers | None:
         """Those of the heaviest model."""
         return self.parts[0].labelers
+
+    def weighted_parts(self) -> Iterable[tuple[AbstractAggregator, ScalarLike]]:
+        """The models."""
+        return zip(self.parts, self.weights, strict=True)
+
+    def padded(self, num_labelers: int) -> "PooledPosterior":
+        """For so many labelers, where all models can be padded."""
+        parts = tuple(part.padded(num_labelers) for part in self.parts)
+        sizes = {each.labelers.num_labelers for each in parts if each.labelers is not None}
+        return dataclasses.replace(self, parts=parts) if sizes == {num_labelers} else self
 
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
         """The mixture; that of the priors for an example without answers."""

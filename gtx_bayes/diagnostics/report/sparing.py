@@ -38,7 +38,13 @@ from gtx_bayes.columns import Names
 from gtx_bayes.diagnostics.calibration import HeldOut, as_fitted
 from gtx_bayes.diagnostics.report.wording import counted, percent, quoted
 from gtx_bayes.labels import MISSING, Labels
-from gtx_bayes.standard_size import LEAST_LABELS, padded, standard_size
+from gtx_bayes.standard_size import (
+    LEAST_EXAMPLES,
+    LEAST_LABELERS,
+    LEAST_LABELS,
+    padded,
+    standard_size,
+)
 
 MOST_LOST = 0.005
 """Accuracy that a panel may lose by labelers whom it spares one by one."""
@@ -199,15 +205,25 @@ class _Panel(NamedTuple):
         if self.result.blocs is not None:
             crowd = dataclasses.replace(self.result.answered, labels=labels)
             labels = join(crowd, self.blocs).crowd.labels
+        rule, prior = self.result.fit.aggregator, self.result.class_prior
+        rule = rule.padded(standard_size(labels.num_labelers, LEAST_LABELERS))
+        num_labelers, num_examples = labels.num_labelers, labels.num_examples
+        if rule.labelers is not None:
+            num_labelers = rule.labelers.num_labelers
+        if prior is None or prior.ndim == 1:
+            num_examples = standard_size(num_examples, LEAST_EXAMPLES)
         labels, _, _ = padded(
             labels,
             self.result.crowd.assessment,
             None,
             num_labels=standard_size(self.labels.num_labels, LEAST_LABELS),
-            num_examples=labels.num_examples,
-            num_labelers=labels.num_labelers,
+            num_examples=num_examples,
+            num_labelers=num_labelers,
         )
-        probs = np.asarray(_class_probs(self.result.fit.aggregator, labels))
+        # Part by part: pools differ in their models, which are of few kinds.
+        probs = np.zeros((num_examples, labels.num_classes))
+        for part, weight in rule.weighted_parts():
+            probs += np.asarray(weight) * np.asarray(_class_probs(part, labels))
         return self.compared(probs[self.judged].argmax(axis=1)).lost
 
     def fitted_label(self, is_left: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
