@@ -81,6 +81,9 @@ def risk_by_class(risk: Risk, classes: Names) -> Float[np.ndarray, " num_classes
     """
     if not isinstance(risk, Mapping):
         risk = dict.fromkeys(map(str, classes), risk)
+    hint = "Give one value from 0 to 1, or one for each class by name."
+    if not all(isinstance(target, int | float | np.number) for target in risk.values()):
+        raise InputError("a target is no number.", where="risk", hint=hint)
     given = {str(name).strip(): target for name, target in risk.items()}
     unknown = [name for name in given if name not in set(map(str, classes))]
     if unknown:
@@ -91,9 +94,7 @@ def risk_by_class(risk: Risk, classes: Names) -> Float[np.ndarray, " num_classes
         )
     targets = np.array([given.get(str(name), 1.0) for name in classes], np.float64)
     if not ((targets >= 0.0) & (targets <= 1.0)).all():
-        raise InputError(
-            "a target is no probability.", where="risk", hint="Give values from 0 to 1."
-        )
+        raise InputError("a target is no probability.", where="risk", hint=hint)
     return targets
 
 
@@ -172,7 +173,9 @@ def decide(
     if risk is not None:
         is_open = None
         if "is_gold" in frame:
-            is_open = ~frame["is_gold"].astype(str).str.lower().isin(("true", "1")).to_numpy()
+            is_open = (
+                ~frame["is_gold"].astype(str).str.lower().isin(("true", "1", "1.0")).to_numpy()
+            )
         targets = risk_by_class(risk, names)
         found = found.assign(accepted=within_risk(probs, decision, targets, is_open))
     return found

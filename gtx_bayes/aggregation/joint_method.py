@@ -199,7 +199,7 @@ class GtxBayes(AbstractMethod):
             drifts=self.drifts and DRIFT_COVARIATE in labels.covariates,
         )
         is_asked = self.finds_verdicts and self.model == AUTO and self.dependence is None
-        is_asked = is_asked and not self.drifts
+        is_asked = is_asked and not self.drifts and labels.num_labels <= MOST_STEPS
         sides = two_verdicts(labels) if is_asked and assessment.earlier is None else None
         models = among.models
         if sides is not None:
@@ -215,9 +215,7 @@ class GtxBayes(AbstractMethod):
         )
         if sides is None:
             return report(found._replace(why=among.why(found.why)), labels, assessment)
-        fit = report(found, labels, assessment)
-        notes = (*fit.notes, _TWO_VERDICTS) if found.is_undecided else fit.notes
-        return fit._replace(notes=notes)
+        return report(found, labels, assessment)
 
 
 LEAST_NAMED = 0.005
@@ -349,6 +347,8 @@ def notes(found: Pool, *, num_gold: int) -> tuple[str, ...]:
     in_pool = {each.model for each in found.components}
     or_else = [word for name, word in _OTHERWISE.items() if name in in_pool]
     said = [_in_words(found), *_of_dependence(rho, prior, or_else=or_else)]
+    if found.is_undecided:
+        said.append(_TWO_VERDICTS)
     return (*said, *_of_the_rest(rho, num_gold=num_gold, converged=found.converged))
 
 

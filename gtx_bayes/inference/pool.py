@@ -195,7 +195,7 @@ class Pool(NamedTuple):
     def asks_independence(self) -> bool:
         """Whether it is a question if labelers are independent."""
         is_asked = self.prior_independent > 0.0 and self.lead.dependence.is_learnt
-        return is_asked and not self.trusts_gold_alone
+        return is_asked and not self.trusts_gold_alone and not self.is_of_verdicts
 
     @property
     def is_of_verdicts(self) -> bool:

@@ -32,8 +32,8 @@ class BlocModel(AbstractLabelerModel):
 
     The verdict v of the bloc on an example is any other class alike where it is wrong; p is that of
     `OneCoinModel`. However many its members are, they tell no more than the verdict does. With
-    everybody else in the bloc the likelihood is the same: labels do not say which of the two is
-    the class.
+    everybody else in the bloc the likelihood is the same where classes are even: labels do not say
+    which of the two is the class.
 
     Attributes:
         members: indices of the labelers in the bloc.
