@@ -90,6 +90,8 @@ def test_history_is_gold_of_other_tasks():
     known = answers[answers["task"] < 12].assign(true_label=lambda of: of["task"].map(gold), n=1)
     rest = Crowd.from_frames(answers[answers["task"] >= 12], classes=CLASSES)
     found = aggregate(rest, history=known, **options)
+    odd = pd.concat([known, known.head(1).assign(label="typo")])
+    assert "1 row(s) name an answer that is no class" in read_history(rest, odd, None)[1]
     np.testing.assert_allclose(found.probs, whole.probs.iloc[12:], atol=2e-3)
     np.testing.assert_allclose(
         found.labelers()["accuracy"], whole.labelers()["accuracy"], atol=2e-2

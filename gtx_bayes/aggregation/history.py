@@ -129,10 +129,12 @@ def read_history(crowd: Crowd, table: AnyTable, blocs: pd.DataFrame | None) -> t
         )
     members = pd.DataFrame({"at": at[known], "key": worker.keys[known]}).drop_duplicates()
     num_members = np.bincount(members["at"], minlength=shape[0])
-    counts = np.zeros(shape)
+    counts, passed_over = np.zeros(shape), ""
     if fits(frame.columns, "true_label", {"true_label": ("true_label",)}):
         true, label, number = _of_cells(crowd, Table(frame, source))
         kept = known[(true[known] >= 0) & (label[known] >= 0)]
+        if left := known.size - kept.size:
+            passed_over = f" {left} row(s) name an answer that is no class, and are left out."
         np.add.at(counts, (at[kept], true[kept], label[kept]), number[kept])
     else:
         if len(members) < known.size:
@@ -146,7 +148,7 @@ def read_history(crowd: Crowd, table: AnyTable, blocs: pd.DataFrame | None) -> t
     has_some = int((counts.sum(axis=(1, 2)) > 0).sum())
     note = (
         f"{source.name}: the history of {has_some} of {shape[0]} labelers counts as "
-        f"{counts.sum():,.0f} answers whose truth is known."
+        f"{counts.sum():,.0f} answers whose truth is known.{passed_over}"
     )
     return counts, note
 

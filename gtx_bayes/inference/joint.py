@@ -94,7 +94,8 @@ class Candidate(NamedTuple):
         """How the model is called in reports."""
         looks = " with looks" if self.has_looks else ""
         learnt = ", proportions of classes learnt" if self.class_prior is None else ""
-        return self.model + looks + learnt
+        title = self.prior.title if isinstance(self.prior, AbstractLabelerModel) else self.model
+        return title + looks + learnt
 
 
 class Choice(NamedTuple):

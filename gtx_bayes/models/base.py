@@ -94,6 +94,11 @@ class AbstractLabelerModel(abc.ABC):
         """What a label may be: the classes first, then answers that are no class."""
         return num_classes
 
+    @property
+    def title(self) -> str:
+        """Its name, with what tells it from others of the name."""
+        return self.name
+
     def notes(self, labeler_names: Sequence[object], weight: float) -> tuple[str, ...]:
         """What to know of a crowd under this model, where its options name labelers.
 

@@ -46,6 +46,11 @@ class BlocModel(AbstractLabelerModel):
 
     members: tuple[int, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """How many are in the bloc."""
+        return f"{self.name} of {len(self.members)}" if self.members else self.name
+
     def for_labels(self, labels: Labels) -> "BlocModel":
         """The same.
 
