@@ -154,6 +154,19 @@ class TestLabels:
         crowd = read_crowd(path, question="T1.0.choice")
         assert list(crowd.to_frames()[0]["label"]) == ["lion", "gnu"]
 
+    def test_lists_by_task_and_null_is_no_answer(self, tmp_path):
+        entries = {
+            "1": {"annotators": ["a, b", None, "c"], "annotations": ["x, y", "x", "z"]},
+            "2": {"annotators": "c,d", "annotations": ["z", None]},
+            "3": {"annotators": None, "annotations": None},
+        }
+        crowd = read_crowd(exports.as_json(tmp_path / "a.json", entries))
+        assert rows_of(crowd)[0] == [("1", "a, b", "x, y"), ("1", "c", "z"), ("2", "c", "z")]
+        entries = {"1": {"ann": "x", "bob": None}, "2": {"ann": "z", "bob": "x"}}
+        crowd = read_crowd(exports.as_json(tmp_path / "b.json", entries))
+        assert crowd.labels.num_labels == 3
+        assert "1 answer(s) without label" in " ".join(crowd.notes)
+
     def test_ignored_tasks_are_blank_answers(self, tmp_path):
         records = [
             {"_task_hash": at, "label": "cat", "answer": answer, "_annotator_id": "ann"}
@@ -357,6 +370,24 @@ class TestRefused:
         run = CliRunner().invoke(app, ["aggregate", str(files[0]), *out])
         assert run.exit_code == 2
         assert "which take the place of these: `--gold`." in run.stderr
+
+    def test_a_json_object_that_has_no_entry_a_task(self, tmp_path):
+        """What pandas writes by column or by row, and settings, are no answers."""
+        rows = [{"task": "t1", "worker": w, "label": "x", "text": "?"} for w in "ab"]
+        by_row = {f"r{at}": row for at, row in enumerate(rows)}
+        by_column = {name: {str(at): row[name] for at, row in enumerate(rows)} for name in rows[0]}
+        settings = {"train": {"rate": 0.1}, "model": {"name": "x", "size": 3}}
+        lacking = {task: {"annotators": "a,b", "text": task} for task in ("1", "2")}
+        for found in (by_row, by_column, {"x": by_column["label"]}, settings, lacking):
+            assert not IMPORTERS.build("by-task").recognises(found)
+
+    def test_annotations_that_are_not_one_an_annotator(self, tmp_path):
+        for labels in ("x", ["x", "y", "z"], None, {"x": 1}):
+            entry = {"annotators": "ann,bob", "annotations": labels}
+            if isinstance(labels, dict):
+                entry["annotations"] = {"ann": labels}
+            with pytest.raises(InputError, match=r"record 1: task 't7' has"):
+                read_crowd(exports.as_json(tmp_path / "a.json", {"t7": entry}))
 
     def test_a_question_of_a_plain_table(self, tmp_path):
         path = exports.as_csv(tmp_path / "a.csv", [{"task": 1, "worker": "a", "label": "x"}])
