@@ -53,6 +53,21 @@ def test_a_first_line_that_is_a_row_says_what_to_do(files):
         read_crowd(good.with_suffix(".json"), header=HEADER)
 
 
+def test_a_first_line_of_names_is_no_row(files):
+    labels, gold = files
+    for line in ("worker\ttask\tlabel\n", "Rater\titem\trating\n", "judge\tid\tverdict\n"):
+        labels.write_text(line + TEXT)
+        with pytest.raises(InputError, match=r"first line names the columns.*`header=`"):
+            read_crowd(labels, header=HEADER)
+    labels.write_text("t\tann\tbob\n1\tx\ty\n")
+    with pytest.raises(InputError, match="first line names the columns"):
+        read_crowd(labels, header=["t", "ann", "bob"], wide=True)
+    labels.write_text(TEXT)
+    gold.write_text("task\ttruth\n" + gold.read_text())
+    with pytest.raises(InputError, match=r"first line names the columns.*`gold_header=`"):
+        read_crowd(labels, gold, header=HEADER, gold_header=["a", "b"])
+
+
 @pytest.mark.end_to_end
 def test_command(files, tmp_path):
     words = ("aggregate", files[0], "--gold", files[1], "-o", tmp_path / "out")

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from gtx_bayes.abstentions import Blank
 from gtx_bayes.classes import some_names
-from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, Source, Table, columns_for, in_roles
+from gtx_bayes.columns import ANSWER_ROLES, TRUTH_ROLES, Source, Table, columns_for, fits, in_roles
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.errors import InputError
@@ -178,7 +178,8 @@ def read_labels(
     is_plain = is_plain or header is not None
     if len(paths) == 1 and is_streamable(paths[0]) and (is_plain or paths[0].is_dir()):
         return _in_long(lambda kept: read_table(paths[0], kept), wanted, columns, shape)
-    contents = _with_header([one for path in paths for one in open_contents(path)], header)
+    contents = [one for path in paths for one in open_contents(path)]
+    contents = _with_header(contents, header, ANSWER_ROLES)
     importer = None
     if not is_plain:
         importer = _recognised(contents) if format is None else IMPORTERS.build(format)
@@ -265,25 +266,41 @@ def read_covariate_tables(
     return {name: read_table(path) for name, path in paths.items() if path is not None}
 
 
-def _with_header(contents: list[Content], header: Sequence[str] | None) -> list[Content]:
+def _with_header(
+    contents: list[Content],
+    header: Sequence[str] | None,
+    roles: Mapping[str, tuple[str, ...]],
+) -> list[Content]:
     """The files with names for their columns, which are text.
 
     Raises:
-        InputError: for names that are none, or a file that is no text.
+        InputError: for names that are none, a file that is no text, or has a line with names.
     """
     if header is None:
         return contents
     check_lists(header=header)
-    if isinstance(header, str) or not header or not all(isinstance(one, str) for one in header):
+    are_names = all(isinstance(one, str) for one in header) and any(map(str.strip, header))
+    if isinstance(header, str) or not are_names:
         raise InputError(
-            f"the header is {header!r:.80}.",
+            "these are no names of columns.",
             where="header",
-            hint='Give the names of all columns, such as ["worker", "task", "label"].',
+            hint="Give the names of all columns, such as worker, task, label.",
         )
     for one in contents:
         if one.ending not in SEPARATORS:
             what = f"its format, {one.ending}, has names for its columns."
             raise one.error(what, "Leave out `header=`.")
+        told, separator, _ = told_separator(one)
+        first: list[str] = []
+        with contextlib.suppress(UnicodeDecodeError, csv.Error):  # of which reading tells
+            first = [cell.strip().lower() for cell in _first_row(told, separator)]
+        is_given = first == [name.strip().lower() for name in header]
+        if is_given or all(fits(first, role, roles) for role in roles):
+            option = "header" if "labeler" in roles else "gold_header"
+            raise one.error(
+                "the first line names the columns, and is no row.",
+                f"Leave out `{option}=`, or that line.",
+            )
     return [one._replace(header=tuple(header)) for one in contents]
 
 
@@ -314,7 +331,7 @@ def read_table(
         else:
             check_file(path)
         return _as_table(str(path), _read_parquet(path, str(path), wanted), 1, notes)
-    return read_contents(_with_header(open_contents(path), header), wanted)
+    return read_contents(_with_header(open_contents(path), header, TRUTH_ROLES), wanted)
 
 
 def read_contents(
@@ -487,10 +504,14 @@ def told_separator(content: Content) -> tuple[Content, str, int]:
 
 def header_of(content: Content, separator: str) -> list[str]:
     """Names of the columns, each of which has another."""
-    with _as_text(content.raw) as file, _long_fields():
-        columns = next(csv.reader(file, delimiter=separator), [])
+    columns = _first_row(content, separator)
     content.check_header(columns)
     return columns
+
+
+def _first_row(content: Content, separator: str) -> list[str]:
+    with _as_text(content.raw) as file, _long_fields():
+        return next(csv.reader(file, delimiter=separator), [])
 
 
 def _as_text(raw: bytes) -> io.TextIOWrapper:
