@@ -45,6 +45,8 @@ def test_a_first_line_that_is_a_row_says_what_to_do(files):
     pd.DataFrame(ANSWERS, columns=["task", "worker", "label"]).to_csv(good, index=False)
     with pytest.raises(InputError, match="`gold_header=`"):
         read_crowd(good, files[1])
+    with pytest.raises(InputError, match=r"^header: .*`format=`"):
+        read_crowd(good, header=HEADER, format="mturk")
     for header in ("worker", []):
         with pytest.raises(InputError, match="header"):
             read_crowd(files[0], header=header)

@@ -170,6 +170,12 @@ def read_labels(
     whose `shape` is not one row per answer.
     """
     shape.check()
+    if header is not None and format not in (None, TABLE):
+        raise InputError(
+            "columns are named of plain tables, and no export of a tool.",
+            where="header",
+            hint="Leave out `header=`, or `format=`.",
+        )
     paths = names_of(labels)
     named = {**(columns or {}), **{f"covariate {name}": name for name in covariates}}
     named |= {} if groups is None else {"groups": groups}
