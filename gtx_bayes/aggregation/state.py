@@ -156,6 +156,9 @@ def read_state(path: str | Path, *, model: str | AbstractLabelerModel | None = N
     )
 
 
+_ORDER = {True: "theirs", False: "none", None: "told by the answers"}
+
+
 def check_options(
     result: Aggregation,
     *,
@@ -165,6 +168,7 @@ def check_options(
     prior_independent: float | None = None,
     class_prior: Sequence[float] | NamedPrior | None = None,
     classes: Sequence[str] | None = None,
+    ordered: bool | None = None,
 ) -> None:
     """Raise `InputError` if a kept result was not made with these options.
 
@@ -176,6 +180,7 @@ def check_options(
         prior_independent: prior probability of independence asked for; any, if None.
         class_prior: prior of the classes asked for; any, if None.
         classes: the classes asked for; any, if None.
+        ordered: whether they are to be in an order; any, if None.
     """
     found = joint_of(result)
     class_names = [str(name) for name in result.crowd.class_names]
@@ -209,6 +214,10 @@ def check_options(
         (
             classes is None or [each.strip() for each in classes] == class_names,
             *("classes", classes, class_names),
+        ),
+        (
+            ordered in (None, result.crowd.ordered),
+            *("order of the classes", _ORDER[ordered], _ORDER[result.crowd.ordered]),
         ),
     ):
         if not is_same:

@@ -316,6 +316,7 @@ def _read_state(
         model=asked.model,
         dependence=asked.dependence,
         prior_independent=models.prior_independent,
+        ordered=tables.ordered,
     )
     is_unknown = not set(tables.covariate or ()) <= set(kept.crowd.labels.covariates)
     if is_unknown or (tables.keep_abstentions and not kept.crowd.other_names.size):
