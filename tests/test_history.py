@@ -168,8 +168,9 @@ def test_tables_that_do_not_do(table, message):
 
 
 def test_who_takes_none():
-    with pytest.raises(InputError, match="learns nothing from the history"):
-        aggregate(crowd(), "dawid-skene", history=SKILLS)
+    for method in ("dawid-skene", "majority-vote"):
+        with pytest.raises(InputError, match="learns nothing from the history"):
+            aggregate(crowd(), method, history=SKILLS)
     for model in ("communities", "difficulty"):
         with pytest.raises(InputError, match="learns nothing from the history"):
             aggregate(crowd(), model=model, history=SKILLS)

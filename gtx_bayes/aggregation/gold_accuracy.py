@@ -41,8 +41,8 @@ class AbstractPlugIn(AbstractMethod):
     needs_gold: ClassVar[bool] = True
 
     def takes_earlier(self) -> bool:
-        """History is gold."""
-        return True
+        """History is gold, where the rule needs that."""
+        return self.needs_gold
 
     @abc.abstractmethod
     def rule(self, accuracy: Accuracy, num_classes: int) -> AbstractAggregator:
