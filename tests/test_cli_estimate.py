@@ -163,6 +163,7 @@ def test_plan_a_width(tables):
         (["--width", "0.1"], "--num-examples: is missing"),
         (["--width", "2", "--num-examples", "9"], "the width is 2"),
         (["--width", "0.1", "--target-error", "0.1", "--num-examples", "9"], "a target error too"),
+        (["--width", "0.1", "--cost", "a.csv", "--num-examples", "9"], "--cost: says nothing of"),
         (["--num-examples", "9"], "--target-error: is missing"),
         (["--width", "0.1", "--pilot", "nowhere.json"], "there is no such file"),
     ],

@@ -261,6 +261,11 @@ class TestPanelPlan:
             ({"worker": ["j"], "cost": [1], "accuracy": [2]}, [], "row 2: '2' is no accuracy"),
             ({"task": ["j"], "cost": [1]}, [], "it does not price workers"),
             ({"worker": ["j"], "cost": [1]}, ["--num-labelers", 3], "says who there is"),
+            (
+                {"worker": ["j"], "cost": [1], "accuracy": [0.8]},
+                ["--accuracy", "0.6,0.9"],
+                "the table says the accuracies",
+            ),
         ],
     )
     def test_bad_input(self, tmp_path, table, options, message):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COMMAND = "gtx-bayes plan"
 RESULT_FILES = ("plan.json", "plan.csv", "plan.png")
+_RANGE = "0.6,0.9"
 
 
 @command
@@ -53,8 +54,9 @@ def plan(
     ] = None,
     num_labelers: Annotated[int | None, typer.Option(min=1, help="Labelers. [default: 10]")] = None,
     accuracy: Annotated[
-        str, typer.Option(metavar="LOW,HIGH", help="Range of their accuracies.")
-    ] = "0.6,0.9",
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help=f"Range of their accuracies. [default: {_RANGE}]"),
+    ] = None,
     prior: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="In place of the range: Beta(A, B) of their accuracies."),
@@ -89,6 +91,15 @@ def plan(
     if width is not None:
         if target_error is not None:
             raise InputError("there is a target error too.", where="--width", hint="Give one.")
+        for option, given in {
+            "--cost": costs,
+            "--prior": prior,
+            "--accuracy": accuracy,
+            "--num-labelers": num_labelers,
+        }.items():
+            if given is not None:
+                what = "says nothing of the gold that an interval takes."
+                raise InputError(what, where=option, hint="Leave it out, or --width.")
         record = _plan_width(width, pilot, share, num_examples)
         record["seconds"] = round(time.perf_counter() - start, 3)
         _write_width(record, output)
@@ -113,6 +124,7 @@ def plan(
         plan_panel(
             costs,
             _cohort(accuracy, prior),
+            says_accuracies=(accuracy, prior) != (None, None),
             target_error=target_error,
             num_examples=num_examples,
             output=output,
@@ -214,13 +226,14 @@ def plan(
         print_next(("next", "LABELS", "--gold", "GOLD", *policy, *cap, "--batch", 20))
 
 
-def _cohort(accuracy: str, prior: str | None) -> "CohortPrior":
+def _cohort(accuracy: str | None, prior: str | None) -> "CohortPrior":
     """The prior of the labelers' accuracies."""
     from gtx_bayes.experiments.plan import prior_of_range
     from gtx_bayes.inference.beta import CohortPrior
 
     if prior is None:
-        return prior_of_range(*_two_numbers(accuracy, "--accuracy", "0.6,0.9"))
+        low, high = _two_numbers(_RANGE if accuracy is None else accuracy, "--accuracy", _RANGE)
+        return prior_of_range(low, high)
     a, b = _two_numbers(prior, "--prior", "18,6")
     if not (a > 0 and b > 0):
         raise InputError("a and b must be above 0.", where="--prior")

@@ -68,6 +68,7 @@ def plan_panel(
     costs: Path,
     cohort: "CohortPrior",
     *,
+    says_accuracies: bool,
     target_error: float,
     num_examples: int,
     output: Path | None,
@@ -76,7 +77,7 @@ def plan_panel(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Simulate, write and print."""
+    """Simulate, write and print; refuse accuracies that are said beside those of the table."""
     start = time.perf_counter()
     with stage(f"Reading {costs}"):
         import jax
@@ -86,6 +87,12 @@ def plan_panel(
 
         mesh = mesh_of(devices)
         panel = read_panel(costs)
+        if says_accuracies and panel.accuracy is not None:
+            raise InputError(
+                "the table says the accuracies.",
+                where="--cost",
+                hint="Leave out --accuracy and --prior, or that column.",
+            )
         config = study.Config(
             target_error,
             num_examples,
@@ -97,7 +104,9 @@ def plan_panel(
     with contextlib.ExitStack() as stack:
         partial = None
         if output is not None:
-            partial = stack.enter_context(whole_files(output, RESULT_FILES, COMMAND))
+            partial = stack.enter_context(
+                whole_files(output, RESULT_FILES, COMMAND, inputs=(costs,))
+            )
         with progress("Simulating") as advance:
             found = study.run(jax.random.key(seed), config, runs=runs, progress=advance, mesh=mesh)
         record = {
