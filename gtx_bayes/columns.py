@@ -76,6 +76,7 @@ class Source:
         columns: names of all columns, where only some of them were read.
         kept: which rows of the table these are, if not all.
         instead: what may be given in place of the table, for hints.
+        header_option: the argument that names the columns of such a table, if there is one.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Source:
     columns: tuple[Any, ...] = ()
     kept: npt.NDArray[np.integer] | None = dataclasses.field(default=None, compare=False)
     instead: str = ""
+    header_option: str = ""
 
     def row(self, position: int | np.integer) -> str:
         """The place of a row, for a message."""
@@ -567,10 +569,9 @@ def _find_column(
         raise source.error(what, f"Say which one: name the {role} column.")
     wanted = ", ".join(f"'{alias}'" for alias in aliases[role])
     hint = f"Call it one of {wanted} in a header line, or name the {role} column."
-    if role == "labeler":
+    if role == "labeler" and aliases == ANSWER_ROLES:
         hint += " If every labeler has a column, say `wide=`; if answers were counted, `counts=`."
-    is_text = source.first_row == _UNDER_HEADER
-    if is_text and not any(fits(columns, one, aliases) for one in aliases):
-        option = "header" if "labeler" in aliases else "gold_header"
-        hint += f" If the first line is a row already, name the columns: `{option}=`."
+    is_nameless = not any(fits(columns, one, aliases) for one in aliases)
+    if source.header_option and source.first_row == _UNDER_HEADER and is_nameless:
+        hint += f" If the first line is a row already, name the columns: `{source.header_option}=`."
     raise source.error(f"no column holds the {role}: the columns are {shown}.", hint)

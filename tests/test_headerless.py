@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gtx_bayes.columns import LABELER_COLUMNS, TRUTH_ROLES, read_columns
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.io import read_crowd
+from gtx_bayes.io.readers import read_gold, read_table
 from tests.exports import ANSWERS, GOLD
 from tests.test_cli import call
 from tests.test_importers import long_table, rows_of
@@ -47,9 +49,13 @@ def test_a_first_line_that_is_a_row_says_what_to_do(files):
         read_crowd(good, files[1])
     with pytest.raises(InputError, match=r"^header: .*`format=`"):
         read_crowd(good, header=HEADER, format="mturk")
-    for header in ("worker", []):
-        with pytest.raises(InputError, match="header"):
+    for header in ("worker", [], [""]):
+        with pytest.raises(InputError, match=r"^header: .*such as worker, task, label"):
             read_crowd(files[0], header=header)
+    with pytest.raises(InputError, match=r"^gold_header: .*such as task, label"):
+        read_crowd(*files, header=HEADER, gold_header=[""])
+    with pytest.raises(InputError, match=r"^gold_header: there is no gold"):
+        read_crowd(files[0], header=HEADER, gold_header=["task", "label"])
     with pytest.raises(InputError, match="has names for its columns"):
         good.with_suffix(".json").write_text('[{"task": 1}]')
         read_crowd(good.with_suffix(".json"), header=HEADER)
@@ -70,6 +76,21 @@ def test_a_first_line_of_names_is_no_row(files):
         read_crowd(labels, gold, header=HEADER, gold_header=["a", "b"])
 
 
+def test_no_header_is_hinted_at_where_there_is_no_option(files):
+    for roles in ({"labeler": LABELER_COLUMNS, "cost": ("cost",)}, TRUTH_ROLES):
+        table = read_table(files[1])
+        with pytest.raises(InputError, match="no column holds the") as caught:
+            read_columns(table.frame, roles, {}, table.source)
+        assert "header=" not in str(caught.value)
+        assert "wide=" not in str(caught.value)
+    files[1].write_text("x\tx\n")
+    with pytest.raises(InputError, match="more than once") as caught:
+        read_table(files[1])
+    assert "header=" not in str(caught.value)
+    with pytest.raises(InputError, match=r"more than once.*`gold_header=`"):
+        read_gold(files[1])
+
+
 @pytest.mark.end_to_end
 def test_command(files, tmp_path):
     words = ("aggregate", files[0], "--gold", files[1], "-o", tmp_path / "out")
@@ -77,7 +98,16 @@ def test_command(files, tmp_path):
     run = call(*words)
     assert run.exit_code == 2
     assert "`--header`" in run.stderr
-    run = call(*words, "--header", "worker,task,label", "--gold-header", "task,label")
+    words += ("--header", "worker,task,label")
+    for more, message in (
+        (["--gold-header", ""], "--gold-header: these are no names"),
+        (["--stream"], "--header: a streamed table"),
+        (["--format", "mturk"], "Leave out `--header`, or `--format`"),
+    ):
+        run = call(*words, *more)
+        assert run.exit_code == 2
+        assert message in run.stderr
+    run = call(*words, "--gold-header", "task,label")
     assert run.exit_code == 0, run.output
     assert len(pd.read_csv(tmp_path / "out" / "examples.csv")) == 4
 

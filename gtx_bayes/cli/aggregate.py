@@ -117,7 +117,7 @@ def aggregate(
     if streaming.is_wanted(labels[0].expanduser()):
         for name, wanted in {
             "LABELS": labels[1:],
-            "--format": tables.reading(),
+            **{f"--{name.replace('_', '-')}": True for name in tables.reading()},
             "--state": state,
             "--draws": draws,
             "--plots": plots,
@@ -125,7 +125,7 @@ def aggregate(
             "--groups": tables.group_column,
             "--opinion": evidence.opinion,
             "--history": evidence.history,
-            "--gold-header": tables.gold_header,
+            "--gold-header": tables.gold_header is not None,
             "--loss": loss,
             "--risk": risk,
             "--ordered": tables.ordered,

@@ -255,8 +255,11 @@ class AnswerOptions:
         """The gold, as a table; None without a path."""
         from gtx_bayes.io.readers import read_gold
 
-        header = self.gold_header and self.gold_header.split(",")
-        return None if gold is None else read_gold(gold, self.gold_columns(), header or None)
+        return read_gold(gold, self.gold_columns(), self.names_of_gold())
+
+    def names_of_gold(self) -> list[str] | None:
+        """The names of all columns of the gold, if they are given."""
+        return None if self.gold_header is None else self.gold_header.split(",")
 
     def class_names(self) -> list[str] | None:
         """The classes, if they are named."""
@@ -475,7 +478,7 @@ class CrowdOptions(FormatOptions, AnswerOptions):
             labeler_covariates=self.labeler_table,
             example_covariates=self.example_table,
             groups=self.group_column,
-            gold_header=self.gold_header.split(",") if self.gold_header else None,
+            gold_header=self.names_of_gold(),
             **self.reading(),
             **self.crowd_arguments(),
         )

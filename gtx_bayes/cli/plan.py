@@ -91,13 +91,13 @@ def plan(
     if width is not None:
         if target_error is not None:
             raise InputError("there is a target error too.", where="--width", hint="Give one.")
-        for option, given in {
+        for option, beside in {
             "--cost": costs,
             "--prior": prior,
             "--accuracy": accuracy,
             "--num-labelers": num_labelers,
         }.items():
-            if given is not None:
+            if beside is not None:
                 what = "says nothing of the gold that an interval takes."
                 raise InputError(what, where=option, hint="Leave it out, or --width.")
         record = _plan_width(width, pilot, share, num_examples)

@@ -50,6 +50,7 @@ class Content(NamedTuple):
         raw: its bytes; text is UTF-8 without a mark.
         notes: what a user should know of the files beside it.
         header: names of the columns of a delimited file that has no line with them.
+        header_option: the argument that gives them, if there is one.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Content(NamedTuple):
     raw: bytes
     notes: tuple[str, ...] = ()
     header: tuple[str, ...] = ()
+    header_option: str = ""
 
     def error(self, what: str, hint: str, row: int | None = None) -> InputError:
         """What is wrong with the file, or in a row of it, counted from 1."""
@@ -72,11 +74,10 @@ class Content(NamedTuple):
         twice = sorted(name for name in times if times[name] > 1)
         if twice:
             more = f" and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
-            raise self.error(
-                f"the header names {twice[:_SHOWN]}{more} more than once.",
-                "Give every column its own name; if this line is a row already, name them all by "
-                "`header=`, or `gold_header=` for gold.",
-            )
+            option = self.header_option
+            by = f"; if this line is a row already, name them all by `{option}=`" if option else ""
+            what = f"the header names {twice[:_SHOWN]}{more} more than once."
+            raise self.error(what, f"Give every column its own name{by}.")
 
     def text(self) -> str:
         """The bytes as text; raises `InputError` for what is no UTF-8."""

@@ -128,7 +128,7 @@ def read_crowd(
     )
     return Crowd.from_frames(
         answers,
-        None if gold is None else read_gold(gold, gold_columns, gold_header),
+        read_gold(gold, gold_columns, gold_header),
         duplicates=duplicates,
         classes=classes,
         abstain=abstain,
@@ -144,12 +144,21 @@ def read_crowd(
 
 
 def read_gold(
-    path: str | Path,
+    path: str | Path | None,
     columns: Mapping[str, str] | None = None,
     header: Sequence[str] | None = None,
-) -> Table:
-    """Read a table of gold labels; of its columns those that play a role."""
-    return read_table(path, columns_for(TRUTH_ROLES, columns), header)
+) -> Table | None:
+    """Read a table of gold labels, of its columns those that play a role; None without a path.
+
+    Raises:
+        InputError: as `read_table`, and for a header of no table.
+    """
+    if path is not None:
+        return _read_table(path, columns_for(TRUTH_ROLES, columns), header, "gold_header")
+    if header is not None:
+        what = "there is no gold whose columns it could name."
+        raise InputError(what, where="gold_header", hint="Leave it out, or give `gold=`.")
+    return None
 
 
 def read_labels(
@@ -185,7 +194,7 @@ def read_labels(
     if len(paths) == 1 and is_streamable(paths[0]) and (is_plain or paths[0].is_dir()):
         return _in_long(lambda kept: read_table(paths[0], kept), wanted, columns, shape)
     contents = [one for path in paths for one in open_contents(path)]
-    contents = _with_header(contents, header, ANSWER_ROLES)
+    contents = _with_header(contents, header, "header")
     importer = None
     if not is_plain:
         importer = _recognised(contents) if format is None else IMPORTERS.build(format)
@@ -272,37 +281,41 @@ def read_covariate_tables(
     return {name: read_table(path) for name, path in paths.items() if path is not None}
 
 
+_EXAMPLE = {"header": ("worker", "task", "label"), "gold_header": ("task", "label")}
+
+
 def _with_header(
     contents: list[Content],
     header: Sequence[str] | None,
-    roles: Mapping[str, tuple[str, ...]],
+    option: str,
 ) -> list[Content]:
-    """The files with names for their columns, which are text.
+    """The files with names for their columns, which are text; an option gives them.
 
     Raises:
         InputError: for names that are none, a file that is no text, or has a line with names.
     """
+    contents = [one._replace(header_option=option) for one in contents]
     if header is None:
         return contents
-    check_lists(header=header)
+    check_lists(**{option: header})
+    roles = TRUTH_ROLES if option == "gold_header" else ANSWER_ROLES
     are_names = all(isinstance(one, str) for one in header) and any(map(str.strip, header))
     if isinstance(header, str) or not are_names:
         raise InputError(
             "these are no names of columns.",
-            where="header",
-            hint="Give the names of all columns, such as worker, task, label.",
+            where=option,
+            hint=f"Give those of all columns, such as {', '.join(_EXAMPLE[option])}.",
         )
     for one in contents:
         if one.ending not in SEPARATORS:
             what = f"its format, {one.ending}, has names for its columns."
-            raise one.error(what, "Leave out `header=`.")
+            raise one.error(what, f"Leave out `{option}=`.")
         told, separator, _ = told_separator(one)
         first: list[str] = []
         with contextlib.suppress(UnicodeDecodeError, csv.Error):  # of which reading tells
             first = [cell.strip().lower() for cell in _first_row(told, separator)]
         is_given = first == [name.strip().lower() for name in header]
         if is_given or all(fits(first, role, roles) for role in roles):
-            option = "header" if "labeler" in roles else "gold_header"
             raise one.error(
                 "the first line names the columns, and is no row.",
                 f"Leave out `{option}=`, or that line.",
@@ -329,6 +342,15 @@ def read_table(
     Raises:
         InputError: if the file is absent, empty, unreadable, ragged or of an unknown format.
     """
+    return _read_table(path, wanted, header, "" if header is None else "header")
+
+
+def _read_table(
+    path: str | Path,
+    wanted: Callable[[object], bool] | None,
+    header: Sequence[str] | None,
+    option: str,
+) -> Table:
     path = Path(path).expanduser()
     if is_streamable(path):
         notes: tuple[str, ...] = ()
@@ -337,7 +359,7 @@ def read_table(
         else:
             check_file(path)
         return _as_table(str(path), _read_parquet(path, str(path), wanted), 1, notes)
-    return read_contents(_with_header(open_contents(path), header, TRUTH_ROLES), wanted)
+    return read_contents(_with_header(open_contents(path), header, option), wanted)
 
 
 def read_contents(
@@ -382,7 +404,9 @@ def _read_content(content: Content, wanted: Callable[[object], bool] | None) -> 
         return _as_table(content.name, found, 1)
     if content.ending in SEPARATORS:
         content, separator, first_row = told_separator(content)
-        return _as_table(content.name, _read_delimited(content, separator, wanted), first_row)
+        table = _as_table(content.name, _read_delimited(content, separator, wanted), first_row)
+        source = dataclasses.replace(table.source, header_option=content.header_option)
+        return dataclasses.replace(table, source=source)
     if content.ending in WORKBOOKS:
         columns, rows, notes = read_workbook(content)
         kept = _kept(columns, wanted)
