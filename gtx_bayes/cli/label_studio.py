@@ -1,15 +1,19 @@
 """`gtx-bayes label-studio`: a project of Label Studio, labeled by what its answers are worth."""
 
+import contextlib
 import dataclasses
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gtx_bayes.cli.options import JsonOption, ModelOptions, SeedOption
+from gtx_bayes.cli.signals import Stopped
 from gtx_bayes.cli.terminal import command, print_summary, print_table, stage
 from gtx_bayes.cli.usage import Command, Program
 from gtx_bayes.errors import InputError, told_apart
@@ -144,8 +148,7 @@ def sync(
             "goes on and on.", where="watch", hint="Leave out --dry-run and --json, or --watch."
         )
     with stage("Starting"):
-        from gtx_bayes.live.server import tell
-        from gtx_bayes.live.tool import ToolError
+        from gtx_bayes.live.server import try_round
 
         _, loop = _loop(of, rules, models, seed)
     if dry_run:
@@ -158,12 +161,10 @@ def sync(
             report = loop.round()
         _print(report, loop, as_json=as_json)
         sys.stdout.flush()
-        while watch is not None:
-            time.sleep(watch)
-            try:
-                tell(loop.round())
-            except (InputError, ToolError) as error:
-                print(f"Not decided: {error}", file=sys.stderr, flush=True)
+        with _until_ctrl_c():
+            while watch is not None:
+                time.sleep(watch)
+                try_round(loop)
 
 
 @command
@@ -201,7 +202,7 @@ def serve(
         tool, loop = _loop(of, rules, models, seed)
         title = f"Project {of.project} at {of.url}"
         backend = Backend(loop, (host, port), secret, seconds=every, title=title)
-    with loop.journal.held(), backend.running():
+    with loop.journal.held(), backend.running(), _until_ctrl_c():
         if register is not None:
             tool.register(register, secret, "gtx-bayes")
         address = f"http://{host}:{backend.server_address[1]}"
@@ -212,6 +213,17 @@ def serve(
 
 app.command("sync", cls=Command)(sync)
 app.command("serve", cls=Command)(serve)
+
+
+@contextlib.contextmanager
+def _until_ctrl_c() -> Iterator[None]:
+    """What goes on and on ends well by Ctrl-C; other signals end it as they end all commands."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Stopped) and stop.number != signal.SIGINT:
+            raise
+        print("Ended; the next run goes on from here.", flush=True)
 
 
 def _of_environment(name: str, option: str) -> str:

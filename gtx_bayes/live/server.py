@@ -63,32 +63,43 @@ class Backend(http.server.ThreadingHTTPServer):
         self.report: Report | None = None
         self._secret, self._seconds = secret.encode(), seconds
         self._asked, self._ended = threading.Event(), threading.Event()
+        self._decider = threading.Thread(target=self._decide, daemon=True)
         try:
             super().__init__(address, _Handler)
         except OSError as error:
             where = f"{address[0]}:{address[1]}"
             raise InputError(
-                f"cannot listen there: {error.strerror}.", where=where, hint="Name another --port."
+                f"cannot listen there: {error.strerror}.", where=where, hint="Name another port."
             ) from error
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Serve and decide, in threads, until the block ends."""
-        threads = [
-            threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True),
-            threading.Thread(target=self._decide, daemon=True),
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._ended.set()
-            self._asked.set()
-            self.shutdown()
+        """Serve and decide, in threads, until the block ends; the first round comes before that.
+
+        Raises:
+            InputError: as the first round does; later rounds say it, and others follow.
+            ToolError: likewise.
+        """
+        with self:  # the address is given back at the end
+            self.report = self.loop.round()
+            tell(self.report)
+            threads = [threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)]
+            threads.append(self._decider)
             for thread in threads:
-                thread.join()
-            self.server_close()
+                thread.start()
+            try:
+                yield
+            finally:
+                self._ended.set()
+                self._asked.set()
+                self.shutdown()
+                for thread in threads:
+                    thread.join()
+
+    @property
+    def decides(self) -> bool:
+        """Whether there will be a round when one is asked for."""
+        return self._decider.is_alive()
 
     def ask(self) -> None:
         """Have a round soon."""
@@ -151,14 +162,22 @@ class Backend(http.server.ThreadingHTTPServer):
         return f"<!doctype html>{head}<title>gtx-bayes</title><style>{style}</style>{body}"
 
     def _decide(self) -> None:
-        while not self._ended.is_set():
+        while not self._asked.wait(self._seconds) or not self._ended.is_set():
             self._asked.clear()
-            try:
-                self.report = self.loop.round()
-                tell(self.report)
-            except (InputError, ToolError) as error:
-                print(f"Not decided: {error}", file=sys.stderr, flush=True)
-            self._asked.wait(self._seconds)
+            self.report = try_round(self.loop) or self.report
+
+
+def try_round(loop: Loop) -> Report | None:
+    """A round of many, told in one line; None where it failed, for another comes."""
+    try:
+        report = loop.round()
+        tell(report)
+    except Exception as error:
+        is_known = isinstance(error, (InputError, ToolError))
+        what = f"{error}" if is_known else f"{type(error).__name__}: {error}"
+        print(f"Not decided: {what}", file=sys.stderr, flush=True)
+        return None
+    return report
 
 
 def tell(report: Report) -> None:
@@ -184,7 +203,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """`/health`, and the page."""
         if self.path in ("/health", "/health/"):
-            self._send(200, {"status": "UP", "model_class": "gtx-bayes"})
+            status = (200, "UP") if self.server.decides else (503, "DOWN")
+            self._send(status[0], {"status": status[1], "model_class": "gtx-bayes"})
         elif not self._is_known():
             return
         elif self.path == "/":
@@ -227,7 +247,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not length.isdecimal():
             self._refuse(411, "the length is missing")
             return None
-        if int(length) > MOST_BYTES:
+        if len(length) > 20 or int(length) > MOST_BYTES:
             self._refuse(413, f"more than {MOST_BYTES} bytes")
             return None
         try:
