@@ -49,6 +49,13 @@ def loop_on(studio, folder, token="token-1", **rules):
     return Loop(tool, journal, Rules(POLICIES.build("uncertainty"), **rules))
 
 
+def loop_on_kept(studio, folder):
+    """One that knows what was fetched before."""
+    loop = loop_on(studio, folder)
+    loop.tool = LabelStudio(studio.url, 1, "token-1", folder=folder)
+    return loop
+
+
 def answer(task, at):
     """What annotator `at` says of a task, whose class is that of its number."""
     rng = random.Random(f"{task} {at}")
@@ -177,9 +184,11 @@ class TestRound:
         path = tmp_path / DECISIONS
         whole = path.read_bytes()
         path.write_bytes(whole[:-20])
+        with path.open("ab") as file:  # what others have put there is none either
+            file.write(b'\n[1]\n{"task": []}\n\xff\n{"task": 1}\n')
         report = loop_on(studio, tmp_path).round()
         assert len(report.decisions) == 1
-        rows = Journal(tmp_path, {"url": studio.url, "project": 1}).rows()
+        rows = loop_on(studio, tmp_path).journal.rows()
         assert sorted(row["task"] for row in rows) == list(range(1, 13))
 
     def test_batch_and_budget(self, studio, tmp_path):
@@ -450,6 +459,38 @@ def test_workers_who_copy_each_other(tmp_path):
 
 
 class TestFolder:
+    def test_what_is_not_ours_stays(self, studio, tmp_path):
+        """Inputs, links, and files that others wrote or changed."""
+        everybody_asks(studio)
+        folder = tmp_path / "s"
+        loop_on(studio, folder).round()
+        kept, table = folder / "annotations.json", folder / "animal.examples.csv"
+        for path in (kept, table):
+            everybody_asks(studio)
+            before = path.read_text()
+            path.write_text(before[:-9])
+            with pytest.raises(InputError, match=rf"{path.name}: there is a file that gtx-bayes"):
+                loop_on_kept(studio, folder).round()
+            assert path.read_text() == before[:-9]
+            path.unlink()
+        loop_on_kept(studio, folder).round()
+        assert kept.exists()
+        assert table.exists()
+        gold = folder / "gold.csv"
+        gold.write_text("task,label\n1,cat\n")
+        given = ("--state", str(folder), "--gold", str(gold))
+        assert "which is read" in invoke(studio, "sync", *given, code=2)
+        gold.unlink()
+        gold.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(InputError, match="is a link"):
+            loop_on(studio, folder)
+
+    def test_a_question_with_a_long_name(self, studio, tmp_path):
+        loop = loop_on(studio, tmp_path)
+        one, other = (loop._file(Question("ä" * 300 + end, "", ()), "state") for end in "ab")
+        assert one != other
+        assert len(one.name) < 140
+
     def test_one_controller_at_a_time(self, studio, tmp_path):
         one, other = (loop_on(studio, tmp_path / name).journal for name in "ab")
         with one.held(), pytest.raises(InputError, match="another gtx-bayes"), other.held():
@@ -494,6 +535,8 @@ class TestCommand:
             "annotations.json",
             DECISIONS,
             *(f"animal.{of}" for of in ours),
+            *(f".animal.{of}.gtx-bayes" for of in ours),
+            ".annotations.json.gtx-bayes",
         }
 
     def test_watch(self, studio, tmp_path, monkeypatch):

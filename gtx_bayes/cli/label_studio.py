@@ -241,6 +241,7 @@ def _loop(
     """The loop that the options ask for; nothing is asked of Label Studio yet."""
     token = _of_environment(of.token_env, "token-env")
     from gtx_bayes.io.readers import read_table
+    from gtx_bayes.io.writers import refuse_inputs
     from gtx_bayes.live.journal import Journal
     from gtx_bayes.live.label_studio import LabelStudio
     from gtx_bayes.live.loop import Loop, Rules
@@ -249,6 +250,7 @@ def _loop(
     if rules.threshold is not None and rules.risk is not None:
         raise InputError("there is a threshold too.", where="risk", hint="Give one of the two.")
     folder = (of.state or Path(f"label-studio-{of.project}")).expanduser()
+    refuse_inputs(folder, (rules.gold, rules.costs))
     tool = LabelStudio(of.url, of.project, token, folder=folder)
     journal = Journal(folder, {"url": tool.url, "project": of.project})
     as_they_are = ("threshold", "risk", "max_labels", "batch", "budget", "assess")

@@ -52,6 +52,9 @@ class Journal:
             raise InputError(
                 f"it holds {holds}.", where=str(folder), hint="Name a folder for this project."
             )
+        for path in sorted(folder.iterdir()) if is_used else ():
+            if path.is_symlink():
+                raise InputError("is a link.", where=str(path), hint="Put the file itself there.")
         self._is_held = False
         self._last: dict[tuple[str, int], tuple[Any, ...]] | None = None
 
@@ -89,13 +92,13 @@ class Journal:
             yield
 
     def rows(self) -> list[dict[str, Any]]:
-        """All decisions; a line that was cut off by the end of a run is none."""
+        """All decisions; a line that was cut off by the end of a run, or spoilt, is none."""
         rows = []
         with contextlib.suppress(FileNotFoundError):
             for line in (self.folder / DECISIONS).read_bytes().splitlines(keepends=True):
-                with contextlib.suppress(ValueError):
-                    if line.endswith(b"\n"):
-                        rows.append(json.loads(line))
+                with contextlib.suppress(ValueError, RecursionError):
+                    if line.endswith(b"\n") and _is_decision(row := json.loads(line)):
+                        rows.append(row)
         return rows
 
     def new(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -118,6 +121,16 @@ class Journal:
             os.fsync(file.fileno())
         assert self._last is not None
         self._last |= dict(map(_in_brief, rows))
+
+
+def _is_decision(row: object) -> bool:
+    """Whether this has all that `_in_brief` reads."""
+    return (
+        isinstance(row, dict)
+        and all(name in row for name in _SAME)
+        and isinstance(row.get("question"), str)
+        and isinstance(row.get("task"), int)
+    )
 
 
 def _in_brief(row: Mapping[str, Any]) -> tuple[tuple[str, int], tuple[Any, ...]]:

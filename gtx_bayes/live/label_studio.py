@@ -15,7 +15,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.importers.base import Answer, Gold
 from gtx_bayes.importers.label_studio import LabelStudio as Importer
 from gtx_bayes.importers.long_table import File, import_answers
-from gtx_bayes.io.writers import whole_file
+from gtx_bayes.io.writers import OutputFile, is_written
 from gtx_bayes.live.tool import AbstractLabelingTool, Question, Task, ToolError
 from gtx_bayes.records import read_record
 
@@ -97,7 +97,9 @@ class LabelStudio(AbstractLabelingTool):
         if not self._is_personal:
             self._session.headers["Authorization"] = f"Token {self._token}"
         self._about: dict[str, Any] = {}
-        kept = read_record(folder / _KEPT) if folder is not None else None
+        kept = None
+        if folder is not None and is_written(folder / _KEPT):
+            kept = read_record(folder / _KEPT)
         self._exports: dict[int, tuple[str, dict[str, Any]]] = {
             int(number): (when, task) for number, (when, task) in (kept or {}).items()
         }
@@ -225,7 +227,7 @@ class LabelStudio(AbstractLabelingTool):
     def keep(self, folder: Path) -> None:
         """Put what was fetched into a file, which `folder` finds again."""
         if not self._is_kept:
-            with whole_file(folder / _KEPT) as partial:
+            with OutputFile(folder / _KEPT).written() as partial:
                 partial.write_text(json.dumps(self._exports), encoding="utf-8")
             self._is_kept = True
 

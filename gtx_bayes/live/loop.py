@@ -1,6 +1,7 @@
 """The loop: read what was answered, decide on every task, carry it out, say what was found."""
 
 import dataclasses
+import hashlib
 import time
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -23,12 +24,13 @@ from gtx_bayes.columns import Column, Table
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError, WarningNote
-from gtx_bayes.io.writers import whole_file, write_table
+from gtx_bayes.io.writers import OutputFile, fill_table
 from gtx_bayes.labels import MISSING
 from gtx_bayes.live.journal import Journal
 from gtx_bayes.live.tool import AbstractLabelingTool, Question, Task
 
 OPEN, CLOSE = "open", "close"
+_MOST_NAME = 100  # bytes of a question that files are named by
 DEFAULT_THRESHOLD, DEFAULT_CAP, DEFAULT_BATCH = 0.95, 5, 100
 
 
@@ -301,11 +303,13 @@ class Loop:
             result = aggregate(crowd, class_prior=prior, finds_blocs=finds, **arguments)
         self._kept[question.name] = result
         if not is_dry:
+            # The fit comes last: what it knows of is not written again.
+            for what, found in ("examples", result.examples()), ("labelers", result.labelers()):
+                with OutputFile(self._file(question, f"{what}.csv")).written() as partial:
+                    fill_table(found, partial)
             if result.blocs is None:
-                with whole_file(file) as partial:
+                with OutputFile(file).written() as partial:
                     write_state(result, partial)
-            write_table(result.examples(), self._file(question, "examples.csv"))
-            write_table(result.labelers(), self._file(question, "labelers.csv"))
         return result
 
     def _read(self, file: Path) -> Aggregation | None:
@@ -319,7 +323,10 @@ class Loop:
         return kept
 
     def _file(self, question: Question, what: str) -> Path:
-        return self.journal.folder / f"{urllib.parse.quote(question.name, safe='')}.{what}"
+        name = urllib.parse.quote(question.name, safe="", errors="surrogatepass")
+        if len(name) > _MOST_NAME:
+            name = f"{name[:_MOST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        return self.journal.folder / f"{name}.{what}"
 
     def _decide(
         self, verdicts: Sequence[_Verdict], tasks: Mapping[int, Task]
