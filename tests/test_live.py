@@ -127,7 +127,7 @@ class TestRound:
         for each in studio.predictions.values():
             (result,) = each["result"]
             assert result["value"]["choices"] == [examples[each["task"]]]
-            assert each["model_version"].startswith("gtx-bayes ")
+            assert each["model_version"].startswith("gtx-bayes-loop ")
         since = len(studio.calls)
         again = loop_on(studio, tmp_path / "s", max_labels=3).round()
         assert (again.num_changed, again.num_predicted, again.decisions) == (0, 0, [])
@@ -330,7 +330,7 @@ class TestTool:
         loop = loop_on(studio, tmp_path, max_labels=1)
         loop.round()
         twice = {**next(iter(studio.predictions.values())), "id": 901}
-        other = {**twice, "id": 902, "model_version": "another"}
+        other = {**twice, "id": 902, "model_version": "gtx-bayes"}  # as `export` calls it
         studio.predictions |= {901: twice, 902: other}
         loop_on(studio, tmp_path, max_labels=1).round()
         assert 901 not in studio.predictions

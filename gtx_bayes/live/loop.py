@@ -30,6 +30,9 @@ from gtx_bayes.live.journal import Journal
 from gtx_bayes.live.tool import AbstractLabelingTool, Question, Task
 
 OPEN, CLOSE = "open", "close"
+PREDICTED_BY = "gtx-bayes-loop"
+"""Before the version in what predictions are called: a name that no export has."""
+
 _MOST_NAME = 100  # bytes of a question that files are named by
 DEFAULT_THRESHOLD, DEFAULT_CAP, DEFAULT_BATCH = 0.95, 5, 100
 
@@ -419,7 +422,7 @@ class Loop:
                 if known:
                     table = probs.loc[[str(name) for name in known]].add_prefix("prob_")
                     examples[each.question] = table.rename_axis("task").reset_index()
-        return self.tool.predict(examples, f"gtx-bayes {version('gtx_bayes')}")
+        return self.tool.predict(examples, f"{PREDICTED_BY} {version('gtx_bayes')}")
 
 
 def _answered(truths: Mapping[str, Column], answered: Set[str]) -> Table | None:
