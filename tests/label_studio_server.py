@@ -29,7 +29,8 @@ GOLDEN = Path(__file__).parent / "golden" / "label_studio.json"
 class LabelStudioServer(http.server.ThreadingHTTPServer):
     """One project in memory. Tokens are `token-N` of user N; the owner's is `token-1`.
 
-    `failures` is a list of codes that the next calls get, one each, before anything is done.
+    `failures` is a list of codes that the next calls get, one each, before anything is done;
+    `instead` is a list of what they get in place of the right answer.
     """
 
     daemon_threads = True
@@ -48,6 +49,7 @@ class LabelStudioServer(http.server.ThreadingHTTPServer):
         }
         self.tasks, self.predictions, self.locks = {}, {}, {}
         self.hooks, self.backends, self.calls, self.failures, self.queries = [], [], [], [], []
+        self.instead = []
         self.ids, self.times, self.turn = itertools.count(1), itertools.count(), threading.RLock()
         for text in texts:
             self.add(text)
@@ -224,6 +226,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             server.calls.append((self.command, url.path))
             if server.failures:
                 code, found = server.failures.pop(0), {"detail": "fails"}
+            elif server.instead:
+                code, found = 200, server.instead.pop(0)
             elif user is None and not url.path.startswith("/api/token"):
                 code, found = 401, {"detail": "Invalid token."}
             else:
@@ -232,7 +236,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 number = int(user[3]) if user else None
                 code, found = server.answer(self.command, url.path, query, body, number)
             content = b"" if found is None else json.dumps(found).encode()
+            content = found.encode() if isinstance(found, str) else content
         self.send_response(code)
+        if code in range(300, 400):
+            self.send_header("Location", f"https://there{self.path}")
+        if code in (429, 503):
+            self.send_header("Retry-After", "99999999")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

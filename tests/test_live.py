@@ -364,12 +364,47 @@ class TestTool:
             ({"token": "wrong"}, "refuses the token"),
             ({"project": 7}, "refuses GET /api/projects/7"),
             ({"url": "localhost:8080"}, "no address"),
+            ({"url": "http://"}, "no address"),
+            ({"url": "http://me:word@localhost"}, "no address"),
+            ({"url": "http://localhost?next=1"}, "no address"),
+            ({"url": "http://localhost:port"}, "no address"),
+            ({"token": "to\nken"}, "what no token does"),
+            ({"token": "tök"}, "what no token does"),
+            ({"token": " "}, "what no token does"),
         ],
     )
     def test_refusals(self, studio, about, says):
         given = {"url": studio.url, "project": 1, "token": "token-1", **about}
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=says) as caught:
             LabelStudio(**given).questions()
+        for quoted in ("tök", "to\nken", "wrong", "me:word"):
+            assert quoted not in str(caught.value)
+
+    @pytest.mark.parametrize("answer", [{}, [], "<html>", None, 3, {"label_config": "<View"}])
+    def test_what_is_no_label_studio(self, studio, tmp_path, answer):
+        studio.instead.append(answer)
+        with pytest.raises(InputError, match=r"^http.*: this does not answer as Label Studio"):
+            loop_on(studio, tmp_path).round()
+        studio.instead.append(answer)
+        with pytest.raises(InputError, match="this does not answer as Label Studio"):
+            loop_on(studio, tmp_path, token="a.b.1").round()
+
+    def test_an_address_that_moved(self, studio, tmp_path):
+        studio.failures.append(301)
+        with pytest.raises(InputError, match=r"moved to https://there\. Give that as `url=`"):
+            loop_on(studio, tmp_path).round()
+
+    def test_a_netrc_file_stays_out_of_it(self, studio, tmp_path, monkeypatch):
+        (tmp_path / "netrc").write_text("default login me password other\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        assert LabelStudio(studio.url, 1, "token-1").questions()
+        assert LabelStudio(studio.url, 1, "a.b.1").questions()
+
+    def test_a_title_that_speaks_to_the_terminal(self, studio):
+        studio.project["title"] = "a\x1b[2J\nb"
+        tool = LabelStudio(studio.url, 1, "token-1")
+        tool.questions()
+        assert tool.title == "a[2J b"
 
     def test_no_question(self, studio):
         studio.project["label_config"] = "<View><Text name='text' value='$text'/></View>"

@@ -1,8 +1,10 @@
 """Label Studio's interface over HTTP, as its free edition has it."""
 
 import collections
+import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 from xml.etree import ElementTree as ET
@@ -23,7 +25,8 @@ TIMEOUT = (5.0, 120.0)
 """Seconds to wait for a connection, and for an answer: a large export takes a while."""
 
 MOST_TRIES = 7
-"""How often a request is sent that meets 429, 5xx or no server: for a minute in all."""
+"""How often a request that meets 429, 5xx or no server is sent again, within a minute if all say so
+at once."""
 
 _BUSY = (429, 500, 502, 503, 504)
 _PAGE = 2_000  # tasks in a list of what changes: 130 bytes each
@@ -31,7 +34,29 @@ _EXPORTED = 200  # tasks whose annotations come in one piece: their numbers stan
 _PREDICTED = 500
 _SAME_SCORE = 0.02  # a prediction that moved by less is left as it is
 _KEPT = "annotations.json"
+_TAKE_TOKEN = (
+    "Take one of Account & Settings, Access Token, of somebody who may change the project."
+)
 _LISTED = "id,is_labeled,overlap,updated_at,total_annotations,cancelled_annotations"
+
+
+def _as_label_studio[**P, T](verb: Callable[P, T]) -> Callable[P, T]:
+    """A verb that says so where an answer is none of Label Studio's."""
+
+    @functools.wraps(verb)
+    def checked(*args: P.args, **more: P.kwargs) -> T:
+        try:
+            return verb(*args, **more)
+        except InputError:
+            raise
+        except (LookupError, TypeError, AttributeError, ValueError, ET.ParseError) as error:
+            raise InputError(
+                f"this does not answer as Label Studio does ({type(error).__name__}).",
+                where=getattr(args[0], "url", ""),
+                hint="Is that the address at which a browser shows Label Studio?",
+            ) from error
+
+    return checked
 
 
 class LabelStudio(AbstractLabelingTool):
@@ -63,10 +88,10 @@ class LabelStudio(AbstractLabelingTool):
             project: number of the project.
             token: a personal access token, or a legacy token, of somebody who may change it.
             folder: where `keep` may have put what was fetched before.
-            most_tries: how often a request is sent to a server that is busy or away.
+            most_tries: how often a request is sent again to a server that is busy or away.
 
         Raises:
-            InputError: if the extra is not installed, or for an address that is none.
+            InputError: if the extra is not installed, or for an address or a token that is none.
         """
         try:
             import requests
@@ -77,11 +102,16 @@ class LabelStudio(AbstractLabelingTool):
                 "Label Studio is spoken to by requests, which is not installed.",
                 hint="Install it: pip install 'gtx_bayes[label-studio]'.",
             ) from error
-        if not url.startswith(("http://", "https://")):
+        if not _is_address(url):
             raise InputError(
-                f"'{url}' is no address.", where="url", hint="Such as http://localhost:8080."
+                "this is no address.",
+                where="url",
+                hint="Such as http://localhost:8080, without a name, a password or a query.",
             )
         self.url, self.project, self._token = url.rstrip("/"), project, token.strip()
+        is_token = self._token.isascii() and self._token.isprintable() and " " not in self._token
+        if not self._token or not is_token:
+            raise InputError("it holds what no token does.", where="token", hint=_TAKE_TOKEN)
         retry = Retry(
             most_tries,
             backoff_factor=0.5,
@@ -89,13 +119,14 @@ class LabelStudio(AbstractLabelingTool):
             status_forcelist=_BUSY,
             allowed_methods=None,  # what is sent twice is mended when it is seen: see `predict`
             raise_on_status=False,
+            respect_retry_after_header=False,  # it may name years
         )
         self._session = requests.Session()
         self._errors = requests.RequestException
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
-        if not self._is_personal:
-            self._session.headers["Authorization"] = f"Token {self._token}"
+        self._proof = "" if self._is_personal else f"Token {self._token}"
+        self._session.auth = self._signed  # else a netrc file would go before it
         self._about: dict[str, Any] = {}
         kept = None
         if folder is not None and is_written(folder / _KEPT):
@@ -107,6 +138,7 @@ class LabelStudio(AbstractLabelingTool):
         self._order: list[int] = []
         self._predictions: dict[int, list[dict[str, Any]]] | None = None
 
+    @_as_label_studio
     def questions(self) -> Sequence[Question]:
         """The Choices of the labeling interface that take one answer for the whole task.
 
@@ -132,7 +164,7 @@ class LabelStudio(AbstractLabelingTool):
     @property
     def title(self) -> str:
         """The project's, as of the last `questions`."""
-        return str(self._about.get("title", ""))
+        return _said(str(self._about.get("title", "")))
 
     @property
     def notes(self) -> Sequence[str]:
@@ -150,11 +182,13 @@ class LabelStudio(AbstractLabelingTool):
             )
         return found
 
+    @_as_label_studio
     def workers(self) -> Sequence[int]:
         """All who have an account, but for the token's owner."""
         mine = self._call("GET", "/api/current-user/whoami")["id"]
         return [user["id"] for user in self._call("GET", "/api/users/") if user["id"] != mine]
 
+    @_as_label_studio
     def tasks(self) -> Sequence[Task]:
         """All tasks by number."""
         listed = list(self._listed())
@@ -243,6 +277,7 @@ class LabelStudio(AbstractLabelingTool):
         # Both fields: whether a task is labeled is worked out anew only when somebody saves.
         self._call("PATCH", f"/api/tasks/{task.name}/", json=fields, none_left=404)
 
+    @_as_label_studio
     def predict(self, examples: Mapping[Question, pd.DataFrame], version: str) -> int:
         """One prediction a task; of several of ours, as a lost answer may leave, one is kept."""
         wanted: dict[int, dict[str, Any]] = {}
@@ -290,6 +325,7 @@ class LabelStudio(AbstractLabelingTool):
                     self._predictions[each["task"]].append(each)
         return self._predictions
 
+    @_as_label_studio
     def register(self, url: str, secret: str, title: str) -> None:
         """Have Label Studio call a backend at this address; what is registered there stays.
 
@@ -315,12 +351,44 @@ class LabelStudio(AbstractLabelingTool):
         return self._token.count(".") == 2
 
     def _log_in(self) -> None:
-        found = self._session.post(
-            f"{self.url}/api/token/refresh/", json={"refresh": self._token}, timeout=TIMEOUT
-        )
+        self._proof = ""
+        found = self._send("POST", "/api/token/refresh/", json={"refresh": self._token})
         if not found.ok:
-            raise _refused(found.status_code, found.text)
-        self._session.headers["Authorization"] = f"Bearer {found.json()['access']}"
+            raise self._refused(found)
+        self._proof = f"Bearer {found.json()['access']}"
+
+    def _signed(self, request: Any) -> Any:
+        """What `requests` asks to say who we are."""
+        if self._proof:
+            request.headers["Authorization"] = self._proof
+        return request
+
+    def _send(self, method: str, path: str, **sent: Any) -> Any:
+        """The response to a request; one that leads elsewhere is none, for the token goes along."""
+        sent = {"timeout": TIMEOUT, "allow_redirects": False, **sent}
+        try:
+            found = self._session.request(method, self.url + path, **sent)
+        except self._errors as error:
+            raise ToolError(self.url, f"cannot be reached: {self._told(str(error))}") from error
+        if found.status_code >= 500 or found.status_code == 429:
+            raise ToolError(self.url, f"{method} {path} ended with {found.status_code}")
+        if 300 <= found.status_code < 400:
+            there = self._told(found.headers.get("Location", "")).removesuffix(path)
+            raise InputError(
+                f"{self.url} moved to {there}.", where="url", hint="Give that as `url=`."
+            )
+        return found
+
+    def _refused(self, found: Any) -> InputError:
+        return InputError(
+            f"Label Studio refuses the token ({found.status_code}): {self._told(found.text)}",
+            where="token",
+            hint=_TAKE_TOKEN,
+        )
+
+    def _told(self, text: str) -> str:
+        """What a server says, as far as it can be shown."""
+        return _said(text.replace(self._token, "TOKEN"))
 
     def _call(self, method: str, path: str, *, none_left: int | None = None, **sent: Any) -> Any:
         """The answer to a request; an empty one where what it is about was deleted meanwhile.
@@ -335,29 +403,24 @@ class LabelStudio(AbstractLabelingTool):
             InputError: if the server refuses.
             ToolError: if it cannot be reached, or fails.
         """
-        try:
-            if self._is_personal and "Authorization" not in self._session.headers:
-                self._log_in()
-            found = self._session.request(method, self.url + path, timeout=TIMEOUT, **sent)
-            if found.status_code == 401 and self._is_personal:
-                self._log_in()
-                found = self._session.request(method, self.url + path, timeout=TIMEOUT, **sent)
-            if found.status_code in (401, 403):
-                raise _refused(found.status_code, found.text)
-            if found.status_code >= 500 or found.status_code == 429:
-                raise ToolError(self.url, f"{method} {path} ended with {found.status_code}")
-            if not found.ok:
-                if found.status_code == none_left:
-                    return {"tasks": [], "total": 0}
-                raise InputError(
-                    f"Label Studio refuses {method} {path} ({found.status_code}): "
-                    f"{_said(found.text)}",
-                    where=self.url,
-                    hint=f"Is there a project {self.project}, and may the token's owner change it?",
-                )
-            return found.json() if found.content else None
-        except self._errors as error:
-            raise ToolError(self.url, f"cannot be reached: {error}") from error
+        if not self._proof:
+            self._log_in()
+        found = self._send(method, path, **sent)
+        if found.status_code == 401 and self._is_personal:
+            self._log_in()
+            found = self._send(method, path, **sent)
+        if found.status_code in (401, 403):
+            raise self._refused(found)
+        if not found.ok:
+            if found.status_code == none_left:
+                return {"tasks": [], "total": 0}
+            raise InputError(
+                f"Label Studio refuses {method} {path} ({found.status_code}): "
+                f"{self._told(found.text)}",
+                where=self.url,
+                hint=f"Is there a project {self.project}, and may the token's owner change it?",
+            )
+        return found.json() if found.content else None
 
 
 def _in_brief(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -381,14 +444,17 @@ def _parts(rows: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
     return (rows[at : at + size] for at in range(0, len(rows), size))
 
 
-def _refused(code: int, text: str) -> InputError:
-    return InputError(
-        f"Label Studio refuses the token ({code}): {_said(text)}",
-        where="token",
-        hint="Take one of Account & Settings, Access Token, of somebody who may change the "
-        "project.",
-    )
+def _is_address(url: str) -> bool:
+    """Whether this is one of a server, and no more."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_port = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    is_bare = not {*"@?#"} & {*url} and url.isprintable() and " " not in url
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and is_port and is_bare
 
 
 def _said(text: str) -> str:
-    return " ".join(text.split())[:200]
+    """The start of a text on one line, without what a terminal would take for orders."""
+    return "".join(filter(str.isprintable, " ".join(text.split())))[:200]
