@@ -201,8 +201,13 @@ class LabelStudioServer(http.server.ThreadingHTTPServer):
             case ("GET", "webhooks" | "ml" as kind):
                 return 200, self.hooks if kind == "webhooks" else self.backends
             case ("POST", "webhooks" | "ml" as kind):
-                (self.hooks if kind == "webhooks" else self.backends).append(body)
+                known = self.hooks if kind == "webhooks" else self.backends
+                known.append({**body, "id": len(known) + 1})
                 return 201, body
+            case ("PATCH", "webhooks" | "ml" as kind, number):
+                known = self.hooks if kind == "webhooks" else self.backends
+                known[int(number) - 1] |= body
+                return 200, body
             case ("POST", "token", "refresh"):
                 return 200, {"access": f"access-{body['refresh']}"}
         return 404, {"detail": "No such thing matches the given query."}

@@ -327,23 +327,31 @@ class LabelStudio(AbstractLabelingTool):
 
     @_as_label_studio
     def register(self, url: str, secret: str, title: str) -> None:
-        """Have Label Studio call a backend at this address; what is registered there stays.
+        """Have Label Studio call a backend at this address; what is registered there is renewed.
 
         Args:
             url: where the backend is, as Label Studio reaches it.
             secret: what it asks for.
             title: what it is called in the settings.
         """
-        hook, asked = f"{url.rstrip('/')}/webhook", {"project": self.project}
-        known = self._call("GET", "/api/webhooks/", params=asked)
-        if not any(each["url"] == hook for each in known):
-            fields = {"url": hook, "headers": {"Authorization": f"Bearer {secret}"}}
-            sent = {"send_payload": True, "send_for_all_actions": True}
-            self._call("POST", "/api/webhooks/", json={**asked, **fields, **sent})
-        if not any(each["url"] == url for each in self._call("GET", "/api/ml/", params=asked)):
-            login = {"basic_auth_user": "gtx-bayes", "basic_auth_pass": secret}
-            about = {"url": url, "title": title, "auth_method": "BASIC_AUTH"}
-            self._call("POST", "/api/ml/", json={**asked, **about, **login})
+        hook = {"url": f"{url.rstrip('/')}/webhook"}
+        hook |= {"headers": {"Authorization": f"Bearer {secret}"}}
+        hook |= {"send_payload": True, "send_for_all_actions": True, "is_active": True}
+        self._enter("/api/webhooks/", "/", hook)
+        login = {"basic_auth_user": "gtx-bayes", "basic_auth_pass": secret}
+        self._enter(
+            "/api/ml/", "", {"url": url, "title": title, "auth_method": "BASIC_AUTH"} | login
+        )
+
+    def _enter(self, path: str, end: str, fields: dict[str, Any]) -> None:
+        """Make an entry of the project's, or renew that of the same address."""
+        asked = {"project": self.project}
+        known = self._call("GET", path, params=asked)
+        numbers = [each["id"] for each in known if each["url"] == fields["url"]]
+        if not numbers:
+            self._call("POST", path, json=asked | fields)
+        for number in numbers:
+            self._call("PATCH", f"{path}{number}{end}", json=asked | fields)
 
     @property
     def _is_personal(self) -> bool:
