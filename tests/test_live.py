@@ -37,6 +37,11 @@ TWO_QUESTIONS = CONFIG.replace(
 )
 
 
+@pytest.fixture(autouse=True)
+def of_nobody(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+
+
 @pytest.fixture
 def studio():
     with LabelStudioServer(texts=[f"t{at}" for at in range(12)]) as server:
@@ -530,6 +535,10 @@ class TestFolder:
         one, other = (loop_on(studio, tmp_path / name).journal for name in "ab")
         with one.held(), pytest.raises(InputError, match="another gtx-bayes"), other.held():
             pass
+        same = studio.url.replace("127.0.0.1", "localhost") + "/"
+        third = Journal(tmp_path / "c", {"url": same, "project": 1})
+        with one.held(), pytest.raises(InputError, match="another gtx-bayes"), third.held():
+            pass
         with other.held():
             pass
 
@@ -541,6 +550,8 @@ class TestFolder:
             pass
         with pytest.raises(InputError, match="project 2 at "):
             loop_on(studio, tmp_path / "s")
+        with pytest.raises(InputError, match="cannot write there"):
+            loop_on(studio, tmp_path / "notes.txt" / "s").round()
 
 
 def invoke(studio, *words, code=0):
@@ -697,8 +708,8 @@ class TestBackend:
 
     def test_registering(self, studio, served):
         tool = LabelStudio(studio.url, 1, "token-1")
-        for _ in range(2):
-            tool.register(served.url, SECRET, "gtx-bayes")
+        for secret in ("an-older-secret", SECRET):
+            tool.register(served.url, secret, "gtx-bayes")
         ((hook,), (known,)) = studio.hooks, studio.backends
         assert hook["url"] == f"{served.url}/webhook"
         assert requests.post(hook["url"], json={}, headers=hook["headers"], timeout=5).ok

@@ -5,8 +5,8 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from typing import Any
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.records import read_record
-from gtx_bayes.scratch import is_left_over, locked
+from gtx_bayes.scratch import is_left_over, locked, no_writing
+
+_HERE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 OWNER, DECISIONS = "loop.json", "decisions.jsonl"
 
@@ -60,21 +62,25 @@ class Journal:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Own the folder, and the project on this machine, until the block ends; again if need be.
+        """Own the folder, and the user's claim to the project, until the block ends, again if need be.
 
         Raises:
-            InputError: if another process does.
+            InputError: if another process does, or if there is no writing there.
         """
         if self._is_held:
             yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self._project, sort_keys=True)
-        name = f"gtx-bayes-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        of_machine = Path(tempfile.gettempdir()) / name
-        of_machine.mkdir(exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise no_writing(self.folder, error) from error
+        of_user = _place_of(self._project)
+        try:
+            of_user.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise no_writing(of_user, error) from error
         with contextlib.ExitStack() as stack:
-            for place in (self.folder, of_machine):
+            for place in (self.folder, of_user):
                 descriptor = locked(place)
                 if descriptor is None and sys.platform != "win32":
                     raise InputError(
@@ -86,7 +92,8 @@ class Journal:
                     stack.callback(os.close, descriptor)
             if not (self.folder / OWNER).exists():
                 with whole_file(self.folder / OWNER) as partial:
-                    partial.write_text(text + "\n", encoding="utf-8")
+                    text = json.dumps(self._project, sort_keys=True) + "\n"
+                    partial.write_text(text, encoding="utf-8")
             self._is_held, self._last = True, None  # who held it before may have gone on
             stack.callback(setattr, self, "_is_held", False)
             yield
@@ -121,6 +128,17 @@ class Journal:
             os.fsync(file.fileno())
         assert self._last is not None
         self._last |= dict(map(_in_brief, rows))
+
+
+def _place_of(project: Mapping[str, object]) -> Path:
+    """What stands for a project in the user's cache, however its server is called."""
+    parts = urllib.parse.urlsplit(str(project["url"]))
+    is_here = parts.hostname in _HERE
+    server = (_HERE[0] if is_here else parts.hostname, parts.port, parts.path.rstrip("/"))
+    text = json.dumps([*server, project["project"]])
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    caches = named if named.is_absolute() else Path.home() / ".cache"
+    return caches / "gtx_bayes" / "live" / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _is_decision(row: object) -> bool:
