@@ -6,16 +6,21 @@ constant the labeler was there is the score of its accuracy,
 .. math:: s = \frac{\sum_y q_y D_{yl}}{\sum_y q_y \theta_{yl}}, \qquad
     D_{yl} = I[l = y] - I[l \neq y] \frac{\theta_{yl}}{1 - \theta_{yy}},
 
-which has mean zero as long as nothing changes, whatever the examples. For a labeler's n scores in
-the order of time, with standard deviation :math:`\sigma`, the largest excess
+which has mean zero as long as nothing changes. Examples that get harder lower the scores of all:
+each is taken less the mean score of the other labelers on the same example and its neighbours in
+the order of time. For a labeler's n differences d in the order of time, with standard deviation
+:math:`\sigma`, the largest excess
 
-.. math:: T = \max_k \frac{1}{\sigma \sqrt n} \sum_{i \le k} (s_i - \bar s)
+.. math:: T = \max_k \frac{1}{\sigma \sqrt n} \sum_{i \le k} (d_i - \bar d)
 
 of earlier over later ones is that of a Brownian bridge, :math:`P(T > x) \approx e^{-2 x^2}`
-(Page, 1954, and Kolmogorov, for cumulative sums). Over all J labelers of a crowd falls are named at
-a level of .05 by Holm's rule: the rarest is one if :math:`J e^{-2 T^2}` is at most .05; it then
-counts as two labelers, before and after, so that what it says late no longer speaks against
-others, and the rest are looked at again.
+(Page, 1954, and Kolmogorov, for cumulative sums); k is where the time changes. The score counts a
+change in log odds, the score times :math:`\theta (1 - \theta)` one of the probability of being
+right; since harder examples may cost all labelers as much on either scale, the smaller of both
+excesses is taken. Over all J labelers of a crowd falls are named at a level of .05 by Holm's rule:
+the rarest change is one if :math:`J e^{-2 T^2}` is at most .05; the labeler then counts as two,
+before and after, so that what it says late no longer speaks against others, and the rest are looked
+at again. Likewise those who get better, beside whom others would seem to fall; they are not named.
 """
 
 import dataclasses
@@ -35,7 +40,8 @@ LEVEL = 0.05
 FEWEST = 40
 """Answers below which nobody is looked at."""
 
-_MOST_NAMED = 10
+_MOST_CHANGES = 20
+_NUM_NEAR = 20  # answers by others, about, that a score is held against
 _PRIOR_ANSWERS = 6.0  # that the accuracy of a part starts with, at that of the whole
 _STEPS = 3  # of that accuracy and of the classes
 _NUM_PERIODS = 6
@@ -129,19 +135,75 @@ def find_falls(
     order = np.lexsort((answers.when, answers.labeler))
     ends = np.cumsum(np.bincount(answers.labeler, minlength=num_labelers))
     of_each = np.split(order, ends[:-1])
+    place = _places(answers)
+    steady = np.ones(answers.label.size, bool)
     left = [j for j in range(num_labelers) if of_each[j].size >= FEWEST]
     found: list[Fall] = []
-    while left and len(found) < _MOST_NAMED:
-        score = _scores(answers, known)
-        tested = [(*_fall(score[of_each[j]]), j) for j in left]
-        p_value, at, labeler = min(tested)
+    for _ in range(_MOST_CHANGES):
+        if not left:
+            break
+        score = _against_others(answers, known, place, steady)
+        tested = [
+            (*_change(score[of_each[j]], answers.when[of_each[j]], sign), j, sign)
+            for j in left
+            for sign in (1.0, -1.0)
+        ]
+        p_value, at, labeler, sign = min(tested)
         if p_value * len(left) > LEVEL:
             break
         left.remove(labeler)
+        steady[of_each[labeler]] = False
         later = of_each[labeler][at:]
         answers, known, before, after = _split(answers, known, labeler, later)
-        found.append(Fall(labeler, float(answers.when[later[0]]), before, after, p_value))
+        if sign > 0.0:
+            found.append(Fall(labeler, float(answers.when[later[0]]), before, after, p_value))
     return found
+
+
+def _places(answers: _Answers) -> npt.NDArray[np.int64]:
+    """Place of the example of every answer in the order of the mean times of examples."""
+    size = answers.truth.size
+    number = np.bincount(answers.example, minlength=size)
+    mean = np.bincount(answers.example, answers.when, size) / np.maximum(number, 1)
+    place = np.empty(size, np.int64)
+    place[np.argsort(np.where(number > 0, mean, np.inf), kind="stable")] = np.arange(size)
+    return place[answers.example]
+
+
+def _against_others(
+    answers: _Answers,
+    known: Known,
+    place: npt.NDArray[np.int64],
+    steady: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.float64]:
+    """Scores less the mean of steady others nearby, in log odds and in probability.
+
+    Shape (answers, 3); last is by how much neighbours in time share their reference: the variance
+    of a long sum over what it were if they did not.
+    """
+    score = _scores(answers, known)
+    accuracy = np.diagonal(known.confusion, axis1=1, axis2=2).mean(axis=1)
+    scale = (accuracy * (1.0 - accuracy))[answers.labeler]
+    both = np.stack([score, score * scale, np.ones_like(score)], axis=1)
+    reach = int(_NUM_NEAR * np.unique(place).size / max(2 * score.size, 1))
+    size = answers.truth.size + 2 * reach + 1
+
+    def near(group: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        key = group * size + place  # so far apart that no window has two groups
+        used = np.flatnonzero(steady)
+        used = used[np.argsort(key[used], kind="stable")]
+        total = np.concatenate([np.zeros((1, 3)), np.cumsum(both[used], axis=0)])
+        first = np.searchsorted(key[used], key - reach, side="left")
+        last = np.searchsorted(key[used], key + reach, side="right")
+        return np.asarray(total[last] - total[first])
+
+    own = near(answers.labeler)
+    others = near(np.zeros_like(place)) - own
+    number = np.maximum(others[:, 2:], 1.0)
+    shared = (number + own[:, 2:]) / (number + 1.0)
+    has_others = others[:, 2:] > 0.5
+    mean = np.where(has_others, others[:, :2] / number, 0.0)
+    return np.concatenate([both[:, :2] - mean, np.where(has_others, shared, 1.0)], axis=1)
 
 
 def _scores(answers: _Answers, known: Known) -> npt.NDArray[np.float64]:
@@ -155,15 +217,23 @@ def _scores(answers: _Answers, known: Known) -> npt.NDArray[np.float64]:
     return np.asarray((others * change).sum(axis=1) / np.maximum((others * column).sum(1), tiny))
 
 
-def _fall(score: npt.NDArray[np.float64]) -> tuple[float, int]:
-    """How rare the largest excess of earlier scores over later ones is, and where it ends."""
-    spread = score.std()
-    if spread == 0.0:
+def _change(
+    score: npt.NDArray[np.float64], when: npt.NDArray[np.float64], sign: float
+) -> tuple[float, int]:
+    """How rare the largest excess of earlier scores over later ones is, and where it ends.
+
+    With sign -1 of later ones over earlier ones.
+    """
+    score, shared = sign * score[:, :2], score[:, 2].mean()
+    spread = score.std(axis=0) * np.sqrt(shared)
+    changes = np.flatnonzero(np.diff(when) > 0.0)
+    if not changes.size or (spread == 0.0).any():
         return 1.0, 0
-    excess = np.cumsum(score - score.mean())[:-1]
-    at = int(excess.argmax())
-    largest = max(excess[at] / (spread * np.sqrt(score.size)), 0.0)
-    return float(np.exp(-2.0 * largest**2)), at + 1
+    excess = np.cumsum(score - score.mean(axis=0), axis=0)[changes] / spread
+    smaller = excess.min(axis=1)
+    at = int(smaller.argmax())
+    largest = max(smaller[at] / np.sqrt(len(score)), 0.0)
+    return float(np.exp(-2.0 * largest**2)), int(changes[at]) + 1
 
 
 def _split(
