@@ -1,5 +1,6 @@
 """Classes in an order: seen in the answers, in the pool of models, and in what is scored."""
 
+import dataclasses
 import json
 
 import jax.numpy as jnp
@@ -8,8 +9,10 @@ import pandas as pd
 import pytest
 
 from gtx_bayes import Crowd, InputError, aggregate, evaluate, grow, metrics, read_state, write_state
+from gtx_bayes.inference import automatic
 from gtx_bayes.inference.order import keeps_order
-from gtx_bayes.labels import Labels
+from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.registry import MODELS
 from tests.test_cli import call
 
 GRADES = ["poor", "fair", "good", "fine"]
@@ -122,6 +125,46 @@ class TestPool:
         grown = grow(kept, more)
         again = aggregate(Crowd.from_frames(pd.concat([graded()[0], more])))
         np.testing.assert_allclose(grown.result.class_probs, again.class_probs, atol=1e-3)
+
+
+class TestWithoutTheExample:
+    """What the others say of an example's answers, which models are weighed by."""
+
+    @staticmethod
+    def fit(crowd, but=None):
+        """The ordinal model, one example's answers taken away."""
+        label = np.asarray(crowd.labels.label)
+        left = np.where(np.asarray(crowd.labels.example) == but, np.int8(MISSING), label)
+        labels = dataclasses.replace(crowd.labels, label=jnp.asarray(left, label.dtype))
+        return automatic.fit(MODELS.build("ordinal"), labels, crowd.assessment)
+
+    @staticmethod
+    def scores(fit):
+        return np.logaddexp.reduce(np.asarray(fit.evidence, np.float64), axis=1)
+
+    def test_as_if_fitted_anew(self, crowd):
+        """By the ratio of the probability of all answers with it and without."""
+        whole = self.fit(crowd)
+        scores, total = self.scores(whole), whole.prior.posterior.log_evidence()
+        for but in range(0, 150, 30):
+            rest = self.fit(crowd, but)
+            assert scores[but] == pytest.approx(
+                total - rest.prior.posterior.log_evidence(), abs=0.4
+            )
+            others = np.arange(150) != but  # one example more changes little of the others' score
+            assert scores[others].sum() == pytest.approx(self.scores(rest)[others].sum(), abs=3.0)
+
+    def test_nodes_have_no_bearing(self, crowd):
+        """It is worked out, not drawn."""
+        fit = self.fit(crowd)
+        posterior, scale = fit.prior.posterior, fit.prior.scale
+        given = automatic.Crowd(
+            crowd.labels, crowd.assessment, fit.class_prior, fit.prior.reference
+        )
+        half = np.random.default_rng(1).standard_normal((16, posterior.location.size))
+        nodes = jnp.asarray(np.concatenate([half, -half]), posterior.location.dtype)
+        again = automatic._as_fit(scale, given, posterior, nodes)
+        np.testing.assert_allclose(self.scores(again), self.scores(fit), atol=1e-4)
 
 
 class TestScores:

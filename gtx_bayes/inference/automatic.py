@@ -378,12 +378,14 @@ def curvature(
     if size <= MOST_DENSE:
         return jax.lax.map(along, jnp.eye(size, dtype=location.dtype))
 
-    def probe(key: Key[Array, ""]) -> Array:
-        signs = jax.random.rademacher(key, (size,), location.dtype)
-        return signs * along(signs)
+    signs = _signs(size, location.dtype)
+    return jax.lax.map(lambda signs: signs * along(signs), signs).mean(axis=0)
 
-    # The same signs each time: they are part of the method, not of the data.
-    return jax.lax.map(probe, jax.random.split(jax.random.key(0), _NUM_PROBES)).mean(axis=0)
+
+def _signs(size: int, dtype: Any) -> Float[Array, "probes num_params"]:
+    """Random signs, the same each time: they are part of the method, not of the data."""
+    keys = jax.random.split(jax.random.key(0), _NUM_PROBES)
+    return jax.lax.map(lambda key: jax.random.rademacher(key, (size,), dtype), keys)
 
 
 def root_of(
@@ -432,6 +434,9 @@ def describe(
 ) -> tuple[Array, Array, Array, Array | None]:
     """Class posteriors, the evidence that goes with the class prior, subclasses, proportions.
 
+    Classes of an example compare by means over nodes; its answers' probability, classes summed
+    out, is that of `_log_prob_by_others`, on which nodes in the tails have no bearing.
+
     Args:
         scale: what the parameters are.
         crowd: the labels.
@@ -441,28 +446,61 @@ def describe(
     none = jnp.full_like(crowd.assessment.true_label, MISSING)
     open_crowd = crowd._replace(assessment=Assessment(none, scale.num_classes))
 
-    def of_node(normal: Array) -> tuple[Array, Array]:
-        joint = log_joint(scale, open_crowd, posterior.at(normal))
+    def at(flat: Array) -> tuple[Array, Array]:
+        joint = log_joint(scale, open_crowd, flat)
         own = jax.nn.logsumexp(
             joint_with_gold(joint, jnp.ones(scale.num_classes), crowd.assessment), axis=1
         )
         # Gold of a class that the prior excludes says nothing of the nodes.
         return joint, jnp.where(jnp.isfinite(own), own, jax.nn.logsumexp(joint, axis=1))
 
-    joint, own = jax.lax.map(of_node, normal)
+    joint, own = jax.lax.map(lambda normal: at(posterior.at(normal)), normal)
     # The mean over nodes without the example's own part, by weights of importance. That part is
     # taken as linear, half the difference of opposite nodes: what is left of it is even, of which
     # a few nodes in the tails would have all the weight.
     opposite = jnp.roll(own, own.shape[0] // 2, axis=0)
     log_weights = jax.nn.log_softmax((opposite - own) / 2.0, axis=0)[:, :, None]
     log_joint_probs = jax.nn.logsumexp(joint + log_weights, axis=0)
+    log_probs = log_joint_probs - jax.nn.logsumexp(log_joint_probs, axis=1, keepdims=True)
+    log_joint_probs = log_probs + _log_prob_by_others(at, posterior)[:, None]
     log_prior = 0.0 if scale.learns_class_prior else jnp.log(crowd.class_prior)
     evidence = jnp.where(jnp.isneginf(log_prior), 0.0, log_joint_probs - log_prior)
-    log_probs = log_joint_probs - jax.nn.logsumexp(log_joint_probs, axis=1, keepdims=True)
     class_probs = variational.clamp(jnp.exp(log_probs), crowd.assessment)
     params, proportions = scale.params(posterior.location)
     labelers = scale.model.labelers(params, crowd.reference)
     return class_probs, evidence, subclass_probs(labelers, crowd.labels), proportions
+
+
+def _log_prob_by_others(
+    at: Callable[[Float[Array, " num_params"]], tuple[Array, Array]], posterior: Posterior
+) -> Float[Array, " num_examples"]:
+    r"""Log-probability of each example's answers by all other examples.
+
+    That at the most probable parameters, less what the example itself did to it,
+    :math:`\nabla \ell_i^\top S \, \nabla \ell_i`, where S is the covariance: the first step of
+    Newton's method towards the parameters without the example (Cook and Weisberg, 1982, chapter 5).
+
+    Args:
+        at: log-probability of an example's answers with each class, at some parameters; and that
+            of its answers and gold.
+        posterior: of the parameters.
+    """
+
+    def both(flat: Array) -> tuple[Array, Array]:
+        joint, own = at(flat)
+        return jax.nn.logsumexp(joint, axis=1), own
+
+    def less(log_probs: Array, direction: Array) -> tuple[Array, None]:
+        slope, own_slope = jax.jvp(both, (posterior.location,), (direction,))[1]
+        return log_probs - slope * own_slope, None
+
+    spread = posterior.scale
+    if spread.ndim == 2:
+        directions = spread.T
+    else:  # in the mean over signs only the squares are left
+        directions = spread * _signs(spread.size, spread.dtype) / np.sqrt(_NUM_PROBES)
+    log_probs: Array = jax.lax.scan(less, both(posterior.location)[0], directions)[0]
+    return log_probs
 
 
 def subclass_probs(
