@@ -123,6 +123,8 @@ def test_replaces_its_own_and_nothing_else(diagnosed):
     ("options", "message"),
     [
         (["--fail-under", "light=blue"], "'blue' is no light"),
+        (["--fail-under", "light=red"], "'red' is no light to reach"),
+        (["--fail-under", "accuracy=90"], "no accuracy is 90. Give a proportion"),
         (["--fail-under", "accuracy"], "'accuracy' is no measure and bound"),
         (["--fail-under", "kappa=0.5"], "'kappa' is none of the measures"),
         (["--model", "none"], "there is no model 'none'"),

@@ -180,14 +180,14 @@ def _gates(given: list[str] | None) -> list[Gate]:
     texts = []
     for text in given or ():
         name, _, value = text.rpartition("=")
-        if name == "light" and value not in _LIGHTS:
+        if name == "light" and value not in _LIGHTS[1:]:
             raise InputError(
-                f"'{value}' is no light.",
+                f"'{value}' is no light to reach.",
                 where="--fail-under",
                 hint="Say light=amber or light=green.",
             )
         texts.append(f"light={_LIGHTS.index(value)}" if name == "light" else text)
-    return parse_gates(
+    found = parse_gates(
         "--fail-under",
         "low",
         texts,
@@ -196,6 +196,11 @@ def _gates(given: list[str] | None) -> list[Gate]:
         example=_EXAMPLE,
         least=-1.0,
     )
+    for gate in found:
+        if gate.name in ("accuracy", "advantage") and gate.bound > 1.0:
+            what = f"no {gate.name} is {gate.bound:g}."
+            raise InputError(what, where="--fail-under", hint="Give a proportion, such as 0.9.")
+    return found
 
 
 def _measured(content: "Content") -> dict[str, tuple[float, float]]:
