@@ -1,6 +1,7 @@
 """A panel, member by member: how each answers, whom it can spare, and against its best labeler."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 
@@ -120,6 +121,17 @@ class TestSentences:
         assert f"costs {3.0 / (60 * 42.5 / 61):.3g} for each right label" in words
         assert "gold speaks against the fit" in judges.words[0]
         assert "All labels cost 9, 0.225 for each right label of the panel" in judges.words[1]
+
+    def test_classes_called_like_limits(self):
+        labels = pd.DataFrame([(t, w, "a_low" if t else "a") for t in (0, 1) for w in "xy"])
+        labels.columns = ["task", "worker", "label"]
+        found = describe_members(aggregate(labels, "majority-vote"))
+        judges = Judges(found, np.full(2, np.nan), "", None, None, None, 2.0, "")
+        table, recall = judges.table(), found.recall()
+        for name, low in (("a", "recall_a_low_"), ("a_low", "recall_a_low_low")):
+            own = recall[recall["true_label"] == name]
+            assert list(table[f"recall_{name}"]) == list(own["probability"])
+            assert list(table[low]) == list(own["ci_low"])
 
 
 class TestSparing:

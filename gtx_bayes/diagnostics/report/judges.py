@@ -65,7 +65,8 @@ class Judges(NamedTuple):
 
         Columns `effective_without`; `missed_by`, the accuracy that the panel loses without this
         one labeler; `is_spared`; with prices `cost` and `cost_per_correct`; the share of every
-        class that is found, `recall_CLASS` with `_low` and `_high`; `words`.
+        class that is found, `recall_CLASS` with `_low` and `_high`, an underscore more where a
+        class is called so; `words`.
         """
         table = self.members.table.copy()
         table["effective_without"] = self.effective_without
@@ -76,10 +77,15 @@ class Judges(NamedTuple):
             table["cost"] = self.cost
             table["cost_per_correct"] = self.cost_per_correct()
         found = self.members.recall()
+        taken = {f"recall_{name}" for name in found["true_label"]}
         for name, own in found.groupby("true_label", sort=False):
             table[f"recall_{name}"] = own["probability"].to_numpy()
-            table[f"recall_{name}_low"] = own["ci_low"].to_numpy()
-            table[f"recall_{name}_high"] = own["ci_high"].to_numpy()
+            for end in ("low", "high"):
+                column = f"recall_{name}_{end}"
+                while column in taken:
+                    column += "_"
+                taken.add(column)
+                table[column] = own[f"ci_{end}"].to_numpy()
         table["words"] = [self._sentence(row, found) for row in table.to_dict("records")]
         return table
 
