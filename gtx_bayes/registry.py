@@ -287,8 +287,8 @@ def _import(where: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def option_pairs(given: list[str], option: str) -> dict[str, str]:
-    """Texts `NAME=VALUE` as a dictionary.
+def option_pairs(given: list[str], option: str, example: str = "NAME=VALUE") -> dict[str, str]:
+    """Texts `NAME=VALUE` as a dictionary; messages call one as an example.
 
     Raises:
         InputError: for one without "=", and a name given twice.
@@ -297,11 +297,10 @@ def option_pairs(given: list[str], option: str) -> dict[str, str]:
     for text in given:
         name, sign, value = text.partition("=")
         if not sign or not name.strip():
-            raise InputError(f"'{text}' names no option.", hint=f"Write {option} NAME=VALUE.")
+            raise InputError(f"'{text}' is no {example}.", hint=f"Write {option} {example}.")
         if name.strip() in pairs:
-            raise InputError(
-                f"'{name.strip()}' is given twice.", hint=f"Write {option} NAME=VALUE once."
-            )
+            what = f"'{name.strip()}' is given twice."
+            raise InputError(what, hint=f"Write {option} {example} once.")
         pairs[name.strip()] = value.strip()
     return pairs
 

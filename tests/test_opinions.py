@@ -187,7 +187,7 @@ def test_aggregate_writes_what_opinions_are_worth(files):
     (row,) = json.loads(run.stdout)["opinions"]
     assert (row["opinion"], row["num_examples"]) == ("net", 3)
     for more, message in (
-        (("--opinion", files / "opinion.csv"), "Write --opinion NAME=VALUE"),
+        (("--opinion", files / "opinion.csv"), "is no NAME=FILE. Write --opinion NAME=FILE"),
         (("--opinion", "net=x.csv", "--state", files / "s", "--method", "gtx-bayes"), "--opinion"),
     ):
         run = call(*words, *more)
@@ -209,6 +209,9 @@ def test_next_names_the_label_that_the_opinion_contradicts(files):
     named = json.loads(run.stdout)["examples"]
     assert named[0]["task"] == "c"
     assert named[0]["confidence"] < min(row["confidence"] for row in named[1:])
+    run = call(*words, "--opinion", f"second opinion={files / 'opinion.csv'}")
+    assert run.exit_code == 2
+    assert "Give it another name" in run.stderr
     run = call(*words, "--model", "auto", "--method", "majority-vote")
     assert run.exit_code == 2
     assert "takes no class prior" in run.stderr

@@ -146,6 +146,9 @@ def next_(
             }
         )
     if second_opinion is not None:
+        if any(one.partition("=")[0].strip() == "second opinion" for one in evidence.opinion or ()):
+            what = "'second opinion' is what that of --second-opinion is called."
+            raise InputError(what, where="--opinion", hint="Give it another name.")
         opinions = [*(evidence.opinion or []), f"second opinion={second_opinion}"]
         evidence = dataclasses.replace(evidence, opinion=opinions)
     batch_file = None

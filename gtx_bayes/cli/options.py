@@ -180,8 +180,11 @@ class EvidenceOptions:
     @property
     def files(self) -> list[Path]:
         """All that is read."""
-        opinions = option_pairs(self.opinion or [], "--opinion").values()
-        return [Path(path).expanduser() for path in (*opinions, self.history) if path is not None]
+        files = (*self._opinions().values(), self.history)
+        return [Path(path).expanduser() for path in files if path is not None]
+
+    def _opinions(self) -> dict[str, str]:
+        return option_pairs(self.opinion or [], "--opinion", "NAME=FILE")
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of `gtx_bayes.aggregate` that are given."""
@@ -192,9 +195,8 @@ class EvidenceOptions:
         if self.history is not None:
             found["history"] = read_table(self.history)
         if self.opinion:
-            pairs = option_pairs(self.opinion, "--opinion")
             found["opinions"] = {
-                name: read_table(path, columns_of_probs) for name, path in pairs.items()
+                name: read_table(path, columns_of_probs) for name, path in self._opinions().items()
             }
         return found
 
@@ -514,9 +516,16 @@ def read_if_given(path: Path | None, wanted: Callable[[object], bool]) -> "Table
 
 
 def parse_prior(
-    text: str | None, where: str = "--class-prior"
+    text: str | None,
+    where: str = "--class-prior",
+    hint: str = "Give one probability per class, such as cat=0.9,dog=0.1.",
 ) -> list[float] | dict[str, float] | None:
     """The numbers of a class prior, by the names of the classes where these are given.
+
+    Args:
+        text: what the user gave.
+        where: the option, for messages.
+        hint: what they advise.
 
     Raises:
         InputError: for anything that is no list of numbers, or names only some of them.
@@ -527,20 +536,12 @@ def parse_prior(
     try:
         numbers = [float(number) for _, _, number in named]
     except ValueError as error:
-        raise InputError(
-            f"'{text}' is no list of numbers.",
-            where=where,
-            hint="Give one probability per class, such as cat=0.9,dog=0.1.",
-        ) from error
+        raise InputError(f"'{text}' is no list of numbers.", where=where, hint=hint) from error
     if not any(equals for _, equals, _ in named):
         return numbers
     prior = {name.strip(): number for (name, _, _), number in zip(named, numbers, strict=True)}
     if not all(equals for _, equals, _ in named) or len(prior) < len(named):
-        raise InputError(
-            f"'{text}' does not give each class one probability.",
-            where=where,
-            hint="Name every class once, such as cat=0.9,dog=0.1.",
-        )
+        raise InputError(f"'{text}' does not name each class once.", where=where, hint=hint)
     return prior
 
 
@@ -569,13 +570,11 @@ def parse_risk(text: str | None) -> float | dict[str, float] | None:
     Raises:
         InputError: for anything else, and for targets that are no probabilities.
     """
-    found = parse_prior(text, "--risk")
+    hint = "Give one number, or name the classes, such as yes=0.01,no=0.05."
+    found = parse_prior(text, "--risk", hint)
     if isinstance(found, list) and len(found) != 1:
-        raise InputError(
-            f"'{text}' does not say which classes these are of.",
-            where="--risk",
-            hint="Give one number, or name the classes, such as yes=0.01,no=0.05.",
-        )
+        what = f"'{text}' does not say which classes these are of."
+        raise InputError(what, where="--risk", hint=hint)
     numbers = found.values() if isinstance(found, dict) else found or ()
     if not all(0.0 <= number <= 1.0 for number in numbers):
         raise InputError(
