@@ -586,13 +586,25 @@ def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None,
 def _class_counts(
     class_prior: npt.ArrayLike | NamedPrior, class_names: Names
 ) -> npt.NDArray[np.float64] | None:
-    """A class prior that is given as counts of tasks; None for one that is not."""
+    """A class prior that is given as counts of tasks; None for one that is not.
+
+    Raises:
+        InputError: for counts beside what is less than one task.
+    """
     try:
         found = np.asarray(prior_in_order(class_prior, class_names), np.float64)
     except (TypeError, ValueError):
         return None
     is_counts = found.shape == (len(class_names),) and np.isfinite(found).all()
-    return found if is_counts and (found >= 0.0).all() and (found > 1.0).any() else None
+    if not is_counts or (found < 0.0).any() or (found <= 1.0).all():
+        return None
+    if ((found > 0.0) & (found < 1.0)).any():
+        raise InputError(
+            "shares and counts are mixed: some numbers are below 1, others above.",
+            where="class_prior",
+            hint="Give shares that sum to 1, or how many other tasks were of each class.",
+        )
+    return found
 
 
 def _with_order(method: AbstractMethod, crowd: Crowd) -> AbstractMethod:
