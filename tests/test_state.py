@@ -523,7 +523,7 @@ class TestCommand:
             (["--class-prior", "0.9,0.1"], "class prior [0.9, 0.1], not [0.5, 0.5]"),
             (["--class-prior", "class 1=0.5,class 0=0.4"], "'class 0': 0.4}, not [0.5, 0.5]"),
             (["--classes", "no,yes"], "classes ['no', 'yes'], not ['class 0', 'class 1']"),
-            (["--unordered"], "order of the classes none, not told by the answers"),
+            (["--unordered"], "order of the classes: no, not told by the answers"),
             (["--method", "gtx"], "--state: gtx has no state to keep"),
             (["--state", str(tmp_path / "out" / "fit")], "--state: "),
             (["--label-column", "worker"], "cannot be the"),

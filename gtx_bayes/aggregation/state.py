@@ -156,7 +156,7 @@ def read_state(path: str | Path, *, model: str | AbstractLabelerModel | None = N
     )
 
 
-_ORDER = {True: "theirs", False: "none", None: "told by the answers"}
+_ORDER = {True: "yes", False: "no", None: "told by the answers"}
 
 
 def check_options(
@@ -217,7 +217,7 @@ def check_options(
         ),
         (
             ordered in (None, result.crowd.ordered),
-            *("order of the classes", _ORDER[ordered], _ORDER[result.crowd.ordered]),
+            *("order of the classes:", _ORDER[ordered], _ORDER[result.crowd.ordered]),
         ),
     ):
         if not is_same:
