@@ -41,7 +41,7 @@ FEWEST = 40
 """Answers below which nobody is looked at."""
 
 _MOST_CHANGES = 20
-_NUM_NEAR = 20  # answers by others, about, that a score is held against
+_NUM_NEAR = 60  # answers by others, about, that a score is held against
 _PRIOR_ANSWERS = 6.0  # that the accuracy of a part starts with, at that of the whole
 _STEPS = 3  # of that accuracy and of the classes
 _NUM_PERIODS = 6
