@@ -10,7 +10,9 @@ import pytest
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.history import read_history
+from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.crowd import Crowd
+from gtx_bayes.diagnostics.calibration import hold_out_gold
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import Labels
 from gtx_bayes.registry import MODELS
@@ -96,6 +98,21 @@ def test_history_is_gold_of_other_tasks():
     np.testing.assert_allclose(
         found.labelers()["accuracy"], whole.labelers()["accuracy"], atol=2e-2
     )
+
+
+def test_only_conjugate_models_take_a_history():
+    """So the ordinal and the drift model stand aside, also in fits with some gold hidden."""
+    ordered = Crowd.from_frames(
+        TOLOKA.assign(when=np.arange(7.0)),
+        {"1": "OK", "2": "BAD"},
+        classes=CLASSES,
+        ordered=True,
+        covariates=["when"],
+    )
+    result = aggregate(ordered, GtxBayes(ordered=True, drifts=True), history=SKILLS)
+    assert result.over_time is None
+    assert not {"ordinal", "drift"} & set(result.fit.joint.table()["model"])
+    assert (np.asarray(hold_out_gold(result).class_probs) < 1.0).all()
 
 
 @pytest.mark.parametrize("name", ["one-coin", "confusion"])

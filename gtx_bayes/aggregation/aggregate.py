@@ -479,10 +479,11 @@ def aggregate(
     crowd, time = _time_set_aside(crowd, chosen)
     crowd = crowd.keeping(**chosen.takes(crowd.labels.num_classes))
     crowd, blocs, singly = _in_blocs(crowd, finds=finds_blocs and chosen.name == DEFAULT_METHOD)
-    if history is None:  # of models without conjugate prior nothing is known from elsewhere
-        chosen = _with_order(chosen, crowd)
+    chosen = _with_order(chosen, crowd)
     if history is not None or class_total is not None:
-        crowd, time = with_earlier(crowd, chosen, history, class_total, blocs, mesh), None
+        crowd = with_earlier(crowd, chosen, history, class_total, blocs, mesh)
+    if crowd.assessment.earlier is not None:
+        time = None
 
     def fitted(prior: ClassPrior | None) -> tuple[Fit, Float[Array, "num_examples num_classes"]]:
         fit = chosen.fit(crowd.labels, crowd.assessment, prior, mesh=mesh)

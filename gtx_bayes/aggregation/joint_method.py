@@ -140,9 +140,9 @@ class GtxBayes(AbstractMethod):
         finds_verdicts: whether to look for two verdicts in the labels of a panel, see
             `inference.two_verdicts`; likewise.
         ordered: whether classes are in an order, so that the ordinal model is of the pool of
-            "auto", too.
+            "auto", too, unless labelers have a history.
         drifts: whether labelers change over the covariate `DRIFT_COVARIATE`, so that the drift
-            model is.
+            model is; likewise.
     """
 
     name: ClassVar[str] = NAME
@@ -190,13 +190,15 @@ class GtxBayes(AbstractMethod):
                 answers, a dependence outside [0, 1], or a prior outside [0, 1).
         """
         check_options(self.model, self.dependence, self.prior_independent)
+        # Models without conjugate prior learn nothing from other tasks.
+        has_history = assessment.earlier is not None and assessment.earlier.confusion is not None
         among = models_for(
             self.model,
             num_labels=labels.num_labels,
             num_labelers=labels.num_labelers,
             num_classes=labels.num_classes,
-            ordered=self.ordered and labels.num_classes > 2,
-            drifts=self.drifts and DRIFT_COVARIATE in labels.covariates,
+            ordered=self.ordered and not has_history and labels.num_classes > 2,
+            drifts=self.drifts and not has_history and DRIFT_COVARIATE in labels.covariates,
         )
         is_asked = self.finds_verdicts and self.model == AUTO and self.dependence is None
         is_asked = is_asked and not self.drifts and labels.num_labels <= MOST_STEPS
