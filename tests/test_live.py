@@ -143,6 +143,10 @@ class TestRound:
             assert row["action"] == "close"
             is_sure = row["confidence"] > row["threshold"]
             assert row["reason"] == ("threshold" if is_sure else "cap")
+            assert row["was"].keys() == {"overlap", "is_labeled"}
+        first = {row["task"]: row for row in reversed(loop.journal.rows())}
+        assert {row["was"]["overlap"] for row in first.values()} == {1}
+        for row in last.values():
             assert sum(row["probs"].values()) == pytest.approx(1, abs=1e-5)
             assert row["num_labels"] == len(studio.tasks[row["task"]]["annotations"])
 
@@ -151,6 +155,8 @@ class TestRound:
         before = json.dumps(studio.tasks)
         report = loop_on(studio, tmp_path / "s").round(is_dry=True)
         assert report.num_changed
+        capped = loop_on(studio, tmp_path / "s", max_labels=1).round(is_dry=True)
+        assert capped.num_predicted == sum(bool(t["annotations"]) for t in studio.tasks.values())
         assert len(report.decisions) == 12
         assert not writes(studio, 0)
         assert json.dumps(studio.tasks) == before
@@ -215,6 +221,20 @@ class TestRound:
         given = ["--cost", str(price), "--budget", "14.5", "--state", str(tmp_path / "s")]
         said = invoke(studio, "sync", "--json", *given)
         assert 0 < said["num_open"] <= 2  # 12 are spent; the cheapest answer costs 1
+
+    def test_rules_that_come_to_nothing(self, studio, tmp_path):
+        price, gold = pd.DataFrame({"worker": [98], "cost": [1.0]}), {"task": [1], "label": ["cat"]}
+        studio.project["label_config"] = TWO_QUESTIONS
+        gold = Table(pd.DataFrame(gold | {"question": ["animal"]}), Source("known"))
+        rules = {"costs": Table(price, Source("prices")), "gold": gold}
+        notes = loop_on(studio, tmp_path, **rules).round(is_dry=True).notes
+        for says in (
+            "prices: it prices none of the w",
+            "known: no row is about 'size",
+        ):
+            assert any(note.startswith(says) for note in notes), notes
+        notes = loop_on(studio, tmp_path, assess=2).round(is_dry=True).notes
+        assert any("nobody is assessed" in note for note in notes)
 
     def test_gold_and_assessment(self, studio, tmp_path):
         """Every worker is asked for two gold tasks, and for no more; gold is never retired."""
@@ -455,7 +475,7 @@ class InMemory(AbstractLabelingTool):
     def close(self, task):
         self.places[task.name] = task.num_taken
 
-    def predict(self, examples, version):
+    def predict(self, examples, version, *, is_dry=False):
         new = {task: version for table in examples.values() for task in table["task"]}
         number, self.shown = len(new.keys() - self.shown.keys()), self.shown | new
         return number
@@ -574,6 +594,8 @@ class TestCommand:
         assert {each["worker"] for each in found["labelers"]["animal"]} == {2, 3, 4}
         text = invoke(studio, "sync", *state)
         assert "Labelers (animal)" in text
+        studio.project["title"] = "ours\x1b[2J\x9b"
+        assert not {*"\x1b\x9b"} & {*invoke(studio, "sync", "--dry-run", *state)}
         files = {path.name for path in (tmp_path / "s").iterdir()}
         ours = ("state", "examples.csv", "labelers.csv")
         assert files == {
@@ -623,7 +645,7 @@ class TestCommand:
         monkeypatch.setenv("WRONG", "token-x")
         words = ("--token-env", "WRONG", "--port", "0", "--state", str(tmp_path / "s"))
         text = invoke(studio, "serve", *words, code=2)
-        assert "refuses the token" in text
+        assert "Error: --token-env: Label Studio refuses the token" in text
         assert "listening" not in text
 
     @pytest.mark.parametrize(

@@ -116,14 +116,27 @@ class RuleOptions:
         ),
     ] = None
     assess: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0, help="Have every worker answer so many gold tasks. [default: gold stays as is]"
         ),
-    ] = 0
+    ] = None
+
+
+@contextlib.contextmanager
+def _in_options() -> Iterator[None]:
+    """What the library calls a token and a secret comes by way of the environment."""
+    try:
+        yield
+    except InputError as error:
+        if error.where not in ("token", "secret"):
+            raise
+        where = f"--{error.where}-env"
+        raise InputError(error.what, where=where, hint=error.hint) from error
 
 
 @command
+@_in_options()
 def sync(
     *,
     of: ProjectOptions,
@@ -168,6 +181,7 @@ def sync(
 
 
 @command
+@_in_options()
 def serve(
     *,
     of: ProjectOptions,
@@ -253,11 +267,12 @@ def _loop(
     refuse_inputs(folder, (rules.gold, rules.costs))
     tool = LabelStudio(of.url, of.project, token, folder=folder)
     journal = Journal(folder, {"url": tool.url, "project": of.project})
-    as_they_are = ("threshold", "risk", "max_labels", "batch", "budget", "assess")
+    as_they_are = ("threshold", "risk", "max_labels", "batch", "budget")
     tables = {"gold": rules.gold, "costs": rules.costs}
     options = option_pairs(rules.strategy_option or [], "--strategy-option")
     given: dict[str, Any] = {
         **{name: getattr(rules, name) for name in as_they_are},
+        "assess": rules.assess or 0,
         **{name: None if path is None else read_table(path) for name, path in tables.items()},
         "class_prior": models.prior(),
         "arguments": models.arguments(),

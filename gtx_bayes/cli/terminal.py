@@ -263,7 +263,7 @@ def print_notes(notes: Sequence[str], rest: str = "-v shows them") -> None:
     shown = found if _loudness > 0 or len(found) <= _MOST_NOTES else found[: _MOST_NOTES - 1]
     for note in shown:
         kind = "Warning" if isinstance(note, WarningNote) else "Note"
-        print(f"{kind}: {note}", file=sys.stderr)
+        print(f"{kind}: {_shown(note)}", file=sys.stderr)
     if left := len(found) - len(shown):
         print(f"And {left} more: {rest}.", file=sys.stderr)
 
@@ -346,7 +346,7 @@ def _print(title: str, rows: Sequence[Sequence[object]], header: Sequence[str] =
     def text(value: object) -> str:
         if value is None:
             return "-"
-        return number_text(value) if isinstance(value, float) else str(value)
+        return number_text(value) if isinstance(value, float) else _shown(str(value))
 
     cells = [[text(value) for value in row] for row in rows]
     columns = [list(column) for column in zip(*cells, strict=True)]
@@ -361,7 +361,7 @@ def _print(title: str, rows: Sequence[Sequence[object]], header: Sequence[str] =
     if sum(max(width, len(name)) + 3 for width, name in zip(widths, names, strict=True)) > most:
         names = [name.replace(" ", "\n") for name in names]
     widths = [max([w, *map(len, name.split("\n"))]) for w, name in zip(widths, names, strict=True)]
-    console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(Text(_shown(title), style="bold"), soft_wrap=True)
     for part in _parts(widths, console.width):
         table = Table(show_header=bool(header))
         for at in part:
@@ -375,6 +375,11 @@ def _print(title: str, rows: Sequence[Sequence[object]], header: Sequence[str] =
         for row in cells:
             table.add_row(*(Text(row[at]) for at in part))
         console.print(table)
+
+
+def _shown(text: str) -> str:
+    """A text without what a terminal would take for orders; names of a table may hold such."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", " ", text)
 
 
 def _parts(widths: Sequence[int], most: int) -> list[list[int]]:

@@ -62,7 +62,7 @@ class Journal:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Own the folder, and the user's claim to the project, until the block ends, again if need be.
+        """Own the folder and, for this user, the project until the block ends; again if need be.
 
         Raises:
             InputError: if another process does, or if there is no writing there.

@@ -278,7 +278,9 @@ class LabelStudio(AbstractLabelingTool):
         self._call("PATCH", f"/api/tasks/{task.name}/", json=fields, none_left=404)
 
     @_as_label_studio
-    def predict(self, examples: Mapping[Question, pd.DataFrame], version: str) -> int:
+    def predict(
+        self, examples: Mapping[Question, pd.DataFrame], version: str, *, is_dry: bool = False
+    ) -> int:
         """One prediction a task; of several of ours, as a lost answer may leave, one is kept."""
         wanted: dict[int, dict[str, Any]] = {}
         for question, table in examples.items():
@@ -292,6 +294,8 @@ class LabelStudio(AbstractLabelingTool):
         if not wanted:
             return 0
         ours = self._ours(version)
+        if is_dry:
+            return sum(not _is_shown(ours.get(n, []), record) for n, record in wanted.items())
         new: list[dict[str, Any]] = []
         num_renewed = 0
         for number, record in wanted.items():
@@ -301,7 +305,7 @@ class LabelStudio(AbstractLabelingTool):
             del there[1:]
             if not there:
                 new.append(record)
-            elif not _is_alike(there[0], record):
+            elif not _is_shown(there, record):
                 fields = {key: record[key] for key in ("result", "score", "model_version")}
                 path = f"/api/predictions/{there[0]['id']}/"
                 self._call("PATCH", path, json=fields, none_left=404)
@@ -334,7 +338,7 @@ class LabelStudio(AbstractLabelingTool):
             secret: what it asks for.
             title: what it is called in the settings.
         """
-        hook = {"url": f"{url.rstrip('/')}/webhook"}
+        hook: dict[str, Any] = {"url": f"{url.rstrip('/')}/webhook"}
         hook |= {"headers": {"Authorization": f"Bearer {secret}"}}
         hook |= {"send_payload": True, "send_for_all_actions": True, "is_active": True}
         self._enter("/api/webhooks/", "/", hook)
@@ -439,7 +443,12 @@ def _in_brief(task: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": task["id"], "annotations": in_order}
 
 
-def _is_alike(there: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
+def _is_shown(predictions: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> bool:
+    """Whether the first of a task's predictions, which is the one that stays, says so."""
+    if not predictions:
+        return False
+    there = predictions[0]
+
     def answers(of: Mapping[str, Any]) -> list[Any]:
         return [(each.get("from_name"), each.get("value")) for each in of["result"]]
 

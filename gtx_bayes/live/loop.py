@@ -18,9 +18,9 @@ from gtx_bayes.aggregation.state import check_options, read_state, write_state
 from gtx_bayes.blocs import find_blocs
 from gtx_bayes.classes import some_names
 from gtx_bayes.collection.base import UNLIMITED, AbstractPolicy
-from gtx_bayes.collection.costs import read_costs
+from gtx_bayes.collection.costs import COST_ROLES, read_costs
 from gtx_bayes.collection.next_labels import NextLabels, next_labels
-from gtx_bayes.columns import Column, Table
+from gtx_bayes.columns import Column, Table, read_columns
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError, WarningNote
@@ -171,8 +171,12 @@ class Loop:
             | {"num_labels": tasks[name].num_labels, "num_more": more}
             for name, more in assessed.items()
         ]
+        for row in rows:
+            task = tasks[row["task"]]
+            row["was"] = {"overlap": task.num_places, "is_labeled": not task.is_open}
         more_by_task = wanted | assessed
         decisions = self.journal.new(rows)
+        notes += self._of_no_use(verdicts)
         is_gold = {name for name in tasks if all(str(name) in each.gold for each in verdicts)}
         if len(is_gold) == len(tasks):
             notes.append(
@@ -190,7 +194,6 @@ class Loop:
             for name, task in tasks.items()
             if name not in left_alone and _is_change(task, more := more_by_task.get(name, 0))
         ]
-        num_predicted = 0
         if not is_dry:
             self.tool.keep(self.journal.folder)
             self.journal.add(decisions)
@@ -199,7 +202,7 @@ class Loop:
                     self.tool.open(task, more)
                 else:
                     self.tool.close(task)
-            num_predicted = self._predict(verdicts, sorted(retired))
+        num_predicted = self._predict(verdicts, sorted(retired), is_dry=is_dry)
         reasons = pd.Series(
             {row["task"]: row["reason"] for row in reversed(rows) if row["task"] in retired},
             dtype=object,
@@ -219,6 +222,31 @@ class Loop:
             tuple(dict.fromkeys(notes)),
             time.perf_counter() - start,
         )
+
+    def _of_no_use(self, verdicts: Sequence[_Verdict]) -> Iterable[str]:
+        """Notes on rules that come to nothing."""
+        rules, gold = self.rules, self.rules.gold
+        if rules.assess and not any(each.gold for each in verdicts):
+            yield WarningNote(
+                "nobody is assessed, for there is no gold: mark annotations as ground truth, or "
+                "give `gold=`."
+            )
+        for each in verdicts:
+            if gold is None:
+                break
+            of_it = gold.frame
+            if len(verdicts) > 1:
+                of_it = of_it[of_it["question"].astype(str) == each.question.name]
+            if not len(of_it):
+                what = f"no row is about '{each.question.name}', for which the tool's gold counts."
+                yield WarningNote(f"{gold.source.name}: {what}")
+        if rules.costs is not None and all(each.result is None for each in verdicts):
+            roles = {"optional": ("example", "labeler")}
+            found = read_columns(rules.costs.frame, COST_ROLES, {}, rules.costs.source, **roles)
+            workers = {str(worker) for worker in self.tool.workers()}
+            if "labeler" in found and not workers & set(found["labeler"].keys):
+                what = f"it prices none of the workers {some_names(sorted(workers))}."
+                yield WarningNote(f"{rules.costs.source.name}: {what}")
 
     def _known(self, question: Question, is_one_of_several: bool) -> tuple[Table, Table | None]:
         """Answers to a question, and the gold that counts: the user's, or else the tool's."""
@@ -409,7 +437,9 @@ class Loop:
                 more[name] = more.get(name, 0) + 1
         return more
 
-    def _predict(self, verdicts: Sequence[_Verdict], retired: Iterable[int]) -> int:
+    def _predict(
+        self, verdicts: Sequence[_Verdict], retired: Iterable[int], *, is_dry: bool
+    ) -> int:
         """Show what was found of the tasks that nobody labels any more."""
         from importlib.metadata import version
 
@@ -422,7 +452,8 @@ class Loop:
                 if known:
                     table = probs.loc[[str(name) for name in known]].add_prefix("prob_")
                     examples[each.question] = table.rename_axis("task").reset_index()
-        return self.tool.predict(examples, f"{PREDICTED_BY} {version('gtx_bayes')}")
+        name = f"{PREDICTED_BY} {version('gtx_bayes')}"
+        return self.tool.predict(examples, name, is_dry=is_dry)
 
 
 def _answered(truths: Mapping[str, Column], answered: Set[str]) -> Table | None:

@@ -95,15 +95,18 @@ class AbstractLabelingTool(abc.ABC):
         """Show the task to nobody more."""
 
     @abc.abstractmethod
-    def predict(self, examples: Mapping[Question, pd.DataFrame], version: str) -> int:
+    def predict(
+        self, examples: Mapping[Question, pd.DataFrame], version: str, *, is_dry: bool = False
+    ) -> int:
         """Show what was found of tasks; nothing is written where it stands already.
 
         Args:
             examples: `task` and `prob_<class>` by question, for the same tasks.
             version: says who found it; predictions of other names are left alone.
+            is_dry: count alone, and write nothing.
 
         Returns:
-            How many predictions were written or renewed.
+            How many predictions were written or renewed, or would be.
         """
 
 
