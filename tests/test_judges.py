@@ -113,7 +113,9 @@ class TestSentences:
         crowd = crowd_of(np.stack([truth, confused]), truth, num_classes=3)
         found = describe_members(aggregate(crowd, "majority-vote"))
         cost = np.array([6.0, 3.0])
-        judges = Judges(found, np.full(2, np.nan), True, None, None, cost, 40.0, "")
+        judges = Judges(
+            found, np.full(2, np.nan), "gold speaks against the fit", None, None, cost, 40.0, ""
+        )
         words = judges.table()["words"][1]
         assert f"finds {quoted('c2')} least, in 12 %" in words  # 2.5 of 21.5
         assert f"takes it most for {quoted('c0')}" in words
