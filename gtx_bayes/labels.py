@@ -455,6 +455,13 @@ class Assessment:
         """Whether the true label of each example is known."""
         return self.true_label != MISSING
 
+    @property
+    def known_class_total(self) -> Float[Array, " num_classes"] | Float[np.ndarray, " num_classes"]:
+        """How many other tasks were of each class; zeros where that is not known."""
+        if self.earlier is None or self.earlier.class_total is None:
+            return np.zeros(self.num_classes)
+        return self.earlier.class_total
+
     def which_gold(self) -> npt.NDArray[np.bool_]:
         """`is_gold` on the host."""
         return np.asarray(self.true_label) != MISSING

@@ -132,9 +132,7 @@ class Totals(NamedTuple):
         found = cls.nothing(labels, state)
         if known.confusion is not None:
             found = found._replace(counts=state.prior.known_counts(known.confusion))
-        if known.class_total is not None:
-            found = found._replace(class_total=known.class_total)
-        return found
+        return found._replace(class_total=found.class_total + assessment.known_class_total)
 
     def plus(self, others: "Totals") -> "Totals":
         """Those of both."""
