@@ -278,6 +278,8 @@ def log_likelihood(
 ) -> Float[Array, ""]:
     """Log-probability of all labels, classes summed out; or expected, given shares of the classes.
 
+    Where proportions of the classes are learnt, that of the classes of other tasks as well.
+
     Args:
         scale: what the parameters are.
         crowd: the labels.
@@ -289,7 +291,11 @@ def log_likelihood(
     finite = jnp.where(jnp.isfinite(joint), joint, 0.0)
     given = jnp.sum(shares * finite, axis=1)
     summed = jax.nn.logsumexp(joint, axis=1)
-    return jnp.sum(jnp.where(trusts_shares, given, summed))
+    found = jnp.sum(jnp.where(trusts_shares, given, summed))
+    proportions = scale.params(flat)[1]
+    if proportions is None or crowd.assessment.earlier is None:
+        return found
+    return found + crowd.assessment.known_class_total @ jnp.log(proportions)
 
 
 def log_density(scale: Scale, crowd: Crowd, flat: Float[Array, " num_params"]) -> Float[Array, ""]:
