@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from gtx_bayes import Crowd, InputError, aggregate, evaluate, grow, metrics, read_state, write_state
-from gtx_bayes.inference import automatic
+from gtx_bayes.inference import automatic, pool
 from gtx_bayes.inference.order import keeps_order
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.labels import MISSING, Earlier, Labels
 from gtx_bayes.registry import MODELS
 from tests.test_cli import call
 
@@ -165,6 +165,30 @@ class TestWithoutTheExample:
         nodes = jnp.asarray(np.concatenate([half, -half]), posterior.location.dtype)
         again = automatic._as_fit(scale, given, posterior, nodes)
         np.testing.assert_allclose(self.scores(again), self.scores(fit), atol=1e-4)
+
+
+class TestCountsOfClasses:
+    """How many other tasks were of each class."""
+
+    COUNTS = jnp.array([9000.0, 500.0, 400.0, 100.0])
+
+    def known(self, crowd):
+        return dataclasses.replace(crowd.assessment, earlier=Earlier(None, self.COUNTS))
+
+    def test_proportions_are_learnt_from_them_too(self, crowd):
+        found = automatic.fit(MODELS.build("ordinal"), crowd.labels, self.known(crowd))
+        total = np.asarray(self.COUNTS)
+        low, high = total / 10150.0, (total + 151.0) / 10150.0
+        assert ((found.proportions > low - 0.002) & (found.proportions < high + 0.002)).all()
+
+    def test_leave_independence_alone(self, crowd):
+        """One accuracy for every labeler is as probable as a spread for every one."""
+        for assessment in (crowd.assessment, self.known(crowd)):
+            candidates = pool._candidates(("one-coin", "ordinal"), None, crowd.labels, assessment)
+            paper = pool.may_be_true(candidates)
+            shares = pool._prior_if_independent(candidates, paper)
+            is_ordinal = np.array([candidates[at].model == "ordinal" for at in paper])
+            np.testing.assert_allclose(shares[is_ordinal].sum(), 0.5)
 
 
 class TestScores:

@@ -496,13 +496,9 @@ def weigh(
     against = scipy.special.logsumexp(log_prior + gold + answers)
     against -= scipy.special.logsumexp(log_prior)
     own_scores = np.array([scores[at].gold[0] + answers[at] for at in paper])
-    is_learnt = np.array([candidates[at].class_prior is None for at in paper])
-    is_other = np.array([candidates[at].model != AUTO_MODELS[0] for at in paper])
-    shares = np.where(is_learnt, _LEARNT_IF_INDEPENDENT, 1.0 - _LEARNT_IF_INDEPENDENT)
-    shares = np.where(is_other, 1.0, shares)  # as probable as one accuracy for every labeler
     with np.errstate(divide="ignore"):
         against += np.log1p(-by.prior_independent)
-        own_scores += np.log(by.prior_independent * shares / shares.sum())
+        own_scores += np.log(by.prior_independent * _prior_if_independent(candidates, paper))
     *independent, others = scipy.special.softmax([*own_scores, against])
     weights, dependence = others * weights, list(found)
     for at, prob in zip(paper, independent, strict=True):
@@ -518,6 +514,18 @@ class _Scores(NamedTuple):
     Attributes:
         gold: of all gold labels, given the answers, at every value of rho.
         answers: of all answers.
+def _prior_if_independent(
+    candidates: Sequence[Candidate], paper: Sequence[int]
+) -> npt.NDArray[np.float64]:
+    """Prior of those that may be true: each model as probable as one accuracy for every labeler."""
+    is_learnt = np.array([candidates[at].class_prior is None for at in paper])
+    is_other = np.array([candidates[at].model != AUTO_MODELS[0] for at in paper])
+    shares = np.where(is_learnt, _LEARNT_IF_INDEPENDENT, 1.0 - _LEARNT_IF_INDEPENDENT)
+    shares[~is_other] /= shares[~is_other].sum()
+    shares[is_other] = 1.0
+    return np.asarray(shares / shares.sum())
+
+
         num_answered: how many examples have answers; one if none has.
     """
 
@@ -572,9 +580,13 @@ def _or_gold_alone(
     return [_from_gold_alone(class_prior, labels.num_classes)]
 
 
-def _from_gold_alone(class_prior: ClassPrior | None, num_classes: int) -> Candidate:
-    prior = variational.even(num_classes) if class_prior is None else class_prior
-    return Candidate.of(AUTO_MODELS[0], num_classes, prior)._replace(trusts_gold_alone=True)
+def _from_gold_alone(class_prior: ClassPrior | None, assessment: Assessment) -> Candidate:
+    """Classes as given, or in the shares of other tasks with one more of each."""
+    if class_prior is None:
+        total = np.asarray(assessment.known_class_total) + 1.0
+        class_prior = on_device(total / total.sum())
+    found = Candidate.of(AUTO_MODELS[0], assessment.num_classes, class_prior)
+    return found._replace(trusts_gold_alone=True)
 
 
 def _log_prior(candidate: Candidate) -> float:
