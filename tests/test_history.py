@@ -1,5 +1,6 @@
 """What is known of labelers and classes from other tasks."""
 
+import dataclasses
 import json
 
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.diagnostics.calibration import hold_out_gold
 from gtx_bayes.errors import InputError
-from gtx_bayes.labels import Labels
+from gtx_bayes.inference import joint, pool
+from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.registry import MODELS
 from tests.test_cli import call
 
@@ -157,6 +159,15 @@ def test_counts_of_classes():
     assert not result.fit.joint.has_given_class_prior
     assert all(each.learns_class_prior for each in result.fit.joint.components)
     np.testing.assert_allclose(result.class_prior, [0.9, 0.09, 0.01], atol=0.01)
+    labels = crowd().labels
+    silent = dataclasses.replace(labels, label=jnp.where(labels.example < 2, labels.label, MISSING))
+    for each in aggregate(
+        dataclasses.replace(crowd(), labels=silent), class_prior=counts
+    ).fit.joint.components:  # with looks and without
+        evidence = joint.evidence_of(each.independent, each.looks)
+        np.testing.assert_allclose(jnp.exp(evidence[2]), [0.9, 0.09, 0.01], atol=0.01)
+    of_gold = pool._from_gold_alone(None, result.crowd.assessment)
+    np.testing.assert_allclose(of_gold.class_prior, np.array([901, 91, 11]) / 1003, rtol=1e-5)
     of_gtx = aggregate(crowd(), "gtx", class_prior=[900, 90, 10], history=SKILLS)
     np.testing.assert_allclose(of_gtx.class_prior, np.array([901, 91, 11]) / 1003, rtol=1e-5)
 

@@ -82,7 +82,7 @@ class TestEvidence:
         """Of a labeler whose only gold is one example, gold says nothing about that example."""
         labels = Labels.from_arrays([0, 1, 1], [0, 1, 2], [1, 0, 1], num_classes=2)
         gold = Assessment(jnp.array([1, MISSING], jnp.int8), 2)
-        candidate = pool._from_gold_alone(None, 2)
+        candidate = pool._from_gold_alone(None, gold)
         fit = candidate.fit(labels, gold)
         mean = np.asarray(fit.prior.shape, np.float64)
         expected = np.log(mean[::-1] / mean.sum())  # the cohort's own mean, wrong and right

@@ -48,7 +48,13 @@ from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.standard_size import LEAST_LABELS, in_standard_size, padded, standard_size
+from gtx_bayes.standard_size import (
+    LEAST_LABELS,
+    in_standard_size,
+    on_device,
+    padded,
+    standard_size,
+)
 
 AUTO_MODELS = ("one-coin", "confusion")
 """Names of the models of a pool where none is asked for."""
@@ -377,7 +383,7 @@ def fit(
             labels.of_classes(), assessment, class_prior
         )
         candidates = _candidates(models, class_prior, labels, assessment)
-    candidates = _or_gold_alone(candidates, models, class_prior, labels)
+    candidates = _or_gold_alone(candidates, models, class_prior, labels, assessment)
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
     weighed = None
     if size.num_labels > MOST_AT_ONCE:
@@ -426,7 +432,7 @@ def choose(
 ) -> tuple[Choice, str]:
     """The heaviest model of a pool, and why in words; arguments as for `fit`, in standard size."""
     candidates = _candidates(models, class_prior, labels, assessment)
-    candidates = _or_gold_alone(candidates, models, class_prior, labels)
+    candidates = _or_gold_alone(candidates, models, class_prior, labels, assessment)
     return _choose(labels, assessment, candidates, Weighing(dependence, prior_independent))
 
 
@@ -508,12 +514,6 @@ def weigh(
     return Weighed(tuple(weights.tolist()), tuple(dependence))
 
 
-class _Scores(NamedTuple):
-    """Leave-one-out log-probabilities under a fit.
-
-    Attributes:
-        gold: of all gold labels, given the answers, at every value of rho.
-        answers: of all answers.
 def _prior_if_independent(
     candidates: Sequence[Candidate], paper: Sequence[int]
 ) -> npt.NDArray[np.float64]:
@@ -526,6 +526,12 @@ def _prior_if_independent(
     return np.asarray(shares / shares.sum())
 
 
+class _Scores(NamedTuple):
+    """Leave-one-out log-probabilities under a fit.
+
+    Attributes:
+        gold: of all gold labels, given the answers, at every value of rho.
+        answers: of all answers.
         num_answered: how many examples have answers; one if none has.
     """
 
@@ -573,11 +579,12 @@ def _or_gold_alone(
     models: Sequence[str | AbstractLabelerModel],
     class_prior: ClassPrior | None,
     labels: Labels,
+    assessment: Assessment,
 ) -> list[Candidate]:
     """The candidates; gold alone where none was asked for and agreement does not tell."""
     if tuple(models[:2]) != AUTO_MODELS or not mostly_one_sided(labels):
         return candidates
-    return [_from_gold_alone(class_prior, labels.num_classes)]
+    return [_from_gold_alone(class_prior, assessment)]
 
 
 def _from_gold_alone(class_prior: ClassPrior | None, assessment: Assessment) -> Candidate:
