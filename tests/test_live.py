@@ -586,8 +586,9 @@ class TestCommand:
     def test_sync(self, studio, tmp_path):
         everybody_asks(studio, rounds=3)
         state = ("--state", str(tmp_path / "s"))
-        text = invoke(studio, "sync", "--dry-run", *state)
+        text = invoke(studio, "sync", "--dry-run", "--assess", "1", *state)
         assert "Nothing was done" in text
+        assert "or give `--gold`" in text
         found = invoke(studio, "sync", "--json", *state)
         assert found["num_labels"] == 9
         assert found["num_open"] == 12

@@ -14,7 +14,7 @@ import typer
 
 from gtx_bayes.cli.options import JsonOption, ModelOptions, SeedOption
 from gtx_bayes.cli.signals import Stopped
-from gtx_bayes.cli.terminal import command, print_summary, print_table, stage
+from gtx_bayes.cli.terminal import command, in_options, print_summary, print_table, stage
 from gtx_bayes.cli.usage import Command, Program
 from gtx_bayes.errors import InputError, told_apart
 
@@ -290,7 +290,7 @@ def _print(report: "Report", loop: "Loop", *, as_json: bool, would: bool = False
         "decisions": report.decisions,
         "labelers": {name: of.labelers().to_dict("records") for name, of in report.results.items()},
         "seconds": round(report.seconds, 3),
-        **told_apart(report.notes),
+        **told_apart(map(in_options, report.notes)),
     }
     if not as_json:
         for name, rows in summary["labelers"].items():
