@@ -74,7 +74,7 @@ def main() -> None:
         found = []
         for seed in range(runs):
             crowd = crowd_of(np.random.default_rng([seed, 7]), **setting)
-            named = set(aggregate(crowd).over_time.falls["worker"])
+            named = set(aggregate(crowd, finds_blocs=False).over_time.falls["worker"])
             who = set(range(setting.get("num_who", 1))) if "fall" in setting else set()
             found.append((len(named & who) / max(len(who), 1), bool(named - who)))
         hit, false = np.mean(found, axis=0)
