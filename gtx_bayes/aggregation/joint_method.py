@@ -142,7 +142,7 @@ class GtxBayes(AbstractMethod):
         ordered: whether classes are in an order, so that the ordinal model is of the pool of
             "auto", too, unless labelers have a history.
         drifts: whether labelers change over the covariate `DRIFT_COVARIATE`, so that the drift
-            model is; likewise.
+            model is; `aggregate` finds that out where there are times, and takes True at its word.
     """
 
     name: ClassVar[str] = NAME
@@ -162,7 +162,8 @@ class GtxBayes(AbstractMethod):
 
     def takes(self, num_classes: int) -> dict[str, bool]:
         """What the model takes."""
-        return taken_by(self.model, num_classes)
+        found = taken_by(self.model, num_classes)
+        return found | {"covariates": True} if self.drifts else found
 
     def tells_labelers_apart(self) -> bool:
         """Whether the model does."""
