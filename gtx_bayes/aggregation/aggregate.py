@@ -105,6 +105,11 @@ class Aggregation:
 
     over_time: OverTime | None = None
 
+    def timed(self, labels: Table) -> Table:
+        """Further answers with the times of the drift model, where it is one of the fit's."""
+        is_needed = self.over_time is not None and DRIFT_COVARIATE in self.crowd.covariate_names
+        return self.over_time.renamed(labels) if is_needed and self.over_time else labels
+
     @property
     def answered(self) -> Crowd:
         """What came in: the crowd before any labelers counted as one."""
@@ -250,7 +255,7 @@ class Aggregation:
                 "the class prior was given example by example, and new examples have none.",
                 hint="Fit all answers anew, with a prior for each example.",
             )
-        table = Table.of(labels, "labels")
+        table = self.timed(Table.of(labels, "labels"))
         known, blocs = self.crowd.without_examples(), None
         if self.blocs is not None:
             known, blocs = with_members(known, self.blocs)
@@ -497,6 +502,8 @@ def aggregate(
 
     fit, class_probs = fitted(prior)
     over_time = None if time is None or blocs is not None else _over_time(crowd, fit, time)
+    if time is not None and blocs is not None:
+        fit = fit._replace(notes=(*fit.notes, _NOT_ASKED))
     if over_time is not None and len(over_time.falls):
         assert isinstance(chosen, GtxBayes)
         assert time is not None
@@ -525,27 +532,42 @@ def aggregate(
     )
 
 
+_NOT_ASKED = (
+    "Where labelers count as one, nobody asks whether one gets worse over time. Give no groups and "
+    "finds_blocs=False (--no-blocs) to have it asked."
+)
+
+
 class _Time(NamedTuple):
-    """When answers were given, and what that is counted from."""
+    """When answers were given, what that is counted from and what it is called."""
 
     when: Float[Array, " num_labels"]
     start: str | None
+    name: str
+
+
+def time_covariate(crowd: Crowd, method: AbstractMethod) -> str | None:
+    """The covariate of time for which a pool of models asks whether labelers change.
+
+    That is the one called `DRIFT_COVARIATE`, or else the only one that holds times; None for other
+    methods, and where they are said to drift.
+    """
+    if not isinstance(method, GtxBayes) or method.model != AUTO or method.drifts:
+        return None
+    if DRIFT_COVARIATE in crowd.labels.covariates:
+        return DRIFT_COVARIATE
+    times = [name for name in crowd.labels.covariates if name in crowd.starts]
+    return times[0] if len(times) == 1 else None
 
 
 def _time_set_aside(crowd: Crowd, method: AbstractMethod) -> tuple[Crowd, _Time | None]:
-    """The crowd without its covariate of time, where a pool of models asks whether it matters.
-
-    That is the one called `DRIFT_COVARIATE`, or else the only one that holds times.
-    """
-    is_pool = isinstance(method, GtxBayes) and method.model == AUTO
-    times = [name for name in crowd.labels.covariates if name in crowd.starts]
-    name = DRIFT_COVARIATE if DRIFT_COVARIATE in crowd.labels.covariates else None
-    name = times[0] if name is None and len(times) == 1 else name
-    if name is None or not is_pool or crowd.groups is not None:
+    """The crowd without its covariate of time, see `time_covariate`."""
+    name = time_covariate(crowd, method)
+    if name is None:
         return crowd, None
     crowd = crowd.keeping(covariates=True)
     covariates = dict(crowd.labels.covariates)
-    time = _Time(covariates.pop(name), crowd.starts.get(name))
+    time = _Time(covariates.pop(name), crowd.starts.get(name), name)
     labels = dataclasses.replace(crowd.labels, covariates=covariates)
     starts = {key: start for key, start in crowd.starts.items() if key != name}
     return dataclasses.replace(crowd, labels=labels, starts=starts), time
@@ -569,7 +591,7 @@ def _over_time(crowd: Crowd, fit: Fit, time: _Time) -> OverTime | None:
         names = crowd.labeler_names[table["labeler"].to_numpy(int)]
         return table.assign(labeler=names).rename(columns={"labeler": "worker"})
 
-    return OverTime(named(falls), named(periods), time.start)
+    return OverTime(named(falls), named(periods), time.start, time.name)
 
 
 def _in_blocs(crowd: Crowd, *, finds: bool) -> tuple[Crowd, pd.DataFrame | None, Crowd | None]:

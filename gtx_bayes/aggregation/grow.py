@@ -4,7 +4,7 @@ from typing import NamedTuple, Unpack
 
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation
-from gtx_bayes.columns import AnyTable
+from gtx_bayes.columns import AnyTable, Table
 from gtx_bayes.crowd import UpdateOptions, update_crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import incremental
@@ -61,6 +61,7 @@ def grow(
             hint="Aggregate with finds_blocs=False and without groups.",
         )
     crowd = result.crowd
+    labels = None if labels is None else result.timed(Table.of(labels, "labels"))
     more = update_crowd(crowd, labels, gold, **options)
     grown = more.crowd
     num_new_examples = grown.labels.num_examples - crowd.labels.num_examples
@@ -76,8 +77,16 @@ def grow(
     if found.why:
         note = "Models that were left out when the fit was fresh stay out; fit anew to weigh all."
         fit = fit._replace(notes=(*fit.notes, note))
+    if result.over_time is not None:
+        note = "Who gets worse over time is as of the first fit; fit anew to ask it of all answers."
+        fit = fit._replace(notes=(*fit.notes, note))
     whole = Aggregation(
-        result.method, grown, fit, update.joint.class_probs, update.joint.class_prior
+        result.method,
+        grown,
+        fit,
+        update.joint.class_probs,
+        update.joint.class_prior,
+        over_time=result.over_time,
     )
     return Grown(
         whole,

@@ -31,11 +31,13 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.special
 
+from gtx_bayes.aggregation.joint_method import DRIFT_COVARIATE
+from gtx_bayes.columns import Table
 from gtx_bayes.errors import WarningNote
 from gtx_bayes.labels import MISSING, Assessment, Labels
 
 LEVEL = 0.05
-"""Probability of any false alarm in a crowd in which nobody changes."""
+"""Probability of any false alarm in a crowd in which nobody changes against others."""
 
 FEWEST = 40
 """Answers below which nobody is looked at."""
@@ -122,7 +124,9 @@ class _Answers(NamedTuple):
 def find_falls(
     labels: Labels, assessment: Assessment, when: npt.ArrayLike, known: Known
 ) -> list[Fall]:
-    """Labelers who get worse, the clearest first; none in 19 of 20 crowds in which nobody does.
+    """Labelers who get worse than others; none in 19 of 20 crowds in which nobody does.
+
+    Whoever gets worse when most do is not told from harder examples.
 
     Args:
         labels: the answers.
@@ -308,11 +312,22 @@ class OverTime:
         falls: those who get worse: `worker`, `when`, `before` and `after` (accuracies), `p_value`.
         periods: see `by_period`, with `worker` in the place of the index.
         start: what times are counted from, in words; None where they are numbers.
+        column: the covariate of time, as it was called.
     """
 
     falls: pd.DataFrame
     periods: pd.DataFrame
     start: str | None = None
+    column: str = DRIFT_COVARIATE
+
+    def renamed(self, table: Table) -> Table:
+        """A table of further answers with its times called as the drift model calls them."""
+        frame = table.frame
+        if self.column == DRIFT_COVARIATE or self.column not in frame:
+            return table
+        frame = frame.drop(columns=DRIFT_COVARIATE, errors="ignore")
+        renamed = frame.rename(columns={self.column: DRIFT_COVARIATE})
+        return dataclasses.replace(table, frame=renamed)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -326,7 +341,7 @@ class OverTime:
             return ()
         return (
             WarningNote(
-                f"Labelers who get worse over time: {'; '.join(said)}. In a crowd in which nobody "
-                f"does, anybody is named with a probability of at most {LEVEL:g}."
+                f"Labelers who get worse over time than others: {'; '.join(said)}. In a crowd in "
+                f"which nobody does, anybody is named with a probability of about {LEVEL:g}."
             ),
         )

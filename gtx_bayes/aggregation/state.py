@@ -77,6 +77,11 @@ def write_state(result: Aggregation, path: str | Path) -> None:
             "a result in which labelers count as one is not kept.",
             hint="Aggregate with finds_blocs=False and without groups.",
         )
+    if result.over_time is not None:
+        raise InputError(
+            "a result that asked who gets worse over time is not kept.",
+            hint="Aggregate without the covariate of time, or with model='drift'.",
+        )
     kept = [_kept_leaves(each) for each in found.components]
     is_gold = np.flatnonzero(np.asarray(crowd.assessment.is_gold))
     arrays = {

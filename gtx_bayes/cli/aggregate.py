@@ -190,7 +190,15 @@ def aggregate(
             _check_decisions(crowd, losses, targets)
         with stage(f"Aggregating {crowd.labels.num_labels} answers by {method.name}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
+            from gtx_bayes.aggregation.aggregate import configured, time_covariate
 
+            when = time_covariate(crowd, configured(method, **arguments))
+            if state is not None and when is not None:
+                raise InputError(
+                    f"a state takes further answers without asking who gets worse over '{when}'.",
+                    where="--covariate",
+                    hint="Leave it out, or --state; or say --model drift, of a column 'when'.",
+                )
             # A state is to take further answers of single workers, which a bloc cannot.
             finds = tables.finds_blocs and state is None
             if tables.finds_blocs and state is not None and method.name == "gtx-bayes":
