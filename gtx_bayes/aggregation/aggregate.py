@@ -533,8 +533,8 @@ def aggregate(
 
 
 _NOT_ASKED = (
-    "Where labelers count as one, nobody asks whether one gets worse over time. Give no groups and "
-    "finds_blocs=False (--no-blocs) to have it asked."
+    "Where labelers count as one, nobody asks whether one gets worse over time. Give no groups, "
+    "and finds_blocs=False (--groups none), to have it asked."
 )
 
 
