@@ -21,6 +21,7 @@ from gtx_bayes.inference.pool import Fitted, Weighing
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.metrics import expected_calibration_error
 from gtx_bayes.models.confusion import ConfusionMatrix
+from gtx_bayes.models.one_coin import OneCoinModel
 from gtx_bayes.registry import MODELS
 from gtx_bayes.simulation import simulate_queue, uniform_cohort
 from gtx_bayes.standard_size import in_standard_size
@@ -292,3 +293,19 @@ class TestState:
         ):
             with pytest.raises(InputError, match=next(iter(asked)).replace("_", " ")[:5]):
                 check_options(pooled, where="x", **asked)
+
+
+class Unregistered(OneCoinModel):
+    """A model of one's own with a conjugate prior, known to no registry."""
+
+    name = "unregistered"
+
+
+def test_a_conjugate_model_need_not_be_registered(independent):
+    labels, gold, _ = independent
+    result = aggregate(named(labels, gold), model=Unregistered(), dependence=0.0)
+    assert "unregistered" in result.notes[0]
+    worker = result.crowd.labeler_names[0]
+    more = pd.DataFrame({"task": ["new"], "worker": [worker], "label": ["0"]})
+    assert grow(result, more).result.fit.model == "unregistered"
+    assert not result.fit.joint.is_of_verdicts

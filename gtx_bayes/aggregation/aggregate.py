@@ -338,13 +338,9 @@ class Aggregation:
 
     def _notes_of_models(self) -> Iterator[str]:
         """What models say of labelers by name, each once with all the weight that it has."""
-        weights: dict[AbstractLabelerModel, float] = {}
-        for each, weight in () if self.fit.joint is None else self.fit.joint.weighted:
-            model = each.labeler_model
-            weights[model] = weights.get(model, 0.0) + weight
-        names = self.crowd.labeler_names.tolist()
-        for model, weight in weights.items():
-            if weight >= LEAST_NAMED:
+        names, joint = self.crowd.labeler_names.tolist(), self.fit.joint
+        for model, weight in ({} if joint is None else joint.weight_by_model).items():
+            if model is not None and weight >= LEAST_NAMED:
                 yield from model.notes(names, weight)
 
 

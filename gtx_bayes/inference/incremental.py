@@ -156,9 +156,9 @@ def update(
     in_size, gold, _ = old.prior.in_size(labels, assessment, None)
     grown: list[_Grown] = []
     # Those that differ by looks alone grow once.
-    alike: dict[tuple[AbstractLabelerModel, bool], _Grown] = {}
+    alike: dict[tuple[str | AbstractLabelerModel, bool], _Grown] = {}
     for each in old.components:
-        key = (each.labeler_model, each.learns_class_prior)
+        key = (each.prior.labeler_model or each.model, each.learns_class_prior)
         if key not in alike:
             alike[key] = _grow(each, before, labels, assessment, changed, new_gold, tolerance)
         grown.append(alike[key])

@@ -204,18 +204,24 @@ class Pool(NamedTuple):
         return is_asked and not self.trusts_gold_alone and not self.is_of_verdicts
 
     @property
+    def weight_by_model(self) -> dict[AbstractLabelerModel | None, float]:
+        """All the weight of each model without conjugate prior; under None that of the others."""
+        weights: dict[AbstractLabelerModel | None, float] = {}
+        for each, weight in self.weighted:
+            model = each.prior.labeler_model
+            weights[model] = weights.get(model, 0.0) + weight
+        return weights
+
+    @property
     def is_of_verdicts(self) -> bool:
         """Whether labels follow two verdicts, see `inference.two_verdicts`."""
-        models = [each.labeler_model for each in self.components]
-        return self.is_auto and all(model.explains_dependence for model in models)
+        models = self.weight_by_model
+        return self.is_auto and all(model and model.explains_dependence for model in models)
 
     @property
     def is_undecided(self) -> bool:
         """Whether they do, and which of them is the class is open."""
-        weights: dict[AbstractLabelerModel, float] = {}
-        for each, weight in self.weighted:
-            weights[each.labeler_model] = weights.get(each.labeler_model, 0.0) + weight
-        return self.is_of_verdicts and max(weights.values()) < _DECIDED
+        return self.is_of_verdicts and max(self.weight_by_model.values()) < _DECIDED
 
     @property
     def dependence(self) -> Dependence:
