@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -38,6 +39,27 @@ def voted(votes, truth=(), num_classes=2):
     label = np.concatenate([np.repeat(np.arange(num_classes), row) for row in votes])
     labeler = np.concatenate([np.arange(sum(row)) for row in votes])
     return named(Labels.from_arrays(example, labeler, label, num_classes=num_classes), truth)
+
+
+def over_time(rng, accuracy, *, each, num_classes=2):
+    """Answers in the order of time, `when` an example's place, and the truth.
+
+    Each example has `each` labelers, drawn anew; `accuracy` has shape (num_examples, num_labelers).
+    """
+    num_examples, num_labelers = accuracy.shape
+    truth = rng.integers(0, num_classes, num_examples)
+    who = np.argsort(rng.random((num_examples, num_labelers)), axis=1)[:, :each]
+    is_right = rng.random(who.shape) < np.take_along_axis(accuracy, who, axis=1)
+    other = (truth[:, None] + rng.integers(1, num_classes, who.shape)) % num_classes
+    table = pd.DataFrame(
+        {
+            "task": np.repeat(np.arange(num_examples), each),
+            "worker": who.ravel(),
+            "label": np.where(is_right, truth[:, None], other).ravel(),
+            "when": np.repeat(np.arange(num_examples), each),
+        }
+    )
+    return table, truth
 
 
 def simulated(key, num_gold, *, num_labelers=5, num_examples=60, max_labels=None):

@@ -12,6 +12,7 @@ from gtx_bayes import Crowd, aggregate
 from gtx_bayes.aggregation.over_time import LEVEL, Known, OverTime, by_period, find_falls
 from gtx_bayes.diagnostics.plots import plot_over_time
 from gtx_bayes.labels import Assessment, Labels
+from tests.crowds import over_time
 from tests.test_cli import call
 
 NUM_LABELERS = 6
@@ -21,23 +22,10 @@ def answers(
     seed=0, num_examples=600, fall=0.0, num_classes=2, each=4, accuracy=0.85, everybody=0.0
 ):
     """Answers in the order of time; after half of the examples labeler 0 is worse by `fall`."""
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(0, num_classes, num_examples)
-    who = np.argsort(rng.random((num_examples, NUM_LABELERS)), axis=1)[:, :each]
     right = np.full((num_examples, NUM_LABELERS), accuracy)
     right[num_examples // 2 :, 0] -= fall
     right[num_examples // 2 :] -= everybody
-    is_right = rng.random(who.shape) < np.take_along_axis(right, who, axis=1)
-    other = (truth[:, None] + rng.integers(1, num_classes, who.shape)) % num_classes
-    table = pd.DataFrame(
-        {
-            "task": np.repeat(np.arange(num_examples), each),
-            "worker": who.ravel(),
-            "label": np.where(is_right, truth[:, None], other).ravel(),
-            "when": np.repeat(np.arange(num_examples), each),
-        }
-    )
-    return table, truth
+    return over_time(np.random.default_rng(seed), right, each=each, num_classes=num_classes)
 
 
 def arrays(table, num_classes=2):

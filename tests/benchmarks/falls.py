@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from gtx_bayes import Crowd, aggregate
+from tests.crowds import over_time
 
 NUM_LABELERS, NUM_GOLD = 8, 50
 SETTINGS = {
@@ -42,24 +43,13 @@ def crowd_of(
     harder=0.0,
 ):
     """A crowd with a covariate of time; the first labelers are those who fall."""
-    truth = rng.integers(0, num_classes, num_examples)
-    who = np.argsort(rng.random((num_examples, NUM_LABELERS)), axis=1)[:, :each]
     accuracy = np.full((num_examples, NUM_LABELERS), 0.85)
     accuracy += rng.uniform(-spread, spread, NUM_LABELERS)
     if batches:
         accuracy += np.repeat(rng.uniform(-0.15, 0.12, 10), num_examples // 10)[:, None]
     accuracy[num_examples // 2 :] -= harder
     accuracy[num_examples // 2 :, :num_who] -= fall
-    is_right = rng.random(who.shape) < np.take_along_axis(accuracy, who, axis=1)
-    other = (truth[:, None] + rng.integers(1, num_classes, who.shape)) % num_classes
-    labels = pd.DataFrame(
-        {
-            "task": np.repeat(np.arange(num_examples), each),
-            "worker": who.ravel(),
-            "label": np.where(is_right, truth[:, None], other).ravel(),
-            "when": np.repeat(np.arange(num_examples), each),
-        }
-    )
+    labels, truth = over_time(rng, accuracy, each=each, num_classes=num_classes)
     gold = np.sort(rng.permutation(num_examples)[:NUM_GOLD])
     known = pd.DataFrame({"task": gold, "label": truth[gold]})
     return Crowd.from_frames(labels, known, covariates=["when"])
