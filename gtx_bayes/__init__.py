@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from gtx_bayes.aggregation.base import AbstractMethod as AbstractMethod
     from gtx_bayes.aggregation.base import Fit as Fit
     from gtx_bayes.aggregation.dawid_skene import DawidSkene as DawidSkene
-    from gtx_bayes.aggregation.grow import grow as grow
     from gtx_bayes.aggregation.gtx import ClassPosterior as ClassPosterior
     from gtx_bayes.aggregation.gtx import Gtx as Gtx
     from gtx_bayes.aggregation.joint_method import GtxBayes as GtxBayes
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from gtx_bayes.aggregation.soft_vote import SoftVote as SoftVote
     from gtx_bayes.aggregation.state import read_state as read_state
     from gtx_bayes.aggregation.state import write_state as write_state
+    from gtx_bayes.aggregation.update import update as update
     from gtx_bayes.aggregation.weighted_majority_vote import (
         WeightedMajorityVote as WeightedMajorityVote,
     )
@@ -106,7 +106,7 @@ _HOME = {
     "estimate": "panels.estimate",
     "evaluate": "evaluation",
     "examples_mesh": "devices",
-    "grow": "aggregation.grow",
+    "update": "aggregation.update",
     "next_labels": "collection.next_labels",
     "predictive_checks": "diagnostics.predictive",
     "read_crowd": "io.readers",

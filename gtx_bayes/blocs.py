@@ -117,7 +117,7 @@ def find_blocs(crowd: Crowd) -> Blocs | None:
     rng = np.random.default_rng(0)  # the same each time: part of the method
     by_chance: list[float] = []
     for _ in range(_NUM_DEALS):
-        dealt = _correlation(dealt_anew(rng, gold), crowd.labels.num_classes)
+        dealt = _correlation(permuted_within_classes(rng, gold), crowd.labels.num_classes)
         by_chance.append(max((_weight(dealt, each) for each in _clusters(dealt)), default=0.0))
         if sum(weight >= max(weights) for weight in by_chance) >= _RARE_DEALS:
             return None
@@ -273,7 +273,7 @@ def labels_on_gold(crowd: Crowd) -> OnGold:
     return OnGold(table, truth[gold])
 
 
-def dealt_anew(rng: np.random.Generator, gold: OnGold) -> OnGold:
+def permuted_within_classes(rng: np.random.Generator, gold: OnGold) -> OnGold:
     """Every labeler's labels dealt anew among the examples of each class that it labelled."""
     label = gold.label.copy()
     for truth in np.unique(gold.truth):

@@ -33,7 +33,7 @@ class WarningNote(str):
     __slots__ = ()
 
 
-def told_apart(notes: Iterable[str]) -> dict[str, list[str]]:
+def split_warnings(notes: Iterable[str]) -> dict[str, list[str]]:
     """Notes as a summary has them: "notes", which inform, and "warnings", which ask."""
     kinds: dict[str, list[str]] = {"notes": [], "warnings": []}
     for note in notes:

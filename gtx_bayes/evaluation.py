@@ -33,7 +33,7 @@ from gtx_bayes.inference.model_size import FREE_PROBS
 from gtx_bayes.labels import MISSING
 from gtx_bayes.losses import Risk, least_loss, read_loss, risk_by_class, within_risk
 from gtx_bayes.metrics import Estimate
-from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
+from gtx_bayes.padding import LEAST_EXAMPLES, bucket_size, pad_to
 
 _SHOWN = 10  # classes in a note
 
@@ -181,8 +181,8 @@ def evaluate(
         order = np.argsort(grades, kind="stable")
         place = np.append(np.argsort(order), MISSING)  # the last for a label not known
         probs, true_label = probs[:, order], jax.device_put(place[np.asarray(true_label)])
-    size = standard_size(true_label.size, LEAST_EXAMPLES)
-    padded = with_room(probs, size), with_room(true_label, size, fill=MISSING)
+    size = bucket_size(true_label.size, LEAST_EXAMPLES)
+    padded = pad_to(probs, size), pad_to(true_label, size, fill=MISSING)
     found = _every_metric(*padded, tuple(every))
     return {name: found[name] for name in every}  # JAX puts keys in alphabetical order
 

@@ -38,7 +38,7 @@ _WHOLE_SUM = 64  # labelers; each weight is off by at most what float32 rounds o
 _WHOLE_RUN = 32  # answers to an example in the long form, where their weights are not known
 
 
-def effective_share(
+def inverse_design_effect(
     num_labels: Int[Array, " num_examples"], rho: ScalarLike
 ) -> Float[Array, " num_examples"]:
     r"""What each of n answers counts where labelers err together: :math:`1 / (1 + (n - 1) \rho)`.

@@ -33,7 +33,7 @@ class AnswerQueue:
     """Answers waiting to be bought: labelers come to every example in an order of its own.
 
     Whoever collects chooses the example and gets the next answer in line; a policy that chooses
-    labelers makes a queue of its own first (`whole_run.in_chosen_order`).
+    labelers makes a queue of its own first (`offline.in_chosen_order`).
 
     Attributes:
         answers: by example and place in its queue.

@@ -23,15 +23,15 @@ SEGMENT = 1024
 _SCALE = 2.0**20
 """What one answer counts: sums are right to a millionth of an answer, up to 2^43 answers."""
 
-Whole = npt.NDArray[np.int64]
+FixedPoint = npt.NDArray[np.int64]
 
 
-def as_whole(values: npt.ArrayLike) -> Whole:
+def to_fixed_point(values: npt.ArrayLike) -> FixedPoint:
     """The nearest multiples of 2^-20, as whole numbers of these."""
     return np.asarray(np.rint(np.asarray(values, np.float64) * _SCALE), np.int64)
 
 
-def from_whole(values: Whole) -> npt.NDArray[np.float64]:
+def from_fixed_point(values: FixedPoint) -> npt.NDArray[np.float64]:
     """The numbers that whole numbers stand for."""
     return np.asarray(values / _SCALE)
 
@@ -45,18 +45,18 @@ class Segments:
 
     Attributes:
         of_label: segment of each answer.
-        owner: labeler of each segment.
+        segment_labeler: labeler of each segment.
     """
 
     of_label: Int[Array, " num_labels"]
-    owner: Int[Array, " num_segments"]
+    segment_labeler: Int[Array, " num_segments"]
 
     @classmethod
     def of(
         cls,
         labeler: npt.NDArray[np.integer],
         further: npt.NDArray[np.integer],
-        owner: npt.NDArray[np.integer],
+        segment_labeler: npt.NDArray[np.integer],
         *,
         num_labelers: int,
         num_labels: int,
@@ -65,16 +65,20 @@ class Segments:
     ) -> "Segments":
         """From what `further_segments` found, padded to these sizes."""
         found = np.where(further < 0, labeler, num_labelers + further).astype(np.int32)
-        owners = np.concatenate([np.arange(num_labelers, dtype=np.int32), owner])
+        segment_labelers = np.concatenate(
+            [np.arange(num_labelers, dtype=np.int32), segment_labeler]
+        )
         of_label = np.pad(found, (0, num_labels - found.size))
-        owners = np.pad(owners, (0, num_labelers + num_further - owners.size))
-        return cls(*jax.device_put((of_label, owners), device))
+        segment_labelers = np.pad(
+            segment_labelers, (0, num_labelers + num_further - segment_labelers.size)
+        )
+        return cls(*jax.device_put((of_label, segment_labelers), device))
 
-    def by_labeler(self, counted: npt.ArrayLike, num_labelers: int) -> Whole:
+    def by_labeler(self, counted: npt.ArrayLike, num_labelers: int) -> FixedPoint:
         """What segments were counted for, put together, as whole numbers."""
-        whole = as_whole(counted)
+        whole = to_fixed_point(counted)
         found = whole[:num_labelers].copy()
-        np.add.at(found, np.asarray(self.owner)[num_labelers:], whole[num_labelers:])
+        np.add.at(found, np.asarray(self.segment_labeler)[num_labelers:], whole[num_labelers:])
         return found
 
 
@@ -90,12 +94,14 @@ def further_segments(
     further = np.full(labeler.size, -1, np.int32)
     many = np.flatnonzero((np.bincount(labeler, minlength=1) > SEGMENT)[labeler])
     order = many[np.argsort(labeler[many], kind="stable")]
-    owner = labeler[order]
-    starts = np.flatnonzero(np.diff(owner, prepend=-1))
-    place = np.arange(owner.size) - np.repeat(starts, np.diff(starts, append=owner.size))
+    segment_labeler = labeler[order]
+    starts = np.flatnonzero(np.diff(segment_labeler, prepend=-1))
+    place = np.arange(segment_labeler.size) - np.repeat(
+        starts, np.diff(starts, append=segment_labeler.size)
+    )
     opens = (place % SEGMENT == 0) & (place > 0)
     further[order] = np.where(place >= SEGMENT, np.cumsum(opens) - 1, -1)
-    return further, owner[opens].astype(np.int32)
+    return further, segment_labeler[opens].astype(np.int32)
 
 
 def count_by_segment(
@@ -110,9 +116,10 @@ def count_by_segment(
         dataclasses.replace(
             labels,
             labeler=segments.of_label,
-            num_labelers=segments.owner.shape[0],
+            num_labelers=segments.segment_labeler.shape[0],
             labeler_covariates={
-                name: values[segments.owner] for name, values in labels.labeler_covariates.items()
+                name: values[segments.segment_labeler]
+                for name, values in labels.labeler_covariates.items()
             },
         )
     )

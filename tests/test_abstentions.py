@@ -11,8 +11,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
+from gtx_bayes.aggregation.update import update
 from gtx_bayes.classifier.imputed import Imputed
 from gtx_bayes.cli.commands import app
 from gtx_bayes.crowd import Crowd, update_crowd
@@ -318,7 +318,7 @@ class TestGrowth:
         back = read_state(tmp_path / "fit.npz")
         assert list(back.labelers()["num_abstained"]) == [1, 2, 0, 1]
         new = pd.DataFrame([("d", "y", "unsure"), ("a", "w", "cat")], columns=FRAME.columns)
-        grown = grow(back, new, abstain=("unsure",))
+        grown = update(back, new, abstain=("unsure",))
         assert (grown.num_new_examples, grown.num_new_labels) == (1, 1)
         assert list(grown.result.labelers()["num_abstained"]) == [1, 2, 0, 1, 1]
         np.testing.assert_allclose(grown.result.class_probs[3], [0.3, 0.7], rtol=1e-6)

@@ -9,8 +9,8 @@ import scipy.stats
 from typer.testing import CliRunner
 
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import write_state
+from gtx_bayes.aggregation.update import update
 from gtx_bayes.blocs import find_blocs, given_blocs, join
 from gtx_bayes.cli.commands import app
 from gtx_bayes.crowd import Crowd, update_crowd
@@ -79,7 +79,7 @@ class TestFound:
         with pytest.raises(InputError, match="does not know 'stranger'"):
             result.predict(new.head(1).assign(worker="stranger"))
         with pytest.raises(InputError, match="labelers count as one"):
-            grow(result, new)
+            update(result, new)
         with pytest.raises(InputError, match="labelers count as one"):
             write_state(result, "never")
 

@@ -11,9 +11,10 @@ from gtx_bayes.aggregation.gtx import ClassPosterior
 from gtx_bayes.aggregation.majority_vote import VoteShares
 from gtx_bayes.aggregation.soft_vote import SoftVoteShares
 from gtx_bayes.aggregation.weighted_majority_vote import WeightedVoteShares
-from gtx_bayes.collection import step_by_step, whole_run
+from gtx_bayes.collection import offline, sequential
 from gtx_bayes.collection.base import NEVER, Seen, largest_first
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold, exceeds
+from gtx_bayes.collection.offline import at_count, class_prob_path
 from gtx_bayes.collection.random_sampling import RandomSampling
 from gtx_bayes.collection.risk import (
     RiskTarget,
@@ -21,7 +22,6 @@ from gtx_bayes.collection.risk import (
     threshold_for_risk,
 )
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
-from gtx_bayes.collection.whole_run import at_count, class_prob_path
 from gtx_bayes.labels import MISSING, PaddedLabels
 from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import AnswerQueue, simulate_queue, uniform_cohort
@@ -72,9 +72,9 @@ def test_the_engines_agree_exactly(aggregator, policy, key):
         method, rule, queue = small_case(key, aggregator, policy)
         path = class_prob_path(method, queue)
         budgets = jnp.arange(26)
-        at_once = jax.vmap(lambda budget: whole_run.collect(rule, path, budget))(budgets)
-        last, order = step_by_step.collect(rule, method, queue, 25)
-        return at_once, whole_run.purchases(whole_run.schedule(rule, path)).example, order, last
+        at_once = jax.vmap(lambda budget: offline.collect(rule, path, budget))(budgets)
+        last, order = sequential.collect(rule, method, queue, 25)
+        return at_once, offline.purchases(offline.schedule(rule, path)).example, order, last
 
     at_once, whole_order, order, last = run(jax.random.split(key, 200))
     np.testing.assert_array_equal(whole_order, order[:, :24])
@@ -91,8 +91,8 @@ def test_counted_in_a_stream_are_the_finished_at_every_budget(key):
     method, rule, queue = small_case(key, "gtx", "confidence-threshold")
     path = class_prob_path(method, queue)
     for budget in (1, 4, 9, 19):
-        by_steps, _ = step_by_step.collect(rule, method, queue, budget)
-        at_once = whole_run.collect(rule, path, budget)
+        by_steps, _ = sequential.collect(rule, method, queue, budget)
+        at_once = offline.collect(rule, path, budget)
         np.testing.assert_array_equal(at_once.counted, by_steps.counted)
         assert (np.diff(np.asarray(at_once.counted).astype(int)) <= 0).all()
         assert budget > 4 or not at_once.counted.all()
@@ -104,8 +104,8 @@ def test_the_engines_agree_on_queues_shorter_than_the_cap(policy, key):
     method, rule = VoteShares(2), POLICIES[policy](key, 5)
     path = class_prob_path(method, queue)
     for budget in (3, 20):
-        by_steps, _ = step_by_step.collect(rule, method, queue, budget)
-        at_once = whole_run.collect(rule, path, budget)
+        by_steps, _ = sequential.collect(rule, method, queue, budget)
+        at_once = offline.collect(rule, path, budget)
         np.testing.assert_array_equal(at_once.num_labels, by_steps.num_labels)
         np.testing.assert_array_equal(at_once.counted, by_steps.counted)
     assert int(at_once.num_labels.max()) <= 2
@@ -130,11 +130,11 @@ def test_uncertainty_sampling_against_a_heap(key):
     labelers = uniform_cohort(key_cohort, 7, 0.6, 0.9)
     queue = simulate_queue(key_queue, labelers, 200)
     path = class_prob_path(VoteShares(2), queue)
-    plan = whole_run.schedule(UncertaintySampling(7), path)
+    plan = offline.schedule(UncertaintySampling(7), path)
     expected = by_heap(np.asarray(path, np.float64), 900, 7)
-    np.testing.assert_array_equal(whole_run.purchases(plan).example[:900], expected)
+    np.testing.assert_array_equal(offline.purchases(plan).example[:900], expected)
     np.testing.assert_array_equal(
-        whole_run.collect(UncertaintySampling(7), path, 900).num_labels,
+        offline.collect(UncertaintySampling(7), path, 900).num_labels,
         np.bincount(expected, minlength=200),
     )
 
@@ -145,7 +145,7 @@ def test_uncertainty_sampling_worked_by_hand():
     labeler = jnp.tile(jnp.arange(4, dtype=jnp.int8)[:, None], (1, 3))
     queue = AnswerQueue(PaddedLabels(labeler, table, 4, 2), jnp.zeros(3, jnp.int8))
     method = ClassPosterior(OneCoin(jnp.full(4, 0.8), 2))
-    _, order = step_by_step.collect(UncertaintySampling(4), method, queue, 12)
+    _, order = sequential.collect(UncertaintySampling(4), method, queue, 12)
     # One label each, all at .2. Second labels: 0 agrees (.06); 1 does not (.5) and goes on to .2
     # with three; 2, at .2 with one, comes before it and agrees (.06). 1 ends at .06 with four. 0,
     # at .06 with two, gets a contradiction (.2) and the last at once, then 2 its last two.
@@ -160,7 +160,7 @@ def test_stops_at_the_threshold_worked_by_hand():
     path = class_prob_path(ClassPosterior(OneCoin(jnp.array([0.9, 0.8]), 2)), queue)
 
     def counts(threshold, budget=6):
-        return whole_run.collect(ConfidenceThreshold(threshold, 2), path, budget)
+        return offline.collect(ConfidenceThreshold(threshold, 2), path, budget)
 
     np.testing.assert_array_equal(counts(0.7).num_labels, [1, 1, 1])
     np.testing.assert_array_equal(counts(0.85).num_labels, [1, 1, 2])
@@ -179,7 +179,7 @@ def test_random_sampling_is_fair_at_every_step(key):
     def orders(key):
         rule = RandomSampling(2).drawn(key, 4)
         path = jnp.full((3, 4, 2), 0.5)
-        return whole_run.purchases(whole_run.schedule(rule, path)).example
+        return offline.purchases(offline.schedule(rule, path)).example
 
     order = np.asarray(orders(jax.random.split(key, num_runs)))
     first = np.bincount(order[:, 0], minlength=4)
@@ -213,10 +213,10 @@ def test_next_examples_in_batches():
     seen = Seen(probs, jnp.array([1, 2, 1, 1]))
     rule = UncertaintySampling(2)
     np.testing.assert_array_equal(
-        step_by_step.next_examples(rule, seen, 5), [3, 2, 0, MISSING, MISSING]
+        sequential.next_examples(rule, seen, 5), [3, 2, 0, MISSING, MISSING]
     )
-    np.testing.assert_array_equal(step_by_step.next_examples(rule, seen), [3])
-    done = step_by_step.next_examples(UncertaintySampling(1), seen, 2)
+    np.testing.assert_array_equal(sequential.next_examples(rule, seen), [3])
+    done = sequential.next_examples(UncertaintySampling(1), seen, 2)
     np.testing.assert_array_equal(done, [MISSING, MISSING])
 
 
@@ -241,17 +241,17 @@ class TestRisk:
 
     def test_pool_policy_asks_for_what_is_not_accepted(self):
         seen = Seen(self.probs, jnp.array([1, 1, 1, 1]))
-        got = step_by_step.next_examples(RiskTarget(0.02, 5), seen, 4)
+        got = sequential.next_examples(RiskTarget(0.02, 5), seen, 4)
         np.testing.assert_array_equal(got, [3, 2, MISSING, MISSING])
         with pytest.raises(ValueError, match="RiskTarget looks at all examples"):
-            whole_run.collect(RiskTarget(0.02, 5), jnp.full((3, 4, 2), 0.5), 4)
+            offline.collect(RiskTarget(0.02, 5), jnp.full((3, 4, 2), 0.5), 4)
 
     def test_pool_policy_meets_its_target(self, key):
         """The realised errors of what it accepts follow the binomial law at the target."""
         labelers = OneCoin(jnp.linspace(0.7, 0.9, 6), 2)
         queue = simulate_queue(key, labelers, 300)
         method = ClassPosterior(labelers)
-        found, _ = step_by_step.collect(RiskTarget(0.05, 6), method, queue, 300 * 6)
+        found, _ = sequential.collect(RiskTarget(0.05, 6), method, queue, 300 * 6)
         probs = method.class_probs(queue.answers.first(found.num_labels))
         accepted = np.asarray(exceeds(probs, threshold_for_risk(probs, 0.05)))
         wrong = np.asarray(probs.argmax(axis=1) != queue.true_label)[accepted].sum()
@@ -270,7 +270,7 @@ class TestRisk:
         queue = simulate_queue(key_queue, labelers, 20_000)
         path = class_prob_path(method, queue)
         rule = ConfidenceThreshold(threshold, 6)
-        got = whole_run.collect(rule, path, 10**6)
+        got = offline.collect(rule, path, 10**6)
         accepted = np.asarray(at_count(exceeds(path, threshold), got.num_labels))
         label = np.asarray(at_count(path.argmax(axis=2), got.num_labels))
         wrong = (label != np.asarray(queue.true_label))[accepted].sum()
@@ -294,7 +294,7 @@ def test_a_sweep_over_thresholds_compiles_once(key):
     @jax.jit
     @chex.assert_max_traces(n=1)
     def run(threshold, budget):
-        return whole_run.collect(ConfidenceThreshold(threshold, 3), path, budget)
+        return offline.collect(ConfidenceThreshold(threshold, 3), path, budget)
 
     for threshold, budget in [(0.8, 5), (0.9, 7)]:
         run(threshold, budget)

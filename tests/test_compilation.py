@@ -13,7 +13,7 @@ from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.diagnostics.report.content import examine
 from gtx_bayes.evaluation import evaluate, match_truth
-from gtx_bayes.standard_size import first, with_room
+from gtx_bayes.padding import first, pad_to
 
 pytestmark = pytest.mark.end_to_end
 
@@ -64,7 +64,7 @@ def test_a_report_of_like_size_compiles_nothing(key, caplog):
 
 def test_room_is_filled_and_cut_off():
     rows = np.arange(6.0).reshape(3, 2)
-    longer = with_room(rows, 5, fill=7)
+    longer = pad_to(rows, 5, fill=7)
     np.testing.assert_array_equal(longer[3:], np.full((2, 2), 7.0))
     whole = first(3, {"rows": longer, "none": np.float64(2.0)})
     np.testing.assert_array_equal(whole["rows"], rows)

@@ -71,7 +71,7 @@ def derive(prior, labels, probs, drawn):
     """What the package makes of the table."""
     prior = prior.with_cohorts(drawn)
     counts = prior.counts(labels, probs)
-    refitted = jax.lax.fori_loop(0, 60, lambda _, prior: prior.refit(counts), prior)
+    refitted = jax.lax.fori_loop(0, 60, lambda _, prior: prior.m_step(counts), prior)
     keys = jax.random.split(jax.random.key(0), NUM_DRAWS)
     return {
         "prior": prior,
@@ -136,7 +136,7 @@ def compile_fast():
 @pytest.fixture(scope="module", params=ALL)
 def case(request):
     prior, labels = ALL[request.param](NUM_CLASSES), crowd()
-    num_latents = NUM_CLASSES * prior.num_kinds
+    num_latents = NUM_CLASSES * prior.num_subclasses
     probs = np.random.default_rng(1).dirichlet(np.full(num_latents, 0.5), NUM_EXAMPLES)
     probs = jnp.asarray(probs, float)
     num_columns = len(prior.weights) // len(prior.hyperpriors())
@@ -186,7 +186,7 @@ def test_evidence_leaves_a_label_s_own_part_out(case):
             cell = reference.table[latent, label]
             share = left[row, cell] / left[row].sum() / reference.labels_in(latent, cell)
             expected[i, latent] += np.log(share)
-    if prior.num_kinds == 2:
+    if prior.num_subclasses == 2:
         of_kinds = reference.probs.reshape(NUM_EXAMPLES, NUM_CLASSES, 2).sum(axis=1)
         is_labeled = np.isin(np.arange(NUM_EXAMPLES), [i for i, _, _ in reference.entries])
         others = (of_kinds * is_labeled[:, None]).sum(axis=0) + HARD_SHARE[::-1] - of_kinds
@@ -206,7 +206,7 @@ def test_log_marginal(case):
         for latent in range(len(reference.row)):
             size = reference.labels_in(latent, reference.table[latent, entry[2]])
             expected -= reference.probs[entry[0], latent] * np.log(size)
-    if prior.num_kinds == 2:
+    if prior.num_subclasses == 2:
         labeled = np.unique([i for i, _, _ in reference.entries])
         kinds = reference.probs[labeled].reshape(-1, 2).sum(axis=0)[::-1]
         expected += scipy.special.betaln(*(HARD_SHARE + kinds)) - scipy.special.betaln(*HARD_SHARE)
@@ -226,7 +226,7 @@ def test_expected_rows_and_labelers(case):
     )
     by_kind = np.moveaxis(of_latent, 2, 0).reshape(NUM_LABELERS, NUM_CLASSES, -1, NUM_CLASSES)
     labelers = found["labelers"]
-    kinds = (labelers,) if prior.num_kinds == 1 else (labelers.easy, labelers.hard)
+    kinds = (labelers,) if prior.num_subclasses == 1 else (labelers.easy, labelers.hard)
     for kind, got in enumerate(kinds):
         close(got.confusion_matrix, by_kind[:, :, kind])
 
@@ -272,7 +272,7 @@ def test_cohorts_are_what_is_known_of_right_answers(case):
     right, wrong = reference.right(known), known.sum(axis=2) - reference.right(known)
     weights = np.zeros(len(reference.weights))
     np.add.at(weights, reference.row, CLASS_PRIOR[prior.cells(NUM_CLASSES).class_of])
-    if prior.num_kinds == 2:
+    if prior.num_subclasses == 2:
         labeled = np.unique([i for i, _, _ in reference.entries])
         kinds = reference.probs[labeled].reshape(-1, 2).sum(axis=0) + HARD_SHARE[::-1]
         weights = kinds / kinds.sum()

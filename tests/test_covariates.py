@@ -24,13 +24,13 @@ from gtx_bayes.inference.svi import Batches
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels
 from gtx_bayes.models.confusion import ConfusionMatrix
 from gtx_bayes.models.one_coin import OneCoin
+from gtx_bayes.padding import padded_to_bucket
 from gtx_bayes.posterior import batch_class_posterior, batch_log_prob, gather_evidence, update
-from gtx_bayes.standard_size import in_standard_size
 from gtx_bayes.streaming.aggregate import aggregate_table
 from gtx_bayes.streaming.parts import PartedTable, names_of
 from gtx_bayes.streaming.request import Request
 from gtx_bayes.streaming.work import WorkDirectory
-from gtx_bayes.sums import as_whole, count_by_segment, from_whole
+from gtx_bayes.sums import count_by_segment, from_fixed_point, to_fixed_point
 
 UNSURE = 2  # an answer to two classes
 DENSE = np.array(
@@ -108,7 +108,7 @@ class TestKept:
             (lambda: table().entries(np.array([1, 4, 7])), 3, None),
             (lambda: table().of_examples(np.array([4, 1])), 5, [4, 1]),
             (lambda: table().of_examples(np.array([3, 5])), 3, [3]),  # one is to come
-            (lambda: in_standard_size(table(), GOLD, None)[0], 10, None),
+            (lambda: padded_to_bucket(table(), GOLD, None)[0], 10, None),
         ],
         ids=["sorted", "dense", "entries", "examples", "to come", "padded"],
     )
@@ -149,7 +149,7 @@ class TestKept:
             )
         )
         counts = is_there.sum(axis=1)
-        np.testing.assert_array_equal(from_whole(skill), counts * (np.arange(3) + 0.5))
+        np.testing.assert_array_equal(from_fixed_point(skill), counts * (np.arange(3) + 0.5))
 
     def test_by_place(self):
         labeler = np.tile(np.arange(3)[:, None], (1, 5))
@@ -505,7 +505,7 @@ class TestStreamed:
         table, parts, outcome = self.in_parts(tmp_path, monkeypatch, pd.concat([rows, again]))
         assert table.num_parts == 4
         skill = parts[0][0].chunk.labels.labeler_covariates["skill"]
-        assert skill.shape == (table.room_for_labelers,)
+        assert skill.shape == (table.padded_labelers,)
         num_labels = 0
         for part, names in parts:
             labels, size = part.chunk.labels, part.num_labels
@@ -524,7 +524,7 @@ class TestStreamed:
             counted = count_by_segment(total_skill, labels, part.chunk.segments)
             found = part.chunk.by_labeler(counted)
             counts = np.bincount(np.asarray(labels.labeler)[:size], minlength=skill.size)
-            np.testing.assert_array_equal(found, as_whole(counts * np.asarray(skill)))
+            np.testing.assert_array_equal(found, to_fixed_point(counts * np.asarray(skill)))
         assert num_labels == 10
         assert any("takes no covariates: 'when', 'skill'" in note for note in outcome.notes)
 

@@ -100,7 +100,7 @@ FUZZ = """
 import itertools, sys
 import numpy as np, pandas as pd, polars as pl
 import gtx_bayes
-from gtx_bayes import Crowd, InputError, aggregate, evaluate, grow, read_crowd
+from gtx_bayes import Crowd, InputError, aggregate, evaluate, update, read_crowd
 from gtx_bayes import CrowdClassifier, exporters, read_state
 
 ODD = [None, True, 7, -1.5, float("nan"), "text", "", b"bytes", object(), print, int, (), [], {},
@@ -138,8 +138,8 @@ calls = {
     "predict": lambda x: voted.predict(x),
     "seed": lambda x: x is None or voted.examples(x),
     "confusion": lambda x: voted.confusion_matrix(x),
-    "grow": lambda x: x is None or grow(joint, x),
-    "grow gold": lambda x: x is None or grow(joint, None, x),
+    "grow": lambda x: x is None or update(joint, x),
+    "grow gold": lambda x: x is None or update(joint, None, x),
     "fit": lambda x: CrowdClassifier(method="majority-vote").fit(x),
     "fit gold": lambda x: CrowdClassifier(method="majority-vote").fit(GOOD, x),
     "fitted": lambda x: x is None or CrowdClassifier("majority-vote").fit(GOOD).predict(x),

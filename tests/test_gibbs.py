@@ -193,7 +193,7 @@ def test_compiles_once_per_shape(key):
 class FixedOneCoin(OneCoinPrior):
     """Learns nothing from the cohort."""
 
-    def refit(self, counts):
+    def m_step(self, counts):
         return self
 
 
@@ -202,7 +202,7 @@ class FixedOneCoin(OneCoinPrior):
 class FixedConfusion(ConfusionPrior):
     """Learns nothing from the cohort."""
 
-    def refit(self, counts):
+    def m_step(self, counts):
         return self
 
 

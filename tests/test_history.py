@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.history import read_history
 from gtx_bayes.aggregation.joint_method import GtxBayes
+from gtx_bayes.aggregation.update import update
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.diagnostics.calibration import hold_out_gold
 from gtx_bayes.errors import InputError
@@ -204,7 +204,7 @@ def test_who_takes_none():
             aggregate(crowd(), model=model, history=SKILLS)
     result = aggregate(crowd(), model="one-coin", history=SKILLS)
     with pytest.raises(InputError, match="does not grow"):
-        grow(result, TOLOKA.assign(task="9"))
+        update(result, TOLOKA.assign(task="9"))
 
 
 @pytest.mark.end_to_end

@@ -12,7 +12,7 @@ import pytest
 
 from gtx_bayes import Crowd, InputError, aggregate
 from gtx_bayes.aggregation.gtx import ClassPosterior
-from gtx_bayes.collection import step_by_step, whole_run
+from gtx_bayes.collection import offline, sequential
 from gtx_bayes.collection.base import NEVER, Seen
 from gtx_bayes.collection.information import (
     InformationPerCost,
@@ -134,7 +134,7 @@ class TestChosenOrder:
         policy = InformationPerCost()
         queue = simulate_queue(key, self.method.model, NUM_EXAMPLES)
         market = Market.of(self.method, queue, COSTS)
-        chosen = whole_run.in_chosen_order(policy, self.method, queue, market)
+        chosen = offline.in_chosen_order(policy, self.method, queue, market)
         np.testing.assert_array_equal(chosen.labels, queue.labels)
         for place in range(4):
             counts = jnp.full(NUM_EXAMPLES, place)
@@ -148,19 +148,19 @@ class TestChosenOrder:
         policy = InformationPerCost()
         queue = simulate_queue(key, self.method.model, NUM_EXAMPLES)
         market = Market.of(self.method, queue, COSTS)
-        chosen = whole_run.in_chosen_order(policy, self.method, queue, market)
+        chosen = offline.in_chosen_order(policy, self.method, queue, market)
         market = Market.of(self.method, chosen, COSTS)
-        path = whole_run.class_prob_path(self.method, chosen)
-        by_steps, _ = step_by_step.collect(policy, self.method, chosen, 60, market)
-        at_once = whole_run.collect(policy, path, 60, market)
+        path = offline.class_prob_path(self.method, chosen)
+        by_steps, _ = sequential.collect(policy, self.method, chosen, 60, market)
+        at_once = offline.collect(policy, path, 60, market)
         np.testing.assert_array_equal(by_steps.num_labels, at_once.num_labels)
 
     def test_takes_all_labelers_and_a_policy_that_chooses(self, key):
         queue = simulate_queue(key, self.method.model, NUM_EXAMPLES, max_labels=2)
         with pytest.raises(ValueError, match="not every labeler"):
-            whole_run.in_chosen_order(InformationPerCost(), self.method, queue)
+            offline.in_chosen_order(InformationPerCost(), self.method, queue)
         with pytest.raises(ValueError, match="does not choose labelers"):
-            whole_run.in_chosen_order(UncertaintySampling(), self.method, queue)
+            offline.in_chosen_order(UncertaintySampling(), self.method, queue)
 
 
 ANSWERS = pd.DataFrame(

@@ -21,10 +21,10 @@ from gtx_bayes.inference.one_sided import one_sided
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels, Prefixes
 from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
 from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
-from gtx_bayes.posterior import batch_log_prob, effective_share
+from gtx_bayes.padding import bucket_size
+from gtx_bayes.posterior import batch_log_prob, inverse_design_effect
 from gtx_bayes.registry import MODELS
 from gtx_bayes.simulation import hard_examples_cohort, simulate_queue, uniform_cohort
-from gtx_bayes.standard_size import standard_size
 
 FLAT = jnp.array([0.5, 0.5])
 
@@ -94,7 +94,7 @@ class TestPriors:
         counts = jnp.asarray(np.stack([right, 50 - right, 0 * right], axis=1), float)
         prior = OneCoinPrior.default(2)
         for _ in range(60):
-            prior = prior.refit(counts)
+            prior = prior.m_step(counts)
 
         def negative(x):
             m, k = scipy.special.expit(x[0]), np.exp(x[1])
@@ -178,7 +178,7 @@ class TestVariational:
 class TestDependence:
     def test_effective_share_by_hand(self):
         """Four answers at rho .5 count as 4 / 2.5 = 1.6."""
-        got = effective_share(jnp.array([0, 1, 4]), 0.5)
+        got = inverse_design_effect(jnp.array([0, 1, 4]), 0.5)
         np.testing.assert_allclose(got, [1.0, 1.0, 0.4])
 
     def test_most_useful_by_hand(self):
@@ -527,6 +527,6 @@ class TestOptions:
 
 
 def test_tables_that_grow_are_seldom_compiled_anew():
-    sizes = {standard_size(size, least=64) for size in range(1, 1001)}
+    sizes = {bucket_size(size, least=64) for size in range(1, 1001)}
     assert sizes == {64, 96, 128, 192, 256, 384, 512, 768, 1024}
-    assert all(standard_size(size, least=64) >= size for size in range(1, 1001))
+    assert all(bucket_size(size, least=64) >= size for size in range(1, 1001))

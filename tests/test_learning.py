@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gtx_bayes.aggregation.gtx import ClassPosterior
-from gtx_bayes.collection import learning, whole_run
+from gtx_bayes.collection import learning, offline
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.inference.gold_counts import GoldCounts
@@ -38,8 +38,8 @@ def test_with_accuracies_known_it_is_the_whole_run(policy, budget, key):
     labelers, queue = queue_of(key)
     found = learning.collect(POLICIES[policy], gold_of(labelers, 1_000_000), queue, budget)
     np.testing.assert_allclose(found.accuracy, labelers.accuracy, atol=1e-3)
-    path = whole_run.class_prob_path(ClassPosterior(OneCoin(found.accuracy, 2)), queue)
-    expected = whole_run.collect(POLICIES[policy], path, budget)
+    path = offline.class_prob_path(ClassPosterior(OneCoin(found.accuracy, 2)), queue)
+    expected = offline.collect(POLICIES[policy], path, budget)
     different = np.asarray(found.bought.num_labels) != np.asarray(expected.num_labels)
     assert different.mean() <= 0.01
     assert int(found.bought.num_labels.sum()) <= budget

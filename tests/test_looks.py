@@ -115,7 +115,7 @@ def test_confusion_of_as_many_labelers_as_groups(key):
 
 class TestOnTopOfAFit:
     def fitted(self, labels, gold):
-        flat = variational.even(labels.num_classes)
+        flat = variational.uniform(labels.num_classes)
         return variational.fit(labels, gold, ConfusionPrior.default(labels.num_classes), flat)
 
     def test_shares_are_found(self, key):
@@ -140,7 +140,7 @@ class TestOnTopOfAFit:
         """With few looks it is that of the fit; own parts are off, and classes' proportions in."""
         labels, gold, _ = simulated(key, labelers_of(key, num_classes=3), 300, 60)
         prior = ConfusionPrior.default(3)
-        for given in (variational.even(3), None):
+        for given in (variational.uniform(3), None):
             fit = variational.fit(labels, gold, prior, given)
             plain = looks.log_prob_by_group
             found = looks.learn(labels, gold, fit, learns=given is None)

@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 
 from gtx_bayes import Crowd, InputError, aggregate
-from gtx_bayes.collection import step_by_step
+from gtx_bayes.collection import sequential
 from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.models.one_coin import OneCoin
@@ -193,7 +193,7 @@ def test_buys_in_the_order_of_the_step_engine():
     first = tasks(next_labels(KEY, None, batch=4, tasks=pd.DataFrame({"task": every})))
     order = np.array([every.index(task) for task in first])
     shuffled = jax.tree.map(lambda x: x[..., order], queue)
-    _, steps = step_by_step.collect(UncertaintySampling(3), method, shuffled, 12)
+    _, steps = sequential.collect(UncertaintySampling(3), method, shuffled, 12)
     expected = [every[order[i]] for i in np.asarray(steps)]
     rows, bought, got = [], dict.fromkeys(every, 0), []
     for _ in range(12):

@@ -7,10 +7,10 @@ import pytest
 import scipy.optimize
 
 from gtx_bayes.aggregation.gtx import ClassPosterior
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
+from gtx_bayes.collection.offline import at_count, class_prob_path
 from gtx_bayes.collection.optimal import MAX_LABELERS, least_error, stopping_curve
-from gtx_bayes.collection.whole_run import at_count, class_prob_path
 from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.simulation import simulate_queue
 
@@ -100,7 +100,7 @@ def test_stopping_curve_against_simulation(key):
     for cap in (2, 5):
         error, labels = stopping_curve(accuracy, thresholds, cap)
         for at, threshold in enumerate(thresholds):
-            n = whole_run.num_wanted(ConfidenceThreshold(threshold, cap), path)
+            n = offline.num_wanted(ConfidenceThreshold(threshold, cap), path)
             wrong = at_count(path.argmax(axis=2) != queue.true_label, n)
             se = np.sqrt(float(error[at]) / num_examples)
             assert float(jnp.mean(wrong)) == pytest.approx(float(error[at]), abs=5 * se)

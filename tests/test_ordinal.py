@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gtx_bayes import Crowd, InputError, aggregate, evaluate, grow, metrics, read_state, write_state
+from gtx_bayes import (
+    Crowd,
+    InputError,
+    aggregate,
+    evaluate,
+    metrics,
+    read_state,
+    update,
+    write_state,
+)
 from gtx_bayes.inference import automatic, pool
 from gtx_bayes.inference.order import keeps_order
 from gtx_bayes.labels import MISSING, Earlier, Labels
@@ -122,7 +131,7 @@ class TestPool:
         kept = read_state(tmp_path / "state.gtx")
         np.testing.assert_allclose(kept.class_probs, result.class_probs, atol=1e-6)
         more = pd.DataFrame({"task": [0], "worker": ["new"], "label": [1]})
-        grown = grow(kept, more)
+        grown = update(kept, more)
         again = aggregate(Crowd.from_frames(pd.concat([graded()[0], more])))
         np.testing.assert_allclose(grown.result.class_probs, again.class_probs, atol=1e-3)
 

@@ -14,7 +14,7 @@ import pytest
 
 from gtx_bayes import Crowd, InputError, aggregate
 from gtx_bayes.aggregation.gtx import ClassPosterior
-from gtx_bayes.collection import step_by_step, whole_run
+from gtx_bayes.collection import offline, sequential
 from gtx_bayes.collection.base import NEVER, AbstractPolicy, Seen
 from gtx_bayes.collection.knowledge_gradient import KnowledgeGradient, _outcomes, best_rate
 from gtx_bayes.collection.market import Market
@@ -65,7 +65,7 @@ class TestContract:
             price = jax.random.randint(key_costs, (4, NUM_EXAMPLES), 1, 6)
         market = Market.of(method, queue, price)
         most = 5 * CAP * NUM_EXAMPLES
-        last, order = step_by_step.collect(policy, method, queue, most, market)
+        last, order = sequential.collect(policy, method, queue, most, market)
         order = np.asarray(order)[np.asarray(order) != MISSING]
         counts = np.cumsum(order[:, None] == np.arange(NUM_EXAMPLES), axis=0)
         np.testing.assert_array_equal(counts[-1], last.num_labels)
@@ -76,9 +76,9 @@ class TestContract:
             paid = np.cumsum(np.asarray(price)[queue.answers.labeler[places, order], order])
         if not policy.own_labels_only:
             return
-        path = whole_run.class_prob_path(method, queue)
+        path = offline.class_prob_path(method, queue)
         budgets = jnp.arange(most + 1)
-        found = jax.vmap(lambda budget: whole_run.collect(policy, path, budget, market))(budgets)
+        found = jax.vmap(lambda budget: offline.collect(policy, path, budget, market))(budgets)
         expected = np.concatenate([np.zeros((1, NUM_EXAMPLES), int), counts])
         np.testing.assert_array_equal(
             found.num_labels, expected[np.searchsorted(paid, budgets, side="right")]
@@ -319,5 +319,5 @@ class TestKnowledgeGradient:
 
     def test_the_cheaper_of_equals_comes_first(self):
         seen = Seen(jnp.full((3, 2), 0.5), jnp.zeros(3, jnp.int32), costs=jnp.array([[2, 1, 3]]))
-        order = step_by_step.next_examples(KnowledgeGradient(), seen, 3)
+        order = sequential.next_examples(KnowledgeGradient(), seen, 3)
         assert list(order) == [1, 0, 2]

@@ -10,21 +10,21 @@ import pytest
 import scipy.special
 
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import check_options, read_state, write_state
+from gtx_bayes.aggregation.update import update
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import pool, variational
-from gtx_bayes.inference.dependence import GRID, tempered
+from gtx_bayes.inference.dependence import GRID, power_posterior
 from gtx_bayes.inference.joint import Candidate
 from gtx_bayes.inference.pool import Fitted, Weighing
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.metrics import expected_calibration_error
 from gtx_bayes.models.confusion import ConfusionMatrix
 from gtx_bayes.models.one_coin import OneCoinModel
+from gtx_bayes.padding import padded_to_bucket
 from gtx_bayes.registry import MODELS
 from gtx_bayes.simulation import simulate_queue, uniform_cohort
-from gtx_bayes.standard_size import in_standard_size
 
 CONJUGATE = ("one-coin", "class-conditional", "confusion")
 
@@ -92,8 +92,8 @@ class TestEvidence:
 
 class TestWeights:
     def fits(self, labels, gold):
-        labels, gold, _ = in_standard_size(labels, gold, None)
-        priors = (None, variational.even(2))
+        labels, gold, _ = padded_to_bucket(labels, gold, None)
+        priors = (None, variational.uniform(2))
         candidates = [Candidate.of(name, 2, prior) for name in pool.AUTO_MODELS for prior in priors]
         return labels, gold, candidates, [each.fit(labels, gold) for each in candidates]
 
@@ -108,7 +108,7 @@ class TestWeights:
         for candidate, fit in zip(candidates, fits, strict=True):
             evidence = np.asarray(fit.evidence, np.float64)[:1000]
             by_rho = np.stack(
-                [tempered(jnp.asarray(evidence[:20]), jnp.full(20, 5), jnp.full(2, 0.5), rho)
+                [power_posterior(jnp.asarray(evidence[:20]), jnp.full(20, 5), jnp.full(2, 0.5), rho)
                  for rho in GRID[1:]]
             )  # fmt: skip
             of_gold = np.log(by_rho[:, np.arange(20), truth].astype(np.float64)).sum(axis=1)
@@ -274,7 +274,7 @@ class TestState:
             else:
                 np.testing.assert_array_equal(a, b)
         label = [str(y) for y in independent[2][20:40]]
-        grown = grow(
+        grown = update(
             back, None, pd.DataFrame({"task": back.crowd.example_names[20:40], "label": label})
         )
         crowd = dataclasses.replace(pooled.crowd, assessment=grown.result.crowd.assessment)
@@ -307,5 +307,5 @@ def test_a_conjugate_model_need_not_be_registered(independent):
     assert "unregistered" in result.notes[0]
     worker = result.crowd.labeler_names[0]
     more = pd.DataFrame({"task": ["new"], "worker": [worker], "label": ["0"]})
-    assert grow(result, more).result.fit.model == "unregistered"
+    assert update(result, more).result.fit.model == "unregistered"
     assert not result.fit.joint.is_of_verdicts

@@ -43,7 +43,7 @@ def fit(table, gold, prior, class_prior):
 
 
 def prob_hard(found):
-    return np.einsum("ny,ny->n", found.class_probs, found.kind_probs[:, :, 1])
+    return np.einsum("ny,ny->n", found.class_probs, found.subclass_probs[:, :, 1])
 
 
 class TestClassConditional:
@@ -241,7 +241,7 @@ class TestRareClass:
         )
         prior = ConfusionPrior.default(3)
         for _ in range(30):
-            prior = prior.refit(counts)
+            prior = prior.m_step(counts)
         np.testing.assert_allclose(prior.mean.sum(axis=1), 1.0, rtol=1e-5)
         assert float(prior.mean[2, 2]) == pytest.approx(1 / 3, rel=1e-5)
         assert float(prior.mean[0, 0]) > 0.8

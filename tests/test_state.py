@@ -23,11 +23,11 @@ from typer.testing import CliRunner
 
 import gtx_bayes
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
+from gtx_bayes.aggregation.update import update
 from gtx_bayes.cli.commands import app
 from gtx_bayes.crowd import Crowd, update_crowd
-from gtx_bayes.errors import InputError, WarningNote, told_apart
+from gtx_bayes.errors import InputError, WarningNote, split_warnings
 from gtx_bayes.inference import incremental, pool, variational
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.simulation import simulate_crowd, uniform_cohort
@@ -232,7 +232,7 @@ class TestFile:
         assert_same(kept, back)
         assert back.crowd.labeler_names[0] == crowds.labeler[0]
         more = crowds.tables(0, 250, 9)
-        assert_same(grow(kept, *more).result, grow(back, *more).result)
+        assert_same(update(kept, *more).result, update(back, *more).result)
 
     def test_warnings_stay_warnings(self, kept, tmp_path):
         notes = (
@@ -243,7 +243,7 @@ class TestFile:
         write_state(dataclasses.replace(kept, crowd=crowd), tmp_path / "fit")
         back = read_state(tmp_path / "fit").crowd.notes
         assert back == notes
-        assert told_apart(back) == {"notes": [notes[0]], "warnings": [notes[1]]}
+        assert split_warnings(back) == {"notes": [notes[0]], "warnings": [notes[1]]}
 
     @pytest.mark.end_to_end
     def test_continued_in_a_fresh_process(self, kept, crowds, tmp_path):
@@ -254,11 +254,11 @@ class TestFile:
             "import pandas, sys, gtx_bayes\n"
             "kept = gtx_bayes.read_state('before.npz')\n"
             "labels, gold = (pandas.read_csv(f'{n}.csv') for n in ('labels', 'gold'))\n"
-            "gtx_bayes.write_state(gtx_bayes.grow(kept, labels, gold).result, 'after.npz')\n"
+            "gtx_bayes.write_state(gtx_bayes.update(kept, labels, gold).result, 'after.npz')\n"
         )
         here = {**os.environ, "PYTHONPATH": str(Path(gtx_bayes.__file__).parents[1])}
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=here, check=True)
-        result = grow(kept, *crowds.tables(200, 250, 9)).result
+        result = update(kept, *crowds.tables(200, 250, 9)).result
         assert_same(result, read_state(tmp_path / "after.npz"))
 
     @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9, 0.999])
@@ -471,8 +471,8 @@ class TestTables:
         prior = np.full((crowd.labels.num_examples, 2), 0.5)
         result = aggregate(crowd, model="one-coin", dependence=0.2, class_prior=prior)
         with pytest.raises(InputError, match="new examples have none"):
-            grow(result, rows(("new", 0, "class 1")))
-        grown = grow(result, rows(("t30", 99, "class 1")))
+            update(result, rows(("new", 0, "class 1")))
+        grown = update(result, rows(("t30", 99, "class 1")))
         assert grown.num_new_labelers == 1
 
 
@@ -505,7 +505,7 @@ class TestCommand:
         assert second["num_labels"] == 250
         assert "200 answers that the fit has already are skipped." in second["notes"]
         frames = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("labels", "gold"))
-        grown = grow(kept, *frames).result
+        grown = update(kept, *frames).result
         examples = pd.read_csv(tmp_path / "out" / "examples.csv")
         np.testing.assert_allclose(examples[["prob_class 0", "prob_class 1"]], grown.class_probs)
         np.testing.assert_array_equal(

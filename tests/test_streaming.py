@@ -32,18 +32,18 @@ from gtx_bayes.evaluation import match_truth
 from gtx_bayes.inference import pool, variational
 from gtx_bayes.io import read_crowd, read_table, write_table
 from gtx_bayes.models.one_coin import OneCoinPrior
+from gtx_bayes.padding import fine_bucket_size
 from gtx_bayes.registry import METHODS
-from gtx_bayes.standard_size import close_size
 from gtx_bayes.streaming import chunks as chunks_on_disk
 from gtx_bayes.streaming import executor as executors
-from gtx_bayes.streaming import survey
+from gtx_bayes.streaming import subsample
 from gtx_bayes.streaming.aggregate import aggregate_table
 from gtx_bayes.streaming.executor import dask_cluster, silent
 from gtx_bayes.streaming.ingest import database, lowest, number_of_parts, open_table
 from gtx_bayes.streaming.parts import PartedTable, stable_order
 from gtx_bayes.streaming.request import Request
 from gtx_bayes.streaming.work import WorkDirectory
-from gtx_bayes.sums import SEGMENT, Segments, as_whole, from_whole, further_segments
+from gtx_bayes.sums import SEGMENT, Segments, from_fixed_point, further_segments, to_fixed_point
 
 NUM_EXAMPLES, NUM_LABELERS, CLASSES = 600, 40, ["cat", "dog", "fox"]
 
@@ -706,10 +706,10 @@ def test_gold_that_nobody_labelled(tables, tmp_path):
 @hypothesis.example(16, 17)
 @hypothesis.example(57, 29)
 def test_close_sizes(size, least):
-    close = close_size(size, least)
+    close = fine_bucket_size(size, least)
     assert close >= max(size, least)
     assert close <= max(least, size + size // 8 + 1)
-    assert close_size(close, least) == close
+    assert fine_bucket_size(close, least) == close
 
 
 @hypothesis.given(st.lists(st.integers(0, 2**31 - 1), max_size=60))
@@ -720,12 +720,12 @@ def test_order_is_that_of_a_stable_sort(codes):
 
 @hypothesis.given(st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=40), st.randoms())
 def test_whole_sums_do_not_depend_on_order(values, random):
-    whole = as_whole(np.array(values))
+    whole = to_fixed_point(np.array(values))
     shuffled = list(whole)
     random.shuffle(shuffled)
     assert sum(shuffled) == whole.sum()
     np.testing.assert_allclose(
-        from_whole(np.array(whole.sum())), np.sum(values), atol=len(values) * 2**-20
+        from_fixed_point(np.array(whole.sum())), np.sum(values), atol=len(values) * 2**-20
     )
 
 
@@ -741,7 +741,7 @@ def test_segments(labelers, seed):
     counted = np.bincount(segments.of_label, minlength=segments.owner.size)
     assert counted.max(initial=0) <= SEGMENT
     together = segments.by_labeler(counted, 4)
-    np.testing.assert_array_equal(together, as_whole(np.bincount(labeler, minlength=4)))
+    np.testing.assert_array_equal(together, to_fixed_point(np.bincount(labeler, minlength=4)))
 
 
 @pytest.mark.end_to_end
@@ -890,7 +890,7 @@ def test_a_cluster_writes_the_bytes_of_threads(tables, tmp_path, cluster, by_thr
     def times_compiled():
         from gtx_bayes.inference import loop
 
-        return loop.renew._cache_size()
+        return loop.e_step_of._cache_size()
 
     assert max(client.run(times_compiled).values()) == 1
     killed = []
@@ -1012,7 +1012,7 @@ def test_a_worker_that_does_not_see_the_work(tmp_path):
         "run", str(tmp_path / "elsewhere"), b"", (), None, False, chunks_on_disk.versions()
     )
     with pytest.raises(InputError, match="does not see the work directory"):
-        chunks_on_disk.do_parts(job, survey.count_to_gold, (0,), ())
+        chunks_on_disk.do_parts(job, subsample.count_to_gold, (0,), ())
 
 
 # Processes of their own

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from gtx_bayes import aggregate
-from gtx_bayes.aggregation.grow import grow
+from gtx_bayes.aggregation.update import update
 from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference.two_verdicts import two_verdicts
 from gtx_bayes.labels import MISSING, Labels
@@ -118,7 +118,7 @@ def test_both_explanations_count_until_gold_decides():
 
     decided = aggregate(named(labels_of(dense), truth[:15]))
     later = pd.DataFrame({"task": crowd.example_names[:15], "label": crowd.class_names[truth[:15]]})
-    grown = grow(result, gold=later).result
+    grown = update(result, gold=later).result
     np.testing.assert_allclose(grown.class_probs, decided.class_probs, atol=1e-3)
     assert grown.fit.joint.lead.labeler_model == decided.fit.joint.lead.labeler_model
     lead = decided.fit.joint.lead.labeler_model

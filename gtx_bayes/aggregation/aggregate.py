@@ -49,9 +49,9 @@ from gtx_bayes.inference.order import keeps_order
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.padding import LEAST_EXAMPLES, bucket_size, pad_to
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import METHODS
-from gtx_bayes.standard_size import LEAST_EXAMPLES, standard_size, with_room
 
 DEFAULT_METHOD = NAME
 
@@ -230,7 +230,7 @@ class Aggregation:
     ) -> Any:
         """Class probabilities of other examples, which labelers of this crowd have answered.
 
-        Nothing is learnt from the answers: see `grow` for that.
+        Nothing is learnt from the answers: see `update` for that.
 
         Args:
             labels: one row per answer, as in `Crowd.from_frames`, with the covariates of the fit.
@@ -271,7 +271,9 @@ class Aggregation:
         unknown = new.labeler_names[known.labels.num_labelers :]
         if unknown.size:
             what = f"the fit does not know {some_names(unknown)}."
-            raise table.source.error(what, "Leave their answers out, or learn from them by `grow`.")
+            raise table.source.error(
+                what, "Leave their answers out, or learn from them by `update`."
+            )
         if blocs is not None:
             new = join(new, blocs).crowd
         rule = self.fit.aggregator
@@ -372,7 +374,7 @@ def _example_table(
     if np.isnan(probs).any():
         raise ValueError("there are class probabilities that are NaN")
     labels, size = crowd.labels, crowd.labels.num_examples
-    decided, key_left = _decide(key, with_room(probs, standard_size(size, LEAST_EXAMPLES)))
+    decided, key_left = _decide(key, pad_to(probs, bucket_size(size, LEAST_EXAMPLES)))
     found = {name: np.asarray(values)[:size] for name, values in decided.items()}
     columns = {
         "task": crowd.example_names,

@@ -22,8 +22,8 @@ from gtx_bayes.aggregation.base import (
 from gtx_bayes.aggregation.host_answers import ClassProbs, HostAnswers, add_up, iterate
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.padding import on_device
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.standard_size import on_device
 from gtx_bayes.votes import AnyLabels, class_votes, sum_over_classes
 
 NAME: Final = "bwa"

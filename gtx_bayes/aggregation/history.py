@@ -25,7 +25,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference.pool import MOST_AT_ONCE
 from gtx_bayes.labels import Earlier
 from gtx_bayes.models.labelers import wrong_alike
-from gtx_bayes.standard_size import on_device
+from gtx_bayes.padding import on_device
 
 MOST_CELLS = 2**24
 """Numbers that the counts of all labelers have at most: one for each labeler, class and answer."""

@@ -24,9 +24,9 @@ from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.inference.model_size import check_model_size
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.confusion import ConfusionMatrix
+from gtx_bayes.padding import on_device
 from gtx_bayes.posterior import ClassPrior, batch_class_posterior
 from gtx_bayes.registry import MODELS
-from gtx_bayes.standard_size import on_device
 from gtx_bayes.votes import AnyLabels
 
 NAME: Final = "ibcc"

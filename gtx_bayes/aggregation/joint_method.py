@@ -21,7 +21,7 @@ from gtx_bayes.aggregation.base import (
 from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.inference import pool
 from gtx_bayes.inference.beta import BetaPosterior
-from gtx_bayes.inference.dependence import Dependence, most_useful, tempered
+from gtx_bayes.inference.dependence import Dependence, most_useful, power_posterior
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.joint import Choice
 from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
@@ -31,9 +31,9 @@ from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.models.labelers import AbstractLabelers
+from gtx_bayes.padding import first, padded_to_bucket
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.registry import MODELS
-from gtx_bayes.standard_size import first, in_standard_size
 from gtx_bayes.votes import AnyLabels, answers_per_example
 
 NAME: Final = "gtx-bayes"
@@ -83,7 +83,7 @@ class TemperedPosterior(AbstractAggregator):
         if self.prior_is_learnt:
             evidence = evidence + jnp.log(class_prior)
             class_prior = jnp.ones(self.model.num_classes)
-        return tempered(evidence, answers_per_example(labels), class_prior, self.rho)
+        return power_posterior(evidence, answers_per_example(labels), class_prior, self.rho)
 
 
 @jax.tree_util.register_dataclass
@@ -278,7 +278,7 @@ def check_covariates(model: str | AbstractLabelerModel, there: Sequence[str]) ->
 
 def report(found: Pool, labels: Labels, assessment: Assessment) -> Fit:
     """The joint posterior as a method that is fitted, with what a user should know of it."""
-    in_size, gold, _ = in_standard_size(labels.of_classes(), assessment, None)
+    in_size, gold, _ = padded_to_bucket(labels.of_classes(), assessment, None)
     counts = first(labels.num_labelers, gold_counts(in_size, gold))
     return Fit(
         _as_rule(found),

@@ -14,7 +14,7 @@ from jaxtyping import Array
 from gtx_bayes.abstentions import Abstentions
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, prior_in_order
-from gtx_bayes.aggregation.grow import joint_of
+from gtx_bayes.aggregation.update import joint_of
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.covariates import check_starts
 from gtx_bayes.crowd import Crowd
@@ -34,7 +34,7 @@ from gtx_bayes.models.looks import NUM_GROUPS
 from gtx_bayes.registry import MODELS
 
 KIND = "state of a gtx-bayes fit"
-VERSION = 4
+VERSION = 5
 
 _NAMES = {
     "examples": "example_names",
@@ -52,7 +52,7 @@ _PROBS = (
     "class_prior",
     "dependence.probs",
     "independent.class_probs",
-    "independent.kind_probs",
+    "independent.subclass_probs",
     "independent.class_prior",
     "independent.proportions",
     "passed_on.proportions",
@@ -444,12 +444,12 @@ def _check_sizes(archive: Archive, prior: AbstractCohortPrior, labels: Labels) -
     What is made is then no larger than the file.
     """
     num_examples, num_classes = labels.num_examples, labels.num_classes
-    num_kinds = (archive.arrays["independent.kind_probs"].shape or (0,))[-1]
-    latent = jax.ShapeDtypeStruct((num_examples, num_classes * num_kinds), jnp.zeros(()).dtype)
+    num_subclasses = (archive.arrays["independent.subclass_probs"].shape or (0,))[-1]
+    latent = jax.ShapeDtypeStruct((num_examples, num_classes * num_subclasses), jnp.zeros(()).dtype)
     counts = jax.eval_shape(lambda x: prior.counts(labels, x), latent).shape
     for name, shape in (
         ("class_probs", (num_examples, num_classes)),
-        ("independent.kind_probs", (num_examples, num_classes, num_kinds)),
+        ("independent.subclass_probs", (num_examples, num_classes, num_subclasses)),
         ("counts", counts),
         ("independent.counts", counts),
     ):
@@ -471,11 +471,11 @@ def _pattern(
 
     num_examples, num_labelers = labels.num_examples, labels.num_labelers
     num_classes = labels.num_classes
-    latent_probs = size(num_examples, num_classes * prior.num_kinds)
+    latent_probs = size(num_examples, num_classes * prior.num_subclasses)
     counts = size(*jax.eval_shape(prior.counts, labels, latent_probs).shape)
     independent = VariationalFit(
         class_probs=size(num_examples, num_classes),
-        kind_probs=size(num_examples, num_classes, prior.num_kinds),
+        subclass_probs=size(num_examples, num_classes, prior.num_subclasses),
         evidence=size(num_examples, num_classes),
         class_prior=size(*prior_size),
         proportions=size(*prior_size),

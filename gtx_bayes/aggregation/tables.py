@@ -16,7 +16,7 @@ from gtx_bayes.columns import Names, as_names
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.labelers import AbstractLabelers
-from gtx_bayes.standard_size import LEAST_LABELERS, standard_size
+from gtx_bayes.padding import LEAST_LABELERS, bucket_size
 
 MOST_CELLS = 2**20
 """Rows that a table of confusion matrices has at most: one for each labeler, class and answer."""
@@ -221,7 +221,7 @@ def _models(fit: Fit, model: AbstractLabelers) -> list[tuple[AbstractLabelers, f
 
 def _matrices(model: AbstractLabelers, num_labelers: int) -> npt.NDArray[np.floating]:
     """The confusion matrices of a model, compiled for few sizes."""
-    padded = model.padded(standard_size(num_labelers, LEAST_LABELERS))
+    padded = model.padded(bucket_size(num_labelers, LEAST_LABELERS))
     return np.asarray(_confusion(padded))[:num_labelers]
 
 

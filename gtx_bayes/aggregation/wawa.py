@@ -17,8 +17,8 @@ from gtx_bayes.aggregation.host_answers import HostAnswers
 from gtx_bayes.aggregation.weighted_majority_vote import WeightedVoteShares
 from gtx_bayes.inference.gold_counts import gold_counts
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.padding import on_device
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.standard_size import on_device
 
 NAME: Final = "wawa"
 

@@ -11,7 +11,7 @@ from gtx_bayes.classifier.fine_tune import FineTuning
 from gtx_bayes.classifier.imputed import KNOWN
 from gtx_bayes.classifier.page import DISAGREEMENTS, PREDICTIONS, render
 from gtx_bayes.diagnostics.report.page import PAGE, Origin
-from gtx_bayes.errors import told_apart
+from gtx_bayes.errors import split_warnings
 from gtx_bayes.evaluation import as_record
 from gtx_bayes.finetune.weights import save
 from gtx_bayes.io.writers import write_csv
@@ -74,5 +74,5 @@ def _summary(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> dict
         "expected_wrong": None if is_known else float(disputes["doubt"].sum()),
         "opinion_temperature": tuning.opinion.temperature,
         "seconds": round(time.perf_counter() - origin.started, 3),
-        **told_apart(tuning.notes),
+        **split_warnings(tuning.notes),
     }

@@ -28,7 +28,7 @@ from gtx_bayes.cli.options import (
 )
 from gtx_bayes.cli.streaming import StreamOptions, stream
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage, words_of
-from gtx_bayes.errors import InputError, told_apart
+from gtx_bayes.errors import InputError, split_warnings
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -183,7 +183,7 @@ def aggregate(
         with stage(f"Reading {state}"):
             kept = _read_state(state, method, models, tables)
         with stage(f"Learning from what is new in {named(labels)}"):
-            result, new = _grow(kept, labels, gold, tables)
+            result, new = _update(kept, labels, gold, tables)
     else:
         with stage(f"Reading {named(labels)}"):
             crowd = tables.read_crowd(labels, gold)
@@ -336,15 +336,15 @@ def _read_state(
     return kept
 
 
-def _grow(
+def _update(
     kept: "Aggregation", labels: list[Path], gold: Path | None, tables: CrowdOptions
 ) -> tuple["Aggregation", dict[str, int]]:
     """The result with what is new in the tables, and how much that is."""
-    from gtx_bayes.aggregation.grow import grow
+    from gtx_bayes.aggregation.update import update
     from gtx_bayes.io.readers import read_covariate_tables
 
     covariates = list(kept.crowd.labels.covariates)
-    grown = grow(
+    grown = update(
         kept,
         tables.read_labels(labels, covariates),
         tables.read_gold(gold),
@@ -460,7 +460,7 @@ def summarise(
         "agreement": agreement_record(crowd),
         "mean_confidence": float(confidence.mean()) if confidence.size else None,
         "seconds": round(seconds, 3),
-        **told_apart(in_options(note) for note in (*result.notes, *more)),
+        **split_warnings(in_options(note) for note in (*result.notes, *more)),
     }
 
 

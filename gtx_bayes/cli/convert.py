@@ -16,7 +16,7 @@ from gtx_bayes.cli.options import (
     output_option,
 )
 from gtx_bayes.cli.terminal import command, in_options, print_next, print_summary, stage
-from gtx_bayes.errors import WarningNote, told_apart
+from gtx_bayes.errors import WarningNote, split_warnings
 
 COMMAND = "gtx-bayes convert"
 
@@ -81,7 +81,7 @@ def convert(
         "num_gold": 0 if gold is None else len(gold),
         "gold": None if gold is None else str(beside),
         "seconds": round(time.perf_counter() - start, 3),
-        **told_apart(notes),
+        **split_warnings(notes),
     }
     overview = {
         "answers": len(answers),

@@ -28,7 +28,7 @@ from gtx_bayes.cli.terminal import (
     print_table,
     stage,
 )
-from gtx_bayes.errors import InputError, told_apart
+from gtx_bayes.errors import InputError, split_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +176,7 @@ def estimate(
         "residual_variance": _plain(found.overall.residual_variance),
         "gates": [{"label": each.gate.name, **each.record()} for each in checked],
         "seconds": round(time.perf_counter() - start, 3),
-        **told_apart(notes),
+        **split_warnings(notes),
     }
     if directory is not None:
         from gtx_bayes.io.writers import write_csv, write_summary

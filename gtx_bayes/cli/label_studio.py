@@ -16,7 +16,7 @@ from gtx_bayes.cli.options import JsonOption, ModelOptions, SeedOption
 from gtx_bayes.cli.signals import Stopped
 from gtx_bayes.cli.terminal import command, in_options, print_summary, print_table, stage
 from gtx_bayes.cli.usage import Command, Program
-from gtx_bayes.errors import InputError, told_apart
+from gtx_bayes.errors import InputError, split_warnings
 
 if TYPE_CHECKING:
     from gtx_bayes.live.label_studio import LabelStudio
@@ -290,7 +290,7 @@ def _print(report: "Report", loop: "Loop", *, as_json: bool, would: bool = False
         "decisions": report.decisions,
         "labelers": {name: of.labelers().to_dict("records") for name, of in report.results.items()},
         "seconds": round(report.seconds, 3),
-        **told_apart(map(in_options, report.notes)),
+        **split_warnings(map(in_options, report.notes)),
     }
     if not as_json:
         for name, rows in summary["labelers"].items():

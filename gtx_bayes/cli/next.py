@@ -32,7 +32,7 @@ from gtx_bayes.cli.terminal import (
     words_of,
 )
 from gtx_bayes.cli.usage import Command
-from gtx_bayes.errors import InputError, told_apart
+from gtx_bayes.errors import InputError, split_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -288,7 +288,7 @@ def next_(
                 "num_done": found.num_done,
                 "examples": rows,
                 "seconds": round(time.perf_counter() - start, 3),
-                **told_apart(notes),
+                **split_warnings(notes),
             }
         )
         return
@@ -360,7 +360,7 @@ def _print_gold(
                 "num_open": drawn.num_open,
                 "examples": rows,
                 "seconds": round(time.perf_counter() - start, 3),
-                **told_apart(notes),
+                **split_warnings(notes),
             }
         )
         return

@@ -272,7 +272,7 @@ class AnswerOptions:
         return [] if self.abstain is None else self.abstain.split(",")
 
     def arguments(self) -> dict[str, Any]:
-        """How to read, as arguments of `grow`."""
+        """How to read, as arguments of `update`."""
         return {
             "duplicates": self.duplicates,
             "abstain": self.abstentions(),

@@ -8,7 +8,7 @@ import typer
 
 from gtx_bayes.cli.options import ImageOptions, JsonOption
 from gtx_bayes.cli.terminal import command, print_next, print_summary, stage
-from gtx_bayes.errors import told_apart
+from gtx_bayes.errors import split_warnings
 
 if TYPE_CHECKING:
     from gtx_bayes.evaluation import Scored
@@ -78,7 +78,7 @@ def predict(
         "mean_confidence": float(found["confidence"].mean()),
         "scores": _scores(scored),
         "seconds": round(time.perf_counter() - start, 3),
-        **told_apart(notes),
+        **split_warnings(notes),
     }
     overview = {
         "images": record["num_images"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gtx_bayes.cli.terminal import in_options, print_notes, stages
-from gtx_bayes.errors import InputError, told_apart
+from gtx_bayes.errors import InputError, split_warnings
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -230,7 +230,7 @@ def _summary(request: "Request", found: "Outcome", command: str, seconds: float)
         "num_parts": found.table.num_parts,
         "num_workers": found.num_workers,
         "peak_memory_bytes": _peak_memory(),
-        **told_apart(in_options(note) for note in found.notes),
+        **split_warnings(in_options(note) for note in found.notes),
     }
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.aggregation.gtx import ClassPosterior
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.base import AbstractPolicy
-from gtx_bayes.collection.whole_run import Collection
+from gtx_bayes.collection.offline import Collection
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from gtx_bayes.simulation import AnswerQueue
@@ -71,7 +71,7 @@ def collect(
     wrong = jnp.asarray(gold.num_gold, float) - right
     from_gold = jnp.stack([right, wrong, jnp.zeros_like(right)], axis=1)
     prior = OneCoinPrior.default(queue.answers.num_classes)
-    prior = jax.lax.fori_loop(0, _FROM_GOLD, lambda _, prior: prior.refit(from_gold), prior)
+    prior = jax.lax.fori_loop(0, _FROM_GOLD, lambda _, prior: prior.m_step(from_gold), prior)
     num_examples = queue.answers.num_examples
     num_classes = queue.answers.num_classes
     start = _State(
@@ -91,12 +91,10 @@ def collect(
     state = _learn(state, queue, from_gold, _PASSES_AT_LAST)
     counted = jnp.ones(num_examples, bool)
     if policy.is_streaming:
-        path = whole_run.class_prob_path(
-            ClassPosterior(OneCoin(state.accuracy, num_classes)), queue
-        )
+        path = offline.class_prob_path(ClassPosterior(OneCoin(state.accuracy, num_classes)), queue)
         in_order = jnp.cumsum(state.num_labels)
         # The example at which the budget ended may want more; whatever follows was never seen.
-        wants_more = state.num_labels < whole_run.num_wanted(policy, path)
+        wants_more = state.num_labels < offline.num_wanted(policy, path)
         last = jnp.argmax(in_order >= budget)
         cut_short = (in_order[-1] >= budget) & wants_more & (jnp.arange(num_examples) == last)
         counted = (state.num_labels > 0) & ~cut_short
@@ -123,10 +121,10 @@ def _buy_in_stream(
 ) -> Int[Array, " num_examples"]:
     """Examples not yet begun, up to `end`, each until the policy is content."""
     model = OneCoin(state.accuracy, queue.answers.num_classes)
-    wanted = whole_run.num_wanted(policy, whole_run.class_prob_path(ClassPosterior(model), queue))
+    wanted = offline.num_wanted(policy, offline.class_prob_path(ClassPosterior(model), queue))
     is_new = (state.num_labels == 0) & (jnp.arange(wanted.shape[0]) < end)
     wanted = jnp.where(is_new, wanted.astype(jnp.int32), state.num_labels)
-    return whole_run.serve_in_order(wanted, budget)
+    return offline.serve_in_order(wanted, budget)
 
 
 def _buy_most_urgent(
@@ -138,9 +136,9 @@ def _buy_most_urgent(
 ) -> Int[Array, " num_examples"]:
     """The labels that make up `end`, those bought before among them."""
     model = OneCoin(state.accuracy, queue.answers.num_classes)
-    plan = whole_run.schedule(policy, whole_run.class_prob_path(ClassPosterior(model), queue))
+    plan = offline.schedule(policy, offline.class_prob_path(ClassPosterior(model), queue))
     is_bought = jnp.arange(plan.shape[0])[:, None] < state.num_labels
-    return whole_run.within(jnp.where(is_bought, jnp.uint32(2**32 - 1), plan), end)
+    return offline.within(jnp.where(is_bought, jnp.uint32(2**32 - 1), plan), end)
 
 
 def _learn(
@@ -153,7 +151,7 @@ def _learn(
 
     def step(_: ScalarLike, state: _State) -> _State:
         counts = state.prior.counts(labels, state.class_probs) + from_gold
-        prior = state.prior.refit(counts)
+        prior = state.prior.m_step(counts)
         evidence = prior.evidence(labels, state.class_probs, counts)
         return _State(state.num_labels, jax.nn.softmax(evidence, axis=1), prior, counts)
 

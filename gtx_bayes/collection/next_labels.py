@@ -16,7 +16,7 @@ from gtx_bayes.collection.asking import Asked, whom_to_ask
 from gtx_bayes.collection.base import UNLIMITED, AbstractPolicy, Seen
 from gtx_bayes.collection.costs import read_costs
 from gtx_bayes.collection.risk import threshold_for_risk
-from gtx_bayes.collection.step_by_step import next_examples
+from gtx_bayes.collection.sequential import next_examples
 from gtx_bayes.columns import (
     EXAMPLE_COLUMNS,
     Source,
@@ -27,8 +27,8 @@ from gtx_bayes.columns import (
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.losses import Risk, risk_by_class, within_risk
+from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELS, bucket_size, pad_to
 from gtx_bayes.registry import POLICIES
-from gtx_bayes.standard_size import LEAST_EXAMPLES, LEAST_LABELS, standard_size, with_room
 
 DEFAULT_STRATEGY = "uncertainty"
 
@@ -121,8 +121,8 @@ def next_labels(
     if isinstance(risk, Mapping):
         done = _accepted(result, offer, risk)
     elif risk is not None:
-        size = standard_size(offer.is_gold.size, LEAST_EXAMPLES)
-        probs, wanted = with_room(offer.class_probs, size), with_room(~offer.is_gold, size)
+        size = bucket_size(offer.is_gold.size, LEAST_EXAMPLES)
+        probs, wanted = pad_to(offer.class_probs, size), pad_to(~offer.is_gold, size)
         threshold = float(threshold_for_risk(probs, risk, wanted))
     given = {"threshold": threshold, "max_labels": max_labels}
     policy = dataclasses.replace(policy, **{of: v for of, v in given.items() if v is not None})
@@ -231,18 +231,18 @@ def _seen(
     policy: AbstractPolicy, result: Aggregation | None, offer: "_Offer", order: npt.NDArray[np.intp]
 ) -> Seen:
     """What the policy sees of these examples, padded where others do not matter to it."""
-    size = standard_size(order.size, LEAST_EXAMPLES) if policy.own_labels_only else order.size
+    size = bucket_size(order.size, LEAST_EXAMPLES) if policy.own_labels_only else order.size
     even = 1.0 / offer.class_probs.shape[1]
-    probs = with_room(offer.class_probs[order], size, even)
-    seen = Seen(probs, with_room(offer.num_labels[order], size))
+    probs = pad_to(offer.class_probs[order], size, even)
+    seen = Seen(probs, pad_to(offer.num_labels[order], size))
     if result is None or not policy.sees_labelers:
         return seen
     own = result.crowd.labels.of_examples(offer.place[order])
-    most = standard_size(own.num_labels, LEAST_LABELS)
+    most = bucket_size(own.num_labels, LEAST_LABELS)
     labels = Labels(
-        with_room(own.example, most),
-        with_room(own.labeler, most),
-        with_room(own.label, most, MISSING),
+        pad_to(own.example, most),
+        pad_to(own.labeler, most),
+        pad_to(own.label, most, MISSING),
         size,
         own.num_labelers,
         own.num_classes,
@@ -331,8 +331,8 @@ def _random_priorities(
     key: Key[Array, ""], redrawn: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float64]:
     """A random number for each example and number of redraws, whatever examples follow it."""
-    size = standard_size(redrawn.size, LEAST_EXAMPLES)
-    return np.asarray(_draw_priorities(key, with_room(redrawn, size)), np.float64)[: redrawn.size]
+    size = bucket_size(redrawn.size, LEAST_EXAMPLES)
+    return np.asarray(_draw_priorities(key, pad_to(redrawn, size)), np.float64)[: redrawn.size]
 
 
 @jax.jit

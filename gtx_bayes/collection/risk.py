@@ -12,7 +12,7 @@ from gtx_bayes import decisions
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection.base import NEVER, UNLIMITED, AbstractPolicy, Seen, largest_first
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold, exceeds
-from gtx_bayes.collection.whole_run import at_count, class_prob_path, num_wanted
+from gtx_bayes.collection.offline import at_count, class_prob_path, num_wanted
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.simulation import simulate_queue
 

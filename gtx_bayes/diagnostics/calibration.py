@@ -38,7 +38,7 @@ from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.aggregate import Aggregation, aggregate
 from gtx_bayes.labels import MISSING, scattered_parts
 from gtx_bayes.metrics import Estimate, ReliabilityCurve
-from gtx_bayes.standard_size import LEAST_EXAMPLES, on_device, standard_size, with_room
+from gtx_bayes.padding import LEAST_EXAMPLES, bucket_size, on_device, pad_to
 
 INTERVAL_PROB = 0.95
 """Level of the interval of the calibration error."""
@@ -217,9 +217,9 @@ def calibration(key: Key[Array, ""], held_out: HeldOut) -> Calibration:
         raise ValueError("no true label to compare with")
     own_probs = np.asarray(held_out.class_probs)[known]
     own_truth = np.asarray(held_out.true_label)[known]
-    size = standard_size(known.size, LEAST_EXAMPLES)
-    probs = with_room(own_probs, size, fill=1.0 / own_probs.shape[1])
-    truth = with_room(own_truth, size, fill=MISSING)
+    size = bucket_size(known.size, LEAST_EXAMPLES)
+    probs = pad_to(own_probs, size, fill=1.0 / own_probs.shape[1])
+    truth = pad_to(own_truth, size, fill=MISSING)
     num_bins = max(min(known.size // 20, 10), 1)
     values, confidence, curve = _measured(probs, truth, num_bins)
     found = {name: values[name] for name in _METRICS}  # JAX sorts the keys of what it returns

@@ -27,8 +27,8 @@ from gtx_bayes.blocs import (
     FEWEST_COMMON,
     MOST_LABELERS,
     OnGold,
-    dealt_anew,
     labels_on_gold,
+    permuted_within_classes,
 )
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.labels import MISSING
@@ -113,7 +113,10 @@ def panel_of(crowd: Crowd, blocs: pd.DataFrame | None = None, *, seed: int = 0) 
     rng = np.random.default_rng(seed)
     again = [_resampled(rng, errors, is_known) for _ in range(_NUM_DRAWS)]
     alone = [
-        _effective(*_products(_errors(dealt_anew(rng, gold)), np.ones(gold.truth.size)), is_known)
+        _effective(
+            *_products(_errors(permuted_within_classes(rng, gold)), np.ones(gold.truth.size)),
+            is_known,
+        )
         for _ in range(_NUM_DRAWS)
     ]
     low, high = np.quantile(again, _TAILS)

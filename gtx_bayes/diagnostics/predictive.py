@@ -39,7 +39,7 @@ from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.models.looks import SharedLooks
-from gtx_bayes.standard_size import with_room
+from gtx_bayes.padding import pad_to
 
 MAX_Z = 3.0
 """A statistic further than this from its replicates, in their standard deviations, is a misfit."""
@@ -450,8 +450,8 @@ def _replicates(
     ends = np.cumsum(shares)
     for each, share, end in zip(found.components, shares, ends, strict=True):
         padded, _, _ = each.prior.in_size(labels, none, None)
-        counts = with_room(each.counts, padded.num_labelers)
-        class_probs = with_room(each.class_probs, padded.num_examples, fill=uniform)
+        counts = pad_to(each.counts, padded.num_labelers)
+        class_probs = pad_to(each.class_probs, padded.num_examples, fill=uniform)
         log_shares = None if each.looks is None else each.looks.log_shares
         given = padded, each.prior, counts, class_probs, correlation or None, log_shares
         for at in range(end - share, end):

@@ -53,7 +53,9 @@ def sample_posterior(
     """
     found = _joint(result)
     if method is None:
-        is_known = isinstance(found.prior, AbstractConjugatePrior) and found.prior.num_kinds == 1
+        is_known = (
+            isinstance(found.prior, AbstractConjugatePrior) and found.prior.num_subclasses == 1
+        )
         method = "gibbs" if is_known else "nuts"
     labels, gold = result.crowd.labels, result.crowd.assessment
     if gold.earlier is not None:

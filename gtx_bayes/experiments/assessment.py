@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gtx_bayes.aggregation import gtx, joint_method
-from gtx_bayes.collection import learning, whole_run
+from gtx_bayes.collection import learning, offline
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
@@ -191,7 +191,7 @@ def _spend(
 
     def while_learning(gold: GoldCounts) -> Score:
         learnt = learning.collect(policy, gold, queue, budget)
-        path = whole_run.class_prob_path(build(learnt.accuracy), queue)
+        path = offline.class_prob_path(build(learnt.accuracy), queue)
         return score(learnt.bought, losses(path, queue.true_label), budget)
 
     every = jax.lax.map(with_known, estimates), jax.lax.map(while_learning, gold)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, ScalarLike
 from matplotlib.figure import Figure
 
 from gtx_bayes.aggregation.base import AbstractAggregator
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.experiments import table2
 from gtx_bayes.experiments.drawing import ERROR, LOOKS, MAE, band, by_cohort, styled
@@ -43,8 +43,8 @@ def simulate_run(
 
 def follow(aggregator: AbstractAggregator, queue: AnswerQueue, config: Config) -> Curve:
     """Uncertainty sampling label by label, by one sort: each changes one example's losses."""
-    path = whole_run.class_prob_path(aggregator, queue)
-    bought = whole_run.purchases(whole_run.schedule(UncertaintySampling(queue.max_labels), path))
+    path = offline.class_prob_path(aggregator, queue)
+    bought = offline.purchases(offline.schedule(UncertaintySampling(queue.max_labels), path))
     example, place = bought.example[: config.budget], bought.place[: config.budget]
 
     def curve(part: Float[Array, "num_steps_and_one num_examples"]) -> Float[Array, " num_counts"]:

@@ -18,9 +18,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, ScalarLike
 from gtx_bayes import decisions
 from gtx_bayes.aggregation import gtx, joint_method
 from gtx_bayes.aggregation.gtx import ClassPosterior
-from gtx_bayes.collection import learning, whole_run
+from gtx_bayes.collection import learning, offline
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
-from gtx_bayes.collection.whole_run import Collection, at_count
+from gtx_bayes.collection.offline import Collection, at_count
 from gtx_bayes.experiments.setting import AGGREGATORS, ONE_LABEL_IS_CERTAIN
 from gtx_bayes.finetune.targets import Targets, known_targets, only, soft_targets
 from gtx_bayes.inference.gold_counts import GoldCounts
@@ -146,7 +146,7 @@ def impute(
     estimate = accuracy_mle(whole).accuracy
     paths = jnp.stack(
         [
-            whole_run.class_prob_path(build(estimate, num_classes), queue)
+            offline.class_prob_path(build(estimate, num_classes), queue)
             for build in AGGREGATORS.values()
         ]
     )
@@ -176,13 +176,13 @@ def impute(
 
     def spend(budget: Int[Array, ""], path: Array, threshold: Array) -> Imputed:
         policy = ConfidenceThreshold(threshold, config.max_labels)
-        return imputed(whole_run.collect(policy, path, budget), path)
+        return imputed(offline.collect(policy, path, budget), path)
 
     def spend_and_learn(budget: Int[Array, ""]) -> Imputed:
         policy = ConfidenceThreshold(config.threshold, config.max_labels)
         learnt = learning.collect(policy, first, queue, budget)
         model = OneCoin(learnt.accuracy, num_classes)
-        return imputed(learnt.bought, whole_run.class_prob_path(ClassPosterior(model), queue))
+        return imputed(learnt.bought, offline.class_prob_path(ClassPosterior(model), queue))
 
     # One after the other, by one compiled function: of each method's own they would take long.
     budgets = jnp.asarray(config.budgets)

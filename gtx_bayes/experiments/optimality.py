@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, ScalarLike
 from matplotlib.figure import Figure
 
 from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.fixed import Fixed
@@ -78,7 +78,7 @@ def simulate_run(
         "random": (RandomSampling(most).drawn(keys[2], config.num_examples), bounds[0]),
     }
     paths = {
-        method: whole_run.class_prob_path(build(labelers.accuracy), queue)
+        method: offline.class_prob_path(build(labelers.accuracy), queue)
         for method, build in AGGREGATORS.items()
     }
     loss = {method: losses(path, queue.true_label) for method, path in paths.items()}

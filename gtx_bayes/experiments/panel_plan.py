@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 from gtx_bayes.aggregation.gtx import ClassPosterior
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.market import Market
 from gtx_bayes.errors import InputError
 from gtx_bayes.experiments.drawing import number_axis, styled
@@ -171,12 +171,12 @@ def simulate_run(
             policy = POLICIES.build(strategy)
             bought = queue
             if policy.chooses_labelers:
-                bought = whole_run.in_chosen_order(policy, aggregator, queue, market, most)
+                bought = offline.in_chosen_order(policy, aggregator, queue, market, most)
             answers = jax.tree.map(lambda part: part[:most], bought.answers)
             bought = dataclasses.replace(bought, answers=answers)
-            path = whole_run.class_prob_path(aggregator, bought)
+            path = offline.class_prob_path(aggregator, bought)
             here = market._replace(answers=answers)
-            order = whole_run.purchases(whole_run.schedule(policy, path, here))
+            order = offline.purchases(offline.schedule(policy, path, here))
             error = losses(path, bought.true_label).error
             price = jnp.asarray(config.costs)[answers.labeler]
             return _error_at(order, error, price, grid)
@@ -187,7 +187,7 @@ def simulate_run(
 
 
 def _error_at(
-    order: whole_run.Purchases,
+    order: offline.Purchases,
     error: Float[Array, "num_steps_and_one num_examples"],
     price: Float[Array, "num_steps num_examples"],
     grid: Float[Array, " num_costs"],

@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, Int, Key
 from matplotlib.figure import Figure
 
 from gtx_bayes.aggregation.gtx import ClassPosterior
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
-from gtx_bayes.collection.whole_run import at_count
+from gtx_bayes.collection.offline import at_count
 from gtx_bayes.errors import InputError
 from gtx_bayes.experiments.drawing import number_axis, styled
 from gtx_bayes.experiments.runs import map_runs
@@ -186,11 +186,11 @@ def simulate_run(
 
     def with_gold(of_size: GoldCounts) -> Grid:
         known = BetaPosterior.from_counts(of_size, prior)
-        path = whole_run.class_prob_path(ClassPosterior(OneCoin(known.mean, 2)), queue)
+        path = offline.class_prob_path(ClassPosterior(OneCoin(known.mean, 2)), queue)
         error = losses(path, queue.true_label).error
 
         def at_threshold(threshold: Float[Array, ""]) -> Grid:
-            wanted = whole_run.num_wanted(ConfidenceThreshold(threshold, config.most_labels), path)
+            wanted = offline.num_wanted(ConfidenceThreshold(threshold, config.most_labels), path)
 
             def at_cap(cap: Int[Array, ""]) -> Grid:
                 bought = jnp.minimum(wanted, cap)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from gtx_bayes import decisions
 from gtx_bayes.aggregation import gtx
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.market import Market
 from gtx_bayes.collection.optimal import least_error
@@ -113,7 +113,7 @@ def spend(
     market: Market | None = None,
 ) -> Outcome:
     """What a policy makes of a budget."""
-    bought = whole_run.collect(policy, path, budget, market)
+    bought = offline.collect(policy, path, budget, market)
     found = score(bought, loss, budget)
     expected = mean_of_counted(bought, decisions.uncertainty(path))
     return Outcome(found.error, expected, found.labels_per_example, bound)
@@ -126,7 +126,7 @@ def simulate_run(
     keys = jax.random.split(key, 3)
     labelers, queue = draw(keys[:2], (low, high), config.num_labelers, config.num_examples)
     aggregator = AGGREGATORS[gtx.NAME](labelers.accuracy)
-    path = whole_run.class_prob_path(aggregator, queue)
+    path = offline.class_prob_path(aggregator, queue)
     loss = losses(path, queue.true_label)
     policies = [
         config.policy(strategy).drawn(keys[2], config.num_examples)

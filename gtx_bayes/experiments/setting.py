@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree, ScalarLike
 from gtx_bayes import decisions
 from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
 from gtx_bayes.aggregation.base import AbstractAggregator
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.base import AbstractPolicy
-from gtx_bayes.collection.whole_run import Collection, at_count
+from gtx_bayes.collection.offline import Collection, at_count
 from gtx_bayes.experiments.runs import Progress, map_runs
 from gtx_bayes.experiments.study import Row, Study
 from gtx_bayes.models.one_coin import OneCoin
@@ -118,8 +118,8 @@ def collect(
     aggregator: AbstractAggregator, queue: AnswerQueue, policy: AbstractPolicy, budget: int
 ) -> Score:
     """Spend the budget under class probabilities at labelers who are known."""
-    path = whole_run.class_prob_path(aggregator, queue)
-    return score(whole_run.collect(policy, path, budget), losses(path, queue.true_label), budget)
+    path = offline.class_prob_path(aggregator, queue)
+    return score(offline.collect(policy, path, budget), losses(path, queue.true_label), budget)
 
 
 class RunOptions(TypedDict, total=False):

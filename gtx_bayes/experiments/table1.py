@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
 from gtx_bayes.aggregation.base import AbstractAggregator
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.fixed import Fixed
@@ -118,12 +118,12 @@ def collect_all(
     aggregator: AbstractAggregator, queue: AnswerQueue, method: str, config: Config
 ) -> Score:
     """Spend the budget once for every setting of a method."""
-    path = whole_run.class_prob_path(aggregator, queue)
+    path = offline.class_prob_path(aggregator, queue)
     loss = losses(path, queue.true_label)
     policy = config.policy(method)
 
     def collect(setting: Float[Array, ""]) -> Score:
-        return score(whole_run.collect(policy(setting), path, config.budget), loss, config.budget)
+        return score(offline.collect(policy(setting), path, config.budget), loss, config.budget)
 
     return jax.vmap(collect)(jnp.asarray(config.settings(method)))
 

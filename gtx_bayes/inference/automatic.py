@@ -39,7 +39,7 @@ from gtx_bayes.models.base import (
 )
 from gtx_bayes.models.conjugate import prob_of_answer
 from gtx_bayes.models.labelers import AbstractLabelers, sum_by_example
-from gtx_bayes.standard_size import on_device
+from gtx_bayes.padding import on_device
 
 MAX_STEPS = 300
 TOLERANCE = 1e-3
@@ -218,7 +218,7 @@ def fit(
     """
     model = model.for_labels(labels)
     scale = Scale(model, labels.num_labelers, labels.num_classes, class_prior is None)
-    prior = variational.even(labels.num_classes) if class_prior is None else class_prior
+    prior = variational.uniform(labels.num_classes) if class_prior is None else class_prior
     crowd = Crowd(labels, assessment, prior, reference_labels(labels))
     rows = variational.rows_from_gold(labels, assessment)
     begin = _begin(scale)
@@ -418,12 +418,12 @@ def _as_fit(
     posterior: Posterior,
     normal: Float[Array, "nodes num_params"],
 ) -> VariationalFit:
-    class_probs, evidence, kind_probs, proportions = describe(scale, crowd, posterior, normal)
+    class_probs, evidence, subclass_probs, proportions = describe(scale, crowd, posterior, normal)
     prior = AutomaticPrior(posterior, crowd.reference, scale)
-    counts = prior.counts(crowd.labels, variational.latent_probs(class_probs, kind_probs))
+    counts = prior.counts(crowd.labels, variational.latent_probs(class_probs, subclass_probs))
     return VariationalFit(
         class_probs,
-        kind_probs,
+        subclass_probs,
         evidence,
         crowd.class_prior,
         crowd.class_prior if proportions is None else proportions,
@@ -545,7 +545,7 @@ class AutomaticPrior(AbstractCohortPrior):
         return self.scale.num_classes
 
     @property
-    def num_kinds(self) -> int:
+    def num_subclasses(self) -> int:
         """As the model has it."""
         return self.scale.model.num_subclasses(self.num_classes)
 
@@ -558,7 +558,7 @@ class AutomaticPrior(AbstractCohortPrior):
         self, labels: Labels, latent_probs: Float[Array, "num_examples num_latents"]
     ) -> Float[Array, "num_labelers two"]:
         """Expected right and wrong labels."""
-        shape = (labels.num_examples, labels.num_classes, self.num_kinds)
+        shape = (labels.num_examples, labels.num_classes, self.num_subclasses)
         class_probs = latent_probs.reshape(shape).sum(axis=2)
         right = prob_of_answer(labels, class_probs)
         none = jnp.zeros((labels.num_labelers, 2), right.dtype)

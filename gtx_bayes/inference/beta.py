@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from gtx_bayes.inference.gold_counts import GoldCounts
 from gtx_bayes.models.hyperprior import HyperPrior
-from gtx_bayes.standard_size import on_device
+from gtx_bayes.padding import on_device
 
 IntervalKind = Literal["equal-tailed", "hdi"]
 Interval = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]

@@ -1,7 +1,7 @@
 r"""How far labelers err together, learnt: the posterior of the dependence :math:`\rho`.
 
 The likelihood of an example with n answers counts as that of :math:`n / (1 + (n - 1) \rho)`
-independent ones (`posterior.effective_share`). Two sources speak of :math:`\rho`: a prior,
+independent ones (`posterior.inverse_design_effect`). Two sources speak of :math:`\rho`: a prior,
 logit-normal around a third, which is where crowds of people lie, and gold labels, each predicted
 by a fit without the example's own part. Independence itself, :math:`\rho = 0`, has a probability
 of its own: see `inference.pool`.
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
-from gtx_bayes.posterior import effective_share
+from gtx_bayes.posterior import inverse_design_effect
 
 PRIOR_LOGIT = -0.75
 PRIOR_LOGIT_SD = 1.0
@@ -155,19 +155,19 @@ def _mixture(
         point: tuple[Float[Array, ""], Float[Array, ""]],
     ) -> tuple[Float[Array, "num_examples num_classes"], None]:
         rho, prob = point
-        return total + prob * tempered(evidence, num_labels, class_prior, rho), None
+        return total + prob * power_posterior(evidence, num_labels, class_prior, rho), None
 
     return jax.lax.scan(add, jnp.zeros_like(evidence), (values, probs))[0]
 
 
-def tempered(
+def power_posterior(
     evidence: Float[Array, "num_examples num_classes"],
     num_labels: Int[Array, " num_examples"],
     class_prior: Float[Array, "..."],
     rho: ScalarLike,
 ) -> Float[Array, "num_examples num_classes"]:
     """Class posteriors at one value of rho."""
-    share = effective_share(num_labels, rho)
+    share = inverse_design_effect(num_labels, rho)
     return softmax_over_classes(jnp.log(class_prior) + share[:, None] * evidence)
 
 
@@ -195,7 +195,7 @@ def class_log_scores(
     evidence = evidence.astype(np.float64)
     scores = np.empty((truth.size, values.size))
     for at, rho in enumerate(values):
-        share = 1.0 / (1.0 + np.maximum(num_labels - 1, 0) * rho)  # as `effective_share`
+        share = 1.0 / (1.0 + np.maximum(num_labels - 1, 0) * rho)  # as `inverse_design_effect`
         log_probs = log_prior + share[:, None] * evidence
         log_probs = log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
         scores[:, at] = log_probs[np.arange(truth.size), truth]

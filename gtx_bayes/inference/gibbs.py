@@ -98,7 +98,7 @@ def run_gibbs(
     """
     if not isinstance(prior, AbstractConjugatePrior):
         raise ValueError('Gibbs sampling takes conjugate models: use "nuts"')
-    if prior.num_kinds > 1:
+    if prior.num_subclasses > 1:
         raise ValueError(
             f"Gibbs sampling takes examples of a class for alike, {type(prior).__name__} does not: "
             "use variational.fit"

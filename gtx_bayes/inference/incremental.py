@@ -36,14 +36,14 @@ from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.models.labelers import AbstractLabelers
-from gtx_bayes.posterior import ClassPrior, batch_log_prob
-from gtx_bayes.standard_size import (
+from gtx_bayes.padding import (
     LEAST_EXAMPLES,
     LEAST_LABELS,
+    bucket_size,
+    pad_to,
     padded,
-    standard_size,
-    with_room,
 )
+from gtx_bayes.posterior import ClassPrior, batch_log_prob
 
 TOLERANCE = 0.01
 """How far a labeler may move, on the scale of twice the root of a probability, unnoticed."""
@@ -116,7 +116,7 @@ class _Whole(NamedTuple):
             class_probs[num_examples:] = proportions
         return fit._replace(
             class_probs=jnp.asarray(class_probs),
-            kind_probs=jnp.asarray(fit.kind_probs),
+            subclass_probs=jnp.asarray(fit.subclass_probs),
             evidence=jnp.asarray(fit.evidence),
             counts=jnp.asarray(fit.counts),
             proportions=proportions,
@@ -160,7 +160,7 @@ def update(
     for each in old.components:
         key = (each.prior.labeler_model or each.model, each.learns_class_prior)
         if key not in alike:
-            alike[key] = _grow(each, before, labels, assessment, changed, new_gold, tolerance)
+            alike[key] = _update(each, before, labels, assessment, changed, new_gold, tolerance)
         grown.append(alike[key])
     rho = old.dependence
     candidates = [each.choice.candidate for each in old.components]
@@ -212,7 +212,7 @@ def _refitted(old: Pool, labels: Labels, assessment: Assessment) -> Update:
     return Update(found, labels.num_examples * len(models))
 
 
-def _grow(
+def _update(
     old: JointPosterior,
     before: Labels,
     labels: Labels,
@@ -258,7 +258,7 @@ def _padded(
     fit = old.independent
     examples = (0, in_size.num_examples - before.num_examples)
     labelers = (0, in_size.num_labelers - before.num_labelers)
-    kinds = np.pad(fit.kind_probs, (examples, (0, 0), (0, 0)))
+    kinds = np.pad(fit.subclass_probs, (examples, (0, 0), (0, 0)))
     kinds[before.num_examples :, :, 0] = 1.0
     counts = np.asarray(fit.counts)
     num_labels = np.bincount(
@@ -268,7 +268,7 @@ def _padded(
     even = 1.0 / in_size.num_classes
     on_host: dict[str, Any] = {
         "class_probs": np.pad(fit.class_probs, (examples, (0, 0)), constant_values=even),
-        "kind_probs": kinds,
+        "subclass_probs": kinds,
         "evidence": np.pad(fit.evidence, (examples, (0, 0))),
         "counts": np.pad(counts, (labelers, *((0, 0) for _ in counts.shape[1:]))),
     }
@@ -291,27 +291,27 @@ def _solve(
     num_labelers = old.counts.shape[0]
     gold = Assessment(jax.device_put(known[block]), labels.num_classes)
     was, now = (_of_block(table, block, num_labelers) for table in (before, labels))
-    most = (standard_size(labels.num_labels, LEAST_LABELS), old.class_probs.shape[0])
+    most = (bucket_size(labels.num_labels, LEAST_LABELS), old.class_probs.shape[0])
     num_labels, num_examples = _block_size(max(was.num_labels, now.num_labels), block.size, most)
     was, _, _ = padded(was, gold, None, num_labels=num_labels, num_examples=num_examples)
     now, gold, class_prior = padded(
         now, gold, whole.block_prior(block), num_labels=num_labels, num_examples=num_examples
     )
-    class_probs, kind_probs, is_answered = (
-        with_room(of[block], num_examples)
-        for of in (old.class_probs, old.kind_probs, whole.num_labels > 0)
+    class_probs, subclass_probs, is_answered = (
+        pad_to(of[block], num_examples)
+        for of in (old.class_probs, old.subclass_probs, whole.num_labels > 0)
     )
-    own = np.asarray(_counts(old.prior, was, class_probs, kind_probs))
+    own = np.asarray(_counts(old.prior, was, class_probs, subclass_probs))
     others_total = whole.class_total - _total(
         np.asarray(old.class_probs)[block], whole.num_labels[block]
     )
-    outside = Totals(
+    others = Totals(
         jnp.asarray(np.maximum(old.counts - own, 0.0)),  # zero but for rounding, if all are own
         jnp.asarray(np.maximum(others_total, 0.0), float),
     )
     counts = jnp.asarray(old.counts)
-    start = _start(now, gold, old.prior, counts, class_probs, kind_probs, is_answered)
-    fit = variational.fit_state(now, gold, start, class_prior, outside)
+    start = _start(now, gold, old.prior, counts, class_probs, subclass_probs, is_answered)
+    fit = variational.fit_state(now, gold, start, class_prior, others)
 
     def put(old: Any, new: Array) -> Any:
         renewed = old.copy()
@@ -322,7 +322,7 @@ def _solve(
     num_labels_now = put(whole.num_labels, now.labels_per_example())
     found = old._replace(
         class_probs=put(old.class_probs, fit.class_probs),
-        kind_probs=put(old.kind_probs, fit.kind_probs),
+        subclass_probs=put(old.subclass_probs, fit.subclass_probs),
         evidence=put(old.evidence, fit.evidence),
         counts=counts_now,
         prior=fit.prior,
@@ -344,7 +344,7 @@ def _total(
 
 
 def _of_block(labels: Labels, block: Indices, num_labelers: int) -> Labels:
-    of_labelers = jax.tree.map(lambda x: with_room(x, num_labelers), labels.labeler_covariates)
+    of_labelers = jax.tree.map(lambda x: pad_to(x, num_labelers), labels.labeler_covariates)
     return dataclasses.replace(
         labels.of_examples(block), num_labelers=num_labelers, labeler_covariates=of_labelers
     )
@@ -363,9 +363,9 @@ def _counts(
     prior: AbstractCohortPrior,
     labels: Labels,
     class_probs: Float[Array, "num_examples num_classes"],
-    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"],
 ) -> Float[Array, "num_labelers ..."]:
-    return prior.counts(labels, variational.latent_probs(class_probs, kind_probs))
+    return prior.counts(labels, variational.latent_probs(class_probs, subclass_probs))
 
 
 @jax.jit
@@ -375,7 +375,7 @@ def _start(
     prior: AbstractCohortPrior,
     counts: Float[Array, "num_labelers ..."],
     class_probs: Float[Array, "num_examples num_classes"],
-    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"],
     is_answered: Bool[Array, " num_examples"],
 ) -> State:
     """Where the fit stands; for examples that are new to it what it says of their labelers."""
@@ -383,8 +383,8 @@ def _start(
     by_votes = variational.start(labels, assessment, prior)
     evidence = batch_log_prob(prior.posterior_mean(counts), labels)
     class_probs = jnp.where(is_answered[:, None], class_probs, softmax_over_classes(evidence))
-    kind_probs = jnp.where(is_answered[:, None, None], kind_probs, by_votes.kind_probs)
-    return State(variational.clamp(class_probs, assessment), kind_probs, prior)
+    subclass_probs = jnp.where(is_answered[:, None, None], subclass_probs, by_votes.subclass_probs)
+    return State(variational.clamp(class_probs, assessment), subclass_probs, prior)
 
 
 def _pass_on(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.inference import automatic, loop, variational
 from gtx_bayes.inference.beta import BetaPosterior
-from gtx_bayes.inference.dependence import Dependence, tempered
+from gtx_bayes.inference.dependence import Dependence, power_posterior
 from gtx_bayes.inference.looks import Looks
 from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.variational import VariationalFit
@@ -21,10 +21,17 @@ from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel, AbstractConjugatePrior
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.models.looks import SharedLooks
+from gtx_bayes.padding import first, on_device, pad_to
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import MODELS
-from gtx_bayes.standard_size import first, on_device, with_room
-from gtx_bayes.sums import Segments, Whole, as_whole, count_by_segment, from_whole, over_examples
+from gtx_bayes.sums import (
+    FixedPoint,
+    Segments,
+    count_by_segment,
+    from_fixed_point,
+    over_examples,
+    to_fixed_point,
+)
 
 
 class PassedOn(NamedTuple):
@@ -217,11 +224,11 @@ class JointPosterior(NamedTuple):
         assert class_prior is not None
         of = _Asked(
             fit.prior,
-            with_room(fit.counts, labels.num_labelers),
+            pad_to(fit.counts, labels.num_labelers),
             labels,
             class_prior,
-            with_room(evidence_of(fit, self.looks), labels.num_examples),
-            with_room(asked, labels.num_examples),
+            pad_to(evidence_of(fit, self.looks), labels.num_examples),
+            pad_to(asked, labels.num_examples),
         )
         rho = rng.choice(self.dependence.values, num_draws, p=self.dependence.probs)
         draws = list(zip(of.prior.draw(rng, of.counts, num_draws), rho, strict=True))
@@ -255,7 +262,7 @@ _Draws = Sequence[tuple[Any, float]]
 def _prob_drawn(of: _Asked, drawn: Any, rho: ScalarLike) -> Float[Array, " num_examples"]:
     """Probability of each example's class `best`, given the labelers and the rho of a draw."""
     evidence = of.prior.drawn_evidence(drawn, of.counts, of.labels, of.class_prior, of.evidence)
-    probs = tempered(evidence, of.labels.labels_per_example(), of.class_prior, rho)
+    probs = power_posterior(evidence, of.labels.labels_per_example(), of.class_prior, rho)
     return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
 
 
@@ -337,7 +344,7 @@ def report(
             labels,
             assessment,
             evidence,
-            independent.kind_probs,
+            independent.subclass_probs,
             independent.class_prior,
             independent.prior,
             found,
@@ -369,7 +376,7 @@ def report(
         chosen.trusts_gold_alone,
         independent._replace(
             class_probs=of_examples(independent.class_probs),
-            kind_probs=of_examples(independent.kind_probs),
+            subclass_probs=of_examples(independent.subclass_probs),
             evidence=of_examples(independent.evidence),
             class_prior=of_classes(independent.class_prior),
             proportions=of_classes(independent.proportions),
@@ -388,7 +395,7 @@ def describe(
     labels: Labels,
     assessment: Assessment,
     evidence: Float[Array, "num_examples num_classes"],
-    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"],
     class_prior: ClassPrior,
     prior: AbstractCohortPrior,
     found: Dependence,
@@ -406,9 +413,9 @@ def describe(
     class_probs = found.class_posterior(evidence, num_labels, class_prior)
 
     def at(rho: Float[Array, ""]) -> tuple[Array, Array]:
-        probs = tempered(evidence, num_labels, class_prior, rho)
+        probs = power_posterior(evidence, num_labels, class_prior, rho)
         probs = variational.clamp(probs, assessment)
-        latent_probs = variational.latent_probs(probs, kind_probs)
+        latent_probs = variational.latent_probs(probs, subclass_probs)
         counts = count_by_segment(
             lambda labels: prior.counts(labels, latent_probs), labels, segments
         )
@@ -431,14 +438,14 @@ class Described(NamedTuple):
     """
 
     class_probs: Float[Array, "num_examples num_classes"]
-    counts: Whole
-    class_total: Whole
+    counts: FixedPoint
+    class_total: FixedPoint
 
 
 def describe_chunk(
     chunk: Chunk,
     evidence: Float[Array, "num_examples num_classes"],
-    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"],
     prior: AbstractCohortPrior,
     found: Dependence,
 ) -> Described:
@@ -446,9 +453,9 @@ def describe_chunk(
     labels, assessment, class_prior, segments = chunk
     shared = chunk.put((prior, found, on_device(found.nodes()[0])))
     class_probs, counts, class_total = describe(
-        labels, assessment, evidence, kind_probs, class_prior, *shared, segments
+        labels, assessment, evidence, subclass_probs, class_prior, *shared, segments
     )
-    return Described(class_probs, chunk.by_labeler(counts), as_whole(class_total))
+    return Described(class_probs, chunk.by_labeler(counts), to_fixed_point(class_total))
 
 
 def _describe_by_chunk(
@@ -459,15 +466,15 @@ def _describe_by_chunk(
 ) -> tuple[Array, Array, Array]:
     """`describe` chunk by chunk."""
     evidence_by_chunk = chunks.split(evidence, 0.0)
-    kind_probs = chunks.split(independent.kind_probs, 1.0)
+    subclass_probs = chunks.split(independent.subclass_probs, 1.0)
 
     def one(at: int, chunk: Chunk) -> Described:
         return describe_chunk(
-            chunk, evidence_by_chunk[at], kind_probs[at], independent.prior, found
+            chunk, evidence_by_chunk[at], subclass_probs[at], independent.prior, found
         )
 
     parts = chunks.map("Dependence", one)
     sums = chunks.add_up([(part.counts, part.class_total) for part in parts])
-    counts, class_total = (jnp.asarray(from_whole(values), float) for values in sums)
+    counts, class_total = (jnp.asarray(from_fixed_point(values), float) for values in sums)
     class_probs = jax.device_put(chunks.join([part.class_probs for part in parts]))
     return class_probs, counts, class_total

@@ -100,8 +100,8 @@ def _learn(
     is_answered = labels.labels_per_example() > 0
     class_total = over_examples(variational.of_answered(labels, class_probs))
     class_total = class_total + assessment.known_class_total
-    of_others = variational.proportions_of_others(labels, class_probs, class_total)
-    proportions = jnp.where(learns, jnp.log(of_others), 0.0)
+    leave_one_out = variational.leave_one_out_proportions(labels, class_probs, class_total)
+    proportions = jnp.where(learns, jnp.log(leave_one_out), 0.0)
     log_prior = proportions + jnp.where(learns, 0.0, jnp.log(class_prior))
 
     is_gold = assessment.true_label != MISSING

@@ -1,7 +1,7 @@
 r"""The joint fit over chunks of examples: in memory, on several devices, or in files.
 
 Given the labelers' expected counts and the classes' totals, examples know nothing of each other:
-the steps of `variational` divide there. A pass renews the class posteriors of every chunk, given
+the steps of `variational` divide there. A pass updates the class posteriors of every chunk, given
 what all examples add up to, and adds up the totals for the next, as whole numbers. So neither who
 computes a chunk nor in which order makes a difference. What is done to a chunk is a function of a
 module with plain arguments, which an executor can hand to another process: there `jax.jit` compiles
@@ -28,9 +28,9 @@ from gtx_bayes.inference import variational
 from gtx_bayes.inference.variational import Rows, State, Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
+from gtx_bayes.padding import bucket_size, pad_to, padded
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.standard_size import padded, standard_size, with_room
-from gtx_bayes.sums import Segments, Whole, as_whole, from_whole, further_segments
+from gtx_bayes.sums import FixedPoint, Segments, from_fixed_point, further_segments, to_fixed_point
 
 LEAST_CHUNKS = 8
 """Of a table in memory: the same for 1, 2, 4 and 8 devices, so that these find the same."""
@@ -60,7 +60,7 @@ class Chunk(NamedTuple):
         """What all chunks share, on this one's device."""
         return jax.device_put(shared, next(iter(self.labels.label.devices())))
 
-    def by_labeler(self, counted: Float[Array, "num_segments ..."]) -> Whole:
+    def by_labeler(self, counted: Float[Array, "num_segments ..."]) -> FixedPoint:
         """Counts of segments put together."""
         return self.segments.by_labeler(counted, self.labels.num_labelers)
 
@@ -109,7 +109,7 @@ class Start(NamedTuple):
     learns: bool
 
 
-Task = Callable[..., tuple[tuple[Whole, ...], float]]
+Task = Callable[..., tuple[tuple[FixedPoint, ...], float]]
 """Does something to a chunk: `task(chunks, number, chunk, *arguments)`.
 
 Returns what the chunk adds to the totals, and by how much its class probabilities changed. It is a
@@ -135,7 +135,9 @@ class AbstractChunks(abc.ABC):
         """Where the fit starts."""
 
     @abc.abstractmethod
-    def total(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[Whole, ...], float]:
+    def total(
+        self, stage: str, task: Task, *arguments: Any
+    ) -> tuple[tuple[FixedPoint, ...], float]:
         """Sums of what a task finds of every chunk, entry by entry, and the largest change.
 
         Args:
@@ -187,14 +189,14 @@ class ChunksInMemory(AbstractChunks):
         """
         num_examples, num_classes = labels.num_examples, labels.num_classes
         assessment = assessment or Assessment.none(num_examples, num_classes)
-        class_prior = variational.even(num_classes) if class_prior is None else class_prior
+        class_prior = variational.uniform(num_classes) if class_prior is None else class_prior
         number = -(-LEAST_CHUNKS // len(devices)) * len(devices)
         answers = labels.entries(np.flatnonzero(np.asarray(labels.label) != MISSING))
         rows = [np.arange(at, num_examples, number) for at in range(number)]
         tables = [answers.of_examples(at) for at in rows]
         further = [further_segments(np.asarray(table.labeler)) for table in tables]
         num_labels, num_rows, num_further = (
-            standard_size(max(sizes), _LEAST_SIZE)
+            bucket_size(max(sizes), _LEAST_SIZE)
             for sizes in (
                 [table.num_labels for table in tables],
                 [at.size for at in rows],
@@ -222,7 +224,7 @@ class ChunksInMemory(AbstractChunks):
             )
             own = class_prior
             if class_prior.ndim == 2:
-                own = with_room(np.asarray(class_prior)[at], num_rows, 1.0 / num_classes)
+                own = pad_to(np.asarray(class_prior)[at], num_rows, 1.0 / num_classes)
             device = devices[len(chunks) % len(devices)]
             chunks.append(jax.device_put(Chunk(longer, gold, own, segments), device))
         return cls(chunks, num_examples)
@@ -233,7 +235,7 @@ class ChunksInMemory(AbstractChunks):
         """Values of examples by chunk, on its device, padded with `fill`."""
         rows, number = np.asarray(values), len(self.chunks)
         return [
-            chunk.put(with_room(rows[at::number], chunk.labels.num_examples, fill))
+            chunk.put(pad_to(rows[at::number], chunk.labels.num_examples, fill))
             for at, chunk in enumerate(self.chunks)
         ]
 
@@ -249,7 +251,7 @@ class ChunksInMemory(AbstractChunks):
         with concurrent.futures.ThreadPoolExecutor(len(self.chunks)) as pool:
             return list(pool.map(same_precision(one), range(len(self.chunks)), self.chunks))
 
-    def add_up(self, found: Sequence[tuple[Whole, ...]]) -> tuple[Whole, ...]:
+    def add_up(self, found: Sequence[tuple[FixedPoint, ...]]) -> tuple[FixedPoint, ...]:
         """Sums, entry by entry."""
         return tuple(np.sum(values, axis=0) for values in zip(*found, strict=True))
 
@@ -259,7 +261,9 @@ class ChunksInMemory(AbstractChunks):
         assert self.fits_from is not None, "no fit has begun"
         return self.fits_from
 
-    def total(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[Whole, ...], float]:
+    def total(
+        self, stage: str, task: Task, *arguments: Any
+    ) -> tuple[tuple[FixedPoint, ...], float]:
         """Sums of what a task finds of every chunk, and the largest change."""
         found = self.map(stage, lambda at, chunk: task(self, at, chunk, *arguments))
         return self.add_up([whole for whole, _ in found]), max(change for _, change in found)
@@ -271,7 +275,7 @@ class ChunksInMemory(AbstractChunks):
 
 _Known = tuple[
     Float[Array, "num_examples num_classes"],
-    Float[Array, "num_examples num_classes num_kinds"] | None,
+    Float[Array, "num_examples num_classes num_subclasses"] | None,
 ]
 """Class posteriors, and probabilities of the kinds of examples where there is more than one."""
 
@@ -306,13 +310,13 @@ class Pass(NamedTuple):
             )
             for name in ("prior", "next_prior")
         )
-        totals = Totals(*(_from_whole(kept[name]) for name in ("counts", "class_total")))
+        totals = Totals(*(_from_fixed_point(kept[name]) for name in ("counts", "class_total")))
         return cls(int(kept["number"]), totals, prior, float(kept["change"]), following)
 
     def known(self, store: Store, number: int, chunk: Chunk) -> _Known:
         """What a chunk's examples know after it."""
         kept = chunk.put(store.read_arrays(_after(self.number, number)))
-        return kept["class_probs"], kept.get("kind_probs")
+        return kept["class_probs"], kept.get("subclass_probs")
 
 
 def run(
@@ -333,7 +337,7 @@ def run(
     while done.change > tolerance and done.number < max_steps:
         so_far = f", last change {done.change:.4f}" if done.number else ""
         stage = f"Pass {done.number + 1} (ends below {tolerance:g}{so_far})"
-        done = _pass(chunks, stage, done.number + 1, done.next_prior, renew_chunk)
+        done = _pass(chunks, stage, done.number + 1, done.next_prior, e_step_chunk)
     return done
 
 
@@ -346,7 +350,7 @@ def _pass(
 ) -> Pass:
     """A task for every chunk; kept last is what they add up to."""
     (counts, class_total), change = chunks.total(stage, task, number)
-    following = _refit(prior, _from_whole(counts))
+    following = _m_step(prior, _from_fixed_point(counts))
     leaves = {
         f"{name}_{at}": np.asarray(leaf)
         for name, of in (("prior", prior), ("next_prior", following))
@@ -367,17 +371,17 @@ def _pass(
 
 def vote_chunk(
     chunks: AbstractChunks, number: int, chunk: Chunk, of_pass: int
-) -> tuple[tuple[Whole, ...], float]:
+) -> tuple[tuple[FixedPoint, ...], float]:
     """The task of the first pass: class posteriors by the votes."""
     start = chunks.start
     state, totals = _start(chunk, *chunk.put((_first_prior(start), start.rows)))
     return _kept(chunks.store, number, chunk, of_pass, state, totals), np.inf
 
 
-def renew_chunk(
+def e_step_chunk(
     chunks: AbstractChunks, number: int, chunk: Chunk, of_pass: int
-) -> tuple[tuple[Whole, ...], float]:
-    """The task of every other pass: class posteriors renewed, given what all examples add up to."""
+) -> tuple[tuple[FixedPoint, ...], float]:
+    """The task of every other pass: class posteriors updated, given what all examples add up to."""
     last = chunks.recent.get(of_pass - 1)
     if last is None:
         last = Pass.last(chunks)
@@ -387,21 +391,21 @@ def renew_chunk(
         chunks.recent[last.number] = last
     known = last.known(chunks.store, number, chunk)
     shared = chunk.put((last.next_prior, last.totals))
-    state, totals, change = renew(chunk, known, *shared, chunks.start.learns)
+    state, totals, change = e_step_of(chunk, known, *shared, chunks.start.learns)
     return _kept(chunks.store, number, chunk, of_pass, state, totals), float(change)
 
 
 def _kept(
     store: Store, number: int, chunk: Chunk, of_pass: int, state: State, totals: Totals
-) -> tuple[Whole, ...]:
+) -> tuple[FixedPoint, ...]:
     """Keep what a chunk's examples know after a pass; what they add up to."""
     arrays = {"class_probs": state.class_probs}
-    if state.prior.num_kinds > 1:
-        arrays["kind_probs"] = state.kind_probs
+    if state.prior.num_subclasses > 1:
+        arrays["subclass_probs"] = state.subclass_probs
     store.write_arrays(_after(of_pass, number), **arrays)
     # What the pass before last left: to replace it would wait for the disk.
     store.remove(_after(of_pass - 2, number))
-    return chunk.by_labeler(totals.counts), as_whole(totals.class_total)
+    return chunk.by_labeler(totals.counts), to_fixed_point(totals.class_total)
 
 
 def fit(
@@ -424,7 +428,7 @@ def fit(
         tolerance: stop when no probability changes by more.
     """
     learns = class_prior is None
-    given = variational.even(prior.num_classes) if class_prior is None else class_prior
+    given = variational.uniform(prior.num_classes) if class_prior is None else class_prior
 
     def fit_from(rows: Rows | None) -> VariationalFit:
         start = Start(prior, rows, learns)
@@ -432,10 +436,12 @@ def fit(
         done = run(own, max_steps=max_steps, tolerance=tolerance)
 
         found = zip(*own.map("Evidence", partial(at_end, own, done)), strict=True)
-        class_probs, kind_probs, evidence = (jax.device_put(chunks.join(parts)) for parts in found)
+        class_probs, subclass_probs, evidence = (
+            jax.device_put(chunks.join(parts)) for parts in found
+        )
         return VariationalFit(
             class_probs,
-            kind_probs,
+            subclass_probs,
             evidence,
             given,
             variational.proportions_at_end(done.totals.class_total, given, learns),
@@ -454,8 +460,8 @@ def at_end(
     """Class posteriors, subclass probabilities and evidence of a chunk, as in `VariationalFit`."""
     known = done.known(chunks.store, number, chunk)
     shared = chunk.put((done.prior, done.totals))
-    evidence, kind_probs = _evidence_at_end(chunk.labels, known, *shared, chunks.start.learns)
-    return known[0], kind_probs, evidence
+    evidence, subclass_probs = _evidence_at_end(chunk.labels, known, *shared, chunks.start.learns)
+    return known[0], subclass_probs, evidence
 
 
 @jax.jit
@@ -465,7 +471,7 @@ def _start(chunk: Chunk, prior: AbstractConjugatePrior, rows: Rows | None) -> tu
 
 
 @partial(jax.jit, donate_argnames="known")
-def renew(
+def e_step_of(
     chunk: Chunk,
     known: _Known,
     prior: AbstractConjugatePrior,
@@ -491,22 +497,22 @@ def _evidence_at_end(
 
 
 def _as_state(known: _Known, prior: AbstractConjugatePrior) -> State:
-    class_probs, kind_probs = known
-    if kind_probs is None:
-        kind_probs = jnp.ones_like(class_probs)[:, :, None]
-    return State(class_probs, kind_probs, prior)
+    class_probs, subclass_probs = known
+    if subclass_probs is None:
+        subclass_probs = jnp.ones_like(class_probs)[:, :, None]
+    return State(class_probs, subclass_probs, prior)
 
 
 @jax.jit
-def _refit(
+def _m_step(
     prior: AbstractConjugatePrior, counts: Float[Array, "num_labelers ..."]
 ) -> AbstractConjugatePrior:
-    return prior.refit(counts)
+    return prior.m_step(counts)
 
 
-def _from_whole(values: Whole) -> Array:
+def _from_fixed_point(values: FixedPoint) -> Array:
     """The numbers, in JAX's default precision."""
-    return jnp.asarray(from_whole(values), float)
+    return jnp.asarray(from_fixed_point(values), float)
 
 
 def _after(number: int, chunk: int) -> str:

@@ -47,14 +47,14 @@ from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.labelers import AbstractLabelers
-from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.standard_size import (
+from gtx_bayes.padding import (
     LEAST_LABELS,
-    in_standard_size,
+    bucket_size,
     on_device,
     padded,
-    standard_size,
+    padded_to_bucket,
 )
+from gtx_bayes.posterior import ClassPrior
 
 AUTO_MODELS = ("one-coin", "confusion")
 """Names of the models of a pool where none is asked for."""
@@ -385,7 +385,7 @@ def fit(
     weighing = Weighing(dependence, prior_independent)
     candidates = _candidates(models, class_prior, labels, assessment)
     if all(candidate.is_padded for candidate in candidates):
-        labels, assessment, class_prior = in_standard_size(
+        labels, assessment, class_prior = padded_to_bucket(
             labels.of_classes(), assessment, class_prior
         )
         candidates = _candidates(models, class_prior, labels, assessment)
@@ -414,7 +414,7 @@ def fit_one(labels: Labels, assessment: Assessment, choice: Choice, why: str) ->
     """A pool of one model, chosen by `choose`; `why` goes with it."""
     size = labels
     given = choice.candidate.class_prior
-    labels, assessment, given = in_standard_size(labels.of_classes(), assessment, given)
+    labels, assessment, given = padded_to_bucket(labels.of_classes(), assessment, given)
     candidate = choice.candidate._replace(class_prior=given)
     fitted = _fitted(labels, assessment, candidate)
     return Pool.of(
@@ -571,7 +571,7 @@ def _candidates(
     num_classes, earlier = labels.num_classes, assessment.earlier
     priors: tuple[ClassPrior | None, ...] = (class_prior,)
     if class_prior is None and (earlier is None or earlier.class_total is None):
-        priors = (None, variational.even(num_classes))
+        priors = (None, variational.uniform(num_classes))
     found = [Candidate.of(model, num_classes, prior) for model in models for prior in priors]
     # Proportions that are learnt have a prior of their own where a model has no conjugate one.
     found = [each for each in found if each.is_padded or each.class_prior is priors[0]]
@@ -719,7 +719,7 @@ def _thinned(labels: Labels, assessment: Assessment) -> Labels:
     is_gold = np.asarray(assessment.is_gold)[example]
     share = judged_share(int(np.count_nonzero(is_gold)), labels.num_labels)
     kept = labels.entries(np.flatnonzero(is_judged(example, is_gold, share)))
-    num_labels = standard_size(kept.num_labels, LEAST_LABELS)
+    num_labels = bucket_size(kept.num_labels, LEAST_LABELS)
     return padded(kept, assessment, None, num_labels=num_labels, num_examples=labels.num_examples)[
         0
     ]

@@ -29,8 +29,8 @@ from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.models.base import AbstractCohortPrior
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.models.hyperprior import better_than_chance
+from gtx_bayes.padding import on_device
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
-from gtx_bayes.standard_size import on_device
 from gtx_bayes.sums import Segments, count_by_segment, over_examples
 from gtx_bayes.votes import class_votes, sum_over_classes
 
@@ -49,7 +49,7 @@ class VariationalFit(NamedTuple):
 
     Attributes:
         class_probs: class posterior of each example; one at the known label of gold.
-        kind_probs: probability of each kind of example given each class.
+        subclass_probs: probability of each kind of example given each class.
         evidence: log-probability of each example's answers under each class, every answer
             judged without its own part of the counts. Proportions of the classes that are learnt
             come from the same answers and are part of it: those of the other examples.
@@ -62,7 +62,7 @@ class VariationalFit(NamedTuple):
     """
 
     class_probs: Float[Array, "num_examples num_classes"]
-    kind_probs: Float[Array, "num_examples num_classes num_kinds"]
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"]
     evidence: Float[Array, "num_examples num_classes"]
     class_prior: ClassPrior
     proportions: ClassPrior
@@ -81,7 +81,7 @@ class VariationalFit(NamedTuple):
         where there are several.
         """
         own = jnp.sum(jax.scipy.special.xlogy(self.class_probs, self.proportions))
-        probs = latent_probs(self.class_probs, self.kind_probs)
+        probs = latent_probs(self.class_probs, self.subclass_probs)
         entropy = -jnp.sum(jax.scipy.special.xlogy(probs, probs))
         return self.prior.log_evidence_bound(own + entropy, self.counts)
 
@@ -91,12 +91,12 @@ class State(NamedTuple):
 
     Attributes:
         class_probs: class posterior so far.
-        kind_probs: probability of each kind of example given each class, so far.
+        subclass_probs: probability of each kind of example given each class, so far.
         prior: the labelers' prior so far.
     """
 
     class_probs: Float[Array, "num_examples num_classes"]
-    kind_probs: Float[Array, "num_examples num_classes num_kinds"]
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"]
     prior: AbstractConjugatePrior
 
 
@@ -114,7 +114,7 @@ class Totals(NamedTuple):
     @classmethod
     def nothing(cls, labels: Labels, state: State) -> "Totals":
         """Those of no example."""
-        probs = jax.eval_shape(latent_probs, state.class_probs, state.kind_probs)
+        probs = jax.eval_shape(latent_probs, state.class_probs, state.subclass_probs)
         counts = jax.eval_shape(state.prior.counts, labels, probs)
         return cls(jnp.zeros(counts.shape, counts.dtype), jnp.zeros(labels.num_classes))
 
@@ -200,7 +200,7 @@ def fit_from(
     """`fit` from one start: from the votes without `rows`, from gold with them."""
     prior = prior if rows is None else prior.trusting_gold()
     learns = class_prior is None
-    class_prior = even(labels.num_classes) if class_prior is None else class_prior
+    class_prior = uniform(labels.num_classes) if class_prior is None else class_prior
     return _on_host(
         _fit_from(labels, assessment, prior, class_prior, learns, max_steps, tolerance, rows)
     )
@@ -270,7 +270,7 @@ def fit_from_gold(
         prior: prior of the labelers; its parameters are where their learning starts.
         class_prior: prior of each class, or of each class of each example; uniform when absent.
     """
-    class_prior = even(labels.num_classes) if class_prior is None else class_prior
+    class_prior = uniform(labels.num_classes) if class_prior is None else class_prior
     return _on_host(_fit_from_gold(labels, assessment, prior, class_prior))
 
 
@@ -283,19 +283,19 @@ def _fit_from_gold(
     to_gold = dataclasses.replace(labels, label=label)
     class_probs = jnp.broadcast_to(class_prior, (labels.num_examples, labels.num_classes))
     class_probs = clamp(class_probs, assessment)
-    kind_probs = prior.start_kinds(class_probs)
-    probs = latent_probs(class_probs, kind_probs)
+    subclass_probs = prior.start_subclasses(class_probs)
+    probs = latent_probs(class_probs, subclass_probs)
     counts = prior.counts(to_gold, probs)
-    earlier = Totals.earlier(labels, assessment, State(class_probs, kind_probs, prior))
+    earlier = Totals.earlier(labels, assessment, State(class_probs, subclass_probs, prior))
     counts = counts if earlier is None else counts + earlier.counts
-    prior = jax.lax.fori_loop(0, MAX_STEPS, lambda _, prior: prior.refit(counts), prior)
+    prior = jax.lax.fori_loop(0, MAX_STEPS, lambda _, prior: prior.m_step(counts), prior)
     of_gold = prior.evidence(to_gold, probs, counts)
     of_gold = of_gold + prior.shared_evidence(to_gold, probs, counts)[:, None]
-    of_others = batch_log_prob(prior.posterior_mean(counts), labels)
-    evidence = jnp.where(is_gold[:, None], _sum_out_kinds(prior, of_gold)[0], of_others)
+    leave_one_out = batch_log_prob(prior.posterior_mean(counts), labels)
+    evidence = jnp.where(is_gold[:, None], _sum_out_subclasses(prior, of_gold)[0], leave_one_out)
     class_probs = clamp(softmax_over_classes(jnp.log(class_prior) + evidence), assessment)
     return VariationalFit(
-        class_probs, kind_probs, evidence, class_prior, class_prior, counts, prior, 1, True
+        class_probs, subclass_probs, evidence, class_prior, class_prior, counts, prior, 1, True
     )
 
 
@@ -304,7 +304,7 @@ def fit_state(
     assessment: Assessment,
     state: State,
     class_prior: ClassPrior | None = None,
-    outside: Totals | None = None,
+    others: Totals | None = None,
     *,
     max_steps: int = MAX_STEPS,
     tolerance: float = TOLERANCE,
@@ -316,19 +316,19 @@ def fit_state(
         assessment: the gold.
         state: where to start from.
         class_prior: prior of the classes; when absent their proportions are learnt.
-        outside: the crowd's other examples, held as they are; None if there are no others. The
+        others: the crowd's other examples, held as they are; None if there are no others. The
             counts of the result are those of all.
         max_steps: the most passes over the answers.
         tolerance: stop when no probability changes by more.
     """
     learns = class_prior is None
-    class_prior = even(labels.num_classes) if class_prior is None else class_prior
+    class_prior = uniform(labels.num_classes) if class_prior is None else class_prior
     return _on_host(
-        _fit_state(labels, assessment, state, class_prior, learns, outside, max_steps, tolerance)
+        _fit_state(labels, assessment, state, class_prior, learns, others, max_steps, tolerance)
     )
 
 
-def even(num_classes: int) -> Float[Array, " num_classes"]:
+def uniform(num_classes: int) -> Float[Array, " num_classes"]:
     """The uniform prior of the classes."""
     return on_device(np.full(num_classes, 1.0 / num_classes))
 
@@ -362,12 +362,12 @@ def _fit_state(
     state: State,
     class_prior: ClassPrior,
     learns: ScalarLike,
-    outside: Totals | None,
+    others: Totals | None,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
 ) -> VariationalFit:
-    if outside is None:
-        outside = Totals.nothing(labels, state)
+    if others is None:
+        others = Totals.nothing(labels, state)
 
     def goes_on(at: tuple[State, Int[Array, ""], Float[Array, ""]]) -> Bool[Array, ""]:
         _, num_steps, change = at
@@ -377,16 +377,16 @@ def _fit_state(
         at: tuple[State, Int[Array, ""], Float[Array, ""]],
     ) -> tuple[State, Int[Array, ""], Float[Array, ""]]:
         state, num_steps, _ = at
-        state, change = step(labels, assessment, state, class_prior, learns, outside)
+        state, change = step(labels, assessment, state, class_prior, learns, others)
         return state, num_steps + 1, change
 
     far = jnp.full((), jnp.inf, state.class_probs.dtype)
     state, num_steps, change = jax.lax.while_loop(goes_on, go_on, (state, jnp.int32(0), far))
-    totals = Totals.of(labels, state).plus(outside)
-    evidence, kind_probs = evidence_at_end(labels, state, totals, learns)
+    totals = Totals.of(labels, state).plus(others)
+    evidence, subclass_probs = evidence_at_end(labels, state, totals, learns)
     return VariationalFit(
         state.class_probs,
-        kind_probs,
+        subclass_probs,
         evidence,
         class_prior,
         proportions_at_end(totals.class_total, class_prior, learns),
@@ -415,7 +415,7 @@ def start(
             spread over all classes, if absent.
     """
     shares = vote_shares(labels, rows)
-    return State(clamp(shares, assessment), prior.start_kinds(shares), prior)
+    return State(clamp(shares, assessment), prior.start_subclasses(shares), prior)
 
 
 def vote_shares(labels: Labels, rows: Rows | None) -> Float[Array, "num_examples num_classes"]:
@@ -434,7 +434,7 @@ def step(
     state: State,
     class_prior: ClassPrior,
     learns: ScalarLike,
-    outside: Totals | None = None,
+    others: Totals | None = None,
 ) -> tuple[State, Float[Array, ""]]:
     """One pass over the answers: counts, prior, class posteriors; and the largest change.
 
@@ -444,12 +444,12 @@ def step(
         state: where to start from.
         class_prior: prior of the classes.
         learns: whether the proportions of the classes are learnt instead.
-        outside: the examples that are not in the table; None if there are none.
+        others: the examples that are not in the table; None if there are none.
     """
     totals = Totals.of(labels, state)
-    if outside is not None:
-        totals = totals.plus(outside)
-    state = state._replace(prior=state.prior.refit(totals.counts))
+    if others is not None:
+        totals = totals.plus(others)
+    state = state._replace(prior=state.prior.m_step(totals.counts))
     return e_step(labels, assessment, state, totals, class_prior, learns)
 
 
@@ -472,22 +472,22 @@ def e_step(
         class_prior: prior of the classes.
         learns: whether the proportions of the classes are learnt instead.
     """
-    probs = latent_probs(state.class_probs, state.kind_probs)
-    evidence, kind_probs = evidence_of(labels, state, totals)
+    probs = latent_probs(state.class_probs, state.subclass_probs)
+    evidence, subclass_probs = evidence_of(labels, state, totals)
     class_prior = jax.lax.cond(
         learns,
-        lambda: proportions_of_others(labels, state.class_probs, totals.class_total),
+        lambda: leave_one_out_proportions(labels, state.class_probs, totals.class_total),
         lambda: jnp.broadcast_to(class_prior, state.class_probs.shape),
     )
     log_probs = jnp.log(class_prior) + evidence
     class_probs = clamp(softmax_over_classes(log_probs), assessment)
-    largest = jnp.max(jnp.abs(latent_probs(class_probs, kind_probs) - probs))
-    return State(class_probs, kind_probs, state.prior), largest
+    largest = jnp.max(jnp.abs(latent_probs(class_probs, subclass_probs) - probs))
+    return State(class_probs, subclass_probs, state.prior), largest
 
 
 @jax.jit
 def _totals(labels: Labels, state: State, segments: Segments | None) -> tuple[Array, Array]:
-    probs = latent_probs(state.class_probs, state.kind_probs)
+    probs = latent_probs(state.class_probs, state.subclass_probs)
     counts = count_by_segment(lambda labels: state.prior.counts(labels, probs), labels, segments)
     return counts, over_examples(of_answered(labels, state.class_probs))
 
@@ -496,24 +496,26 @@ def _totals(labels: Labels, state: State, segments: Segments | None) -> tuple[Ar
 def evidence_of(
     labels: Labels, state: State, totals: Totals
 ) -> tuple[
-    Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes num_kinds"]
+    Float[Array, "num_examples num_classes"],
+    Float[Array, "num_examples num_classes num_subclasses"],
 ]:
     """Log-probability of each example's answers under each class, and the kinds given it."""
-    probs = latent_probs(state.class_probs, state.kind_probs)
-    return _sum_out_kinds(state.prior, state.prior.evidence(labels, probs, totals.counts))
+    probs = latent_probs(state.class_probs, state.subclass_probs)
+    return _sum_out_subclasses(state.prior, state.prior.evidence(labels, probs, totals.counts))
 
 
 def evidence_at_end(
     labels: Labels, state: State, totals: Totals, learns: ScalarLike
 ) -> tuple[
-    Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes num_kinds"]
+    Float[Array, "num_examples num_classes"],
+    Float[Array, "num_examples num_classes num_subclasses"],
 ]:
     """`evidence_of`, complete: what classes share, and proportions that are learnt."""
-    evidence, kind_probs = evidence_of(labels, state, totals)
-    probs = latent_probs(state.class_probs, state.kind_probs)
+    evidence, subclass_probs = evidence_of(labels, state, totals)
+    probs = latent_probs(state.class_probs, state.subclass_probs)
     evidence = evidence + state.prior.shared_evidence(labels, probs, totals.counts)[:, None]
-    of_others = proportions_of_others(labels, state.class_probs, totals.class_total)
-    return evidence + jnp.where(learns, jnp.log(of_others), 0.0), kind_probs
+    leave_one_out = leave_one_out_proportions(labels, state.class_probs, totals.class_total)
+    return evidence + jnp.where(learns, jnp.log(leave_one_out), 0.0), subclass_probs
 
 
 def proportions_at_end(
@@ -528,28 +530,29 @@ def proportions_at_end(
 
 def latent_probs(
     class_probs: Float[Array, "num_examples num_classes"],
-    kind_probs: Float[Array, "num_examples num_classes num_kinds"],
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"],
 ) -> Float[Array, "num_examples num_latents"]:
     """Probabilities of pairs of class and kind, in the order of `priors`."""
-    if kind_probs.shape[2] == 1:
+    if subclass_probs.shape[2] == 1:
         return class_probs
-    return (class_probs[:, :, None] * kind_probs).reshape(class_probs.shape[0], -1)
+    return (class_probs[:, :, None] * subclass_probs).reshape(class_probs.shape[0], -1)
 
 
-def _sum_out_kinds(
+def _sum_out_subclasses(
     prior: AbstractConjugatePrior, evidence: Float[Array, "num_examples num_latents"]
 ) -> tuple[
-    Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes num_kinds"]
+    Float[Array, "num_examples num_classes"],
+    Float[Array, "num_examples num_classes num_subclasses"],
 ]:
     """Evidence for each class, and the kinds' probabilities given it."""
-    by_kind = evidence.reshape(evidence.shape[0], -1, prior.num_kinds)
-    if prior.num_kinds == 1:
+    by_kind = evidence.reshape(evidence.shape[0], -1, prior.num_subclasses)
+    if prior.num_subclasses == 1:
         return evidence, jnp.ones_like(by_kind)
     return jax.nn.logsumexp(by_kind, axis=2), jax.nn.softmax(by_kind, axis=2)
 
 
 @jax.jit
-def proportions_of_others(
+def leave_one_out_proportions(
     labels: Labels,
     class_probs: Float[Array, "num_examples num_classes"],
     class_total: Float[Array, " num_classes"],
@@ -559,8 +562,8 @@ def proportions_of_others(
     Of those that anybody answered. As with labelers, no example tells itself how probable its
     class is.
     """
-    of_others = jnp.maximum(class_total + 1.0 - of_answered(labels, class_probs), 0.0)
-    return of_others / of_others.sum(axis=1, keepdims=True)
+    leave_one_out = jnp.maximum(class_total + 1.0 - of_answered(labels, class_probs), 0.0)
+    return leave_one_out / leave_one_out.sum(axis=1, keepdims=True)
 
 
 def of_answered(

@@ -248,7 +248,7 @@ def _recognised(contents: Sequence[Content]) -> AbstractImporter | None:
 
 def _first_record(content: Content) -> object:
     if content.ending in SEPARATORS:
-        content, separator, _ = told_separator(content)
+        content, separator, _ = named_separator(content)
         with contextlib.suppress(UnicodeDecodeError, csv.Error):
             return dict.fromkeys(header_of(content, separator), "")
         return None
@@ -310,7 +310,7 @@ def _with_header(
         if one.ending not in SEPARATORS:
             what = f"its format, {one.ending}, has names for its columns."
             raise one.error(what, f"Leave out `{option}=`.")
-        told, separator, _ = told_separator(one)
+        told, separator, _ = named_separator(one)
         first: list[str] = []
         with contextlib.suppress(UnicodeDecodeError, csv.Error):  # of which reading tells
             first = [cell.strip().lower() for cell in _first_row(told, separator)]
@@ -403,7 +403,7 @@ def _read_content(content: Content, wanted: Callable[[object], bool] | None) -> 
         found = _read_parquet(pa.BufferReader(content.raw), content.name, wanted)
         return _as_table(content.name, found, 1)
     if content.ending in SEPARATORS:
-        content, separator, first_row = told_separator(content)
+        content, separator, first_row = named_separator(content)
         table = _as_table(content.name, _read_delimited(content, separator, wanted), first_row)
         source = dataclasses.replace(table.source, header_option=content.header_option)
         return dataclasses.replace(table, source=source)
@@ -513,7 +513,7 @@ def _in_our_rows(error: Exception) -> str:
     return re.sub(r"starting at row (\d+)", lambda row: f"starting at row {int(row[1]) + 1}", text)
 
 
-def told_separator(content: Content) -> tuple[Content, str, int]:
+def named_separator(content: Content) -> tuple[Content, str, int]:
     """What separates the cells, the table without a line that says so, and its first row's number.
 
     A first line "sep=;" says it. Else it is that of the ending, or where the header has none of
@@ -550,7 +550,7 @@ def _as_text(raw: bytes) -> io.TextIOWrapper:
 
 def rows_as_records(content: Content) -> Iterator[dict[str, Any]]:
     """The rows of a delimited file, a dictionary each."""
-    content, separator, _ = told_separator(content)
+    content, separator, _ = named_separator(content)
     try:
         columns = header_of(content, separator)
         for row in itertools.islice(_rows(content.raw, separator, len(columns)), 1, None):

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, aggregate
-from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import check_options, read_state, write_state
+from gtx_bayes.aggregation.update import update
 from gtx_bayes.blocs import find_blocs
 from gtx_bayes.classes import some_names
 from gtx_bayes.collection.base import UNLIMITED, AbstractPolicy
@@ -328,7 +328,7 @@ class Loop:
         has_blocs = finds and find_blocs(crowd) is not None
         if kept is not None and news is not None and not has_blocs and _is_near(kept, crowd):
             more, more_gold = (table if len(table) else None for table in news)
-            result = grow(kept, more, more_gold, duplicates="last").result
+            result = update(kept, more, more_gold, duplicates="last").result
         else:
             prior, arguments = rules.class_prior, rules.arguments
             result = aggregate(crowd, class_prior=prior, finds_blocs=finds, **arguments)

@@ -219,7 +219,7 @@ class AbstractCohortPrior(abc.ABC):
     num_classes: int
 
     @property
-    def num_kinds(self) -> int:
+    def num_subclasses(self) -> int:
         """M, how many subclasses a class has."""
         return 1
 

@@ -19,7 +19,7 @@ import scipy.special
 from jaxtyping import Array, Float
 
 from gtx_bayes.models.hyperprior import HyperPrior
-from gtx_bayes.standard_size import on_device
+from gtx_bayes.padding import on_device
 
 _GRID = np.linspace(-3.0, 3.0, 25)  # standard deviations of the log-concentration
 _MOST_JUDGED = 10_000  # labelers, times columns, that a cohort is judged by: enough to know it

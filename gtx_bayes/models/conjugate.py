@@ -29,13 +29,13 @@ from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel, Cou
 from gtx_bayes.models.cohort import Cohort, CohortCounts, CohortPosterior
 from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.models.labelers import AbstractLabelers
-from gtx_bayes.standard_size import (
+from gtx_bayes.padding import (
     LEAST_LABELERS,
+    bucket_size,
     first,
-    in_standard_size,
     on_device,
-    standard_size,
-    with_room,
+    pad_to,
+    padded_to_bucket,
 )
 
 ByCell = Float[Array, "num_labelers num_rows num_cells"]
@@ -168,7 +168,7 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         """Parameters of the rows' Dirichlet distributions."""
 
     @abc.abstractmethod
-    def refit(self, counts: Counts) -> "AbstractConjugatePrior":
+    def m_step(self, counts: Counts) -> "AbstractConjugatePrior":
         """One step towards the most probable prior given the cohort's counts."""
 
     @abc.abstractmethod
@@ -183,9 +183,9 @@ class AbstractConjugatePrior(AbstractCohortPrior):
     def with_cohorts(self, drawn: Sequence[Cohort]) -> "AbstractConjugatePrior":
         """The prior with other concentrations, and means of right labels."""
 
-    def start_kinds(
+    def start_subclasses(
         self, vote_shares: Float[Array, "num_examples num_classes"]
-    ) -> Float[Array, "num_examples num_classes num_kinds"]:
+    ) -> Float[Array, "num_examples num_classes num_subclasses"]:
         """Probability of each subclass given each class, as far as shares of votes tell."""
         return jnp.ones((*vote_shares.shape, 1), vote_shares.dtype)
 
@@ -379,7 +379,7 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         """Labelers, after what their cohorts share."""
         of_cohorts, known = _uncoupled_counts(*jax.device_put((self, np.asarray(counts))))
         # In few sizes: shares of draws are of any.
-        cohorts = self._draw_cohorts(rng, of_cohorts, standard_size(num_draws, _LEAST_DRAWS))
+        cohorts = self._draw_cohorts(rng, of_cohorts, bucket_size(num_draws, _LEAST_DRAWS))
         weights = np.asarray(_drawn_weights(self, cohorts), np.float64)[:num_draws]
         known, dtype = np.asarray(known, np.float64), np.asarray(counts).dtype
         for own in weights:
@@ -425,11 +425,11 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         self, labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
     ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
         """The classes alone, in standard size."""
-        return in_standard_size(labels.of_classes(), assessment, class_prior)
+        return padded_to_bucket(labels.of_classes(), assessment, class_prior)
 
     def counts_in_size(self, counts: Counts) -> Float[Array, "padded_labelers ..."]:
         """With labelers who gave no labels."""
-        return with_room(counts, standard_size(counts.shape[0], LEAST_LABELERS))
+        return pad_to(counts, bucket_size(counts.shape[0], LEAST_LABELERS))
 
     def first_labelers[L: AbstractLabelers](self, num_labelers: int, labelers: L) -> L:
         """The first of them."""
@@ -604,7 +604,7 @@ class AbstractRowsPrior[L: AbstractLabelers](AbstractMeanRows[L]):
         """The mean rows."""
         return self.mean
 
-    def refit(self, counts: Counts) -> "AbstractRowsPrior[L]":
+    def m_step(self, counts: Counts) -> "AbstractRowsPrior[L]":
         """Mean rows from the labelers' counts, none worth more than the prior; then a Newton step.
 
         A labeler's rows enter the mean with weight n / (n + kappa), as if drawn around it. Right

@@ -176,11 +176,11 @@ class DifficultyPrior(AbstractConjugatePrior):
         return jnp.concatenate([self.easy.weights, self.hard.weights])
 
     @property
-    def num_kinds(self) -> int:
+    def num_subclasses(self) -> int:
         """Easy and hard."""
         return 2
 
-    def start_kinds(
+    def start_subclasses(
         self, vote_shares: Float[Array, "num_examples num_classes"]
     ) -> Float[Array, "num_examples num_classes two"]:
         """By disagreement: hard for sure where votes are even, easy where they are unanimous.
@@ -199,7 +199,7 @@ class DifficultyPrior(AbstractConjugatePrior):
 
     def counts(self, labels: Labels, latent_probs: LatentProbs) -> Counts:
         """Expected labels, parts of examples and variances, by labeler and kind."""
-        share = self._prob_of_kinds(latent_probs) / labels.labels_per_example()[:, None]
+        share = self._prob_of_subclasses(latent_probs) / labels.labels_per_example()[:, None]
         share = jnp.where((labels.label != MISSING)[:, None], share[labels.example], 0.0)
         part = jnp.zeros((labels.num_labelers, 2), share.dtype).at[labels.labeler].add(share)
         return jnp.insert(super().counts(labels, latent_probs), 2, part, axis=2)
@@ -210,7 +210,7 @@ class DifficultyPrior(AbstractConjugatePrior):
         The shares of kinds are those of the other examples. An example without labels counts as
         easy, so that it tells nothing about h.
         """
-        own = self._prob_of_kinds(latent_probs)
+        own = self._prob_of_subclasses(latent_probs)
         others = jnp.maximum(self.share_shape(counts)[::-1] - own, 0.0)
         log_shares = jnp.log(others) - jnp.log(others.sum(axis=1, keepdims=True))
         has_labels = (labels.labels_per_example() > 0)[:, None]
@@ -222,11 +222,11 @@ class DifficultyPrior(AbstractConjugatePrior):
         """Right and wrong labels by kind, as many as are known; parts of examples as they are."""
         return jnp.insert(super().known(counts), 2, counts[:, :, 2], axis=2)
 
-    def refit(self, counts: Counts) -> "DifficultyPrior":
+    def m_step(self, counts: Counts) -> "DifficultyPrior":
         """A step for each of both priors."""
         by_cell, spread = self.split(self.known(counts))
         easy, hard = (
-            prior.refit(prior.join(by_cell[:, [kind]], spread[:, [kind], :1]))
+            prior.m_step(prior.join(by_cell[:, [kind]], spread[:, [kind], :1]))
             for kind, prior in enumerate((self.easy, self.hard))
         )
         return dataclasses.replace(self, easy=easy, hard=hard)
@@ -283,7 +283,7 @@ class DifficultyPrior(AbstractConjugatePrior):
         easy, hard = self.easy.with_cohorts(drawn[:1]), self.hard.with_cohorts(drawn[1:])
         return dataclasses.replace(self, easy=easy, hard=hard)
 
-    def _prob_of_kinds(self, latent_probs: LatentProbs) -> Float[Array, "num_examples two"]:
+    def _prob_of_subclasses(self, latent_probs: LatentProbs) -> Float[Array, "num_examples two"]:
         """Probability of each kind of example, whatever the class."""
         return latent_probs.reshape(-1, self.num_classes, 2).sum(axis=1)
 

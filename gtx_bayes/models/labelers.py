@@ -13,7 +13,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.evidence import Evidence, no_evidence
 from gtx_bayes.labels import MISSING, Labels, PaddedLabels, Prefixes, check_whole
 from gtx_bayes.log_space import LogNumber
-from gtx_bayes.standard_size import with_room
+from gtx_bayes.padding import pad_to
 from gtx_bayes.votes import AnyLabels, check_sizes
 
 
@@ -47,7 +47,7 @@ class AbstractLabelers(abc.ABC):
         """So many labelers, these first, so that few sizes are compiled; or these alone."""
         own = self.num_labelers
         return jax.tree.map(
-            lambda part: with_room(part, num_labelers) if np.shape(part)[:1] == (own,) else part,
+            lambda part: pad_to(part, num_labelers) if np.shape(part)[:1] == (own,) else part,
             self,
         )
 

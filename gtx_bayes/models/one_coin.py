@@ -31,7 +31,7 @@ from gtx_bayes.models.labelers import (
     right_or_other,
     wrong_alike,
 )
-from gtx_bayes.standard_size import on_device
+from gtx_bayes.padding import on_device
 from gtx_bayes.votes import AnyLabels, class_votes
 
 
@@ -256,7 +256,7 @@ class OneCoinPrior(AbstractMeanRows[OneCoin]):
         votes = jnp.zeros(cells, weight.dtype).at[cell].add(weight, mode="drop")
         return votes.reshape(labels.num_examples, self.num_classes)
 
-    def refit(self, counts: Float[Array, "num_labelers three"]) -> "OneCoinPrior":
+    def m_step(self, counts: Float[Array, "num_labelers three"]) -> "OneCoinPrior":
         """A Newton step for each parameter on the posterior density of `CohortPrior.fit`."""
         by_cell, _ = self.split(self.known(counts))
         concentration, weights = jnp.exp(self.log_concentration), self.hyper_weights[0]

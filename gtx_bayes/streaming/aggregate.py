@@ -56,14 +56,14 @@ from gtx_bayes.inference.variational import Rows
 from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import Assessment, Labels, check_num_classes
 from gtx_bayes.models.base import AbstractLabelerModel
-from gtx_bayes.standard_size import in_standard_size
-from gtx_bayes.streaming import ingest, results, survey
+from gtx_bayes.padding import padded_to_bucket
+from gtx_bayes.streaming import ingest, results, subsample
 from gtx_bayes.streaming.chunks import CHOICE, GOLD, NUMBERING, ChunksOnDisk, Numbered
 from gtx_bayes.streaming.executor import Callback, silent, threads
 from gtx_bayes.streaming.parts import PartedTable, gold_found
 from gtx_bayes.streaming.request import Request, address_of
 from gtx_bayes.streaming.work import WorkDirectory
-from gtx_bayes.sums import from_whole
+from gtx_bayes.sums import from_fixed_point
 
 LABELERS = "labelers.csv"
 
@@ -178,7 +178,7 @@ def _finish(chunks: ChunksOnDisk, examples: Path, clock: _Clock) -> Outcome:
     if not table.covariate_names:
         note_left_out((), whole.covariate_names, notes)
     if not chunks.store.has(_SURVEYED):
-        survey.take_survey(chunks)
+        subsample.take_subsamples(chunks)
         chunks.store.write(_SURVEYED, True)
         clock.lap("survey")
     why = ""
@@ -364,12 +364,12 @@ def _fitted(
     clock.lap("write")
     dtype = jnp.zeros(()).dtype
     moments = fitted.prior.accuracy_moments(
-        from_whole(sums.counts).astype(dtype),
-        from_whole(sums.class_total).astype(dtype),
+        from_fixed_point(sums.counts).astype(dtype),
+        from_fixed_point(sums.class_total).astype(dtype),
         choice.dependence.nodes()[1],
     )
     found = BetaPosterior.from_moments(*(of[: table.num_labelers] for of in moments))
-    gold = survey.gold_of(table)
+    gold = subsample.gold_of(table)
     counts = gold_counts(gold.labels, gold.assessment)
     assert isinstance(method, GtxBayes)
     notes_of_fit = joint_method.notes_of_one(
@@ -423,13 +423,13 @@ def _outcome(
     table = chunks.table
     labeler_names, class_names = as_names(chunks.numbered.labelers), chunks.class_names
     num_open = table.num_examples - table.num_gold
-    confidence = float(from_whole(sums.confidence))
+    confidence = float(from_fixed_point(sums.confidence))
     num_labels, num_abstained = (
-        from_whole(counted)[: table.num_labelers].astype(np.int64)
+        from_fixed_point(counted)[: table.num_labelers].astype(np.int64)
         for counted in (sums.answers, sums.abstained)
     )
     told = num_abstained if chunks.request.has_abstentions() else None
-    some = survey.some_of(table)
+    some = subsample.some_of(table)
     found = alarms(
         some.labels,
         accuracy.counts,
@@ -463,8 +463,8 @@ def _choose(chunks: ChunksOnDisk, method: GtxBayes) -> str:
             num_labelers=table.num_labelers,
             num_classes=table.num_classes,
         )
-        some = survey.some_of(table)
-        labels, assessment, padded_prior = in_standard_size(*some, prior)
+        some = subsample.some_of(table)
+        labels, assessment, padded_prior = padded_to_bucket(*some, prior)
         if any(not Candidate.of(m, table.num_classes, None).is_padded for m in among.models):
             (labels, assessment), padded_prior = some, prior
         found, why = pool.choose(
@@ -493,7 +493,7 @@ def _rows(
     table: PartedTable, chosen: Candidate, labels: Labels, assessment: Assessment
 ) -> Rows | None:
     """Where the fit starts, by a fit to the answers that models are judged by."""
-    gold = survey.gold_of(table)
+    gold = subsample.gold_of(table)
     rows = variational.rows_from_gold(gold.labels, gold.assessment)
     prior = chosen.prior
     if rows is None or chosen.trusts_gold_alone or isinstance(prior, AbstractLabelerModel):

@@ -17,11 +17,11 @@ from gtx_bayes.inference.automatic import AutomaticPrior, Crowd, Posterior, Scal
 from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel, reference_labels
+from gtx_bayes.padding import on_device, pad_to
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.standard_size import on_device, with_room
-from gtx_bayes.streaming import survey
+from gtx_bayes.streaming import subsample
 from gtx_bayes.streaming.chunks import ChunksOnDisk
-from gtx_bayes.sums import Whole, as_whole, from_whole
+from gtx_bayes.sums import FixedPoint, from_fixed_point, to_fixed_point
 
 _RECORD, _ASKED = "automatic.npz", "asked.npz"
 
@@ -48,12 +48,12 @@ class Frame(NamedTuple):
     @classmethod
     def _of(cls, chunks: ChunksOnDisk) -> "Frame":
         table, candidate = chunks.table, chunks.choice.candidate
-        some, room = survey.some_of(table).labels, table.room_for_labelers
+        some, room = subsample.some_of(table).labels, table.padded_labelers
         everybody = dataclasses.replace(
             some,
             num_labelers=room,
             labeler_covariates={
-                name: with_room(values, room) for name, values in some.labeler_covariates.items()
+                name: pad_to(values, room) for name, values in some.labeler_covariates.items()
             },
         )
         model = candidate.prior
@@ -98,7 +98,7 @@ def describe_part(
     chunks: ChunksOnDisk, chunk: Chunk
 ) -> tuple[
     Float[Array, "num_examples num_classes"],
-    Float[Array, "num_examples num_classes num_kinds"],
+    Float[Array, "num_examples num_classes num_subclasses"],
     AutomaticPrior,
 ]:
     """Evidence and probabilities of the kinds of a part's examples, and the fit."""
@@ -106,26 +106,26 @@ def describe_part(
     normal = on_device(automatic.nodes(prior.posterior.location.size))
     own, normal = chunk.put((prior.posterior, normal))
     crowd = Frame.of(chunks).crowd(chunk)
-    _, evidence, kind_probs, _ = automatic.describe(prior.scale, crowd, own, normal)
-    return evidence, kind_probs, prior
+    _, evidence, subclass_probs, _ = automatic.describe(prior.scale, crowd, own, normal)
+    return evidence, subclass_probs, prior
 
 
 def slope_of_part(
     chunks: ChunksOnDisk, _: int, chunk: Chunk, value: int
-) -> tuple[tuple[Whole, ...], float]:
+) -> tuple[tuple[FixedPoint, ...], float]:
     """A task: log-likelihood and slope of a part, where the search asks for its next value."""
     frame, at = Frame.of(chunks), _asked(chunks, value)
     found = _slope(frame.scale, frame.crowd(chunk), chunk.put(at["at"]), at["trusts_votes"])
-    return tuple(map(as_whole, found)), 0.0
+    return tuple(map(to_fixed_point, found)), 0.0
 
 
 def curvature_of_part(
     chunks: ChunksOnDisk, _: int, chunk: Chunk, value: int
-) -> tuple[tuple[Whole, ...], float]:
+) -> tuple[tuple[FixedPoint, ...], float]:
     """A task: curvature of a part's log-likelihood, where the search ended."""
     frame, at = Frame.of(chunks), _asked(chunks, value)
     found = _curvature(frame.scale, frame.crowd(chunk), chunk.put(at["at"]))
-    return (as_whole(found),), 0.0
+    return (to_fixed_point(found),), 0.0
 
 
 def _ask(
@@ -157,8 +157,8 @@ def _search(chunks: ChunksOnDisk) -> None:
         (value, slope), _ = chunks.total(f"Pass {number}", slope_of_part, number)
         own, own_slope = _prior_slope(scale, at)
         return (
-            -float(from_whole(value)) - float(own),
-            -from_whole(slope) - np.asarray(own_slope, np.float64),
+            -float(from_fixed_point(value)) - float(own),
+            -from_fixed_point(slope) - np.asarray(own_slope, np.float64),
         )
 
     flat = np.asarray(jax.jit(scale.start_from)(), np.float64)
@@ -176,7 +176,7 @@ def _search(chunks: ChunksOnDisk) -> None:
     at = _ask(chunks, flat, False, number)
     (whole,), _ = chunks.total("Curvature", curvature_of_part, number)
     own = jax.jit(lambda at: automatic.curvature(scale.log_prior, at))(at)
-    total = jnp.asarray(from_whole(whole) + np.asarray(own, np.float64), float)
+    total = jnp.asarray(from_fixed_point(whole) + np.asarray(own, np.float64), float)
     chunks.store.write_arrays(
         _RECORD,
         location=flat,

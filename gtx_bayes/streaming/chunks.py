@@ -36,13 +36,13 @@ from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import USER_FILE, import_file
-from gtx_bayes.streaming import survey
+from gtx_bayes.streaming import subsample
 from gtx_bayes.streaming.executor import Callback, Workers, silent
 from gtx_bayes.streaming.ingest import AnswerFiles
 from gtx_bayes.streaming.parts import Numbers, Part, PartedTable, is_sorted, sizes_of, sort_rows
 from gtx_bayes.streaming.request import Request
 from gtx_bayes.streaming.work import WorkDirectory
-from gtx_bayes.sums import Whole
+from gtx_bayes.sums import FixedPoint
 
 NUMBERING, CHOICE, GOLD = "numbering.json", "choice.json", "gold.npz"
 
@@ -195,7 +195,7 @@ class ChunksOnDisk(AbstractChunks):
     def class_prior(self) -> ClassPrior:
         """Prior of each class; uniform where it is learnt."""
         given = self.given_prior
-        return variational.even(self.table.num_classes) if given is None else given
+        return variational.uniform(self.table.num_classes) if given is None else given
 
     @property
     def choice(self) -> Choice:
@@ -237,7 +237,7 @@ class ChunksOnDisk(AbstractChunks):
         method = self.request.configured
         if isinstance(method, GtxBayes) and not self.choice.candidate.trusts_gold_alone:
             return None
-        labels, assessment = survey.gold_of(self.table)
+        labels, assessment = subsample.gold_of(self.table)
         if not isinstance(method, GtxBayes):
             return method.fit(labels, assessment, self.given_prior)
         why = self.store.read(CHOICE)["why"]
@@ -282,7 +282,7 @@ class ChunksOnDisk(AbstractChunks):
         size = numbered.files["num_rows"] // numbered.num_parts
         self._do("Sorting", todo, [size] * len(todo), sort_part)
 
-    def each(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[Whole, ...], float]:
+    def each(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[FixedPoint, ...], float]:
         """As `total`, of a task that takes no chunk: `task(chunks, number, *arguments)`."""
         sizes = self.table.sizes
         return self._do(
@@ -296,7 +296,7 @@ class ChunksOnDisk(AbstractChunks):
         sizes: Sequence[int],
         task: Task,
         *arguments: Any,
-    ) -> tuple[tuple[Whole, ...], float]:
+    ) -> tuple[tuple[FixedPoint, ...], float]:
         """Do a task for the parts of these numbers, several together."""
         assert self.workers is not None
         groups = [
@@ -305,7 +305,7 @@ class ChunksOnDisk(AbstractChunks):
         pieces = [((self.job, task, parts, arguments), size) for parts, size in groups]
         _led[self.job.run] = self
         try:
-            whole: tuple[Whole, ...] = ()
+            whole: tuple[FixedPoint, ...] = ()
             largest = 0.0
             for found, change in self.workers.each(stage, pieces, do_parts):
                 whole, largest = _sum([whole, found]), max(largest, change)
@@ -313,7 +313,9 @@ class ChunksOnDisk(AbstractChunks):
             del _led[self.job.run]
         return whole, largest
 
-    def total(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[Whole, ...], float]:
+    def total(
+        self, stage: str, task: Task, *arguments: Any
+    ) -> tuple[tuple[FixedPoint, ...], float]:
         """Sums of what a task finds of every part, and the largest change."""
         return self.each(stage, _of_chunk, task, *arguments)
 
@@ -328,7 +330,7 @@ _opening = threading.Lock()
 
 def do_parts(
     job: Job, task: Task, parts: tuple[int, ...], arguments: tuple[Any, ...]
-) -> tuple[tuple[Whole, ...], float]:
+) -> tuple[tuple[FixedPoint, ...], float]:
     """Do a task for some parts; may be done twice, by different workers even.
 
     Args:
@@ -388,7 +390,7 @@ def _opened(job: Job) -> ChunksOnDisk:
         return ChunksOnDisk(pickle.loads(job.request), WorkDirectory(Path(job.work)), None, job)
 
 
-def sort_part(chunks: ChunksOnDisk, part: int) -> tuple[tuple[Whole, ...], float]:
+def sort_part(chunks: ChunksOnDisk, part: int) -> tuple[tuple[FixedPoint, ...], float]:
     """A task: sort the rows of a part."""
     request, table = chunks.request, AnswerFiles(**chunks.numbered.files)
     sort_rows(part, table, chunks.numbers, request.duplicates, request.blank, chunks.store)
@@ -410,13 +412,13 @@ def _name_type(is_whole: bool) -> pa.DataType:
 
 def _of_chunk(
     chunks: ChunksOnDisk, part: int, task: Callable[..., Any], *arguments: Any
-) -> tuple[tuple[Whole, ...], float]:
+) -> tuple[tuple[FixedPoint, ...], float]:
     chunk: Chunk = chunks.read(part).chunk
-    found: tuple[tuple[Whole, ...], float] = task(chunks, part, chunk, *arguments)
+    found: tuple[tuple[FixedPoint, ...], float] = task(chunks, part, chunk, *arguments)
     return found
 
 
-def _sum(found: Sequence[tuple[Whole, ...]]) -> tuple[Whole, ...]:
+def _sum(found: Sequence[tuple[FixedPoint, ...]]) -> tuple[FixedPoint, ...]:
     """Sums, entry by entry, of those that have entries."""
     return tuple(np.asarray(np.sum(of, axis=0)) for of in zip(*filter(None, found), strict=True))
 

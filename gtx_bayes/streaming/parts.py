@@ -18,8 +18,8 @@ from gtx_bayes.crowd_tables import Duplicates, contradiction, find_repeats
 from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import MISSING, Assessment, Labels, label_dtype
+from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS, fine_bucket_size
 from gtx_bayes.posterior import ClassPrior
-from gtx_bayes.standard_size import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS, close_size
 from gtx_bayes.streaming.ingest import AnswerFiles, rows_of
 from gtx_bayes.streaming.work import WorkDirectory
 from gtx_bayes.sums import Segments, further_segments
@@ -58,7 +58,7 @@ class Part(NamedTuple):
     """All answers to some examples.
 
     Attributes:
-        chunk: answers and gold, padded: see `close_size`.
+        chunk: answers and gold, padded: see `fine_bucket_size`.
         num_examples: how many examples there are without the padding.
         num_labels: how many answers.
         abstained: who abstained, an entry for every time.
@@ -299,9 +299,9 @@ class PartedTable:
         return sum(size.num_gold for size in self.sizes)
 
     @property
-    def room_for_labelers(self) -> int:
+    def padded_labelers(self) -> int:
         """The number of labelers in standard size."""
-        return close_size(self.num_labelers, LEAST_LABELERS)
+        return fine_bucket_size(self.num_labelers, LEAST_LABELERS)
 
     def read(self, part: int, device: jax.Device, class_prior: ClassPrior) -> Part:
         """A part on a device, padded."""
@@ -310,7 +310,7 @@ class PartedTable:
         room = self._room([size.num_labels for size in self.sizes], part, LEAST_LABELS)
         room += self.sizes[part].num_labels - num_labels
         spare = self._room([size.num_examples for size in self.sizes], part, LEAST_EXAMPLES)
-        num_labelers, num_further = self.room_for_labelers, kept["owner"].size
+        num_labelers, num_further = self.padded_labelers, kept["owner"].size
         dtype = jnp.result_type(float)
         padded = {
             "example": np.pad(kept["example"], (0, room)),
@@ -345,7 +345,7 @@ class PartedTable:
             kept["owner"],
             num_labelers=num_labelers,
             num_labels=num_labels + room,
-            num_further=close_size(num_further, LEAST_EXAMPLES) if num_further else 0,
+            num_further=fine_bucket_size(num_further, LEAST_EXAMPLES) if num_further else 0,
             device=device,
         )
         gold = Assessment(there["truth"], self.num_classes)
@@ -377,9 +377,9 @@ class PartedTable:
         Each size is a program to compile.
         """
         usual = _OUTSIZED * sum(sizes) / len(sizes)
-        common = close_size(max((size for size in sizes if size <= usual), default=0), least)
+        common = fine_bucket_size(max((size for size in sizes if size <= usual), default=0), least)
         own = sizes[part]
-        return (common if own <= common else close_size(own, least)) - own
+        return (common if own <= common else fine_bucket_size(own, least)) - own
 
 
 def stable_order(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:

@@ -26,7 +26,7 @@ from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming import automatic
 from gtx_bayes.streaming.chunks import ChunksOnDisk
 from gtx_bayes.streaming.parts import names_of
-from gtx_bayes.sums import Whole, as_whole
+from gtx_bayes.sums import FixedPoint, to_fixed_point
 
 EXAMPLES = "examples.parquet"
 """Name of the folder of results, one file for every part of the table."""
@@ -84,18 +84,18 @@ def _described(chunks: ChunksOnDisk, number: int, chunk: Chunk) -> Described:
         return Described(probs, nothing, nothing)
     dependence = chunks.choice.dependence
     if chunks.is_automatic:
-        evidence, kind_probs, prior = automatic.describe_part(chunks, chunk)
-        return joint.describe_chunk(chunk, evidence, kind_probs, prior, dependence)
+        evidence, subclass_probs, prior = automatic.describe_part(chunks, chunk)
+        return joint.describe_chunk(chunk, evidence, subclass_probs, prior, dependence)
     done = chunks.once("last pass", lambda: Pass.last(chunks))
     assert done is not None
-    _, kind_probs, evidence = loop.at_end(chunks, done, number, chunk)
-    return joint.describe_chunk(chunk, evidence, kind_probs, done.prior, dependence)
+    _, subclass_probs, evidence = loop.at_end(chunks, done, number, chunk)
+    return joint.describe_chunk(chunk, evidence, subclass_probs, done.prior, dependence)
 
 
 def _padded(aggregator: AbstractAggregator, chunks: ChunksOnDisk) -> AbstractAggregator:
     """A rule with room for labelers to spare."""
     table = chunks.table
-    spare = table.room_for_labelers - table.num_labelers
+    spare = table.padded_labelers - table.num_labelers
     return jax.tree.map(
         lambda values: (
             jnp.pad(values, (0, spare), mode="edge")
@@ -117,11 +117,11 @@ class Sums(NamedTuple):
         abstained: how often each labeler abstained.
     """
 
-    counts: Whole
-    class_total: Whole
-    confidence: Whole
-    answers: Whole
-    abstained: Whole
+    counts: FixedPoint
+    class_total: FixedPoint
+    confidence: FixedPoint
+    answers: FixedPoint
+    abstained: FixedPoint
 
 
 def write_examples(chunks: ChunksOnDisk, folder: Path) -> Sums:
@@ -172,9 +172,9 @@ def write_part(chunks: ChunksOnDisk, part: int, folder: str) -> tuple[Sums, floa
     sums = Sums(
         scores.counts,
         scores.class_total,
-        as_whole(confidence[~is_gold].sum(dtype=np.float64)),
-        as_whole(np.bincount(labeler[~is_other], minlength=table.room_for_labelers)),
-        as_whole(np.bincount(abstained, minlength=table.room_for_labelers)),
+        to_fixed_point(confidence[~is_gold].sum(dtype=np.float64)),
+        to_fixed_point(np.bincount(labeler[~is_other], minlength=table.padded_labelers)),
+        to_fixed_point(np.bincount(abstained, minlength=table.padded_labelers)),
     )
     return sums, 0.0
 

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
-from gtx_bayes.collection import whole_run
+from gtx_bayes.collection import offline
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.experiments import table1, table2
 from gtx_bayes.experiments.runs import map_runs
@@ -214,9 +214,9 @@ def collect_one(key, aggregator, queue):
 
 def assert_collects_alike(aggregator, queue, budget):
     """The heap buys the same, but for what rounding decides."""
-    path = whole_run.class_prob_path(aggregator, queue)
+    path = offline.class_prob_path(aggregator, queue)
     policy = UncertaintySampling(queue.max_labels)
-    bought = whole_run.collect(policy, path, budget).num_labels
+    bought = offline.collect(policy, path, budget).num_labels
     by_heap, _ = heap_collect(*as_lists(aggregator.model.accuracy, queue), budget)
     assert np.abs(np.asarray(bought) - by_heap).sum() <= 0.01 * budget
 

@@ -76,7 +76,7 @@ def variational_rows(num_labels, rng, peers):
         numpy_pass,
         arrays,
         np.asarray(state.class_probs, np.float64),
-        np.asarray(prior.refit(prior.counts(labels, state.class_probs)).shape),
+        np.asarray(prior.m_step(prior.counts(labels, state.class_probs)).shape),
         num_examples,
         num_labelers,
     )

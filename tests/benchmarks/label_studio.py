@@ -231,7 +231,7 @@ def kills(server, project, folder, limits, number, rng):
     return {name: straight[name] == killed[name] for name in straight}, len(straight["decisions"])
 
 
-def whole_run(server, tokens, folder, *, num_tasks, pause, num_kills, log):
+def from_end_to_end(server, tokens, folder, *, num_tasks, pause, num_kills, log):
     """Annotators and a controller until nothing is open; what came of it."""
     rng = random.Random(1)
     number = num_tasks + NUM_GOLD
@@ -470,7 +470,7 @@ def main():
             path = given.transcript or folder / "transcript.txt"
             with path.open("w", encoding="utf-8") as log:
                 how = {"num_tasks": given.tasks, "pause": given.pause, "num_kills": given.kills}
-                found["run"], _ = whole_run(server, tokens, folder, **how, log=log)
+                found["run"], _ = from_end_to_end(server, tokens, folder, **how, log=log)
         if given.only in (None, "soon"):
             took = decision_times(server, tokens, folder)
             found["decision"] = {"median": float(np.median(took)), "longest": max(took)}

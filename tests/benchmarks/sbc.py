@@ -348,7 +348,7 @@ def from_the_prior(model, key, data):
 class GivenOneCoin(OneCoinPrior):
     """Learns nothing from the cohort."""
 
-    def refit(self, counts):
+    def m_step(self, counts):
         return self
 
 
@@ -357,7 +357,7 @@ class GivenOneCoin(OneCoinPrior):
 class GivenConfusion(ConfusionPrior):
     """Learns nothing from the cohort."""
 
-    def refit(self, counts):
+    def m_step(self, counts):
         return self
 
 
@@ -407,13 +407,15 @@ def some_evidence(key, num_examples):
 def simulate_rho(draw_rho, key):
     key_rho, key_gold, key_true = jax.random.split(key, 3)
     rho, gold = draw_rho(key_rho), some_evidence(key_gold, NUM_HIDDEN)
-    probs = dependence.tempered(*gold, jnp.asarray(UNIFORM, float), rho)
+    probs = dependence.power_posterior(*gold, jnp.asarray(UNIFORM, float), rho)
     return {"rho": rho}, Evidence(*gold, jax.random.categorical(key_true, jnp.log(probs)))
 
 
 def gold_log_score(data, rho):
     """Log-probability of the gold labels: the likelihood of rho."""
-    probs = dependence.tempered(data.log_prob, data.num_labels, jnp.asarray(UNIFORM, float), rho)
+    probs = dependence.power_posterior(
+        data.log_prob, data.num_labels, jnp.asarray(UNIFORM, float), rho
+    )
     return jnp.sum(jnp.log(jnp.take_along_axis(probs, data.true_label[:, None], axis=1)))
 
 

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.state [--labels 1000000] [--output FILE]
 
 Prints one JSON object as `kernels` does. A crowd of 99 % of the answers is fitted; the last
-hundredth brings ten labelers, examples and gold that it has not seen, and `grow` learns from them
+hundredth brings ten labelers, examples and gold that it has not seen, and `update` learns from them
 as tables, names and all. `ratio` is how often the update goes into fitting all answers anew in the
 same process, both compiled: by `aggregate`, which chooses a model and learns rho, and by one fit of
 the same model with rho known. Every row of an update also holds how far its results are from that
@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.aggregation.grow import grow
 from gtx_bayes.aggregation.state import read_state, write_state
+from gtx_bayes.aggregation.update import update
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.labels import Assessment, Labels
 from tests.benchmarks.kernels import publish, row
@@ -100,8 +100,8 @@ def update_rows(num_labels, num_classes, rng):
     uniform = np.full(num_classes, 1.0 / num_classes)
     kept = aggregate(before)
     model = kept.fit.model
-    grown = grow(kept, answers, truths)
-    ours, result = seconds_of(lambda: grow(kept, answers, truths).result)
+    grown = update(kept, answers, truths)
+    ours, result = seconds_of(lambda: update(kept, answers, truths).result)
     anew, _ = seconds_of(lambda: aggregate(whole), rounds=1)  # compiled for the crowd before it
     rho = result.fit.joint.dependence.mean
     known = {"model": model, "dependence": rho, "class_prior": uniform}

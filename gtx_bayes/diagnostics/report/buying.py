@@ -16,7 +16,7 @@ from gtx_bayes.columns import positions
 from gtx_bayes.diagnostics.report.outcome import num_independent
 from gtx_bayes.diagnostics.report.wording import amount, counted
 from gtx_bayes.inference.dependence import most_useful
-from gtx_bayes.standard_size import LEAST_LABELERS, standard_size, with_room
+from gtx_bayes.padding import LEAST_LABELERS, bucket_size, pad_to
 
 BATCH = 12
 """How many examples are named as the next to buy answers for."""
@@ -164,9 +164,7 @@ def _gains(
     right = joint.labelers.prob_right
     value = value_of_answer if right is None else value_of_coin
     of_all = joint.labelers.confusion_matrix if right is None else right
-    padded = with_room(
-        np.asarray(of_all)[asked], standard_size(asked.size, LEAST_LABELERS), fill=1.0
-    )
+    padded = pad_to(np.asarray(of_all)[asked], bucket_size(asked.size, LEAST_LABELERS), fill=1.0)
     class_probs, rho = np.asarray(joint.class_probs), joint.dependence.mean
     cap = most_useful(rho)
 

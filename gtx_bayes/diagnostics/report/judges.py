@@ -27,7 +27,7 @@ from gtx_bayes.diagnostics.report.trust import Trust
 from gtx_bayes.diagnostics.report.wording import counted, percent, quoted
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING
-from gtx_bayes.standard_size import LEAST_LABELERS, with_room
+from gtx_bayes.padding import LEAST_LABELERS, pad_to
 
 Prices = Float[np.ndarray, "num_labelers_or_1 num_examples_or_1"]
 """Price of a label of each labeler to each example, as `collection.costs.read_costs` has it."""
@@ -249,7 +249,7 @@ def _one_more(
         return ""
     best = int(members.table["ci_low"].argmax())
     row = members.table.iloc[best]
-    accuracy = with_room(np.array([row["accuracy"]]), LEAST_LABELERS, fill=1.0)
+    accuracy = pad_to(np.array([row["accuracy"]]), LEAST_LABELERS, fill=1.0)
     at = positions(result.crowd.example_names, buying.batch["task"].to_numpy())
     uncertain = np.asarray(result.class_probs)[at]
     gain = np.mean([value_of_coin(jax.device_put(each), accuracy, 1.0)[0] for each in uncertain])

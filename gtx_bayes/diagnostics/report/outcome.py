@@ -14,7 +14,7 @@ from gtx_bayes.diagnostics.report.gold import WrongByGold, count_votes
 from gtx_bayes.diagnostics.report.wording import amount, counted, percent, shown
 from gtx_bayes.inference.dependence import Dependence, most_useful
 from gtx_bayes.labels import MISSING
-from gtx_bayes.posterior import effective_share
+from gtx_bayes.posterior import inverse_design_effect
 from gtx_bayes.registry import MODELS
 
 MOST_CLASSES = 30
@@ -236,9 +236,11 @@ def _differing(
     return found.size, pd.DataFrame(table)
 
 
-_effective_share = jax.jit(effective_share)
+_inverse_design_effect = jax.jit(inverse_design_effect)
 
 
 def num_independent(num_answers: int, rho: float) -> float:
     """How many independent answers so many are worth."""
-    return num_answers * float(_effective_share(jax.device_put(np.array([num_answers])), rho)[0])
+    return num_answers * float(
+        _inverse_design_effect(jax.device_put(np.array([num_answers])), rho)[0]
+    )

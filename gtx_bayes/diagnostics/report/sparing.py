@@ -38,12 +38,12 @@ from gtx_bayes.columns import Names
 from gtx_bayes.diagnostics.calibration import HeldOut, as_fitted
 from gtx_bayes.diagnostics.report.wording import counted, percent, quoted
 from gtx_bayes.labels import MISSING, Labels
-from gtx_bayes.standard_size import (
+from gtx_bayes.padding import (
     LEAST_EXAMPLES,
     LEAST_LABELERS,
     LEAST_LABELS,
+    bucket_size,
     padded,
-    standard_size,
 )
 
 MOST_LOST = 0.005
@@ -206,17 +206,17 @@ class _Panel(NamedTuple):
             crowd = dataclasses.replace(self.result.answered, labels=labels)
             labels = join(crowd, self.blocs).crowd.labels
         rule, prior = self.result.fit.aggregator, self.result.class_prior
-        rule = rule.padded(standard_size(labels.num_labelers, LEAST_LABELERS))
+        rule = rule.padded(bucket_size(labels.num_labelers, LEAST_LABELERS))
         num_labelers, num_examples = labels.num_labelers, labels.num_examples
         if rule.labelers is not None:
             num_labelers = rule.labelers.num_labelers
         if prior is None or prior.ndim == 1:
-            num_examples = standard_size(num_examples, LEAST_EXAMPLES)
+            num_examples = bucket_size(num_examples, LEAST_EXAMPLES)
         labels, _, _ = padded(
             labels,
             self.result.crowd.assessment,
             None,
-            num_labels=standard_size(self.labels.num_labels, LEAST_LABELS),
+            num_labels=bucket_size(self.labels.num_labels, LEAST_LABELS),
             num_examples=num_examples,
             num_labelers=num_labelers,
         )

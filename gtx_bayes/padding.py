@@ -16,7 +16,7 @@ LEAST_LABELS, LEAST_EXAMPLES, LEAST_LABELERS = 256, 64, 16
 """The least standard sizes of tables."""
 
 
-def standard_size(size: int, least: int) -> int:
+def bucket_size(size: int, least: int) -> int:
     """The next power of two, or three quarters of it."""
     standard = least
     while standard < size:
@@ -24,7 +24,7 @@ def standard_size(size: int, least: int) -> int:
     return 3 * standard // 4 if least < size <= 3 * standard // 4 else standard
 
 
-def close_size(size: int, least: int) -> int:
+def fine_bucket_size(size: int, least: int) -> int:
     """The next of eight or so sizes from one octave of `least` to the next: little is lost.
 
     For what is large, where time is for computing and not for compiling.
@@ -37,7 +37,7 @@ def close_size(size: int, least: int) -> int:
     return min(octave + steps * step, 2 * octave)
 
 
-def in_standard_size(
+def padded_to_bucket(
     labels: Labels, assessment: Assessment, class_prior: Float[Array, "..."] | None
 ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
     """The same tables with room to spare, so that growing ones are seldom compiled anew.
@@ -48,8 +48,8 @@ def in_standard_size(
         labels,
         assessment,
         class_prior,
-        num_labels=standard_size(labels.num_labels, LEAST_LABELS),
-        num_examples=standard_size(labels.num_examples, LEAST_EXAMPLES),
+        num_labels=bucket_size(labels.num_labels, LEAST_LABELS),
+        num_examples=bucket_size(labels.num_examples, LEAST_EXAMPLES),
     )
 
 
@@ -63,29 +63,29 @@ def padded(
     num_labelers: int | None = None,
 ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
     """The same tables with so many entries and examples; labelers in standard size if not told."""
-    num_labelers = num_labelers or standard_size(labels.num_labelers, LEAST_LABELERS)
+    num_labelers = num_labelers or bucket_size(labels.num_labelers, LEAST_LABELERS)
     longer = Labels(
-        with_room(labels.example, num_labels),
-        with_room(labels.labeler, num_labels),
-        with_room(labels.label, num_labels, fill=MISSING),
+        pad_to(labels.example, num_labels),
+        pad_to(labels.labeler, num_labels),
+        pad_to(labels.label, num_labels, fill=MISSING),
         num_examples,
         num_labelers,
         labels.num_classes,
-        jax.tree.map(lambda x: with_room(x, num_labels), labels.covariates),
-        jax.tree.map(lambda x: with_room(x, num_labelers), labels.labeler_covariates),
-        jax.tree.map(lambda x: with_room(x, num_examples), labels.example_covariates),
+        jax.tree.map(lambda x: pad_to(x, num_labels), labels.covariates),
+        jax.tree.map(lambda x: pad_to(x, num_labelers), labels.labeler_covariates),
+        jax.tree.map(lambda x: pad_to(x, num_examples), labels.example_covariates),
         labels.num_answers,
     )
-    truth = with_room(assessment.true_label, num_examples, fill=MISSING)
+    truth = pad_to(assessment.true_label, num_examples, fill=MISSING)
     if class_prior is not None and class_prior.ndim == 2:
-        class_prior = with_room(class_prior, num_examples, fill=1.0 / labels.num_classes)
+        class_prior = pad_to(class_prior, num_examples, fill=1.0 / labels.num_classes)
     earlier = assessment.earlier
     if earlier is not None and earlier.confusion is not None:
-        earlier = earlier._replace(confusion=with_room(earlier.confusion, num_labelers))
+        earlier = earlier._replace(confusion=pad_to(earlier.confusion, num_labelers))
     return longer, Assessment(truth, labels.num_classes, earlier), class_prior
 
 
-def with_room(array: Array | npt.NDArray[np.generic], size: int, fill: float | int = 0) -> Array:
+def pad_to(array: Array | npt.NDArray[np.generic], size: int, fill: float | int = 0) -> Array:
     """The array with so many rows, those to spare filled."""
     rows = np.asarray(array)
     room = ((0, size - len(rows)), *((0, 0) for _ in rows.shape[1:]))

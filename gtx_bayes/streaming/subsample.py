@@ -9,7 +9,7 @@ import numpy.typing as npt
 from gtx_bayes.inference.pool import JudgedShare, is_judged, judged_share
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.streaming.parts import PartedTable, is_of_answers
-from gtx_bayes.sums import Whole
+from gtx_bayes.sums import FixedPoint
 
 if TYPE_CHECKING:
     from gtx_bayes.streaming.chunks import ChunksOnDisk
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FOLDER = "survey"
 
 
-class Survey(NamedTuple):
+class Subsample(NamedTuple):
     """Answers of few examples, all labelers counted.
 
     Attributes:
@@ -29,44 +29,44 @@ class Survey(NamedTuple):
     assessment: Assessment
 
 
-def take_survey(chunks: "ChunksOnDisk") -> None:
+def take_subsamples(chunks: "ChunksOnDisk") -> None:
     """Take from every part its gold, and examples to judge models by."""
     (num_to_gold,), _ = chunks.each("Counting gold", count_to_gold)
     share = judged_share(num_to_gold.item(), chunks.table.num_labels)
-    chunks.each("Choosing examples to judge by", take_excerpts, share)
+    chunks.each("Choosing examples to judge by", subsample_part, share)
 
 
-def count_to_gold(chunks: "ChunksOnDisk", part: int) -> tuple[tuple[Whole, ...], float]:
+def count_to_gold(chunks: "ChunksOnDisk", part: int) -> tuple[tuple[FixedPoint, ...], float]:
     """A task: how many answers of a part are to gold."""
     rows = chunks.table.rows(part)
     is_gold = (rows["truth"] != MISSING)[rows["example"]]
     return (np.count_nonzero(is_gold, keepdims=True),), 0.0
 
 
-def take_excerpts(
+def subsample_part(
     chunks: "ChunksOnDisk", part: int, share: JudgedShare
-) -> tuple[tuple[Whole, ...], float]:
+) -> tuple[tuple[FixedPoint, ...], float]:
     """A task: keep the gold of a part, and some of its examples."""
     table = chunks.table
     rows = table.rows(part)
     is_gold = rows["truth"] != MISSING
     number = sum(size.num_examples for size in table.sizes[:part]) + np.arange(is_gold.size)
     for name, is_taken in (("gold", is_gold), ("some", is_judged(number, is_gold, share))):
-        table.work.write_arrays(_name(name, part), **_excerpt(rows, is_taken))
+        table.work.write_arrays(_name(name, part), **_subsample(rows, is_taken))
     return (), 0.0
 
 
-def gold_of(table: PartedTable) -> Survey:
+def gold_of(table: PartedTable) -> Subsample:
     """All answers to gold examples."""
-    return _survey(table, "gold")
+    return _joined(table, "gold")
 
 
-def some_of(table: PartedTable) -> Survey:
+def some_of(table: PartedTable) -> Subsample:
     """Answers to choose a model by."""
-    return _survey(table, "some")
+    return _joined(table, "some")
 
 
-def _excerpt(
+def _subsample(
     rows: dict[str, npt.NDArray[Any]], is_taken: npt.NDArray[np.bool_]
 ) -> dict[str, npt.NDArray[Any]]:
     """Some examples of a part, numbered anew, with their answers and covariates."""
@@ -76,14 +76,14 @@ def _excerpt(
     return {**found, "example": number[found["example"]], "truth": rows["truth"][is_taken]}
 
 
-def _survey(table: PartedTable, name: str) -> Survey:
-    """The excerpts of all parts, one after the other."""
-    excerpts = [table.work.read_arrays(_name(name, part)) for part in range(table.num_parts)]
-    sizes = [excerpt["truth"].size for excerpt in excerpts]
+def _joined(table: PartedTable, name: str) -> Subsample:
+    """The parts of all parts, one after the other."""
+    parts = [table.work.read_arrays(_name(name, part)) for part in range(table.num_parts)]
+    sizes = [part["truth"].size for part in parts]
     begins = np.cumsum(sizes) - sizes
-    together = {of: np.concatenate([e[of] for e in excerpts]) for of in excerpts[0]}
+    together = {of: np.concatenate([e[of] for e in parts]) for of in parts[0]}
     labels = Labels.from_arrays(
-        together["example"] + np.repeat(begins, [e["example"].size for e in excerpts]),
+        together["example"] + np.repeat(begins, [e["example"].size for e in parts]),
         together["labeler"],
         together["label"],
         num_classes=table.num_classes,
@@ -93,7 +93,7 @@ def _survey(table: PartedTable, name: str) -> Survey:
         covariates=table.by_name(together),
         labeler_covariates=table.labeler_covariates,
     )
-    return Survey(labels, Assessment(jax.device_put(together["truth"]), table.num_classes))
+    return Subsample(labels, Assessment(jax.device_put(together["truth"]), table.num_classes))
 
 
 def _name(name: str, part: int) -> str:

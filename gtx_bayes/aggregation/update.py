@@ -31,7 +31,7 @@ class Grown(NamedTuple):
     num_recomputed: int
 
 
-def grow(
+def update(
     result: Aggregation,
     labels: AnyTable | None = None,
     gold: AnyTable | None = None,

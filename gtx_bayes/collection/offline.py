@@ -223,7 +223,7 @@ def collect(
     budget: ScalarLike,
     market: Market | None = None,
 ) -> Collection:
-    """What a policy buys for a budget; equal to `step_by_step.collect` at any budget.
+    """What a policy buys for a budget; equal to `sequential.collect` at any budget.
 
     Args:
         policy: one whose priorities depend on an example's own labels alone.

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int, UInt32
 from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection.base import NEVER, AbstractPolicy, Seen
 from gtx_bayes.collection.market import Market
-from gtx_bayes.collection.whole_run import Collection
+from gtx_bayes.collection.offline import Collection
 from gtx_bayes.labels import MISSING
 from gtx_bayes.simulation import AnswerQueue
 
