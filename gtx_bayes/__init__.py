@@ -11,7 +11,6 @@ TYPE_CHECKING = False  # type checkers know the name; importing `typing` would t
 
 if TYPE_CHECKING:
     from gtx_bayes import metrics as metrics
-    from gtx_bayes.aggregation.aggregate import Aggregation as Aggregation
     from gtx_bayes.aggregation.aggregate import aggregate as aggregate
     from gtx_bayes.aggregation.base import AbstractMethod as AbstractMethod
     from gtx_bayes.aggregation.base import Fit as Fit
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from gtx_bayes.aggregation.joint_method import GtxBayes as GtxBayes
     from gtx_bayes.aggregation.majority_vote import MajorityVote as MajorityVote
     from gtx_bayes.aggregation.one_coin_em import OneCoinEM as OneCoinEM
+    from gtx_bayes.aggregation.result import Aggregation as Aggregation
     from gtx_bayes.aggregation.soft_vote import SoftVote as SoftVote
     from gtx_bayes.aggregation.state import read_state as read_state
     from gtx_bayes.aggregation.state import write_state as write_state
@@ -70,7 +70,7 @@ _HOME = {
     "AbstractLabelerModel": "models.base",
     "AbstractMethod": "aggregation.base",
     "AbstractPolicy": "collection.base",
-    "Aggregation": "aggregation.aggregate",
+    "Aggregation": "aggregation.result",
     "Assessment": "labels",
     "ClassConditional": "models.class_conditional",
     "ClassPosterior": "aggregation.gtx",

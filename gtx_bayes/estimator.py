@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from gtx_bayes.abstentions import Blank
-from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, Aggregation, NamedPrior, aggregate
+from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 from gtx_bayes.aggregation.base import AbstractMethod
+from gtx_bayes.aggregation.class_priors import NamedPrior
 from gtx_bayes.aggregation.joint_method import AUTO
 from gtx_bayes.aggregation.opinions import Opinions
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.columns import TRUTH_ROLES, Names, Table, read_columns
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import Duplicates

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from jaxtyping import Array, Key
 
-    from gtx_bayes.aggregation.aggregate import Aggregation
+    from gtx_bayes.aggregation.result import Aggregation
 
 
 def label_studio(
@@ -160,7 +160,7 @@ def arviz(
     """
     import xarray as xr
 
-    from gtx_bayes.aggregation.aggregate import as_key
+    from gtx_bayes.aggregation.result import as_key
     from gtx_bayes.diagnostics.sampling import sample_posterior, with_log_likelihood
 
     tree = with_log_likelihood(sample_posterior(as_key(key), result, **options), result)

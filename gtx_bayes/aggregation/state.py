@@ -13,7 +13,8 @@ from jaxtyping import Array
 
 from gtx_bayes.abstentions import Abstentions
 from gtx_bayes.aggregation import joint_method
-from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, prior_in_order
+from gtx_bayes.aggregation.class_priors import NamedPrior, prior_in_order
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.aggregation.update import joint_of
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.covariates import check_starts

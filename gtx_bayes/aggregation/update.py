@@ -3,7 +3,7 @@
 from typing import NamedTuple, Unpack
 
 from gtx_bayes.aggregation import joint_method
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.columns import AnyTable, Table
 from gtx_bayes.crowd import UpdateOptions, update_crowd
 from gtx_bayes.errors import InputError

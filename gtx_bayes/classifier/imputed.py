@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from gtx_bayes.abstentions import abstain_keys
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.columns import LABELER_COLUMNS, Names, Source, Table, distinct_examples
 from gtx_bayes.crowd_tables import read_truths
 from gtx_bayes.errors import InputError

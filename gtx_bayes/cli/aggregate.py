@@ -33,8 +33,8 @@ from gtx_bayes.errors import InputError, split_warnings
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from gtx_bayes.aggregation.aggregate import Aggregation
     from gtx_bayes.aggregation.base import AbstractMethod
+    from gtx_bayes.aggregation.result import Aggregation
     from gtx_bayes.columns import Table
     from gtx_bayes.crowd import Crowd
     from gtx_bayes.inference.dependence import Dependence
@@ -190,7 +190,8 @@ def aggregate(
             _check_decisions(crowd, losses, targets)
         with stage(f"Aggregating {crowd.labels.num_labels} answers by {method.name}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
-            from gtx_bayes.aggregation.aggregate import configured, time_covariate
+            from gtx_bayes.aggregation.aggregate import configured
+            from gtx_bayes.aggregation.time_covariate import time_covariate
 
             when = time_covariate(crowd, configured(method, **arguments))
             if state is not None and when is not None:

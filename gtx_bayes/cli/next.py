@@ -37,7 +37,7 @@ from gtx_bayes.errors import InputError, split_warnings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gtx_bayes.aggregation.aggregate import Aggregation
+    from gtx_bayes.aggregation.result import Aggregation
     from gtx_bayes.io.writers import OutputFile
     from gtx_bayes.panels.active import DrawnGold
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.collection.costs import Prices, of_blocs
 from gtx_bayes.columns import Names, as_names, positions
 from gtx_bayes.crowd import Crowd

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from jaxtyping import Array, Float, Int, Key
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.collection.asking import Asked, whom_to_ask
 from gtx_bayes.collection.base import UNLIMITED, AbstractPolicy, Seen
 from gtx_bayes.collection.costs import read_costs

@@ -35,7 +35,8 @@ from jaxtyping import Array, Float, Int, Key, ScalarLike
 
 from gtx_bayes import decisions, metrics
 from gtx_bayes.aggregation import joint_method
-from gtx_bayes.aggregation.aggregate import Aggregation, aggregate
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.labels import MISSING, scattered_parts
 from gtx_bayes.metrics import Estimate, ReliabilityCurve
 from gtx_bayes.padding import LEAST_EXAMPLES, bucket_size, on_device, pad_to

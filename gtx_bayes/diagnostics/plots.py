@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
-from gtx_bayes.aggregation.aggregate import Aggregation
 from gtx_bayes.aggregation.over_time import OverTime
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.aggregation.tables import MOST_CELLS
 from gtx_bayes.columns import AnyTable, Names
 from gtx_bayes.diagnostics.calibration import Calibration

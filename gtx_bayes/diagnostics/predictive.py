@@ -30,7 +30,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 from jaxtyping import Array, Float, Int, Key, ScalarLike
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.aggregation.tables import names_of_answers
 from gtx_bayes.inference import pool
 from gtx_bayes.inference.dependence import GRID

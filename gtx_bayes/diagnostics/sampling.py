@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Key
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.diagnostics.checks import check_convergence
 from gtx_bayes.diagnostics.to_arviz import CLASS_POSTERIOR, to_datatree
 from gtx_bayes.inference import pointwise

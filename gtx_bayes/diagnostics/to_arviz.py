@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 from jaxtyping import Array, Key
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.nuts import Draws
 

@@ -10,8 +10,9 @@ import pandas as pd
 from jaxtyping import Array, Key
 
 from gtx_bayes import metrics
-from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, Aggregation, aggregate
+from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 from gtx_bayes.aggregation.gtx import ClassPosterior
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.evaluation import Scored, as_record, evaluate
 from gtx_bayes.metrics import ReliabilityCurve

@@ -12,7 +12,9 @@ import jax
 import numpy as np
 import pandas as pd
 
-from gtx_bayes.aggregation.aggregate import Aggregation, NamedPrior, aggregate
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.aggregation.class_priors import NamedPrior
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.aggregation.state import check_options, read_state, write_state
 from gtx_bayes.aggregation.update import update
 from gtx_bayes.blocs import find_blocs

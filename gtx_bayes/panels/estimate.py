@@ -16,8 +16,9 @@ import pandas as pd
 import scipy.stats
 from jaxtyping import Float, Int
 
-from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, NamedPrior, aggregate, configured
+from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate, configured
 from gtx_bayes.aggregation.base import AbstractMethod
+from gtx_bayes.aggregation.class_priors import NamedPrior
 from gtx_bayes.aggregation.joint_method import AUTO
 from gtx_bayes.classes import some_names
 from gtx_bayes.columns import Names

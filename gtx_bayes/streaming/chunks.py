@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from gtx_bayes.aggregation import joint_method
-from gtx_bayes.aggregation.aggregate import check_class_prior
 from gtx_bayes.aggregation.base import Fit
+from gtx_bayes.aggregation.class_priors import check_class_prior
 from gtx_bayes.aggregation.joint_method import AUTO, GtxBayes
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.devices import first_devices, precision

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from jaxtyping import Array, Float, Key, ScalarLike
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.collection.knowledge_gradient import gain_of_outcomes
 from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.columns import positions

@@ -6,7 +6,7 @@ import jax
 import pandas as pd
 from jaxtyping import Array, Key
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.diagnostics.predictive import predictive_checks
 from gtx_bayes.diagnostics.report.buying import Buying, plan_buying
 from gtx_bayes.diagnostics.report.incoming import Incoming, count_incoming

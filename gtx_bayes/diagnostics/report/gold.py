@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binom, fisher_exact, hypergeom, poisson
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.diagnostics.calibration import MIN_P, HeldOut
 from gtx_bayes.diagnostics.report.wording import amount, percent, quoted
 from gtx_bayes.labels import MISSING

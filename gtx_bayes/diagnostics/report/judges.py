@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from jaxtyping import Float
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.columns import positions
 from gtx_bayes.diagnostics.panel import Panel
 from gtx_bayes.diagnostics.report.buying import Buying, value_of_coin

@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Array, Float, Key
 from scipy.stats import beta
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.diagnostics.calibration import MIN_P
 from gtx_bayes.diagnostics.panel import Panel, panel_of
 from gtx_bayes.diagnostics.predictive import LabelerPair, PredictiveChecks

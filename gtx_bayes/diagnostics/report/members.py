@@ -26,7 +26,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import norm
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.aggregation.tables import Confusion, confusion_table, expected_counts
 from gtx_bayes.columns import Names
 from gtx_bayes.diagnostics.calibration import MIN_P

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gtx_bayes.aggregation.aggregate import Aggregation
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.columns import positions
 from gtx_bayes.diagnostics.calibration import HeldOut
 from gtx_bayes.diagnostics.report.gold import WrongByGold, count_votes

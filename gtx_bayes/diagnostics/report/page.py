@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Key
 
-from gtx_bayes.aggregation.aggregate import Aggregation, as_key
+from gtx_bayes.aggregation.result import Aggregation, as_key
 from gtx_bayes.diagnostics.report import trust
 from gtx_bayes.diagnostics.report.content import Content, examine
 from gtx_bayes.diagnostics.report.figures import draw_all

@@ -31,8 +31,9 @@ import pandas as pd
 from jaxtyping import Array, Float
 from scipy.stats import norm
 
-from gtx_bayes.aggregation.aggregate import Aggregation, aggregate
+from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.base import AbstractAggregator
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.blocs import Blocs, join
 from gtx_bayes.columns import Names
 from gtx_bayes.diagnostics.calibration import HeldOut, as_fitted
