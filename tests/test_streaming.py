@@ -205,6 +205,37 @@ def test_every_model_streams_to_what_it_says_in_memory(tables, tmp_path, model):
 
 
 @pytest.mark.end_to_end
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("model", ["confusion", "ordinal"])
+def test_intervals_on_demand(tables, tmp_path, model):
+    """Of ten labelers, whom both pad alike: by the same draws as in memory, gold certain."""
+    answers, gold, _ = tables
+    few = answers[answers["worker"].isin([f"w{j}" for j in range(10)])]
+    gold = gold[gold["task"].isin(few["task"])]
+    write_folder(tmp_path / "answers", few)
+    gold.to_csv(tmp_path / "gold.csv", index=False)
+    options = {"model": model, "dependence": 0.1}
+    found, _ = run(request(tmp_path, options=options, intervals=True), tmp_path / "out")[0]
+    crowd = Crowd.from_frames(few, gold)
+    expected = aggregate(crowd, class_prior=[1 / 3] * 3, **options).examples(0)
+    found = found.set_index("task").loc[expected["task"]]
+    assert list(found.columns) == list(expected.columns[1:])
+    if model == "confusion":  # the draws of models without conjugate prior depend on the padding
+        for name in ("confidence_low", "confidence_high"):
+            np.testing.assert_allclose(found[name], expected[name].to_numpy(), atol=1e-4)
+    assert (found["confidence_low"] < found["confidence_high"])[~found["is_gold"]].mean() > 0.9
+    assert (found["confidence_low"] <= found["confidence"]).all()
+    assert (found["confidence"] <= found["confidence_high"]).all()
+    assert (found.loc[found["is_gold"], "confidence_low"] == 1.0).all()
+
+
+def test_a_method_without_a_posterior_has_no_intervals(tables, tmp_path):
+    _, _, place = tables
+    wanted = request(place, method="gtx", options={}, intervals=True)
+    with pytest.raises(InputError, match="no intervals of confidences"):
+        run(wanted, tmp_path / "out")
+
+
 def test_learnt_proportions_dependence_and_model(tables, tmp_path, monkeypatch):
     """The heaviest model of the pool, as of a table in memory that is as large as one on disk."""
     monkeypatch.setattr(pool, "MOST_AT_ONCE", 0)

@@ -146,6 +146,7 @@ def aggregate(
             class_prior=models.prior(),
             labeler_covariates=tables.labeler_table,
             seed=seed,
+            intervals=streaming.intervals,
             **{k: v for k, v in tables.crowd_arguments().items() if k != "ordered"},
         )
         summary = stream(

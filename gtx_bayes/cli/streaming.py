@@ -71,6 +71,14 @@ class StreamOptions:
         ),
     ] = None
 
+    intervals: Annotated[
+        bool,
+        typer.Option(
+            "--intervals",
+            help="Intervals of confidences in a streamed run too, by 64 passes more.",
+        ),
+    ] = False
+
     def is_wanted(self, labels: Path) -> bool:
         """Whether to stream the table; raises `InputError` for what cannot be streamed."""
         has_options = self.work is not None or self.resume

@@ -1,6 +1,6 @@
 """Labels and labelers jointly, by one model: fit it, and say how sure, given the dependence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -222,7 +222,7 @@ class JointPosterior(NamedTuple):
             labels, Assessment.none(num_examples, labels.num_classes), fit.class_prior
         )
         assert class_prior is not None
-        of = _Asked(
+        of = Asked(
             fit.prior,
             pad_to(fit.counts, labels.num_labelers),
             labels,
@@ -230,9 +230,8 @@ class JointPosterior(NamedTuple):
             pad_to(evidence_of(fit, self.looks), labels.num_examples),
             pad_to(asked, labels.num_examples),
         )
-        rho = rng.choice(self.dependence.values, num_draws, p=self.dependence.probs)
-        draws = list(zip(of.prior.draw(rng, of.counts, num_draws), rho, strict=True))
-        found = _drawn(of, draws) if mesh is None else _drawn_by_chunk(of, draws, mesh)
+        draws = of.draws(rng, self.dependence, num_draws)
+        found = of.drawn_probs(draws) if mesh is None else _drawn_by_chunk(of, list(draws), mesh)
         return found[:, :num_examples]
 
 
@@ -243,8 +242,21 @@ def evidence_of(
     return independent.evidence if looks is None else looks.evidence
 
 
-class _Asked(NamedTuple):
-    """What class probabilities are drawn from, in standard size, and the class asked for."""
+Draw = tuple[Any, float]
+"""A draw of `AbstractCohortPrior.draw`, and a value of rho."""
+
+
+class Asked(NamedTuple):
+    """Some examples of a fit in padded size, and the class of each whose probability is drawn.
+
+    Attributes:
+        prior: prior of the labelers, learnt.
+        counts: expected counts of the labelers.
+        labels: the answers to the examples.
+        class_prior: prior of the classes; uniform where it is learnt.
+        evidence: what the fit says of the examples.
+        best: the class of each.
+    """
 
     prior: AbstractCohortPrior
     counts: Float[Array, "num_labelers ..."]
@@ -253,36 +265,38 @@ class _Asked(NamedTuple):
     evidence: Float[Array, "num_examples num_classes"]
     best: Int[Array, " num_examples"]
 
+    def draws(
+        self, rng: np.random.Generator, dependence: Dependence, num_draws: int
+    ) -> Iterator[Draw]:
+        """The labelers, after what their cohort shares, and rho."""
+        rho = rng.choice(dependence.values, num_draws, p=dependence.probs)
+        return zip(self.prior.draw(rng, self.counts, num_draws), rho, strict=True)
 
-_Draws = Sequence[tuple[Any, float]]
-"""Draws of `AbstractCohortPrior.draw`, and values of rho."""
+    def drawn_probs(self, draws: Iterable[Draw]) -> Float[np.ndarray, "num_draws num_examples"]:
+        """Probability of the class of each example at some draws."""
+        return np.stack([np.asarray(_prob_drawn(self, *draw), np.float32) for draw in draws])
 
 
 @jax.jit
-def _prob_drawn(of: _Asked, drawn: Any, rho: ScalarLike) -> Float[Array, " num_examples"]:
+def _prob_drawn(of: Asked, drawn: Any, rho: ScalarLike) -> Float[Array, " num_examples"]:
     """Probability of each example's class `best`, given the labelers and the rho of a draw."""
     evidence = of.prior.drawn_evidence(drawn, of.counts, of.labels, of.class_prior, of.evidence)
     probs = power_posterior(evidence, of.labels.labels_per_example(), of.class_prior, rho)
     return jnp.take_along_axis(probs, of.best[:, None], axis=1)[:, 0]
 
 
-def _drawn(of: _Asked, draws: _Draws) -> Float[np.ndarray, "num_draws num_examples"]:
-    """`_prob_drawn` of every draw."""
-    return np.stack([np.asarray(_prob_drawn(of, *draw), np.float32) for draw in draws])
-
-
 def _drawn_by_chunk(
-    of: _Asked, draws: _Draws, mesh: Mesh
+    of: Asked, draws: Sequence[Draw], mesh: Mesh
 ) -> Float[np.ndarray, "num_draws num_examples"]:
-    """The same, every device for its own examples."""
+    """`Asked.drawn_probs`, every device for its own examples."""
     chunks = ChunksInMemory.cut(of.labels, None, of.class_prior, list(mesh.devices.flat))
     evidence, best = chunks.split(of.evidence, 0.0), chunks.split(of.best, 0)
 
     def one(at: int, chunk: Chunk) -> Float[np.ndarray, "num_rows num_draws"]:
         prior, counts = chunk.put((of.prior, of.counts))
         labels, class_prior = chunk.labels, chunk.class_prior
-        own = _Asked(prior, counts, labels, class_prior, evidence[at], best[at])
-        return _drawn(own, [chunk.put(draw) for draw in draws]).T
+        own = Asked(prior, counts, labels, class_prior, evidence[at], best[at])
+        return own.drawn_probs(map(chunk.put, draws)).T
 
     return chunks.join(chunks.map("Intervals", one)).T
 

@@ -80,6 +80,9 @@ float32 loses counts of more from one labeler.
 LEAST_WEIGHT = 1e-3
 """Models of less are left out."""
 
+NUM_DRAWS = 64
+"""Draws behind the interval of a confidence."""
+
 _PRIOR_OF_ONE_COIN = 0.18  # against a table for every labeler
 _PRIOR_OF_OTHERS = 0.4  # of models for classes in an order and for change, where there are such
 _PRIOR_LOGIT_EXPLAINED = -3.25  # of the dependence that is left where looks or a bloc explain it
@@ -267,7 +270,7 @@ class Pool(NamedTuple):
         labels: Labels,
         *,
         prob: float = 0.95,
-        num_draws: int = 64,
+        num_draws: int = NUM_DRAWS,
         mesh: Mesh | None = None,
     ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
         """Limits for the probability of each example's most probable class.
@@ -286,8 +289,7 @@ class Pool(NamedTuple):
         """
         class_probs = np.asarray(self.class_probs)
         best = class_probs.argmax(axis=1).astype(np.int32)
-        words = np.asarray(jax.random.key_data(key))
-        rng = np.random.default_rng(words)
+        rng = generator(key)
         shares = self.shares(rng, num_draws)
         drawn = np.concatenate(
             [
@@ -296,9 +298,7 @@ class Pool(NamedTuple):
                 if share
             ]
         )
-        low, high = np.quantile(drawn, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], axis=0)
-        confidence = class_probs.max(axis=1)
-        return np.minimum(low, confidence), np.maximum(high, confidence)
+        return equal_tailed(drawn, class_probs.max(axis=1), prob)
 
     def reweighed(self, components: Sequence[JointPosterior], weighed: "Weighed") -> "Pool":
         """With other components in the place of these."""
@@ -310,6 +310,21 @@ class Pool(NamedTuple):
             is_auto=self.is_auto,
             why=self.why,
         )
+
+
+def generator(key: Key[Array, ""]) -> np.random.Generator:
+    """NumPy's generator by a key of JAX."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def equal_tailed(
+    drawn: Float[np.ndarray, "num_draws num_examples"],
+    confidence: Float[np.ndarray, " num_examples"],
+    prob: float,
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """Limits of the middle `prob` of some draws, widened to hold the confidence."""
+    low, high = np.quantile(drawn, [(1.0 - prob) / 2.0, (1.0 + prob) / 2.0], axis=0)
+    return np.minimum(low, confidence), np.maximum(high, confidence)
 
 
 class Fitted(NamedTuple):

@@ -398,14 +398,13 @@ def _judged_alone(
     """Every example judged at what gold alone says of the labelers."""
     sums = results.write_examples(chunks, examples)
     clock.lap("write")
-    is_joint = isinstance(chunks.request.configured, GtxBayes)
     return _outcome(
         chunks,
         fit.labeler_accuracy,
         sums,
         model=fit.model,
         class_prior=None if fit.class_prior is None else np.asarray(fit.class_prior),
-        dependence=chunks.choice.dependence if is_joint else None,
+        dependence=chunks.choice_of_rho,
         num_passes=0,
         notes=(*notes, *fit.notes),
         seconds=clock.seconds,

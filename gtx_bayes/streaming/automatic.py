@@ -18,9 +18,8 @@ from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel, reference_labels
 from gtx_bayes.padding import on_device, pad_to
-from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming import subsample
-from gtx_bayes.streaming.chunks import ChunksOnDisk
+from gtx_bayes.streaming.chunks import ChunksOnDisk, Fitted
 from gtx_bayes.sums import FixedPoint, from_fixed_point, to_fixed_point
 
 _RECORD, _ASKED = "automatic.npz", "asked.npz"
@@ -68,30 +67,20 @@ class Frame(NamedTuple):
         return Crowd(chunk.labels, chunk.assessment, chunk.class_prior, reference)
 
 
-class FittedParts(NamedTuple):
-    """What the search ended at."""
-
-    prior: AutomaticPrior
-    num_passes: int
-    converged: bool
-
-    def learnt_class_prior(self) -> ClassPrior | None:
-        """The classes' proportions, where they are learnt."""
-        return self.prior.scale.params(self.prior.posterior.location)[1]
-
-
-def fit_parts(chunks: ChunksOnDisk) -> FittedParts:
+def fit_parts(chunks: ChunksOnDisk) -> Fitted:
     """A model without conjugate prior, by L-BFGS, every value and slope a pass over the labels."""
     if not chunks.has(_RECORD):
         _search(chunks)
-    return _fitted(chunks)
+    prior, kept = _fitted_prior(chunks), chunks.store.read_arrays(_RECORD)
+    learnt = prior.scale.params(prior.posterior.location)[1]
+    class_prior = chunks.class_prior if learnt is None else learnt
+    return Fitted(prior, class_prior, int(kept["num_passes"]), bool(kept["converged"]))
 
 
-def _fitted(chunks: ChunksOnDisk) -> FittedParts:
+def _fitted_prior(chunks: ChunksOnDisk) -> AutomaticPrior:
     frame, kept = Frame.of(chunks), chunks.store.read_arrays(_RECORD)
     posterior = Posterior(*(jnp.asarray(kept[name], float) for name in Posterior._fields))
-    prior = AutomaticPrior(posterior, frame.reference, frame.scale)
-    return FittedParts(prior, int(kept["num_passes"]), bool(kept["converged"]))
+    return AutomaticPrior(posterior, frame.reference, frame.scale)
 
 
 def describe_part(
@@ -102,7 +91,7 @@ def describe_part(
     AutomaticPrior,
 ]:
     """Evidence and probabilities of the kinds of a part's examples, and the fit."""
-    prior = chunks.once("fitted parts", lambda: _fitted(chunks)).prior
+    prior = chunks.once("fitted prior", lambda: _fitted_prior(chunks))
     normal = on_device(automatic.nodes(prior.posterior.location.size))
     own, normal = chunk.put((prior.posterior, normal))
     crowd = Frame.of(chunks).crowd(chunk)

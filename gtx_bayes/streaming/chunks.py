@@ -32,7 +32,7 @@ from gtx_bayes.inference import pool, variational
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Candidate, Choice
 from gtx_bayes.inference.loop import AbstractChunks, Chunk, Pass, Start, Task
-from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import USER_FILE, import_file
@@ -83,6 +83,22 @@ class Numbered(NamedTuple):
     files: dict[str, Any]
     starts: list[float]
     gold_source: str
+
+
+class Fitted(NamedTuple):
+    """A labeler model fitted to a table in parts.
+
+    Attributes:
+        prior: prior of the labelers, learnt; or what stands in its place.
+        class_prior: prior of the classes, given or learnt.
+        num_passes: how many passes over the labels it took.
+        converged: whether the last one changed little.
+    """
+
+    prior: AbstractCohortPrior
+    class_prior: ClassPrior
+    num_passes: int
+    converged: bool
 
 
 class ChunksOnDisk(AbstractChunks):
@@ -216,6 +232,12 @@ class ChunksOnDisk(AbstractChunks):
             else given,
         )._replace(trusts_gold_alone=kept["trusts_gold_alone"])
         return Choice(candidate, Dependence(np.array(kept["rho"]), np.array(kept["probs"])))
+
+    @property
+    def choice_of_rho(self) -> Dependence | None:
+        """The dependence, for methods that have one."""
+        is_joint = isinstance(self.request.configured, GtxBayes)
+        return self.choice.dependence if is_joint else None
 
     @property
     def start(self) -> Start:

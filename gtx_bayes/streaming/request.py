@@ -40,6 +40,7 @@ class Request:
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
         seed: decides the hard label where classes tie.
+        intervals: whether confidences have intervals, each by `pool.NUM_DRAWS` passes more.
         most_per_part: about how many answers are held at a time.
     """
 
@@ -58,6 +59,7 @@ class Request:
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gold_columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seed: int = 0
+    intervals: bool = False
     most_per_part: int = MOST_PER_PART
 
     def check(self) -> None:
@@ -69,6 +71,12 @@ class Request:
         self.other_keys()
         if isinstance(chosen, GtxBayes):
             joint_method.check_options(chosen.model, chosen.dependence, chosen.prior_independent)
+        elif self.intervals:
+            raise InputError(
+                f"{chosen.name} has no posterior, and no intervals of confidences.",
+                where="intervals",
+                hint=f"Leave them out, or use {joint_method.NAME}.",
+            )
         elif not chosen.learns_from_gold_alone:
             raise InputError(
                 f"{chosen.name} learns from all answers at once, and a streamed table is never in "

@@ -7,24 +7,26 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Array, Float, Int, Key
 
 from gtx_bayes import decisions
-from gtx_bayes.aggregation.base import AbstractAggregator
+from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator
 from gtx_bayes.columns import PROB_PREFIX, Names
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import joint, loop, variational
-from gtx_bayes.inference.joint import Described
+from gtx_bayes.inference.joint import Asked, Described
 from gtx_bayes.inference.loop import Chunk, Pass
+from gtx_bayes.inference.pool import NUM_DRAWS, equal_tailed, generator
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior
-from gtx_bayes.posterior import ClassPrior
+from gtx_bayes.padding import pad_to
 from gtx_bayes.streaming import automatic
-from gtx_bayes.streaming.chunks import ChunksOnDisk
+from gtx_bayes.streaming.chunks import ChunksOnDisk, Fitted
 from gtx_bayes.streaming.parts import names_of
 from gtx_bayes.sums import FixedPoint, to_fixed_point
 
@@ -32,29 +34,10 @@ EXAMPLES = "examples.parquet"
 """Name of the folder of results, one file for every part of the table."""
 
 
-class Fitted(NamedTuple):
-    """A labeler model fitted to a table in parts.
-
-    Attributes:
-        prior: prior of the labelers, learnt; or what stands in its place.
-        class_prior: prior of the classes, given or learnt.
-        num_passes: how many passes over the labels it took.
-        converged: whether the last one changed little.
-    """
-
-    prior: AbstractCohortPrior
-    class_prior: ClassPrior
-    num_passes: int
-    converged: bool
-
-
 def fit(chunks: ChunksOnDisk) -> Fitted:
-    """The model that was chosen, fitted to the whole table."""
-    return fit_automatically(chunks) if chunks.is_automatic else fit_conjugate(chunks)
-
-
-def fit_conjugate(chunks: ChunksOnDisk) -> Fitted:
-    """The fit of `inference.loop`."""
+    """The model that was chosen, fitted to the whole table: by `automatic` or `inference.loop`."""
+    if chunks.is_automatic:
+        return automatic.fit_parts(chunks)
     done = loop.run(chunks)
     return Fitted(
         done.prior,
@@ -66,30 +49,66 @@ def fit_conjugate(chunks: ChunksOnDisk) -> Fitted:
     )
 
 
-def fit_automatically(chunks: ChunksOnDisk) -> Fitted:
-    """The fit of `automatic`."""
-    fitted = automatic.fit_parts(chunks)
-    learnt = fitted.learnt_class_prior()
-    prior = chunks.class_prior if learnt is None else learnt
-    return Fitted(fitted.prior, prior, fitted.num_passes, fitted.converged)
+class _Posterior(NamedTuple):
+    """What class probabilities of a part are drawn from.
+
+    Attributes:
+        prior: prior of the labelers, learnt.
+        counts: expected counts of the labelers.
+        evidence: log-probability of each example's labels under each class.
+    """
+
+    prior: AbstractCohortPrior
+    counts: Float[Array, "num_labelers ..."]
+    evidence: Float[Array, "num_examples num_classes"]
 
 
-def _described(chunks: ChunksOnDisk, number: int, chunk: Chunk) -> Described:
+def _judge(chunks: ChunksOnDisk, number: int, chunk: Chunk) -> tuple[Described, _Posterior | None]:
     """Class probabilities of a part, dependence and all, as `joint.report` has them."""
-    rule = chunks.rule
+    rule, dependence = chunks.rule, chunks.choice_of_rho
     if rule is not None:
         padded = chunks.once("padded rule", lambda: _padded(rule.aggregator, chunks))
-        probs = _rule_scores(chunk.put(padded), chunk.labels, chunk.assessment)
+        own = chunk.put(padded)
+        probs, evidence = _rule_scores(own, chunk.labels, chunk.assessment)
         nothing = np.zeros(0, np.int64)
-        return Described(probs, nothing, nothing)
-    dependence = chunks.choice.dependence
+        described = Described(probs, nothing, nothing)
+        if rule.joint is None:
+            return described, None
+        lead = rule.joint.lead
+        counts = pad_to(lead.independent.counts, chunks.table.padded_labelers)
+        return described, _Posterior(lead.prior, counts, evidence)
+    assert dependence is not None
     if chunks.is_automatic:
         evidence, subclass_probs, prior = automatic.describe_part(chunks, chunk)
-        return joint.describe_chunk(chunk, evidence, subclass_probs, prior, dependence)
+        described = joint.describe_chunk(chunk, evidence, subclass_probs, prior, dependence)
+        return described, _Posterior(prior, jnp.zeros((chunks.table.padded_labelers, 2)), evidence)
     done = chunks.once("last pass", lambda: Pass.last(chunks))
     assert done is not None
     _, subclass_probs, evidence = loop.at_end(chunks, done, number, chunk)
-    return joint.describe_chunk(chunk, evidence, subclass_probs, done.prior, dependence)
+    described = joint.describe_chunk(chunk, evidence, subclass_probs, done.prior, dependence)
+    return described, _Posterior(done.prior, done.totals.counts, evidence)
+
+
+def _interval(
+    chunks: ChunksOnDisk, chunk: Chunk, described: Described, posterior: _Posterior
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """Limits of the confidence of each example, as `Pool.credible_interval` of one model has them.
+
+    Every part has the same draws of labelers and rho, which are drawn anew for each: they are not
+    held together.
+    """
+    class_probs = np.asarray(described.class_probs)
+    best = class_probs.argmax(axis=1).astype(np.int32)
+    prior, counts, evidence = chunk.put(posterior)
+    own = chunk.labels, chunk.class_prior, evidence, chunk.put(jnp.asarray(best))
+    asked = Asked(prior, counts, *own)
+    _, key = jax.random.split(jax.random.key(chunks.request.seed))  # as `Aggregation.examples`
+    rng = generator(key)
+    rng.multinomial(NUM_DRAWS, (1.0,))  # the draws of one component
+    assert chunks.choice_of_rho is not None
+    draws = asked.draws(rng, chunks.choice_of_rho, NUM_DRAWS)
+    drawn = asked.drawn_probs(map(chunk.put, draws))
+    return equal_tailed(drawn, class_probs.max(axis=1), INTERVAL_PROB)
 
 
 def _padded(aggregator: AbstractAggregator, chunks: ChunksOnDisk) -> AbstractAggregator:
@@ -146,7 +165,7 @@ def write_part(chunks: ChunksOnDisk, part: int, folder: str) -> tuple[Sums, floa
     table, class_names = chunks.table, chunks.class_names
     rows = chunks.read(part)
     labels, assessment, *_ = rows.chunk
-    scores = _described(chunks, part, rows.chunk)
+    scores, posterior = _judge(chunks, part, rows.chunk)
     key = jax.random.fold_in(jax.random.key(chunks.request.seed), part)
     decided = _decide(rows.chunk.put(key), labels, scores.class_probs)
     hard_label, confidence, num_labels, num_tied = (
@@ -161,8 +180,14 @@ def write_part(chunks: ChunksOnDisk, part: int, folder: str) -> tuple[Sums, floa
         "num_labels": num_labels,
         "num_tied": num_tied,
         "is_gold": is_gold,
-        **{f"{PROB_PREFIX}{name}": probs[:, k] for k, name in enumerate(class_names)},
     }
+    if chunks.request.intervals and posterior is not None:
+        low, high = (
+            np.where(is_gold, 1.0, limit[: rows.num_examples]).astype(confidence.dtype)
+            for limit in _interval(chunks, rows.chunk, scores, posterior)
+        )
+        columns |= {"confidence_low": low, "confidence_high": high}
+    columns |= {f"{PROB_PREFIX}{name}": probs[:, k] for k, name in enumerate(class_names)}
     # As a whole: the part may be written twice, by a worker that was given up for lost.
     with whole_file(Path(folder) / f"part-{part:05d}.parquet") as partial:
         pq.write_table(pa.table(columns), partial)
@@ -182,8 +207,13 @@ def write_part(chunks: ChunksOnDisk, part: int, folder: str) -> tuple[Sums, floa
 @jax.jit
 def _rule_scores(
     aggregator: AbstractAggregator, labels: Labels, assessment: Assessment
-) -> Float[Array, "num_examples num_classes"]:
-    return clamp(aggregator.class_probs(labels), assessment)
+) -> tuple[
+    Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes"] | None
+]:
+    """Class probabilities with the gold, and the evidence of rules with a labeler model."""
+    labelers = aggregator.labelers
+    evidence = None if labelers is None else labelers.batch_log_prob(labels)
+    return clamp(aggregator.class_probs(labels), assessment), evidence
 
 
 @jax.jit
