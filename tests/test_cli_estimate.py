@@ -42,6 +42,24 @@ def test_prints_a_table_and_what_to_trust(tables):
     assert "30 gold labels" in found.stdout
 
 
+def test_tables_without_a_header(tables):
+    """Slices and weights by the names that --header and --gold-header give."""
+    options = ("--by", "system", "--gold-weight", "one_over_p", "--json")
+    expected = run(tables, *options)
+    heads = {}
+    for name, option in (("labels.csv", "--header"), ("gold.csv", "--gold-header")):
+        first, _, rest = (tables / name).read_text().partition("\n")
+        (tables / name).write_text(rest)
+        heads[option] = first
+    rows = (tables / "labels.csv").read_text().splitlines(keepends=True)
+    (tables / "labels.csv").write_text("".join(rows[:100]))
+    (tables / "more.csv").write_text("".join(rows[100:]))
+    words = (word for pair in heads.items() for word in pair)
+    found = run(tables, tables / "more.csv", *options, *words)
+    assert found.exit_code == 0, found.output
+    assert json.loads(found.stdout)["shares"] == json.loads(expected.stdout)["shares"]
+
+
 def test_writes_what_it_says(tables):
     out = tables / "out"
     options = ("--by", "system", "--compare", "A", "B", "--cluster", "question")

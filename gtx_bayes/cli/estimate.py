@@ -132,12 +132,21 @@ def estimate(
         crowd = tables.read_crowd(labels, gold)
         of_columns = {"by": by, "cluster": cluster}
         columns: dict[str, Any] = {
-            role: of_examples(crowd, name, labels, tables.example_table, tables.columns("example"))
+            role: of_examples(
+                crowd,
+                name,
+                labels,
+                tables.example_table,
+                tables.columns("example"),
+                tables.reading().get("header"),
+            )
             for role, name in of_columns.items()
             if name is not None
         }
         if gold_weight is not None:
-            columns["gold_weight"] = of_gold(crowd, gold_weight, gold, tables.gold_columns())
+            columns["gold_weight"] = of_gold(
+                crowd, gold_weight, gold, tables.gold_columns(), tables.names_of_gold()
+            )
         classes = [str(name) for name in crowd.class_names]
         parse = partial(
             parse_gates, names=classes, called="class and share", example="pass=0.9", most=1.0

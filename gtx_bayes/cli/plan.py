@@ -102,7 +102,7 @@ def plan(
                 raise InputError(what, where=option, hint="Leave it out, or --width.")
         record = _plan_width(width, pilot, share, num_examples)
         record["seconds"] = round(time.perf_counter() - start, 3)
-        _write_width(record, output)
+        _write_width(record, output, pilot)
         _print_width(record, output, as_json=as_json)
         return
     for option, given in {"--target-error": target_error, "--num-examples": num_examples}.items():
@@ -324,14 +324,14 @@ def _read_pilot(pilot: Path) -> dict[str, Any]:
     return found
 
 
-def _write_width(record: dict[str, Any], output: Path | None) -> None:
+def _write_width(record: dict[str, Any], output: Path | None, pilot: Path | None) -> None:
     if output is None:
         return
     import pandas as pd
 
     from gtx_bayes.io.writers import whole_files, write_summary
 
-    with whole_files(output, RESULT_FILES, COMMAND) as partial:
+    with whole_files(output, RESULT_FILES, COMMAND, [pilot]) as partial:
         write_summary(record, partial, RESULT_FILES[0])
         pd.DataFrame(record["rows"]).to_csv(partial / RESULT_FILES[1], index=False)
 

@@ -345,6 +345,18 @@ def read_table(
     return _read_table(path, wanted, header, "" if header is None else "header")
 
 
+def read_tables(
+    paths: Sequence[str | Path],
+    wanted: Callable[[object], bool] | None = None,
+    header: Sequence[str] | None = None,
+) -> Table:
+    """Read several tables as one; arguments and errors as for `read_table`."""
+    if len(paths) == 1:
+        return read_table(paths[0], wanted, header)
+    contents = [content for path in paths for content in open_contents(path)]
+    return read_contents(_with_header(contents, header, "header" if header else ""), wanted)
+
+
 def _read_table(
     path: str | Path,
     wanted: Callable[[object], bool] | None,

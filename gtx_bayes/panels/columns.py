@@ -7,8 +7,7 @@ from typing import Any
 from gtx_bayes.columns import EXAMPLE_ROLE, TRUTH_ROLES, Table, columns_for, read_columns
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import one_value_each
-from gtx_bayes.io.contents import open_contents
-from gtx_bayes.io.readers import read_contents, read_table
+from gtx_bayes.io.readers import read_table, read_tables
 
 
 def of_examples(
@@ -17,6 +16,7 @@ def of_examples(
     labels: Sequence[Path],
     example_table: Path | None,
     columns: Mapping[str, str],
+    header: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The value of every example, by name, from a column of a table.
 
@@ -27,16 +27,13 @@ def of_examples(
             have to have the same value.
         example_table: a table of examples; None without.
         columns: the column of the examples, as `Crowd.from_frames` takes it.
+        header: names of the columns of `labels`, text without a line that has them.
 
     Raises:
         InputError: if neither table has the column, an example has two values or none.
     """
     roles = columns_for(EXAMPLE_ROLE, {**columns, "value": name})
-    if len(labels) == 1:
-        tables = [read_table(labels[0], roles)]
-    else:
-        contents = [content for path in labels for content in open_contents(path)]
-        tables = [read_contents(contents, roles)]
+    tables = [read_tables(labels, roles, header)]
     if example_table is not None and name not in tables[0].frame:
         tables.append(read_table(example_table, roles))
     found = tables[-1] if name in tables[-1].frame else tables[0]
@@ -49,7 +46,13 @@ def of_examples(
     return values
 
 
-def of_gold(crowd: Crowd, name: str, gold: Path, columns: Mapping[str, str]) -> dict[str, Any]:
+def of_gold(
+    crowd: Crowd,
+    name: str,
+    gold: Path,
+    columns: Mapping[str, str],
+    header: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """The weight of every gold example, by name, from a column of the table of gold; may be blank.
 
     Args:
@@ -57,11 +60,12 @@ def of_gold(crowd: Crowd, name: str, gold: Path, columns: Mapping[str, str]) -> 
         name: the column.
         gold: the table of gold.
         columns: the columns of its examples and labels, as `Crowd.from_frames` takes them.
+        header: names of the columns of `gold`, text without a line that has them.
 
     Raises:
         InputError: if there is no such column, or an example has two weights.
     """
-    table = read_table(gold, columns_for(TRUTH_ROLES, {**columns, "value": name}))
+    table = read_table(gold, columns_for(TRUTH_ROLES, {**columns, "value": name}), header)
     own = {role: column for role, column in columns.items() if role == "example"}
     values = values_by_example(table, name, own)
     return {str(key): values.get(str(key), "") for key in crowd.example_names}
