@@ -34,8 +34,8 @@ from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionModel, Confusio
 from gtx_bayes.models.difficulty import HARD_SHARE, DifficultyModel, DifficultyPrior, HardExamples
 from gtx_bayes.models.distributions import LogitBeta
 from gtx_bayes.models.labelers import sum_by_example
-from gtx_bayes.models.looks import LooksModel
 from gtx_bayes.models.one_coin import OneCoin, OneCoinModel, OneCoinPrior
+from gtx_bayes.registry import MODELS
 from gtx_bayes.simulation import simulate_queue
 from tests.benchmarks.simulated import crowd_of, finish, head, hyperprior_shape, percent, row
 
@@ -75,6 +75,7 @@ class Model(NamedTuple):
 
     draw: Callable[..., Any]  # from a key the parameters and the labelers
     log_prob: Callable[..., Any]  # of every example's answers under each class, given parameters
+    labeler_covariates: dict[str, Any] | None = None  # by name
 
 
 def fixed(prior):
@@ -111,8 +112,20 @@ def one_coin_cohort(key):
     return parameters, OneCoin(jax.nn.sigmoid(log_odds), NUM_CLASSES)
 
 
+PLUGINS = Path(__file__).parents[1] / "plugins"
+AS_REGISTERED = (
+    ("looks", {}, "log_ratios"),
+    ("ordinal", {}, "spread_offset"),
+    ("bloc", {"members": "0,1,2"}, "log_odds_offset"),
+    (f"{PLUGINS / 'spammers.py'}:Spammers", {}, "effort"),
+    (f"{PLUGINS / 'experience.py'}:Experience", {}, "own"),
+)
+"""Models by name, with their options and the parameter whose widths are shown."""
+
+
 def as_registered(model):
     """A registered model, drawn from and evaluated as its NumPyro form has it."""
+    covariates = {name: jnp.linspace(1.0, -1.0, NUM_LABELERS) for name in model.covariates}
     reference = Labels.from_arrays(
         np.zeros(NUM_LABELERS, int),
         np.arange(NUM_LABELERS),
@@ -121,6 +134,7 @@ def as_registered(model):
         num_examples=1,
         num_labelers=NUM_LABELERS,
     )
+    reference = dataclasses.replace(reference, labeler_covariates=covariates)
 
     def labelers_at(sites):
         at = handlers.substitute(handlers.seed(model.parameters, jax.random.key(0)), sites)
@@ -135,7 +149,7 @@ def as_registered(model):
     def log_prob(sites, labels):
         return labelers_at(sites).batch_log_prob(labels)
 
-    return Model(draw, log_prob)
+    return Model(draw, log_prob, covariates)
 
 
 def one_coin_accuracies(key):
@@ -269,6 +283,8 @@ def simulate(model, learns, true_labelers, key):
         proportions = learnt_proportions(key_proportions)
         parameters = {**parameters, "class_prior": proportions}
     data, label = crowd(key_crowd, labelers, proportions)
+    covariates = model.labeler_covariates or {}
+    data = data._replace(labels=dataclasses.replace(data.labels, labeler_covariates=covariates))
     return {**parameters, **describe_labels(label)}, data
 
 
@@ -544,7 +560,12 @@ def cases():
         variational_case("confusion", rows, given_rows, "confusion"),
         variational_case("confusion", learnt_rows, confusion, "confusion", learnt),
         nuts_case("difficulty", nuts_difficulty, DifficultyModel(), 200, "log_odds"),
-        nuts_case("looks", as_registered(LooksModel()), LooksModel(), 200, "log_ratios"),
+        *(
+            nuts_case(model.name, as_registered(model), model, 200, shown)
+            for model, shown in (
+                (MODELS.build(name, options), shown) for name, options, shown in AS_REGISTERED
+            )
+        ),
         variational_case(
             "difficulty", kinds, difficulty, "accuracy", "centre of its hyperprior true"
         ),
