@@ -51,11 +51,12 @@ types: $(VENV)/.test
 
 # All in float32; in float64 the kernels, the conjugate updates and the calibration. Compiled functions are shared between
 # the workers and the commands that tests start. A worker takes whole files, with their fixtures and what it has traced for
-# them, until the other has none left.
+# them, until the other has none left. Compiling is most of the time: LLVM's passes are left out, but for kernels.
 FLOAT64_TESTS := $(addprefix tests/test_,log_space.py decisions.py labelers.py posterior.py metrics.py \
 	priors.py conjugate.py gold.py em.py gibbs.py calibration.py)
 pytest: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
-pytest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1
+pytest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+pytest: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 pytest: $(VENV)/.test
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow"
 	JAX_ENABLE_X64=1 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow and not end_to_end" $(FLOAT64_TESTS)
@@ -67,7 +68,8 @@ QUICK_TESTS += $(addprefix --deselect=tests/test_,posterior.py::test_definition_
 	posterior.py::test_prefixes_are_the_first_answers posterior.py::test_priors posterior.py::TestCertainLabelers::test_limit \
 	terminal.py::test_every_command_names_the_next)
 test-quick: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
-test-quick: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0.1
+test-quick: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+test-quick: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 test-quick: lint types
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow" $(QUICK_TESTS)
 

@@ -1,5 +1,6 @@
 import gc
 import importlib.util
+import itertools
 import os
 from pathlib import Path
 
@@ -22,11 +23,38 @@ hypothesis.settings.load_profile("repeatable")
 
 MAPPINGS = Path("/proc/self/maps")
 MANY_MAPPINGS = 30_000  # Linux allows a process 65,530; each compiled program takes some twenty
+LOOKED_EVERY = 8  # tests: to count the mappings takes a hundredth of a second
+
+IS_QUICK = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"  # see the Makefile
+
+_num_tests = itertools.count(1)
 
 
 @pytest.fixture
 def key():
     return jax.random.key(20241210)
+
+
+def _compiles_quickly(whether):
+    """Leave LLVM's passes out of what is compiled from now on, or not."""
+    jax.config.update("jax_disable_most_optimizations", whether)
+
+
+@pytest.fixture(autouse=IS_QUICK)
+def _kernels_are_optimised(request):
+    """As users have them, also where the other tests are compiled quickly."""
+    is_kernel = request.node.get_closest_marker("kernel") is not None
+    _compiles_quickly(IS_QUICK and not is_kernel)
+    yield
+    _compiles_quickly(IS_QUICK)
+
+
+@pytest.fixture
+def compile_fast():
+    """Samplers take longer to compile well than to run in tests."""
+    _compiles_quickly(True)
+    yield
+    _compiles_quickly(IS_QUICK)
 
 
 @pytest.fixture
@@ -60,7 +88,9 @@ def worlds():
 
 def pytest_runtest_teardown():
     """Let compiled programs go before their mappings of memory run out: then XLA crashes."""
-    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MANY_MAPPINGS:
+    if next(_num_tests) % LOOKED_EVERY or not MAPPINGS.exists():
+        return
+    if MAPPINGS.read_bytes().count(b"\n") > MANY_MAPPINGS:
         jax.clear_caches()
         gc.collect()
 

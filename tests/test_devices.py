@@ -139,8 +139,8 @@ def check_report(report):
 
 
 @pytest.mark.end_to_end
-def test_four_devices():
-    check_report(on_devices(4))
+def test_two_devices():
+    check_report(on_devices(2))
 
 
 @pytest.mark.slow

@@ -294,14 +294,6 @@ class TestNormalMean:
         plt.close(left.figure)
 
 
-@pytest.fixture
-def compile_fast():
-    """Samplers take longer to compile well than to run here."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 PRIOR = OneCoinPrior.default(2)
 NUM_LABELERS, NUM_EXAMPLES = 5, 20
 
