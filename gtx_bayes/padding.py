@@ -1,4 +1,4 @@
-"""Tables and arrays with room to spare, in few sizes: JAX compiles a program for every shape.
+"""Tables and arrays padded to few sizes: JAX compiles a program for every shape.
 
 All is done by NumPy, which compiles nothing: `jnp.asarray` of another type, slices and sums outside
 of `jax.jit` are programs of their own for every shape.
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from gtx_bayes.labels import MISSING, Assessment, Labels
 
 LEAST_LABELS, LEAST_EXAMPLES, LEAST_LABELERS = 256, 64, 16
-"""The least standard sizes of tables."""
+"""The smallest sizes that tables are padded to."""
 
 
 def bucket_size(size: int, least: int) -> int:
@@ -40,9 +40,9 @@ def fine_bucket_size(size: int, least: int) -> int:
 def padded_to_bucket(
     labels: Labels, assessment: Assessment, class_prior: Float[Array, "..."] | None
 ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
-    """The same tables with room to spare, so that growing ones are seldom compiled anew.
+    """The same tables padded, so that growing ones are seldom compiled anew.
 
-    The room is examples and labelers without answers, and entries that are no answers.
+    The padding is examples and labelers without answers, and entries that are no answers.
     """
     return padded(
         labels,
@@ -62,7 +62,7 @@ def padded(
     num_examples: int,
     num_labelers: int | None = None,
 ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
-    """The same tables with so many entries and examples; labelers in standard size if not told."""
+    """The same tables with so many entries and examples; labelers in a bucketed size by default."""
     num_labelers = num_labelers or bucket_size(labels.num_labelers, LEAST_LABELERS)
     longer = Labels(
         pad_to(labels.example, num_labels),

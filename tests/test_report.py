@@ -375,7 +375,7 @@ class TestLight:
 def hostile():
     """A joint result in which every name is hostile, and what the page says of it.
 
-    As large as fits into the least standard size of tables, which all tests here share.
+    As large as fits into the smallest padded size of tables, which all tests here share.
     """
     rng = np.random.default_rng(3)
     truth = rng.integers(0, 2, 60)

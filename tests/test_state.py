@@ -46,7 +46,7 @@ probability by at most a quarter of that, 0.028; and both fits stop within 0.001
 class Crowds:
     """One simulated crowd at several times: answers in order of arrival, gold from the first on.
 
-    Small enough for one standard size, so that all tests share compiled programs.
+    Small enough for one padded size, so that all tests share compiled programs.
     """
 
     def __init__(self, key, num_examples=50, num_labelers=8):

@@ -79,7 +79,7 @@ class Candidate(NamedTuple):
 
     @property
     def is_padded(self) -> bool:
-        """Whether it is fitted to tables of standard size: labelers to spare cost nothing."""
+        """Whether it is fitted to tables of padded size: labelers to spare cost nothing."""
         return isinstance(self.prior, AbstractConjugatePrior)
 
     @property
@@ -315,7 +315,7 @@ def fit_chunks(
     """A model with a conjugate prior fitted chunk by chunk, over all devices of a mesh.
 
     Args:
-        labels: the answers, in standard size.
+        labels: the answers, in padded size.
         assessment: the gold, likewise.
         chosen: the model.
         mesh: devices to fit on; one where it is absent.
@@ -338,10 +338,10 @@ def report(
     size: Labels,
     chunks: ChunksInMemory | None = None,
 ) -> JointPosterior:
-    """What a fit says once the dependence is known: class posteriors tempered, and the labelers.
+    """What a fit says once the dependence is known: class posteriors under it, and the labelers.
 
     Args:
-        labels: the answers, in standard size as all that follows.
+        labels: the answers, in padded size as all that follows.
         assessment: the gold.
         choice: what was fitted, and the dependence.
         independent: the fit, answers taken for independent.

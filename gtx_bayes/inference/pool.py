@@ -451,7 +451,7 @@ def choose(
     dependence: float | None,
     prior_independent: float,
 ) -> tuple[Choice, str]:
-    """The heaviest model of a pool, and why in words; arguments as for `fit`, in standard size."""
+    """The heaviest model of a pool, and why in words; arguments as for `fit`, in padded size."""
     candidates = _candidates(models, class_prior, labels, assessment)
     candidates = _or_gold_alone(candidates, models, class_prior, labels, assessment)
     return _choose(labels, assessment, candidates, Weighing(dependence, prior_independent))

@@ -189,8 +189,8 @@ def whole_file(path: str | Path, check: Callable[[Path], None] | None = None) ->
 
     Args:
         path: the file.
-        check: told the new file right before it takes its name; raises `InputError` if that must
-            not be. Then the new file is kept beside it.
+        check: called with the new file right before it takes its name; raises `InputError` if
+            that must not be. Then the new file is kept beside it.
 
     Raises:
         InputError: if there is no writing there.

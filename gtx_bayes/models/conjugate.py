@@ -424,7 +424,7 @@ class AbstractConjugatePrior(AbstractCohortPrior):
     def in_size(
         self, labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
     ) -> tuple[Labels, Assessment, Float[Array, "..."] | None]:
-        """The classes alone, in standard size."""
+        """The classes alone, in padded size."""
         return padded_to_bucket(labels.of_classes(), assessment, class_prior)
 
     def counts_in_size(self, counts: Counts) -> Float[Array, "padded_labelers ..."]:

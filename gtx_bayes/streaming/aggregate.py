@@ -138,7 +138,7 @@ def aggregate_table(
             versions of the packages, and a file system that has `work` and `examples`.
         num_devices: how many devices each process takes; all when absent.
         memory: what the buffers of reading may take, "4GB" for instance.
-        callback: told which stage it is, how much of it is done, and how much there is, in rows.
+        callback: called with the stage, how much of it is done, and how much there is, in rows.
 
     Raises:
         InputError: for anything wrong with the tables, with the place and the hint.
@@ -427,7 +427,7 @@ def _outcome(
         from_fixed_point(counted)[: table.num_labelers].astype(np.int64)
         for counted in (sums.answers, sums.abstained)
     )
-    told = num_abstained if chunks.request.has_abstentions() else None
+    shown = num_abstained if chunks.request.has_abstentions() else None
     some = subsample.some_of(table)
     found = alarms(
         some.labels,
@@ -440,7 +440,7 @@ def _outcome(
     return Outcome(
         table=table,
         class_names=class_names,
-        labelers=labeler_table(labeler_names, accuracy, num_labels, told),
+        labelers=labeler_table(labeler_names, accuracy, num_labels, shown),
         num_abstained=int(num_abstained.sum()),
         num_workers=0 if chunks.workers is None else chunks.workers.num_slots,
         interval=accuracy.interval,

@@ -50,7 +50,7 @@ _PACKAGES = ("gtx_bayes", "jax", "jaxlib", "numpy")
 
 
 class Job(NamedTuple):
-    """What a worker is told of a run.
+    """What is sent to a worker about a run.
 
     Attributes:
         run: a name that no other run has.
@@ -111,7 +111,7 @@ class ChunksOnDisk(AbstractChunks):
         request: what is to be computed.
         store: the work directory.
         workers: who computes; None where this is a worker.
-        job: what workers are told.
+        job: what is sent to workers.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class ChunksOnDisk(AbstractChunks):
         """Those of whoever leads a run.
 
         Raises:
-            InputError: if the workers cannot be told of the method or the model.
+            InputError: if the method or the model cannot be sent to workers.
         """
         workers = Workers(executor, callback)
         modules = [of for name, of in sys.modules.items() if name.startswith(USER_FILE)]
@@ -453,7 +453,7 @@ def _pickled(request: Request) -> bytes:
         return pickle.dumps(request)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise InputError(
-            f"the workers cannot be told of the method: {error}.",
+            f"the method cannot be sent to the workers: {error}.",
             where="method",
             hint="Define it in a module or a file, and name that.",
         ) from error

@@ -37,11 +37,11 @@ def num_cores() -> int:
 
 
 class Workers(NamedTuple):
-    """An executor, and who is told of its progress.
+    """An executor, and a callback for its progress.
 
     Attributes:
         executor: what runs functions; Dask's has the attribute `_client`.
-        callback: told how far the work is.
+        callback: called with how far the work is.
     """
 
     executor: concurrent.futures.Executor

@@ -187,7 +187,7 @@ def open_table(
         columns: name of the column of a role, where no alias fits.
         covariates: columns of numbers or times that go with the answers.
         work: where converted files are kept.
-        callback: told how many files are converted.
+        callback: called with how many files are converted.
 
     Raises:
         InputError: if there is no file, one cannot be read, or they differ in their columns.

@@ -300,7 +300,7 @@ class PartedTable:
 
     @property
     def padded_labelers(self) -> int:
-        """The number of labelers in standard size."""
+        """The number of labelers in padded size."""
         return fine_bucket_size(self.num_labelers, LEAST_LABELERS)
 
     def read(self, part: int, device: jax.Device, class_prior: ClassPrior) -> Part:
