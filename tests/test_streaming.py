@@ -200,8 +200,10 @@ def test_every_model_streams_to_what_it_says_in_memory(tables, tmp_path, model):
     options = {"model": model, "dependence": 0.0}
     found, _ = run(request(place, options=options), tmp_path / "out")
     expected = in_memory(answers, gold, "gtx-bayes", class_prior=[1 / 3] * 3, **options)
-    # Either fit stops when no probability changes by more, and sums of parts round otherwise.
-    assert_same(found, expected, atol=variational.TOLERANCE)
+    # Either fit stops when no probability changes by more, and sums of parts round otherwise. The
+    # prior of difficulty is learnt along a flat ridge: fits in memory of 75 and 155 steps are .02
+    # apart, their bounds .7 nats.
+    assert_same(found, expected, atol=0.03 if model == "difficulty" else variational.TOLERANCE)
 
 
 @pytest.mark.end_to_end
