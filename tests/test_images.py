@@ -399,4 +399,4 @@ class TestPaperSet:
         with pytest.raises(InputError, match=r"could not be downloaded.*refused") as error:
             read_paper_set(cache=tmp_path, endpoint="http://127.0.0.1:9")
         assert f"https://huggingface.co/datasets/{PAPER_SET}/tree/" in error.value.hint
-        assert "--images FILE" in error.value.hint
+        assert "`read_parquet([FILE, ...])`" in error.value.hint

@@ -36,6 +36,13 @@ _ARGUMENT = re.compile(r"`(?P<name>\w+=|abstain|blank)(\"?)(?P<value>[^`\"]*)\2`
 _COLUMN = re.compile(r"`(?P<gold>gold_)?columns=\{\"(?P<role>\w+)\": \"(?P<name>[^`\"]*)\"\}`")
 """A column that the library is given for a role."""
 
+_CALLS = {
+    "weights": ("`load_backbone(key, config, [FILE])`", "`--weights FILE`"),
+    "images": ("`read_parquet([FILE, ...])`", "`--images FILE`"),
+    "model": ("Pretrained weights are read by `load_backbone`.", "Give one that finetune wrote."),
+}
+"""Calls that the library's hints name, and the words of commands with such an option."""
+
 _OF_TABLES = ("abstain", "blank", "format", "wide", "counts", "count_column", "gold")
 """Arguments that notes on tables speak of, options of every command that reads answers."""
 
@@ -166,6 +173,8 @@ def in_options(text: str, options: Iterable[str] = _OF_TABLES) -> str:
         return f"`--{'gold-' if found['gold'] else ''}{found['role']}-column {name}`"
 
     replaced = _COLUMN.sub(as_column, _ARGUMENT.sub(as_option, text))
+    for option in _CALLS.keys() & set(options):
+        replaced = replaced.replace(*_CALLS[option])
     return type(text)(replaced)  # a warning stays one
 
 

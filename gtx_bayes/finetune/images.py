@@ -258,7 +258,7 @@ def read_paper_set(
     by_hand = (
         f"Get the Parquet files of https://huggingface.co/datasets/{PAPER_SET}/tree/"
         f"{_CONVERTED.replace('/', '%2F')} where there is a network, put them anywhere on this "
-        "machine, and give their paths: `--images FILE`, or `read_parquet([FILE, ...])`."
+        "machine, and give their paths: `read_parquet([FILE, ...])`."
     )
     folder = fetched(
         "the paper's images",
@@ -455,7 +455,8 @@ def _opened(
         raise InputError(
             f"column '{column['image']}' holds no images but {kind}.",
             where=str(path),
-            hint='Name the column of images (`columns={"image": NAME}`).',
+            hint="Give the bytes of image files in a column called `image`, as the library "
+            "`datasets` writes them.",
         )
     return file, (column, _stated_classes(schema, column.get("label")))
 

@@ -15,7 +15,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from huggingface_hub import hf_hub_download
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+from huggingface_hub.errors import LocalEntryNotFoundError
 from jaxtyping import Array, Key
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
@@ -111,6 +112,9 @@ def download(
 ) -> Path:
     """The file of published weights, fetched from the hub unless it was before.
 
+    A copy fetched before is found without asking the hub. Otherwise the hub is asked once whether
+    it can be reached: its client would try for half a minute.
+
     Args:
         published: which.
         cache: folder of downloads; the hub's own (`HF_HOME`) when absent.
@@ -121,20 +125,19 @@ def download(
     """
     by_hand = (
         f"Get {published.url} where there is a network, put it anywhere on this machine, and give "
-        "its path instead: `--weights FILE`, or `load_backbone(key, config, [FILE])`."
+        "its path instead: `load_backbone(key, config, [FILE])`."
     )
-    path = fetched(
-        "the pretrained weights",
-        f"{published.repository}/{published.filename}",
-        by_hand,
-        lambda: hf_hub_download(
-            published.repository,
-            published.filename,
-            revision=published.revision,
-            cache_dir=cache,
-            endpoint=endpoint,
-        ),
-    )
+    file = (published.repository, published.filename)
+    wanted: dict[str, Any] = {"revision": published.revision, "endpoint": endpoint}
+
+    def found() -> str:
+        try:
+            return hf_hub_download(*file, **wanted, cache_dir=cache, local_files_only=True)
+        except LocalEntryNotFoundError:
+            get_hf_file_metadata(hf_hub_url(*file, **wanted))  # without retries
+            return hf_hub_download(*file, **wanted, cache_dir=cache)
+
+    path = fetched("the pretrained weights", "/".join(file), by_hand, found)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     if checksum != published.sha256:
         raise InputError(
@@ -339,7 +342,7 @@ def _read_all(
             f"tensors are missing: {', '.join(missing[:_LISTED])}{more}.",
             where=", ".join(map(str, files)),
             hint="Give the other files that have them too, or allow them to be drawn at random "
-            "(`allow_missing`).",
+            "(`allow_missing=True`).",
         )
     return found
 
