@@ -104,6 +104,9 @@ def part_images(
         table = Table(truth, truth_source or Source("truth"))
         true_label = _true_labels(table, names, imputed, notes)
         evaluates = true_label != MISSING
+    idle = names[(at < 0) & ~evaluates]
+    if idle.size:
+        notes.append(f"{idle.size} image(s) have no label: {some_names(idle)}.")
     groups = Groups.of(images.group, true_label, imputed.num_classes)
     could_train = (at >= 0) & ~groups.any(evaluates)[groups.number]
     gold = could_train & imputed.is_known[at]
@@ -139,9 +142,6 @@ def _match(names: Names, imputed: Imputed) -> tuple[npt.NDArray[np.intp], list[s
     if not found.all():
         absent = tasks[~found]
         notes.append(f"{absent.size} task(s) have no image and are left out: {some_names(absent)}.")
-    unasked = names[at < 0]
-    if unasked.size:
-        notes.append(f"{unasked.size} image(s) have no label: {some_names(unasked)}.")
     return at, notes
 
 
