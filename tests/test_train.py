@@ -116,10 +116,11 @@ def test_checkpoint_of_another_training_is_refused(run, tmp_path):
         run(**short, checkpoint=checkpoint)
 
 
-def test_compiled_once_for_all_budgets(run, trained):
+def test_compiled_once_for_all_budgets_rates_and_decays(run, trained):
     before = train_module._step._cache_size()
-    for num_used in (3, 20):
-        run(config=dataclasses.replace(QUICK, num_epochs=1), num_used=num_used)
+    for num_used, rate in ((3, 1e-2), (20, 1e-4)):
+        numbers = {"num_epochs": 1, "optimiser": AdamW(rate), "layer_decay": 10 * rate}
+        run(config=dataclasses.replace(QUICK, **numbers), num_used=num_used)
     assert train_module._step._cache_size() == before
 
 

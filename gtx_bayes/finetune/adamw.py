@@ -1,4 +1,4 @@
-"""AdamW with warm-up and cosine; its length is an argument: one compilation for all lengths."""
+"""AdamW with warm-up and cosine; its numbers are arguments: one compilation for all of them."""
 
 import dataclasses
 from functools import partial
@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, PyTree, ScalarLike
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), clipped gradients.
@@ -21,10 +22,10 @@ class AdamW:
         clip_norm: the longest gradient, all weights together; a longer one is shortened to it.
     """
 
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    warmup: float = 0.1
-    clip_norm: float = 1.0
+    learning_rate: ScalarLike = 1e-3
+    weight_decay: ScalarLike = 1e-2
+    warmup: ScalarLike = 0.1
+    clip_norm: ScalarLike = 1.0
 
     def transformation(
         self, num_steps: ScalarLike, share: PyTree | None = None
@@ -51,9 +52,9 @@ class AdamW:
 
     def rate(self, at: ScalarLike, num_steps: ScalarLike) -> Float[Array, ""]:
         """The learning rate of a step, at its middle: neither the first nor the last is zero."""
+        warmup = jnp.asarray(self.warmup, float)
         done = (jnp.asarray(at, float) + 0.5) / num_steps
-        falling = jnp.clip((done - self.warmup) / (1.0 - self.warmup), 0.0, 1.0)
-        share = 0.5 + 0.5 * jnp.cos(jnp.pi * falling)
-        if self.warmup > 0:
-            share = jnp.where(done < self.warmup, done / self.warmup, share)
-        return self.learning_rate * share
+        falling = jnp.clip((done - warmup) / (1.0 - warmup), 0.0, 1.0)
+        climbing = done / jnp.where(warmup > 0, warmup, 1.0)
+        share = jnp.where(done < warmup, climbing, 0.5 + 0.5 * jnp.cos(jnp.pi * falling))
+        return jnp.asarray(self.learning_rate, float) * share

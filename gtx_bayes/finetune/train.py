@@ -143,7 +143,9 @@ def train(
     num_steps = config.num_epochs * per_epoch
     key_order, key_step = jax.random.split(key)
     graph, state = _start(network, config)
-    each_step = dataclasses.replace(config, num_epochs=0)  # compiled once for any number
+    # Compiled once for any number of epochs, rates and decays.
+    numbers = (config.optimiser, config.layer_decay)
+    compiled = dataclasses.replace(config, num_epochs=0, optimiser=AdamW(), layer_decay=1.0)
     losses: list[Any] = []
     scores: list[dict[str, float]] = []
     mark = ""
@@ -165,7 +167,9 @@ def train(
         images = np.asarray(batch_of(order, targets.weight, place, config.batch_size))
         batch = take(on_host, images)
         key_now = jax.random.fold_in(key_step, at)
-        state, loss = _step(graph, each_step, state, key_now, pixels[images], batch, num_steps)
+        state, loss = _step(
+            graph, compiled, numbers, state, key_now, pixels[images], batch, num_steps
+        )
         losses.append(loss)
         if at > done:  # not the last: the device works at it while the next batch is made
             losses[-2] = float(losses[-2])
@@ -190,7 +194,8 @@ def _start(
     # Of their own: steps reuse the memory of what they are given.
     weights, statistics = jax.tree.map(jnp.copy, states)
     average = () if config.average is None else jax.tree.map(jnp.copy, (weights, statistics))
-    return graph, _State(weights, statistics, _updates(config, weights, 1).init(weights), average)
+    moments = _updates(config.optimiser, config.layer_decay, weights, 1).init(weights)
+    return graph, _State(weights, statistics, moments, average)
 
 
 def _network(graph: nnx.GraphDef[EfficientNet], state: _State) -> EfficientNet:
@@ -206,6 +211,7 @@ def _network(graph: nnx.GraphDef[EfficientNet], state: _State) -> EfficientNet:
 def _step(
     graph: nnx.GraphDef[EfficientNet],
     config: TrainingConfig,
+    numbers: tuple[AdamW, ScalarLike],
     state: _State,
     key: Key[Array, ""],
     pixels: UInt8[Array, "batch height width 3"],
@@ -223,7 +229,7 @@ def _step(
         return value, nnx.state(network, nnx.BatchStat)
 
     (value, statistics), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
-    adamw = _updates(config, state.weights, num_steps)
+    adamw = _updates(*numbers, state.weights, num_steps)
     updates, moments = adamw.update(gradient, state.moments, state.weights)
     weights = optax.apply_updates(state.weights, updates)
     average = ()
@@ -234,7 +240,7 @@ def _step(
 
 
 def _updates(
-    config: TrainingConfig, weights: PyTree, num_steps: ScalarLike
+    optimiser: AdamW, layer_decay: ScalarLike, weights: PyTree, num_steps: ScalarLike
 ) -> optax.GradientTransformation:
     """The optimiser, with the share of its rate for each layer by how far up the network it is."""
     num_blocks = 1 + max(
@@ -247,6 +253,6 @@ def _updates(
             depth = 1 + num_blocks - int(str(path[1]))
         elif path[0].startswith("stem"):
             depth = 2 + num_blocks
-        return weight.replace(config.layer_decay**depth)
+        return weight.replace(layer_decay**depth)
 
-    return config.optimiser.transformation(num_steps, nnx.map_state(share, weights))
+    return optimiser.transformation(num_steps, nnx.map_state(share, weights))
