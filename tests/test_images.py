@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import jaxtyping
 import numpy as np
@@ -231,6 +232,29 @@ class TestFolder:
                 read_folder(path)
         with pytest.raises((InputError, jaxtyping.TypeCheckError)):  # the latter in tests alone
             read_folder(tmp_path, broken="ignore")
+
+    def test_more_than_memory_is_to_hold(self, folder, monkeypatch, tmp_path):
+        """In a file without a name, the same pixels, broken images left out."""
+        (folder / "b.png").write_bytes(b"\x89PNG")
+        held = read_folder(folder, size=SIZE, broken="skip")
+        monkeypatch.setattr("gtx_bayes.finetune.images.MOST_IN_MEMORY", 0)
+        monkeypatch.setattr("gtx_bayes.finetune.images._BATCH", 2)
+        (tmp_path / "room").mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "room"))
+        mapped = read_folder(folder, size=SIZE, broken="skip")
+        assert isinstance(mapped.pixels, np.memmap)
+        np.testing.assert_array_equal(mapped.pixels, held.pixels)
+        assert list(mapped.names) == list(held.names) == ["a.png", "below/c.png"]
+        assert list((tmp_path / "room").iterdir()) == []
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+    def test_no_room(self, folder, monkeypatch):
+        monkeypatch.setattr("gtx_bayes.finetune.images.MOST_IN_MEMORY", 0)
+        full = Path("/dev/full")
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda buffering: full.open("wb", buffering))
+        with pytest.raises(InputError, match=r"no room for them.*No space left") as error:
+            read_folder(folder, size=SIZE)
+        assert "TMPDIR" in error.value.hint
 
     def test_broken_images(self, folder):
         path = table(folder, "file,label,group", "a.png,x,1", "b.png,y,2", "below/c.png,y,1")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args
@@ -60,13 +61,17 @@ _CONVERTED = "refs/convert/parquet"  # where the hub keeps every public set as P
 _ABOUT_IMAGES = {"label": TRUTH_COLUMNS, "group": GROUP_COLUMNS, "split": SPLIT_COLUMNS}
 _BATCH = 256  # images whose files are held in memory at once
 
+MOST_IN_MEMORY = 2**31
+"""Bytes of pixels beyond which they are kept in a temporary file rather than in memory."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images, all of one size, and what is known of them.
 
     Attributes:
-        pixels: RGB.
+        pixels: RGB; of a large set a map of a temporary file, of which the system keeps in memory
+            what it has room for. Take batches of it.
         names: name of each image: the task of a labels table.
         true_label: its class index, `MISSING` where it is not known.
         class_names: name of every class, in numeric order if all are numbers, else alphabetic,
@@ -176,7 +181,8 @@ def read_folder(
         others = len(set(found.values()) - set(files))
         left = "image(s) not in the table are left out"
     notes = [f"{folder}: {others} {left}."] if others else []
-    read = _decoded([(files, [f"'{file}'" for file in files])], size, broken)
+    batches = ((part, [f"'{file}'" for file in part]) for part in itertools.batched(files, _BATCH))
+    read = _decoded(batches, len(files), size, broken)
     return _image_set(names, read, about, classes, notes)
 
 
@@ -223,7 +229,9 @@ def read_parquet(
     about = _about_images(files, column, stated)
     names: list[str | None] = []
     batches = (_contents(path, file, column["image"], names) for path, file in files)
-    read, notes = _decoded(itertools.chain.from_iterable(batches), size, broken), []
+    num_images = sum(file.metadata.num_rows for _, file in files)
+    read = _decoded(itertools.chain.from_iterable(batches), num_images, size, broken)
+    notes = []
     if None in names or len(set(names)) < len(names):
         names = [str(row) for row in range(len(names))]
         notes.append("Images are named by their rows: not all have paths that differ.")
@@ -344,22 +352,32 @@ class _Read(NamedTuple):
 
 
 def _decoded(
-    batches: Iterable[tuple[Sequence[Path | bytes], Sequence[str]]], size: int, broken: Broken
+    batches: Iterable[tuple[Sequence[Path | bytes], Sequence[str]]],
+    num_images: int,
+    size: int,
+    broken: Broken,
 ) -> _Read:
     """Decode files, batch by batch; with each batch come the places of its files, for messages.
 
     Raises:
-        InputError: if there are broken images and they are refused, or if all are broken.
+        InputError: if there are broken images and they are refused, or if all are broken; or if
+            there is no room for the pixels.
     """
     if size < 1:
         raise ValueError(f"images of {size} x {size} pixels")
-    pixels, kept, wrong, num_images = [], [], [], 0
-    for files, places in batches:
-        found = decode(files, size)
-        pixels.append(found.pixels)
-        kept.append(found.kept + num_images)
-        wrong += [f"{places[at]} ({what})" for at, what in found.broken.items()]
-        num_images += len(files)
+    kept: list[npt.NDArray[np.intp]] = []
+    wrong: list[str] = []
+
+    def readable() -> Iterator[npt.NDArray[np.uint8]]:
+        num_seen = 0
+        for files, places in batches:
+            found = decode(files, size)
+            kept.append(found.kept + num_seen)
+            wrong.extend(f"{places[at]} ({what})" for at, what in found.broken.items())
+            num_seen += len(files)
+            yield found.pixels
+
+    pixels = _stored(readable(), num_images, size)
     notes = []
     if wrong:
         named = ", ".join(wrong[:3]) + (", ..." if len(wrong) > 3 else "")
@@ -368,8 +386,40 @@ def _decoded(
             skipping = ', or have them skipped (`broken="skip"`)' if broken == "refuse" else ""
             raise InputError(what, hint=f"Mend or remove them{skipping}.")
         notes.append(what)
-    joined = pixels[0] if len(pixels) == 1 else np.concatenate(pixels)
-    return _Read(joined, np.concatenate(kept), tuple(notes))
+    return _Read(pixels, np.concatenate(kept), tuple(notes))
+
+
+def _stored(
+    batches: Iterable[npt.NDArray[np.uint8]], most: int, size: int
+) -> UInt8[np.ndarray, "num_images size size 3"]:
+    """Batches of at most so many images in all, one after the other.
+
+    They are put in memory, or in a file without a name, which goes when nobody uses it.
+    """
+    num_bytes, number = 3 * most * size**2, 0
+    if num_bytes <= MOST_IN_MEMORY:
+        pixels = np.zeros((most, size, size, 3), np.uint8)
+        for batch in batches:
+            pixels[number : number + len(batch)] = batch
+            number += len(batch)
+        return pixels[:number]
+    with tempfile.TemporaryFile(buffering=0) as file:
+        for batch in batches:
+            number += len(batch)
+            left = memoryview(batch.reshape(-1))
+            try:
+                while left:
+                    left = left[file.write(left) :]
+            except OSError as error:
+                raise InputError(
+                    f"{most} images of {size} x {size} pixels take {num_bytes / 2**30:.1f} GiB, "
+                    f"and there is no room for them ({error.strerror}).",
+                    where=tempfile.gettempdir(),
+                    hint="Name another folder by the variable TMPDIR, or take smaller images.",
+                ) from error
+        if not number:
+            return np.zeros((0, size, size, 3), np.uint8)
+        return np.memmap(file, np.uint8, "r", shape=(number, size, size, 3))
 
 
 def _image_set(
