@@ -17,6 +17,7 @@ from gtx_bayes.cli.next import NextCommand, next_
 from gtx_bayes.cli.plan import plan
 from gtx_bayes.cli.predict import predict
 from gtx_bayes.cli.reproduce import reproduce
+from gtx_bayes.cli.simulate import app as simulate
 from gtx_bayes.cli.usage import Command, Program
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ for function in (demo, convert, aggregate, diagnose, estimate, evaluate, export)
 app.command("next", cls=NextCommand)(next_)
 for function in (plan, finetune, predict, reproduce):
     app.command(cls=Command)(function)
+app.add_typer(simulate, name="simulate")
 app.add_typer(label_studio, name="label-studio")
 
 

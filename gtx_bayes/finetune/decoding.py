@@ -87,6 +87,13 @@ def as_jpeg(pixels: UInt8[np.ndarray, "height width 3"], side: int) -> bytes:
     return file.getvalue()
 
 
+def as_png(pixels: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    """A PNG file of an image, every pixel as it is."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 def _square(file: Path | bytes, size: int) -> UInt8[np.ndarray, "size size 3"]:
     with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, "r", _FORMATS) as image:
         if min(image.size) < LEAST_SIDE:
