@@ -12,16 +12,17 @@ import pandas as pd
 import pytest
 
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.classifier.fine_tune import fine_tune
+from gtx_bayes.classifier.fine_tune import HeadOrAll, fine_tune
 from gtx_bayes.classifier.imputed import KNOWN, Imputed, has_labelers
 from gtx_bayes.classifier.opinion import believed, form_opinion
 from gtx_bayes.classifier.page import render
 from gtx_bayes.classifier.parts import LEAST_GOLD, WANTED_GOLD, part_images
 from gtx_bayes.classifier.result import write_result
+from gtx_bayes.classifier.temperature import checked_temperature, has_copies
 from gtx_bayes.columns import as_names
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.diagnostics.report.page import Origin
-from gtx_bayes.errors import InputError
+from gtx_bayes.errors import InputError, WarningNote
 from gtx_bayes.finetune.adamw import AdamW
 from gtx_bayes.finetune.checkpoint import Checkpoint
 from gtx_bayes.finetune.efficientnet import initial_network
@@ -352,6 +353,8 @@ def test_page(tuned):
     assert "on 70 images of 16 \u00d7 16 pixels" in text
     assert "On the evaluation: 20 images not trained on" in text
     assert "labelled no, 80 % sure, 3 answers" in text or "labelled yes, 80 % sure" in text
+    assert "gtx-bayes next labels.csv --batch 20 --second-opinion disagreements.csv" in text
+    assert "there are no curves to show" in text
 
 
 @pytest.mark.parametrize("hostile", list(itertools.batched(HOSTILE, 3)))
@@ -374,28 +377,28 @@ def test_known_labels_are_disputed_by_the_image_alone(tuned):
     assert disputes.iloc[0]["task"] == NAMES[FLIPPED]
 
 
-def test_a_whole_network(network, parted, tmp_path):
-    """Curves, a temperature from gold, and a checkpoint of another run that is refused."""
+@pytest.fixture(scope="module")
+def with_gold_held_out(parted):
     images, imputed, parts = parted
-    gold = np.arange(90) >= 50
-    parts = parts._replace(
-        assesses=gold & parts.trains,
-        trains=parts.trains & ~gold,
-        true_label=np.where(parts.trains & gold, TRUTH, parts.true_label),
-    )
+    is_held = parts.trains & (np.arange(90) >= 50)
+    true_label = np.where(is_held, TRUTH, parts.true_label)
+    trains = parts.trains & ~is_held
+    return images, imputed, parts._replace(assesses=is_held, trains=trains, true_label=true_label)
+
+
+def test_a_whole_network(network, with_gold_held_out, tmp_path):
+    """Curves, a temperature from gold, and a checkpoint of another run that is refused."""
     checkpoint = Checkpoint(tmp_path / "checkpoint")
-    told = []
+    calls = []
     tuned = fine_tune(
         jax.random.key(0),
         network,
-        images,
-        imputed,
-        parts,
+        *with_gold_held_out,
         QUICK,
         checkpoint=checkpoint,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
-    assert told[-1] == (14, 14)
+    assert calls[-1] == (14, 14)
     assert set(tuned.scores()) == {"assessment", "evaluation"}
     assert tuned.model.temperature != 1.0
     text, _ = page_of(tuned)
@@ -404,7 +407,101 @@ def test_a_whole_network(network, parted, tmp_path):
     assert len(pd.read_csv(tmp_path / "epochs.csv")) == 2
     assert len(pd.read_csv(tmp_path / "training.csv")) == 14
     with pytest.raises(InputError, match=r"checkpoint: it is no checkpoint of this"):
-        fine_tune(jax.random.key(1), network, images, imputed, parts, QUICK, checkpoint=checkpoint)
+        fine_tune(jax.random.key(1), network, *with_gold_held_out, QUICK, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("is_swapped", [False, True])
+def test_gold_held_out_chooses_between_the_last_layer_and_all(
+    network, with_gold_held_out, is_swapped
+):
+    """A head that learnt nothing loses, and wins where the classes of the gold are swapped."""
+    images, imputed, parts = with_gold_held_out
+    if is_swapped:
+        swapped = np.where(parts.assesses, 1 - parts.true_label, parts.true_label)
+        parts = parts._replace(true_label=swapped)
+    config = HeadOrAll(HeadConfig(num_epochs=1, optimiser=AdamW(1e-9)), QUICK)
+    tuned = fine_tune(jax.random.key(0), network, images, imputed, parts, config)
+    assert tuned.choice.head == pytest.approx(np.log(2), abs=1e-3)
+    assert tuned.is_head_only == is_swapped
+    assert len(tuned.history.loss) == 14, "kept also if the last layer is better"
+    kept = "the last layer alone is kept" if is_swapped else "all weights are kept"
+    assert kept in " ".join(tuned.notes)
+    text, _ = page_of(tuned)
+    assert ("which was not kept" in text) == is_swapped
+    assert "Training loss" in text
+
+
+def test_without_gold_held_out_the_last_layer_alone_is_trained(network, parted):
+    tuned = fine_tune(jax.random.key(0), network, *parted)
+    assert tuned.is_head_only
+    assert tuned.history.loss == ()
+    assert "Only the last layer was trained: no gold held out" in tuned.notes[-1]
+    assert "label at least 20 images of each class" in page_of(tuned)[0]
+
+
+class TestTemperature:
+    NUMBER = 240  # a third each trains, assesses and evaluates
+
+    @pytest.fixture
+    def parts(self, parted):
+        at = np.arange(self.NUMBER)
+        third = at * 3 // self.NUMBER
+        return parted[2]._replace(
+            task=at,
+            true_label=np.where(third > 0, at % 2, MISSING),
+            trains=third == 0,
+            assesses=third == 1,
+            evaluates=third == 2,
+        )
+
+    def logits(self, share_wrong):
+        """Log odds of 2 for the right class, but for a share of each part."""
+        at = np.arange(self.NUMBER)
+        is_right = (at % 80) >= np.repeat(80 * np.array(share_wrong), 80)
+        toward = np.where(is_right, at % 2, 1 - at % 2)
+        return 2.0 * np.eye(2)[toward]
+
+    def check(self, parts, share_wrong, group=None, is_copied=False):
+        group = np.arange(self.NUMBER) if group is None else group
+        return checked_temperature(self.logits(share_wrong), parts, group, is_copied=is_copied)
+
+    def test_stands_where_nothing_refutes_it(self, parts):
+        """A tenth is wrong where log odds of 2 promise 12 %."""
+        found = self.check(parts, (0.0, 0.1, 0.1))
+        assert (found.value, found.notes) == (found.fitted, ())
+        assert 0.8 < found.value < 1.0
+
+    def test_of_easier_gold_is_refuted_by_what_evaluates(self, parts):
+        """No gold is wrong, and a quarter of the images that evaluate."""
+        found = self.check(parts, (0.0, 0.0, 0.25))
+        assert found.fitted < 0.6
+        assert found.value == 1.0
+        (note,) = found.notes
+        assert isinstance(note, WarningNote)
+        assert "with it the log loss of the images that evaluate is" in note
+        assert "column `group`" in note
+
+    def test_a_few_groups_are_no_proof(self, parts):
+        """The same images as ten groups, of which two are wrong altogether."""
+        group = np.arange(self.NUMBER) // 8
+        assert self.check(parts, (0.0, 0.0, 0.25), group).value < 0.6
+
+    def test_of_copied_gold_is_never_below_one(self, parts):
+        found = self.check(parts, (0.0, 0.0, 0.12), is_copied=True)
+        assert (found.value, len(found.notes)) == (1.0, 1)
+        assert "nearly copies of images trained on" in found.notes[0]
+        high = self.check(parts, (0.0, 0.3, 0.3), is_copied=True)
+        assert high.value == high.fitted > 1.0
+
+    def test_copies_are_seen_where_groups_are_not_named(self, parts):
+        """Every gold image beside one that is trained on, or drawn apart from them."""
+        rng = np.random.default_rng(5)
+        features = rng.normal(size=(self.NUMBER, 40))
+        every = np.arange(self.NUMBER)
+        assert not has_copies(features, parts, every)
+        features[80:160] = features[:80] + rng.normal(0.0, 0.1, (80, 40))
+        assert has_copies(features, parts, every)
+        assert not has_copies(features, parts, every // 2), "groups are named"
 
 
 def test_what_cannot_be(network, parted):

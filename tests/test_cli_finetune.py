@@ -19,7 +19,7 @@ from tests.test_classifier import FILES
 from tests.test_cli import call
 
 NUM_IMAGES = 44
-QUICK = ("--method", "majority-vote", "--head-only", "--size", "32", "--epochs", "2")
+QUICK = ("--method", "majority-vote", "--train", "head", "--size", "32", "--epochs", "2")
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,8 @@ def test_from_answers_to_predictions(tables, tmp_path):
         (["--gold", "absent.csv"], "there is no such file"),
         (["--checkpoint", "kept"], "not put down"),
         (["--average", "0.9"], "a last layer alone is not averaged"),
+        (["--statistics", "batch"], "--statistics: norms keep their statistics"),
+        (["--train", "some"], "'--train'"),
         (["--learning-rate", "0"], "the learning rate is 0"),
         (["--method", "none"], "there is no method 'none'"),
         (["--size", "8"], "'--size'"),
@@ -197,6 +199,54 @@ def test_models_that_are_none(tables, tmp_path):
     run = call("predict", tables / "b0.safetensors", tables / "images", "-o", tmp_path / "a.txt")
     assert run.exit_code == 2
     assert "the ending '.txt' names no known format" in run.stderr
+
+
+class TestSimulatedImages:
+    """Tables and images from nowhere, as `finetune` reads them."""
+
+    def test_are_what_finetune_takes(self, tables, tmp_path):
+        """Groups are named, so that gold is held out by videos, and truth judges all it names."""
+        words = ("--num-images", "200", "--accuracy", "1,1", "--labels-per-image", "2")
+        run = call("simulate", "images", *words, "--output", tmp_path / "drawn", "--json")
+        assert run.exit_code == 0, run.output
+        record = json.loads(run.stdout)
+        frames = {
+            name: pd.read_csv(tmp_path / "drawn" / f"{name}.csv")
+            for name in ("labels", "gold", "truth")
+        }
+        assert record["num_labels"] == len(frames["labels"]) == 2 * (200 - len(frames["truth"]))
+        assert set(frames["truth"]["task"]).isdisjoint(frames["labels"]["task"])
+        both = frames["labels"].merge(frames["gold"], on="task")
+        assert len(both) == 2 * len(frames["gold"]) > 0
+        assert (both["label_x"] == both["label_y"]).all(), "labelers who are always right"
+        images = read_images(jax.random.key(1), [tmp_path / "drawn" / "images.parquet"], size=96)
+        drawn = render(jax.random.key(0), 200)
+        np.testing.assert_array_equal(images.pixels, drawn.pixels)
+        np.testing.assert_array_equal(images.group, drawn.group)
+        files = [tmp_path / "drawn" / f"{name}.csv" for name in ("labels", "gold", "truth")]
+        options = ("--labels", files[0], "--gold", files[1], "--truth", files[2], *QUICK)
+        options += ("--images", tmp_path / "drawn" / "images.parquet", "--json")
+        weights = ("--weights", tables / "b0.safetensors", "--output", tmp_path / "out")
+        run = call("finetune", *options, *weights)
+        assert run.exit_code == 0, run.output
+        record = json.loads(run.stdout)
+        assert record["num_evaluation"] == len(frames["truth"])
+        assert record["num_trained"] + record["num_assessment"] + len(frames["truth"]) <= 200
+        assert record["trained"] == "head"
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--accuracy", "1"], "'1' are no two accuracies"),
+            (["--accuracy", "0.9,0.6"], "'0.9,0.6' are no two accuracies"),
+            (["--num-labelers", "2"], "2 labelers cannot give 3 answers"),
+        ],
+    )
+    def test_bad_requests(self, tmp_path, options, message):
+        run = call("simulate", "images", "--output", tmp_path / "drawn", *options)
+        assert run.exit_code == 2
+        assert message in run.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
 class TestSources:

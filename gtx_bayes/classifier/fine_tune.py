@@ -13,6 +13,7 @@ from gtx_bayes import decisions, metrics
 from gtx_bayes.classifier.imputed import Imputed
 from gtx_bayes.classifier.opinion import Opinion, believed, form_opinion
 from gtx_bayes.classifier.parts import Parts
+from gtx_bayes.classifier.temperature import Temperature, checked_temperature, has_copies
 from gtx_bayes.columns import Names
 from gtx_bayes.errors import InputError
 from gtx_bayes.evaluation import METRICS
@@ -20,7 +21,7 @@ from gtx_bayes.finetune.checkpoint import Checkpoint
 from gtx_bayes.finetune.efficientnet import EfficientNet
 from gtx_bayes.finetune.head import HeadConfig, cached_features, own_head, train_head, with_head
 from gtx_bayes.finetune.images import ImageSet
-from gtx_bayes.finetune.predictions import class_probs, fit_temperature
+from gtx_bayes.finetune.predictions import class_probs, fit_temperature, score
 from gtx_bayes.finetune.targets import TARGETS, only, take
 from gtx_bayes.finetune.train import History, Progress, TrainingConfig, Watched, train
 from gtx_bayes.finetune.weights import FineTuned
@@ -31,6 +32,54 @@ SCORES = {
     "auroc": metrics.auroc,
 }
 """What a classifier is scored by, by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadOrAll:
+    """The last layer is trained, then all weights from there; gold held out chooses between them.
+
+    The lower log loss on it wins, each at the temperature that it asks for. Without such gold, or
+    where it is nearly copied by images trained on, all weights are not trained: nothing could say
+    whether they are better, and on few images they often are not.
+
+    Attributes:
+        head: how the last layer is trained.
+        whole: how all weights are.
+    """
+
+    head: HeadConfig = dataclasses.field(default_factory=HeadConfig)
+    whole: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+
+class Choice(NamedTuple):
+    """Log loss on the gold held out, in nats, at the temperature that it asks for.
+
+    Attributes:
+        head: of the last layer trained alone; None without such gold.
+        whole: of all weights trained; None where they were not.
+    """
+
+    head: float | None
+    whole: float | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all weights are better."""
+        return self.head is not None and self.whole is not None and self.whole < self.head
+
+    @property
+    def note(self) -> str:
+        """What was chosen, and why."""
+        if self.head is None or self.whole is None:
+            return (
+                "Only the last layer was trained: no gold held out can say whether training all "
+                "weights is better."
+            )
+        return (
+            f"On the gold held out the log loss is {self.head:.3f} with the last layer trained "
+            f"alone and {self.whole:.3f} with all weights: "
+            f"{'all weights are' if self.is_whole else 'the last layer alone is'} kept."
+        )
 
 
 class Judged(NamedTuple):
@@ -60,9 +109,12 @@ class FineTuning:
         imputed: the labels.
         parts: what became of each image.
         targets: name of what was trained towards.
-        config: how; a `HeadConfig` if only the last layer was trained.
-        model: the network with its classes and its temperature, 1 where no gold was held out.
-        history: how the training went; empty for a head.
+        config: how the network was trained; a `HeadConfig` if only the last layer was.
+        model: the network with its classes and its temperature.
+        temperature: what was found of that.
+        choice: between the last layer and all weights; None where it was not left open.
+        history: how the training of all weights went, also if the last layer alone was better;
+            empty where there was none.
         logits: of every image.
         opinion: of images in `judged`, by heads that were trained without their labels.
         judged: positions of the images that have a label and do not evaluate.
@@ -75,6 +127,8 @@ class FineTuning:
     targets: str
     config: TrainingConfig | HeadConfig
     model: FineTuned
+    temperature: Temperature
+    choice: Choice | None
     history: History
     logits: Float[np.ndarray, "num_images num_classes"]
     opinion: Opinion
@@ -89,10 +143,9 @@ class FineTuning:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about images, labels and their match."""
-        unchecked = (
-            () if self.parts.assesses.any() else ("The confidence of the model was not checked.",)
-        )
-        return (*self.images.notes, *self.imputed.notes, *self.parts.notes, *unchecked)
+        own = (self.images, self.imputed, self.parts, self.temperature)
+        notes = tuple(note for each in own for note in each.notes)
+        return notes if self.choice is None else (*notes, self.choice.note)
 
     def scores(self) -> dict[str, Judged]:
         """Scores by the part they were measured on: "assessment", "evaluation", where it has any.
@@ -164,7 +217,7 @@ def fine_tune(
     images: ImageSet,
     imputed: Imputed,
     parts: Parts,
-    config: TrainingConfig | HeadConfig | None = None,
+    config: HeadOrAll | TrainingConfig | HeadConfig | None = None,
     *,
     targets: str | None = None,
     checkpoint: Checkpoint | None = None,
@@ -178,7 +231,9 @@ def fine_tune(
         images: all of them.
         imputed: the labels.
         parts: what is to become of each image, as `part_images` says.
-        config: how to train; a `HeadConfig` trains the last layer and leaves the others.
+        config: how to train: a `HeadConfig` trains the last layer and leaves the others, a
+            `TrainingConfig` goes on from there with all weights, and `HeadOrAll`, the default,
+            keeps what is better on gold held out.
         targets: a name in `gtx_bayes.finetune.targets.TARGETS`; the labels' own when absent.
         checkpoint: where to put a training of the whole network down, and to take it up from.
         progress: called after each step of a training of the whole network.
@@ -187,7 +242,7 @@ def fine_tune(
         InputError: for unknown targets, images all of one group, a checkpoint of another
             training, or one of a head, which takes seconds.
     """
-    config = config or TrainingConfig()
+    config = config or HeadOrAll()
     targets = targets or imputed.default_targets()
     if targets not in TARGETS:
         raise InputError(
@@ -199,61 +254,96 @@ def fine_tune(
             "all images with a label are of one group: none can be judged without it.",
             hint="Leave the groups out, or give images of more than one.",
         )
-    key_ties, key_train, key_opinion = jax.random.split(key, 3)
+    if isinstance(config, HeadConfig) and checkpoint is not None:
+        raise InputError(
+            "a last layer alone is trained in seconds and is not put down.",
+            where=str(checkpoint.path),
+            hint="Leave the checkpoint out.",
+        )
+    key_ties, key_train, key_opinion, key_head = jax.random.split(key, 4)
     label = np.asarray(decisions.hard_label(key_ties, jnp.asarray(imputed.class_probs)))
     towards = TARGETS[targets](jnp.asarray(imputed.class_probs[parts.task], float))
     towards = only(towards, jnp.asarray(parts.trains))
-    history = History()
-    if isinstance(config, HeadConfig):
-        if checkpoint is not None:
-            raise InputError(
-                "a last layer alone is trained in seconds and is not put down.",
-                where=str(checkpoint.path),
-                hint="Leave the checkpoint out.",
-            )
-        features = cached_features(network, images.pixels)
-        head = train_head(key_train, features[parts.trains], take(towards, parts.trains), config)
-        network = with_head(network, head)
-    else:
+    features = cached_features(network, images.pixels)
+    is_copied = has_copies(features, parts, images.group)
+    head_config = _head_config(config)
+    head = train_head(key_head, features[parts.trains], take(towards, parts.trains), head_config)
+    kept = _Trained(with_head(network, head), features, head_config)
+    history, choice, whole = History(), None, config
+    if isinstance(config, HeadOrAll):
+        may_choose = parts.assesses.any() and not is_copied
+        choice = Choice(kept.log_loss(parts) if may_choose else None, None)
+        whole = config.whole if may_choose else config.head
+    if isinstance(whole, TrainingConfig):
         watched = None
         if parts.assesses.any():
             watched = Watched(images.pixels[parts.assesses], parts.true_label[parts.assesses])
-        network, history = train(
+        trained, history = train(
             key_train,
-            network,
-            images.pixels[parts.trains],
-            take(towards, parts.trains),
-            config,
+            kept.network,
+            images.pixels,
+            towards,
+            whole,
             watched=watched,
             checkpoint=checkpoint,
             progress=progress,
         )
-        features = cached_features(network, images.pixels)
-    logits = np.asarray(own_head(network).logits(jnp.asarray(features)))
-    temperature = 1.0
-    if parts.assesses.any():
-        temperature = fit_temperature(logits[parts.assesses], parts.true_label[parts.assesses])
+        other = _Trained(trained, cached_features(trained, images.pixels), whole)
+        if choice is not None:
+            choice = choice._replace(whole=other.log_loss(parts))
+        if choice is None or choice.is_whole:
+            kept = other
+    logits = kept.logits()
+    temperature = checked_temperature(logits, parts, images.group, is_copied=is_copied)
     opinion = form_opinion(
         key_opinion,
-        features[judged],
+        kept.features[judged],
         take(towards, judged),
         imputed.class_probs[parts.task[judged]],
         images.group[judged],
-        config if isinstance(config, HeadConfig) else HeadConfig(),
+        head_config,
     )
     return FineTuning(
         images=images,
         imputed=imputed,
         parts=parts,
         targets=targets,
-        config=config,
-        model=FineTuned(network, tuple(imputed.class_names), temperature),
+        config=kept.config,
+        model=FineTuned(kept.network, tuple(imputed.class_names), temperature.value),
+        temperature=temperature,
+        choice=choice,
         history=history,
         logits=logits,
         opinion=opinion,
         judged=judged,
         imputed_label=label,
     )
+
+
+class _Trained(NamedTuple):
+    """A network, what its classifier sees of every image, and how it was trained."""
+
+    network: EfficientNet
+    features: Float[np.ndarray, "num_images num_features"]
+    config: TrainingConfig | HeadConfig
+
+    def logits(self) -> Float[np.ndarray, "num_images num_classes"]:
+        return np.asarray(own_head(self.network).logits(jnp.asarray(self.features)))
+
+    def log_loss(self, parts: Parts) -> float:
+        """On the gold held out, at the temperature that it asks for."""
+        logits, truth = self.logits()[parts.assesses], parts.true_label[parts.assesses]
+        return score(class_probs(logits, fit_temperature(logits, truth)), truth).log_loss
+
+
+def _head_config(config: HeadOrAll | TrainingConfig | HeadConfig) -> HeadConfig:
+    """How the last layer is trained."""
+    match config:
+        case HeadOrAll():
+            return config.head
+        case TrainingConfig():
+            return HeadConfig()
+    return config
 
 
 def predictions_table(

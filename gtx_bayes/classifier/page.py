@@ -1,6 +1,7 @@
 """The page of a fine-tuning: what was trained on what, how good it is, which labels it disputes."""
 
 import base64
+import shlex
 import time
 from importlib.metadata import version
 from typing import Any
@@ -16,9 +17,11 @@ from gtx_bayes.classifier.parts import LEAST_GOLD, WANTED_GOLD
 from gtx_bayes.diagnostics.report.page import Origin
 from gtx_bayes.diagnostics.report.template import page_template
 from gtx_bayes.diagnostics.report.wording import counted, shown
+from gtx_bayes.errors import split_warnings
 from gtx_bayes.finetune.decoding import as_jpeg
 from gtx_bayes.metrics import confusion_counts
 
+MODEL = "model.safetensors"
 PREDICTIONS = "predictions.csv"
 DISAGREEMENTS = "disagreements.csv"
 
@@ -76,6 +79,10 @@ def render(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> str:
         num_answers=int(imputed.num_labels[trained].sum()),
         is_grouped=np.unique(tuning.images.group).size < tuning.images.num_images,
         is_known=imputed.method == KNOWN,
+        is_refuted=parts.assesses.any() and tuning.temperature.fitted != tuning.temperature.value,
+        **split_warnings(tuning.notes),
+        next_command=_next_command(origin),
+        predict_command=f"gtx-bayes predict {MODEL} IMAGES --output predictions.csv",
         least_gold=LEAST_GOLD,
         wanted_gold=WANTED_GOLD,
         part_words=PART_WORDS,
@@ -88,6 +95,13 @@ def render(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> str:
         version=version("gtx_bayes"),
         seconds=time.perf_counter() - origin.started,
     )
+
+
+def _next_command(origin: Origin) -> str:
+    """The command that buys the next answers, with the tables that were given."""
+    labels = shlex.quote(origin.options.get("labels", "LABELS"))
+    gold = f" --gold {shlex.quote(origin.options['gold'])}" if "gold" in origin.options else ""
+    return f"gtx-bayes next {labels}{gold} --batch 20 --second-opinion {DISAGREEMENTS}"
 
 
 def _classes(tuning: FineTuning) -> list[tuple[str, int, int]]:

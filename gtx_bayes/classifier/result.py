@@ -9,14 +9,13 @@ import pandas as pd
 
 from gtx_bayes.classifier.fine_tune import FineTuning
 from gtx_bayes.classifier.imputed import KNOWN
-from gtx_bayes.classifier.page import DISAGREEMENTS, PREDICTIONS, render
+from gtx_bayes.classifier.page import DISAGREEMENTS, MODEL, PREDICTIONS, render
 from gtx_bayes.diagnostics.report.page import PAGE, Origin
 from gtx_bayes.errors import split_warnings
 from gtx_bayes.evaluation import as_record
 from gtx_bayes.finetune.weights import save
 from gtx_bayes.io.writers import write_csv
 
-MODEL: Final = "model.safetensors"
 STEPS: Final = "training.csv"
 EPOCHS: Final = "epochs.csv"
 
@@ -50,7 +49,8 @@ def _summary(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> dict
     return {
         "method": imputed.method,
         "targets": tuning.targets,
-        "head_only": tuning.is_head_only,
+        "trained": "head" if tuning.is_head_only else "all",
+        "choice": None if tuning.choice is None else tuning.choice._asdict(),
         "classes": [str(name) for name in imputed.class_names],
         "size": tuning.model.network.config.resolution,
         "num_images": tuning.images.num_images,
@@ -61,6 +61,7 @@ def _summary(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> dict
         "final_loss": tuning.history.loss[-1] if tuning.history.loss else None,
         "mean_imputed_confidence": float(imputed.class_probs[trained].max(axis=1).mean()),
         "temperature": tuning.model.temperature if parts.assesses.any() else None,
+        "temperature_fitted": tuning.temperature.fitted,
         "scores": {
             part: {
                 "num_examples": int(judged.true_label.size),

@@ -33,6 +33,7 @@ from gtx_bayes.cli.terminal import (
 from gtx_bayes.errors import InputError
 
 if TYPE_CHECKING:
+    from gtx_bayes.classifier.fine_tune import HeadOrAll
     from gtx_bayes.classifier.imputed import Imputed
     from gtx_bayes.finetune.efficientnet import EfficientNet
     from gtx_bayes.finetune.head import HeadConfig
@@ -55,31 +56,46 @@ RESULT_FILES = (
 class TrainingOptions:
     """How the network is trained."""
 
-    head_only: Annotated[
-        bool, typer.Option("--head-only", help="Train the last layer alone, in seconds.")
-    ] = False
+    train: Annotated[
+        Literal["auto", "head", "all"],
+        typer.Option(
+            help="The last layer alone, all weights from there, or what is better on gold held out."
+        ),
+    ] = "auto"
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=1, help="How often every image is seen. [default: 3, with --head-only 30]"
+            min=1, help="How often every image is seen. [default: 3, with --train head 30]"
         ),
     ] = None
     batch_size: Annotated[int, typer.Option(min=1, help="Images of a step.")] = 16
-    learning_rate: Annotated[float, typer.Option(help="Learning rate at its peak.")] = 1e-3
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="Learning rate at its peak. [default: 0.0001, with --train head 0.001]"),
+    ] = None
+    statistics: Annotated[
+        Literal["kept", "batch"] | None,
+        typer.Option(
+            help="What norms go by while all weights are trained: the statistics that the network "
+            "came with, or those of each batch. [default: kept]"
+        ),
+    ] = None
     average: Annotated[
         float | None,
         typer.Option(help="Return a running average of the weights; the share kept at each step."),
     ] = None
 
-    def config(self) -> "TrainingConfig | HeadConfig":
+    def config(self) -> "TrainingConfig | HeadConfig | HeadOrAll":
         """How to train, the options checked."""
+        from gtx_bayes.classifier.fine_tune import HeadOrAll
         from gtx_bayes.finetune.adamw import AdamW
         from gtx_bayes.finetune.head import HeadConfig
         from gtx_bayes.finetune.train import TrainingConfig
 
-        if not 0.0 < self.learning_rate < float("inf"):
+        rate = self.learning_rate
+        if rate is not None and not 0.0 < rate < float("inf"):
             raise InputError(
-                f"the learning rate is {self.learning_rate:g}.",
+                f"the learning rate is {rate:g}.",
                 where="--learning-rate",
                 hint="Give a positive number, such as 0.001.",
             )
@@ -89,18 +105,28 @@ class TrainingOptions:
                 where="--average",
                 hint="Give a number from 0 to below 1, such as 0.99.",
             )
-        optimiser = AdamW(self.learning_rate)
-        if not self.head_only:
-            return TrainingConfig(
-                self.epochs or 3, self.batch_size, optimiser, average=self.average
-            )
-        if self.average is not None:
-            raise InputError(
-                "a last layer alone is not averaged.",
-                where="--average",
-                hint="Leave it out, or train the whole network.",
-            )
-        return HeadConfig(self.epochs or 30, self.batch_size, optimiser)
+        if self.train == "head":
+            self._refuse_for_a_head()
+            return HeadConfig(self.epochs or 30, self.batch_size, AdamW(rate or 1e-3))
+        whole = TrainingConfig(
+            self.epochs or 3,
+            self.batch_size,
+            AdamW(rate or 1e-4),
+            statistics=self.statistics or "kept",
+            average=self.average,
+        )
+        return whole if self.train == "all" else HeadOrAll(whole=whole)
+
+    def _refuse_for_a_head(self) -> None:
+        what = {
+            "average": "a last layer alone is not averaged.",
+            "statistics": "norms keep their statistics where a last layer alone is trained.",
+        }
+        for name, text in what.items():
+            if getattr(self, name) is not None:
+                raise InputError(
+                    text, where=f"--{name}", hint="Leave it out, or train the whole network."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +246,7 @@ def finetune(
     config = training.config()
     if checkpoint is not None:
         checkpoint = checkpoint.expanduser()
-        if training.head_only:
+        if training.train == "head":
             raise InputError(
                 "a last layer alone is trained in seconds and is not put down.",
                 where="--checkpoint",
@@ -262,9 +288,11 @@ def finetune(
             "method": imputed.method,
             "network": networks.network,
             "weights": ", ".join(path.name for path in weights),
-            "epochs": config.num_epochs,
+            "train": training.train,
+            "epochs": training.epochs,
             "batch size": training.batch_size,
-            "learning rate": f"{training.learning_rate:g}",
+            "learning rate": training.learning_rate,
+            "statistics": training.statistics,
             "average": None if training.average is None else f"{training.average:g}",
             "precision": networks.precision,
             "seed": seed,
