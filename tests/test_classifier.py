@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from gtx_bayes.aggregation.aggregate import aggregate
-from gtx_bayes.classifier.fine_tune import HeadOrAll, fine_tune
+from gtx_bayes.classifier.fine_tune import Choice, HeadOrAll, fine_tune
 from gtx_bayes.classifier.imputed import KNOWN, Imputed, has_labelers
 from gtx_bayes.classifier.opinion import believed, form_opinion
 from gtx_bayes.classifier.page import render
@@ -28,7 +28,12 @@ from gtx_bayes.finetune.checkpoint import Checkpoint
 from gtx_bayes.finetune.efficientnet import initial_network
 from gtx_bayes.finetune.head import HeadConfig
 from gtx_bayes.finetune.images import ImageSet
-from gtx_bayes.finetune.predictions import class_probs, network_logits
+from gtx_bayes.finetune.predictions import (
+    class_probs,
+    fit_temperature,
+    network_logits,
+    score,
+)
 from gtx_bayes.finetune.targets import hard_targets
 from gtx_bayes.finetune.weights import load
 from gtx_bayes.labels import MISSING
@@ -410,25 +415,35 @@ def test_a_whole_network(network, with_gold_held_out, tmp_path):
         fine_tune(jax.random.key(1), network, *with_gold_held_out, QUICK, checkpoint=checkpoint)
 
 
-@pytest.mark.parametrize("is_swapped", [False, True])
-def test_gold_held_out_chooses_between_the_last_layer_and_all(
-    network, with_gold_held_out, is_swapped
-):
-    """A head that learnt nothing loses, and wins where the classes of the gold are swapped."""
-    images, imputed, parts = with_gold_held_out
-    if is_swapped:
-        swapped = np.where(parts.assesses, 1 - parts.true_label, parts.true_label)
-        parts = parts._replace(true_label=swapped)
-    config = HeadOrAll(HeadConfig(num_epochs=1, optimiser=AdamW(1e-9)), QUICK)
-    tuned = fine_tune(jax.random.key(0), network, images, imputed, parts, config)
-    assert tuned.choice.head == pytest.approx(np.log(2), abs=1e-3)
-    assert tuned.is_head_only == is_swapped
+def test_gold_held_out_chooses_between_the_last_layer_and_all(network, with_gold_held_out):
+    """What is kept has the lower of two losses, which is that of its own logits."""
+    quick = HeadOrAll(HeadConfig(optimiser=AdamW(1e-2)), QUICK)
+    tuned = fine_tune(jax.random.key(0), network, *with_gold_held_out, quick)
+    is_held = tuned.parts.assesses
+    logits, truth = tuned.logits[is_held], tuned.parts.true_label[is_held]
+    loss = score(class_probs(logits, fit_temperature(logits, truth)), truth).log_loss
+    assert loss == pytest.approx(min(tuned.choice), rel=1e-4)
+    assert tuned.choice.head != tuned.choice.whole
+    assert tuned.is_head_only == (tuned.choice.head < tuned.choice.whole)
     assert len(tuned.history.loss) == 14, "kept also if the last layer is better"
-    kept = "the last layer alone is kept" if is_swapped else "all weights are kept"
-    assert kept in " ".join(tuned.notes)
     text, _ = page_of(tuned)
-    assert ("which was not kept" in text) == is_swapped
+    assert ("which was not kept" in text) == tuned.is_head_only
     assert "Training loss" in text
+
+
+@pytest.mark.parametrize(
+    ("losses", "is_whole", "text"),
+    [
+        ((0.5, 0.4), True, "all weights are kept"),
+        ((0.4, 0.5), False, "the last layer alone is kept"),
+        ((0.4, 0.4), False, "the last layer alone is kept"),
+        ((None, None), False, "no gold held out can say"),
+    ],
+)
+def test_ties_go_to_the_last_layer(losses, is_whole, text):
+    choice = Choice(*losses)
+    assert choice.is_whole == is_whole
+    assert text in choice.note
 
 
 def test_without_gold_held_out_the_last_layer_alone_is_trained(network, parted):

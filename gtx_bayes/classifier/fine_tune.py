@@ -231,9 +231,10 @@ def fine_tune(
         images: all of them.
         imputed: the labels.
         parts: what is to become of each image, as `part_images` says.
-        config: how to train: a `HeadConfig` trains the last layer and leaves the others, a
-            `TrainingConfig` goes on from there with all weights, and `HeadOrAll`, the default,
-            keeps what is better on gold held out.
+        config: how to train: a `HeadConfig` trains the last layer and leaves the others. A
+            `TrainingConfig` goes on from there with all weights, and then trains the last layer
+            once more, on what it will see: in training dropout and stochastic depth had changed
+            that. `HeadOrAll`, the default, keeps what is better on gold held out.
         targets: a name in `gtx_bayes.finetune.targets.TARGETS`; the labels' own when absent.
         checkpoint: where to put a training of the whole network down, and to take it up from.
         progress: called after each step of a training of the whole network.
@@ -261,14 +262,22 @@ def fine_tune(
             hint="Leave the checkpoint out.",
         )
     key_ties, key_train, key_opinion, key_head = jax.random.split(key, 4)
+    head_config = _head_config(config)
+
+    def with_last_layer(
+        network: EfficientNet, features: np.ndarray, config: TrainingConfig | HeadConfig
+    ) -> _Trained:
+        """The network with its last layer trained on these features, the same key for each."""
+        some = take(towards, parts.trains)
+        head = train_head(key_head, features[parts.trains], some, head_config)
+        return _Trained(with_head(network, head), features, config)
+
     label = np.asarray(decisions.hard_label(key_ties, jnp.asarray(imputed.class_probs)))
     towards = TARGETS[targets](jnp.asarray(imputed.class_probs[parts.task], float))
     towards = only(towards, jnp.asarray(parts.trains))
     features = cached_features(network, images.pixels)
     is_copied = has_copies(features, parts, images.group)
-    head_config = _head_config(config)
-    head = train_head(key_head, features[parts.trains], take(towards, parts.trains), head_config)
-    kept = _Trained(with_head(network, head), features, head_config)
+    kept = with_last_layer(network, features, head_config)
     history, choice, whole = History(), None, config
     if isinstance(config, HeadOrAll):
         may_choose = parts.assesses.any() and not is_copied
@@ -288,7 +297,7 @@ def fine_tune(
             checkpoint=checkpoint,
             progress=progress,
         )
-        other = _Trained(trained, cached_features(trained, images.pixels), whole)
+        other = with_last_layer(trained, cached_features(trained, images.pixels), whole)
         if choice is not None:
             choice = choice._replace(whole=other.log_loss(parts))
         if choice is None or choice.is_whole:
