@@ -22,8 +22,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import scipy.cluster.hierarchy
-import scipy.spatial.distance
 
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.crowd import Crowd
@@ -311,12 +309,13 @@ def _clusters(correlation: npt.NDArray[np.float64]) -> list[npt.NDArray[np.intp]
     """Labelers whose mean correlation is at least `LEAST_CORRELATION`, by average linkage."""
     if correlation.max(initial=0.0) < LEAST_CORRELATION:
         return []
+    from scipy.cluster.hierarchy import fcluster, linkage  # which few crowds need
+    from scipy.spatial.distance import squareform
+
     distance = np.clip(1.0 - correlation, 0.0, 2.0)
     np.fill_diagonal(distance, 0.0)
-    tree = scipy.cluster.hierarchy.linkage(
-        scipy.spatial.distance.squareform(distance, checks=False), "average"
-    )
-    at = scipy.cluster.hierarchy.fcluster(tree, 1.0 - LEAST_CORRELATION, "distance")
+    tree = linkage(squareform(distance, checks=False), "average")
+    at = fcluster(tree, 1.0 - LEAST_CORRELATION, "distance")
     clusters = [np.flatnonzero(at == number) for number in np.unique(at)]
     return [members for members in clusters if members.size > 1]
 

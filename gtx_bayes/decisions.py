@@ -2,9 +2,11 @@
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from gtx_bayes.labels import MISSING, check_whole
@@ -88,6 +90,33 @@ def hard_label(
     priority = jax.random.uniform(key, class_probs.shape)
     found = jnp.argmax(jnp.where(tied_classes(class_probs), priority, -1.0), axis=-1)
     return jnp.where(jnp.isnan(confidence(class_probs)), MISSING, found)
+
+
+class Decided(NamedTuple):
+    """What class probabilities come to, on the host.
+
+    Attributes:
+        hard_label: as `hard_label` has it.
+        confidence: as `confidence` has it.
+        num_tied: as `num_tied` has it.
+    """
+
+    hard_label: Int[np.ndarray, " num_examples"]
+    confidence: Float[np.ndarray, " num_examples"]
+    num_tied: Int[np.ndarray, " num_examples"]
+
+
+def decide(
+    rng: np.random.Generator, class_probs: Float[np.ndarray, "num_examples num_classes"]
+) -> Decided:
+    """The decisions on a whole table, without anything to compile for its size."""
+    best = class_probs.max(axis=1)
+    tied = class_probs >= (best * (1.0 - _TIE_ULPS * np.finfo(class_probs.dtype).eps))[:, None]
+    label, num_tied = class_probs.argmax(axis=1), tied.sum(axis=1)
+    rows = np.flatnonzero(num_tied > 1)
+    priority = rng.random((rows.size, class_probs.shape[1]))
+    label[rows] = np.where(tied[rows], priority, -1.0).argmax(axis=1)
+    return Decided(label, best, num_tied)
 
 
 def credit(

@@ -37,7 +37,7 @@ class TestChunks:
             place = example[there] * len(chunks) + at
             found.extend(zip(place, labeler[there], label[there], strict=True))
             np.testing.assert_array_equal(
-                np.asarray(chunk.segments.owner)[chunk.segments.of_label][there], labeler[there]
+                np.asarray(chunk.segments.segment_labeler)[chunk.segments.of_label][there], labeler[there]
             )
         there = np.asarray(labels.label) != MISSING
         expected = [np.asarray(a)[there] for a in (labels.example, labels.labeler, labels.label)]

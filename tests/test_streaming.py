@@ -770,8 +770,8 @@ def test_segments(labelers, seed):
     further, owner = further_segments(labeler)
     sizes = {"num_labelers": 4, "num_labels": labeler.size, "num_further": owner.size + 3}
     segments = Segments.of(labeler, further, owner, **sizes)
-    np.testing.assert_array_equal(segments.owner[segments.of_label], labeler)
-    counted = np.bincount(segments.of_label, minlength=segments.owner.size)
+    np.testing.assert_array_equal(segments.segment_labeler[segments.of_label], labeler)
+    counted = np.bincount(segments.of_label, minlength=segments.segment_labeler.size)
     assert counted.max(initial=0) <= SEGMENT
     together = segments.by_labeler(counted, 4)
     np.testing.assert_array_equal(together, to_fixed_point(np.bincount(labeler, minlength=4)))

@@ -29,8 +29,9 @@ from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.model_size import check_num_class_probs
 from gtx_bayes.inference.order import keeps_order
 from gtx_bayes.inference.variational import clamp
-from gtx_bayes.labels import Labels
+from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
+from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELS, bucket_size, first, padded
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.registry import METHODS
 
@@ -129,9 +130,8 @@ def aggregate(
         if fit.joint is not None:
             return fit, fit.joint.class_probs
         if mesh is None:
-            class_probs = fit.aggregator.class_probs(crowd.labels)
-        else:
-            class_probs = _class_probs_by_chunk(fit.aggregator, crowd.labels, prior, mesh)
+            return fit, _class_probs(fit.aggregator, crowd.labels, crowd.assessment, prior)
+        class_probs = _class_probs_by_chunk(fit.aggregator, crowd.labels, prior, mesh)
         return fit, clamp(class_probs, crowd.assessment)
 
     fit, class_probs = fitted(prior)
@@ -237,6 +237,34 @@ def configured(
             hint="Leave it out, or the model and the dependence.",
         )
     return found
+
+
+def _class_probs(
+    rule: AbstractAggregator,
+    labels: Labels,
+    assessment: Assessment,
+    class_prior: ClassPrior | None,
+) -> Float[Array, "num_examples num_classes"]:
+    """`rule.class_probs` and the gold, by one program for crowds of like size."""
+    size = labels.num_examples
+    labels, assessment, class_prior = padded(
+        labels,
+        assessment,
+        class_prior,
+        num_labels=bucket_size(labels.num_labels, LEAST_LABELS),
+        num_examples=bucket_size(size, LEAST_EXAMPLES),
+        num_labelers=max(labels.num_labelers, 1),
+    )
+    if class_prior is not None and class_prior.ndim == 2:
+        rule = rule.with_class_prior(class_prior)
+    return first(size, _clamped_class_probs(rule, labels, assessment))
+
+
+@jax.jit
+def _clamped_class_probs(
+    rule: AbstractAggregator, labels: Labels, assessment: Assessment
+) -> Float[Array, "num_examples num_classes"]:
+    return clamp(rule.class_probs(labels), assessment)
 
 
 def _class_probs_by_chunk(

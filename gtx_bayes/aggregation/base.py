@@ -39,7 +39,10 @@ class AbstractAggregator(abc.ABC):
 
     @abc.abstractmethod
     def class_probs(self, labels: AnyLabels) -> Float[Array, "num_examples num_classes"]:
-        """Probability of every class of every example; examples without answers included."""
+        """Probability of every class of every example; examples without answers included.
+
+        JAX traces it, and labels may be padded.
+        """
 
     @property
     def labelers(self) -> AbstractLabelers | None:

@@ -31,7 +31,6 @@ from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.models.labelers import AbstractLabelers
-from gtx_bayes.padding import first, padded_to_bucket
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.registry import MODELS
 from gtx_bayes.votes import AnyLabels, answers_per_example
@@ -278,8 +277,7 @@ def check_covariates(model: str | AbstractLabelerModel, there: Sequence[str]) ->
 
 def report(found: Pool, labels: Labels, assessment: Assessment) -> Fit:
     """The joint posterior as a method that is fitted, with what a user should know of it."""
-    in_size, gold, _ = padded_to_bucket(labels.of_classes(), assessment, None)
-    counts = first(labels.num_labelers, gold_counts(in_size, gold))
+    counts = gold_counts(labels.of_classes(), assessment)
     return Fit(
         _as_rule(found),
         posterior_accuracy(found.accuracy, counts, labels.num_classes),

@@ -38,10 +38,10 @@ from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.errors import InputError
 from gtx_bayes.frames import of_library
-from gtx_bayes.padding import LEAST_EXAMPLES, bucket_size, pad_to
 from gtx_bayes.posterior import ClassPrior
 
 _SHOWN_CLASSES = 6  # in a notebook
+_TIES = 1  # the stream of random numbers that decides them
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -114,10 +114,11 @@ class Aggregation:
             ValueError: if class probabilities are NaN, which `aggregate` never returns.
         """
         crowd = self.crowd
-        table, key_left = _example_table(as_key(key), crowd, self.class_probs)
+        key = as_key(key)
+        table = _example_table(key, crowd, self.class_probs)
         table.insert(5, "is_gold", self._is_gold)
         if self.fit.joint is not None:
-            low, high = self.fit.joint.credible_interval(key_left, crowd.labels, mesh=mesh)
+            low, high = self.fit.joint.credible_interval(key, crowd.labels, mesh=mesh)
             table.insert(6, "confidence_low", np.where(self._is_gold, 1.0, low))
             table.insert(7, "confidence_high", np.where(self._is_gold, 1.0, high))
         return self._as_came(table)
@@ -125,7 +126,7 @@ class Aggregation:
     @functools.cached_property
     def label(self) -> "pd.Series[Any]":
         """The most probable class of each example, by task; the known one of gold."""
-        table, _ = _example_table(as_key(None), self.crowd, self.class_probs)
+        table = _example_table(as_key(None), self.crowd, self.class_probs)
         return pd.Series(table["label"].to_numpy(), self.probs.index, name="label")
 
     @property
@@ -268,7 +269,7 @@ class Aggregation:
                 "the fit has no opinions.", where="opinions", hint="Give them to `aggregate` too."
             )
         class_probs = rule.class_probs(new.labels)
-        return self._as_came(_example_table(as_key(key), new, class_probs)[0])
+        return self._as_came(_example_table(as_key(key), new, class_probs))
 
     def __repr__(self) -> str:
         """The method, and how much there is of what."""
@@ -276,7 +277,7 @@ class Aggregation:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the first examples and labelers, and what to know of them."""
-        examples, _ = _example_table(as_key(None), self.crowd, self.class_probs)
+        examples = _example_table(as_key(None), self.crowd, self.class_probs)
         shown = list(examples.columns[: 4 + _SHOWN_CLASSES + 1])
         tables = (("examples", examples[shown]), ("labelers", self.in_pandas.labelers()))
         return page(f"Aggregation by {self._title}", self._facts, tables, self.notes)
@@ -350,34 +351,20 @@ def as_key(key: Key[Array, ""] | int | None) -> Key[Array, ""]:
 
 def _example_table(
     key: Key[Array, ""], crowd: Crowd, class_probs: Float[Array, "num_examples num_classes"]
-) -> tuple[pd.DataFrame, Key[Array, ""]]:
-    """What class probabilities come to, one row per example, and a key that is left."""
+) -> pd.DataFrame:
+    """What class probabilities come to, one row per example; the key decides ties."""
     probs = np.asarray(class_probs)
     if np.isnan(probs).any():
         raise ValueError("there are class probabilities that are NaN")
-    labels, size = crowd.labels, crowd.labels.num_examples
-    decided, key_left = _decide(key, pad_to(probs, bucket_size(size, LEAST_EXAMPLES)))
-    found = {name: np.asarray(values)[:size] for name, values in decided.items()}
+    # Apart from what else is drawn by the words of the key alone.
+    rng = np.random.default_rng([_TIES, *np.asarray(jax.random.key_data(key)).tolist()])
+    found = decisions.decide(rng, probs)
     columns = {
         "task": crowd.example_names,
-        "label": crowd.class_names[found["hard_label"]],
-        "confidence": found["confidence"],
-        "num_labels": labels.of_classes().count_by_example(),
-        "num_tied": found["num_tied"],
+        "label": crowd.class_names[found.hard_label],
+        "confidence": found.confidence,
+        "num_labels": crowd.labels.of_classes().count_by_example(),
+        "num_tied": found.num_tied,
         **{f"prob_{name}": probs[:, k] for k, name in enumerate(crowd.class_names)},
     }
-    return pd.DataFrame(columns), key_left
-
-
-@jax.jit
-def _decide(
-    key: Key[Array, ""], class_probs: Float[Array, "num_examples num_classes"]
-) -> tuple[dict[str, Array], Key[Array, ""]]:
-    """What class probabilities come to, and a key for what is drawn after the ties."""
-    key_ties, key_left = jax.random.split(key)
-    decided = {
-        "hard_label": decisions.hard_label(key_ties, class_probs),
-        "confidence": decisions.confidence(class_probs),
-        "num_tied": decisions.num_tied(class_probs),
-    }
-    return decided, key_left
+    return pd.DataFrame(columns)

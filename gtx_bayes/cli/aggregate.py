@@ -395,13 +395,11 @@ def _write(
 ) -> tuple[list[str], dict[str, Any]]:
     """Write all but the summary; what is left out and why, and what the summary says besides."""
     import jax
-    import numpy as np
 
     from gtx_bayes.io.writers import write_csv
 
-    split = jax.jit(lambda seed: tuple(jax.random.split(jax.random.key(seed))))  # all at once
-    key_ties, key_draws = split(np.uint32(seed))
-    examples = result.examples(key_ties, mesh=mesh)
+    key = jax.random.key(seed)
+    examples = result.examples(key, mesh=mesh)
     decided: dict[str, Any] = {}
     if loss is not None or risk is not None:
         from gtx_bayes.losses import decide
@@ -429,7 +427,7 @@ def _write(
     if draws:
         from gtx_bayes.diagnostics.to_arviz import draw_labelers, write_netcdf
 
-        tree = draw_labelers(key_draws, result, num_draws=draws)
+        tree = draw_labelers(jax.random.fold_in(key, 1), result, num_draws=draws)
         write_netcdf(tree, path / "posterior.nc")
     if plots:
         from gtx_bayes.diagnostics.plots import save_result_plots

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 from jaxtyping import Array, Int
 
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -21,14 +22,14 @@ class GoldCounts(NamedTuple):
     num_gold: Int[Array, " num_labelers"]
 
 
-@jax.jit
 def gold_counts(labels: Labels, assessment: Assessment) -> GoldCounts:
-    """Count every labeler's right answers on the gold examples."""
-    truth = assessment.true_label[labels.example]
-    scored = (truth != MISSING) & labels.is_class
-    right = scored & (labels.label == truth)
-    none = jnp.zeros(labels.num_labelers, jnp.int32)
-    return GoldCounts(
-        num_correct=none.at[labels.labeler].add(right.astype(jnp.int32)),
-        num_gold=none.at[labels.labeler].add(scored.astype(jnp.int32)),
-    )
+    """Count every labeler's right answers on the gold examples, on the host."""
+    label, labeler = np.asarray(labels.label), np.asarray(labels.labeler)
+    truth = np.asarray(assessment.true_label)[np.asarray(labels.example)]
+    scored = (truth != MISSING) & (label >= 0) & (label < labels.num_classes)
+
+    def count(where: npt.NDArray[np.bool_]) -> Int[Array, " num_labelers"]:
+        found = np.bincount(labeler[where], minlength=labels.num_labelers)
+        return jax.device_put(found.astype(np.int32))
+
+    return GoldCounts(num_correct=count(scored & (label == truth)), num_gold=count(scored))

@@ -26,7 +26,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy.optimize
 import scipy.special
 from jaxtyping import Float
 
@@ -73,6 +72,8 @@ def calibrate(
             class of gold and zero elsewhere.
         class_prior: of each class, or of each class of each example, without the opinions.
     """
+    import scipy.optimize  # which takes a while, and few commands need
+
     log_probs = _log_probs(opinions)
     means = np.nanmean(log_probs, axis=1)
     terms, log_prior, log_likelihood = _less(log_probs, means), _log(class_prior), _log(likelihood)

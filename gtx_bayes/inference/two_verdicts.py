@@ -23,8 +23,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import scipy.cluster.hierarchy
-import scipy.spatial.distance
 from scipy.special import logsumexp
 
 from gtx_bayes.labels import MISSING, Labels
@@ -211,14 +209,15 @@ def _residuals(panel: _Panel, class_probs: _Probs) -> tuple[_Probs, float]:
 
 def _clusters(correlation: _Probs) -> list[npt.NDArray[np.bool_]]:
     """Sides to begin with: clusters by average linkage, few large ones to more small ones."""
+    from scipy.cluster.hierarchy import fcluster, linkage  # which few crowds need
+    from scipy.spatial.distance import squareform
+
     distance = np.clip(1.0 - correlation, 0.0, 2.0)
     np.fill_diagonal(distance, 0.0)
-    tree = scipy.cluster.hierarchy.linkage(
-        scipy.spatial.distance.squareform(distance, checks=False), "average"
-    )
+    tree = linkage(squareform(distance, checks=False), "average")
     found: dict[bytes, npt.NDArray[np.bool_]] = {}
     for number in range(2, _MOST_CLUSTERS + 1):
-        at = scipy.cluster.hierarchy.fcluster(tree, number, "maxclust")
+        at = fcluster(tree, number, "maxclust")
         for cluster in np.unique(at):
             side = at == cluster
             if _is_split(side):

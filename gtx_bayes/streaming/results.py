@@ -102,8 +102,7 @@ def _interval(
     prior, counts, evidence = chunk.put(posterior)
     own = chunk.labels, chunk.class_prior, evidence, chunk.put(jnp.asarray(best))
     asked = Asked(prior, counts, *own)
-    _, key = jax.random.split(jax.random.key(chunks.request.seed))  # as `Aggregation.examples`
-    rng = generator(key)
+    rng = generator(jax.random.key(chunks.request.seed))
     rng.multinomial(NUM_DRAWS, (1.0,))  # the draws of one component
     assert chunks.choice_of_rho is not None
     draws = asked.draws(rng, chunks.choice_of_rho, NUM_DRAWS)
