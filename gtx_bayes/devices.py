@@ -36,13 +36,16 @@ def examples_mesh(devices: Literal["all"] | int | Sequence[jax.Device] = "all") 
     return Mesh(np.asarray(chosen), (AXIS,))
 
 
-def same_precision[**P, R](function: Callable[P, R]) -> Callable[P, R]:
-    """The function for other threads, which JAX's context managers do not reach: floats as here."""
-    is_x64 = jax.config.jax_enable_x64
+def as_here[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """The function for other threads, which JAX's context managers do not reach.
+
+    Floats and the default device there are those of this thread.
+    """
+    is_x64, device = jax.config.jax_enable_x64, jax.config.jax_default_device
 
     @functools.wraps(function)
     def in_thread(*args: P.args, **kwargs: P.kwargs) -> R:
-        with precision(is_x64):
+        with precision(is_x64), jax.default_device(device):
             return function(*args, **kwargs)
 
     return in_thread

@@ -12,7 +12,7 @@ import pytest
 
 from gtx_bayes import InputError
 from gtx_bayes.cli.options import mesh_of
-from gtx_bayes.devices import examples_mesh, same_precision
+from gtx_bayes.devices import as_here, examples_mesh
 from gtx_bayes.inference import pool
 from gtx_bayes.inference.loop import ChunksInMemory
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -150,4 +150,4 @@ def test_every_model_on_1_2_4_and_8_devices():
 
 def test_threads_compute_in_the_precision_of_who_starts_them():
     with jax.enable_x64(True), concurrent.futures.ThreadPoolExecutor(1) as pool:
-        assert pool.submit(same_precision(jnp.zeros), ()).result().dtype == jnp.float64
+        assert pool.submit(as_here(jnp.zeros), ()).result().dtype == jnp.float64

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, ArrayLike, Int, Key, PyTree
 
-from gtx_bayes.devices import BY_PART, EVERYWHERE, examples_mesh, same_precision
+from gtx_bayes.devices import BY_PART, EVERYWHERE, as_here, examples_mesh
 
 Progress = Callable[[int, int], object]
 """A callback: how many parts of how many are done."""
@@ -71,7 +71,7 @@ def map_runs(
     progress(min(size, num_runs), num_runs)
     starts = range(size, num_runs, size)
     with concurrent.futures.ThreadPoolExecutor(num_calls) as pool:
-        for start, part in zip(starts, pool.map(same_precision(call), starts), strict=True):
+        for start, part in zip(starts, pool.map(as_here(call), starts), strict=True):
             found.append(part)
             progress(min(start + size, num_runs), num_runs)
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:num_runs], *found)

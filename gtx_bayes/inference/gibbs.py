@@ -25,7 +25,7 @@ from jax.scipy.special import gammaln
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from gtx_bayes.devices import same_precision
+from gtx_bayes.devices import as_here
 from gtx_bayes.inference import variational
 from gtx_bayes.inference.nuts import Draws
 from gtx_bayes.labels import Assessment, Labels
@@ -113,7 +113,7 @@ def run_gibbs(
 
     with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:
         shares = [keys[at] for at in np.array_split(np.arange(num_chains), len(devices))]
-        found = jax.device_get(list(pool.map(same_precision(on_device), devices, shares)))
+        found = jax.device_get(list(pool.map(as_here(on_device), devices, shares)))
     posterior, log_density, class_probs = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
     return GibbsFit(Draws(posterior, {"log_density": log_density}), jax.device_put(class_probs))
 

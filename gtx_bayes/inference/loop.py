@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, ScalarLike, Shaped
 
-from gtx_bayes.devices import same_precision
+from gtx_bayes.devices import as_here
 from gtx_bayes.inference import variational
 from gtx_bayes.inference.variational import Rows, State, Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -249,7 +249,7 @@ class ChunksInMemory(AbstractChunks):
     def map[R](self, stage: str, one: Callable[[int, Chunk], R]) -> list[R]:
         """What a function finds of every chunk, in their order."""
         with concurrent.futures.ThreadPoolExecutor(len(self.chunks)) as pool:
-            return list(pool.map(same_precision(one), range(len(self.chunks)), self.chunks))
+            return list(pool.map(as_here(one), range(len(self.chunks)), self.chunks))
 
     def add_up(self, found: Sequence[tuple[FixedPoint, ...]]) -> tuple[FixedPoint, ...]:
         """Sums, entry by entry."""

@@ -23,7 +23,8 @@ Every model stands in the pool without and with looks that examples have for eve
 `inference.dependence`; the mass S is an atom of it at zero.
 """
 
-from collections.abc import Iterator, Sequence
+import concurrent.futures
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -34,6 +35,7 @@ import scipy.special
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
+from gtx_bayes.devices import as_here
 from gtx_bayes.inference import dependence as of_rho
 from gtx_bayes.inference import joint, variational
 from gtx_bayes.inference import looks as looks_of
@@ -76,6 +78,8 @@ MOST_AT_ONCE = 4_000_000
 
 float32 loses counts of more from one labeler.
 """
+
+_MOST_BESIDE = 1_000_000  # answers that models are fitted to at the same time
 
 LEAST_WEIGHT = 1e-3
 """Models of less are left out."""
@@ -414,7 +418,12 @@ def fit(
     fitted = _fit_all(labels, assessment, candidates, mesh, is_cut=is_cut)
     weighed = weighed or weigh(labels, assessment, fitted, weighing)
     kept = [k for k, weight in enumerate(weighed.weights) if weight >= LEAST_WEIGHT]
-    components = [_report(labels, assessment, fitted[k], weighed.dependence[k], size) for k in kept]
+    components = _by_model(
+        lambda k: _report(labels, assessment, fitted[k], weighed.dependence[k], size),
+        kept,
+        [fitted[k].candidate for k in kept],
+        labels,
+    )
     return Pool.of(
         components,
         [weighed.weights[k] for k in kept],
@@ -653,15 +662,47 @@ def _fit_all(
 ) -> list[Fitted]:
     """Every candidate fitted; once those that differ by looks alone."""
     plain: dict[tuple[str | AbstractLabelerModel, bool], Fitted] = {}
-    found = []
-    for each in candidates:
+
+    def fitted(each: Candidate) -> Fitted:
         model = each.prior if isinstance(each.prior, AbstractLabelerModel) else each.model
         key = (model, each.class_prior is None)
         if key not in plain:
             plain[key] = _fitted(labels, assessment, each, mesh, is_cut=is_cut)
         looks = learn_looks(labels, assessment, each, plain[key].fit)
-        found.append(plain[key]._replace(candidate=each, looks=looks))
-    return found
+        return plain[key]._replace(candidate=each, looks=looks)
+
+    return _by_model(fitted, candidates, candidates, labels)
+
+
+def _by_model[T, R](
+    function: Callable[[T], R], of: Sequence[T], candidates: Sequence[Candidate], labels: Labels
+) -> list[R]:
+    """A function of every candidate, or of what was made of it: one model beside the other.
+
+    What is compiled for different models is compiled at the same time; candidates of one model
+    share it, and go in turn.
+
+    Args:
+        function: what is done.
+        of: its argument for each candidate.
+        candidates: the candidates.
+        labels: the answers: of many the memory is for one model at a time.
+    """
+    turns: dict[str, list[int]] = {}
+    for at, each in enumerate(candidates):
+        # NumPyro, behind models without a conjugate prior, is at home in one thread.
+        turns.setdefault(each.model if each.is_padded else "", []).append(at)
+    if len(turns) == 1 or labels.num_labels > _MOST_BESIDE or "" in turns:
+        return [function(each) for each in of]
+    call = as_here(lambda turn: [function(of[at]) for at in turn])
+    with concurrent.futures.ThreadPoolExecutor(len(turns)) as executor:
+        found = list(executor.map(call, turns.values()))
+    by_place = {
+        at: result
+        for turn, results in zip(turns.values(), found, strict=True)
+        for at, result in zip(turn, results, strict=True)
+    }
+    return [by_place[at] for at in range(len(candidates))]
 
 
 def _fitted(
