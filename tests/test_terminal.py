@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shlex
 
+import jax
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -139,6 +140,18 @@ def test_stages_say_their_time_or_nothing(capsys, loudness):
             pass
         shown = [line for line in capsys.readouterr().err.splitlines() if " s" in line]
         assert len(shown) == lines
+
+
+def test_compiled_programs_are_counted():
+    """Those that no cache had, once the next one is asked for."""
+    ask, find = terminal._ASKED, terminal._FOUND
+    shown = []
+    with terminal.counting_compiled(shown.append):
+        for event in (ask, find, ask, ask, find, ask, find, ask, ask):
+            jax.monitoring.record_event(event)
+    assert shown == [1, 1, 1, 2]
+    jax.monitoring.record_event(ask)
+    assert len(shown) == 4
 
 
 def test_words_of_options():

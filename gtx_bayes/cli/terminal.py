@@ -46,6 +46,10 @@ _CALLS = {
 _OF_TABLES = ("abstain", "blank", "format", "wide", "counts", "count_column", "gold")
 """Arguments that notes on tables speak of, options of every command that reads answers."""
 
+_ASKED, _FOUND = (
+    f"/jax/compilation_cache/{name}" for name in ("compile_requests_use_cache", "cache_hits")
+)
+
 _MOST_NOTES = 3
 _MOST_CELL = 32  # characters of a cell that stays on one line
 
@@ -187,11 +191,43 @@ def stage(what: str) -> Iterator[None]:
     from rich.console import Console
     from rich.text import Text
 
-    start = time.perf_counter()
-    with Console(stderr=True).status(Text(f"{what} ...")):
-        yield
+    start, console = time.perf_counter(), Console(stderr=True)
+    with console.status(Text(f"{what} ...")) as status:
+
+        def show(number: int) -> None:
+            text = f"{what} ... {number} programs compiled, once on this machine"
+            status.update(Text(text))
+
+        with counting_compiled(show) if console.is_terminal else contextlib.nullcontext():
+            yield
     if _loudness > 0:
         print(f"{what}: {time.perf_counter() - start:.1f} s", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def counting_compiled(show: Callable[[int], object]) -> Iterator[None]:
+    """Call back with the number of programs compiled in the block that no cache had, from one on.
+
+    JAX says when it asks its cache and when that has what it asks for; nothing in between.
+    """
+    monitoring = sys.modules.get("jax.monitoring")
+    if monitoring is None:  # nor will anything be compiled at once
+        yield
+        return
+    asked = found = 0
+
+    def heard(event: str, **_: object) -> None:
+        nonlocal asked, found
+        asked += event == _ASKED
+        found += event == _FOUND
+        if event == _ASKED and asked - found > 1:  # the one asked for now may yet be found
+            show(asked - found - 1)
+
+    monitoring.register_event_listener(heard)
+    try:
+        yield
+    finally:
+        monitoring.unregister_event_listener(heard)
 
 
 @contextlib.contextmanager
