@@ -127,7 +127,7 @@ sbc: $(VENV)/.test
 
 real-crowds: $(VENV)/.test .venv-peers/.installed
 	@test -n "$(DATA)" || { echo "Say where the crowds are: make real-crowds DATA=FOLDER"; exit 1; }
-	$(BIN)/python -m tests.benchmarks.real_crowds $(DATA) --peers .venv-peers/bin/python --output docs/real_crowds_table.md
+	$(BIN)/python -m tests.benchmarks.real_crowds $(DATA) --peers .venv-peers/bin/python --output docs/real_crowds_table.md --json docs/quality.json
 	$(BIN)/python -m tests.benchmarks.dependence $(DATA) --output docs/dependence_table.md
 
 worlds: $(VENV)/.test

@@ -1,5 +1,6 @@
 """What a stranger reads first is true: the example, its output, its figures and its links."""
 
+import json
 import re
 import sys
 import warnings
@@ -42,27 +43,30 @@ def test_links_lead_somewhere():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_figures_are_those_of_the_table_of_real_crowds():
-    table = (ROOT / "docs" / "real_crowds_table.md").read_text(encoding="utf-8")
-    with_gold = table.partition("**10% gold**")[2].partition("\n\n|")[2].partition("\n\n")[0]
-    rows = {cells[0]: cells[1:] for cells in map(cells_of, with_gold.splitlines())}
-
-    def first(name, column):
-        return float(rows[name][column].split()[0])
-
-    others = [name for name in rows if name.startswith("crowd-kit")]
-    best = [max(first(name, 0) for name in others)]
-    best += [min(first(name, column) for name in others) for column in (1, 3)]
+def test_figures_are_those_that_a_command_wrote():
+    """All that README says of real crowds stands in docs/quality.json, and no other figure."""
+    record = json.loads((ROOT / "docs" / "quality.json").read_text(encoding="utf-8"))
+    rows = {row["method"]: row for row in record["results"] if row["gold"] == 0.1}
+    others = [row for name, row in rows.items() if name.startswith("crowd-kit")]
+    best = [max(row["accuracy"]["mean"] for row in others)]
+    best += [min(row[metric]["mean"] for row in others) for metric in ("log_loss", "ece")]
     said = re.search(
         r"\((\.\d+) against (\.\d+)\).*log loss (\.\d+) against ([\d.]+),\s+calibration error "
         r"(\.\d+) against (\.\d+)\.",
         README,
         flags=re.DOTALL,
     )
-    ours = [first("gtx-bayes", column) for column in (0, 1, 3)]
-    figures = [float(number) for number in said.groups()]
-    assert figures[::2] == pytest.approx(ours, abs=0.0005)
-    assert figures[1::2] == pytest.approx(best, abs=0.005)
+    ours = [rows["gtx-bayes"][metric]["mean"] for metric in ("accuracy", "log_loss", "ece")]
+    pairs = [value for pair in zip(ours, best, strict=True) for value in pair]
+    for figure, found in zip(said.groups(), pairs, strict=True):  # to as many digits as are shown
+        digits = len(figure.partition(".")[2])
+        assert abs(float(figure) - found) <= 0.5 * 10**-digits * (1 + 1e-9), (figure, found)
+    assert len(record["sets"]) == 13
+    assert "thirteen real crowds" in README
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    prose = re.sub(r"\]\([^)]*\)", "]", prose)
+    numbers = re.findall(r"(?<![\w.-])\d*\.\d+", prose)
+    assert sorted(numbers) == sorted([*said.groups(), "3.12"])
 
 
 def test_registries_are_described_by_a_page_made_from_them(monkeypatch):

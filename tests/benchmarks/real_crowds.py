@@ -1,12 +1,15 @@
 """Every method, and crowd-kit's, on real crowds: without gold and with a tenth of it.
 
     python -m tests.benchmarks.real_crowds DATA [--draws 10] [--peers PYTHON] [--work DIR]
-        [--output docs/real_crowds_table.md]
+        [--output docs/real_crowds_table.md] [--json docs/quality.json]
 
 DATA holds one folder per crowd, each with labels.csv (task, worker, label) and gold.csv (task,
 label). Gold is drawn at random with seeds 0, 1, ... and scores are on the rest; of contradictory
 answers the first counts. PYTHON is the interpreter of an environment with crowd-kit. What its
 methods found is kept in DIR: they can take an hour, and a second run does not repeat them.
+
+The JSON has what README and docs quote: means over the crowds for every method, without gold
+(`gold` 0) and with a tenth of it, each figure as {mean, se}.
 """
 
 import argparse
@@ -115,6 +118,7 @@ def main():
     parser.add_argument("--peers", help="interpreter of an environment with crowd-kit")
     parser.add_argument("--work", type=Path, default=Path("build/real_crowds"))
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
     for name in SETS:
@@ -140,17 +144,42 @@ def main():
     text = "\n\n".join(_markdown(table[table["gold"] == share], share) for share in (0.0, SHARE))
     if options.output:
         options.output.write_text(text + "\n")
+    if options.json:
+        found = {"command": "real_crowds", "draws": options.draws, "sets": SETS}
+        found["results"] = [
+            row for share in (0.0, SHARE) for row in _figures(table[table["gold"] == share], share)
+        ]
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
     print(text)
 
 
-def _markdown(table, share):
-    """Means over the sets, then accuracy and log loss set by set; methods by their accuracy."""
+def _figures(table, share):
+    """What the first table shows, one row a method."""
+    _, mean, error, order, _ = _means(table)
+    for method in order:
+        figures = {
+            metric: {
+                "mean": round(float(mean.loc[method, metric]), 5),
+                "se": round(float(error.loc[method, f"{metric}_se"]), 5),
+            }
+            for metric in SHOWN
+        }
+        yield {"gold": share, "method": method, **figures}
+
+
+def _means(table):
+    """Figures by method and set, means over the sets, their errors, methods in order, seconds."""
     by_set = table.groupby(["method", "set"]).mean(numeric_only=True)
     mean = by_set.groupby("method").mean()
     order = list(mean.sort_values("accuracy", ascending=False).index)
     squares = by_set[[f"{metric}_se" for metric in SHOWN]] ** 2
     error = np.sqrt(squares.groupby("method").sum()) / len(SETS)
-    seconds = by_set["seconds"].groupby("method").sum()
+    return by_set, mean, error, order, by_set["seconds"].groupby("method").sum()
+
+
+def _markdown(table, share):
+    """Means over the sets, then accuracy and log loss set by set; methods by their accuracy."""
+    by_set, mean, error, order, seconds = _means(table)
     title = f"**{share:.0%} gold**" if share else "**Without gold**"
     lines = [f"{title}, means over the sets", ""]
     lines += _table_head("method", [*SHOWN.values(), "seconds, all sets"])
