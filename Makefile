@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds panels opinions estimates label-studio paper sbc clean
+.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs notebooks bench real-crowds worlds panels opinions estimates label-studio paper sbc clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint format  check or mend the layout of the code"
 	@echo "make docs         build the documentation into build/docs"
 	@echo "make bench        measure speed, JSON into build/bench*.json and docs/benchmarks.json (TORCH=python with torch and transformers: training too)"
+	@echo "make notebooks    run the notebooks and keep what they show (NAMES=\"01_quickstart ...\")"
 	@echo "make paper        repeat the paper's simulations: build/paper, and the tables of the docs"
 	@echo "make sbc          is the inference right? simulations of every model and method, tables of the docs"
 	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
@@ -110,6 +111,9 @@ bench: $(VENV)/.test .venv-peers/.installed
 
 docs/images/logo.svg: docs/_ext/logo.py
 	$(PYTHON) docs/_ext/logo.py $@
+
+notebooks: $(VENV)/.test
+	$(BIN)/python -m tests.notebooks $(NAMES)
 
 paper: $(VENV)/.test
 	for name in table1 table2 figure1 figure2 assessment optimality policies; do \

@@ -1,4 +1,4 @@
-"""Sphinx configuration: Markdown, notebooks run while building, formulas as MathML."""
+"""Sphinx configuration: Markdown, notebooks as they are kept, formulas as MathML."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ nitpicky = False
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
-nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "force")
+nb_execution_mode = os.environ.get("NB_EXECUTION_MODE", "off")
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
@@ -62,7 +62,7 @@ html_js_files = ["page.js"]
 html_logo = html_favicon = "images/logo.svg"
 html_math_renderer = "mathml"
 
-# The notebooks stand beside the docs; the build runs copies of them.
+# The notebooks stand beside the docs, with what they showed (`make notebooks`).
 notebooks = HERE / "notebooks"
 shutil.rmtree(notebooks, ignore_errors=True)
 notebooks.mkdir()

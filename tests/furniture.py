@@ -134,6 +134,8 @@ def sidebar():
         name = f"docs/{target}".replace("docs/notebooks/", "notebooks/")
         assert (ROOT / name).is_file(), f"{target} is missing"
         assert words
+    assert script.colab("notebooks/01_quickstart", "") == script.colab("install", "us/it") == ""
+    assert "/github/us/it/blob/main/notebooks/01_" in script.colab("notebooks/01_x", "us/it")
 
 
 def templates():

@@ -1,8 +1,8 @@
-"""Every notebook runs from top to bottom, and is kept without outputs."""
+"""Every notebook runs from top to bottom, and is kept with what it showed."""
 
 import os
+import re
 import warnings
-from pathlib import Path
 
 import jax
 import jaxtyping
@@ -12,12 +12,9 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from jax.experimental.compilation_cache import compilation_cache
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+from tests import notebooks
 
-
-def code_of(path):
-    notebook = nbformat.read(path, as_version=4)
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+NOTEBOOKS = sorted(notebooks.FOLDER.glob("*.ipynb"))
 
 
 @pytest.fixture
@@ -45,15 +42,38 @@ def shell(tmp_path, monkeypatch):
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path, shell):
-    for cell in code_of(path):
+    for cell in notebooks.code_of(nbformat.read(path, as_version=4)):
         shell.run_cell(cell.source, store_history=True).raise_error()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_holds_no_outputs(path):
-    cells = code_of(path)
-    assert cells
-    assert all(not cell.outputs and cell.execution_count is None for cell in cells)
+def test_holds_what_it_showed(path):
+    """Every cell was run, in order and without error, by the code that stands there."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = notebooks.code_of(notebook)
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert notebook.metadata["gtx_bayes"]["code"] == notebooks.signature(notebook), (
+        f"its outputs are older than its code: make notebooks NAMES={path.stem}"
+    )
+    assert path.stat().st_size <= notebooks.MOST_BYTES
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    for output in outputs:
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr"
+        text = output.get("text", output.get("data", {}).get("text/plain", ""))
+        assert "Warning" not in text
+        assert not re.search(r"/(tmp|work|home|root|Users)/", text)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_starts_anywhere(path):
+    """The first code cell installs the package where it is missing, with the extra it needs."""
+    notebook = nbformat.read(path, as_version=4)
+    first = notebooks.code_of(notebook)[0].source
+    needed = "gtx_bayes[finetune]" if "finetun" in path.stem else "gtx_bayes"
+    assert re.search(rf"%pip install --quiet \"?{re.escape(needed)}\"?$", first)
+    assert notebook.cells[0].cell_type == "markdown"
 
 
 def test_there_are_notebooks():

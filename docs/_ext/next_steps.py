@@ -1,5 +1,10 @@
 """Where a reader goes from each page: the target, and what is there."""
 
+import os
+
+REPOSITORY = os.environ.get("GITHUB_REPOSITORY", "")
+"""Owner and name where the docs are built by a workflow; empty elsewhere: no address is made up."""
+
 QUICKSTART = ("notebooks/01_quickstart.ipynb", "a crowd from answers to labels, step by step")
 INSTALL = ("install.md", "what is needed, and how to check that it works")
 COMMANDS = ("command_line.md", "every command, its files and its options")
@@ -16,6 +21,7 @@ WORLDS = ("worlds.md", "crowds that err in ways that are known")
 PANELS = ("panels.md", "how many judges a panel is worth, how good each is, whom it can spare")
 SHARES = ("shares.md", "the share of every class, with an interval, from a little gold")
 LIVE = ("live_project.md", "Label Studio, told which task gets another label")
+LIVE_NOTEBOOK = ("notebooks/12_a_live_project.ipynb", "the loop beside a tool in memory")
 GROWING = ("growing_crowds.md", "answers that come later, learnt without a fit anew")
 LARGE = ("large_tables.md", "tables that memory does not hold")
 DEVICES = ("many_devices.md", "several accelerators")
@@ -46,11 +52,12 @@ NEXT = {
     "notebooks/07_finetuning": (FINETUNE, COMMANDS),
     "notebooks/08_large_tables": (LARGE, DEVICES),
     "notebooks/09_your_own_policy": (COLLECTING, NEW),
-    "live_project": (COLLECTING, TOGETHER, COMMANDS),
+    "live_project": (LIVE_NOTEBOOK, COLLECTING, TOGETHER, COMMANDS),
     "command_line": (QUICKSTART, REPORT, COLLECTING),
     "from_your_tool": (QUICKSTART, REPORT, LIVE),
     "notebooks/10_a_panel_of_judges": (PANELS, SHARES),
     "notebooks/11_a_share_with_little_gold": (SHARES, REPORT),
+    "notebooks/12_a_live_project": (LIVE, COLLECTING),
     "prior_knowledge": (COLLECTING, CHECKS, DECIDES),
     "coming_from": (QUICKSTART, OTHERS),
     "panels": (SHARES, REPORT, TOGETHER),
@@ -101,3 +108,11 @@ NEXT |= {
         "experiments": PAPER,
     }.items()
 }
+
+
+def colab(page: str, repository: str = REPOSITORY) -> str:
+    """A line of Markdown that opens a notebook in Colab; none where its address is not known."""
+    if not repository or not page.startswith("notebooks/"):
+        return ""
+    address = f"https://colab.research.google.com/github/{repository}/blob/main/{page}.ipynb"
+    return f"[Open this notebook in Colab]({address})"

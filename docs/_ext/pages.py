@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from next_steps import NEXT
+from next_steps import NEXT, colab
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +109,10 @@ def read(_: Sphinx, page: str, source: list[str]) -> None:
         cell = {"cell_type": "markdown", "metadata": {}, "source": "\n".join(steps(page))}
         if notebook["nbformat_minor"] >= 5:
             cell["id"] = "next"
-        source[0] = json.dumps(notebook | {"cells": [*notebook["cells"], cell]})
+        first, *rest = notebook["cells"]
+        if link := colab(page):
+            first = first | {"source": f"{''.join(first['source'])}\n\n{link}"}
+        source[0] = json.dumps(notebook | {"cells": [first, *rest, cell]})
     else:
         source[0] = source[0].rstrip() + "\n" + "\n".join(steps(page)) + "\n"
 
