@@ -36,9 +36,8 @@ class TestChunks:
             there = label != MISSING
             place = example[there] * len(chunks) + at
             found.extend(zip(place, labeler[there], label[there], strict=True))
-            np.testing.assert_array_equal(
-                np.asarray(chunk.segments.segment_labeler)[chunk.segments.of_label][there], labeler[there]
-            )
+            by_segment = np.asarray(chunk.segments.segment_labeler)[chunk.segments.of_label]
+            np.testing.assert_array_equal(by_segment[there], labeler[there])
         there = np.asarray(labels.label) != MISSING
         expected = [np.asarray(a)[there] for a in (labels.example, labels.labeler, labels.label)]
         assert sorted(found) == sorted(zip(*expected, strict=True))
