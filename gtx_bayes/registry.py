@@ -168,6 +168,8 @@ class Registry[T]:
 def import_file(path: Path, kind: str) -> types.ModuleType:
     """The module in a file, read once as long as the file stays as it is.
 
+    It can import its neighbours: their folder comes last where modules are looked for.
+
     Raises:
         InputError: if there is no such file, or reading it fails.
     """
@@ -185,6 +187,8 @@ def import_file(path: Path, kind: str) -> types.ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:

@@ -176,6 +176,10 @@ def test_everything(key, crowd, data, name, tmp_path):
 
     rows = result.confusion()
     assert set(rows["worker"]) == set(crowd.labeler_names)
+    parameters = result.parameters()
+    assert (parameters["ci_low"] < parameters["mean"]).all()
+    assert (parameters["mean"] < parameters["ci_high"]).all()
+    assert set(parameters["worker"]) <= {"", *crowd.labeler_names}
     chosen = next_labels(key, result, batch=3)
     assert len(chosen.examples) == 3
 
@@ -189,6 +193,51 @@ def test_everything(key, crowd, data, name, tmp_path):
     assert again.fit.joint.labeler_model == result.fit.joint.labeler_model
 
 
+WRONG = """
+import dataclasses
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+import neighbour
+from gtx_bayes.models.base import AbstractLabelerModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrong(AbstractLabelerModel):
+    name = "wrong"
+    description = "wrong in one way"
+
+    def parameters(self, num_labelers, num_classes):
+        {plate}
+            return {{"p": numpyro.sample("p", dist.Beta(2.0, 2.0))}}
+
+    def log_prob(self, params, labels):
+        is_right = labels.label[:, None] == jnp.arange(labels.num_classes)
+        p = params["p"][labels.labeler][:, None]
+        return {answer}
+"""
+IN_A_PLATE = "with numpyro.plate('labeler', num_labelers):"
+PROBS = "jnp.log(jnp.where(is_right, p, (1 - p) / 2))"
+
+
+@pytest.mark.parametrize(
+    ("plate", "answer", "message"),
+    [
+        (IN_A_PLATE, "jnp.log(jnp.where(is_right, p, 1 - p))", "over all 3 answers they sum to"),
+        (IN_A_PLATE, f"{PROBS}[:, 0]", r"has shape \(5,\), and \(5, 3\) is wanted"),
+        ("if True:", PROBS, "the model wrong fails: IndexError"),
+    ],
+)
+def test_a_wrong_model_is_refused_in_its_own_words(data, tmp_path, plate, answer, message):
+    """It stands in a file beside another that it imports."""
+    frame, gold, _ = data
+    (tmp_path / "neighbour.py").write_text("")
+    path = tmp_path / "wrong.py"
+    path.write_text(WRONG.format(plate=plate, answer=answer))
+    with pytest.raises(InputError, match=message):
+        aggregate(Crowd.from_frames(frame, gold), model=f"{path}:Wrong", **GIVEN)
+
+
 @pytest.mark.end_to_end
 @pytest.mark.filterwarnings("ignore::gtx_bayes.diagnostics.checks.ConvergenceWarning")  # few draws
 def test_posterior_draws_and_cross_validation(key, crowd):
@@ -196,6 +245,7 @@ def test_posterior_draws_and_cross_validation(key, crowd):
     result = aggregate(crowd, model=SPAMMERS, **GIVEN)
     tree = sample_posterior(key, result, num_warmup=150, num_draws=100, num_chains=2)
     assert tree.attrs["method"] == "nuts"
+    assert tree["posterior"]["effort"].dims == ("chain", "draw", "labeler")
     loo = leave_one_out(with_log_likelihood(tree, result))
     assert loo.pareto_k.shape == (NUM_EXAMPLES,)
     by_chains = np.asarray(tree["class_posterior"]["class_probs"]).mean(axis=0)
@@ -226,6 +276,10 @@ def test_from_the_command_line(data, tmp_path):
     summary = json.loads((tmp_path / "grown" / "summary.json").read_text())
     assert summary["model"] == "spammers"
     assert summary["num_examples"] == NUM_EXAMPLES
+    parameters = pd.read_csv(tmp_path / "grown" / "parameters.csv", keep_default_na=False)
+    assert set(parameters["parameter"]) == {"accuracy", "effort", "habit"}
+    effort = parameters[parameters["parameter"] == "effort"]
+    assert list(effort["worker"]) == [f"w{j}" for j in range(NUM_LABELERS)]
 
     frame.drop(columns="when").to_parquet(paths["labels.parquet"])
     words = (paths["labels.parquet"], "--gold", paths["gold.csv"], "--stream", *given)

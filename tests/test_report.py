@@ -23,6 +23,7 @@ from gtx_bayes.diagnostics.report.labelers import describe_labelers, informednes
 from gtx_bayes.diagnostics.report.outcome import describe_outcome
 from gtx_bayes.diagnostics.report.page import Origin, render
 from gtx_bayes.diagnostics.report.trust import judge_trust
+from gtx_bayes.errors import InputError
 from gtx_bayes.labels import Assessment, Labels
 from tests.crowds import crowd_of, voted
 from tests.pages import HOSTILE, check_page
@@ -454,16 +455,27 @@ class TestPage:
         assert page.tags.count("tr") < 150
 
     def test_no_gold(self, key, tmp_path):
-        diagnose(jointly(Crowd.from_frames(FRAME)), tmp_path, key=key)
-        assert {path.name for path in tmp_path.iterdir()} == {
+        folder = tmp_path / "new" / "report"
+        diagnose(jointly(Crowd.from_frames(FRAME)), folder, key=key)
+        assert {path.name for path in folder.iterdir()} == {
             "report.html",
             "examples.csv",
             "labelers.csv",
             "panel.csv",
             "confusion.csv",
         }
-        body = "".join(check_page((tmp_path / "report.html").read_text("utf-8")).text)
+        body = "".join(check_page((folder / "report.html").read_text("utf-8")).text)
         assert "This cannot be checked" in body
+
+    def test_tables_of_somebody_else_stay(self, key, tmp_path):
+        (tmp_path / "examples.csv").write_text("mine")
+        result = by_majority(Crowd.from_frames(FRAME))
+        with pytest.raises(InputError, match=r"holds 'examples\.csv', and no report"):
+            diagnose(result, tmp_path, key=key)
+        with pytest.raises(InputError, match="it is no directory"):
+            diagnose(result, tmp_path / "examples.csv", key=key)
+        assert [path.name for path in tmp_path.iterdir()] == ["examples.csv"]
+        assert (tmp_path / "examples.csv").read_text() == "mine"
 
     @pytest.mark.parametrize(
         ("votes", "truth", "num_classes"),

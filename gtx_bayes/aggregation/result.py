@@ -30,6 +30,7 @@ from gtx_bayes.aggregation.tables import (
     names_of_answers,
     overlaps,
     page,
+    parameter_table,
 )
 from gtx_bayes.blocs import join, with_members
 from gtx_bayes.classes import some_names
@@ -38,6 +39,7 @@ from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.crowd_tables import Duplicates
 from gtx_bayes.errors import InputError
 from gtx_bayes.frames import of_library
+from gtx_bayes.inference.automatic import AutomaticPrior
 from gtx_bayes.posterior import ClassPrior
 
 _SHOWN_CLASSES = 6  # in a notebook
@@ -198,6 +200,25 @@ class Aggregation:
                 names_of_answers(crowd.answer_names, found.probability.shape[2]), name="label"
             ),
         )
+
+    def parameters(self, num_draws: int = 400) -> Any:
+        """What the fit says of the parameters of a labeler model without conjugate prior.
+
+        One row for every number: `parameter`, the name of its NumPyro site; `worker`, whose it is,
+        blank where all share it; `entry`, its place in the site where there are several; mean,
+        `sd`, and `ci_low` and `ci_high`, the 95 % credible interval, over draws of the normal
+        distribution that stands for the posterior. None for other models: `labelers` and
+        `confusion` have what there is of them.
+
+        Args:
+            num_draws: how many draws.
+        """
+        prior = None if self.fit.joint is None else self.fit.joint.lead.prior
+        if not isinstance(prior, AutomaticPrior):
+            return None
+        drawn = prior.draw_sites(np.random.default_rng(0), num_draws)
+        found = parameter_table(drawn, prior.labeler_sites(), self.crowd.labeler_names)
+        return self._as_came(found)
 
     def predict(
         self,

@@ -1,7 +1,7 @@
 """Results as tables by name: labelers, confusion matrices, and a page for notebooks."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Array, Float
 
 from gtx_bayes.abstentions import rate_interval
-from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
+from gtx_bayes.aggregation.base import INTERVAL_PROB, Fit, LabelerAccuracy
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.errors import InputError
 from gtx_bayes.labels import MISSING, Assessment, Labels
@@ -53,6 +53,44 @@ def labeler_table(
         abstention_low=low,
         abstention_high=high,
     )
+
+
+def parameter_table(
+    drawn: Mapping[str, Float[np.ndarray, "num_draws ..."]],
+    of_labelers: Collection[str],
+    labeler_names: Names,
+) -> pd.DataFrame:
+    """One row for every number of some parameters, by its draws; see `Aggregation.parameters`.
+
+    Args:
+        drawn: draws by name.
+        of_labelers: names of those whose first axis, after that of the draws, is the labelers.
+        labeler_names: names of the labelers.
+    """
+    tables = []
+    for name, values in drawn.items():
+        places = list(np.ndindex(values.shape[1:]))
+        flat = values.reshape(len(values), -1).astype(np.float64)
+        low, high = np.quantile(flat, [0.5 - INTERVAL_PROB / 2, 0.5 + INTERVAL_PROB / 2], axis=0)
+        is_own = name in of_labelers
+        own, rest = ([place[:1] for place in places], [place[1:] for place in places])
+        tables.append(
+            pd.DataFrame(
+                {
+                    "parameter": name,
+                    "worker": [str(labeler_names[at[0]]) if is_own else "" for at in own],
+                    "entry": [
+                        ", ".join(map(str, after if is_own else place))
+                        for after, place in zip(rest, places, strict=True)
+                    ],
+                    "mean": flat.mean(axis=0),
+                    "sd": flat.std(axis=0, ddof=1),
+                    "ci_low": low,
+                    "ci_high": high,
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
 
 
 def overlaps(

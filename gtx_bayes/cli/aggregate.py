@@ -49,6 +49,7 @@ RESULT_FILES = (
     "examples.parquet",
     "labelers.csv",
     "confusion.csv",
+    "parameters.csv",
     "blocs.csv",
     "over_time.csv",
     "summary.json",
@@ -411,6 +412,11 @@ def _write(
             decided |= {"risk": risk, "num_accepted": int(examples["accepted"].sum())}
     write_csv(examples, path / "examples.csv")
     write_csv(result.labelers(), path / "labelers.csv")
+    joint = result.fit.joint
+    if joint is not None and not joint.is_auto:
+        parameters = result.in_pandas.parameters()
+        if parameters is not None:
+            write_csv(parameters, path / "parameters.csv")
     if result.blocs is not None:
         write_csv(result.blocs, path / "blocs.csv")
     if result.over_time is not None:

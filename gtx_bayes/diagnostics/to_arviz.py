@@ -53,8 +53,8 @@ def to_datatree(
 
     Sites of the models here get the dimensions "labeler", "class" (the true one) and "answer": a
     "confusion" of shape (num_chains, num_draws, num_labelers, num_classes, num_classes) all
-    three. Of other sites, and of axes that have another length than there are names, the
-    dimensions keep ArviZ's default names.
+    three. Of other sites the first axis is "labeler" where it alone is as long as there are
+    labelers. Of all other axes the dimensions keep ArviZ's default names.
 
     Args:
         draws: sites of shape (num_chains, num_draws, ...).
@@ -74,8 +74,10 @@ def to_datatree(
     coords = {"labeler": [str(name) for name in labeler_names]}
     if class_names is not None:
         coords["class"] = coords["answer"] = [str(name) for name in class_names]
+    is_clear = len(coords["labeler"]) != len(coords.get("class", ()))
+    unknown = ("labeler",) if is_clear else ()
     dims = {
-        name: _named_dims(_DIMS.get(name, ()), values.shape[2:], coords)
+        name: _named_dims(_DIMS.get(name, unknown), values.shape[2:], coords)
         for name, values in draws.posterior.items()
     }
     tree = az.from_dict(groups, coords=coords, dims=dims)

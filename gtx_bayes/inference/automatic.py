@@ -52,6 +52,8 @@ _NUM_PROBES = 32  # for the diagonal
 _NUM_NODES = 32  # draws behind a class posterior, in pairs of opposite ones
 _LEAST_CURVATURE = 0.1  # standard deviations of 3 at most, on the scale of log odds and logarithms
 
+_OWN = "gtx_bayes."  # modules of models that need no check
+
 Sites = dict[str, Array]
 
 
@@ -220,6 +222,7 @@ def fit(
     scale = Scale(model, labels.num_labelers, labels.num_classes, class_prior is None)
     prior = variational.uniform(labels.num_classes) if class_prior is None else class_prior
     crowd = Crowd(labels, assessment, prior, reference_labels(labels))
+    check_answers(scale, crowd.reference)
     rows = variational.rows_from_gold(labels, assessment)
     begin = _begin(scale)
     found = [
@@ -236,6 +239,64 @@ def fit(
     normal = on_device(nodes(best.location.size))
     fitted = _as_fit(scale, crowd, posterior, normal)
     return fitted._replace(num_steps=int(best.num_steps), converged=bool(best.converged))
+
+
+def check_answers(scale: Scale, reference: Labels) -> None:
+    """Whether what a user's model says of answers are probabilities, in the shape of the contract.
+
+    Of all that a labeler may answer they sum to one, given each latent state. At one value of the
+    parameters, for one entry per labeler; models of this package are tested and not looked at.
+
+    Args:
+        scale: the model and its parameters.
+        reference: see `ModelLabelers`.
+
+    Raises:
+        InputError: if they are not, or if `parameters` or `log_prob` fail.
+    """
+    model, num_answers = scale.model, scale.model.num_answers(scale.num_classes)
+    if type(model).__module__.startswith(_OWN):
+        return
+
+    def log_probs() -> Array:
+        params = scale.params(scale.start_from())[0]
+        entries = [
+            dataclasses.replace(
+                reference, label=jnp.full_like(reference.label, answer), num_answers=num_answers
+            )
+            for answer in range(num_answers)
+        ]
+        return jnp.stack([model.log_prob(params, labels) for labels in entries])
+
+    try:
+        found = np.asarray(jax.jit(log_probs)(), np.float64)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the model {model.name} fails: {type(error).__name__}: {error}",
+            where=type(model).__name__,
+            hint="Sites of labelers stand in `numpyro.plate('labeler', num_labelers)`, and "
+            "`log_prob` has a row for every answer.",
+        ) from error
+    num_latents = scale.num_classes * model.num_subclasses(scale.num_classes)
+    wanted = (num_answers, reference.num_labels, num_latents)
+    if found.shape != wanted:
+        raise InputError(
+            f"log_prob of the model {model.name} has shape {found.shape[1:]}, and {wanted[1:]} is "
+            "wanted: a row for every answer, a column for every latent state.",
+            where=type(model).__name__,
+            hint="Compare the answers with `jnp.arange(num_classes)` along a second axis.",
+        )
+    sums = np.exp(found).sum(axis=0)
+    if not np.allclose(sums, 1.0, atol=1e-3):
+        worst = sums.flat[np.nanargmax(np.abs(np.nan_to_num(sums, nan=np.inf) - 1.0))]
+        raise InputError(
+            f"log_prob of the model {model.name} gives no probabilities: over all {num_answers} "
+            f"answers they sum to {worst:.3g}.",
+            where=type(model).__name__,
+            hint="Given each latent state, the probabilities of all answers sum to one.",
+        )
 
 
 class _Optimum(NamedTuple):
@@ -600,6 +661,25 @@ class AutomaticPrior(AbstractCohortPrior):
         found = self.scale.model.labelers(params, self.reference).batch_log_prob(labels)
         return found if proportions is None else found + jnp.log(proportions)
 
+    def draw_sites(self, rng: np.random.Generator, num_draws: int) -> dict[str, np.ndarray]:
+        """Values of the NumPyro sites, with a leading axis of draws."""
+        shape = (num_draws, self.posterior.location.size)
+        normal = on_device(rng.standard_normal(shape))
+        return {name: np.asarray(site) for name, site in _drawn_sites(self, normal).items()}
+
+    def labeler_sites(self) -> set[str]:
+        """Names of the sites that have a value, or several, for every labeler."""
+        from numpyro import handlers
+
+        seeded = handlers.seed(self.scale.prior, jax.random.key(0))
+        trace = handlers.trace(seeded).get_trace()
+        return {
+            name
+            for name, site in trace.items()
+            if site["type"] == "sample"
+            and any(frame.size == self.scale.num_labelers for frame in site["cond_indep_stack"])
+        }
+
     def accuracy_moments(
         self,
         by_rho: Float[np.ndarray, "num_labelers ..."],
@@ -626,6 +706,11 @@ class AutomaticPrior(AbstractCohortPrior):
     ) -> float:
         """Laplace's approximation, by the posterior alone."""
         return self.posterior.log_evidence()
+
+
+@jax.jit
+def _drawn_sites(prior: AutomaticPrior, normal: Float[Array, "num_draws num_params"]) -> Sites:
+    return jax.lax.map(lambda one: prior.scale.sites(prior.posterior.at(one)), normal)
 
 
 @jax.jit

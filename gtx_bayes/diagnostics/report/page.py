@@ -15,6 +15,7 @@ from gtx_bayes.diagnostics.report.figures import draw_all
 from gtx_bayes.diagnostics.report.judges import Prices
 from gtx_bayes.diagnostics.report.template import page_template
 from gtx_bayes.diagnostics.report.wording import counted, plain
+from gtx_bayes.errors import InputError
 from gtx_bayes.io.writers import write_csv
 
 PAGE = "report.html"
@@ -51,13 +52,29 @@ def diagnose(
 
     Args:
         result: of any method; see `content.examine` for what it costs.
-        path: an existing directory to write the page and its tables to, as `write_report` does.
+        path: a directory to write the page and its tables to, as `write_report` does; made if it
+            is not there. Those of an earlier report are replaced.
         key: random key, or a seed; seed 0 when absent.
         prices: of the labels of a panel; see `judges.Prices`.
+
+    Raises:
+        InputError: for a seed that is none, and a path that is a file or holds files of the names
+            of a report's without being one.
     """
     key = as_key(key)
     if path is None:
         return examine(key, result, prices=prices)
+    path = Path(path).expanduser()
+    if path.exists() and not path.is_dir():
+        raise InputError("it is no directory.", where=str(path), hint="Name one for the report.")
+    tables = [name for name in (EXAMPLES, LABELERS, PANEL, CONFUSION) if (path / name).exists()]
+    if tables and not (path / PAGE).exists():
+        raise InputError(
+            f"it holds '{tables[0]}', and no report.",
+            where=str(path),
+            hint="Name another directory for the report.",
+        )
+    path.mkdir(parents=True, exist_ok=True)
     return write_report(key, result, path, prices=prices)
 
 

@@ -280,6 +280,9 @@ def _of_fit(trust: Trust, result: Aggregation) -> list[Reason]:
     misfit = "The crowd's answers are not as the model has them"
     if not trust.checks.problems:
         reason = Reason("green", "Answers drawn from the model look like the crowd's.")
+    elif result.fit.joint is not None and not result.fit.joint.is_auto:
+        words = f"{misfit}, which was asked for by name: compare it with the pool, --model auto."
+        reason = Reason("amber", words)
     elif not trust.is_tempered:
         reason = Reason("amber", f"{misfit}, and confidence is not tempered for it.")
     elif trust.honesty == "too much":
