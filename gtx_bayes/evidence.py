@@ -23,9 +23,9 @@ class Evidence(NamedTuple):
     likelihood: LogNumber
     common: LogNumber
 
-    def log_prob(self) -> Float[Array, "num_examples num_classes"]:
+    def log_prob(self) -> Float[Array, "*cohorts num_examples num_classes"]:
         """Log-likelihood of the labels under each class, in nats."""
-        common = LogNumber(*(part[:, None] for part in self.common))
+        common = LogNumber(*(part[..., None] for part in self.common))
         return multiply(self.likelihood, common).log()
 
     def class_posterior(

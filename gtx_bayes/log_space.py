@@ -94,12 +94,44 @@ def normalise(
     A class of prior zero has probability zero. Among the others only those with the fewest
     factors of zero keep any: the limit in which every such factor is the same small number.
     """
+    if weight.coarse.shape[axis] <= _FEW_CLASSES:
+        return _normalise_by_class(weight, log_prior, axis)
     possible = jnp.isfinite(log_prior)
     fewest = jnp.min(weight.zeros, axis=axis, keepdims=True, initial=jnp.inf, where=possible)
     alive = possible & (weight.zeros == fewest)
     top = jnp.max(weight.coarse, axis=axis, keepdims=True, initial=-jnp.inf, where=alive)
     logits = jnp.where(alive, (weight.coarse - top) + (weight.fine + log_prior), -jnp.inf)
     return jax.nn.softmax(logits, axis=axis)
+
+
+def _normalise_by_class(
+    weight: LogNumber, log_prior: Float[Array, "*#shape"], axis: int
+) -> Float[Array, "*shape"]:
+    """The same class by class, which compilers fuse into one pass."""
+
+    def by_class(values: Float[Array, "*#shape"]) -> list[Float[Array, "*rest"]]:
+        size = range(values.shape[axis])
+        return [jax.lax.index_in_dim(values, y, axis, keepdims=False) for y in size]
+
+    parts = list(zip(*map(by_class, weight), by_class(log_prior), strict=True))
+    possible = [jnp.isfinite(prior) for *_, prior in parts]
+    fewest = functools.reduce(
+        jnp.minimum,
+        [jnp.where(ok, part[0], jnp.inf) for ok, part in zip(possible, parts, strict=True)],
+    )
+    alive = [ok & (part[0] == fewest) for ok, part in zip(possible, parts, strict=True)]
+    top = functools.reduce(
+        jnp.maximum,
+        [
+            jnp.where(is_alive, part[1], -jnp.inf)
+            for is_alive, part in zip(alive, parts, strict=True)
+        ],
+    )
+    logits = [
+        jnp.where(is_alive, (coarse - top) + (fine + prior), -jnp.inf)
+        for is_alive, (_, coarse, fine, prior) in zip(alive, parts, strict=True)
+    ]
+    return jnp.stack(_softmax_of_columns(logits), axis=axis)
 
 
 def softmax_over_classes(
@@ -109,7 +141,11 @@ def softmax_over_classes(
     if logits.shape[1] > _FEW_CLASSES:
         return jax.nn.softmax(logits, axis=1)
     columns = [logits[:, y] for y in range(logits.shape[1])]
-    top = functools.reduce(jnp.maximum, columns)
+    return jnp.stack(_softmax_of_columns(columns), axis=1)
+
+
+def _softmax_of_columns(columns: list[Float[Array, "*rows"]]) -> list[Float[Array, "*rows"]]:
+    top = jax.lax.stop_gradient(functools.reduce(jnp.maximum, columns))
     weights = [jnp.exp(column - top) for column in columns]
     total = functools.reduce(jnp.add, weights)
-    return jnp.stack([weight / total for weight in weights], axis=1)
+    return [weight / total for weight in weights]

@@ -29,6 +29,10 @@ FEW_CLASSES = 8  # up to here the loop is unrolled over the classes too
 _INT32_CELLS = 2**31
 _STREAMS = 12  # rows read side by side; a CPU fetches ahead for about so many
 _CHUNK = 2**16  # answers whose weights are looked up together: they stay in the cache
+_UNROLLED = 16  # labelers up to here in one fused loop on a GPU
+_MOST_COMPARED = 4096  # labelers up to here are found by comparison on a TPU
+_SPARSE = 32  # cells of a table for each answer, beyond which a product costs more than sums
+_CELLS_AT_ONCE = 2**20  # answers times cohorts whose weights are looked up together
 
 
 Weight = Float[Array, " num_labelers"] | Int[Array, " num_labelers"]
@@ -69,18 +73,57 @@ def balance_of_votes(
     if isinstance(labels, Labels):
 
         def signed(
-            example: Int[Array, " part"], labeler: Int[Array, " part"], label: Int[Array, " part"]
-        ) -> tuple[tuple[Int[Array, " part"]], Int[Array, " part"]]:
-            value = _weight_of(labeler, weight)
-            return (example,), jnp.where(label == 1, value, jnp.where(label == 0, -value, 0))
+            label: Int[Array, "*#some part"], value: Int[Array, "*#some #part"]
+        ) -> Int[Array, "*some part"]:
+            return jnp.where(label == 1, value, jnp.where(label == 0, -value, 0))
 
-        return _sum_answers(labels, signed, jnp.zeros(labels.num_examples, weight.dtype))
+        def own(
+            example: Int[Array, " part"], label: Int[Array, " part"], class_major: bool
+        ) -> tuple[Int[Array, " part"]]:
+            return (example,)
+
+        return _sum_answers(labels, weight, own, signed, (labels.num_examples,), 1)[0]
     return _dense_balance(labels, weight)
 
 
+def cohort_votes(
+    labels: AnyLabels, weight: Float[Array, "*cohorts num_labelers"], num_classes: int
+) -> Float[Array, "*cohorts num_classes num_examples"]:
+    """`class_votes` of many cohorts on the same labels: a matrix product, exact to rounding.
+
+    In the long form sums over every example's answers where few cells of the table are filled.
+    """
+    check_sizes(labels, weight.shape[-1], num_classes)
+    return _of_cohorts(labels, weight, num_classes)
+
+
+def cohort_balance(
+    labels: AnyLabels,
+    weight: Float[Array, "*cohorts num_labelers"],
+    offset: Float[Array, "*cohorts"] | None = None,
+) -> Float[Array, "*cohorts num_examples"]:
+    """Weight behind class 1 less that behind class 0, of many cohorts; what is given is added."""
+    check_sizes(labels, weight.shape[-1], 2)
+    return _of_cohorts(labels, weight, None, offset)[..., 0, :]
+
+
+def most_known(labels: AnyLabels, num_classes: int) -> Int[Array, ""]:
+    """The most answers that name a class, over all examples."""
+    labels = _one_by_one(labels)
+    if isinstance(labels, Labels):
+        is_class = (labels.label >= 0) & (labels.label < num_classes)
+        known = jnp.zeros(labels.num_examples, jnp.int32).at[labels.example].add(is_class)
+    else:
+        known = jnp.sum((labels >= 0) & (labels < num_classes), axis=0, dtype=jnp.int32)
+    return jnp.max(known, initial=0)
+
+
 def runs_longer_than(labels: Labels, most: int) -> Bool[Array, ""]:
-    """Whether any example has more than so many entries."""
-    return jnp.any(labels.example[most:] == labels.example[:-most])
+    """Whether any example has more than so many entries, padding at the end left out."""
+    place = jnp.arange(labels.num_labels, dtype=jnp.int32)
+    is_longer = labels.example[most:] == labels.example[:-most]
+    first_end = jnp.min(place[most:], initial=labels.num_labels, where=is_longer)
+    return first_end <= jnp.max(place, initial=-1, where=labels.label >= 0)
 
 
 def check_sizes(labels: AnyLabels, num_labelers: int, num_classes: int) -> None:
@@ -142,6 +185,105 @@ def most_answers(labels: AnyLabels) -> int | None:
     return (labels.of if isinstance(labels, Prefixes) else labels).num_places
 
 
+def _one_by_one(labels: AnyLabels) -> LongOrDense:
+    """Answers by place in the long form, and the other forms as they are."""
+    if isinstance(labels, Prefixes):
+        raise ValueError("sums after every answer are taken cohort by cohort: map over the cohorts")
+    return labels.long() if isinstance(labels, PaddedLabels) else labels
+
+
+def _of_cohorts(
+    labels: AnyLabels,
+    weight: Float[Array, "*cohorts num_labelers"],
+    num_classes: int | None,
+    offset: Float[Array, "*cohorts"] | None = None,
+) -> Float[Array, "*cohorts rows num_examples"]:
+    """A row of sums for each class, or the balance of two where no number of classes is given."""
+    labels = _one_by_one(labels)
+    num_examples = labels.num_examples if isinstance(labels, Labels) else labels.shape[1]
+    cohorts, rows = weight.shape[:-1], num_classes or 1
+    weight = weight.reshape(-1, weight.shape[-1])
+    cells = weight.shape[1] * num_examples * rows
+    if isinstance(labels, Labels) and cells > _SPARSE * max(labels.num_labels, 1):
+        found = _segment_sums(labels, weight, num_classes)
+        if offset is not None:
+            found = found + offset.reshape(-1, 1, 1)
+        return found.reshape(*cohorts, rows, num_examples)
+    table = _signs(labels, num_classes, weight.dtype)
+    if offset is not None:
+        weight = jnp.concatenate([weight, offset.reshape(-1, 1)], axis=1)
+        table = jnp.concatenate([table, jnp.ones((1, rows, num_examples), weight.dtype)])
+    invalid = jnp.isnan(weight)
+
+    def product(weight: Float[Array, "num_cohorts columns"]) -> Float[Array, "num_cohorts cells"]:
+        flat = table.reshape(table.shape[0], -1)
+        return jnp.matmul(weight, flat, precision=jax.lax.Precision.HIGHEST)
+
+    def with_nan() -> Float[Array, "num_cohorts cells"]:
+        # Zero times NaN is NaN also where the labeler did not answer.
+        touched = jnp.matmul(invalid.astype(weight.dtype), jnp.abs(table.reshape(len(table), -1)))
+        return jnp.where(touched > 0, jnp.nan, product(jnp.where(invalid, 0.0, weight)))
+
+    found = jax.lax.cond(jnp.any(invalid), with_nan, lambda: product(weight))
+    return found.reshape(*cohorts, rows, num_examples)
+
+
+def _signs(
+    labels: LongOrDense, num_classes: int | None, dtype: jnp.dtype
+) -> Float[Array, "num_labelers rows num_examples"]:
+    """How often each labeler named each class; without their number, class 1 less class 0."""
+    if isinstance(labels, jax.Array):
+        if num_classes is None:
+            found = (labels == 1).astype(dtype) - (labels == 0).astype(dtype)
+            return found[:, None, :]
+        classes = jnp.arange(num_classes, dtype=labels.dtype)
+        return (labels[:, None, :] == classes[:, None]).astype(dtype)
+    row, value = _row_and_sign(labels, num_classes, dtype)
+    shape = (labels.num_labelers, num_classes or 1, labels.num_examples)
+    return jnp.zeros(shape, dtype).at[labels.labeler, row, labels.example].add(value, mode="drop")
+
+
+def _row_and_sign(
+    labels: Labels, num_classes: int | None, dtype: jnp.dtype
+) -> tuple[Int[Array, " num_labels"], Float[Array, " num_labels"]]:
+    """The row of each answer's sum, and 1 or -1; 0 for what is no class."""
+    label = labels.label.astype(jnp.int32)
+    if num_classes is None:
+        return jnp.zeros_like(label), (label == 1).astype(dtype) - (label == 0).astype(dtype)
+    is_class = (label >= 0) & (label < num_classes)
+    return jnp.where(is_class, label, 0), is_class.astype(dtype)
+
+
+def _segment_sums(
+    labels: Labels, weight: Float[Array, "num_cohorts num_labelers"], num_classes: int | None
+) -> Float[Array, "num_cohorts rows num_examples"]:
+    """Sums over every example's answers, all cohorts side by side, some answers at a time."""
+    row, sign = _row_and_sign(labels, num_classes, weight.dtype)
+    by_labeler, rows = weight.T, num_classes or 1
+    size = max(_CELLS_AT_ONCE // max(weight.shape[0], 1), 1)
+    padding = -labels.num_labels % size
+
+    def chunks(column: Shaped[Array, " num_labels"], fill: int) -> Shaped[Array, "parts size"]:
+        return jnp.pad(column, (0, padding), constant_values=fill).reshape(-1, size)
+
+    def add(
+        totals: Float[Array, "num_examples rows num_cohorts"], part: tuple[Array, ...]
+    ) -> tuple[Float[Array, "num_examples rows num_cohorts"], None]:
+        example, row, labeler, sign = part
+        value = jnp.where(sign[:, None] != 0, by_labeler[labeler] * sign[:, None], 0.0)
+        return totals.at[example, row].add(value, mode="drop", wrap_negative_indices=False), None
+
+    none = jnp.zeros((labels.num_examples, rows, weight.shape[0]), weight.dtype)
+    parts = (
+        chunks(labels.example, labels.num_examples),
+        chunks(row, 0),
+        chunks(labels.labeler, 0),
+        chunks(sign, 0),
+    )
+    totals, _ = jax.lax.scan(add, none, parts)
+    return jnp.moveaxis(totals, -1, 0).swapaxes(1, 2)
+
+
 def _running_votes(
     labels: PaddedLabels, weight: Float[Array, " num_labelers"], num_classes: int
 ) -> Iterator[list[Float[Array, " num_examples"]]]:
@@ -165,53 +307,132 @@ def _long_votes(
     flat = cells < _INT32_CELLS  # a flat index is a third faster than a pair
 
     def voted(
-        example: Int[Array, " part"], labeler: Int[Array, " part"], label: Int[Array, " part"]
-    ) -> tuple[tuple[Int[Array, " part"], ...], Shaped[Array, " part"]]:
-        value, label = _weight_of(labeler, weight), label.astype(jnp.int32)
+        example: Int[Array, " part"], label: Int[Array, " part"], class_major: bool
+    ) -> tuple[Int[Array, " part"], ...]:
+        label = label.astype(jnp.int32)
         is_class = (label >= 0) & (label < num_classes)
-        if flat:
-            return (jnp.where(is_class, example * num_classes + label, cells),), value
-        return (jnp.where(is_class, example, labels.num_examples), label), value
+        if not flat:
+            example = jnp.where(is_class, example, labels.num_examples)
+            return (label, example) if class_major else (example, label)
+        cell = (
+            label * labels.num_examples + example if class_major else example * num_classes + label
+        )
+        return (jnp.where(is_class, cell, cells),)
 
     shape = (cells,) if flat else (labels.num_examples, num_classes)
-    totals = _sum_answers(labels, voted, jnp.zeros(shape, weight.dtype))
-    return totals.reshape(labels.num_examples, num_classes).T
+    return _sum_answers(labels, weight, voted, lambda label, value: value, shape, num_classes)
+
+
+Cells = Callable[..., tuple[Int[Array, " part"], ...]]
+"""From examples and labels to the cells that they add to, class-major or example-major."""
+
+Signed = Callable[..., Shaped[Array, "*some part"]]
+"""From labels and the weights of their labelers to what is added."""
 
 
 def _sum_answers(
     labels: Labels,
-    cell_and_value: Callable[..., tuple[tuple[Int[Array, " part"], ...], Shaped[Array, " part"]]],
-    totals: Shaped[Array, "..."],
+    weight: Weight,
+    cells: Cells,
+    signed: Signed,
+    shape: tuple[int, ...],
+    rows: int,
+) -> Shaped[Array, "rows num_examples"]:
+    """Add the weight of each answer's labeler to the total in its cell."""
+
+    def by_chunk(
+        example: Array, labeler: Array, label: Array, weight: Array
+    ) -> Shaped[Array, "rows num_examples"]:
+        totals = _sum_by_chunk(example, labeler, label, weight, cells, signed, shape)
+        return totals.reshape(-1, rows).T
+
+    def at_once(
+        look_up: Callable[..., Shaped[Array, " part"]],
+    ) -> Callable[..., Shaped[Array, "rows num_examples"]]:
+        def total(
+            example: Array, labeler: Array, label: Array, weight: Array
+        ) -> Shaped[Array, "rows num_examples"]:
+            """One scatter-add without a loop, for what adds to many cells at a time."""
+            value = look_up(weight, labeler, label, signed)
+            totals = jnp.zeros(shape[::-1], weight.dtype)
+            totals = totals.at[cells(example, label, class_major=True)].add(
+                value, mode="drop", wrap_negative_indices=False
+            )
+            return totals.reshape(rows, -1)
+
+        return total
+
+    columns = (labels.example, labels.labeler, labels.label, weight)
+    return jax.lax.platform_dependent(
+        *columns, cpu=by_chunk, tpu=at_once(_compared), default=at_once(_gathered)
+    )
+
+
+def _sum_by_chunk(
+    example: Int[Array, " num_labels"],
+    labeler: Int[Array, " num_labels"],
+    label: Int[Array, " num_labels"],
+    weight: Weight,
+    cells: Cells,
+    signed: Signed,
+    shape: tuple[int, ...],
 ) -> Shaped[Array, "..."]:
-    """Add each answer's value to the total in its cell, chunk by chunk.
+    """Chunk by chunk, for a CPU.
 
     At once, cells and values would be arrays as long as the answers, in memory fresh from the
     operating system: handing that over takes longer than the sum.
     """
-    columns = (labels.example, labels.labeler, labels.label)
+    columns = (example, labeler, label)
 
     def add(
         totals: Shaped[Array, "..."], part: tuple[Int[Array, " part"], ...]
     ) -> Shaped[Array, "..."]:
-        cell, value = cell_and_value(*part)
-        return totals.at[cell].add(value, mode="drop", wrap_negative_indices=False)
+        value = _gathered(weight, part[1], part[2], signed)
+        at = cells(part[0], part[2], class_major=False)
+        return totals.at[at].add(value, mode="drop", wrap_negative_indices=False)
 
     def add_chunk(chunk: Int[Array, ""], totals: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
         at = chunk * _CHUNK
         return add(totals, tuple(jax.lax.dynamic_slice(x, (at,), (_CHUNK,)) for x in columns))
 
-    num_chunks = labels.num_labels // _CHUNK
+    totals, num_chunks = jnp.zeros(shape, weight.dtype), example.shape[0] // _CHUNK
     if num_chunks:
         totals = jax.lax.fori_loop(0, num_chunks, add_chunk, totals)
     return add(totals, tuple(column[num_chunks * _CHUNK :] for column in columns))
 
 
-def _weight_of(labeler: Int[Array, " part"], weight: Weight) -> Shaped[Array, " part"]:
-    """The weight of each answer's labeler."""
-    return weight.at[labeler].get(mode="clip", wrap_negative_indices=False)
+def _gathered(
+    weight: Weight, labeler: Int[Array, " part"], label: Int[Array, " part"], signed: Signed
+) -> Shaped[Array, " part"]:
+    """What each answer adds, by the weight of its labeler."""
+    return signed(label, weight.at[labeler].get(mode="clip", wrap_negative_indices=False))
+
+
+def _compared(
+    weight: Weight, labeler: Int[Array, " part"], label: Int[Array, " part"], signed: Signed
+) -> Shaped[Array, " part"]:
+    """The same for a TPU, whose gathers fetch one number at a time: by comparing with everybody."""
+    size = weight.shape[0]
+    if not 1 <= size <= _MOST_COMPARED:
+        return _gathered(weight, labeler, label, signed)
+    is_own = labeler[None, :] == jnp.arange(size, dtype=labeler.dtype)[:, None]
+    value = jnp.where(is_own, signed(label[None, :], weight[:, None]), 0)
+    return jnp.sum(value, axis=0, dtype=weight.dtype)
 
 
 def _dense_balance(
+    labels: Int[Array, "num_labelers num_examples"], weight: Int[Array, " num_labelers"]
+) -> Int[Array, " num_examples"]:
+    """On a TPU at once, elsewhere labeler by labeler."""
+
+    def at_once(labels: Array, weight: Array) -> Array:
+        sign = jnp.where(labels == 1, weight[:, None], jnp.where(labels == 0, -weight[:, None], 0))
+        return jnp.sum(sign, axis=0, dtype=weight.dtype)
+
+    return jax.lax.platform_dependent(labels, weight, tpu=at_once, default=_balance_by_bits)
+
+
+def _balance_by_bits(
     labels: Int[Array, "num_labelers num_examples"], weight: Int[Array, " num_labelers"]
 ) -> Int[Array, " num_examples"]:
     """Labeler by labeler, by the bits of the answers: none are set in 0, one in 1, all in -1.
@@ -239,6 +460,31 @@ def _kept(total: Int[Array, " num_examples"]) -> Int[Array, " num_examples"]:
 
 
 def _dense_votes(
+    labels: Int[Array, "num_labelers num_examples"],
+    weight: Weight,
+    num_classes: int,
+) -> Shaped[Array, "num_classes num_examples"]:
+    """One fused pass: over the columns where there are many labelers or on a TPU, else unrolled."""
+    few = labels.shape[0] <= _UNROLLED and num_classes <= FEW_CLASSES
+
+    def by_column(labels: Array, weight: Array) -> Array:
+        classes = jnp.arange(num_classes, dtype=jnp.int32)[:, None, None]
+        voted = jnp.where(labels[None].astype(jnp.int32) == classes, weight[None, :, None], 0)
+        return jnp.sum(voted, axis=1, dtype=weight.dtype)
+
+    def unrolled(labels: Array, weight: Array) -> Array:
+        totals = jnp.zeros((num_classes, labels.shape[1]), weight.dtype)
+        return _add_block_unrolled(totals, labels, weight)
+
+    def in_blocks(labels: Array, weight: Array) -> Array:
+        return _votes_in_blocks(labels, weight, num_classes)
+
+    return jax.lax.platform_dependent(
+        labels, weight, cpu=in_blocks, tpu=by_column, default=unrolled if few else by_column
+    )
+
+
+def _votes_in_blocks(
     labels: Int[Array, "num_labelers num_examples"],
     weight: Weight,
     num_classes: int,

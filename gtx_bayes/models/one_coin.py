@@ -32,7 +32,7 @@ from gtx_bayes.models.labelers import (
     wrong_alike,
 )
 from gtx_bayes.padding import on_device
-from gtx_bayes.votes import AnyLabels, class_votes
+from gtx_bayes.votes import AnyLabels, class_votes, cohort_votes
 
 
 @jax.tree_util.register_dataclass
@@ -65,7 +65,7 @@ class OneCoin(AbstractConfusionMatrices):
     @property
     def num_labelers(self) -> int:
         """Number of labelers."""
-        return self.accuracy.shape[0]
+        return self.accuracy.shape[-1]
 
     @property
     def right(self) -> LogNumber:
@@ -129,13 +129,14 @@ class OneCoin(AbstractConfusionMatrices):
 
     def evidence(self, labels: AnyLabels) -> Evidence:
         """What labels say about every example: weighted votes."""
+        votes_of = class_votes if self.accuracy.ndim == 1 else cohort_votes
 
-        def votes(weight: Float[Array, " num_labelers"]) -> Float[Array, "num_classes rows"]:
-            return class_votes(labels, weight, self.num_classes)
+        def votes(weight: Float[Array, "*cohorts num_labelers"]) -> Float[Array, "..."]:
+            return jnp.swapaxes(votes_of(labels, weight, self.num_classes), -1, -2)
 
         return Evidence(
-            likelihood=LogNumber(*(votes(part).T for part in self.vote_weight)),
-            common=LogNumber(*(votes(part).sum(axis=0) for part in self.wrong)),
+            likelihood=LogNumber(*map(votes, self.vote_weight)),
+            common=LogNumber(*(votes(part).sum(axis=-1) for part in self.wrong)),
         )
 
     def add_evidence(self, evidence: Evidence, labels: Labels) -> Evidence:
@@ -151,7 +152,7 @@ class OneCoin(AbstractConfusionMatrices):
             common=jax.tree.map(add, evidence.common, self.wrong),
         )
 
-    def batch_log_prob(self, labels: AnyLabels) -> Float[Array, "rows num_classes"]:
+    def batch_log_prob(self, labels: AnyLabels) -> Float[Array, "*cohorts rows num_classes"]:
         """By weighted votes, certain labelers included."""
         return self.evidence(labels).log_prob()
 
