@@ -4,6 +4,7 @@ A kernel for each form of the data. All add, for every example and class, the we
 labelers who gave that class. Whole weights are added as integers, exactly.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from functools import reduce
 
@@ -204,24 +205,33 @@ def _of_cohorts(
     cohorts, rows = weight.shape[:-1], num_classes or 1
     weight = weight.reshape(-1, weight.shape[-1])
     cells = weight.shape[1] * num_examples * rows
-    if isinstance(labels, Labels) and cells > _SPARSE * max(labels.num_labels, 1):
+    num_labels = labels.num_labels if isinstance(labels, Labels) else cells
+    is_sparse = cells > min(_SPARSE * max(num_labels, 1), _INT32_CELLS - 1)
+    if isinstance(labels, Labels) and is_sparse:
         found = _segment_sums(labels, weight, num_classes)
         if offset is not None:
             found = found + offset.reshape(-1, 1, 1)
         return found.reshape(*cohorts, rows, num_examples)
-    table = _signs(labels, num_classes, weight.dtype)
-    if offset is not None:
-        weight = jnp.concatenate([weight, offset.reshape(-1, 1)], axis=1)
-        table = jnp.concatenate([table, jnp.ones((1, rows, num_examples), weight.dtype)])
+    table = _signs(labels, num_classes, weight.dtype).reshape(weight.shape[1], -1)
+    ones = jnp.ones((1, table.shape[1]), table.dtype)
     invalid = jnp.isnan(weight)
 
-    def product(weight: Float[Array, "num_cohorts columns"]) -> Float[Array, "num_cohorts cells"]:
-        flat = table.reshape(table.shape[0], -1)
-        return jnp.matmul(weight, flat, precision=jax.lax.Precision.HIGHEST)
+    def product(weight: Float[Array, "num_cohorts num_labelers"]) -> Float[Array, "cohorts cells"]:
+        def sums(weight: Array, table: Array) -> Array:
+            return jnp.matmul(weight, table, precision=jax.lax.Precision.HIGHEST)
+
+        if offset is None:
+            return sums(weight, table)
+        more = jnp.concatenate([weight, offset.reshape(-1, 1)], axis=1)
+        return jax.lax.cond(
+            jnp.any(offset != 0),
+            lambda: sums(more, jnp.concatenate([table, ones])),
+            lambda: sums(weight, table),
+        )
 
     def with_nan() -> Float[Array, "num_cohorts cells"]:
         # Zero times NaN is NaN also where the labeler did not answer.
-        touched = jnp.matmul(invalid.astype(weight.dtype), jnp.abs(table.reshape(len(table), -1)))
+        touched = jnp.matmul(invalid.astype(weight.dtype), jnp.abs(table))
         return jnp.where(touched > 0, jnp.nan, product(jnp.where(invalid, 0.0, weight)))
 
     found = jax.lax.cond(jnp.any(invalid), with_nan, lambda: product(weight))
@@ -240,7 +250,8 @@ def _signs(
         return (labels[:, None, :] == classes[:, None]).astype(dtype)
     row, value = _row_and_sign(labels, num_classes, dtype)
     shape = (labels.num_labelers, num_classes or 1, labels.num_examples)
-    return jnp.zeros(shape, dtype).at[labels.labeler, row, labels.example].add(value, mode="drop")
+    cell = (labels.labeler * shape[1] + row) * shape[2] + labels.example
+    return jnp.zeros(math.prod(shape), dtype).at[cell].add(value, mode="drop").reshape(shape)
 
 
 def _row_and_sign(
