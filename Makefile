@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs notebooks bench real-crowds worlds panels opinions estimates label-studio paper sbc clean
+.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds panels opinions estimates label-studio paper sbc accelerators clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -17,6 +18,7 @@ help:
 	@echo "make docs         build the documentation into build/docs"
 	@echo "make bench        measure speed, JSON into build/bench*.json and docs/benchmarks.json (TORCH=python with torch and transformers: training too)"
 	@echo "make notebooks    run the notebooks and keep what they show (NAMES=\"01_quickstart ...\")"
+	@echo "make accelerators compile for a GPU and a TPU that are not there, and see what the compilers make of it (minutes)"
 	@echo "make paper        repeat the paper's simulations: build/paper, and the tables of the docs"
 	@echo "make sbc          is the inference right? simulations of every model and method, tables of the docs"
 	@echo "make real-crowds  measure quality on real crowds (DATA=folder of sets)"
@@ -159,5 +161,17 @@ label-studio: $(VENV)/.test .venv-label-studio/.installed
 	$(BIN)/python -m tests.benchmarks.label_studio --label-studio .venv-label-studio/bin/label-studio \
 		--output build/label_studio.json --transcript docs/label_studio_run.txt
 
+# The compilers, 2 GB, have an environment of their own; the GPU's come without its libraries, which nothing here runs.
+.venv-accelerators/.installed: $(BIN)/python pyproject.toml
+	$(PYTHON) -m venv .venv-accelerators || { rm -rf .venv-accelerators; exit 1; }
+	.venv-accelerators/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[finetune]' libtpu
+	.venv-accelerators/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
+		jax-cuda12-plugin jax-cuda12-pjrt nvidia-cuda-nvcc-cu12
+	@touch $@
+
+accelerators: .venv-accelerators/.installed
+	.venv-accelerators/bin/python -m tests.benchmarks.accelerators \
+		--json build/accelerators.json --output docs/accelerators_table.md
+
 clean:
-	rm -rf build $(VENV) .venv-peers .venv-label-studio
+	rm -rf build $(VENV) .venv-peers .venv-label-studio .venv-accelerators

@@ -25,6 +25,7 @@ LIVE_NOTEBOOK = ("notebooks/12_a_live_project.ipynb", "the loop beside a tool in
 GROWING = ("growing_crowds.md", "answers that come later, learnt without a fit anew")
 LARGE = ("large_tables.md", "tables that memory does not hold")
 DEVICES = ("many_devices.md", "several accelerators")
+ACCELERATORS = ("accelerators.md", "what compilers make of the kernels for a GPU and a TPU")
 OWN_MODEL = ("notebooks/06_your_own_labeler_model.ipynb", "a model of how labelers err, in a file")
 OWN_POLICY = ("notebooks/09_your_own_policy.ipynb", "a rule for what to label next, in a file")
 BUDGETS = ("notebooks/03_budgets_and_policies.ipynb", "policies compared by simulation")
@@ -67,7 +68,8 @@ NEXT = {
     "collecting": (BUDGETS, LIVE, OWN_POLICY),
     "growing_crowds": (COLLECTING, CHECKS, LARGE),
     "large_tables": (DEVICES, GROWING, BENCHMARKS),
-    "many_devices": (LARGE, BENCHMARKS),
+    "many_devices": (ACCELERATORS, LARGE, BENCHMARKS),
+    "accelerators": (DEVICES, BENCHMARKS),
     "finetuning": (COLLECTING, PAPER),
     "reproducing": (DECIDES, CROWDS),
     "how_it_decides": (TOGETHER, MODELS, BELIEVE),

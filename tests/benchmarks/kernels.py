@@ -209,6 +209,32 @@ def crowd_kit(python, example, labeler, label, call):
         return float(run.stdout), np.load(Path(folder) / "probs.npy")
 
 
+def cohort_rows(rng, num_cohorts=1000, num_labelers=20, num_examples=5000, labels_per_example=3):
+    """Log odds of many cohorts on the same labels, against the product that they are."""
+    accuracy = rng.uniform(0.6, 0.95, (num_cohorts, num_labelers)).astype(np.float32)
+    who = rng.permuted(np.tile(np.arange(num_labelers), (num_examples, 1)), axis=1)
+    who = who[:, :labels_per_example]
+    table = np.full((num_labelers, num_examples), -1, np.int8)
+    table[who, np.arange(num_examples)[:, None]] = rng.integers(0, 2, who.shape)
+    signs = np.where(table == 1, 1, np.where(table == 0, -1, 0)).astype(np.float32)
+    weight = np.log(accuracy) - np.log1p(-accuracy)
+    expected = weight.astype(float) @ signs.astype(float)
+    product, cohorts = jax.jit(jnp.matmul), OneCoin(jnp.asarray(accuracy), 2)
+    weight, signs = jnp.asarray(weight), jnp.asarray(signs)
+    mapped = jax.jit(jax.vmap(lambda one, x: batch_log_odds(OneCoin(one, 2), x), (0, None)))
+    forms = {"dense": jnp.asarray(table), "long": Labels.from_dense(table, num_classes=2)}
+    size = f"{num_cohorts} cohorts x {num_examples} examples x {labels_per_example} labels"
+    for form, labels in forms.items():
+        calls = {
+            f"cohorts, {form}": functools.partial(batch_log_odds, cohorts, labels),
+            f"cohorts, {form}, by vmap": functools.partial(mapped, cohorts.accuracy, labels),
+        }
+        for name, call in calls.items():
+            assert np.abs(np.asarray(call()) - expected).max() < 1e-5
+            ours, theirs = fastest(call, functools.partial(product, weight, signs))
+            yield row(name, size, ours, "the plain matrix product", theirs / ours)
+
+
 def update_rows(num_examples, rng):
     model = OneCoin(jnp.asarray(rng.uniform(0.6, 0.95, 1000), jnp.float32), 2)
 
@@ -308,6 +334,7 @@ def main():
         *dense_rows(10, options.examples, rng),
         *long_rows(options.examples, rng, options.peers),
         *update_rows(options.examples, rng),
+        *cohort_rows(rng),
     ]
     publish(results, options.output)
 
