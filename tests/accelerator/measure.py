@@ -292,7 +292,7 @@ def scenes(report):
 
 
 def tests(report):
-    """The tests marked gpu and kernel."""
+    """The tests marked gpu and kernel, before this process holds memory of the device."""
     try:
         import beartype
         import chex
@@ -303,24 +303,24 @@ def tests(report):
         report.leave_out("tests", f"{error.name} is not here")
         return
     del beartype, chex, hypothesis, scipy, pytest
-    chosen = ["tests/test_log_space.py"] if report.small else ["tests"]
-    marks = "kernel" if report.small else "gpu or kernel"
+    one = "tests/test_kernels.py::test_padding_at_the_end_is_no_long_run"
+    chosen, marks = [one] if report.small else ["tests"], "gpu or kernel"
     command = [sys.executable, "-m", "pytest", "-q", "-m", marks, *chosen]
     command += ["-p", "no:cacheprovider", "--continue-on-collection-errors"]
     begun = time.perf_counter()
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=max(report.left, 30), check=False
+            command, capture_output=True, text=True, timeout=min(report.left, 150.0), check=False
         )
     except subprocess.TimeoutExpired:
         report.leave_out("tests", "they did not end in time")
         return
     tail = done.stdout.strip().splitlines()[-1:] or [done.stderr[-300:]]
     seconds = time.perf_counter() - begun
-    report.add("tests", marks, tail[0], seconds, passed=done.returncode in (0, 5))
+    report.add("tests", marks, tail[0], seconds, passed=done.returncode == 0)
 
 
-PARTS = (copy_bandwidth, kernels, scatters, cohorts, tables, fits, network, tests, scenes)
+PARTS = (tests, copy_bandwidth, kernels, scatters, cohorts, tables, fits, network, scenes)
 
 
 def main():

@@ -11,5 +11,5 @@
 set -eu
 cd "$(dirname "$0")/../.."
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-.9}"
+export XLA_PYTHON_CLIENT_PREALLOCATE=false # tests and trainings run in processes of their own
 exec "${PYTHON:-python3}" -m tests.accelerator.measure "$@"
