@@ -54,6 +54,17 @@ def test_another_table_of_like_size_compiles_nothing(key, caplog):
     assert programs(caplog, jax.jit(lambda x: x + 1), np.zeros(3))  # they are seen, if any
 
 
+@pytest.mark.parametrize("method", ["gtx", "weighted-majority-vote"])
+def test_methods_of_gold_alone_are_compiled_for_common_sizes(method, caplog):
+    """The fit is the host's; a table with more examples takes the same program."""
+
+    def probs(num_examples, num_labelers):
+        return aggregate(crowd(num_examples, num_labelers)[0], method).class_probs
+
+    assert probs(20, 5).shape == (20, 2)
+    assert programs(caplog, probs, 31, 5) == []
+
+
 def test_a_report_of_like_size_compiles_nothing(key, caplog):
     def report(num_examples, num_labelers):
         examine(key, aggregate(crowd(num_examples, num_labelers)[0]))

@@ -37,6 +37,8 @@ from gtx_bayes.registry import METHODS
 
 DEFAULT_METHOD = NAME
 
+_MOST_PADDED = 2**20  # answers; with more, padding costs more than compiling anew
+
 
 def aggregate(
     crowd: Crowd | AnyTable,
@@ -245,8 +247,10 @@ def _class_probs(
     assessment: Assessment,
     class_prior: ClassPrior | None,
 ) -> Float[Array, "num_examples num_classes"]:
-    """`rule.class_probs` and the gold, by one program for crowds of like size."""
+    """`rule.class_probs` and the gold, by one program for crowds of like size up to a million."""
     size = labels.num_examples
+    if labels.num_labels > _MOST_PADDED:
+        return _clamped_class_probs(rule, labels, assessment)
     labels, assessment, class_prior = padded(
         labels,
         assessment,

@@ -22,6 +22,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labels import Assessment, Labels
+from gtx_bayes.padding import first, padded_to_bucket
 from gtx_bayes.posterior import ClassPrior
 
 Accuracy = Float[Array, " num_labelers"]
@@ -64,8 +65,11 @@ class AbstractPlugIn(AbstractMethod):
         """
         if self.model == VOTES:
             refuse_class_prior(self, class_prior)
-        counts = gold_counts(labels, assessment)
-        found = accuracy_mle(_with_earlier(counts, assessment))
+        # In common sizes, so that few are compiled.
+        in_size, gold, _ = padded_to_bucket(labels.of_classes(), assessment, None)
+        counts = gold_counts(in_size, gold)
+        found = first(labels.num_labelers, accuracy_mle(_with_earlier(counts, gold)))
+        counts = first(labels.num_labelers, counts)
         is_pooled, accuracy = np.asarray(found.is_pooled), np.asarray(found.accuracy, np.float64)
         if self.needs_gold and is_pooled.all():
             raise InputError(

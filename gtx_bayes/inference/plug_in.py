@@ -2,6 +2,7 @@ r"""The paper's estimate of labeler accuracy: the proportion right on gold (Eq. 
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,7 @@ class PlugIn(NamedTuple):
         return np.where(right > 0, low, 0.0), np.where(wrong > 0, high, 1.0)
 
 
+@jax.jit
 def accuracy_mle(counts: GoldCounts) -> PlugIn:
     r"""Proportion of gold answers that are right, per labeler.
 
