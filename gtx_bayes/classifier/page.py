@@ -39,8 +39,8 @@ SCORE_WORDS = {
 }
 PART_WORDS = {
     "training": "trained on",
-    "assessment": "gold held out: sets the temperature, draws the curves",
-    "evaluation": "judges and nothing else",
+    "assessment": "gold held out: sets the temperature, draws the curves, chooses what is kept",
+    "evaluation": "judges; may refute the temperature",
     "unused": "not used",
 }
 TARGET_WORDS = {

@@ -43,8 +43,10 @@ class Parts(NamedTuple):
         task: position of the image's task among those imputed, -1 where it has none.
         true_label: its class where it is known and may judge, else `MISSING`.
         trains: whether it is trained on.
-        assesses: whether it is gold held out, for the temperature and the curves.
-        evaluates: whether its true label judges the classifier, and nothing else.
+        assesses: whether it is gold held out, for the temperature, the curves, and the choice
+            between the last layer and all weights.
+        evaluates: whether its true label judges the classifier; it may refute the temperature, and
+            has no other use.
         notes: what a user should know about it.
     """
 
