@@ -6,6 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs notebooks bench real-crowds worlds panels opinions estimates label-studio paper sbc clean
 .PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds panels opinions estimates label-studio paper sbc accelerators clean
+.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs notebooks pictures bench real-crowds worlds panels opinions estimates label-studio paper sbc clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"
@@ -17,6 +18,7 @@ help:
 	@echo "make lint format  check or mend the layout of the code"
 	@echo "make docs         build the documentation into build/docs"
 	@echo "make bench        measure speed, JSON into build/bench*.json and docs/benchmarks.json (TORCH=python with torch and transformers: training too)"
+	@echo "make pictures     draw those pictures of README and docs anew that are not up to date (DATA=folder of sets BROWSER=chromium)"
 	@echo "make notebooks    run the notebooks and keep what they show (NAMES=\"01_quickstart ...\")"
 	@echo "make accelerators compile for a GPU and a TPU that are not there, and see what the compilers make of it (minutes)"
 	@echo "make paper        repeat the paper's simulations: build/paper, and the tables of the docs"
@@ -114,6 +116,10 @@ bench: $(VENV)/.test .venv-peers/.installed
 docs/images/logo.svg: docs/_ext/logo.py
 	$(PYTHON) docs/_ext/logo.py $@
 
+# Those that are not up to date: DATA is a folder of crowds, BROWSER takes a picture of the report.
+pictures: $(VENV)/.test docs/images/logo.svg
+	$(BIN)/python -m tests.pictures $(NAMES) $(if $(DATA),--data $(DATA)) $(if $(BROWSER),--browser $(BROWSER))
+
 notebooks: $(VENV)/.test
 	$(BIN)/python -m tests.notebooks $(NAMES)
 
@@ -123,12 +129,15 @@ paper: $(VENV)/.test
 	done
 	$(BIN)/gtx-bayes reproduce table2 --runs 100 --output build/paper/more
 	$(BIN)/gtx-bayes plan --target-error 0.05 --num-examples 10000 --output build/paper
-	cp build/paper/*.png docs/images
+	for name in table1 figure1 figure2 assessment optimality policies plan; do \
+		cp build/paper/$$name.png docs/images && $(BIN)/python -m tests.pictures $$name --record || exit 1; \
+	done
 	$(BIN)/python -m tests.benchmarks.paper build/paper --output docs/reproducing_tables.md
 
 sbc: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
 sbc: $(VENV)/.test
 	$(BIN)/python -m tests.benchmarks.sbc --output docs/sbc_table.md --plot docs/images/sbc.png
+	$(BIN)/python -m tests.pictures sbc --record
 	$(BIN)/python -m tests.benchmarks.coverage --output docs/coverage_table.md
 
 real-crowds: $(VENV)/.test .venv-peers/.installed

@@ -23,7 +23,15 @@ from gtx_bayes.collection import learning, offline
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
-from gtx_bayes.experiments.drawing import Panel, by_cohort, number_axis, series, styled
+from gtx_bayes.experiments.drawing import (
+    MARKED_LOOKS,
+    Panel,
+    by_cohort,
+    name_spread,
+    number_axis,
+    series,
+    styled,
+)
 from gtx_bayes.experiments.runs import map_runs, silent
 from gtx_bayes.experiments.setting import (
     AGGREGATORS,
@@ -58,10 +66,10 @@ ESTIMATORS: dict[str, Callable[[GoldCounts], Float[Array, " num_labelers"]]] = {
 
 STYLES: dict[str, dict[str, Any]] = {
     KNOWN: {"color": "black", "linestyle": "--"},
-    gtx.NAME: {"color": "#b03a2e", "marker": "s"},
-    "beta": {"color": "#b9770e", "marker": "^"},
-    EMPIRICAL_BAYES: {"color": "#6c8ebf", "marker": "v"},
-    joint_method.NAME: {"color": "#1f4e79", "marker": "o"},
+    gtx.NAME: MARKED_LOOKS[gtx.NAME],
+    "beta": {"color": "#b03a2e", "linestyle": "--", "marker": "s"},
+    EMPIRICAL_BAYES: {"color": "#b9770e", "linestyle": "-.", "marker": "^"},
+    joint_method.NAME: MARKED_LOOKS[joint_method.NAME],
 }
 
 
@@ -231,6 +239,7 @@ def plot(study: Study) -> Figure:
     for ax, cohort, panel in axes:
         _panel(ax, study.where(cohort=cohort, **panel.where), panel)
     axes[0][0].legend()
+    name_spread(drawn, "bars", 2, study.runs)
     return drawn
 
 

@@ -118,6 +118,13 @@ def band(
     ax.plot(x, mean, **look)
 
 
+def name_spread(drawn: Figure, what: str, num_errors: int, runs: int) -> None:
+    """Say below the axes what bands or bars are: so many standard errors over so many runs."""
+    errors = "one standard error" if num_errors == 1 else f"{num_errors} standard errors"
+    text = f"{what}: {errors} on either side, {runs} runs"
+    drawn.supxlabel(text, x=0.99, ha="right", fontsize=8, color="#4d5966")
+
+
 def legend_above(drawn: Figure) -> None:
     """One legend for all axes, in a line."""
     handles, names = drawn.axes[0].get_legend_handles_labels()

@@ -12,7 +12,7 @@ from gtx_bayes.aggregation.base import AbstractAggregator
 from gtx_bayes.collection import offline
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.experiments import table2
-from gtx_bayes.experiments.drawing import ERROR, LOOKS, MAE, band, by_cohort, styled
+from gtx_bayes.experiments.drawing import ERROR, LOOKS, MAE, band, by_cohort, name_spread, styled
 from gtx_bayes.experiments.setting import AGGREGATORS, CohortStudy, losses
 from gtx_bayes.experiments.study import Row, Study
 from gtx_bayes.experiments.table2 import DEFAULT_RUNS, Config
@@ -118,4 +118,5 @@ def plot(study: Study) -> Figure:
             band(ax, row["num_labels"], mean, se, label=method, linewidth=1.4, **LOOKS[method])
         ax.set_ylim(bottom=0)
     axes[1][0].legend()
+    name_spread(drawn, "bands", 1, study.runs)
     return drawn

@@ -8,6 +8,7 @@ from gtx_bayes.experiments.drawing import (
     band,
     by_cohort,
     legend_above,
+    name_spread,
     series,
     styled,
 )
@@ -39,4 +40,5 @@ def plot(study: Study) -> Figure:
         if panel is panels[0]:
             ax.set_ylim(bottom=0)
     legend_above(drawn)
+    name_spread(drawn, "bands", 1, study.runs)
     return drawn

@@ -18,7 +18,7 @@ from gtx_bayes.collection.fixed import Fixed
 from gtx_bayes.collection.optimal import least_error, stopping_curve
 from gtx_bayes.collection.random_sampling import RandomSampling
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
-from gtx_bayes.experiments.drawing import COHORT_TITLES, number_axis, series, styled
+from gtx_bayes.experiments.drawing import COHORT_TITLES, name_spread, number_axis, series, styled
 from gtx_bayes.experiments.policies import Outcome, spend
 from gtx_bayes.experiments.setting import AGGREGATORS, CohortStudy, draw, losses
 from gtx_bayes.experiments.study import Row, Study, figure, ratio
@@ -147,4 +147,5 @@ def plot(study: Study) -> Figure:
         number_axis(ax.xaxis, *((1, 2, 5, 10, 20, 50) if is_wide else (1, 1.2, 1.5, 2, 2.5, 3)))
         ax.set_yticks(at, [f"{row['strategy']}, {row['method']}" for row in rows])
         ax.set(title=title, xlabel="error over the least possible")
+    name_spread(drawn, "bars", 2, study.runs)
     return drawn

@@ -16,7 +16,14 @@ from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.market import Market
 from gtx_bayes.collection.optimal import least_error
 from gtx_bayes.errors import InputError
-from gtx_bayes.experiments.drawing import COHORT_TITLES, Panel, by_cohort, series, styled
+from gtx_bayes.experiments.drawing import (
+    COHORT_TITLES,
+    Panel,
+    by_cohort,
+    name_spread,
+    series,
+    styled,
+)
 from gtx_bayes.experiments.setting import (
     AGGREGATORS,
     CohortStudy,
@@ -211,4 +218,5 @@ def plot(study: Study) -> Figure:
         price = "labels cost 1" if cost == 1 else f"labels cost 1 or {cost}"
         ax.set_title(f"{COHORT_TITLES[cohort]}; {price}", fontsize=9)
     axes[0][0].legend()
+    name_spread(drawn, "bars", 2, study.runs)
     return drawn

@@ -21,7 +21,16 @@ from gtx_bayes.collection import offline
 from gtx_bayes.collection.base import AbstractPolicy
 from gtx_bayes.collection.confidence_threshold import ConfidenceThreshold
 from gtx_bayes.collection.fixed import Fixed
-from gtx_bayes.experiments.drawing import ERROR, LOOKS, Panel, band, by_cohort, series, styled
+from gtx_bayes.experiments.drawing import (
+    ERROR,
+    LOOKS,
+    Panel,
+    band,
+    by_cohort,
+    name_spread,
+    series,
+    styled,
+)
 from gtx_bayes.experiments.setting import (
     AGGREGATORS,
     ONE_LABEL_IS_CERTAIN,
@@ -181,6 +190,7 @@ def plot(study: Study) -> Figure:
         ax.set_ylim(bottom=0)
     axes[1][0].plot([], [], "kx", markersize=8, mew=2, label="the paper")
     axes[1][0].legend()
+    name_spread(drawn, "bands", 2, study.runs)
     return drawn
 
 
