@@ -4,9 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs notebooks bench real-crowds worlds panels opinions estimates label-studio paper sbc clean
-.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs bench real-crowds worlds panels opinions estimates label-studio paper sbc accelerators clean
-.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs notebooks pictures bench real-crowds worlds panels opinions estimates label-studio paper sbc clean
+.PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs notebooks pictures bench real-crowds worlds panels opinions estimates label-studio paper sbc accelerators clean
 
 help:
 	@echo "make demo         simulate a crowd and compare the methods"

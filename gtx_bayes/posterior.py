@@ -71,7 +71,19 @@ def batch_class_posterior(
     if model.vote_weight is None:
         return normalise(model.evidence(labels).likelihood, prior, axis=1)
     check_sizes(labels, model.num_labelers, model.num_classes)
-    return of_votes(class_probs, model.vote_weight, labels, prior)
+    if model.num_classes > 2:
+        return of_votes(class_probs, model.vote_weight, labels, prior)
+    return jax.lax.platform_dependent(
+        model.vote_weight, labels, prior, cpu=_by_log_odds, default=partial(of_votes, class_probs)
+    )
+
+
+def _by_log_odds(
+    weight: LogNumber, labels: AnyLabels, prior: Float[Array, "*cohorts one_or_num_examples 2"]
+) -> Float[Array, "*cohorts num_examples 2"]:
+    """Of two classes: a CPU takes all its cores for what is outside of the kernel's conditions."""
+    odds = of_votes(log_odds, weight, labels, prior)
+    return jnp.swapaxes(jax.nn.sigmoid(jnp.stack([-odds, odds], axis=-2)), -1, -2)
 
 
 @jax.jit

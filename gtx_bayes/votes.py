@@ -121,14 +121,10 @@ def most_known(labels: AnyLabels, num_classes: int) -> Int[Array, ""]:
 
 def runs_longer_than(labels: Labels, most: int) -> Bool[Array, ""]:
     """Whether any example has more than so many entries, padding at the end left out."""
+    place = jnp.arange(labels.num_labels, dtype=jnp.int32)
+    last = jnp.max(jnp.where(labels.label >= 0, place, -1), initial=-1)
     is_longer = labels.example[most:] == labels.example[:-most]
-
-    def before_padding() -> Bool[Array, ""]:
-        place = jnp.arange(labels.num_labels, dtype=jnp.int32)
-        first_end = jnp.min(place[most:], initial=labels.num_labels, where=is_longer)
-        return first_end <= jnp.max(place, initial=-1, where=labels.label >= 0)
-
-    return jax.lax.cond(jnp.any(is_longer), before_padding, lambda: jnp.zeros((), bool))
+    return jnp.any(is_longer & (place[most:] <= last))
 
 
 def check_sizes(labels: AnyLabels, num_labelers: int, num_classes: int) -> None:
