@@ -58,6 +58,15 @@ def test_learns_the_labelers_from_little_gold(policy, key):
     assert distance.max() < 6 * np.sqrt(0.25 / per_labeler)
 
 
+def test_unlucky_gold_does_not_turn_the_classes_over(key):
+    """One gold answer each, two of eight right, of labelers who are right with .6 to .9."""
+    labelers, queue = queue_of(key)
+    gold = GoldCounts(jnp.array([1, 1, 0, 0, 0, 0, 0, 0]), jnp.ones(8, jnp.int32))
+    found = learning.collect(POLICIES["uncertainty"], gold, queue, 1900)
+    distance = np.abs(np.asarray(found.accuracy) - np.asarray(labelers.accuracy))
+    assert distance.max() < 6 * np.sqrt(0.25 / (1900 / 8))
+
+
 def test_a_budget_of_nothing():
     _, queue = queue_of(jax.random.key(1), num_examples=10)
     gold = GoldCounts(jnp.zeros(8, jnp.int32), jnp.zeros(8, jnp.int32))

@@ -24,7 +24,6 @@ NUM_ROUNDS = 10
 _FIRST_ROUND = 50  # examples finished before the labelers are looked at again; then twice as many
 _PASSES = 4  # over the answers in a round
 _PASSES_AT_LAST = 12
-_FROM_GOLD = 8  # steps of the prior's fit to gold alone
 
 
 class Learnt(NamedTuple):
@@ -70,14 +69,11 @@ def collect(
     right = jnp.asarray(gold.num_correct, float)
     wrong = jnp.asarray(gold.num_gold, float) - right
     from_gold = jnp.stack([right, wrong, jnp.zeros_like(right)], axis=1)
-    prior = OneCoinPrior.default(queue.answers.num_classes)
-    prior = jax.lax.fori_loop(0, _FROM_GOLD, lambda _, prior: prior.m_step(from_gold), prior)
-    num_examples = queue.answers.num_examples
-    num_classes = queue.answers.num_classes
+    num_examples, num_classes = queue.answers.num_examples, queue.answers.num_classes
     start = _State(
         jnp.zeros(num_examples, jnp.int32),
         jnp.full((num_examples, num_classes), 1.0 / num_classes),
-        prior,
+        OneCoinPrior.default(num_classes),  # by itself a little gold is too often wrong by luck
         from_gold,
     )
     buy = _buy_in_stream if policy.is_streaming else _buy_most_urgent
@@ -155,5 +151,7 @@ def _learn(
         evidence = prior.evidence(labels, state.class_probs, counts)
         return _State(state.num_labels, jax.nn.softmax(evidence, axis=1), prior, counts)
 
-    state = jax.lax.fori_loop(0, num_passes, step, state)
+    known = OneCoin(state.accuracy, queue.answers.num_classes)
+    class_probs = jax.nn.softmax(known.batch_log_prob(labels), axis=1)
+    state = jax.lax.fori_loop(0, num_passes, step, state._replace(class_probs=class_probs))
     return state._replace(counts=state.prior.counts(labels, state.class_probs) + from_gold)
