@@ -64,7 +64,7 @@ class Content(NamedTuple):
 def examine(key: Key[Array, ""], result: Aggregation, *, prices: Prices | None = None) -> Content:
     """Find out everything that a report says.
 
-    The first half of the key gives the table of examples, as it does for `gtx-bayes aggregate`.
+    The key gives the table of examples, as it does for `gtx-bayes aggregate`.
 
     Args:
         key: random key.
@@ -73,10 +73,10 @@ def examine(key: Key[Array, ""], result: Aggregation, *, prices: Prices | None =
             those whom it can spare.
         prices: of the labels; see `Prices`.
     """
-    key_examples, key_rest = jax.random.split(key)
+    key_rest = jax.random.fold_in(key, 1)
     key_checks, key_trust, key_labelers, key_buying = jax.random.split(key_rest, 4)
     result = result.in_pandas
-    examples = result.examples(key_examples)
+    examples = result.examples(key)
     checks = None if result.fit.joint is None else predictive_checks(key_checks, result)
     trust = judge_trust(key_trust, result, checks)
     outcome = describe_outcome(
