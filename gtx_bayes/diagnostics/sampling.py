@@ -10,6 +10,7 @@ from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.diagnostics.checks import check_convergence
 from gtx_bayes.diagnostics.to_arviz import CLASS_POSTERIOR, to_datatree
 from gtx_bayes.inference import pointwise
+from gtx_bayes.inference.automatic import AutomaticPrior
 from gtx_bayes.inference.crowd_models import crowd_model
 from gtx_bayes.inference.crowd_nuts import NutsFit, fit_nuts
 from gtx_bayes.inference.gibbs import GibbsFit, run_gibbs
@@ -71,7 +72,14 @@ def sample_posterior(
     else:
         raise ValueError(f"there is no sampler '{method}': choose one of gibbs, nuts")
     crowd = result.crowd
-    tree = to_datatree(drawn.draws, crowd.labeler_names, class_names=crowd.class_names)
+    tree = to_datatree(
+        drawn.draws,
+        crowd.labeler_names,
+        class_names=crowd.class_names,
+        of_labelers=(
+            found.prior.labeler_sites() if isinstance(found.prior, AutomaticPrior) else ()
+        ),
+    )
     tree.attrs.update(model=found.model, method=method)
     tree[CLASS_POSTERIOR] = xr.Dataset(
         {"class_probs": (("chain", "example", "class"), np.asarray(drawn.class_probs_by_chain))},

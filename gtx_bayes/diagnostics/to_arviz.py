@@ -1,7 +1,7 @@
 """Posterior draws as ArviZ trees whose coordinates are the real names."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +48,21 @@ def to_datatree(
     labeler_names: Sequence[object] | npt.NDArray[Any],
     *,
     class_names: Sequence[object] | npt.NDArray[Any] | None = None,
+    of_labelers: Collection[str] = (),
 ) -> xr.DataTree:
     """Draws of the labelers' parameters as an ArviZ tree.
 
     Sites of the models here get the dimensions "labeler", "class" (the true one) and "answer": a
     "confusion" of shape (num_chains, num_draws, num_labelers, num_classes, num_classes) all
-    three. Of other sites the first axis is "labeler" where it alone is as long as there are
-    labelers. Of all other axes the dimensions keep ArviZ's default names.
+    three. Of other sites, and of axes that have another length than there are names, the
+    dimensions keep ArviZ's default names.
 
     Args:
         draws: sites of shape (num_chains, num_draws, ...).
         labeler_names: names of the labelers, the coordinate of "labeler"; kept as text.
         class_names: names of the classes, likewise that of "class" and "answer"; when absent
             these dimensions keep their default names.
+        of_labelers: names of further sites whose first axis is the labelers.
 
     Returns:
         A tree with the group `posterior` and, for draws of a sampler, `sample_stats`. The
@@ -74,10 +76,9 @@ def to_datatree(
     coords = {"labeler": [str(name) for name in labeler_names]}
     if class_names is not None:
         coords["class"] = coords["answer"] = [str(name) for name in class_names]
-    is_clear = len(coords["labeler"]) != len(coords.get("class", ()))
-    unknown = ("labeler",) if is_clear else ()
+    known = dict.fromkeys(of_labelers, ("labeler",)) | _DIMS
     dims = {
-        name: _named_dims(_DIMS.get(name, unknown), values.shape[2:], coords)
+        name: _named_dims(known.get(name, ()), values.shape[2:], coords)
         for name, values in draws.posterior.items()
     }
     tree = az.from_dict(groups, coords=coords, dims=dims)
