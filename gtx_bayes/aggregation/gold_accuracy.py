@@ -22,7 +22,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.plug_in import accuracy_mle
 from gtx_bayes.labels import Assessment, Labels
-from gtx_bayes.padding import first, padded_to_bucket
+from gtx_bayes.padding import LEAST_LABELERS, bucket_size, first, pad_to
 from gtx_bayes.posterior import ClassPrior
 
 Accuracy = Float[Array, " num_labelers"]
@@ -65,11 +65,10 @@ class AbstractPlugIn(AbstractMethod):
         """
         if self.model == VOTES:
             refuse_class_prior(self, class_prior)
-        # In common sizes, so that few are compiled.
-        in_size, gold, _ = padded_to_bucket(labels.of_classes(), assessment, None)
-        counts = gold_counts(in_size, gold)
-        found = first(labels.num_labelers, accuracy_mle(_with_earlier(counts, gold)))
-        counts = first(labels.num_labelers, counts)
+        counts = gold_counts(labels, assessment)
+        size = bucket_size(labels.num_labelers, LEAST_LABELERS)  # few are compiled
+        padded = GoldCounts(*(pad_to(of, size) for of in _with_earlier(counts, assessment)))
+        found = first(labels.num_labelers, accuracy_mle(padded))
         is_pooled, accuracy = np.asarray(found.is_pooled), np.asarray(found.accuracy, np.float64)
         if self.needs_gold and is_pooled.all():
             raise InputError(

@@ -25,6 +25,7 @@ from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior
 from gtx_bayes.padding import pad_to
+from gtx_bayes.posterior import batch_log_prob
 from gtx_bayes.streaming import automatic
 from gtx_bayes.streaming.chunks import ChunksOnDisk, Fitted
 from gtx_bayes.streaming.parts import names_of
@@ -69,11 +70,12 @@ def _judge(chunks: ChunksOnDisk, number: int, chunk: Chunk) -> tuple[Described, 
     if rule is not None:
         padded = chunks.once("padded rule", lambda: _padded(rule.aggregator, chunks))
         own = chunk.put(padded)
-        probs, evidence = _rule_scores(own, chunk.labels, chunk.assessment)
+        probs = _rule_scores(own, chunk.labels, chunk.assessment)
         nothing = np.zeros(0, np.int64)
         described = Described(probs, nothing, nothing)
-        if rule.joint is None:
+        if rule.joint is None or not chunks.request.intervals:
             return described, None
+        evidence = batch_log_prob(own.labelers, chunk.labels)
         lead = rule.joint.lead
         counts = pad_to(lead.independent.counts, chunks.table.padded_labelers)
         return described, _Posterior(lead.prior, counts, evidence)
@@ -206,13 +208,8 @@ def write_part(chunks: ChunksOnDisk, part: int, folder: str) -> tuple[Sums, floa
 @jax.jit
 def _rule_scores(
     aggregator: AbstractAggregator, labels: Labels, assessment: Assessment
-) -> tuple[
-    Float[Array, "num_examples num_classes"], Float[Array, "num_examples num_classes"] | None
-]:
-    """Class probabilities with the gold, and the evidence of rules with a labeler model."""
-    labelers = aggregator.labelers
-    evidence = None if labelers is None else labelers.batch_log_prob(labels)
-    return clamp(aggregator.class_probs(labels), assessment), evidence
+) -> Float[Array, "num_examples num_classes"]:
+    return clamp(aggregator.class_probs(labels), assessment)
 
 
 @jax.jit
