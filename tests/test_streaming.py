@@ -293,9 +293,13 @@ def test_one_class_sources(tmp_path):
     gold = gold[gold["task"].isin(answers["task"])]
     write_folder(tmp_path / "answers", answers)
     gold.to_csv(tmp_path / "gold.csv", index=False)
-    wanted = request(tmp_path, options={"dependence": 0.1}, class_prior=None)
+    wanted = request(tmp_path, options={"dependence": 0.1}, class_prior=None, intervals=True)
     found, summary = run(wanted, tmp_path / "out")
     assert_same(found, in_memory(answers, gold, "gtx-bayes", dependence=0.1), atol=2e-4)
+    examples = found[0]
+    assert (examples["confidence_low"] <= examples["confidence"]).all()
+    assert (examples["confidence"] <= examples["confidence_high"]).all()
+    assert (examples["confidence_low"] < examples["confidence_high"])[~examples["is_gold"]].any()
     assert "known from gold alone" in " ".join(summary["notes"])
     assert "6 of 6 labelers only ever give one class" in " ".join(summary["warnings"])
 
