@@ -283,7 +283,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda a: set_record(a, version=1), "has version 1, and this program reads 5"),
+            (lambda a: set_record(a, version=1), "has version 1, and this program reads 6"),
             (
                 lambda a: set_component(a, values={"model": "two-coin"}),
                 "the models 'two-coin' and 'one-coin'",

@@ -31,6 +31,7 @@ from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel
 from gtx_bayes.models.labelers import AbstractLabelers
+from gtx_bayes.padding import on_device
 from gtx_bayes.posterior import ClassPrior, batch_log_prob
 from gtx_bayes.registry import MODELS
 from gtx_bayes.votes import AnyLabels, answers_per_example
@@ -311,6 +312,12 @@ def _as_rule(found: Pool) -> AbstractAggregator:
                 )
                 parts.append(rule)
                 weights.append(weight * share)
+    if found.alike is not None:
+        of_labelers, dependence, weight = found.alike
+        alike = of_labelers.labelers(parts[0].model.num_labelers)
+        prior = on_device(of_labelers.class_prior)
+        parts.append(TemperedPosterior(alike, prior, dependence.mean_if_dependent))
+        weights = [*((1.0 - weight) * each for each in weights), weight]
     return parts[0] if len(parts) == 1 else PooledPosterior(tuple(parts), tuple(weights))
 
 
@@ -364,13 +371,20 @@ def notes_of_one(
 
 def _in_words(found: Pool) -> str:
     """The pool, by name and weight."""
+    named = [(weight, each.choice.candidate.name) for each, weight in found.weighted]
+    if found.alike is not None:
+        rest = 1.0 - found.alike.weight
+        named = [(rest * weight, name) for weight, name in named]
+        named.append((found.alike.weight, _ALIKE))
     names = [
-        f"{weight:.2f} {each.choice.candidate.name}"
-        for each, weight in found.weighted
+        f"{weight:.2f} {name}"
+        for weight, name in sorted(named, reverse=True)
         if weight >= LEAST_NAMED
     ]
     return f"Pool of models: {'; '.join(names)}. They are weighed {found.why}."
 
+
+_ALIKE = "one confusion matrix for all labelers, counted on gold"
 
 _OTHERWISE = {ORDINAL: " or one spread and bias", DRIFT: " or one that changes over time"}
 """What labelers may have in the place of one accuracy, by the model of the pool."""

@@ -20,9 +20,10 @@ from gtx_bayes.columns import Names, as_names
 from gtx_bayes.covariates import check_starts
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError, notes_as_json, notes_from_json
-from gtx_bayes.inference import automatic
+from gtx_bayes.inference import alike, automatic
+from gtx_bayes.inference.alike import Alike
 from gtx_bayes.inference.beta import BetaPosterior
-from gtx_bayes.inference.dependence import GRID, Dependence
+from gtx_bayes.inference.dependence import GRID, Dependence, learn
 from gtx_bayes.inference.joint import JointPosterior, PassedOn, posterior_mean
 from gtx_bayes.inference.looks import Looks
 from gtx_bayes.inference.pool import Pool
@@ -35,7 +36,7 @@ from gtx_bayes.models.looks import NUM_GROUPS
 from gtx_bayes.registry import MODELS
 
 KIND = "state of a gtx-bayes fit"
-VERSION = 5
+VERSION = 6
 
 _NAMES = {
     "examples": "example_names",
@@ -123,6 +124,7 @@ def write_state(result: Aggregation, path: str | Path) -> None:
             for each, weight, leaves in zip(found.components, found.weights, kept, strict=True)
         ],
         "pool": {name: getattr(found, name) for name in _OPTIONS},
+        "alike": 0.0 if found.alike is None else found.alike.weight,
     }
     write_archive(
         path, KIND, VERSION, record, {name: np.asarray(array) for name, array in arrays.items()}
@@ -146,7 +148,7 @@ def read_state(path: str | Path, *, model: str | AbstractLabelerModel | None = N
     archive = read_archive(path, KIND, VERSION)
     try:
         crowd = _crowd(archive)
-        joint = _pool(archive, crowd.labels, model)
+        joint = _pool(archive, crowd, model)
         notes = _notes(archive, "fit_notes")
     except InputError as error:
         raise _damaged(path, error.what) from error
@@ -352,8 +354,9 @@ def _model_of(
     return found
 
 
-def _pool(archive: Archive, labels: Labels, given: str | AbstractLabelerModel | None) -> Pool:
+def _pool(archive: Archive, crowd: Crowd, given: str | AbstractLabelerModel | None) -> Pool:
     """The pool of models."""
+    labels = crowd.labels
     options, records = archive.record["pool"], archive.record["components"]
     for name, kind in _OPTIONS.items():
         if type(options[name]) is not kind:
@@ -378,7 +381,25 @@ def _pool(archive: Archive, labels: Labels, given: str | AbstractLabelerModel | 
     ]
     if len({each.dependence.values.shape for each in components}) > 1:
         raise InputError("the dependence is learnt under some of its models, and given under some.")
-    return Pool.of(components, weights, **{name: options[name] for name in _OPTIONS})
+    is_given = options["has_given_class_prior"]
+    of_alike = _alike(archive.record["alike"], crowd, components[0], is_given=is_given)
+    return Pool.of(components, weights, of_alike, **{name: options[name] for name in _OPTIONS})
+
+
+def _alike(weight: Any, crowd: Crowd, lead: JointPosterior, *, is_given: bool) -> Alike | None:
+    """Labelers as if alike, who are counted anew."""
+    if type(weight) is not float or not 0.0 <= weight < 1.0:
+        raise InputError(f"the weight of labelers who are alike is {weight!r}.")
+    if not weight:
+        return None
+    class_prior = lead.class_prior if is_given else None
+    labelers = alike.fit(crowd.labels, crowd.assessment, class_prior)
+    if labelers is None:
+        raise InputError("labelers who are alike have a weight, and there is no gold.")
+    rho = lead.dependence
+    if rho.is_learnt:
+        rho, _ = learn(labelers.gold_scores().sum(axis=0))
+    return Alike(labelers, rho, weight)
 
 
 def _joint(

@@ -120,6 +120,17 @@ class Dependence(NamedTuple):
         rest = self.probs[1:] / max(1.0 - self.prob_independent, _FLOOR)
         return Dependence(self.values, np.array([prob, *(1.0 - prob) * rest]))
 
+    def predictive(
+        self, log_scores: Float[np.ndarray, "num_labels num_values"]
+    ) -> Float[np.ndarray, " num_labels"]:
+        r"""Probability of each label whose scores this was learnt from, that label left out.
+
+        .. math:: P(y_i \mid y_{-i}) = 1 / E[1 / P(y_i \mid \rho)]
+        """
+        is_there = self.probs > 0.0
+        log_ratios = np.log(self.probs[is_there]) - log_scores[:, is_there]
+        return np.asarray(np.exp(-np.logaddexp.reduce(log_ratios, axis=1)))
+
     def class_posterior(
         self,
         evidence: Float[Array, "num_examples num_classes"],
@@ -202,14 +213,14 @@ def class_log_scores(
     return np.maximum(scores, np.log(_FLOOR))
 
 
-def gold_log_score(
+def gold_log_scores(
     labels: Labels,
     assessment: Assessment,
     evidence: Float[np.ndarray, "num_examples num_classes"],
     class_prior: Float[np.ndarray, "*num_examples num_classes"],
     values: npt.NDArray[np.float64] = GRID,
 ) -> npt.NDArray[np.float64]:
-    """Log-probability of all gold labels with answers, given these, at some values of rho.
+    """Log-probability of every gold label with answers, given these, at some values of rho.
 
     Args:
         labels: the answers.
@@ -217,13 +228,15 @@ def gold_log_score(
         evidence: as for `class_log_scores`, by a fit that has not seen the example.
         class_prior: of each class, or of each class of each example.
         values: of rho.
+
+    Returns:
+        Shape (num_gold, num_values), in nats.
     """
     num_labels = labels.count_by_example()
     truth = np.asarray(assessment.true_label)
     gold = np.flatnonzero((truth != MISSING) & (num_labels > 0))
     prior = np.broadcast_to(class_prior, evidence.shape)
-    scores = class_log_scores(evidence[gold], num_labels[gold], prior[gold], truth[gold], values)
-    return scores.sum(axis=0)
+    return class_log_scores(evidence[gold], num_labels[gold], prior[gold], truth[gold], values)
 
 
 def learn(

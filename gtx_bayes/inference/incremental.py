@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Bool, Float
 
-from gtx_bayes.inference import joint, pool, variational
+from gtx_bayes.inference import alike, joint, pool, variational
 from gtx_bayes.inference.joint import Choice, JointPosterior, PassedOn
 from gtx_bayes.inference.pool import Pool
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
@@ -156,12 +156,12 @@ def update(
     in_size, gold, _ = old.prior.in_size(labels, assessment, None)
     grown: list[_Grown] = []
     # Those that differ by looks alone grow once.
-    alike: dict[tuple[str | AbstractLabelerModel, bool], _Grown] = {}
+    once: dict[tuple[str | AbstractLabelerModel, bool], _Grown] = {}
     for each in old.components:
         key = (each.prior.labeler_model or each.model, each.learns_class_prior)
-        if key not in alike:
-            alike[key] = _update(each, before, labels, assessment, changed, new_gold, tolerance)
-        grown.append(alike[key])
+        if key not in once:
+            once[key] = _update(each, before, labels, assessment, changed, new_gold, tolerance)
+        grown.append(once[key])
     rho = old.dependence
     candidates = [each.choice.candidate for each in old.components]
     fitted = [
@@ -171,16 +171,15 @@ def update(
     # Where nothing else is left to hold independence against, it stays as probable as it was.
     is_settled = len(pool.may_be_true(candidates)) == len(candidates)
     prior_independent = rho.prob_independent if is_settled else old.prior_independent
-    weighed = pool.weigh(
-        in_size,
-        gold,
-        fitted,
-        pool.Weighing(None if rho.is_learnt else rho.mean, prior_independent),
-    )
+    labelers_alike = None
+    if old.takes_alike and labels.num_labels <= pool.MOST_AT_ONCE:
+        labelers_alike = alike.fit(in_size, gold, old.given_class_prior)
+    known = None if rho.is_learnt else rho.mean
+    weighing = pool.Weighing(known, prior_independent, labelers_alike)
+    weighed = pool.weigh(in_size, gold, fitted, weighing)
     if len(candidates) == 1:
-        weighed = pool.Weighed(
-            (1.0,), (weighed.dependence[0].with_independence(rho.prob_independent),)
-        )
+        settled = weighed.dependence[0].with_independence(rho.prob_independent)
+        weighed = weighed._replace(dependence=(settled,))
     components = [
         joint.report(
             in_size,
@@ -193,8 +192,8 @@ def update(
         )
         for own, each, rho in zip(fitted, grown, weighed.dependence, strict=True)
     ]
-    num_recomputed = sum(each.num_recomputed for each in alike.values())
-    return Update(old.reweighed(components, weighed), num_recomputed)
+    num_recomputed = sum(each.num_recomputed for each in once.values())
+    return Update(old.reweighed(components, weighed, labels.num_examples), num_recomputed)
 
 
 def _refitted(old: Pool, labels: Labels, assessment: Assessment) -> Update:

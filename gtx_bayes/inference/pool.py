@@ -10,9 +10,12 @@ fitted once, and the class posterior is their mixture,
 A fit says of each example what its answers' probability is, and that of its gold, by all other
 examples (`VariationalFit.evidence`). Two questions are asked of these leave-one-out scores.
 
-- Which model is nearest the truth? :math:`W_k` is the prior, times the probability of all gold,
-  times that of the answers to two typical examples. Of two wrong models, hundreds of nats of
-  answers do not say which names classes better; so answers count per example, and gold in full.
+- Which mixture predicts classes best? Its weights :math:`W` have a Dirichlet prior worth one gold
+  label, and gold says the rest (`inference.stacking`). The mean of that prior is what is thought
+  of each model beforehand, times the probability of the answers to two typical examples: of two
+  wrong models, hundreds of nats of answers do not say which names classes better. Labelers who are
+  all alike (`inference.alike`) take part, once there is gold. Of models that exclude each other,
+  such as two explanations of one bloc, W are the posterior probabilities.
 - Is the crowd that of Kumar et al. (2024): one accuracy for every labeler, and labelers
   independent? That model, :math:`P_0`, can be true, so all answers count in full: S is its
   posterior probability against the others. Classes are even, as in the paper's simulations; a
@@ -36,15 +39,18 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key
 
 from gtx_bayes.devices import as_here
+from gtx_bayes.inference import alike as of_alike
 from gtx_bayes.inference import dependence as of_rho
 from gtx_bayes.inference import joint, variational
 from gtx_bayes.inference import looks as looks_of
+from gtx_bayes.inference.alike import Alike, LabelersAlike
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence
 from gtx_bayes.inference.joint import Candidate, Choice, JointPosterior, PassedOn
 from gtx_bayes.inference.looks import Looks, can_be_learnt
 from gtx_bayes.inference.loop import ChunksInMemory
 from gtx_bayes.inference.one_sided import mostly_one_sided
+from gtx_bayes.inference.stacking import stacking_weights
 from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
@@ -66,6 +72,9 @@ ORDINAL = "ordinal"
 
 DRIFT = "drift"
 """Name of the model that joins them where labelers change over time."""
+
+ALIKE = "alike"
+"""What labelers who are alike are called among the models of a pool."""
 
 PRIOR_INDEPENDENT = 0.8
 """Probability, before any answer, that a crowd is that of the paper."""
@@ -94,6 +103,8 @@ _PRIOR_OF_LEARNT = 0.8  # that proportions of the classes are learnt, where none
 _LEARNT_IF_INDEPENDENT = 0.05  # the same, where labelers are independent: the paper has them even
 _DECIDED = 0.95  # weight of one of two verdicts from which no more gold is asked for
 _EXAMPLES_OF_ANSWERS = 2.0  # how many examples' answers speak of which model is nearest
+_PRIOR_OF_ALIKE = 0.1  # that labelers are alike, where there is gold
+_PRIOR_LABELS = 1.0  # gold labels that the prior of the weights is worth
 
 _WHY_GOLD_ALONE = (
     "Most answers come from labelers who only ever give one class, so that agreement does not tell "
@@ -106,7 +117,9 @@ class Pool(NamedTuple):
 
     Attributes:
         components: the joint posterior under each model, heaviest first.
-        weights: posterior weight of each, summing to one.
+        weights: posterior weight of each among these, summing to one.
+        alike: labelers taken for alike, whose weight the others leave; they are part of the class
+            posterior, and nothing else. None where there is no such part.
         class_probs: class posterior of each example, the mixture of all; one at gold.
         accuracy: posterior of each labeler's accuracy, likewise.
         has_given_class_prior: whether the prior of the classes was given.
@@ -118,6 +131,7 @@ class Pool(NamedTuple):
 
     components: tuple[JointPosterior, ...]
     weights: tuple[float, ...]
+    alike: Alike | None
     class_probs: Float[Array, "num_examples num_classes"]
     accuracy: BetaPosterior
     has_given_class_prior: bool
@@ -130,6 +144,7 @@ class Pool(NamedTuple):
         cls,
         components: Sequence[JointPosterior],
         weights: Sequence[float],
+        alike: Alike | None = None,
         *,
         has_given_class_prior: bool,
         prior_independent: float,
@@ -141,10 +156,17 @@ class Pool(NamedTuple):
         components = tuple(components[k] for k in order)
         shares = np.array([weights[k] for k in order])
         shares = shares / shares.sum()
+        of_labels: npt.NDArray[np.float64] = shares
+        parts: list[Float[Array, "num_examples num_classes"]]
+        parts = [each.class_probs for each in components]
+        if alike is not None:
+            of_labels = np.append((1.0 - alike.weight) * shares, alike.weight)
+            parts.append(on_device(alike.labelers.class_probs(alike.dependence)))
         return cls(
             components,
             tuple(shares.tolist()),
-            _mixture(shares, [each.class_probs for each in components]),
+            alike,
+            _mixture(of_labels, parts),
             _mixed_accuracy(shares, [each.accuracy for each in components]),
             has_given_class_prior,
             prior_independent,
@@ -205,6 +227,11 @@ class Pool(NamedTuple):
         return self.lead.trusts_gold_alone
 
     @property
+    def takes_alike(self) -> bool:
+        """Whether labelers as if alike are a part of it once there is gold."""
+        return self.is_auto and not self.trusts_gold_alone and not self.is_of_verdicts
+
+    @property
     def asks_independence(self) -> bool:
         """Whether it is a question if labelers are independent."""
         is_asked = self.prior_independent > 0.0 and self.lead.dependence.is_learnt
@@ -254,15 +281,23 @@ class Pool(NamedTuple):
 
         The last is the posterior mean of the dependence under it.
         """
-        return pd.DataFrame(
-            {
-                "model": [each.model for each in self.components],
-                "has_looks": [each.looks is not None for each in self.components],
-                "learns_class_prior": [each.learns_class_prior for each in self.components],
-                "weight": self.weights,
-                "rho": [each.dependence.mean for each in self.components],
-            }
-        )
+        rest = 1.0 - (0.0 if self.alike is None else self.alike.weight)
+        rows = [
+            (
+                each.model,
+                each.looks is not None,
+                each.learns_class_prior,
+                rest * weight,
+                each.dependence.mean,
+            )
+            for each, weight in self.weighted
+        ]
+        if self.alike is not None:
+            labelers, rho, weight = self.alike
+            rows.append((ALIKE, False, not labelers.is_given, weight, rho.mean))
+        columns = ["model", "has_looks", "learns_class_prior", "weight", "rho"]
+        table = pd.DataFrame(rows, columns=columns)
+        return table.sort_values("weight", ascending=False, kind="stable", ignore_index=True)
 
     def shares(self, rng: np.random.Generator, num_draws: int) -> list[int]:
         """How many of some draws are of each component."""
@@ -293,22 +328,28 @@ class Pool(NamedTuple):
         """
         class_probs = np.asarray(self.class_probs)
         best = class_probs.argmax(axis=1).astype(np.int32)
-        rng = generator(key)
-        shares = self.shares(rng, num_draws)
-        drawn = np.concatenate(
-            [
-                each.draw_probs(rng, labels, best, share, mesh=mesh)
-                for each, share in zip(self.components, shares, strict=True)
-                if share
-            ]
-        )
-        return equal_tailed(drawn, class_probs.max(axis=1), prob)
+        rng, num_alike = generator(key), 0
+        if self.alike is not None:
+            num_alike = int(rng.binomial(num_draws, self.alike.weight))
+        shares = self.shares(rng, num_draws - num_alike)
+        parts = [
+            each.draw_probs(rng, labels, best, share, mesh=mesh)
+            for each, share in zip(self.components, shares, strict=True)
+            if share
+        ]
+        if self.alike is not None and num_alike:
+            of_labelers, rho, _ = self.alike
+            parts.append(of_labelers.draw_probs(rng, rho, best, num_alike))
+        return equal_tailed(np.concatenate(parts), class_probs.max(axis=1), prob)
 
-    def reweighed(self, components: Sequence[JointPosterior], weighed: "Weighed") -> "Pool":
+    def reweighed(
+        self, components: Sequence[JointPosterior], weighed: "Weighed", num_examples: int
+    ) -> "Pool":
         """With other components in the place of these."""
         return Pool.of(
             components,
             weighed.weights,
+            weighed.alike_of(num_examples),
             has_given_class_prior=self.has_given_class_prior,
             prior_independent=self.prior_independent,
             is_auto=self.is_auto,
@@ -353,10 +394,12 @@ class Weighing(NamedTuple):
     Attributes:
         dependence: rho; None to learn it.
         prior_independent: see `fit`.
+        alike: labelers as if alike, in the size of the fits; None to leave that out.
     """
 
     dependence: float | None
     prior_independent: float
+    alike: LabelersAlike | None = None
 
     @property
     def asks(self) -> bool:
@@ -368,12 +411,20 @@ class Weighed(NamedTuple):
     """What gold and answers say of some models.
 
     Attributes:
-        weights: posterior weight of each.
+        weights: posterior weight of each, summing to one.
         dependence: posterior of rho under each, or the value that was given.
+        alike: labelers as if alike, with the weight that the others leave.
     """
 
     weights: tuple[float, ...]
     dependence: tuple[Dependence, ...]
+    alike: Alike | None = None
+
+    def alike_of(self, num_examples: int) -> Alike | None:
+        """Labelers as if alike, without padding; None where they weigh next to nothing."""
+        if self.alike is None or self.alike.weight < LEAST_WEIGHT:
+            return None
+        return self.alike._replace(labelers=self.alike.labelers.first(num_examples))
 
 
 def fit(
@@ -401,7 +452,6 @@ def fit(
         mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
     """
     size = labels
-    weighing = Weighing(dependence, prior_independent)
     candidates = _candidates(models, class_prior, labels, assessment)
     if all(candidate.is_padded for candidate in candidates):
         labels, assessment, class_prior = padded_to_bucket(
@@ -410,7 +460,10 @@ def fit(
         candidates = _candidates(models, class_prior, labels, assessment)
     candidates = _or_gold_alone(candidates, models, class_prior, labels, assessment)
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
-    weighed = None
+    weighed, alike = None, None
+    if tuple(models[:2]) == AUTO_MODELS and size.num_labels <= MOST_AT_ONCE and not why:
+        alike = of_alike.fit(labels, assessment, class_prior)
+    weighing = Weighing(dependence, prior_independent, alike)
     if size.num_labels > MOST_AT_ONCE:
         found, why = _choose(_thinned(labels, assessment), assessment, candidates, weighing)
         candidates, weighed = [found.candidate], Weighed((1.0,), (found.dependence,))
@@ -427,6 +480,7 @@ def fit(
     return Pool.of(
         components,
         [weighed.weights[k] for k in kept],
+        weighed.alike_of(size.num_examples),
         has_given_class_prior=class_prior is not None,
         prior_independent=prior_independent,
         is_auto=len(models) > 1 or prior_independent > 0.0,
@@ -475,7 +529,7 @@ def _choose(
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
     if len(candidates) == 1 and by.dependence is not None:
         return Choice(candidates[0], Dependence.known(by.dependence)), why
-    weights, found = weigh(labels, assessment, _fit_all(labels, assessment, candidates), by)
+    weights, found, _ = weigh(labels, assessment, _fit_all(labels, assessment, candidates), by)
     # Looks take part in the weighing, and chunks have none.
     best = max(range(len(candidates)), key=lambda k: (not candidates[k].has_looks, weights[k]))
     if len(candidates) > 1:
@@ -506,42 +560,59 @@ def weigh(
         fitted: the models.
         by: what is given.
     """
-    values = GRID if by.dependence is None else np.array([by.dependence])
     candidates = [each.candidate for each in fitted]
+    values = GRID if by.dependence is None else np.array([by.dependence])
     scores = [_scores(labels, assessment, each, values) for each in fitted]
+    centres = [
+        _PRIOR_LOGIT_EXPLAINED if each.explains_dependence else of_rho.PRIOR_LOGIT
+        for each in candidates
+    ]
+    of_gold = [each.gold for each in scores]
+    if by.alike is not None:
+        of_gold.append(by.alike.gold_scores(values))
+        centres.append(of_rho.PRIOR_LOGIT)
     if by.dependence is None:
-        centres = [
-            _PRIOR_LOGIT_EXPLAINED if each.explains_dependence else of_rho.PRIOR_LOGIT
-            for each in candidates
-        ]
         learnt = [
-            of_rho.learn(each.gold, centre) for each, centre in zip(scores, centres, strict=True)
+            of_rho.learn(each.sum(axis=0), centre)
+            for each, centre in zip(of_gold, centres, strict=True)
         ]
-        found, of_gold = zip(*learnt, strict=True)
+        found, log_probs = zip(*learnt, strict=True)
     else:
-        found = (Dependence.known(by.dependence),) * len(scores)
-        of_gold = tuple(each.gold[0] for each in scores)
+        found = (Dependence.known(by.dependence),) * len(of_gold)
+        log_probs = tuple(each.sum() for each in of_gold)
     log_prior = np.array([_log_prior(candidate) for candidate in candidates])
-    gold, answers = np.array(of_gold), np.array([each.answers for each in scores])
-    log_weights = log_prior + gold + _EXAMPLES_OF_ANSWERS * answers / scores[0].num_answered
-    weights = scipy.special.softmax(log_weights)
-    paper = may_be_true(candidates)
-    if not paper or len(candidates) == 1 or not by.asks:
-        return Weighed(tuple(weights), tuple(found))
-    # Among the others are the same models with dependent labelers, whom only gold can tell apart.
-    against = scipy.special.logsumexp(log_prior + gold + answers)
-    against -= scipy.special.logsumexp(log_prior)
-    own_scores = np.array([scores[at].gold[0] + answers[at] for at in paper])
-    with np.errstate(divide="ignore"):
-        against += np.log1p(-by.prior_independent)
-        own_scores += np.log(by.prior_independent * _prior_if_independent(candidates, paper))
-    *independent, others = scipy.special.softmax([*own_scores, against])
-    weights, dependence = others * weights, list(found)
-    for at, prob in zip(paper, independent, strict=True):
-        weights[at] += prob
-        if prob > 0.0:
-            dependence[at] = found[at].with_independence(prob / weights[at])
-    return Weighed(tuple(weights.tolist()), tuple(dependence))
+    gold = np.array(log_probs[: len(fitted)])
+    answers = np.array([each.answers for each in scores])
+    of_answers = log_prior + _EXAMPLES_OF_ANSWERS * answers / scores[0].num_answered
+    if by.alike is None:
+        weights = scipy.special.softmax(of_answers + gold)
+    else:
+        expected = (1.0 - _PRIOR_OF_ALIKE) * scipy.special.softmax(of_answers)
+        predicted = [rho.predictive(each) for rho, each in zip(found, of_gold, strict=True)]
+        weights = stacking_weights(
+            np.stack(predicted, axis=1), _PRIOR_LABELS * np.append(expected, _PRIOR_OF_ALIKE)
+        )
+    paper, dependence = may_be_true(candidates), list(found[: len(fitted)])
+    if paper and len(candidates) > 1 and by.asks:
+        # Among the others are the same models with dependent labelers, whom only gold can tell
+        # apart.
+        against = scipy.special.logsumexp(log_prior + gold + answers)
+        against -= scipy.special.logsumexp(log_prior)
+        own_scores = np.array([scores[at].gold[:, 0].sum() + answers[at] for at in paper])
+        with np.errstate(divide="ignore"):
+            against += np.log1p(-by.prior_independent)
+            own_scores += np.log(by.prior_independent * _prior_if_independent(candidates, paper))
+        *independent, others = scipy.special.softmax([*own_scores, against])
+        weights = others * weights
+        for at, prob in zip(paper, independent, strict=True):
+            weights[at] += prob
+            if prob > 0.0:
+                dependence[at] = found[at].with_independence(prob / weights[at])
+    if by.alike is None:
+        return Weighed(tuple(weights.tolist()), tuple(dependence))
+    shares = weights[:-1] / weights[:-1].sum()
+    alike = Alike(by.alike, found[-1], float(weights[-1]))
+    return Weighed(tuple(shares.tolist()), tuple(dependence), alike)
 
 
 def _prior_if_independent(
@@ -560,12 +631,12 @@ class _Scores(NamedTuple):
     """Leave-one-out log-probabilities under a fit.
 
     Attributes:
-        gold: of all gold labels, given the answers, at every value of rho.
+        gold: of every gold label, given the answers, at every value of rho.
         answers: of all answers.
         num_answered: how many examples have answers; one if none has.
     """
 
-    gold: npt.NDArray[np.float64]
+    gold: Float[np.ndarray, "num_gold num_values"]
     answers: float
     num_answered: int
 
@@ -576,7 +647,7 @@ def _scores(
     num_labels = labels.count_by_example()
     evidence = np.asarray(joint.evidence_of(fitted.fit, fitted.looks))
     prior = np.asarray(fitted.fit.class_prior)
-    of_gold = of_rho.gold_log_score(labels, assessment, evidence, prior, values)
+    of_gold = of_rho.gold_log_scores(labels, assessment, evidence, prior, values)
     prior = np.broadcast_to(prior, evidence.shape)
     answered = np.flatnonzero(num_labels > 0)
     with np.errstate(divide="ignore"):

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, ScalarLike
 
-from gtx_bayes.inference.dependence import PRIOR_LOGIT, gold_log_score
+from gtx_bayes.inference.dependence import PRIOR_LOGIT, gold_log_scores
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.log_space import softmax_over_classes
 from gtx_bayes.models.base import AbstractCohortPrior
@@ -184,7 +184,7 @@ def fit(
 def _gold_log_score(fit: VariationalFit, labels: Labels, assessment: Assessment) -> float:
     """Log-probability of the gold labels by the other examples, at a typical dependence."""
     evidence, prior = np.asarray(fit.evidence), np.asarray(fit.class_prior)
-    return float(gold_log_score(labels, assessment, evidence, prior, _TYPICAL_RHO)[0])
+    return float(gold_log_scores(labels, assessment, evidence, prior, _TYPICAL_RHO).sum())
 
 
 def fit_from(
