@@ -5,6 +5,7 @@ import hashlib
 import time
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ OPEN, CLOSE = "open", "close"
 PREDICTED_BY = "gtx-bayes-loop"
 """Before the version in what predictions are called: a name that no export has."""
 
+_REQUESTS = 4  # at the same time: a tool that waits for its disk answers others meanwhile
 _MOST_NAME = 100  # bytes of a question that files are named by
 DEFAULT_THRESHOLD, DEFAULT_CAP, DEFAULT_BATCH = 0.95, 5, 100
 
@@ -199,11 +201,8 @@ class Loop:
         if not is_dry:
             self.tool.keep(self.journal.folder)
             self.journal.add(decisions)
-            for task, more in changes:
-                if more:
-                    self.tool.open(task, more)
-                else:
-                    self.tool.close(task)
+            with ThreadPoolExecutor(_REQUESTS) as executor:
+                list(executor.map(lambda change: self._change(*change), changes))
         num_predicted = self._predict(verdicts, sorted(retired), is_dry=is_dry)
         reasons = pd.Series(
             {row["task"]: row["reason"] for row in reversed(rows) if row["task"] in retired},
@@ -224,6 +223,12 @@ class Loop:
             tuple(dict.fromkeys(notes)),
             time.perf_counter() - start,
         )
+
+    def _change(self, task: Task, num_more: int) -> None:
+        if num_more:
+            self.tool.open(task, num_more)
+        else:
+            self.tool.close(task)
 
     def _of_no_use(self, verdicts: Sequence[_Verdict]) -> Iterable[str]:
         """Notes on rules that come to nothing."""

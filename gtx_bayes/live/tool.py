@@ -88,11 +88,11 @@ class AbstractLabelingTool(abc.ABC):
 
     @abc.abstractmethod
     def open(self, task: Task, num_more: int) -> None:
-        """Show the task to so many more people."""
+        """Show the task to so many more people; several threads do so at once."""
 
     @abc.abstractmethod
     def close(self, task: Task) -> None:
-        """Show the task to nobody more."""
+        """Show the task to nobody more; likewise."""
 
     @abc.abstractmethod
     def predict(
