@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
-from tests.benchmarks.real_crowds import SETS, evaluate_set
+from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.crowd import Crowd
+from tests.benchmarks.real_crowds import SETS, evaluate_set, read_crowd
 from tests.test_cli import call
 
 pytestmark = pytest.mark.end_to_end
@@ -48,6 +51,22 @@ def test_without_gold_no_worse_than_voting(scores, request):
         request.applymarker(pytest.mark.xfail(strict=True, reason=why))
     table = scores[0.0]["accuracy"]
     assert table["gtx-bayes"] >= table["majority-vote"] - 1e-6
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SETS]
+)
+def test_gold_contradicts_no_interval(name, data_folder):
+    """A labeler's own gold is within reach of the interval, but for one of a thousand crowds."""
+    labels, truth = read_crowd(data_folder / "crowd" / name)
+    seen = truth.sample(frac=0.1, random_state=0)
+    result = aggregate(Crowd.from_frames(labels, seen, duplicates="first"))
+    table = result.labelers().set_index("worker")
+    asked = table[table["num_gold"] > 0]
+    right, number = (asked[of].to_numpy(int) for of in ("num_correct", "num_gold"))
+    too_few = scipy.stats.binom.cdf(right, number, asked["ci_low"])
+    too_many = scipy.stats.binom.sf(right - 1, number, asked["ci_high"])
+    assert np.minimum(too_few, too_many).min() > 0.001 / len(asked)
 
 
 def test_the_commands_on_bluebirds(data_folder, tmp_path):
