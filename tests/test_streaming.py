@@ -238,11 +238,43 @@ def test_a_method_without_a_posterior_has_no_intervals(tables, tmp_path):
         run(wanted, tmp_path / "out")
 
 
+@pytest.mark.parametrize("is_thinned", [False, True])
+def test_a_pool_streams_to_what_it_says_in_memory(tables, tmp_path, monkeypatch, is_thinned):
+    """All models, weighed by sums over parts; looks learnt from all examples or from some."""
+    answers, gold, place = tables
+    if is_thinned:
+        monkeypatch.setattr(pool, "MOST_JUDGED", 2_100)
+    wanted = request(place, options={}, class_prior=None, intervals=not is_thinned)
+    found, summary = run(wanted, tmp_path / "out")
+    crowd = Crowd.from_frames(answers, gold)
+    expected = aggregate(crowd, finds_blocs=False)
+    table = expected.fit.joint.table()
+    weights, names = {}, ["model", "has_looks", "learns_class_prior"]
+    for of, record in (("streamed", summary["pool"]), ("in memory", table.to_dict("records"))):
+        weights[of] = pd.DataFrame(record).set_index(names)["weight"]
+    both = pd.DataFrame(weights).fillna(0.0)
+    assert len(both) > 2
+    # Models of less than this are left out before all labels are looked at.
+    atol = 0.05 if is_thinned else len(both) * pool.LEAST_WEIGHT
+    np.testing.assert_allclose(both["streamed"], both["in memory"], atol=atol)
+    assert_same(found, in_memory(answers, gold, "gtx-bayes", finds_blocs=False), atol=atol)
+    if not is_thinned:
+        expected_examples = expected.examples(0).set_index("task")
+        examples = found[0].set_index("task").loc[expected_examples.index]
+        # By other draws of the labelers, whose number is padded otherwise: 64 of them.
+        for name in ("confidence_low", "confidence_high"):
+            assert abs(examples[name] - expected_examples[name]).mean() < 0.02
+    rho = expected.fit.joint.dependence
+    assert summary["dependence"]["mean"] == pytest.approx(rho.mean, abs=atol)
+    assert next(note for note in summary["notes"] if note.startswith("Pool of models"))
+
+
 def test_learnt_proportions_dependence_and_model(tables, tmp_path, monkeypatch):
     """The heaviest model of the pool, as of a table in memory that is as large as one on disk."""
     monkeypatch.setattr(pool, "MOST_AT_ONCE", 0)
     answers, gold, place = tables
-    found, summary = run(request(place, options={}, class_prior=None), tmp_path / "out")
+    wanted = request(place, options={}, class_prior=None, pool=False)
+    found, summary = run(wanted, tmp_path / "out")
     expected = aggregate(Crowd.from_frames(answers, gold))
     assert summary["model"] == expected.fit.model
     # Almost surely zero, so that the mean is no point of the interval's middle.

@@ -148,6 +148,7 @@ def aggregate(
             labeler_covariates=tables.labeler_table,
             seed=seed,
             intervals=streaming.intervals,
+            pool=streaming.pool,
             **{k: v for k, v in tables.crowd_arguments().items() if k != "ordered"},
         )
         summary = stream(

@@ -79,6 +79,15 @@ class StreamOptions:
         ),
     ] = False
 
+    pool: Annotated[
+        bool | None,
+        typer.Option(
+            "--pool/--one-model",
+            help="Fit every model of the pool that weighs anything to a streamed table, or the "
+            "heaviest alone. [default: the pool up to 30,000,000 answers]",
+        ),
+    ] = None
+
     def is_wanted(self, labels: Path) -> bool:
         """Whether to stream the table; raises `InputError` for what cannot be streamed."""
         has_options = self.work is not None or self.resume
@@ -219,18 +228,23 @@ def _with_work_kept(error: BaseException, place: Path) -> BaseException:
 
 def _summary(request: "Request", found: "Outcome", command: str, seconds: float) -> dict[str, Any]:
     """The keys of every summary.json of results, and some of streaming."""
+    import numpy as np
+
     from gtx_bayes.cli.aggregate import SIZES, classes_record, dependence_record, values_of
 
+    joint, given = found.fit.joint, found.fit.class_prior
+    prior = None if given is None else np.asarray(given)
     return {
         "command": command,
         "method": request.configured.name,
-        "model": found.model,
+        "model": found.fit.model,
         **values_of(found.table, *SIZES),
         "num_abstained": found.num_abstained,
         "num_gold": found.table.num_gold,
-        **classes_record(found.class_names, found.class_prior),
-        "dependence": None if found.dependence is None else dependence_record(found.dependence),
-        "labeler_interval": found.interval,
+        **classes_record(found.class_names, prior),
+        "dependence": None if joint is None else dependence_record(joint.dependence),
+        "pool": None if joint is None else joint.table().to_dict("records"),
+        "labeler_interval": found.fit.labeler_accuracy.interval,
         "mean_confidence": found.mean_confidence,
         "seconds": round(seconds, 3),
         "seconds_by_stage": found.seconds,

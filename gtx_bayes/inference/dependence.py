@@ -24,7 +24,9 @@ PRIOR_LOGIT_SD = 1.0
 
 _LOGITS = np.linspace(-7.0, 4.0, 56)
 _FLOOR = float(np.finfo(np.float64).eps)
-"""Probabilities below count as this in log scores, as in the metrics."""
+
+LEAST_SCORE = float(np.log(_FLOOR))
+"""Log scores below count as this, as in the metrics."""
 
 _MOST_ANSWERS = 100
 
@@ -210,7 +212,7 @@ def class_log_scores(
         log_probs = log_prior + share[:, None] * evidence
         log_probs = log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
         scores[:, at] = log_probs[np.arange(truth.size), truth]
-    return np.maximum(scores, np.log(_FLOOR))
+    return np.maximum(scores, LEAST_SCORE)
 
 
 def gold_log_scores(

@@ -350,8 +350,7 @@ def report(
         size: the answers without the padding.
         chunks: the tables cut up, where this is done chunk by chunk.
     """
-    chosen, found = choice.candidate, choice.dependence
-    values, weights = found.nodes()
+    found = choice.dependence
     evidence = evidence_of(independent, looks)
     if chunks is None:
         class_probs, counts, class_total = describe(
@@ -362,14 +361,42 @@ def report(
             independent.class_prior,
             independent.prior,
             found,
-            on_device(values),
+            on_device(found.nodes()[0]),
         )
     else:
         class_probs, counts, class_total = _describe_by_chunk(chunks, independent, evidence, found)
-    by_rho = np.asarray(counts)
+    sums = np.asarray(counts), np.asarray(class_total)
+    return report_sums(*sums, class_probs, choice, independent, looks, passed_on, size=size)
+
+
+def report_sums(
+    by_rho: Float[np.ndarray, "num_labelers ..."],
+    class_total: Float[np.ndarray, "num_nodes num_classes"],
+    class_probs: Float[Array, "num_examples num_classes"],
+    choice: Choice,
+    independent: VariationalFit,
+    looks: Looks | None,
+    passed_on: PassedOn,
+    *,
+    size: Labels,
+) -> JointPosterior:
+    """`report`, by what `describe` found.
+
+    Args:
+        by_rho: expected counts of the labelers, with a last axis for rho.
+        class_total: expected numbers of answered examples of each class, with a first axis for rho.
+        class_probs: class posteriors.
+        choice: as for `report`, like what follows; examples may have been let go.
+        independent: the fit.
+        looks: looks on top of it.
+        passed_on: what its examples were computed with.
+        size: the answers without the padding.
+    """
+    chosen, found = choice.candidate, choice.dependence
+    weights = found.nodes()[1]
     if chosen.trusts_gold_alone:  # counts stay those of the fit
         by_rho = np.repeat(np.asarray(independent.counts)[..., None], weights.size, axis=-1)
-    moments = independent.prior.accuracy_moments(by_rho, np.asarray(class_total), weights)
+    moments = independent.prior.accuracy_moments(by_rho, class_total, weights)
     accuracy = BetaPosterior.from_moments(*moments)
     counts = jax.device_put((by_rho @ weights).astype(by_rho.dtype))
     of_examples, of_labelers = partial(first, size.num_examples), partial(first, size.num_labelers)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
 from gtx_bayes.inference import variational
-from gtx_bayes.inference.variational import VariationalFit
+from gtx_bayes.inference.variational import Totals, VariationalFit
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior, Counts
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
@@ -69,6 +69,48 @@ def learn(labels: Labels, assessment: Assessment, fit: VariationalFit, *, learns
     return _learn(labels, assessment, log_probs, fit.class_probs, fit.class_prior, learns)
 
 
+def learn_from_some(
+    labels: Labels,
+    assessment: Assessment,
+    class_probs: Float[Array, "num_examples num_classes"],
+    prior: AbstractConjugatePrior,
+    totals: Totals,
+    class_prior: ClassPrior,
+    *,
+    learns: bool,
+    weight: Float[Array, " num_examples"],
+) -> Float[Array, " num_groups"]:
+    """Log of the groups' shares, of which some examples of a larger crowd speak for all.
+
+    Args:
+        labels: the answers to these examples.
+        assessment: their gold.
+        class_probs: class posteriors of these examples, by the fit.
+        prior: prior of the labelers, learnt.
+        totals: what all examples add up to.
+        class_prior: prior of the classes; uniform where it is learnt.
+        learns: whether the fit learnt the proportions of the classes.
+        weight: how many examples each stands for.
+    """
+    log_probs = _log_probs(labels, prior, class_probs, totals.counts)
+    known = labels, assessment, log_probs, class_probs, class_prior, learns
+    return _learn(*known, totals.class_total, weight).log_shares
+
+
+def evidence(
+    labels: Labels,
+    class_probs: Float[Array, "num_examples num_classes"],
+    prior: AbstractConjugatePrior,
+    totals: Totals,
+    log_shares: Float[Array, " num_groups"],
+    *,
+    learns: bool,
+) -> Float[Array, "num_examples num_classes"]:
+    """Evidence of some examples of a crowd with looks; arguments as for `learn_from_some`."""
+    log_probs = _log_probs(labels, prior, class_probs, totals.counts)
+    return _evidence(labels, log_probs, class_probs, totals.class_total, learns, log_shares)
+
+
 @jax.jit
 def _log_probs(
     labels: Labels,
@@ -93,15 +135,18 @@ def _learn(
     class_probs: Float[Array, "num_examples num_classes"],
     class_prior: ClassPrior,
     learns: ScalarLike,
+    class_total: Float[Array, " num_classes"] | None = None,
+    weight: Float[Array, " num_examples"] | None = None,
 ) -> Looks:
     # Not of any prior: compiled once for all models.
     by_group = log_prob_by_group(labels, log_probs, labels.is_class)
 
     is_answered = labels.labels_per_example() > 0
-    class_total = over_examples(variational.of_answered(labels, class_probs))
-    class_total = class_total + assessment.known_class_total
-    leave_one_out = variational.leave_one_out_proportions(labels, class_probs, class_total)
-    proportions = jnp.where(learns, jnp.log(leave_one_out), 0.0)
+    stands_for = is_answered.astype(log_probs.dtype) * (1.0 if weight is None else weight)
+    if class_total is None:
+        class_total = over_examples(variational.of_answered(labels, class_probs))
+        class_total = class_total + assessment.known_class_total
+    proportions = _log_proportions(labels, class_probs, class_total, learns)
     log_prior = proportions + jnp.where(learns, 0.0, jnp.log(class_prior))
 
     is_gold = assessment.true_label != MISSING
@@ -110,7 +155,7 @@ def _learn(
     )
     joint = jnp.where(is_excluded[:, :, None], -jnp.inf, by_group + log_prior[:, :, None])
     mean = jnp.asarray(PRIOR_SHARES, joint.dtype)
-    worth = PRIOR_EXAMPLES + _PART_OF_EXAMPLES * jnp.sum(is_answered)
+    worth = PRIOR_EXAMPLES + _PART_OF_EXAMPLES * jnp.sum(stands_for)
 
     def step(
         at: tuple[Float[Array, " num_groups"], Array, Array],
@@ -119,9 +164,9 @@ def _learn(
         log_probs = joint + jnp.log(shares)
         total = jax.nn.logsumexp(log_probs, axis=(1, 2), keepdims=True)
         # Gold of a class that the prior excludes says nothing.
-        counted = is_answered & jnp.isfinite(total[:, 0, 0])
-        probs = jnp.where(counted[:, None, None], jnp.exp(log_probs - total), 0.0)
-        answered = probs.sum(axis=1)
+        counted = jnp.where(jnp.isfinite(total[:, 0, 0]), stands_for, 0.0)
+        probs = jnp.where((counted > 0)[:, None, None], jnp.exp(log_probs - total), 0.0)
+        answered = probs.sum(axis=1) * counted[:, None]
         all_counts = over_examples(answered) + worth * mean
         gold_counts = over_examples(jnp.where(is_gold[:, None], answered, 0.0))
         renewed = _shares(all_counts, gold_counts, mean)
@@ -133,6 +178,31 @@ def _learn(
     )
     evidence = jax.nn.logsumexp(by_group + jnp.log(shares), axis=2) + proportions
     return Looks(jnp.log(shares), evidence)
+
+
+@jax.jit
+def _evidence(
+    labels: Labels,
+    log_probs: Float[Array, "num_labels num_classes"],
+    class_probs: Float[Array, "num_examples num_classes"],
+    class_total: Float[Array, " num_classes"],
+    learns: ScalarLike,
+    log_shares: Float[Array, " num_groups"],
+) -> Float[Array, "num_examples num_classes"]:
+    by_group = log_prob_by_group(labels, log_probs, labels.is_class)
+    proportions = _log_proportions(labels, class_probs, class_total, learns)
+    return jax.nn.logsumexp(by_group + log_shares, axis=2) + proportions
+
+
+def _log_proportions(
+    labels: Labels,
+    class_probs: Float[Array, "num_examples num_classes"],
+    class_total: Float[Array, " num_classes"],
+    learns: ScalarLike,
+) -> Float[Array, "num_examples num_classes"]:
+    """Log of the classes' proportions by all other examples, zero where they are not learnt."""
+    leave_one_out = variational.leave_one_out_proportions(labels, class_probs, class_total)
+    return jnp.where(learns, jnp.log(leave_one_out), 0.0)
 
 
 def _shares(

@@ -102,6 +102,7 @@ _PRIOR_LOGIT_EXPLAINED = -3.25  # of the dependence that is left where looks or 
 _PRIOR_OF_LEARNT = 0.8  # that proportions of the classes are learnt, where none are given
 _LEARNT_IF_INDEPENDENT = 0.05  # the same, where labelers are independent: the paper has them even
 _DECIDED = 0.95  # weight of one of two verdicts from which no more gold is asked for
+_LEAST = -1e300  # log-probability of what cannot be, finite so that differences are numbers
 _EXAMPLES_OF_ANSWERS = 2.0  # how many examples' answers speak of which model is nearest
 _PRIOR_OF_ALIKE = 0.1  # that labelers are alike, where there is gold
 _PRIOR_LABELS = 1.0  # gold labels that the prior of the weights is worth
@@ -166,7 +167,7 @@ class Pool(NamedTuple):
             components,
             tuple(shares.tolist()),
             alike,
-            _mixture(of_labels, parts),
+            mixture(of_labels, parts),
             _mixed_accuracy(shares, [each.accuracy for each in components]),
             has_given_class_prior,
             prior_independent,
@@ -214,7 +215,7 @@ class Pool(NamedTuple):
         """The prior of the classes given, or the mean of those that the components have."""
         if self.has_given_class_prior or len(self.components) == 1:
             return self.lead.class_prior
-        return _mixture(np.array(self.weights), [each.class_prior for each in self.components])
+        return mixture(np.array(self.weights), [each.class_prior for each in self.components])
 
     @property
     def converged(self) -> bool:
@@ -406,6 +407,11 @@ class Weighing(NamedTuple):
         """Whether labelers may be independent."""
         return self.dependence is None and self.prior_independent > 0.0
 
+    @property
+    def grid(self) -> npt.NDArray[np.float64]:
+        """The values of rho that gold is scored at."""
+        return GRID if self.dependence is None else np.array([self.dependence])
+
 
 class Weighed(NamedTuple):
     """What gold and answers say of some models.
@@ -459,16 +465,15 @@ def fit(
         )
         candidates = _candidates(models, class_prior, labels, assessment)
     candidates = _or_gold_alone(candidates, models, class_prior, labels, assessment)
-    why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
-    weighed, alike = None, None
-    if tuple(models[:2]) == AUTO_MODELS and size.num_labels <= MOST_AT_ONCE and not why:
+    why, weighed, alike = "", None, None
+    if takes_alike(models, candidates) and size.num_labels <= MOST_AT_ONCE:
         alike = of_alike.fit(labels, assessment, class_prior)
     weighing = Weighing(dependence, prior_independent, alike)
     if size.num_labels > MOST_AT_ONCE:
-        found, why = _choose(_thinned(labels, assessment), assessment, candidates, weighing)
+        found, why = choose(_thinned(labels, assessment), assessment, candidates, weighing)
         candidates, weighed = [found.candidate], Weighed((1.0,), (found.dependence,))
     is_cut = mesh is not None or size.num_labels > MOST_AT_ONCE
-    fitted = _fit_all(labels, assessment, candidates, mesh, is_cut=is_cut)
+    fitted = fit_all(labels, assessment, candidates, mesh, is_cut=is_cut)
     weighed = weighed or weigh(labels, assessment, fitted, weighing)
     kept = [k for k, weight in enumerate(weighed.weights) if weight >= LEAST_WEIGHT]
     components = _by_model(
@@ -484,7 +489,7 @@ def fit(
         has_given_class_prior=class_prior is not None,
         prior_independent=prior_independent,
         is_auto=len(models) > 1 or prior_independent > 0.0,
-        why=why or _why(candidates, assessment),
+        why=why or why_of(candidates, assessment),
     )
 
 
@@ -505,31 +510,28 @@ def fit_one(labels: Labels, assessment: Assessment, choice: Choice, why: str) ->
     )
 
 
-def choose(
+def candidates_of(
     labels: Labels,
     assessment: Assessment,
     class_prior: ClassPrior | None,
-    *,
     models: Sequence[str | AbstractLabelerModel],
-    dependence: float | None,
-    prior_independent: float,
-) -> tuple[Choice, str]:
-    """The heaviest model of a pool, and why in words; arguments as for `fit`, in padded size."""
-    candidates = _candidates(models, class_prior, labels, assessment)
-    candidates = _or_gold_alone(candidates, models, class_prior, labels, assessment)
-    return _choose(labels, assessment, candidates, Weighing(dependence, prior_independent))
+) -> list[Candidate]:
+    """The models of a pool for these answers; arguments as for `fit`, in padded size."""
+    found = _candidates(models, class_prior, labels, assessment)
+    return _or_gold_alone(found, models, class_prior, labels, assessment)
 
 
-def _choose(
+def choose(
     labels: Labels,
     assessment: Assessment,
     candidates: Sequence[Candidate],
     by: Weighing,
 ) -> tuple[Choice, str]:
+    """The heaviest of some models without looks, and why in words."""
     why = _WHY_GOLD_ALONE if candidates[0].trusts_gold_alone else ""
     if len(candidates) == 1 and by.dependence is not None:
         return Choice(candidates[0], Dependence.known(by.dependence)), why
-    weights, found, _ = weigh(labels, assessment, _fit_all(labels, assessment, candidates), by)
+    weights, found, _ = weigh(labels, assessment, fit_all(labels, assessment, candidates), by)
     # Looks take part in the weighing, and chunks have none.
     best = max(range(len(candidates)), key=lambda k: (not candidates[k].has_looks, weights[k]))
     if len(candidates) > 1:
@@ -560,16 +562,31 @@ def weigh(
         fitted: the models.
         by: what is given.
     """
-    candidates = [each.candidate for each in fitted]
-    values = GRID if by.dependence is None else np.array([by.dependence])
-    scores = [_scores(labels, assessment, each, values) for each in fitted]
+    scores = [
+        score(
+            labels,
+            assessment,
+            each.candidate,
+            np.asarray(joint.evidence_of(each.fit, each.looks)),
+            np.asarray(each.fit.class_prior),
+            by,
+        )
+        for each in fitted
+    ]
+    return weigh_scores([each.candidate for each in fitted], scores, by)
+
+
+def weigh_scores(
+    candidates: Sequence[Candidate], scores: Sequence["Scores"], by: Weighing
+) -> Weighed:
+    """`weigh`, by the scores alone."""
     centres = [
         _PRIOR_LOGIT_EXPLAINED if each.explains_dependence else of_rho.PRIOR_LOGIT
         for each in candidates
     ]
     of_gold = [each.gold for each in scores]
     if by.alike is not None:
-        of_gold.append(by.alike.gold_scores(values))
+        of_gold.append(by.alike.gold_scores(by.grid))
         centres.append(of_rho.PRIOR_LOGIT)
     if by.dependence is None:
         learnt = [
@@ -581,9 +598,11 @@ def weigh(
         found = (Dependence.known(by.dependence),) * len(of_gold)
         log_probs = tuple(each.sum() for each in of_gold)
     log_prior = np.array([_log_prior(candidate) for candidate in candidates])
-    gold = np.array(log_probs[: len(fitted)])
+    gold = np.array(log_probs[: len(scores)])
     answers = np.array([each.answers for each in scores])
-    of_answers = log_prior + _EXAMPLES_OF_ANSWERS * answers / scores[0].num_answered
+    of_answers = log_prior + _EXAMPLES_OF_ANSWERS * answers / max(
+        each.num_answered for each in scores
+    )
     if by.alike is None:
         weights = scipy.special.softmax(of_answers + gold)
     else:
@@ -592,7 +611,7 @@ def weigh(
         weights = stacking_weights(
             np.stack(predicted, axis=1), _PRIOR_LABELS * np.append(expected, _PRIOR_OF_ALIKE)
         )
-    paper, dependence = may_be_true(candidates), list(found[: len(fitted)])
+    paper, dependence = may_be_true(candidates), list(found[: len(scores)])
     if paper and len(candidates) > 1 and by.asks:
         # Among the others are the same models with dependent labelers, whom only gold can tell
         # apart.
@@ -627,7 +646,7 @@ def _prior_if_independent(
     return np.asarray(shares / shares.sum())
 
 
-class _Scores(NamedTuple):
+class Scores(NamedTuple):
     """Leave-one-out log-probabilities under a fit.
 
     Attributes:
@@ -640,21 +659,49 @@ class _Scores(NamedTuple):
     answers: float
     num_answered: int
 
+    @classmethod
+    def least(cls, by: Weighing, num_gold: int) -> "Scores":
+        """Those of a model that is out of the question."""
+        return cls(np.full((num_gold, by.grid.size), of_rho.LEAST_SCORE), _LEAST, 1)
 
-def _scores(
-    labels: Labels, assessment: Assessment, fitted: Fitted, values: npt.NDArray[np.float64]
-) -> _Scores:
-    num_labels = labels.count_by_example()
-    evidence = np.asarray(joint.evidence_of(fitted.fit, fitted.looks))
-    prior = np.asarray(fitted.fit.class_prior)
-    of_gold = of_rho.gold_log_scores(labels, assessment, evidence, prior, values)
-    prior = np.broadcast_to(prior, evidence.shape)
-    answered = np.flatnonzero(num_labels > 0)
+
+def score(
+    labels: Labels,
+    assessment: Assessment,
+    candidate: Candidate,
+    evidence: Float[np.ndarray, "num_examples num_classes"],
+    class_prior: Float[np.ndarray, "*num_examples num_classes"],
+    by: Weighing,
+) -> Scores:
+    """Leave-one-out scores of a fit.
+
+    Args:
+        labels: the answers.
+        assessment: the gold.
+        candidate: the model.
+        evidence: as in `VariationalFit`, looks summed out if the model has any.
+        class_prior: likewise.
+        by: what is given.
+    """
+    of_gold = of_rho.gold_log_scores(labels, assessment, evidence, class_prior, by.grid)
+    answers, num_answered = score_answers(labels, candidate, evidence, class_prior)
+    return Scores(of_gold, answers, max(num_answered, 1))
+
+
+def score_answers(
+    labels: Labels,
+    candidate: Candidate,
+    evidence: Float[np.ndarray, "num_examples num_classes"],
+    class_prior: Float[np.ndarray, "*num_examples num_classes"],
+) -> tuple[float, int]:
+    """Leave-one-out score of answers, and how many examples have any; arguments as for `score`."""
+    prior = np.broadcast_to(class_prior, evidence.shape)
+    answered = np.flatnonzero(labels.count_by_example() > 0)
     with np.errstate(divide="ignore"):
-        is_learnt = fitted.candidate.class_prior is None
+        is_learnt = candidate.class_prior is None
         log_prior = 0.0 if is_learnt else np.log(prior[answered], dtype=np.float64)
     of_answers = scipy.special.logsumexp(evidence[answered] + log_prior, axis=1)
-    return _Scores(of_gold, float(of_answers.sum()), max(answered.size, 1))
+    return float(of_answers.sum()), answered.size
 
 
 def _candidates(
@@ -716,14 +763,24 @@ def may_be_true(candidates: Sequence[Candidate]) -> list[int]:
     return [k for k, each in enumerate(candidates) if each.model in asked and not each.has_looks]
 
 
-def _why(candidates: Sequence[Candidate], assessment: Assessment) -> str:
+def takes_alike(
+    models: Sequence[str | AbstractLabelerModel], candidates: Sequence[Candidate]
+) -> bool:
+    """Whether labelers as if alike are a part of the pool, once there is gold."""
+    return tuple(models[:2]) == AUTO_MODELS and not candidates[0].trusts_gold_alone
+
+
+def why_of(candidates: Sequence[Candidate], assessment: Assessment) -> str:
+    """What models are weighed by, in words; nothing of one that was asked for."""
+    if candidates[0].trusts_gold_alone:
+        return _WHY_GOLD_ALONE
     if len(candidates) == 1:
         return ""
     by_gold = " and its gold" if assessment.num_gold else ""
     return f"by how well they predict each example's answers{by_gold} from the other examples"
 
 
-def _fit_all(
+def fit_all(
     labels: Labels,
     assessment: Assessment,
     candidates: Sequence[Candidate],
@@ -810,7 +867,7 @@ def _report(
     return joint.report(labels, assessment, choice, fit, looks, passed_on, size=size, chunks=chunks)
 
 
-def _mixture(
+def mixture(
     weights: npt.NDArray[np.float64], parts: Sequence[Float[Array, "..."]]
 ) -> Float[Array, "..."]:
     """A weighted sum, worked out on the host: nothing is compiled for the number of examples."""

@@ -16,7 +16,7 @@ only is judged there by the cohort, not by that answer.
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -166,19 +166,23 @@ def fit(
         max_steps: the most passes over the answers.
         tolerance: stop when no probability changes by more.
     """
+    steps = {"max_steps": max_steps, "tolerance": tolerance}
+    return fit_and_start(labels, assessment, prior, class_prior, **steps)[0]
+
+
+def fit_and_start(
+    labels: Labels,
+    assessment: Assessment,
+    prior: AbstractConjugatePrior,
+    class_prior: ClassPrior | None = None,
+    **steps: Any,
+) -> tuple[VariationalFit, Rows | None]:
+    """`fit`, and the rows that it started from; None for the votes."""
     return best_start(
-        lambda rows: fit_from(
-            labels,
-            assessment,
-            prior,
-            class_prior,
-            rows,
-            max_steps=max_steps,
-            tolerance=tolerance,
-        ),
+        lambda rows: fit_from(labels, assessment, prior, class_prior, rows, **steps),
         rows_from_gold(labels, assessment),
         lambda fit: _gold_log_score(fit, labels, assessment),
-    )[0]
+    )
 
 
 def _gold_log_score(fit: VariationalFit, labels: Labels, assessment: Assessment) -> float:

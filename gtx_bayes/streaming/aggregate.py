@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from gtx_bayes.abstentions import (
 )
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.alarms import alarms
-from gtx_bayes.aggregation.base import Fit, LabelerAccuracy
+from gtx_bayes.aggregation.base import Fit
 from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.aggregation.tables import labeler_table
 from gtx_bayes.classes import find_classes, note_alike_names, note_odd_classes, some_names
@@ -46,19 +47,27 @@ from gtx_bayes.crowd_tables import (
     read_truths,
 )
 from gtx_bayes.errors import InputError, notes_as_json
-from gtx_bayes.inference import pool, variational
-from gtx_bayes.inference.beta import BetaPosterior
+from gtx_bayes.inference import joint, pool, variational
 from gtx_bayes.inference.dependence import Dependence
-from gtx_bayes.inference.gold_counts import gold_counts
-from gtx_bayes.inference.joint import Candidate
+from gtx_bayes.inference.joint import Candidate, Choice, PassedOn
+from gtx_bayes.inference.looks import Looks
 from gtx_bayes.inference.model_size import check_num_class_probs
-from gtx_bayes.inference.variational import Rows
+from gtx_bayes.inference.pool import Pool, Scores, Weighed, Weighing
+from gtx_bayes.inference.variational import VariationalFit
 from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import Assessment, Labels, check_num_classes
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.padding import padded_to_bucket
 from gtx_bayes.streaming import ingest, results, subsample
-from gtx_bayes.streaming.chunks import CHOICE, GOLD, NUMBERING, ChunksOnDisk, Numbered
+from gtx_bayes.streaming.chunks import (
+    CHOICE,
+    GOLD,
+    NUMBERING,
+    WEIGHTS,
+    ChunksOnDisk,
+    Fitted,
+    Numbered,
+)
 from gtx_bayes.streaming.executor import Callback, silent, threads
 from gtx_bayes.streaming.parts import PartedTable, gold_found
 from gtx_bayes.streaming.request import Request, address_of
@@ -78,10 +87,7 @@ class Outcome(NamedTuple):
         class_names: name of every class.
         labelers: one row per labeler, as `Aggregation.labelers`.
         num_abstained: how many abstentions there are.
-        model: name of the labeler model, or "votes".
-        class_prior: prior of the classes, given or learnt; None stands for a uniform one.
-        dependence: posterior of rho, for methods that have one.
-        interval: which kind of interval the labelers have, in words.
+        fit: the method fitted, and what was found of the labelers; examples are let go.
         mean_confidence: of the examples that are not gold; None if all are.
         num_passes: how many passes over the answers the fit took.
         num_workers: how many parts were worked on at a time.
@@ -93,10 +99,7 @@ class Outcome(NamedTuple):
     class_names: Names
     labelers: pd.DataFrame
     num_abstained: int
-    model: str
-    class_prior: npt.NDArray[np.floating] | None
-    dependence: Dependence | None
-    interval: str
+    fit: Fit
     mean_confidence: float | None
     num_passes: int
     num_workers: int
@@ -181,13 +184,17 @@ def _finish(chunks: ChunksOnDisk, examples: Path, clock: _Clock) -> Outcome:
         subsample.take_subsamples(chunks)
         chunks.store.write(_SURVEYED, True)
         clock.lap("survey")
-    why = ""
     if isinstance(request.configured, GtxBayes):
-        why = _choose(chunks, request.configured)
+        _choose(chunks)
         clock.lap("choose")
-    if chunks.rule is not None:
-        return _judged_alone(chunks, chunks.rule, examples, notes, clock)
-    return _fitted(chunks, why, examples, notes, clock)
+    # Others judge every example at what gold alone says of the labelers.
+    fits = {} if chunks.rule is not None else _fit(chunks)
+    clock.lap("fit")
+    sums = results.write_examples(chunks, examples)
+    clock.lap("write")
+    fit = chunks.rule or _report(chunks, fits, sums)
+    num_passes = sum(each.num_passes for each in {id(of): of for of in fits.values()}.values())
+    return _outcome(chunks, fit, sums, num_passes=num_passes, notes=notes, seconds=clock.seconds)
 
 
 def _read(request: Request, work: WorkDirectory, memory: str | None, callback: Callback) -> None:
@@ -353,73 +360,99 @@ def _table_notes(table: PartedTable, request: Request) -> list[str]:
     return notes
 
 
-def _fitted(
-    chunks: ChunksOnDisk, why: str, examples: Path, notes: list[str], clock: _Clock
-) -> Outcome:
-    """Labelers known from all answers."""
-    table, choice, method = chunks.table, chunks.choice, chunks.request.configured
-    fitted = results.fit(chunks)
-    clock.lap("fit")
-    sums = results.write_examples(chunks, examples)
-    clock.lap("write")
-    dtype = jnp.zeros(()).dtype
-    moments = fitted.prior.accuracy_moments(
-        from_fixed_point(sums.counts).astype(dtype),
-        from_fixed_point(sums.class_total).astype(dtype),
-        choice.dependence.nodes()[1],
-    )
-    found = BetaPosterior.from_moments(*(of[: table.num_labelers] for of in moments))
-    gold = subsample.gold_of(table)
-    counts = gold_counts(gold.labels, gold.assessment)
+def _fit(chunks: ChunksOnDisk) -> dict[int, Fitted]:
+    """Every model that weighs anything fitted to all labels, by its number; and weighed."""
+    models = [chunks.model(number) for number in chunks.fitted]
+    by_fit = {model.fitted: model for model in models}
+    fits = {number: results.fit(chunks.model(number)) for number in by_fit}
+    for model in models:
+        if model.candidate.has_looks:
+            results.learn_looks(model)
+    if not chunks.store.has(WEIGHTS):
+        by_some = chunks.weighed(CHOICE)
+        chunks.store.write(WEIGHTS, _record(_weighed_by_all(chunks) or by_some))
+    return {model.number: fits[model.fitted] for model in models}
+
+
+def _weighed_by_all(chunks: ChunksOnDisk) -> Weighed | None:
+    """Weights of all models by all labels; None where one alone is fitted."""
+    if len(chunks.candidates) == 1:
+        return None
+    by, fitted = _weighing(chunks), chunks.fitted
+    found = dict(zip(fitted, results.score(chunks, fitted, by), strict=True))
+    numbers = range(len(chunks.candidates))
+    scores = [found.get(number) or Scores.least(by) for number in numbers]
+    return pool.weigh_scores(chunks.candidates, scores, by)
+
+
+def _weighing(chunks: ChunksOnDisk) -> Weighing:
+    method = chunks.request.configured
     assert isinstance(method, GtxBayes)
-    notes_of_fit = joint_method.notes_of_one(
-        choice,
-        why,
-        prior_independent=method.prior_asked if choice.dependence.prob_independent else 0.0,
-        num_gold=table.num_gold,
-        converged=fitted.converged,
-    )
-    return _outcome(
-        chunks,
-        joint_method.posterior_accuracy(found, counts, table.num_classes),
-        sums,
-        model=choice.candidate.model,
-        class_prior=np.asarray(fitted.class_prior),
-        dependence=choice.dependence,
-        num_passes=fitted.num_passes,
-        notes=(*notes, *notes_of_fit),
-        seconds=clock.seconds,
-    )
+    return Weighing(method.dependence, method.prior_asked)
 
 
-def _judged_alone(
-    chunks: ChunksOnDisk, fit: Fit, examples: Path, notes: list[str], clock: _Clock
-) -> Outcome:
-    """Every example judged at what gold alone says of the labelers."""
-    sums = results.write_examples(chunks, examples)
-    clock.lap("write")
-    return _outcome(
-        chunks,
-        fit.labeler_accuracy,
-        sums,
-        model=fit.model,
-        class_prior=None if fit.class_prior is None else np.asarray(fit.class_prior),
-        dependence=chunks.choice_of_rho,
-        num_passes=0,
-        notes=(*notes, *fit.notes),
-        seconds=clock.seconds,
+def _record(weighed: Weighed) -> dict[str, Any]:
+    """Weights as plain numbers, as `ChunksOnDisk.weighed` reads them."""
+    rho = [[list(map(float, part)) for part in each] for each in weighed.dependence]
+    return {"weights": list(map(float, weighed.weights)), "dependence": rho}
+
+
+def _report(chunks: ChunksOnDisk, fits: dict[int, Fitted], sums: results.Sums) -> Fit:
+    """What the mixture says, by sums over the examples; these themselves it has no more."""
+    table, gold = chunks.table, subsample.gold_of(chunks.table)
+    nothing = jnp.zeros((0, table.num_classes))
+    by_model = [from_fixed_point(of).astype(nothing.dtype) for of in sums.by_model]
+    size, posteriors = gold.labels.of_examples(np.zeros(0, np.int64)), []
+    for at, (model, _, rho) in enumerate(chunks.components):
+        fitted, candidate = fits[model.number], model.candidate
+        independent = VariationalFit(
+            nothing,
+            jnp.zeros((0, table.num_classes, fitted.prior.num_subclasses)),
+            nothing,
+            chunks.class_prior,
+            fitted.class_prior,
+            fitted.counts,
+            fitted.prior,
+            fitted.num_passes,
+            fitted.converged,
+        )
+        own = Looks(results.log_shares(model), nothing) if candidate.has_looks else None
+        passed_on = PassedOn(joint.posterior_mean(fitted.prior, fitted.counts), fitted.class_prior)
+        posteriors.append(
+            joint.report_sums(
+                by_model[2 * at],
+                by_model[2 * at + 1],
+                nothing,
+                Choice(candidate, rho),
+                independent,
+                own,
+                passed_on,
+                size=size,
+            )
+        )
+    method = chunks.request.configured
+    assert isinstance(method, GtxBayes)
+    found = Pool.of(
+        posteriors,
+        [weight for _, weight, _ in chunks.components],
+        has_given_class_prior=chunks.given_prior is not None,
+        prior_independent=method.prior_asked,
+        is_auto=method.model == joint_method.AUTO,
+        why=chunks.store.read(CHOICE)["why"],
     )
+    return joint_method.report(found, gold.labels, gold.assessment)
 
 
 def _outcome(
     chunks: ChunksOnDisk,
-    accuracy: LabelerAccuracy,
+    fit: Fit,
     sums: results.Sums,
     *,
-    notes: tuple[str, ...],
-    **rest: Any,
+    num_passes: int,
+    notes: Sequence[str],
+    seconds: dict[str, float],
 ) -> Outcome:
-    table = chunks.table
+    table, accuracy = chunks.table, fit.labeler_accuracy
     labeler_names, class_names = as_names(chunks.numbered.labelers), chunks.class_names
     num_open = table.num_examples - table.num_gold
     confidence = float(from_fixed_point(sums.confidence))
@@ -442,62 +475,68 @@ def _outcome(
         class_names=class_names,
         labelers=labeler_table(labeler_names, accuracy, num_labels, shown),
         num_abstained=int(num_abstained.sum()),
-        num_workers=0 if chunks.workers is None else chunks.workers.num_slots,
-        interval=accuracy.interval,
+        fit=fit,
         mean_confidence=confidence / num_open if num_open else None,
-        notes=(*notes, *found),
-        **rest,
+        num_passes=num_passes,
+        num_workers=0 if chunks.workers is None else chunks.workers.num_slots,
+        notes=(*notes, *fit.notes, *found),
+        seconds=seconds,
     )
 
 
-def _choose(chunks: ChunksOnDisk, method: GtxBayes) -> str:
-    """Choose the model, and where its fit starts, unless that was done; why it was chosen."""
-    table, prior, work = chunks.table, chunks.given_prior, chunks.store
-    if not work.has(CHOICE):
-        assert chunks.workers is not None
-        chunks.workers.callback("Choosing a model", 0, 0)
-        among = joint_method.models_for(
-            method.model,
-            num_labels=table.num_labels,
-            num_labelers=table.num_labelers,
-            num_classes=table.num_classes,
-        )
-        some = subsample.some_of(table)
-        labels, assessment, padded_prior = padded_to_bucket(*some, prior)
-        if any(not Candidate.of(m, table.num_classes, None).is_padded for m in among.models):
-            (labels, assessment), padded_prior = some, prior
-        found, why = pool.choose(
-            labels,
-            assessment,
-            padded_prior,
-            models=among.models,
-            dependence=method.dependence,
-            prior_independent=method.prior_asked,
-        )
-        rows = _rows(table, found.candidate, labels, assessment)
-        record = {
-            "model": found.candidate.model,
-            "learns": found.candidate.class_prior is None,
-            "rho": list(map(float, found.dependence[0])),
-            "probs": list(map(float, found.dependence[1])),
-            "why": among.why(why),
-            "trusts_gold_alone": found.candidate.trusts_gold_alone,
-            "rows": None if rows is None else np.asarray(rows, np.float64).tolist(),
+def _choose(chunks: ChunksOnDisk) -> None:
+    """Weigh the models by some labels, and find where their fits start, unless that was done.
+
+    Of a large table the heaviest alone is kept.
+    """
+    table, method, work = chunks.table, chunks.request.configured, chunks.store
+    if work.has(CHOICE):
+        return
+    assert isinstance(method, GtxBayes)
+    assert chunks.workers is not None
+    chunks.workers.callback("Choosing a model", 0, 0)
+    among = joint_method.models_for(
+        method.model,
+        num_labels=table.num_labels,
+        num_labelers=table.num_labelers,
+        num_classes=table.num_classes,
+    )
+    labels, assessment, _ = subsample.some_of(table)
+    prior = chunks.given_prior
+    if all(Candidate.of(model, table.num_classes, None).is_padded for model in among.models):
+        labels, assessment, prior = padded_to_bucket(labels, assessment, prior)
+    candidates = pool.candidates_of(labels, assessment, prior, among.models)
+    by, why = _weighing(chunks), ""
+    if chunks.request.takes_pool(table.num_labels):
+        weighed = Weighed((1.0,), (Dependence.known(method.dependence or 0.0),))
+        if len(candidates) > 1 or method.dependence is None:
+            fitted = pool.fit_all(labels, assessment, candidates)
+            weighed = pool.weigh(labels, assessment, fitted, by)
+        why = pool.why_of(candidates, assessment)
+    else:
+        (chosen, rho), why = pool.choose(labels, assessment, candidates, by)
+        candidates, weighed = [chosen], Weighed((1.0,), (rho,))
+    kept = [
+        {
+            "model": each.model,
+            "learns": each.class_prior is None,
+            "has_looks": each.has_looks,
+            "trusts_gold_alone": each.trusts_gold_alone,
         }
-        work.write(CHOICE, record)
-    return str(work.read(CHOICE)["why"])
+        for each in candidates
+    ]
+    rows = [_rows(each, labels, assessment) for each in candidates]
+    work.write(
+        CHOICE, {"candidates": kept, "rows": rows, "why": among.why(why), **_record(weighed)}
+    )
 
 
-def _rows(
-    table: PartedTable, chosen: Candidate, labels: Labels, assessment: Assessment
-) -> Rows | None:
+def _rows(chosen: Candidate, labels: Labels, assessment: Assessment) -> list[list[float]] | None:
     """Where the fit starts, by a fit to the answers that models are judged by."""
-    gold = subsample.gold_of(table)
-    rows = variational.rows_from_gold(gold.labels, gold.assessment)
     prior = chosen.prior
-    if rows is None or chosen.trusts_gold_alone or isinstance(prior, AbstractLabelerModel):
+    if isinstance(prior, AbstractLabelerModel) or chosen.trusts_gold_alone or chosen.has_looks:
         return None
-    return variational.best_start(
-        lambda rows: variational.fit_from(labels, assessment, prior, chosen.class_prior, rows),
-        rows,
-    )[1]
+    if variational.rows_from_gold(labels, assessment) is None:
+        return None
+    rows = variational.fit_and_start(labels, assessment, prior, chosen.class_prior)[1]
+    return None if rows is None else np.asarray(rows, np.float64).tolist()

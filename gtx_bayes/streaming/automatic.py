@@ -19,7 +19,7 @@ from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractLabelerModel, reference_labels
 from gtx_bayes.padding import on_device, pad_to
 from gtx_bayes.streaming import subsample
-from gtx_bayes.streaming.chunks import ChunksOnDisk, Fitted
+from gtx_bayes.streaming.chunks import Fitted, ModelOnDisk
 from gtx_bayes.sums import FixedPoint, from_fixed_point, to_fixed_point
 
 _RECORD, _ASKED = "automatic.npz", "asked.npz"
@@ -40,13 +40,13 @@ class Frame(NamedTuple):
     reference: Labels
 
     @classmethod
-    def of(cls, chunks: ChunksOnDisk) -> "Frame":
+    def of(cls, model: ModelOnDisk) -> "Frame":
         """That of a table and the model chosen for it, the same object at every call."""
-        return chunks.once("automatic", lambda: cls._of(chunks))
+        return model.chunks.once(f"frame {model.number}", lambda: cls._of(model))
 
     @classmethod
-    def _of(cls, chunks: ChunksOnDisk) -> "Frame":
-        table, candidate = chunks.table, chunks.choice.candidate
+    def _of(cls, model: ModelOnDisk) -> "Frame":
+        table, candidate = model.chunks.table, model.candidate
         some, room = subsample.some_of(table).labels, table.padded_labelers
         everybody = dataclasses.replace(
             some,
@@ -55,10 +55,10 @@ class Frame(NamedTuple):
                 name: pad_to(values, room) for name, values in some.labeler_covariates.items()
             },
         )
-        model = candidate.prior
-        assert isinstance(model, AbstractLabelerModel)
+        labeler_model = candidate.prior
+        assert isinstance(labeler_model, AbstractLabelerModel)
         learns = candidate.class_prior is None
-        scale = Scale(model.for_labels(everybody), room, table.num_classes, learns)
+        scale = Scale(labeler_model.for_labels(everybody), room, table.num_classes, learns)
         return cls(scale, reference_labels(everybody))
 
     def crowd(self, chunk: Chunk) -> Crowd:
@@ -67,83 +67,85 @@ class Frame(NamedTuple):
         return Crowd(chunk.labels, chunk.assessment, chunk.class_prior, reference)
 
 
-def fit_parts(chunks: ChunksOnDisk) -> Fitted:
+def fit_parts(model: ModelOnDisk) -> Fitted:
     """A model without conjugate prior, by L-BFGS, every value and slope a pass over the labels."""
-    if not chunks.has(_RECORD):
-        _search(chunks)
-    prior, kept = _fitted_prior(chunks), chunks.store.read_arrays(_RECORD)
+    if not model.has(_RECORD):
+        _search(model)
+    prior, kept = _fitted_prior(model), model.store.read_arrays(_RECORD)
     learnt = prior.scale.params(prior.posterior.location)[1]
-    class_prior = chunks.class_prior if learnt is None else learnt
-    return Fitted(prior, class_prior, int(kept["num_passes"]), bool(kept["converged"]))
+    class_prior = model.chunks.class_prior if learnt is None else learnt
+    counts = jnp.zeros((model.chunks.table.padded_labelers, 2))
+    return Fitted(prior, counts, class_prior, int(kept["num_passes"]), bool(kept["converged"]))
 
 
-def _fitted_prior(chunks: ChunksOnDisk) -> AutomaticPrior:
-    frame, kept = Frame.of(chunks), chunks.store.read_arrays(_RECORD)
+def _fitted_prior(model: ModelOnDisk) -> AutomaticPrior:
+    frame, kept = Frame.of(model), model.store.read_arrays(_RECORD)
     posterior = Posterior(*(jnp.asarray(kept[name], float) for name in Posterior._fields))
     return AutomaticPrior(posterior, frame.reference, frame.scale)
 
 
 def describe_part(
-    chunks: ChunksOnDisk, chunk: Chunk
+    model: ModelOnDisk, chunk: Chunk
 ) -> tuple[
     Float[Array, "num_examples num_classes"],
     Float[Array, "num_examples num_classes num_subclasses"],
     AutomaticPrior,
 ]:
     """Evidence and probabilities of the kinds of a part's examples, and the fit."""
-    prior = chunks.once("fitted prior", lambda: _fitted_prior(chunks))
+    name = f"fitted prior {model.number}"
+    prior = model.chunks.once(name, lambda: _fitted_prior(model))
     normal = on_device(automatic.nodes(prior.posterior.location.size))
     own, normal = chunk.put((prior.posterior, normal))
-    crowd = Frame.of(chunks).crowd(chunk)
+    crowd = Frame.of(model).crowd(chunk)
     _, evidence, subclass_probs, _ = automatic.describe(prior.scale, crowd, own, normal)
     return evidence, subclass_probs, prior
 
 
 def slope_of_part(
-    chunks: ChunksOnDisk, _: int, chunk: Chunk, value: int
+    model: ModelOnDisk, _: int, chunk: Chunk, value: int
 ) -> tuple[tuple[FixedPoint, ...], float]:
     """A task: log-likelihood and slope of a part, where the search asks for its next value."""
-    frame, at = Frame.of(chunks), _asked(chunks, value)
+    frame, at = Frame.of(model), _asked(model, value)
     found = _slope(frame.scale, frame.crowd(chunk), chunk.put(at["at"]), at["trusts_votes"])
     return tuple(map(to_fixed_point, found)), 0.0
 
 
 def curvature_of_part(
-    chunks: ChunksOnDisk, _: int, chunk: Chunk, value: int
+    model: ModelOnDisk, _: int, chunk: Chunk, value: int
 ) -> tuple[tuple[FixedPoint, ...], float]:
     """A task: curvature of a part's log-likelihood, where the search ended."""
-    frame, at = Frame.of(chunks), _asked(chunks, value)
+    frame, at = Frame.of(model), _asked(model, value)
     found = _curvature(frame.scale, frame.crowd(chunk), chunk.put(at["at"]))
     return (to_fixed_point(found),), 0.0
 
 
 def _ask(
-    chunks: ChunksOnDisk, flat: npt.NDArray[np.float64], trusts_votes: bool, value: int
+    model: ModelOnDisk, flat: npt.NDArray[np.float64], trusts_votes: bool, value: int
 ) -> Array:
     """Keep the parameters that workers are asked about; the same as they will have them."""
     at = jnp.asarray(flat, float)
-    chunks.store.write_arrays(_ASKED, at=at, trusts_votes=np.array(trusts_votes), value=value)
+    model.store.write_arrays(_ASKED, at=at, trusts_votes=np.array(trusts_votes), value=value)
     return at
 
 
-def _asked(chunks: ChunksOnDisk, value: int) -> dict[str, Any]:
-    found = chunks.store.read_arrays(_ASKED)
+def _asked(model: ModelOnDisk, value: int) -> dict[str, Any]:
+    found = model.store.read_arrays(_ASKED)
     if int(found["value"]) != value:
         raise RuntimeError("the search has gone on: this task was begun twice")
     return found
 
 
-def _search(chunks: ChunksOnDisk) -> None:
+def _search(model: ModelOnDisk) -> None:
     """From the votes to the most probable parameters, and the curvature there; kept."""
     numbers = itertools.count(1)
-    scale = Frame.of(chunks).scale
+    scale = Frame.of(model).scale
 
     def loss(
         flat: npt.NDArray[np.float64], trusts_votes: bool
     ) -> tuple[float, npt.NDArray[np.float64]]:
         number = next(numbers)
-        at = _ask(chunks, flat, trusts_votes, number)
-        (value, slope), _ = chunks.total(f"Pass {number}", slope_of_part, number)
+        at = _ask(model, flat, trusts_votes, number)
+        (value, slope), _ = model.total(f"Pass {number}", slope_of_part, number)
         own, own_slope = _prior_slope(scale, at)
         return (
             -float(from_fixed_point(value)) - float(own),
@@ -162,11 +164,11 @@ def _search(chunks: ChunksOnDisk) -> None:
         )
         flat = found.x
     number = next(numbers)
-    at = _ask(chunks, flat, False, number)
-    (whole,), _ = chunks.total("Curvature", curvature_of_part, number)
+    at = _ask(model, flat, False, number)
+    (whole,), _ = model.total("Curvature", curvature_of_part, number)
     own = jax.jit(lambda at: automatic.curvature(scale.log_prior, at))(at)
     total = jnp.asarray(from_fixed_point(whole) + np.asarray(own, np.float64), float)
-    chunks.store.write_arrays(
+    model.store.write_arrays(
         _RECORD,
         location=flat,
         scale=np.asarray(jax.jit(automatic.root_of)(total)),

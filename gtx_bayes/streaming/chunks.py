@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Array, Float
 
 from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.base import Fit
@@ -32,6 +33,7 @@ from gtx_bayes.inference import pool, variational
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Candidate, Choice
 from gtx_bayes.inference.loop import AbstractChunks, Chunk, Pass, Start, Task
+from gtx_bayes.inference.pool import Weighed
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
@@ -41,10 +43,10 @@ from gtx_bayes.streaming.executor import Callback, Workers, silent
 from gtx_bayes.streaming.ingest import AnswerFiles
 from gtx_bayes.streaming.parts import Numbers, Part, PartedTable, is_sorted, sizes_of, sort_rows
 from gtx_bayes.streaming.request import Request
-from gtx_bayes.streaming.work import WorkDirectory
+from gtx_bayes.streaming.work import ArraysOf, WorkDirectory
 from gtx_bayes.sums import FixedPoint
 
-NUMBERING, CHOICE, GOLD = "numbering.json", "choice.json", "gold.npz"
+NUMBERING, CHOICE, WEIGHTS, GOLD = "numbering.json", "choice.json", "weights.json", "gold.npz"
 
 _PACKAGES = ("gtx_bayes", "jax", "jaxlib", "numpy")
 
@@ -90,19 +92,21 @@ class Fitted(NamedTuple):
 
     Attributes:
         prior: prior of the labelers, learnt; or what stands in its place.
+        counts: their expected counts.
         class_prior: prior of the classes, given or learnt.
         num_passes: how many passes over the labels it took.
         converged: whether the last one changed little.
     """
 
     prior: AbstractCohortPrior
+    counts: Float[Array, "num_labelers ..."]
     class_prior: ClassPrior
     num_passes: int
     converged: bool
 
 
-class ChunksOnDisk(AbstractChunks):
-    """The parts of a table; see `AbstractChunks`.
+class ChunksOnDisk:
+    """The parts of a table.
 
     Whoever leads a run and whoever works for it have such an object each, which they need not send:
     what it knows comes from the request and the work directory.
@@ -121,7 +125,6 @@ class ChunksOnDisk(AbstractChunks):
         self.store: WorkDirectory = work
         there = jax.local_devices()
         self.devices = there if job.num_devices is None else first_devices(there, job.num_devices)
-        self.recent: dict[int, Pass] = {}
         self._found: dict[str, Any] = {}
         self._lock = threading.RLock()
 
@@ -214,41 +217,49 @@ class ChunksOnDisk(AbstractChunks):
         return variational.uniform(self.table.num_classes) if given is None else given
 
     @property
-    def choice(self) -> Choice:
-        """What is fitted, once that has been chosen."""
-        return self.once("choice", self._choice)
+    def candidates(self) -> list[Candidate]:
+        """The models that were weighed, once they have been."""
+        return self.once("candidates", self._candidates)
 
-    def _choice(self) -> Choice:
-        kept, method = self.store.read(CHOICE), self.request.configured
+    def _candidates(self) -> list[Candidate]:
+        method, given = self.request.configured, self.class_prior
         assert isinstance(method, GtxBayes), "no other method chooses among models"
-        num_classes, given = self.table.num_classes, self.given_prior
-        candidate = Candidate.of(
-            kept["model"] if method.model == AUTO else method.model,
-            num_classes,
-            None
-            if kept["learns"]
-            else jnp.full(num_classes, 1.0 / num_classes)
-            if given is None
-            else given,
-        )._replace(trusts_gold_alone=kept["trusts_gold_alone"])
-        return Choice(candidate, Dependence(np.array(kept["rho"]), np.array(kept["probs"])))
+        return [
+            Candidate.of(
+                kept["model"] if method.model == AUTO else method.model,
+                self.table.num_classes,
+                None if kept["learns"] else given,
+            )._replace(trusts_gold_alone=kept["trusts_gold_alone"], has_looks=kept["has_looks"])
+            for kept in self.store.read(CHOICE)["candidates"]
+        ]
 
     @property
-    def choice_of_rho(self) -> Dependence | None:
-        """The dependence, for methods that have one."""
-        is_joint = isinstance(self.request.configured, GtxBayes)
-        return self.choice.dependence if is_joint else None
+    def fitted(self) -> list[int]:
+        """Numbers of those that are fitted to all labels: the others weigh next to nothing."""
+        weights = self.weighed(CHOICE).weights
+        return [k for k, weight in enumerate(weights) if weight >= pool.LEAST_WEIGHT]
+
+    def weighed(self, name: str) -> Weighed:
+        """Their weights: of some labels (`CHOICE`), or of all (`WEIGHTS`)."""
+        kept = self.store.read(name)
+        rho = (Dependence(*map(np.array, each)) for each in kept["dependence"])
+        return Weighed(tuple(kept["weights"]), tuple(rho))
 
     @property
-    def start(self) -> Start:
-        """Where the fit starts, which the choice says."""
-        return self.once("start", self._start)
+    def components(self) -> list["Component"]:
+        """The models that class probabilities are a mixture of, heaviest first."""
+        return self.once("components", self._components)
 
-    def _start(self) -> Start:
-        rows, candidate = self.store.read(CHOICE)["rows"], self.choice.candidate
-        assert isinstance(candidate.prior, AbstractConjugatePrior)
-        rows = None if rows is None else jnp.asarray(np.array(rows), float)
-        return Start(candidate.prior, rows, candidate.class_prior is None)
+    def _components(self) -> list["Component"]:
+        weights, rho = self.weighed(WEIGHTS)
+        kept = [k for k, weight in enumerate(weights) if weight >= pool.LEAST_WEIGHT]
+        total = sum(weights[k] for k in kept)
+        order = sorted(kept, key=lambda k: -weights[k])
+        return [Component(self.model(k), weights[k] / total, rho[k]) for k in order]
+
+    def model(self, number: int) -> "ModelOnDisk":
+        """A candidate, by its number; the same object at every call."""
+        return self.once(f"model {number}", lambda: ModelOnDisk(self, number))
 
     @property
     def rule(self) -> Fit | None:
@@ -257,19 +268,14 @@ class ChunksOnDisk(AbstractChunks):
 
     def _rule(self) -> Fit | None:
         method = self.request.configured
-        if isinstance(method, GtxBayes) and not self.choice.candidate.trusts_gold_alone:
+        if isinstance(method, GtxBayes) and not self.candidates[0].trusts_gold_alone:
             return None
-        labels, assessment = subsample.gold_of(self.table)
+        labels, assessment, _ = subsample.gold_of(self.table)
         if not isinstance(method, GtxBayes):
             return method.fit(labels, assessment, self.given_prior)
-        why = self.store.read(CHOICE)["why"]
-        fitted = pool.fit_one(labels, assessment, self.choice, why)
+        choice = Choice(self.candidates[0], self.weighed(CHOICE).dependence[0])
+        fitted = pool.fit_one(labels, assessment, choice, self.store.read(CHOICE)["why"])
         return joint_method.report(fitted, labels, assessment)
-
-    @property
-    def is_automatic(self) -> bool:
-        """Whether the model has no conjugate prior."""
-        return isinstance(self.choice.candidate.prior, AbstractLabelerModel)
 
     def read(self, part: int) -> Part:
         """A part, on a device; they take turns."""
@@ -305,7 +311,7 @@ class ChunksOnDisk(AbstractChunks):
         self._do("Sorting", todo, [size] * len(todo), sort_part)
 
     def each(self, stage: str, task: Task, *arguments: Any) -> tuple[tuple[FixedPoint, ...], float]:
-        """As `total`, of a task that takes no chunk: `task(chunks, number, *arguments)`."""
+        """Sums of what `task(chunks, number, *arguments)` finds of every part."""
         sizes = self.table.sizes
         return self._do(
             stage, range(len(sizes)), [size.num_labels for size in sizes], task, *arguments
@@ -335,15 +341,80 @@ class ChunksOnDisk(AbstractChunks):
             del _led[self.job.run]
         return whole, largest
 
+
+class ModelOnDisk(AbstractChunks):
+    """The parts of a table as the fit of one model has them; see `AbstractChunks`.
+
+    Models that differ by looks alone have one fit.
+
+    Attributes:
+        chunks: the parts.
+        number: of the candidate that it is.
+        candidate: the model.
+        store: what is kept of its fit.
+        looks: what is kept of its looks.
+    """
+
+    def __init__(self, chunks: ChunksOnDisk, number: int) -> None:
+        self.chunks, self.number = chunks, number
+        self.candidate = chunks.candidates[number]
+        self.store: ArraysOf = ArraysOf(chunks.store, f"models/{self.fitted}-")
+        self.looks = ArraysOf(chunks.store, f"models/{number}-looks-")
+        self.recent: dict[int, Pass] = {}
+
+    @functools.cached_property
+    def fitted(self) -> int:
+        """Number of the candidate without looks that is fitted."""
+        own = self.candidate._replace(has_looks=False)
+        alike = (own.model, own.class_prior is None)
+        all_candidates = enumerate(self.chunks.candidates)
+        return next(k for k, of in all_candidates if (of.model, of.class_prior is None) == alike)
+
+    @functools.cached_property
+    def start(self) -> Start:
+        """Where the fit starts."""
+        rows = self.chunks.store.read(CHOICE)["rows"][self.fitted]
+        assert isinstance(self.candidate.prior, AbstractConjugatePrior)
+        rows = None if rows is None else jnp.asarray(np.array(rows), float)
+        return Start(self.candidate.prior, rows, self.candidate.class_prior is None)
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the model has no conjugate prior."""
+        return isinstance(self.candidate.prior, AbstractLabelerModel)
+
+    @property
+    def last_pass(self) -> Pass:
+        """The last pass of the fit, once it has ended."""
+        found = self.chunks.once(f"last pass {self.fitted}", lambda: Pass.last(self))
+        assert found is not None
+        return found
+
     def total(
         self, stage: str, task: Task, *arguments: Any
     ) -> tuple[tuple[FixedPoint, ...], float]:
         """Sums of what a task finds of every part, and the largest change."""
-        return self.each(stage, _of_chunk, task, *arguments)
+        if len(self.chunks.fitted) > 1:
+            stage = f"Model {self.number + 1}, {self.candidate.model}: {stage}"
+        return self.chunks.each(stage, _of_chunk, self.number, task, *arguments)
 
     def has(self, name: str) -> bool:
         """Whether the work directory has these arrays."""
         return self.store.has(name)
+
+
+class Component(NamedTuple):
+    """A model of a mixture.
+
+    Attributes:
+        model: the model.
+        weight: its weight.
+        dependence: posterior of rho under it.
+    """
+
+    model: ModelOnDisk
+    weight: float
+    dependence: Dependence
 
 
 _led: dict[str, ChunksOnDisk] = {}  # by whoever leads a run in this process, for its threads
@@ -433,10 +504,11 @@ def _name_type(is_whole: bool) -> pa.DataType:
 
 
 def _of_chunk(
-    chunks: ChunksOnDisk, part: int, task: Callable[..., Any], *arguments: Any
+    chunks: ChunksOnDisk, part: int, number: int, task: Callable[..., Any], *arguments: Any
 ) -> tuple[tuple[FixedPoint, ...], float]:
     chunk: Chunk = chunks.read(part).chunk
-    found: tuple[tuple[FixedPoint, ...], float] = task(chunks, part, chunk, *arguments)
+    model = chunks.model(number)
+    found: tuple[tuple[FixedPoint, ...], float] = task(model, part, chunk, *arguments)
     return found
 
 

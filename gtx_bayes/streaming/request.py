@@ -16,6 +16,9 @@ from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.crowd_tables import Duplicates, check_duplicates, kept_abstentions
 from gtx_bayes.errors import InputError
 
+MOST_POOLED = 30_000_000
+"""Answers beyond which the heaviest model of a pool is fitted alone, unless told otherwise."""
+
 MOST_PER_PART = 2**20
 """About how many answers a part of the table may hold; one example's are never divided."""
 
@@ -41,6 +44,8 @@ class Request:
         gold_columns: columns of `gold` by role.
         seed: decides the hard label where classes tie.
         intervals: whether confidences have intervals, each by `pool.NUM_DRAWS` passes more.
+        pool: whether all models of a pool are fitted that weigh anything, or the heaviest alone; by
+            `MOST_POOLED` if None.
         most_per_part: about how many answers are held at a time.
     """
 
@@ -60,6 +65,7 @@ class Request:
     gold_columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     seed: int = 0
     intervals: bool = False
+    pool: bool | None = None
     most_per_part: int = MOST_PER_PART
 
     def check(self) -> None:
@@ -119,6 +125,10 @@ class Request:
         """
         keys = abstain_keys(self.abstain)
         return kept_abstentions(keys, self.blank) if self.keep_abstentions else []
+
+    def takes_pool(self, num_labels: int) -> bool:
+        """Whether a pool is fitted to so many answers, or one model alone."""
+        return num_labels <= MOST_POOLED if self.pool is None else self.pool
 
     def has_abstentions(self) -> bool:
         """Whether anything was named that is an abstention."""

@@ -1,6 +1,7 @@
 """The fit, and the last pass: class posteriors written as they come, and sums over them."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,100 +17,229 @@ from gtx_bayes import decisions
 from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator
 from gtx_bayes.columns import PROB_PREFIX, Names
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference import joint, loop, variational
+from gtx_bayes.inference import joint, looks, loop, pool, variational
+from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Asked, Described
-from gtx_bayes.inference.loop import Chunk, Pass
-from gtx_bayes.inference.pool import NUM_DRAWS, equal_tailed, generator
+from gtx_bayes.inference.loop import Chunk
+from gtx_bayes.inference.pool import (
+    NUM_DRAWS,
+    Scores,
+    Weighing,
+    equal_tailed,
+    generator,
+    mixture,
+)
 from gtx_bayes.inference.variational import clamp
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior
-from gtx_bayes.padding import pad_to
+from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELS, bucket_size, pad_to, padded
 from gtx_bayes.posterior import batch_log_prob
-from gtx_bayes.streaming import automatic
-from gtx_bayes.streaming.chunks import ChunksOnDisk, Fitted
+from gtx_bayes.streaming import automatic, subsample
+from gtx_bayes.streaming.chunks import ChunksOnDisk, Fitted, ModelOnDisk
 from gtx_bayes.streaming.parts import names_of
-from gtx_bayes.sums import FixedPoint, to_fixed_point
+from gtx_bayes.sums import FixedPoint, from_fixed_point, to_fixed_point
 
 EXAMPLES = "examples.parquet"
 """Name of the folder of results, one file for every part of the table."""
 
+_SHARES = "shares.npz"
 
-def fit(chunks: ChunksOnDisk) -> Fitted:
-    """The model that was chosen, fitted to the whole table: by `automatic` or `inference.loop`."""
-    if chunks.is_automatic:
-        return automatic.fit_parts(chunks)
-    done = loop.run(chunks)
+
+def fit(model: ModelOnDisk) -> Fitted:
+    """A model fitted to the whole table: by `automatic` or `inference.loop`."""
+    if model.is_automatic:
+        return automatic.fit_parts(model)
+    done = loop.run(model)
     return Fitted(
         done.prior,
+        done.totals.counts,
         variational.proportions_at_end(
-            done.totals.class_total, chunks.class_prior, chunks.start.learns
+            done.totals.class_total, model.chunks.class_prior, model.start.learns
         ),
         done.number,
         done.change <= variational.TOLERANCE,
     )
 
 
-class _Posterior(NamedTuple):
-    """What class probabilities of a part are drawn from.
+def learn_looks(model: ModelOnDisk) -> None:
+    """Shares of the looks on top of a fit, by the examples that models are judged by; kept."""
+    if model.looks.has(_SHARES):
+        return
+    model.total("Looks", _keep_known)
+    some, done = subsample.some_of(model.chunks.table), model.last_pass
+    parts = range(model.chunks.table.num_parts)
+    class_probs = np.concatenate(
+        [model.looks.read_arrays(_some(part))["class_probs"] for part in parts]
+    )
+    num_examples = bucket_size(some.labels.num_examples, LEAST_EXAMPLES)
+    labels, assessment, _ = padded(
+        some.labels,
+        some.assessment,
+        None,
+        num_labels=bucket_size(some.labels.num_labels, LEAST_LABELS),
+        num_examples=num_examples,
+        num_labelers=model.chunks.table.padded_labelers,
+    )
+    found = looks.learn_from_some(
+        labels,
+        assessment,
+        pad_to(class_probs, num_examples, 1.0 / labels.num_classes),
+        done.prior,
+        done.totals,
+        model.chunks.class_prior,
+        learns=model.start.learns,
+        weight=pad_to(some.weight, num_examples),
+    )
+    model.looks.write_arrays(_SHARES, log_shares=np.asarray(found))
+
+
+def log_shares(model: ModelOnDisk) -> Float[Array, " num_groups"]:
+    """What `learn_looks` found."""
+    return jnp.asarray(model.looks.read_arrays(_SHARES)["log_shares"], float)
+
+
+def _keep_known(
+    model: ModelOnDisk, part: int, chunk: Chunk
+) -> tuple[tuple[FixedPoint, ...], float]:
+    """A task: what the fit says of the examples of a part that models are judged by."""
+    class_probs, _ = model.last_pass.known(model.store, part, chunk)
+    taken = subsample.taken_of(model.chunks.table, part)
+    model.looks.write_arrays(_some(part), class_probs=np.asarray(class_probs)[taken])
+    return (), 0.0
+
+
+class Found(NamedTuple):
+    """What a fit finds of the examples of a part, and by what.
 
     Attributes:
+        evidence: log-probability of each example's labels under each class.
+        subclass_probs: probabilities of the kinds of examples.
         prior: prior of the labelers, learnt.
         counts: expected counts of the labelers.
-        evidence: log-probability of each example's labels under each class.
     """
 
+    evidence: Float[Array, "num_examples num_classes"]
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"]
     prior: AbstractCohortPrior
     counts: Float[Array, "num_labelers ..."]
-    evidence: Float[Array, "num_examples num_classes"]
 
 
-def _judge(chunks: ChunksOnDisk, number: int, chunk: Chunk) -> tuple[Described, _Posterior | None]:
-    """Class probabilities of a part, dependence and all, as `joint.report` has them."""
-    rule, dependence = chunks.rule, chunks.choice_of_rho
-    if rule is not None:
-        padded = chunks.once("padded rule", lambda: _padded(rule.aggregator, chunks))
-        own = chunk.put(padded)
-        probs = _rule_scores(own, chunk.labels, chunk.assessment)
-        nothing = np.zeros(0, np.int64)
-        described = Described(probs, nothing, nothing)
-        if rule.joint is None or not chunks.request.intervals:
-            return described, None
-        evidence = batch_log_prob(own.labelers, chunk.labels)
-        lead = rule.joint.lead
-        counts = pad_to(lead.independent.counts, chunks.table.padded_labelers)
-        return described, _Posterior(lead.prior, counts, evidence)
-    assert dependence is not None
-    if chunks.is_automatic:
-        evidence, subclass_probs, prior = automatic.describe_part(chunks, chunk)
-        described = joint.describe_chunk(chunk, evidence, subclass_probs, prior, dependence)
-        return described, _Posterior(prior, jnp.zeros((chunks.table.padded_labelers, 2)), evidence)
-    done = chunks.once("last pass", lambda: Pass.last(chunks))
-    assert done is not None
-    _, subclass_probs, evidence = loop.at_end(chunks, done, number, chunk)
-    described = joint.describe_chunk(chunk, evidence, subclass_probs, done.prior, dependence)
-    return described, _Posterior(done.prior, done.totals.counts, evidence)
+def _find(model: ModelOnDisk, part: int, chunk: Chunk) -> Found:
+    if model.is_automatic:
+        evidence, subclass_probs, prior = automatic.describe_part(model, chunk)
+        counts = jnp.zeros((chunk.labels.num_labelers, 2))
+        return Found(evidence, subclass_probs, prior, counts)
+    done = model.last_pass
+    class_probs, subclass_probs, evidence = loop.at_end(model, done, part, chunk)
+    if model.candidate.has_looks:
+        evidence = looks.evidence(
+            chunk.labels,
+            class_probs,
+            *chunk.put((done.prior, done.totals, log_shares(model))),
+            learns=model.start.learns,
+        )
+    return Found(evidence, subclass_probs, done.prior, done.totals.counts)
+
+
+def score(chunks: ChunksOnDisk, numbers: Sequence[int], by: Weighing) -> list[Scores]:
+    """Leave-one-out scores of some candidates by all labels: sums over parts."""
+    sums, _ = chunks.each("Weighing models", score_part, tuple(numbers))
+    (num_answered, *answers) = (from_fixed_point(of) for of in sums)
+    gold, parts = subsample.gold_of(chunks.table), range(chunks.table.num_parts)
+    kept = [chunks.store.read_arrays(_scores(part)) for part in parts]
+    found = []
+    for number, of_answers in zip(numbers, answers, strict=True):
+        evidence = np.concatenate([each[f"evidence_{number}"] for each in kept])
+        prior = np.asarray(chunks.class_prior)
+        of_gold = pool.score(*gold[:2], chunks.candidates[number], evidence, prior, by)
+        found.append(
+            of_gold._replace(answers=float(of_answers), num_answered=max(int(num_answered), 1))
+        )
+    return found
+
+
+def score_part(
+    chunks: ChunksOnDisk, part: int, numbers: tuple[int, ...]
+) -> tuple[tuple[FixedPoint, ...], float]:
+    """A task: scores of the answers of a part under each model; the evidence of gold is kept."""
+    chunk = chunks.read(part).chunk
+    is_gold = chunk.assessment.which_gold()
+    prior, kept = np.asarray(chunk.class_prior), {}
+    num_answered, answers = 0, []
+    for number in numbers:
+        model = chunks.model(number)
+        evidence = np.asarray(_find(model, part, chunk).evidence)
+        own, num_answered = pool.score_answers(chunk.labels, model.candidate, evidence, prior)
+        answers.append(to_fixed_point(np.array(own)))
+        kept[f"evidence_{number}"] = evidence[is_gold]
+    chunks.store.write_arrays(_scores(part), **kept)
+    return (to_fixed_point(np.array(num_answered)), *answers), 0.0
+
+
+class _Judged(NamedTuple):
+    """What one model says of a part.
+
+    Attributes:
+        described: class probabilities, and what the examples add up to.
+        found: what is behind them; None where there is no posterior.
+        weight: weight of the model.
+        dependence: posterior of rho; None where there is none.
+    """
+
+    described: Described
+    found: Found | None
+    weight: float
+    dependence: Dependence | None
+
+
+def _judge(chunks: ChunksOnDisk, part: int, chunk: Chunk) -> list[_Judged]:
+    """Class probabilities of a part by every model, dependence and all, heaviest first."""
+    rule = chunks.rule
+    if rule is None:
+        judged = []
+        for model, weight, rho in chunks.components:
+            found = _find(model, part, chunk)
+            described = joint.describe_chunk(
+                chunk, found.evidence, found.subclass_probs, found.prior, rho
+            )
+            judged.append(_Judged(described, found, weight, rho))
+        return judged
+    own = chunk.put(chunks.once("padded rule", lambda: _padded(rule.aggregator, chunks)))
+    probs = _rule_scores(own, chunk.labels, chunk.assessment)
+    described = Described(probs, *(np.zeros(0, np.int64),) * 2)
+    if rule.joint is None or not chunks.request.intervals:
+        return [_Judged(described, None, 1.0, None)]
+    lead = rule.joint.lead
+    evidence = batch_log_prob(own.labelers, chunk.labels)
+    counts = pad_to(lead.independent.counts, chunks.table.padded_labelers)
+    return [_Judged(described, Found(evidence, probs, lead.prior, counts), 1.0, lead.dependence)]
 
 
 def _interval(
-    chunks: ChunksOnDisk, chunk: Chunk, described: Described, posterior: _Posterior
+    chunks: ChunksOnDisk,
+    chunk: Chunk,
+    class_probs: npt.NDArray[np.floating],
+    judged: Sequence[_Judged],
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-    """Limits of the confidence of each example, as `Pool.credible_interval` of one model has them.
+    """Limits of the confidence of each example, as `Pool.credible_interval` has them.
 
     Every part has the same draws of labelers and rho, which are drawn anew for each: they are not
     held together.
     """
-    class_probs = np.asarray(described.class_probs)
-    best = class_probs.argmax(axis=1).astype(np.int32)
-    prior, counts, evidence = chunk.put(posterior)
-    own = chunk.labels, chunk.class_prior, evidence, chunk.put(jnp.asarray(best))
-    asked = Asked(prior, counts, *own)
+    best = chunk.put(jnp.asarray(class_probs.argmax(axis=1).astype(np.int32)))
     rng = generator(jax.random.key(chunks.request.seed))
-    rng.multinomial(NUM_DRAWS, (1.0,))  # the draws of one component
-    assert chunks.choice_of_rho is not None
-    draws = asked.draws(rng, chunks.choice_of_rho, NUM_DRAWS)
-    drawn = asked.drawn_probs(map(chunk.put, draws))
-    return equal_tailed(drawn, class_probs.max(axis=1), INTERVAL_PROB)
+    shares = rng.multinomial(NUM_DRAWS, [each.weight for each in judged])
+    drawn = []
+    for each, share in zip(judged, shares.tolist(), strict=True):
+        assert each.found is not None
+        assert each.dependence is not None
+        if share:
+            evidence, _, prior, counts = chunk.put(each.found)
+            asked = Asked(prior, counts, chunk.labels, chunk.class_prior, evidence, best)
+            draws = asked.draws(rng, each.dependence, share)
+            drawn.append(asked.drawn_probs(map(chunk.put, draws)))
+    return equal_tailed(np.concatenate(drawn), class_probs.max(axis=1), INTERVAL_PROB)
 
 
 def _padded(aggregator: AbstractAggregator, chunks: ChunksOnDisk) -> AbstractAggregator:
@@ -130,18 +260,16 @@ class Sums(NamedTuple):
     """What the examples of some parts add up to, in whole numbers.
 
     Attributes:
-        counts: see `joint.Described`.
-        class_total: likewise.
         confidence: total confidence of the examples that are not gold.
         answers: how many answers each labeler gave.
         abstained: how often each labeler abstained.
+        by_model: of every model of the mixture what `joint.Described` has of sums, in turn.
     """
 
-    counts: FixedPoint
-    class_total: FixedPoint
     confidence: FixedPoint
     answers: FixedPoint
     abstained: FixedPoint
+    by_model: tuple[FixedPoint, ...]
 
 
 def write_examples(chunks: ChunksOnDisk, folder: Path) -> Sums:
@@ -158,22 +286,28 @@ def write_examples(chunks: ChunksOnDisk, folder: Path) -> Sums:
                 where=str(folder),
                 hint="Name another folder.",
             )
-    return Sums(*chunks.each("Writing", write_part, str(folder.resolve()))[0])
+    found, _ = chunks.each("Writing", write_part, str(folder.resolve()))
+    confidence, answers, abstained, *by_model = found
+    return Sums(confidence, answers, abstained, tuple(by_model))
 
 
-def write_part(chunks: ChunksOnDisk, part: int, folder: str) -> tuple[Sums, float]:
+def write_part(
+    chunks: ChunksOnDisk, part: int, folder: str
+) -> tuple[tuple[FixedPoint, ...], float]:
     """A task: write the examples of a part; the hard label where classes tie is by the seed."""
     table, class_names = chunks.table, chunks.class_names
     rows = chunks.read(part)
     labels, assessment, *_ = rows.chunk
-    scores, posterior = _judge(chunks, part, rows.chunk)
+    judged = _judge(chunks, part, rows.chunk)
+    weights = np.array([each.weight for each in judged])
+    mixed = rows.chunk.put(mixture(weights, [each.described.class_probs for each in judged]))
     key = jax.random.fold_in(jax.random.key(chunks.request.seed), part)
-    decided = _decide(rows.chunk.put(key), labels, scores.class_probs)
+    decided = _decide(rows.chunk.put(key), labels, mixed)
     hard_label, confidence, num_labels, num_tied = (
         np.asarray(column)[: rows.num_examples] for column in decided
     )
     is_gold = np.asarray(assessment.true_label)[: rows.num_examples] != MISSING
-    probs = np.asarray(scores.class_probs)[: rows.num_examples]
+    probs = np.asarray(mixed)[: rows.num_examples]
     columns = {
         "task": names_of(part, table.work),
         "label": _as_cells(class_names).take(pa.array(hard_label)),
@@ -182,10 +316,10 @@ def write_part(chunks: ChunksOnDisk, part: int, folder: str) -> tuple[Sums, floa
         "num_tied": num_tied,
         "is_gold": is_gold,
     }
-    if chunks.request.intervals and posterior is not None:
+    if chunks.request.intervals and judged[0].found is not None:
         low, high = (
             np.where(is_gold, 1.0, limit[: rows.num_examples]).astype(confidence.dtype)
-            for limit in _interval(chunks, rows.chunk, scores, posterior)
+            for limit in _interval(chunks, rows.chunk, np.asarray(mixed), judged)
         )
         columns |= {"confidence_low": low, "confidence_high": high}
     columns |= {f"{PROB_PREFIX}{name}": probs[:, k] for k, name in enumerate(class_names)}
@@ -195,12 +329,11 @@ def write_part(chunks: ChunksOnDisk, part: int, folder: str) -> tuple[Sums, floa
     labeler = np.asarray(labels.labeler)[: rows.num_labels]
     is_other = np.asarray(labels.label)[: rows.num_labels] >= labels.num_classes
     abstained = np.concatenate([rows.abstained, labeler[is_other]])
-    sums = Sums(
-        scores.counts,
-        scores.class_total,
+    sums = (
         to_fixed_point(confidence[~is_gold].sum(dtype=np.float64)),
         to_fixed_point(np.bincount(labeler[~is_other], minlength=table.padded_labelers)),
         to_fixed_point(np.bincount(abstained, minlength=table.padded_labelers)),
+        *(of for each in judged for of in each.described[1:]),
     )
     return sums, 0.0
 
@@ -236,3 +369,13 @@ def _as_cells(names: Names) -> pa.Array:
     if all(type(cell) is int and -(2**63) <= cell < 2**63 for cell in cells):
         return pa.array(cells, pa.int64())
     return pa.array([str(cell) for cell in cells])
+
+
+def _some(part: int) -> str:
+    """Where class posteriors of a part's examples are that models are judged by."""
+    return f"some-{part:05d}.npz"
+
+
+def _scores(part: int) -> str:
+    """Where the evidence of a part's gold is."""
+    return f"survey/scores-{part:05d}.npz"

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
@@ -23,10 +24,12 @@ class Subsample(NamedTuple):
     Attributes:
         labels: the answers.
         assessment: the gold.
+        weight: how many examples each stands for.
     """
 
     labels: Labels
     assessment: Assessment
+    weight: npt.NDArray[np.floating]
 
 
 def take_subsamples(chunks: "ChunksOnDisk") -> None:
@@ -51,8 +54,11 @@ def subsample_part(
     rows = table.rows(part)
     is_gold = rows["truth"] != MISSING
     number = sum(size.num_examples for size in table.sizes[:part]) + np.arange(is_gold.size)
-    for name, is_taken in (("gold", is_gold), ("some", is_judged(number, is_gold, share))):
-        table.work.write_arrays(_name(name, part), **_subsample(rows, is_taken))
+    judged = is_judged(number, is_gold, share)
+    weight = 1.0 / np.where(is_gold, share.of_gold, share.of_others)
+    for name, is_taken in (("gold", is_gold), ("some", judged)):
+        kept = {"taken": np.flatnonzero(is_taken), "weight": weight[is_taken]}
+        table.work.write_arrays(_name(name, part), **_subsample(rows, is_taken), **kept)
     return (), 0.0
 
 
@@ -64,6 +70,11 @@ def gold_of(table: PartedTable) -> Subsample:
 def some_of(table: PartedTable) -> Subsample:
     """Answers to choose a model by."""
     return _joined(table, "some")
+
+
+def taken_of(table: PartedTable, part: int) -> npt.NDArray[np.intp]:
+    """Which examples of a part are among those of `some_of`."""
+    return table.work.read_arrays(_name("some", part))["taken"]
 
 
 def _subsample(
@@ -93,7 +104,8 @@ def _joined(table: PartedTable, name: str) -> Subsample:
         covariates=table.by_name(together),
         labeler_covariates=table.labeler_covariates,
     )
-    return Subsample(labels, Assessment(jax.device_put(together["truth"]), table.num_classes))
+    gold = Assessment(jax.device_put(together["truth"]), table.num_classes)
+    return Subsample(labels, gold, together["weight"].astype(jnp.result_type(float)))
 
 
 def _name(name: str, part: int) -> str:

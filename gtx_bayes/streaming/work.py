@@ -6,7 +6,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +18,21 @@ from gtx_bayes.scratch import is_left_over
 
 _MANIFEST = "manifest.json"
 _KIND = "work of gtx-bayes aggregate"
-_FORMAT = 4
+_FORMAT = 5
 
 _OURS = re.compile(
-    r"(manifest|numbering|sorted|surveyed|choice)\.json|(pass|automatic|asked|gold)\.npz"
+    r"(manifest|numbering|sorted|surveyed|choice|weights)\.json|gold\.npz"
     r"|converted/file-\d{5,}\.parquet|scattered/part=\d+/data_\d+\.parquet"
     r"|duckdb/duckdb_temp_[\w-]+(\.(tmp|block))?|parts/part-\d{5,}\.(json|npz|arrow)"
-    r"|survey/(gold|some)-\d{5,}\.npz|class_probs/pass--?\d+-part-\d{5,}\.npz"
+    r"|survey/(gold|some|scores)-\d{5,}\.npz"
+    r"|models/\d+-(pass|automatic|asked|looks-shares|(looks-some|pass-\d+-part)-\d{5,})\.npz"
 )
 """Every file that is written here, by its name; only these are ever deleted.
 
 Those that are JSON say besides what they are.
 """
 
-_FOLDERS = ("converted", "scattered", "duckdb", "parts", "survey", "class_probs")
+_FOLDERS = ("converted", "scattered", "duckdb", "parts", "survey", "models")
 _SUBFOLDER = re.compile(r"scattered/part=\d+")
 
 
@@ -162,6 +163,37 @@ class WorkDirectory:
             self._delete(name)
         elif self._is_ours(name):
             (self.path / name).unlink(missing_ok=True)
+
+
+class ArraysOf(NamedTuple):
+    """Arrays of a work directory whose names begin alike, as a store of their own.
+
+    Attributes:
+        work: the directory.
+        prefix: what the names begin with.
+    """
+
+    work: WorkDirectory
+    prefix: str
+
+    def _name(self, name: str) -> str:
+        return self.prefix + name.rpartition("/")[2]
+
+    def has(self, name: str) -> bool:
+        """Whether there are any of that name."""
+        return self.work.has(self._name(name))
+
+    def write_arrays(self, name: str, **arrays: Any) -> None:
+        """Keep arrays."""
+        self.work.write_arrays(self._name(name), **arrays)
+
+    def read_arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """What was kept."""
+        return self.work.read_arrays(self._name(name))
+
+    def remove(self, name: str) -> None:
+        """Let go of arrays, if there are any."""
+        self.work.remove(self._name(name))
 
 
 def _check_same(kept: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
