@@ -250,7 +250,7 @@ def _class_probs(
     """`rule.class_probs` and the gold, by one program for crowds of like size up to a million."""
     size = labels.num_examples
     if labels.num_labels > _MOST_PADDED:
-        return _clamped_class_probs(rule, labels, assessment)
+        return clamped_class_probs(rule, labels, assessment)
     labels, assessment, class_prior = padded(
         labels,
         assessment,
@@ -261,13 +261,14 @@ def _class_probs(
     )
     if class_prior is not None and class_prior.ndim == 2:
         rule = rule.with_class_prior(class_prior)
-    return first(size, _clamped_class_probs(rule, labels, assessment))
+    return first(size, clamped_class_probs(rule, labels, assessment))
 
 
 @jax.jit
-def _clamped_class_probs(
+def clamped_class_probs(
     rule: AbstractAggregator, labels: Labels, assessment: Assessment
 ) -> Float[Array, "num_examples num_classes"]:
+    """`rule.class_probs` and the gold."""
     return clamp(rule.class_probs(labels), assessment)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
 from gtx_bayes import decisions
+from gtx_bayes.aggregation.aggregate import clamped_class_probs
 from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator
 from gtx_bayes.columns import PROB_PREFIX, Names
 from gtx_bayes.errors import InputError
@@ -29,9 +30,7 @@ from gtx_bayes.inference.pool import (
     generator,
     mixture,
 )
-from gtx_bayes.inference.variational import clamp
 from gtx_bayes.io.writers import whole_file
-from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.base import AbstractCohortPrior
 from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELS, bucket_size, pad_to, padded
 from gtx_bayes.posterior import batch_log_prob
@@ -206,7 +205,7 @@ def _judge(chunks: ChunksOnDisk, part: int, chunk: Chunk) -> list[_Judged]:
             judged.append(_Judged(described, found, weight, rho))
         return judged
     own = chunk.put(chunks.once("padded rule", lambda: _padded(rule.aggregator, chunks)))
-    probs = _rule_scores(own, chunk.labels, chunk.assessment)
+    probs = clamped_class_probs(own, chunk.labels, chunk.assessment)
     described = Described(probs, *(np.zeros(0, np.int64),) * 2)
     if rule.joint is None or not chunks.request.intervals:
         return [_Judged(described, None, 1.0, None)]
@@ -301,18 +300,19 @@ def write_part(
     judged = _judge(chunks, part, rows.chunk)
     weights = np.array([each.weight for each in judged])
     mixed = rows.chunk.put(mixture(weights, [each.described.class_probs for each in judged]))
-    key = jax.random.fold_in(jax.random.key(chunks.request.seed), part)
-    decided = _decide(rows.chunk.put(key), labels, mixed)
-    hard_label, confidence, num_labels, num_tied = (
-        np.asarray(column)[: rows.num_examples] for column in decided
-    )
-    is_gold = np.asarray(assessment.true_label)[: rows.num_examples] != MISSING
     probs = np.asarray(mixed)[: rows.num_examples]
+    rng = np.random.default_rng([chunks.request.seed, part])
+    hard_label, confidence, num_tied = decisions.decide(rng, probs)
+    example, labeler, label = (
+        np.asarray(of)[: rows.num_labels] for of in (labels.example, labels.labeler, labels.label)
+    )
+    is_other = label >= labels.num_classes
+    is_gold = assessment.which_gold()[: rows.num_examples]
     columns = {
         "task": names_of(part, table.work),
         "label": _as_cells(class_names).take(pa.array(hard_label)),
         "confidence": confidence,
-        "num_labels": num_labels,
+        "num_labels": np.bincount(example[~is_other], minlength=rows.num_examples),
         "num_tied": num_tied,
         "is_gold": is_gold,
     }
@@ -326,8 +326,6 @@ def write_part(
     # As a whole: the part may be written twice, by a worker that was given up for lost.
     with whole_file(Path(folder) / f"part-{part:05d}.parquet") as partial:
         pq.write_table(pa.table(columns), partial)
-    labeler = np.asarray(labels.labeler)[: rows.num_labels]
-    is_other = np.asarray(labels.label)[: rows.num_labels] >= labels.num_classes
     abstained = np.concatenate([rows.abstained, labeler[is_other]])
     sums = (
         to_fixed_point(confidence[~is_gold].sum(dtype=np.float64)),
@@ -336,31 +334,6 @@ def write_part(
         *(of for each in judged for of in each.described[1:]),
     )
     return sums, 0.0
-
-
-@jax.jit
-def _rule_scores(
-    aggregator: AbstractAggregator, labels: Labels, assessment: Assessment
-) -> Float[Array, "num_examples num_classes"]:
-    return clamp(aggregator.class_probs(labels), assessment)
-
-
-@jax.jit
-def _decide(
-    key: Key[Array, ""], labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
-) -> tuple[
-    Int[Array, " num_examples"],
-    Float[Array, " num_examples"],
-    Int[Array, " num_examples"],
-    Int[Array, " num_examples"],
-]:
-    """Hard label, confidence, number of answers and number of tied classes."""
-    return (
-        decisions.hard_label(key, class_probs),
-        decisions.confidence(class_probs),
-        jnp.zeros(labels.num_examples, jnp.int32).at[labels.example].add(labels.is_class),
-        decisions.num_tied(class_probs),
-    )
 
 
 def _as_cells(names: Names) -> pa.Array:
