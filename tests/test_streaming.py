@@ -22,6 +22,8 @@ import pytest
 from hypothesis import strategies as st
 
 from gtx_bayes.aggregation.aggregate import aggregate
+from gtx_bayes.aggregation.state import read_state
+from gtx_bayes.aggregation.update import update
 from gtx_bayes.cli import streaming
 from gtx_bayes.cli.streaming import StreamOptions, stream
 from gtx_bayes.cli.terminal import in_options
@@ -267,6 +269,35 @@ def test_a_pool_streams_to_what_it_says_in_memory(tables, tmp_path, monkeypatch,
     rho = expected.fit.joint.dependence
     assert summary["dependence"]["mean"] == pytest.approx(rho.mean, abs=atol)
     assert next(note for note in summary["notes"] if note.startswith("Pool of models"))
+
+
+def test_a_state_of_a_streamed_run_is_one_in_memory(tables, tmp_path):
+    """It grows by further answers, predicts, and says of every example what the run said."""
+    answers, gold, place = tables
+    first = answers[answers["task"] != "image 599"]
+    write_folder(tmp_path / "answers", first)
+    wanted = request(place, labels=tmp_path / "answers", options={}, class_prior=None)
+    state = tmp_path / "fit.npz"
+    summary = stream(wanted, tmp_path / "out", StreamOptions(), state=state)
+    assert summary["state"] == str(state)
+    kept = read_state(state)
+    examples = read_result(tmp_path / "out")[0].set_index("task")
+    names = [f"prob_{name}" for name in CLASSES]
+    np.testing.assert_allclose(kept.class_probs, examples[names].loc[kept.crowd.example_names],
+                               atol=1e-6)  # fmt: skip
+    assert kept.crowd.assessment.num_gold == len(gold)
+    again = update(kept, answers, gold)
+    assert again.num_new_examples == 1
+    new = answers[answers["task"] == "image 599"]
+    expected = aggregate(Crowd.from_frames(answers, gold), finds_blocs=False).probs
+    np.testing.assert_allclose(again.result.probs.loc[expected.index], expected, atol=0.02)
+    predicted = kept.predict(new)
+    assert predicted["label"].tolist() == [expected.loc["image 599"].idxmax()]
+    with pytest.raises(InputError, match="exists, and a state learns"):
+        stream(wanted, tmp_path / "out", StreamOptions(), state=state)
+    alone = request(place, options={"model": "ordinal", "dependence": 0.1})
+    with pytest.raises(InputError, match="no state of a model without conjugate prior"):
+        stream(alone, tmp_path / "other", StreamOptions(), state=tmp_path / "other.npz")
 
 
 def test_learnt_proportions_dependence_and_model(tables, tmp_path, monkeypatch):

@@ -119,7 +119,6 @@ def aggregate(
         for name, wanted in {
             "LABELS": labels[1:],
             **{f"--{name.replace('_', '-')}": True for name in tables.reading()},
-            "--state": state,
             "--draws": draws,
             "--plots": plots,
             "--example-table": tables.example_table,
@@ -151,11 +150,15 @@ def aggregate(
             pool=streaming.pool,
             **{k: v for k, v in tables.crowd_arguments().items() if k != "ordered"},
         )
+        if state is not None:
+            state = state.expanduser()
+            _check_state(state, output.expanduser().resolve(), method.name)
         summary = stream(
             request,
             output,
             streaming,
             devices="all" if devices is None else num_devices(devices),
+            state=state,
         )
         _print(summary, output, as_json=as_json)
         if not as_json:

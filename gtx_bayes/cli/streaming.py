@@ -123,6 +123,7 @@ def stream(
     options: StreamOptions,
     *,
     devices: Literal["all"] | int = "all",
+    state: Path | None = None,
 ) -> dict[str, Any]:
     """Aggregate a table part by part into a directory of results.
 
@@ -131,6 +132,7 @@ def stream(
         output: the directory.
         options: where to keep the work, whether it resumes, and who does it.
         devices: all that each process has, or how many.
+        state: file to keep the fit in, which must not exist.
 
     Returns:
         The summary.
@@ -139,6 +141,12 @@ def stream(
     from gtx_bayes.io.writers import refuse_inputs
 
     request.check()
+    if state is not None and state.exists():
+        raise InputError(
+            f"{state} exists, and a state learns from further answers in memory alone.",
+            where="--state",
+            hint="Name another file; or give the further answers alone, and say --in-memory.",
+        )
     target = output.expanduser().resolve()
     place = options.work or target.with_name(f"{target.name}.work")
     place = place.expanduser().resolve()
@@ -151,7 +159,7 @@ def stream(
         )
     with _stdout_kept_clean():
         try:
-            return _stream(request, output, place, options, devices=devices, start=start)
+            return _stream(request, output, place, options, devices, state, start)
         except BaseException as error:
             raise _with_work_kept(error, place) from error
 
@@ -161,12 +169,12 @@ def _stream(
     output: Path,
     place: Path,
     options: StreamOptions,
-    *,
     devices: Literal["all"] | int,
+    state: Path | None,
     start: float,
 ) -> dict[str, Any]:
     from gtx_bayes.cli.aggregate import COMMAND, RESULT_FILES
-    from gtx_bayes.io.writers import OutputDirectory, write_csv, write_summary
+    from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_csv, write_summary
     from gtx_bayes.streaming.aggregate import LABELERS, aggregate_table
     from gtx_bayes.streaming.results import EXAMPLES
     from gtx_bayes.streaming.work import WorkDirectory
@@ -179,10 +187,14 @@ def _stream(
 
         first_devices(jax.local_devices(), num_devices)
     directory = OutputDirectory(output, COMMAND, RESULT_FILES, request.inputs)
+    kept = None
+    if state is not None:
+        kept = OutputFile(state, request.inputs, tells_itself=True)
     work = WorkDirectory.begun(place, request.identity(), resume=options.resume)
     with _executor(options.cluster) as (executor, said), stages(is_shown=True) as callback:
         print_notes(said)
-        with directory:
+        # Left in turn: the directory takes its place first, the state last of all.
+        with contextlib.ExitStack() as files, directory:
             found = aggregate_table(
                 request,
                 work,
@@ -191,10 +203,17 @@ def _stream(
                 num_devices=num_devices,
                 memory=options.memory,
                 callback=callback,
+                keeps_examples=kept is not None,
             )
+            if kept is not None and found.result is not None:
+                from gtx_bayes.aggregation.state import write_state
+
+                write_state(found.result, files.enter_context(kept.written()))
             write_csv(found.labelers, directory.path / LABELERS)
             seconds = time.perf_counter() - start
             summary = _summary(request, found, COMMAND, seconds)
+            if state is not None:
+                summary["state"] = str(state)
             write_summary(summary, directory.path)
     if not work.clear():
         print_notes([f"{place}: what is there now was not written here, and stays."])

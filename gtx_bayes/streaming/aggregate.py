@@ -25,6 +25,7 @@ from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import Fit
 from gtx_bayes.aggregation.joint_method import GtxBayes
+from gtx_bayes.aggregation.result import Aggregation
 from gtx_bayes.aggregation.tables import labeler_table
 from gtx_bayes.classes import find_classes, note_alike_names, note_odd_classes, some_names
 from gtx_bayes.columns import (
@@ -38,6 +39,7 @@ from gtx_bayes.columns import (
     positions,
 )
 from gtx_bayes.covariates import MICROSECONDS_PER_DAY, note_times, of_each
+from gtx_bayes.crowd import Crowd
 from gtx_bayes.crowd_tables import (
     names_of_others,
     note_columns,
@@ -58,7 +60,7 @@ from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import Assessment, Labels, check_num_classes
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.padding import padded_to_bucket
-from gtx_bayes.streaming import ingest, results, subsample
+from gtx_bayes.streaming import collect, ingest, results, subsample
 from gtx_bayes.streaming.chunks import (
     CHOICE,
     GOLD,
@@ -88,6 +90,7 @@ class Outcome(NamedTuple):
         labelers: one row per labeler, as `Aggregation.labelers`.
         num_abstained: how many abstentions there are.
         fit: the method fitted, and what was found of the labelers; examples are let go.
+        result: the same with all examples in memory, where that was asked for.
         mean_confidence: of the examples that are not gold; None if all are.
         num_passes: how many passes over the answers the fit took.
         num_workers: how many parts were worked on at a time.
@@ -100,6 +103,7 @@ class Outcome(NamedTuple):
     labelers: pd.DataFrame
     num_abstained: int
     fit: Fit
+    result: Aggregation | None
     mean_confidence: float | None
     num_passes: int
     num_workers: int
@@ -130,6 +134,7 @@ def aggregate_table(
     num_devices: int | None = None,
     memory: str | None = None,
     callback: Callback = silent,
+    keeps_examples: bool = False,
 ) -> Outcome:
     """Aggregate a table, and write its examples.
 
@@ -142,6 +147,8 @@ def aggregate_table(
         num_devices: how many devices each process takes; all when absent.
         memory: what the buffers of reading may take, "4GB" for instance.
         callback: called with the stage, how much of it is done, and how much there is, in rows.
+        keeps_examples: whether to bring all examples of "gtx-bayes" into memory at the end, in the
+            order of the parts, as a state needs them.
 
     Raises:
         InputError: for anything wrong with the tables, with the place and the hint.
@@ -162,10 +169,12 @@ def aggregate_table(
             work.write(_SORTED, True)
             work.remove(ingest.SCATTERED)
             clock.lap("sort")
-        return _finish(chunks, examples, clock)
+        return _finish(chunks, examples, clock, keeps_examples=keeps_examples)
 
 
-def _finish(chunks: ChunksOnDisk, examples: Path, clock: _Clock) -> Outcome:
+def _finish(
+    chunks: ChunksOnDisk, examples: Path, clock: _Clock, *, keeps_examples: bool
+) -> Outcome:
     """From a table in parts to its result."""
     request, table, whole = chunks.request, chunks.table, chunks.whole_table
     if isinstance(request.configured, GtxBayes):
@@ -186,15 +195,26 @@ def _finish(chunks: ChunksOnDisk, examples: Path, clock: _Clock) -> Outcome:
         clock.lap("survey")
     if isinstance(request.configured, GtxBayes):
         _choose(chunks)
+        if keeps_examples:
+            collect.check_kept(chunks)
         clock.lap("choose")
     # Others judge every example at what gold alone says of the labelers.
     fits = {} if chunks.rule is not None else _fit(chunks)
     clock.lap("fit")
     sums = results.write_examples(chunks, examples)
     clock.lap("write")
-    fit = chunks.rule or _report(chunks, fits, sums)
+    fit, result = chunks.rule or _report(chunks, fits, sums), None
+    if keeps_examples:
+        crowd, known = collect.crowd_of(chunks, tuple(notes)), collect.known_examples(chunks)
+        kept = _report(chunks, fits, sums, crowd, known)
+        assert kept.joint is not None
+        probs, prior = kept.joint.class_probs, kept.class_prior
+        result = Aggregation(joint_method.NAME, crowd, kept, probs, prior)
+        clock.lap("keep")
     num_passes = sum(each.num_passes for each in {id(of): of for of in fits.values()}.values())
-    return _outcome(chunks, fit, sums, num_passes=num_passes, notes=notes, seconds=clock.seconds)
+    return _outcome(
+        chunks, fit, sums, result, num_passes=num_passes, notes=notes, seconds=clock.seconds
+    )
 
 
 def _read(request: Request, work: WorkDirectory, memory: str | None, callback: Callback) -> None:
@@ -397,18 +417,26 @@ def _record(weighed: Weighed) -> dict[str, Any]:
     return {"weights": list(map(float, weighed.weights)), "dependence": rho}
 
 
-def _report(chunks: ChunksOnDisk, fits: dict[int, Fitted], sums: results.Sums) -> Fit:
-    """What the mixture says, by sums over the examples; these themselves it has no more."""
-    table, gold = chunks.table, subsample.gold_of(chunks.table)
-    nothing = jnp.zeros((0, table.num_classes))
-    by_model = [from_fixed_point(of).astype(nothing.dtype) for of in sums.by_model]
-    size, posteriors = gold.labels.of_examples(np.zeros(0, np.int64)), []
+def _report(
+    chunks: ChunksOnDisk,
+    fits: dict[int, Fitted],
+    sums: results.Sums,
+    crowd: Crowd | None = None,
+    known: Sequence[results.Known] | None = None,
+) -> Fit:
+    """What the mixture says, by sums over the examples; these it has where they are given."""
+    labels, assessment, _ = subsample.gold_of(chunks.table)
+    size = labels.of_examples(np.zeros(0, np.int64)) if crowd is None else crowd.labels
+    dtype, posteriors = jnp.zeros(()).dtype, []
+    by_model = [from_fixed_point(of).astype(dtype) for of in sums.by_model]
     for at, (model, _, rho) in enumerate(chunks.components):
         fitted, candidate = fits[model.number], model.candidate
+        of = results.Known.nothing(labels.num_classes, fitted.prior.num_subclasses)
+        of = of if known is None else known[at]
         independent = VariationalFit(
-            nothing,
-            jnp.zeros((0, table.num_classes, fitted.prior.num_subclasses)),
-            nothing,
+            of.independent,
+            of.subclass_probs,
+            of.evidence,
             chunks.class_prior,
             fitted.class_prior,
             fitted.counts,
@@ -416,13 +444,13 @@ def _report(chunks: ChunksOnDisk, fits: dict[int, Fitted], sums: results.Sums) -
             fitted.num_passes,
             fitted.converged,
         )
-        own = Looks(results.log_shares(model), nothing) if candidate.has_looks else None
+        own = Looks(results.log_shares(model), of.with_looks) if candidate.has_looks else None
         passed_on = PassedOn(joint.posterior_mean(fitted.prior, fitted.counts), fitted.class_prior)
         posteriors.append(
             joint.report_sums(
                 by_model[2 * at],
                 by_model[2 * at + 1],
-                nothing,
+                of.class_probs,
                 Choice(candidate, rho),
                 independent,
                 own,
@@ -440,13 +468,16 @@ def _report(chunks: ChunksOnDisk, fits: dict[int, Fitted], sums: results.Sums) -
         is_auto=method.model == joint_method.AUTO,
         why=chunks.store.read(CHOICE)["why"],
     )
-    return joint_method.report(found, gold.labels, gold.assessment)
+    if crowd is not None:
+        labels, assessment = crowd.labels, crowd.assessment
+    return joint_method.report(found, labels, assessment)
 
 
 def _outcome(
     chunks: ChunksOnDisk,
     fit: Fit,
     sums: results.Sums,
+    result: Aggregation | None,
     *,
     num_passes: int,
     notes: Sequence[str],
@@ -476,6 +507,7 @@ def _outcome(
         labelers=labeler_table(labeler_names, accuracy, num_labels, shown),
         num_abstained=int(num_abstained.sum()),
         fit=fit,
+        result=result,
         mean_confidence=confidence / num_open if num_open else None,
         num_passes=num_passes,
         num_workers=0 if chunks.workers is None else chunks.workers.num_slots,

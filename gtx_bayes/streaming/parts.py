@@ -155,7 +155,7 @@ def sort_rows(
         num_dropped = example.size - repeats.kept.size
         example, labeler, label = (of[repeats.kept] for of in (example, labeler, label))
         covariates = [values[repeats.kept] for values in covariates]
-    _, abstained = unanswered(*abstentions, example, labeler, num_labelers)
+    abstained_example, abstained = unanswered(*abstentions, example, labeler, num_labelers)
     is_other = label >= numbers.num_classes
     num_examples = len(names["example"])
     truth = np.full(num_examples, MISSING, label.dtype)
@@ -168,6 +168,7 @@ def sort_rows(
         _write_names(names["example"], partial)
     arrays = {"example": example, "labeler": labeler, "label": label, "truth": truth, "gold": gold}
     arrays["abstained"] = abstained.astype(np.int32)
+    arrays["abstained_example"] = abstained_example.astype(np.int32)
     arrays |= {_covariate(at): values for at, values in enumerate(covariates)}
     arrays["further"], arrays["owner"] = further_segments(labeler)
     work.write_arrays(_arrays(part), **arrays)

@@ -176,7 +176,7 @@ def score_part(
     return (to_fixed_point(np.array(num_answered)), *answers), 0.0
 
 
-class _Judged(NamedTuple):
+class Judged(NamedTuple):
     """What one model says of a part.
 
     Attributes:
@@ -192,7 +192,7 @@ class _Judged(NamedTuple):
     dependence: Dependence | None
 
 
-def _judge(chunks: ChunksOnDisk, part: int, chunk: Chunk) -> list[_Judged]:
+def judge(chunks: ChunksOnDisk, part: int, chunk: Chunk) -> list[Judged]:
     """Class probabilities of a part by every model, dependence and all, heaviest first."""
     rule = chunks.rule
     if rule is None:
@@ -202,24 +202,48 @@ def _judge(chunks: ChunksOnDisk, part: int, chunk: Chunk) -> list[_Judged]:
             described = joint.describe_chunk(
                 chunk, found.evidence, found.subclass_probs, found.prior, rho
             )
-            judged.append(_Judged(described, found, weight, rho))
+            judged.append(Judged(described, found, weight, rho))
         return judged
     own = chunk.put(chunks.once("padded rule", lambda: _padded(rule.aggregator, chunks)))
     probs = clamped_class_probs(own, chunk.labels, chunk.assessment)
     described = Described(probs, *(np.zeros(0, np.int64),) * 2)
     if rule.joint is None or not chunks.request.intervals:
-        return [_Judged(described, None, 1.0, None)]
+        return [Judged(described, None, 1.0, None)]
     lead = rule.joint.lead
     evidence = batch_log_prob(own.labelers, chunk.labels)
     counts = pad_to(lead.independent.counts, chunks.table.padded_labelers)
-    return [_Judged(described, Found(evidence, probs, lead.prior, counts), 1.0, lead.dependence)]
+    return [Judged(described, Found(evidence, probs, lead.prior, counts), 1.0, lead.dependence)]
+
+
+class Known(NamedTuple):
+    """What a model of the mixture knows of all examples.
+
+    Attributes:
+        class_probs: class posteriors, dependence and all.
+        independent: class posteriors of the fit.
+        subclass_probs: probabilities of the kinds of examples, by the fit.
+        evidence: that of the fit.
+        with_looks: evidence with looks summed out, where the model has any.
+    """
+
+    class_probs: Float[Array, "num_examples num_classes"]
+    independent: Float[Array, "num_examples num_classes"]
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"]
+    evidence: Float[Array, "num_examples num_classes"]
+    with_looks: Float[Array, "num_examples num_classes"]
+
+    @classmethod
+    def nothing(cls, num_classes: int, num_subclasses: int) -> "Known":
+        """Of no example."""
+        none = jnp.zeros((0, num_classes))
+        return cls(none, none, jnp.zeros((0, num_classes, num_subclasses)), none, none)
 
 
 def _interval(
     chunks: ChunksOnDisk,
     chunk: Chunk,
     class_probs: npt.NDArray[np.floating],
-    judged: Sequence[_Judged],
+    judged: Sequence[Judged],
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
     """Limits of the confidence of each example, as `Pool.credible_interval` has them.
 
@@ -297,7 +321,7 @@ def write_part(
     table, class_names = chunks.table, chunks.class_names
     rows = chunks.read(part)
     labels, assessment, *_ = rows.chunk
-    judged = _judge(chunks, part, rows.chunk)
+    judged = judge(chunks, part, rows.chunk)
     weights = np.array([each.weight for each in judged])
     mixed = rows.chunk.put(mixture(weights, [each.described.class_probs for each in judged]))
     probs = np.asarray(mixed)[: rows.num_examples]

@@ -1,5 +1,6 @@
 """The answers that everybody has to see: those to gold, and some to choose a model by."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from gtx_bayes.streaming.chunks import ChunksOnDisk
 
 _FOLDER = "survey"
+
+Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""Indices of examples and of labelers."""
 
 
 class Subsample(NamedTuple):
@@ -64,12 +68,21 @@ def subsample_part(
 
 def gold_of(table: PartedTable) -> Subsample:
     """All answers to gold examples."""
-    return _joined(table, "gold")
+    return _survey(table, "gold")
 
 
 def some_of(table: PartedTable) -> Subsample:
     """Answers to choose a model by."""
-    return _joined(table, "some")
+    return _survey(table, "some")
+
+
+def all_of(table: PartedTable) -> tuple[Labels, Assessment, Pairs]:
+    """All answers, part after part; and who abstained on what."""
+    parts = [table.rows(part) for part in range(table.num_parts)]
+    labels, assessment, begins, together = _joined(table, parts)
+    at = np.repeat(begins, [part["abstained_example"].size for part in parts])
+    pairs = together["abstained_example"] + at, together["abstained"].astype(np.int64)
+    return labels, assessment, pairs
 
 
 def taken_of(table: PartedTable, part: int) -> npt.NDArray[np.intp]:
@@ -87,9 +100,16 @@ def _subsample(
     return {**found, "example": number[found["example"]], "truth": rows["truth"][is_taken]}
 
 
-def _joined(table: PartedTable, name: str) -> Subsample:
-    """The parts of all parts, one after the other."""
+def _survey(table: PartedTable, name: str) -> Subsample:
     parts = [table.work.read_arrays(_name(name, part)) for part in range(table.num_parts)]
+    labels, assessment, _, together = _joined(table, parts)
+    return Subsample(labels, assessment, together["weight"].astype(jnp.result_type(float)))
+
+
+def _joined(
+    table: PartedTable, parts: Sequence[dict[str, npt.NDArray[Any]]]
+) -> tuple[Labels, Assessment, npt.NDArray[np.intp], dict[str, npt.NDArray[Any]]]:
+    """Arrays of parts, one part after the other; and where the examples of each begin."""
     sizes = [part["truth"].size for part in parts]
     begins = np.cumsum(sizes) - sizes
     together = {of: np.concatenate([e[of] for e in parts]) for of in parts[0]}
@@ -105,7 +125,7 @@ def _joined(table: PartedTable, name: str) -> Subsample:
         labeler_covariates=table.labeler_covariates,
     )
     gold = Assessment(jax.device_put(together["truth"]), table.num_classes)
-    return Subsample(labels, gold, together["weight"].astype(jnp.result_type(float)))
+    return labels, gold, begins, together
 
 
 def _name(name: str, part: int) -> str:
