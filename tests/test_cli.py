@@ -111,7 +111,7 @@ class TestAggregate:
         table = pd.read_csv(tables / "out" / "confusion.csv")
         assert table.shape == (12, 6)
         assert set(table["source"]) == {"gold"}
-        monkeypatch.setattr("gtx_bayes.cli.aggregate.MOST_CONFUSION_ROWS", 11)
+        monkeypatch.setattr("gtx_bayes.aggregation.tables.MOST_CONFUSION_ROWS", 11)
         run = aggregate(tables, "--method", "majority-vote", "--json")
         assert "confusion.csv is left out: it would have 12 rows, more than 11." in run.stderr
         assert not (tables / "out" / "confusion.csv").exists()

@@ -271,6 +271,29 @@ def test_a_pool_streams_to_what_it_says_in_memory(tables, tmp_path, monkeypatch,
     assert next(note for note in summary["notes"] if note.startswith("Pool of models"))
 
 
+@pytest.mark.parametrize("method", ["gtx-bayes", "gtx", "soft-vote"])
+def test_confusion_matrices_and_plots(tables, tmp_path, method):
+    """By sums over parts what all answers say in memory; and pictures where they are asked for."""
+    answers, gold, place = tables
+    is_joint = method == "gtx-bayes"
+    options = {"model": "confusion", "dependence": 0.1} if is_joint else {}
+    prior = None if method == "soft-vote" else [1 / 3] * 3
+    wanted = request(place, method=method, options=options, class_prior=prior)
+    stream(wanted, tmp_path / "out", StreamOptions(), plots=is_joint)
+    found = pd.read_csv(tmp_path / "out" / "confusion.csv")
+    result = aggregate(Crowd.from_frames(answers, gold), method, class_prior=prior, **options)
+    expected = result.confusion()
+    names = ["worker", "true_label", "label", "source"]
+    pd.testing.assert_frame_equal(found[names], expected[names], check_dtype=False)
+    # Counts are sums of probabilities, each within the tolerance of either fit.
+    atol = variational.TOLERANCE * expected["num_labels"].max()
+    for name in ("probability", "num_labels"):
+        np.testing.assert_allclose(found[name], expected[name], atol=atol)
+    pictures = {file.name for file in (tmp_path / "out").glob("*.png")}
+    drawn = {"confidence.png", "confusion.png", "labelers.png"}
+    assert pictures == (drawn if is_joint else set())
+
+
 def test_a_state_of_a_streamed_run_is_one_in_memory(tables, tmp_path):
     """It grows by further answers, predicts, and says of every example what the run said."""
     answers, gold, place = tables

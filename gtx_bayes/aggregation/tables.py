@@ -21,6 +21,9 @@ from gtx_bayes.padding import LEAST_LABELERS, bucket_size
 MOST_CELLS = 2**20
 """Rows that a table of confusion matrices has at most: one for each labeler, class and answer."""
 
+MOST_CONFUSION_ROWS = 2**17
+"""Larger tables of confusion matrices are not written: they would take longer than the rest."""
+
 _TIE = 1e-6  # class probabilities this close to the best share a hard label
 _SHOWN_ROWS, _SHOWN_NOTES = 5, 5  # in a notebook
 
@@ -165,22 +168,44 @@ def confusion_of(
         )
     model = fit.aggregator.labelers
     source = "model" if model is not None else "gold" if assessment.num_gold else "hard labels"
-    weight = np.asarray(class_probs)
-    if source == "gold":
-        weight = weight * assessment.which_gold()[:, None]
-    elif source == "hard labels":
-        weight = _hard(weight)
+    weight = weight_by(source, np.asarray(class_probs), assessment.which_gold())
     num_answers = labels.num_classes if model is None else model.num_answers
     num_labels = expected_counts(labels, weight, num_answers, labeler)
-    if model is not None:
+    return confusion_by(fit, source, num_labels, labeler)
+
+
+def weight_by(
+    source: str, class_probs: npt.NDArray[np.floating], is_gold: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.floating]:
+    """By how much each class of each example counts, by what `Confusion` comes from."""
+    if source == "gold":
+        return class_probs * is_gold[:, None]
+    return _hard(class_probs) if source == "hard labels" else class_probs
+
+
+def confusion_by(
+    fit: Fit, source: str, num_labels: npt.NDArray[np.floating], labeler: int | None = None
+) -> Confusion:
+    """Confusion matrices by `expected_counts`."""
+    model = fit.aggregator.labelers
+    if source == "model":
+        assert model is not None
         probability = np.zeros(num_labels.shape)
         for each, share in _models(fit, model):
-            found = _matrices(each, labels.num_labelers)
+            found = _matrices(each, num_labels.shape[0] if labeler is None else each.num_labelers)
             probability += share * (found if labeler is None else found[[labeler]])
         return Confusion(source, probability, num_labels)
     total = num_labels.sum(axis=2, keepdims=True)
     probability = np.where(total > 0, num_labels / np.where(total > 0, total, 1.0), np.nan)
     return Confusion(source, probability, num_labels)
+
+
+def no_confusion(num_labelers: int, num_classes: int) -> str:
+    """Why there is no table of confusion matrices."""
+    return (
+        f"confusion.csv is left out: it would have {num_labelers * num_classes**2:,} rows, more "
+        f"than {MOST_CONFUSION_ROWS:,}."
+    )
 
 
 def names_of_answers(crowd_names: Names, num_answers: int) -> Names:

@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from gtx_bayes.io.writers import OutputFile
 
 COMMAND = "gtx-bayes aggregate"
-MOST_CONFUSION_ROWS = 2**17
-"""Larger tables of confusion matrices are not written: they would take longer than the rest."""
-
 RESULT_FILES = (
     "examples.csv",
     "examples.parquet",
@@ -120,7 +117,6 @@ def aggregate(
             "LABELS": labels[1:],
             **{f"--{name.replace('_', '-')}": True for name in tables.reading()},
             "--draws": draws,
-            "--plots": plots,
             "--example-table": tables.example_table,
             "--groups": tables.group_column,
             "--opinion": evidence.opinion,
@@ -159,6 +155,7 @@ def aggregate(
             streaming,
             devices="all" if devices is None else num_devices(devices),
             state=state,
+            plots=plots,
         )
         _print(summary, output, as_json=as_json)
         if not as_json:
@@ -425,15 +422,14 @@ def _write(
         write_csv(result.blocs, path / "blocs.csv")
     if result.over_time is not None:
         write_csv(result.over_time.periods, path / "over_time.csv")
+    from gtx_bayes.aggregation import tables
+
     notes = []
-    num_cells = result.crowd.labels.num_labelers * result.crowd.labels.num_classes**2
-    if num_cells <= MOST_CONFUSION_ROWS:
+    labels = result.crowd.labels
+    if labels.num_labelers * labels.num_classes**2 <= tables.MOST_CONFUSION_ROWS:
         write_csv(result.confusion(), path / "confusion.csv")
     else:
-        notes.append(
-            f"confusion.csv is left out: it would have {num_cells:,} rows, more than "
-            f"{MOST_CONFUSION_ROWS:,}."
-        )
+        notes.append(tables.no_confusion(labels.num_labelers, labels.num_classes))
     if draws:
         from gtx_bayes.diagnostics.to_arviz import draw_labelers, write_netcdf
 

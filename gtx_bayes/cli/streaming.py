@@ -124,6 +124,7 @@ def stream(
     *,
     devices: Literal["all"] | int = "all",
     state: Path | None = None,
+    plots: bool = False,
 ) -> dict[str, Any]:
     """Aggregate a table part by part into a directory of results.
 
@@ -133,6 +134,7 @@ def stream(
         options: where to keep the work, whether it resumes, and who does it.
         devices: all that each process has, or how many.
         state: file to keep the fit in, which must not exist.
+        plots: whether to draw plots.
 
     Returns:
         The summary.
@@ -159,7 +161,7 @@ def stream(
         )
     with _stdout_kept_clean():
         try:
-            return _stream(request, output, place, options, devices, state, start)
+            return _stream(request, output, place, options, devices, state, plots, start)
         except BaseException as error:
             raise _with_work_kept(error, place) from error
 
@@ -171,12 +173,13 @@ def _stream(
     options: StreamOptions,
     devices: Literal["all"] | int,
     state: Path | None,
+    plots: bool,
     start: float,
 ) -> dict[str, Any]:
     from gtx_bayes.cli.aggregate import COMMAND, RESULT_FILES
     from gtx_bayes.io.writers import OutputDirectory, OutputFile, write_csv, write_summary
     from gtx_bayes.streaming.aggregate import LABELERS, aggregate_table
-    from gtx_bayes.streaming.results import EXAMPLES
+    from gtx_bayes.streaming.results import EXAMPLES, open_confidence
     from gtx_bayes.streaming.work import WorkDirectory
 
     num_devices = None if devices == "all" else devices
@@ -210,6 +213,18 @@ def _stream(
 
                 write_state(found.result, files.enter_context(kept.written()))
             write_csv(found.labelers, directory.path / LABELERS)
+            if found.confusion is not None:
+                write_csv(found.confusion, directory.path / "confusion.csv")
+            if plots:
+                from gtx_bayes.diagnostics.plots import save_plots
+
+                save_plots(
+                    directory.path,
+                    confidence=open_confidence(directory.path / EXAMPLES),
+                    labelers=found.labelers,
+                    confusion=found.confusion,
+                    num_classes=found.table.num_classes,
+                )
             seconds = time.perf_counter() - start
             summary = _summary(request, found, COMMAND, seconds)
             if state is not None:

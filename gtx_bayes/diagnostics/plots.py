@@ -576,21 +576,44 @@ def plot_over_time(found: OverTime, *, chance: float, max_labelers: int = 24) ->
 
 
 def save_result_plots(result: Aggregation, directory: Path) -> None:
-    """Write plots of a result into a directory.
-
-    That is confidence.png, labelers.png where accuracies are known, confusion.png where there are
-    not too many classes, and over_time.png where there are times.
-    """
+    """Write plots of a result into a directory: see `save_plots`, and over_time.png."""
     result, labels = result.in_pandas, result.crowd.labels
     num_classes = labels.num_classes
-    axes = {"confidence.png": plot_confidence(result.open_confidence(), num_classes=num_classes)}
-    labelers = result.labelers()
+    has_room = labels.num_labelers * num_classes**2 <= MOST_CELLS
+    save_plots(
+        directory,
+        confidence=result.open_confidence(),
+        labelers=result.labelers(),
+        confusion=result.confusion() if has_room and num_classes <= _MOST_DRAWN else None,
+        num_classes=num_classes,
+    )
+    if result.over_time is not None and len(result.over_time.periods):
+        ax = plot_over_time(result.over_time, chance=1.0 / num_classes)
+        save_figure(ax, directory / "over_time.png")
+
+
+def save_plots(
+    directory: Path,
+    *,
+    confidence: npt.NDArray[np.floating],
+    labelers: pd.DataFrame,
+    confusion: pd.DataFrame | None,
+    num_classes: int,
+) -> None:
+    """Write confidence.png, labelers.png and confusion.png into a directory.
+
+    Args:
+        directory: where to.
+        confidence: of the examples that are not gold.
+        labelers: as `Aggregation.labelers`; not drawn where no accuracy is known.
+        confusion: as `Aggregation.confusion`; not drawn where it is absent or has many classes.
+        num_classes: number of classes.
+    """
+    axes = {"confidence.png": plot_confidence(confidence, num_classes=num_classes)}
     if labelers["accuracy"].notna().any():
         axes["labelers.png"] = plot_labeler_forest(labelers, chance=1.0 / num_classes)
-    if labels.num_labelers * num_classes**2 <= MOST_CELLS and num_classes <= _MOST_DRAWN:
-        axes["confusion.png"] = plot_confusion(result.confusion())
-    if result.over_time is not None and len(result.over_time.periods):
-        axes["over_time.png"] = plot_over_time(result.over_time, chance=1.0 / num_classes)
+    if confusion is not None and num_classes <= _MOST_DRAWN:
+        axes["confusion.png"] = plot_confusion(confusion)
     for name, ax in axes.items():
         save_figure(ax, directory / name)
 

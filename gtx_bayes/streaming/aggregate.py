@@ -26,7 +26,12 @@ from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.base import Fit
 from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.aggregation.result import Aggregation
-from gtx_bayes.aggregation.tables import labeler_table
+from gtx_bayes.aggregation.tables import (
+    confusion_by,
+    confusion_table,
+    labeler_table,
+    no_confusion,
+)
 from gtx_bayes.classes import find_classes, note_alike_names, note_odd_classes, some_names
 from gtx_bayes.columns import (
     TRUTH_ROLES,
@@ -88,6 +93,7 @@ class Outcome(NamedTuple):
         table: the table in parts.
         class_names: name of every class.
         labelers: one row per labeler, as `Aggregation.labelers`.
+        confusion: as `Aggregation.confusion`; None where it has too many rows.
         num_abstained: how many abstentions there are.
         fit: the method fitted, and what was found of the labelers; examples are let go.
         result: the same with all examples in memory, where that was asked for.
@@ -101,6 +107,7 @@ class Outcome(NamedTuple):
     table: PartedTable
     class_names: Names
     labelers: pd.DataFrame
+    confusion: pd.DataFrame | None
     num_abstained: int
     fit: Fit
     result: Aggregation | None
@@ -501,10 +508,20 @@ def _outcome(
         labeler_names=labeler_names,
         class_names=class_names,
     )
+    confusion = None
+    if sums.confusion.size:
+        counted = from_fixed_point(sums.confusion)[: table.num_labelers]
+        matrices = confusion_by(fit, results.confusion_source(chunks), counted)
+        others = names_of_others(chunks.request.other_keys())
+        answer_names = as_names([*class_names, *others])
+        confusion = confusion_table(matrices, labeler_names, class_names, answer_names)
+    else:
+        notes = [*notes, no_confusion(table.num_labelers, table.num_classes)]
     return Outcome(
         table=table,
         class_names=class_names,
         labelers=labeler_table(labeler_names, accuracy, num_labels, shown),
+        confusion=confusion,
         num_abstained=int(num_abstained.sum()),
         fit=fit,
         result=result,

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from gtx_bayes import decisions
 from gtx_bayes.aggregation.aggregate import clamped_class_probs
 from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator
+from gtx_bayes.aggregation.tables import MOST_CONFUSION_ROWS, expected_counts, weight_by
 from gtx_bayes.columns import PROB_PREFIX, Names
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import joint, looks, loop, pool, variational
@@ -31,6 +32,7 @@ from gtx_bayes.inference.pool import (
     mixture,
 )
 from gtx_bayes.io.writers import whole_file
+from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractCohortPrior
 from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELS, bucket_size, pad_to, padded
 from gtx_bayes.posterior import batch_log_prob
@@ -286,12 +288,15 @@ class Sums(NamedTuple):
         confidence: total confidence of the examples that are not gold.
         answers: how many answers each labeler gave.
         abstained: how often each labeler abstained.
+        confusion: how many answers of each kind labelers gave to each class, see
+            `tables.expected_counts`; empty where there are too many cells.
         by_model: of every model of the mixture what `joint.Described` has of sums, in turn.
     """
 
     confidence: FixedPoint
     answers: FixedPoint
     abstained: FixedPoint
+    confusion: FixedPoint
     by_model: tuple[FixedPoint, ...]
 
 
@@ -310,8 +315,8 @@ def write_examples(chunks: ChunksOnDisk, folder: Path) -> Sums:
                 hint="Name another folder.",
             )
     found, _ = chunks.each("Writing", write_part, str(folder.resolve()))
-    confidence, answers, abstained, *by_model = found
-    return Sums(confidence, answers, abstained, tuple(by_model))
+    confidence, answers, abstained, confusion, *by_model = found
+    return Sums(confidence, answers, abstained, confusion, tuple(by_model))
 
 
 def write_part(
@@ -355,9 +360,36 @@ def write_part(
         to_fixed_point(confidence[~is_gold].sum(dtype=np.float64)),
         to_fixed_point(np.bincount(labeler[~is_other], minlength=table.padded_labelers)),
         to_fixed_point(np.bincount(abstained, minlength=table.padded_labelers)),
+        _confusion(chunks, labels, np.asarray(mixed), assessment.which_gold()),
         *(of for each in judged for of in each.described[1:]),
     )
     return sums, 0.0
+
+
+def open_confidence(folder: Path) -> npt.NDArray[np.floating]:
+    """Confidence of the examples that are not gold, as `write_examples` wrote them."""
+    table = pq.read_table(folder, columns=["confidence", "is_gold"])
+    return np.asarray(table["confidence"].to_numpy()[~table["is_gold"].to_numpy()])
+
+
+def confusion_source(chunks: ChunksOnDisk) -> str:
+    """What confusion matrices come from, see `tables.Confusion`."""
+    rule = chunks.rule
+    if rule is None or rule.aggregator.labelers is not None:
+        return "model"
+    return "gold" if chunks.table.num_gold else "hard labels"
+
+
+def _confusion(
+    chunks: ChunksOnDisk,
+    labels: Labels,
+    class_probs: npt.NDArray[np.floating],
+    is_gold: npt.NDArray[np.bool_],
+) -> FixedPoint:
+    if chunks.table.num_labelers * labels.num_classes**2 > MOST_CONFUSION_ROWS:
+        return np.zeros(0, np.int64)
+    weight = weight_by(confusion_source(chunks), class_probs, is_gold)
+    return to_fixed_point(expected_counts(labels, weight, labels.num_answers))
 
 
 def _as_cells(names: Names) -> pa.Array:
