@@ -74,16 +74,19 @@ class Joined(NamedTuple):
 
 def given_blocs(crowd: Crowd) -> Blocs | None:
     """The blocs that the crowd's table gives; None where it gives none."""
-    if crowd.groups is None:
-        return None
-    has_group = crowd.groups != ""
-    alone = [f"\0{name}" for name in crowd.labeler_names]
-    key = np.where(has_group, crowd.groups, alone)
+    return None if crowd.groups is None else group_blocs(crowd.groups, crowd.labeler_names)
+
+
+def group_blocs(groups: Names, labeler_names: Names) -> Blocs | None:
+    """The groups of labelers as blocs, the empty text for none; None where nobody shares one."""
+    has_group = groups != ""
+    alone = [f"\0{name}" for name in labeler_names]
+    key = np.where(has_group, groups, alone)
     of_labeler, names = pd.factorize(key.astype(str))
     size = np.bincount(of_labeler)
     if size.max(initial=0) < 2:
         return None
-    first = [crowd.labeler_names[np.argmax(of_labeler == at)] for at in range(names.size)]
+    first = [labeler_names[np.argmax(of_labeler == at)] for at in range(names.size)]
     of_all = [name if many > 1 else own for name, many, own in zip(names, size, first, strict=True)]
     taken = {str(own) for own, many in zip(first, size, strict=True) if many == 1}
     for name in (name for name, many in zip(names, size, strict=True) if many > 1):
@@ -146,20 +149,15 @@ def join(crowd: Crowd, blocs: Blocs) -> Joined:
         np.asarray(part)[np.asarray(labels.label) != MISSING].astype(np.int64)
         for part in (labels.example, labels.labeler, labels.label)
     )
-    bloc, num_blocs = blocs.of_labeler[labeler], len(blocs.names)
-    pair, place = np.unique(example * num_blocs + bloc, return_inverse=True)
-    votes = np.zeros((pair.size, labels.num_answers), np.int64)
-    np.add.at(votes, (place, label), 1)
-    best = votes.max(axis=1)
-    verdict = np.where((votes == best[:, None]).sum(axis=1) == 1, votes.argmax(axis=1), MISSING)
-    kept = verdict != MISSING
+    truth = np.asarray(crowd.assessment.true_label).astype(np.int64)[example]
+    found = verdicts(example, labeler, label, truth, blocs, num_answers=labels.num_answers)
     joined = Labels.from_arrays(
-        pair[kept] // num_blocs,
-        pair[kept] % num_blocs,
-        verdict[kept],
+        found.example,
+        found.bloc,
+        found.label,
         num_classes=labels.num_classes,
         num_examples=labels.num_examples,
-        num_labelers=num_blocs,
+        num_labelers=len(blocs.names),
         num_answers=labels.num_answers,
     )
     abstentions = crowd.abstentions
@@ -167,30 +165,93 @@ def join(crowd: Crowd, blocs: Blocs) -> Joined:
         abstentions = abstentions.beside(
             joined, abstentions.example, blocs.of_labeler[abstentions.labeler]
         )
-    # What the others say, label by label.
-    rest = votes[place]
-    rest[np.arange(label.size), label] -= 1
-    most = rest.max(axis=1)
-    is_said = (most > 0) & ((rest == most[:, None]).sum(axis=1) == 1)
-    of_others = np.where(is_said, rest.argmax(axis=1), MISSING)
-    members = _members(crowd, blocs, example, labeler, label, of_others)
-    num_tied = int(np.sum(~kept))
-    note = blocs.note
-    if num_tied:
-        note = f"{note} On {num_tied:,} example(s) the members of a bloc tie, and it says nothing."
-    found = Crowd(
+    in_blocs = Crowd(
         joined,
         crowd.assessment,
         crowd.example_names,
         blocs.names,
         crowd.class_names,
-        notes=(*crowd.notes, note),
+        notes=(*crowd.notes, note_of(blocs, found.num_tied)),
         abstentions=abstentions,
         other_names=crowd.other_names,
         library=crowd.library,
         ordered=crowd.ordered,
     )
-    return Joined(found, members)
+    return Joined(in_blocs, member_table(blocs, crowd.labeler_names, found.counts))
+
+
+class Verdicts(NamedTuple):
+    """What blocs say of examples.
+
+    Attributes:
+        example: index of the example of each verdict, in ascending order.
+        bloc: whose it is.
+        label: what most of the members say.
+        num_tied: how many there are not, because members tie.
+        counts: of every labeler the labels, those where the other members of its bloc say
+            something, those of them that it gave too, those to gold, and those that are right.
+    """
+
+    example: npt.NDArray[np.int64]
+    bloc: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    num_tied: int
+    counts: npt.NDArray[np.int64]
+
+
+def verdicts(
+    example: npt.NDArray[np.int64],
+    labeler: npt.NDArray[np.int64],
+    label: npt.NDArray[np.int64],
+    truth: npt.NDArray[np.int64],
+    blocs: Blocs,
+    *,
+    num_answers: int,
+) -> Verdicts:
+    """Labels of blocs in the place of those of their members.
+
+    Args:
+        example: index of the example of each label.
+        labeler: who gave it.
+        label: the label.
+        truth: the true class of its example, `MISSING` where it is not known.
+        blocs: the blocs.
+        num_answers: how many labels there can be.
+    """
+    num_blocs = len(blocs.names)
+    bloc = blocs.of_labeler[labeler]
+    pair, place = np.unique(example * num_blocs + bloc, return_inverse=True)
+    votes = np.zeros((pair.size, num_answers), np.int64)
+    np.add.at(votes, (place, label), 1)
+    best = votes.max(axis=1, initial=0)
+    is_one = (votes == best[:, None]).sum(axis=1) == 1
+    # What the others say, label by label.
+    rest = votes[place]
+    rest[np.arange(label.size), label] -= 1
+    most = rest.max(axis=1, initial=0)
+    decided = (most > 0) & ((rest == most[:, None]).sum(axis=1) == 1)
+    is_gold = truth != MISSING
+    counts = [
+        np.bincount(labeler[rows], minlength=blocs.of_labeler.size)
+        for rows in (
+            np.ones(label.size, bool),
+            decided,
+            decided & (rest.argmax(axis=1) == label),
+            is_gold,
+            is_gold & (truth == label),
+        )
+    ]
+    pair, said = pair[is_one], votes.argmax(axis=1)[is_one]
+    num_tied = int(np.count_nonzero(~is_one))
+    return Verdicts(pair // num_blocs, pair % num_blocs, said, num_tied, np.stack(counts))
+
+
+def note_of(blocs: Blocs, num_tied: int) -> str:
+    """What there is to say of blocs whose members tied so often."""
+    if not num_tied:
+        return blocs.note
+    tied = f"On {num_tied:,} example(s) the members of a bloc tie, and it says nothing."
+    return f"{blocs.note} {tied}"
 
 
 def with_members(crowd: Crowd, members: pd.DataFrame) -> tuple[Crowd, Blocs]:
@@ -210,32 +271,21 @@ def with_members(crowd: Crowd, members: pd.DataFrame) -> tuple[Crowd, Blocs]:
     return found, Blocs(of_labeler.astype(np.int64), crowd.labeler_names, "")
 
 
-def _members(
-    crowd: Crowd,
-    blocs: Blocs,
-    example: npt.NDArray[np.int64],
-    labeler: npt.NDArray[np.int64],
-    label: npt.NDArray[np.int64],
-    verdict: npt.NDArray[np.int64],
+def member_table(
+    blocs: Blocs, labeler_names: Names, counts: npt.NDArray[np.integer]
 ) -> pd.DataFrame:
-    """The table of `Joined.members`."""
-    num_labelers = crowd.labels.num_labelers
-    truth = np.asarray(crowd.assessment.true_label).astype(np.int64)[example]
-
-    def number(rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        return np.bincount(labeler[rows], minlength=num_labelers)
-
-    decided = verdict != MISSING
+    """The table of `Joined.members`; counts as in `Verdicts`."""
+    num_labels, num_compared, num_agreed, num_gold, num_correct = counts
     with np.errstate(invalid="ignore"):
-        agreement = number(decided & (label == verdict)) / number(decided)
+        agreement = num_agreed / num_compared
     table = pd.DataFrame(
         {
             "bloc": blocs.names[blocs.of_labeler],
-            "worker": crowd.labeler_names,
-            "num_labels": number(np.ones(label.size, bool)),
+            "worker": labeler_names,
+            "num_labels": num_labels,
             "agreement": agreement,
-            "num_gold": number(truth != MISSING),
-            "num_correct": number((truth != MISSING) & (label == truth)),
+            "num_gold": num_gold,
+            "num_correct": num_correct,
         }
     )
     is_several = np.bincount(blocs.of_labeler)[blocs.of_labeler] > 1

@@ -271,6 +271,61 @@ def test_a_pool_streams_to_what_it_says_in_memory(tables, tmp_path, monkeypatch,
     assert next(note for note in summary["notes"] if note.startswith("Pool of models"))
 
 
+@pytest.mark.parametrize("how", ["by a column", "by gold"])
+def test_blocs_count_as_one_labeler(tmp_path, how):
+    """Three copies of a judge beside three who err by themselves, all asked everything."""
+    rng = np.random.default_rng(4)
+    truth = rng.integers(0, 2, 400)
+    judge = np.where(rng.random(400) < 0.7, truth, 1 - truth)
+    said = [np.where(rng.random(400) < 0.97, judge, 1 - judge) for _ in range(3)]
+    said += [np.where(rng.random(400) < 0.8, truth, 1 - truth) for _ in range(3)]
+    labeler, example = (of.ravel() for of in np.indices((6, 400)))
+    answers = pd.DataFrame(
+        {
+            "task": [f"t{i}" for i in example],
+            "worker": [f"w{j}" for j in labeler],
+            "label": np.array(["no", "yes"])[np.stack(said).ravel()],
+            "family": np.where(labeler < 3, " copies ", ""),
+        }
+    )
+    gold = pd.DataFrame(
+        {"task": [f"t{i}" for i in range(60)], "label": np.array(["no", "yes"])[truth[:60]]}
+    )
+    write_folder(tmp_path / "answers", answers)
+    gold.to_csv(tmp_path / "gold.csv", index=False)
+    groups = "family" if how == "by a column" else None
+    method = "gtx" if groups else "gtx-bayes"
+    options = {} if groups else {"model": "one-coin", "dependence": 0.0}
+    wanted = Request(
+        tmp_path / "answers",
+        tmp_path / "gold.csv",
+        method=method,
+        options=options,
+        class_prior=[0.5, 0.5],
+        groups=groups,
+        most_per_part=900,
+    )
+    found, summary = run(wanted, tmp_path / "out")
+    assert summary["num_blocs"] == 1
+    assert summary["num_labelers"] == 4
+    crowd = Crowd.from_frames(answers, gold, groups=groups)
+    expected = aggregate(crowd, method, class_prior=[0.5, 0.5], **options)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "out" / "blocs.csv"), expected.blocs, check_dtype=False
+    )
+    assert {in_options(note) for note in expected.crowd.notes} <= set(summary["notes"])
+    probs = expected.probs
+    examples = found[0].set_index("task").loc[probs.index]
+    np.testing.assert_allclose(examples[["prob_no", "prob_yes"]], probs, atol=1e-3)
+    np.testing.assert_allclose(found[1]["accuracy"], expected.labelers()["accuracy"], atol=1e-3)
+    answers.loc[2, "family"] = "another"
+    answers.to_csv(tmp_path / "twice.csv", index=False)
+    twice = dataclasses.replace(wanted, labels=tmp_path / "twice.csv", groups="family")
+    with pytest.raises(InputError, match="'w0' is in the groups 'copies' and 'another'") as caught:
+        run(twice, tmp_path / "out2")
+    assert caught.value.where.endswith("twice.csv, row 4")
+
+
 @pytest.mark.parametrize("method", ["gtx-bayes", "gtx", "soft-vote"])
 def test_confusion_matrices_and_plots(tables, tmp_path, method):
     """By sums over parts what all answers say in memory; and pictures where they are asked for."""
@@ -299,7 +354,9 @@ def test_a_state_of_a_streamed_run_is_one_in_memory(tables, tmp_path):
     answers, gold, place = tables
     first = answers[answers["task"] != "image 599"]
     write_folder(tmp_path / "answers", first)
-    wanted = request(place, labels=tmp_path / "answers", options={}, class_prior=None)
+    wanted = request(
+        place, labels=tmp_path / "answers", options={}, class_prior=None, finds_blocs=False
+    )
     state = tmp_path / "fit.npz"
     summary = stream(wanted, tmp_path / "out", StreamOptions(), state=state)
     assert summary["state"] == str(state)

@@ -118,7 +118,6 @@ def aggregate(
             **{f"--{name.replace('_', '-')}": True for name in tables.reading()},
             "--draws": draws,
             "--example-table": tables.example_table,
-            "--groups": tables.group_column,
             "--opinion": evidence.opinion,
             "--history": evidence.history,
             "--gold-header": tables.gold_header is not None,
@@ -144,6 +143,9 @@ def aggregate(
             seed=seed,
             intervals=streaming.intervals,
             pool=streaming.pool,
+            groups=tables.group_column,
+            # A state is to take further answers of single workers, which a bloc cannot.
+            finds_blocs=tables.finds_blocs and state is None,
             **{k: v for k, v in tables.crowd_arguments().items() if k != "ordered"},
         )
         if state is not None:

@@ -213,6 +213,8 @@ def _stream(
 
                 write_state(found.result, files.enter_context(kept.written()))
             write_csv(found.labelers, directory.path / LABELERS)
+            if found.blocs is not None:
+                write_csv(found.blocs, directory.path / "blocs.csv")
             if found.confusion is not None:
                 write_csv(found.confusion, directory.path / "confusion.csv")
             if plots:
@@ -277,6 +279,7 @@ def _summary(request: "Request", found: "Outcome", command: str, seconds: float)
         "num_gold": found.table.num_gold,
         **classes_record(found.class_names, prior),
         "dependence": None if joint is None else dependence_record(joint.dependence),
+        "num_blocs": 0 if found.blocs is None else int(found.blocs["bloc"].nunique()),
         "pool": None if joint is None else joint.table().to_dict("records"),
         "labeler_interval": found.fit.labeler_accuracy.interval,
         "mean_confidence": found.mean_confidence,

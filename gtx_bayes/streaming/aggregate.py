@@ -32,6 +32,7 @@ from gtx_bayes.aggregation.tables import (
     labeler_table,
     no_confusion,
 )
+from gtx_bayes.blocs import find_blocs, group_blocs, member_table, note_of
 from gtx_bayes.classes import find_classes, note_alike_names, note_odd_classes, some_names
 from gtx_bayes.columns import (
     TRUTH_ROLES,
@@ -67,13 +68,16 @@ from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.padding import padded_to_bucket
 from gtx_bayes.streaming import collect, ingest, results, subsample
 from gtx_bayes.streaming.chunks import (
+    BLOCS,
     CHOICE,
     GOLD,
+    JOINED,
     NUMBERING,
     WEIGHTS,
     ChunksOnDisk,
     Fitted,
     Numbered,
+    join_part,
 )
 from gtx_bayes.streaming.executor import Callback, silent, threads
 from gtx_bayes.streaming.parts import PartedTable, gold_found
@@ -92,7 +96,8 @@ class Outcome(NamedTuple):
     Attributes:
         table: the table in parts.
         class_names: name of every class.
-        labelers: one row per labeler, as `Aggregation.labelers`.
+        labelers: one row per labeler, as `Aggregation.labelers`; blocs count as one.
+        blocs: the members of blocs, as `blocs.Joined`; None where there are none.
         confusion: as `Aggregation.confusion`; None where it has too many rows.
         num_abstained: how many abstentions there are.
         fit: the method fitted, and what was found of the labelers; examples are let go.
@@ -107,6 +112,7 @@ class Outcome(NamedTuple):
     table: PartedTable
     class_names: Names
     labelers: pd.DataFrame
+    blocs: pd.DataFrame | None
     confusion: pd.DataFrame | None
     num_abstained: int
     fit: Fit
@@ -198,6 +204,8 @@ def _finish(
         note_left_out((), whole.covariate_names, notes)
     if not chunks.store.has(_SURVEYED):
         subsample.take_subsamples(chunks)
+        if _join_blocs(chunks):
+            subsample.take_subsamples(chunks)
         chunks.store.write(_SURVEYED, True)
         clock.lap("survey")
     if isinstance(request.configured, GtxBayes):
@@ -227,8 +235,9 @@ def _finish(
 def _read(request: Request, work: WorkDirectory, memory: str | None, callback: Callback) -> None:
     """Number the names in the files, bring each example's answers together, and keep both."""
     with ingest.database(work, memory) as connection:
+        named = request.columns, request.covariates
         table = ingest.open_table(
-            connection, request.labels, request.columns, request.covariates, work, callback
+            connection, request.labels, *named, work, callback, request.groups
         )
         num_parts = ingest.number_of_parts(table.num_rows, request.most_per_part)
         found = ingest.distinct(connection, table)
@@ -266,6 +275,10 @@ def _read(request: Request, work: WorkDirectory, memory: str | None, callback: C
         has_gold = truths is not None
         note_columns(names, table.columns, given, table.path, notes, has_gold=has_gold)
         starts = _starts(table, ingest.lowest(connection, table), notes)
+        groups = None
+        if request.groups is not None:
+            of_labeler = ingest.groups_of(connection, table, request.groups)
+            groups = [of_labeler[str(name)] for name in labeler_names]
         labeler_covariates = _labeler_covariates(request, as_names(labeler_names), notes)
         ingest.partition(connection, table, num_parts, work, callback)
     where = "" if truths is None else truths["example"].source.name
@@ -280,6 +293,7 @@ def _read(request: Request, work: WorkDirectory, memory: str | None, callback: C
         table._asdict(),
         starts,
         where,
+        groups,
     )
     work.write(NUMBERING, numbered._asdict() | {"notes": notes_as_json(notes)})
     work.remove(ingest.CONVERTED)
@@ -387,6 +401,36 @@ def _table_notes(table: PartedTable, request: Request) -> list[str]:
     return notes
 
 
+def _join_blocs(chunks: ChunksOnDisk) -> bool:
+    """Let labelers count as one who are in a group, or copy each other; whether any do."""
+    store, table, names = chunks.store, chunks.singly, as_names(chunks.numbered.labelers)
+    if store.has(JOINED):
+        return True
+    groups, has_covariates = chunks.numbered.groups, bool(table.covariate_names)
+    found = None
+    if groups is not None:
+        found = group_blocs(as_names(groups), names)
+        if found is not None and has_covariates:
+            raise InputError(
+                "a group of labelers has no covariates.", hint="Leave out the groups or the model."
+            )
+    elif chunks.request.finds_blocs and not has_covariates and _is_joint(chunks):
+        gold = subsample.gold_of(table)
+        found = find_blocs(
+            Crowd(gold.labels, gold.assessment, as_names([]), names, chunks.class_names)
+        )
+    if found is None:
+        return False
+    store.write(BLOCS, [found.of_labeler.tolist(), found.names.tolist(), found.note])
+    (counts, num_tied), _ = chunks.each("Joining blocs", join_part)
+    store.write(JOINED, [from_fixed_point(counts).tolist(), int(from_fixed_point(num_tied))])
+    return True
+
+
+def _is_joint(chunks: ChunksOnDisk) -> bool:
+    return isinstance(chunks.request.configured, GtxBayes)
+
+
 def _fit(chunks: ChunksOnDisk) -> dict[int, Fitted]:
     """Every model that weighs anything fitted to all labels, by its number; and weighed."""
     models = [chunks.model(number) for number in chunks.fitted]
@@ -491,7 +535,13 @@ def _outcome(
     seconds: dict[str, float],
 ) -> Outcome:
     table, accuracy = chunks.table, fit.labeler_accuracy
-    labeler_names, class_names = as_names(chunks.numbered.labelers), chunks.class_names
+    labeler_names, class_names = chunks.labeler_names, chunks.class_names
+    blocs = None
+    if chunks.store.has(JOINED):
+        counts, num_tied = chunks.store.read(JOINED)
+        names = as_names(chunks.numbered.labelers)
+        blocs = member_table(chunks.blocs, names, np.array(counts).astype(np.int64))
+        notes = [*notes, note_of(chunks.blocs, num_tied)]
     num_open = table.num_examples - table.num_gold
     confidence = float(from_fixed_point(sums.confidence))
     num_labels, num_abstained = (
@@ -521,6 +571,7 @@ def _outcome(
         table=table,
         class_names=class_names,
         labelers=labeler_table(labeler_names, accuracy, num_labels, shown),
+        blocs=blocs,
         confusion=confusion,
         num_abstained=int(num_abstained.sum()),
         fit=fit,

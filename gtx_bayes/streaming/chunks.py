@@ -26,6 +26,7 @@ from gtx_bayes.aggregation import joint_method
 from gtx_bayes.aggregation.base import Fit
 from gtx_bayes.aggregation.class_priors import check_class_prior
 from gtx_bayes.aggregation.joint_method import AUTO, GtxBayes
+from gtx_bayes.blocs import Blocs
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.devices import first_devices, precision
 from gtx_bayes.errors import InputError, notes_from_json
@@ -41,12 +42,21 @@ from gtx_bayes.registry import USER_FILE, import_file
 from gtx_bayes.streaming import subsample
 from gtx_bayes.streaming.executor import Callback, Workers, silent
 from gtx_bayes.streaming.ingest import AnswerFiles
-from gtx_bayes.streaming.parts import Numbers, Part, PartedTable, is_sorted, sizes_of, sort_rows
+from gtx_bayes.streaming.parts import (
+    Numbers,
+    Part,
+    PartedTable,
+    is_sorted,
+    join_rows,
+    sizes_of,
+    sort_rows,
+)
 from gtx_bayes.streaming.request import Request
 from gtx_bayes.streaming.work import ArraysOf, WorkDirectory
 from gtx_bayes.sums import FixedPoint
 
 NUMBERING, CHOICE, WEIGHTS, GOLD = "numbering.json", "choice.json", "weights.json", "gold.npz"
+BLOCS, JOINED = "blocs.json", "joined.json"
 
 _PACKAGES = ("gtx_bayes", "jax", "jaxlib", "numpy")
 
@@ -85,6 +95,7 @@ class Numbered(NamedTuple):
     files: dict[str, Any]
     starts: list[float]
     gold_source: str
+    groups: list[str] | None
 
 
 class Fitted(NamedTuple):
@@ -196,11 +207,33 @@ class ChunksOnDisk:
         )
 
     @property
-    def table(self) -> PartedTable:
-        """The table with what the method takes of it."""
+    def singly(self) -> PartedTable:
+        """The table with what the method takes of it, every labeler by itself."""
         whole = self.whole_table
         takes = self.request.configured.takes
-        return self.once("table", lambda: whole.keeping(**takes(whole.num_classes)))
+        return self.once("singly", lambda: whole.keeping(**takes(whole.num_classes)))
+
+    @property
+    def table(self) -> PartedTable:
+        """The same, once labelers in blocs count as one."""
+        if not self.store.has(JOINED):
+            return self.singly
+        return self.once("table", lambda: self.singly.in_blocs(len(self.blocs.names)))
+
+    @property
+    def blocs(self) -> Blocs:
+        """The labelers who count as one, where there are any."""
+        return self.once("blocs", self._blocs)
+
+    def _blocs(self) -> Blocs:
+        of_labeler, names, note = self.store.read(BLOCS)
+        return Blocs(np.array(of_labeler, np.int64), as_names(names), note)
+
+    @property
+    def labeler_names(self) -> Names:
+        """Name of every labeler, or bloc."""
+        is_joined = self.store.has(JOINED)
+        return self.blocs.names if is_joined else as_names(self.numbered.labelers)
 
     @property
     def given_prior(self) -> ClassPrior | None:
@@ -488,6 +521,11 @@ def sort_part(chunks: ChunksOnDisk, part: int) -> tuple[tuple[FixedPoint, ...], 
     request, table = chunks.request, AnswerFiles(**chunks.numbered.files)
     sort_rows(part, table, chunks.numbers, request.duplicates, request.blank, chunks.store)
     return (), 0.0
+
+
+def join_part(chunks: ChunksOnDisk, part: int) -> tuple[tuple[FixedPoint, ...], float]:
+    """A task: put blocs in the place of their members."""
+    return join_rows(part, chunks.singly, chunks.blocs), 0.0
 
 
 def as_integer(key: str) -> int | None:

@@ -10,7 +10,7 @@ from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import loop
 from gtx_bayes.streaming import subsample
-from gtx_bayes.streaming.chunks import ChunksOnDisk
+from gtx_bayes.streaming.chunks import JOINED, ChunksOnDisk
 from gtx_bayes.streaming.parts import names_of
 from gtx_bayes.streaming.results import Known, judge
 
@@ -31,6 +31,7 @@ def check_kept(chunks: ChunksOnDisk) -> None:
         (chunks.candidates[0].trusts_gold_alone, "labelers known from gold alone"),
         (chunks.model(0).is_automatic, "a model without conjugate prior"),
         (bool(chunks.request.other_keys()), "abstentions kept as answers"),
+        (chunks.store.has(JOINED), "labelers who count as one"),
     ):
         if is_so:
             raise InputError(

@@ -178,6 +178,7 @@ def open_table(
     covariates: Sequence[str],
     work: WorkDirectory,
     callback: Callable[[str, int, int], object],
+    groups: str | None = None,
 ) -> AnswerFiles:
     """Look at the files, and convert what is not Parquet.
 
@@ -188,6 +189,7 @@ def open_table(
         covariates: columns of numbers or times that go with the answers.
         work: where converted files are kept.
         callback: called with how many files are converted.
+        groups: column of the groups of the labelers, if there is one.
 
     Raises:
         InputError: if there is no file, one cannot be read, or they differ in their columns.
@@ -200,7 +202,8 @@ def open_table(
         if kind not in _PARQUET:
             callback("Converting", number, len(files))
             read[number] = str(work.path / CONVERTED / f"file-{number:05d}.parquet")
-            _convert(connection, file, kind, columns, covariates, Path(read[number]))
+            wanted = (*covariates, groups or "")
+            _convert(connection, file, kind, columns, wanted, Path(read[number]))
         elif not is_remote(file):
             with _said_of([file]):
                 _check_names(_names_in(file), file)
@@ -221,6 +224,12 @@ def open_table(
                 )
             if (found[role], types[role]) != (name, given):
                 raise _differing(files[0], found[role], types[role], file, name, given)
+        if groups is not None and groups not in schema:
+            raise InputError(
+                f"there is no column '{groups}' with the groups of the labelers.",
+                where=file,
+                hint="Name a column of the table of answers, as it is spelt there.",
+            )
         for name in covariates:
             if name not in schema or list(covariates).count(name) != 1:
                 raise not_one_column(name, schema, file)
@@ -287,6 +296,35 @@ def distinct(connection: "duckdb.DuckDBPyConnection", table: AnswerFiles) -> dic
     return groups
 
 
+def groups_of(
+    connection: "duckdb.DuckDBPyConnection", table: AnswerFiles, column: str
+) -> dict[str, str]:
+    """The group of every labeler, by name; the empty text for none.
+
+    Raises:
+        InputError: if a labeler is in two groups.
+    """
+    labeler = _quoted(table.columns["labeler"])
+    query = (
+        f"SELECT {labeler} AS labeler, {_trimmed(f'CAST({_quoted(column)} AS VARCHAR)')} AS team, "
+        f"min({_PLACE}) AS place FROM {_scan(table.read)} GROUP BY 1, 2 ORDER BY place"
+    )
+    with _said_of(table.files, connection, table.read):
+        rows: pa.Table = _run(connection, lambda: connection.sql(query).to_arrow_table())
+    places = rows["place"].to_pylist()
+    names = table.names("labeler", _one(rows["labeler"]), places).to_pylist()
+    found: dict[str, str] = {}
+    for name, team, place in zip(names, rows["team"].to_pylist(), places, strict=True):
+        now = "" if team is None or team in _GAPS.to_pylist() else team
+        if (first := found.setdefault(str(name), now)) != now:
+            raise InputError(
+                f"labeler '{name}' is in the groups '{first}' and '{now}'.",
+                where=table.row(place),
+                hint="Give every labeler one group.",
+            )
+    return found
+
+
 def lowest(connection: "duckdb.DuckDBPyConnection", table: AnswerFiles) -> list[float]:
     """The lowest value of each covariate, times in days since 1970."""
     if not table.covariates:
@@ -310,10 +348,9 @@ def partition(
     if table.has_whole_examples and not table.durations.get("example"):
         example = f"CAST({name} AS BIGINT)"
     elif table.types["example"] == "VARCHAR":
-        blanks = " || ".join(f"chr({code})" for code in _BLANKS)
         # Few names have blanks around them, and to look for them takes long.
         is_plain = " AND ".join(f"{name}[{at}] BETWEEN '!' AND '~'" for at in (1, -1))
-        example = f"CASE WHEN {is_plain} THEN {name} ELSE trim({name}, {blanks}) END"
+        example = f"CASE WHEN {is_plain} THEN {name} ELSE {_trimmed(name)} END"
     covariates = "".join(
         f", CAST({_number(name, table.times)} AS DOUBLE) AS covariate_{at}"
         for at, name in enumerate(table.covariates)
@@ -646,6 +683,11 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _trimmed(text: str) -> str:
+    """Without surrounding blanks, as `str.strip` has them."""
+    return f"trim({text}, {' || '.join(f'chr({code})' for code in _BLANKS)})"
 
 
 def _text(value: str) -> str:

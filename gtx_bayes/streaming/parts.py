@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gtx_bayes.abstentions import Blank, unanswered
+from gtx_bayes.blocs import Blocs, verdicts
 from gtx_bayes.covariates import no_finite_value
 from gtx_bayes.crowd_tables import Duplicates, contradiction, find_repeats
 from gtx_bayes.inference.loop import Chunk
@@ -22,10 +23,14 @@ from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS, fine
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming.ingest import AnswerFiles, rows_of
 from gtx_bayes.streaming.work import WorkDirectory
-from gtx_bayes.sums import Segments, further_segments
+from gtx_bayes.sums import FixedPoint, Segments, further_segments, to_fixed_point
 
 _OUTSIZED = 1.5  # times the mean size: padding all parts to the largest would cost too much
 _SHOWN = 3  # names in a message
+
+Kind = Literal["part", "joined"]
+"""A part as it was read, or with blocs in the place of labelers."""
+
 _FOLDER = "parts"
 _COVARIATE = "covariate_"  # and its place among them: name of its array
 
@@ -219,6 +224,36 @@ def _positions(names: pa.Array, known: pa.Array) -> npt.NDArray[np.int32]:
     return np.asarray(found.to_numpy(), np.int32)
 
 
+def join_rows(part: int, table: "PartedTable", blocs: Blocs) -> tuple[FixedPoint, FixedPoint]:
+    """Keep a part with blocs in the place of their members; counts of `Verdicts`, and ties."""
+    work, rows, num_blocs = table.work, table.rows(part), len(blocs.names)
+    example, labeler, label = (
+        rows[name].astype(np.int64) for name in ("example", "labeler", "label")
+    )
+    truth = rows["truth"].astype(np.int64)[rows["example"]]
+    found = verdicts(example, labeler, label, truth, blocs, num_answers=table.num_answers)
+    told = rows["abstained_example"], blocs.of_labeler[rows["abstained"]]
+    example, labeler, label = found.example, found.bloc, found.label
+    abstained_example, abstained = unanswered(*told, example, labeler, num_blocs)
+    further, owner = further_segments(labeler.astype(np.int32))
+    work.write_arrays(
+        _arrays(part, "joined"),
+        example=example.astype(np.int32),
+        labeler=labeler.astype(np.int32),
+        label=label.astype(rows["label"].dtype),
+        truth=rows["truth"],
+        gold=rows["gold"],
+        abstained=abstained.astype(np.int32),
+        abstained_example=abstained_example.astype(np.int32),
+        further=further,
+        owner=owner,
+    )
+    is_other = int(np.count_nonzero(label >= table.num_classes))
+    sizes = table.sizes[part]._replace(num_labels=label.size, num_others=is_other)
+    work.write(_record(part, "joined"), sizes._asdict())
+    return to_fixed_point(found.counts), to_fixed_point(np.array(found.num_tied))
+
+
 def is_sorted(part: int, work: WorkDirectory) -> bool:
     """Whether a part is there."""
     return work.has(_record(part))
@@ -229,9 +264,9 @@ def gold_found(part: int, work: WorkDirectory) -> npt.NDArray[np.integer]:
     return work.read_arrays(_arrays(part))["gold"]
 
 
-def sizes_of(part: int, work: WorkDirectory) -> Sizes:
+def sizes_of(part: int, work: WorkDirectory, kind: Kind = "part") -> Sizes:
     """What a part holds."""
-    return Sizes(**work.read(_record(part)))
+    return Sizes(**work.read(_record(part, kind)))
 
 
 def names_of(part: int, work: WorkDirectory) -> pa.Array:
@@ -252,6 +287,7 @@ class PartedTable:
         num_answers: what an answer can be; what lies beyond are abstentions.
         covariates: names of the covariates of answers.
         labeler_covariates: those of labelers.
+        kind: which arrays are read: of single labelers, or of blocs.
     """
 
     work: WorkDirectory
@@ -263,6 +299,12 @@ class PartedTable:
     labeler_covariates: Mapping[str, npt.NDArray[np.floating]] = dataclasses.field(
         default_factory=dict
     )
+    kind: Kind = "part"
+
+    def in_blocs(self, num_blocs: int) -> "PartedTable":
+        """The table with blocs in the place of labelers, which `join_rows` wrote."""
+        sizes = tuple(sizes_of(part, self.work, "joined") for part in range(self.num_parts))
+        return dataclasses.replace(self, num_labelers=num_blocs, sizes=sizes, kind="joined")
 
     @property
     def covariate_names(self) -> list[str]:
@@ -358,7 +400,7 @@ class PartedTable:
 
         Answers that are none to this table are among those who "abstained".
         """
-        found = self.work.read_arrays(_arrays(part))
+        found = self.work.read_arrays(_arrays(part, self.kind))
         is_answer = found["label"] < self.num_answers
         if not is_answer.all():
             others = found["labeler"][~is_answer]
@@ -404,12 +446,12 @@ def _write_names(names: pa.Array, path: Path) -> None:
         writer.write_batch(batch)
 
 
-def _record(part: int) -> str:
-    return f"{_FOLDER}/part-{part:05d}.json"
+def _record(part: int, kind: Kind = "part") -> str:
+    return f"{_FOLDER}/{kind}-{part:05d}.json"
 
 
-def _arrays(part: int) -> str:
-    return f"{_FOLDER}/part-{part:05d}.npz"
+def _arrays(part: int, kind: Kind = "part") -> str:
+    return f"{_FOLDER}/{kind}-{part:05d}.npz"
 
 
 def is_of_answers(name: str) -> bool:

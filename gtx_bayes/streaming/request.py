@@ -42,6 +42,8 @@ class Request:
         labeler_covariates: a table with one row per labeler, of any format.
         columns: columns of `labels` by role, where no alias fits.
         gold_columns: columns of `gold` by role.
+        groups: column of `labels` with the groups of labelers who count as one.
+        finds_blocs: whether "gtx-bayes" counts labelers as one who copy each other, by gold.
         seed: decides the hard label where classes tie.
         intervals: whether confidences have intervals, each by `pool.NUM_DRAWS` passes more.
         pool: whether all models of a pool are fitted that weigh anything, or the heaviest alone; by
@@ -63,6 +65,8 @@ class Request:
     labeler_covariates: Path | None = None
     columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gold_columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    groups: str | None = None
+    finds_blocs: bool = True
     seed: int = 0
     intervals: bool = False
     pool: bool | None = None

@@ -21,9 +21,9 @@ _KIND = "work of gtx-bayes aggregate"
 _FORMAT = 5
 
 _OURS = re.compile(
-    r"(manifest|numbering|sorted|surveyed|choice|weights)\.json|gold\.npz"
+    r"(manifest|numbering|sorted|surveyed|blocs|joined|choice|weights)\.json|gold\.npz"
     r"|converted/file-\d{5,}\.parquet|scattered/part=\d+/data_\d+\.parquet"
-    r"|duckdb/duckdb_temp_[\w-]+(\.(tmp|block))?|parts/part-\d{5,}\.(json|npz|arrow)"
+    r"|duckdb/duckdb_temp_[\w-]+(\.(tmp|block))?|parts/(part|joined)-\d{5,}\.(json|npz|arrow)"
     r"|survey/(gold|some|scores)-\d{5,}\.npz"
     r"|models/\d+-(pass|automatic|asked|looks-shares|(looks-some|pass-\d+-part)-\d{5,})\.npz"
 )
