@@ -52,6 +52,17 @@ class LabelersAlike(NamedTuple):
         prior = self.class_prior if self.class_prior.ndim == 1 else self.class_prior[:num_examples]
         return self._replace(class_prior=prior, num_labels=self.num_labels[:num_examples])
 
+    def among(self, labels: Labels, assessment: Assessment) -> "LabelersAlike":
+        """The same, and other examples with the classes of those that are gold."""
+        num_classes, label = len(self.counts), np.asarray(labels.label)
+        is_there = (label != MISSING) & (label < num_classes)
+        cell = np.asarray(labels.example)[is_there].astype(np.int64) * num_classes + label[is_there]
+        of_cell = np.bincount(cell, minlength=labels.num_examples * num_classes)
+        num_labels = of_cell.reshape(labels.num_examples, num_classes)
+        truth = np.asarray(assessment.true_label)
+        gold = np.flatnonzero((truth != MISSING) & (num_labels.sum(axis=1) > 0))
+        return self._replace(num_labels=num_labels, gold=gold, truth=truth[gold])
+
     def gold_scores(
         self, values: npt.NDArray[np.float64] = GRID
     ) -> Float[np.ndarray, "num_gold num_values"]:
@@ -140,20 +151,19 @@ def fit(
             proportions are counted on gold.
     """
     num_classes = labels.num_classes
-    label = np.asarray(labels.label)
-    is_there = (label != MISSING) & (label < num_classes)
-    cell = np.asarray(labels.example)[is_there].astype(np.int64) * num_classes + label[is_there]
-    of_cell = np.bincount(cell, minlength=labels.num_examples * num_classes)
-    num_labels = of_cell.reshape(labels.num_examples, num_classes)
-    truth = np.asarray(assessment.true_label)
-    gold = np.flatnonzero((truth != MISSING) & (num_labels.sum(axis=1) > 0))
-    if not gold.size:
-        return None
-    counts = np.array(ConfusionPrior.default(num_classes).weights, np.float64)
-    np.add.at(counts, truth[gold], num_labels[gold])
-    found = LabelersAlike(
-        counts, np.zeros(num_classes), num_labels, gold, truth[gold], class_prior is not None
+    nothing = np.zeros(0, np.int64)
+    empty = LabelersAlike(
+        np.array(ConfusionPrior.default(num_classes).weights, np.float64),
+        np.zeros(num_classes),
+        np.zeros((0, num_classes), np.int64),
+        nothing,
+        nothing,
+        class_prior is not None,
     )
+    found = empty.among(labels, assessment)
+    if not found.gold.size:
+        return None
+    np.add.at(found.counts, found.truth, found.num_labels[found.gold])
     proportions = found.counted / found.counted.sum() if class_prior is None else class_prior
     return found._replace(class_prior=np.asarray(proportions, np.float64))
 

@@ -55,7 +55,9 @@ from gtx_bayes.crowd_tables import (
     read_truths,
 )
 from gtx_bayes.errors import InputError, notes_as_json
+from gtx_bayes.inference import alike as of_alike
 from gtx_bayes.inference import joint, pool, variational
+from gtx_bayes.inference.alike import LabelersAlike
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Candidate, Choice, PassedOn
 from gtx_bayes.inference.looks import Looks
@@ -449,23 +451,34 @@ def _weighed_by_all(chunks: ChunksOnDisk) -> Weighed | None:
     """Weights of all models by all labels; None where one alone is fitted."""
     if len(chunks.candidates) == 1:
         return None
-    by, fitted = _weighing(chunks), chunks.fitted
+    fitted, alike = chunks.fitted, None
+    if chunks.store.read(CHOICE)["alike"] is not None:
+        alike = chunks.labelers_alike
+    by = _weighing(chunks, alike)
     found = dict(zip(fitted, results.score(chunks, fitted, by), strict=True))
-    numbers = range(len(chunks.candidates))
-    scores = [found.get(number) or Scores.least(by) for number in numbers]
+    numbers, num_gold = range(len(chunks.candidates)), len(found[fitted[0]].gold)
+    scores = [found.get(number) or Scores.least(by, num_gold) for number in numbers]
     return pool.weigh_scores(chunks.candidates, scores, by)
 
 
-def _weighing(chunks: ChunksOnDisk) -> Weighing:
+def _weighing(chunks: ChunksOnDisk, alike: LabelersAlike | None) -> Weighing:
     method = chunks.request.configured
     assert isinstance(method, GtxBayes)
-    return Weighing(method.dependence, method.prior_asked)
+    return Weighing(method.dependence, method.prior_asked, alike)
 
 
 def _record(weighed: Weighed) -> dict[str, Any]:
     """Weights as plain numbers, as `ChunksOnDisk.weighed` reads them."""
-    rho = [[list(map(float, part)) for part in each] for each in weighed.dependence]
-    return {"weights": list(map(float, weighed.weights)), "dependence": rho}
+
+    def plain(rho: Dependence) -> list[list[float]]:
+        return [list(map(float, part)) for part in rho]
+
+    alike = weighed.alike
+    return {
+        "weights": list(map(float, weighed.weights)),
+        "dependence": list(map(plain, weighed.dependence)),
+        "alike": None if alike is None else [plain(alike.dependence), alike.weight],
+    }
 
 
 def _report(
@@ -511,16 +524,22 @@ def _report(
         )
     method = chunks.request.configured
     assert isinstance(method, GtxBayes)
+    if crowd is not None:
+        labels, assessment = crowd.labels, crowd.assessment
+    alike = chunks.alike
+    if alike is not None:
+        none = Assessment.none(size.num_examples, size.num_classes)
+        of_crowd = size, none if crowd is None else assessment
+        alike = alike._replace(labelers=alike.labelers.among(*of_crowd))
     found = Pool.of(
         posteriors,
         [weight for _, weight, _ in chunks.components],
+        alike,
         has_given_class_prior=chunks.given_prior is not None,
         prior_independent=method.prior_asked,
         is_auto=method.model == joint_method.AUTO,
         why=chunks.store.read(CHOICE)["why"],
     )
-    if crowd is not None:
-        labels, assessment = crowd.labels, crowd.assessment
     return joint_method.report(found, labels, assessment)
 
 
@@ -606,8 +625,11 @@ def _choose(chunks: ChunksOnDisk) -> None:
     if all(Candidate.of(model, table.num_classes, None).is_padded for model in among.models):
         labels, assessment, prior = padded_to_bucket(labels, assessment, prior)
     candidates = pool.candidates_of(labels, assessment, prior, among.models)
-    by, why = _weighing(chunks), ""
-    if chunks.request.takes_pool(table.num_labels):
+    takes_pool, alike, why = chunks.request.takes_pool(table.num_labels), None, ""
+    if takes_pool and pool.takes_alike(among.models, candidates):
+        alike = of_alike.fit(labels, assessment, prior)
+    by = _weighing(chunks, alike)
+    if takes_pool:
         weighed = Weighed((1.0,), (Dependence.known(method.dependence or 0.0),))
         if len(candidates) > 1 or method.dependence is None:
             fitted = pool.fit_all(labels, assessment, candidates)

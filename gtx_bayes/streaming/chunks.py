@@ -30,7 +30,8 @@ from gtx_bayes.blocs import Blocs
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.devices import first_devices, precision
 from gtx_bayes.errors import InputError, notes_from_json
-from gtx_bayes.inference import pool, variational
+from gtx_bayes.inference import alike, pool, variational
+from gtx_bayes.inference.alike import Alike, LabelersAlike
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Candidate, Choice
 from gtx_bayes.inference.loop import AbstractChunks, Chunk, Pass, Start, Task
@@ -274,9 +275,30 @@ class ChunksOnDisk:
 
     def weighed(self, name: str) -> Weighed:
         """Their weights: of some labels (`CHOICE`), or of all (`WEIGHTS`)."""
-        kept = self.store.read(name)
-        rho = (Dependence(*map(np.array, each)) for each in kept["dependence"])
-        return Weighed(tuple(kept["weights"]), tuple(rho))
+        kept, found = self.store.read(name), None
+        rho = [Dependence(*map(np.array, each)) for each in kept["dependence"]]
+        if kept["alike"] is not None:
+            of_alike, weight = kept["alike"]
+            dependence = Dependence(*map(np.array, of_alike))
+            found = Alike(self.labelers_alike, dependence, weight)
+        return Weighed(tuple(kept["weights"]), tuple(rho), found)
+
+    @property
+    def labelers_alike(self) -> LabelersAlike:
+        """What gold says of labelers as if alike."""
+        return self.once("labelers alike", self._labelers_alike)
+
+    def _labelers_alike(self) -> LabelersAlike:
+        labels, assessment, _ = subsample.gold_of(self.table)
+        found = alike.fit(labels, assessment, self.given_prior)
+        assert found is not None, "there is gold, or they would have no weight"
+        return found
+
+    @property
+    def alike(self) -> Alike | None:
+        """Labelers as if alike, as a part of the mixture; None where they are none."""
+        found = self.weighed(WEIGHTS).alike
+        return None if found is None or found.weight < pool.LEAST_WEIGHT else found
 
     @property
     def components(self) -> list["Component"]:
@@ -284,7 +306,7 @@ class ChunksOnDisk:
         return self.once("components", self._components)
 
     def _components(self) -> list["Component"]:
-        weights, rho = self.weighed(WEIGHTS)
+        weights, rho, _ = self.weighed(WEIGHTS)
         kept = [k for k, weight in enumerate(weights) if weight >= pool.LEAST_WEIGHT]
         total = sum(weights[k] for k in kept)
         order = sorted(kept, key=lambda k: -weights[k])

@@ -20,6 +20,7 @@ from gtx_bayes.aggregation.tables import MOST_CONFUSION_ROWS, expected_counts, w
 from gtx_bayes.columns import PROB_PREFIX, Names
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import joint, looks, loop, pool, variational
+from gtx_bayes.inference.alike import Alike
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Asked, Described
 from gtx_bayes.inference.loop import Chunk
@@ -34,7 +35,7 @@ from gtx_bayes.inference.pool import (
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractCohortPrior
-from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELS, bucket_size, pad_to, padded
+from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELS, bucket_size, on_device, pad_to, padded
 from gtx_bayes.posterior import batch_log_prob
 from gtx_bayes.streaming import automatic, subsample
 from gtx_bayes.streaming.chunks import ChunksOnDisk, Fitted, ModelOnDisk
@@ -246,6 +247,7 @@ def _interval(
     chunk: Chunk,
     class_probs: npt.NDArray[np.floating],
     judged: Sequence[Judged],
+    alike: Alike | None,
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
     """Limits of the confidence of each example, as `Pool.credible_interval` has them.
 
@@ -254,7 +256,8 @@ def _interval(
     """
     best = chunk.put(jnp.asarray(class_probs.argmax(axis=1).astype(np.int32)))
     rng = generator(jax.random.key(chunks.request.seed))
-    shares = rng.multinomial(NUM_DRAWS, [each.weight for each in judged])
+    num_alike = 0 if alike is None else int(rng.binomial(NUM_DRAWS, alike.weight))
+    shares = rng.multinomial(NUM_DRAWS - num_alike, [each.weight for each in judged])
     drawn = []
     for each, share in zip(judged, shares.tolist(), strict=True):
         assert each.found is not None
@@ -264,6 +267,9 @@ def _interval(
             asked = Asked(prior, counts, chunk.labels, chunk.class_prior, evidence, best)
             draws = asked.draws(rng, each.dependence, share)
             drawn.append(asked.drawn_probs(map(chunk.put, draws)))
+    if alike is not None and num_alike:
+        labelers, rho, _ = alike
+        drawn.append(labelers.draw_probs(rng, rho, np.asarray(best), num_alike))
     return equal_tailed(np.concatenate(drawn), class_probs.max(axis=1), INTERVAL_PROB)
 
 
@@ -327,8 +333,16 @@ def write_part(
     rows = chunks.read(part)
     labels, assessment, *_ = rows.chunk
     judged = judge(chunks, part, rows.chunk)
-    weights = np.array([each.weight for each in judged])
-    mixed = rows.chunk.put(mixture(weights, [each.described.class_probs for each in judged]))
+    mixed = mixture(
+        np.array([each.weight for each in judged]), [each.described.class_probs for each in judged]
+    )
+    alike = chunks.alike if chunks.rule is None else None
+    if alike is not None:
+        alike = alike._replace(labelers=alike.labelers.among(labels, assessment))
+        weights = np.array([1.0 - alike.weight, alike.weight])
+        of_alike = on_device(alike.labelers.class_probs(alike.dependence))
+        mixed = mixture(weights, [mixed, of_alike])
+    mixed = rows.chunk.put(mixed)
     probs = np.asarray(mixed)[: rows.num_examples]
     rng = np.random.default_rng([chunks.request.seed, part])
     hard_label, confidence, num_tied = decisions.decide(rng, probs)
@@ -348,7 +362,7 @@ def write_part(
     if chunks.request.intervals and judged[0].found is not None:
         low, high = (
             np.where(is_gold, 1.0, limit[: rows.num_examples]).astype(confidence.dtype)
-            for limit in _interval(chunks, rows.chunk, np.asarray(mixed), judged)
+            for limit in _interval(chunks, rows.chunk, np.asarray(mixed), judged, alike)
         )
         columns |= {"confidence_low": low, "confidence_high": high}
     columns |= {f"{PROB_PREFIX}{name}": probs[:, k] for k, name in enumerate(class_names)}
