@@ -13,6 +13,7 @@ References:
     its sampled classes.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from gtx_bayes.padding import on_device
 from gtx_bayes.posterior import ClassPrior
 
 _LEAST_PROB = 1e-6  # of a value of rho that is not left out
+_MOST_ROWS = 100_000  # examples that are worked on at the same time
 
 
 class LabelersAlike(NamedTuple):
@@ -86,9 +88,12 @@ class LabelersAlike(NamedTuple):
     def class_probs(self, dependence: Dependence) -> Float[np.ndarray, "num_examples num_classes"]:
         """Class posteriors, rho integrated out; one at gold."""
         found = np.zeros(self.num_labels.shape)
-        for rho, prob in zip(dependence.values, dependence.probs, strict=True):
-            if prob > _LEAST_PROB:
-                found += prob * self._at(self.counts, rho)
+        for begin in range(0, len(found), _MOST_ROWS):
+            rows = slice(begin, begin + _MOST_ROWS)
+            at_rho = self._at_rho(self.counts, rows)
+            for rho, prob in zip(dependence.values, dependence.probs, strict=True):
+                if prob > _LEAST_PROB:
+                    found[rows] += prob * at_rho(rho)
         found[self.gold] = np.eye(len(self.counts))[self.truth]
         return found / found.sum(axis=1, keepdims=True)
 
@@ -104,7 +109,7 @@ class LabelersAlike(NamedTuple):
         for at in range(num_draws):
             rho = rng.choice(dependence.values, p=dependence.probs / dependence.probs.sum())
             rows = np.array([rng.dirichlet(row) for row in self.counts])
-            probs = self._at(np.maximum(rows, np.finfo(np.float32).tiny), rho)
+            probs = self._at_rho(np.maximum(rows, np.finfo(np.float32).tiny), slice(None))(rho)
             drawn[at] = np.take_along_axis(probs, asked[:, None], axis=1)[:, 0]
         return drawn
 
@@ -113,16 +118,24 @@ class LabelersAlike(NamedTuple):
         rows = np.broadcast_to(_rows(self.counts), (num_labelers, *self.counts.shape))
         return ConfusionMatrix(on_device(rows), len(self.counts))
 
-    def _at(
-        self, counts: Float[np.ndarray, "num_classes num_classes"], rho: float
-    ) -> Float[np.ndarray, "num_examples num_classes"]:
-        num_labels = self.num_labels.sum(axis=1)
-        evidence = self.num_labels @ np.log(_rows(counts)).T
-        share = 1.0 / (1.0 + np.maximum(num_labels - 1, 0) * rho)  # as `inverse_design_effect`
+    def _at_rho(
+        self,
+        counts: Float[np.ndarray, "num_classes num_classes"],
+        rows: slice,
+    ) -> Callable[[float], Float[np.ndarray, "num_rows num_classes"]]:
+        """Class posteriors of some examples, for any rho."""
+        labels, prior = self.num_labels[rows], self.class_prior
+        num_labels, evidence = labels.sum(axis=1), labels @ np.log(_rows(counts)).T
         with np.errstate(divide="ignore"):
-            log_probs = np.log(self.class_prior) + share[:, None] * evidence
-        probs = np.exp(log_probs - log_probs.max(axis=1, keepdims=True))
-        return np.asarray(probs / probs.sum(axis=1, keepdims=True))
+            log_prior = np.log(prior if prior.ndim == 1 else prior[rows])
+
+        def at(rho: float) -> Float[np.ndarray, "num_rows num_classes"]:
+            share = 1.0 / (1.0 + np.maximum(num_labels - 1, 0) * rho)  # `inverse_design_effect`
+            log_probs = log_prior + share[:, None] * evidence
+            probs = np.exp(log_probs - log_probs.max(axis=1, keepdims=True))
+            return np.asarray(probs / probs.sum(axis=1, keepdims=True))
+
+        return at
 
 
 class Alike(NamedTuple):
