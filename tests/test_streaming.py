@@ -3,6 +3,7 @@ import contextlib
 import dataclasses
 import datetime
 import decimal
+import errno
 import json
 import os
 import shutil
@@ -38,7 +39,7 @@ from gtx_bayes.padding import fine_bucket_size
 from gtx_bayes.registry import METHODS
 from gtx_bayes.streaming import chunks as chunks_on_disk
 from gtx_bayes.streaming import executor as executors
-from gtx_bayes.streaming import subsample
+from gtx_bayes.streaming import parts, results, subsample
 from gtx_bayes.streaming.aggregate import aggregate_table
 from gtx_bayes.streaming.executor import dask_cluster, silent
 from gtx_bayes.streaming.ingest import database, lowest, number_of_parts, open_table
@@ -208,7 +209,6 @@ def test_every_model_streams_to_what_it_says_in_memory(tables, tmp_path, model):
     assert_same(found, expected, atol=0.03 if model == "difficulty" else variational.TOLERANCE)
 
 
-@pytest.mark.end_to_end
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("model", ["confusion", "ordinal"])
 def test_intervals_on_demand(tables, tmp_path, model):
@@ -649,6 +649,71 @@ def test_what_is_done_is_not_done_again(tables, tmp_path, monkeypatch):
         again = stop_at(patch, None)
         run(wanted, tmp_path / "out", resume=True)
     assert again[0][0].startswith("Pass 3")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, which holds so many bytes until `grow` is called."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(options):
+        order = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        return subprocess.run(order, capture_output=True, check=False).returncode
+
+    if mount("size=100k"):
+        pytest.skip("only root may mount")
+    yield place, lambda size: mount(f"remount,size={size}")
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize("size", ["100k", "200k"])
+def test_a_full_disk_keeps_the_work(tables, by_threads, small_disk, tmp_path, size):
+    """With more room the run goes on."""
+    _, _, place = tables
+    disk, grow = small_disk
+    assert grow(size) == 0
+    options = StreamOptions(work=disk / "work")
+    with pytest.raises(OSError, match="the work is kept: go on with --resume") as caught:
+        stream(request(place), tmp_path / "out", options)
+    assert caught.value.errno == errno.ENOSPC
+    assert not (tmp_path / "out").exists()
+    assert grow("50m") == 0
+    stream(request(place), tmp_path / "out", dataclasses.replace(options, resume=True))
+    folder = tmp_path / "out" / "examples.parquet"
+    found = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert found == {name: of for name, of in by_threads.items() if name in found}
+    assert not (disk / "work").exists()
+
+
+def test_files_of_the_work_are_not_mapped(tables, tmp_path, monkeypatch):
+    """Pages of mapped files count against the memory limit of a worker, which pauses beyond it."""
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("the system does not tell what is mapped")
+    _, _, place = tables
+    seen, mapped = [], []
+
+    def watched(function):
+        def looking(*arguments):
+            found = function(*arguments)
+            maps = Path("/proc/self/maps").read_text()
+            seen.append(function.__name__)
+            mapped.extend(line for line in maps.splitlines() if str(tmp_path) in line)
+            return found
+
+        return looking
+
+    for where, name in (
+        (parts, "rows_of"),
+        (WorkDirectory, "read_arrays"),
+        (results, "names_of"),
+        (PartedTable, "read"),
+    ):
+        monkeypatch.setattr(where, name, watched(getattr(where, name)))
+    run(request(place, method="gtx", options={}), tmp_path / "out")
+    assert set(seen) == {"rows_of", "read_arrays", "names_of", "read"}
+    assert not mapped
 
 
 def test_progress_is_true(tables, tmp_path, monkeypatch):
