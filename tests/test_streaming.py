@@ -1167,6 +1167,17 @@ def test_a_cluster_writes_the_bytes_of_threads(tables, tmp_path, cluster, by_thr
     assert killed
 
 
+@pytest.mark.slow
+def test_a_cluster_writes_the_bytes_of_threads_with_a_pool(tables, tmp_path, cluster):
+    """Scores and looks are sums over parts as well."""
+    _, _, place = tables
+    wanted = request(place, options={}, class_prior=None)
+    by_threads = led(wanted, tmp_path / "threads", None)
+    assert led(wanted, tmp_path / "two", cluster) == by_threads
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        assert led(wanted, tmp_path / "one", executor) == by_threads
+
+
 @pytest.mark.end_to_end
 def test_a_model_in_a_file_reaches_the_workers(tables, tmp_path, cluster):
     _, _, place = tables
