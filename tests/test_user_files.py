@@ -420,6 +420,6 @@ def test_scratch_that_came_with_an_archive_is_left_alone(tmp_path):
 
 def test_every_record_of_a_streamed_fit_is_known(tmp_path):
     work = WorkDirectory.begun(tmp_path / "work", {}, resume=False)
-    for name in ("pass.npz", "automatic.npz"):
+    for name in ("models/0-pass.npz", "models/1-automatic.npz", "models/2-looks-shares.npz"):
         work.write_arrays(name, values=[1.0])
     assert WorkDirectory.begun(tmp_path / "work", {}, resume=True).clear()
