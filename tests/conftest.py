@@ -13,6 +13,7 @@ import pytest
 
 mpl.use("agg")
 numpyro.set_host_device_count(4)  # one per chain: before JAX looks for devices
+gc.set_threshold(100_000, 20, 20)  # as the program has it: most objects of tracing stay
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=20)
 hypothesis.settings.register_profile(  # of `make test-slow`: other examples every time
@@ -84,6 +85,11 @@ def worlds():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def pytest_collection_finish():
+    """What was imported and collected is no garbage."""
+    gc.freeze()
 
 
 def pytest_runtest_teardown():

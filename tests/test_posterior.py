@@ -28,15 +28,15 @@ from tests import reference
 
 pytestmark = pytest.mark.kernel
 
-# Few shapes, since each is compiled: small, below, at and above a block of labelers, and 200.
-SHAPES = [(1, 1), (3, 4), (16, 3), (17, 3), (200, 2)]
+# Labelers, examples, classes; few, since each is compiled: one, few, a block of labelers and one
+# above, and 200.
+SIZES = ((1, 1, 2), (3, 4, 4), (16, 3, 2), (17, 3, 4), (200, 2, 2))
 
 
 @st.composite
-def crowds(draw, low=0.02, high=0.98, shapes=tuple(SHAPES), classes=(2, 4)):
+def crowds(draw, low=0.02, high=0.98, sizes=SIZES):
     """A dense table of answers, accuracies exact in float32, the number of classes."""
-    num_labelers, num_examples = draw(st.sampled_from(shapes))
-    num_classes = draw(st.sampled_from(classes))
+    num_labelers, num_examples, num_classes = draw(st.sampled_from(sizes))
     labels = draw(
         hnp.arrays(np.int8, (num_labelers, num_examples), elements=st.integers(-1, num_classes - 1))
     )
@@ -97,7 +97,7 @@ def test_definition_and_kernels_against_products(crowd):
         np.testing.assert_allclose(got, expected.astype(float), atol=atol)
 
 
-@given(crowds(shapes=((1, 3), (4, 5), (18, 3))), st.integers(0, 1000))
+@given(crowds(sizes=((1, 3, 4), (4, 5, 2), (18, 3, 4))), st.integers(0, 1000))
 def test_prefixes_are_the_first_answers(crowd, seed):
     """Whatever the order in which each example got its answers, up to rounding."""
     labels, accuracy, num_classes = crowd
@@ -278,7 +278,7 @@ class TestCertainLabelers:
             np.testing.assert_array_equal(got[0], np.eye(num_classes)[0])
 
 
-@given(crowds(shapes=((3, 4), (17, 3)), classes=(2,)))
+@given(crowds(sizes=((3, 4, 2), (17, 3, 2))))
 def test_log_odds(crowd):
     labels, accuracy, _ = crowd
     for form in every_form(labels, 2).values():
@@ -324,7 +324,7 @@ def test_log_odds_need_two_classes():
 
 class TestUpdate:
     @given(
-        crowds(low=0.0, high=1.0, shapes=((3, 4), (17, 3))),
+        crowds(low=0.0, high=1.0, sizes=((3, 4, 4), (17, 3, 2))),
         st.integers(0, 3),
     )
     def test_equals_gathering_afresh(self, crowd, split):
