@@ -112,7 +112,8 @@ WORKED = {
 def test_log_prob_worked_by_hand(name, rtol):
     model, label, expected = WORKED[name]
     with np.errstate(divide="ignore"):
-        np.testing.assert_allclose(model.log_prob(jnp.array(label)), np.log(expected), rtol=rtol)
+        found = jax.jit(model.log_prob)(jnp.array(label))
+        np.testing.assert_allclose(found, np.log(expected), rtol=rtol)
 
 
 class TestEveryForm:
@@ -121,10 +122,10 @@ class TestEveryForm:
         want = np.stack([by_hand(model, column) for column in dense.T])
         for form in (labels, jnp.asarray(dense, jnp.int8)):
             for kind in (model, Derived(model)):
-                found = kind.batch_log_prob(form)
+                found = jax.jit(kind.batch_log_prob)(form)
                 np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)
         column = jnp.asarray(dense[:, 0], jnp.int8)
-        np.testing.assert_allclose(model.log_prob(column), want[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(jax.jit(model.log_prob)(column), want[0], rtol=1e-4, atol=1e-5)
         prior = np.linspace(1.0, 2.0, model.num_classes)
         prior /= prior.sum()
         joint = want + np.log(prior)
@@ -137,7 +138,8 @@ class TestEveryForm:
         np.testing.assert_allclose(
             batch_log_evidence(model, labels, given), evidence, rtol=1e-4, atol=1e-5
         )
-        np.testing.assert_allclose(class_posterior(model, column, given), posterior[0], atol=1e-5)
+        found = jax.jit(class_posterior)(model, column, given)
+        np.testing.assert_allclose(found, posterior[0], atol=1e-5)
         if model.num_classes == 2:
             np.testing.assert_allclose(
                 batch_log_odds(model, labels, given), joint[:, 1] - joint[:, 0], atol=1e-4
@@ -175,7 +177,7 @@ class TestEveryForm:
 class TestDerived:
     def test_confusion(self, model):
         np.testing.assert_allclose(
-            Derived(model).confusion_matrix, model.confusion_matrix, atol=1e-6
+            jax.jit(lambda: Derived(model).confusion_matrix)(), model.confusion_matrix, atol=1e-6
         )
 
     def test_floored(self, model, dense):
@@ -206,8 +208,8 @@ class TestDraws:
         rows = np.asarray(model.confusion_matrix)
         for kind in (model, Derived(model)):
             key_latents, key_labels = jax.random.split(key)
-            latent = kind.draw_latents(key_latents, jnp.full(NUM_DRAWS, true))
-            drawn = np.asarray(kind.draw_labels(key_labels, labels, latent))
+            latent = jax.jit(kind.draw_latents)(key_latents, jnp.full(NUM_DRAWS, true))
+            drawn = np.asarray(jax.jit(kind.draw_labels)(key_labels, labels, latent))
             for j in (0, 2):
                 number = np.bincount(drawn[np.asarray(labels.labeler) == j], minlength=len(rows[j]))
                 low, high = scipy.stats.binom.interval(1 - 1e-7, NUM_DRAWS, rows[j, true])
@@ -218,14 +220,15 @@ class TestDraws:
         every = np.array(list(itertools.product(range(model.num_classes), repeat=2)))
         alone = np.full((len(every), 4), MISSING)
         alone[:, :2] = every
-        expected = NUM_DRAWS * np.exp(np.asarray(jax.vmap(model.log_prob)(jnp.asarray(alone))))
+        log_prob = jax.jit(jax.vmap(model.log_prob))(jnp.asarray(alone))
+        expected = NUM_DRAWS * np.exp(np.asarray(log_prob))
         np.testing.assert_allclose(expected.sum(axis=0), NUM_DRAWS, rtol=1e-5)
         true = model.num_classes - 1
         everybody = jnp.tile(jnp.arange(4)[:, None], (1, NUM_DRAWS))
-        drawn = [model.answer(key, everybody, jnp.full(NUM_DRAWS, true)).T]
+        drawn = [jax.jit(model.answer)(key, everybody, jnp.full(NUM_DRAWS, true)).T]
         if isinstance(model, HardExamples):  # one example at a time, by the same draws
             keys = jax.random.split(key, NUM_DRAWS)
-            drawn.append(jax.vmap(model.sample, (0, None))(keys, jnp.array(true)))
+            drawn.append(jax.jit(jax.vmap(model.sample, (0, None)))(keys, jnp.array(true)))
         for labels in drawn:
             pattern = np.asarray(labels)[:, :2] @ np.array([model.num_classes, 1])
             observed, wanted = np.bincount(pattern, minlength=len(every)), expected[:, true]
@@ -234,7 +237,7 @@ class TestDraws:
 
 
 def test_no_labels_carry_no_evidence(model):
-    found = model.log_prob(jnp.full(4, MISSING))
+    found = jax.jit(model.log_prob)(jnp.full(4, MISSING))
     np.testing.assert_allclose(found, np.zeros(model.num_classes), atol=1e-6)
 
 
