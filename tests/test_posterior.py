@@ -31,16 +31,18 @@ pytestmark = pytest.mark.kernel
 # Labelers, examples, classes; few, since each is compiled: one, few, a block of labelers and one
 # above, and 200.
 SIZES = ((1, 1, 2), (3, 4, 4), (16, 3, 2), (17, 3, 4), (200, 2, 2))
+OF_TWO_AND_FOUR = SIZES[1:3]
 
 
 @st.composite
-def crowds(draw, low=0.02, high=0.98, sizes=SIZES):
+def crowds(draw, low=0.02, high=0.98, sizes=SIZES, among=None):
     """A dense table of answers, accuracies exact in float32, the number of classes."""
     num_labelers, num_examples, num_classes = draw(st.sampled_from(sizes))
     labels = draw(
         hnp.arrays(np.int8, (num_labelers, num_examples), elements=st.integers(-1, num_classes - 1))
     )
     some = st.floats(np.float32(low).item(), np.float32(high).item(), width=32)
+    some = some if among is None else st.sampled_from(among)
     accuracy = draw(hnp.arrays(np.float32, num_labelers, elements=some))
     return labels, accuracy, num_classes
 
@@ -124,10 +126,10 @@ def test_prefixes_are_the_first_answers(crowd, seed):
 def test_large_sums_that_cancel(form, accuracy):
     """100 answers for each class in turn: partial sums of hundreds of nats, then back to near 0."""
     alpha = np.repeat(np.float32(accuracy), 100)
-    labels = np.repeat(np.int8([1, 0]), 100)[:, None]
-    expected = reference.posterior(labels[:, 0], alpha, [0.5, 0.5]).astype(float)
+    labels = np.repeat(np.int8([[1, 0], [0, 1]]), 100, axis=0)
+    expected = [reference.posterior(c, alpha, [0.5, 0.5]).astype(float) for c in labels.T]
     got = batch_class_posterior(model_of(alpha, 2), every_form(labels, 2)[form])
-    np.testing.assert_allclose(got[0], expected, atol=1e-5)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
 def test_a_hundred_thousand_answers_to_one_example():
@@ -163,13 +165,13 @@ def test_equal_evidence_is_a_tie_in_any_order():
 
 
 def test_missing_labels_leave_the_prior_and_no_evidence():
-    model = OneCoin(jnp.array([0.9, 0.7]), num_classes=3)
-    nothing = np.full((2, 5), MISSING, np.int8)
-    prior = jnp.array([0.2, 0.3, 0.5])
-    for form in every_form(nothing, 3).values():
-        np.testing.assert_array_equal(batch_log_prob(model, form), np.zeros((5, 3)))
+    model = OneCoin(jnp.array([0.9, 0.7, 0.6]), num_classes=4)
+    nothing = np.full((3, 4), MISSING, np.int8)
+    prior = jnp.array([0.2, 0.3, 0.4, 0.1])
+    for form in every_form(nothing, 4).values():
+        np.testing.assert_array_equal(batch_log_prob(model, form), np.zeros((4, 4)))
         got = batch_class_posterior(model, form, prior)
-        np.testing.assert_allclose(got, np.tile(prior, (5, 1)), rtol=1e-6)
+        np.testing.assert_allclose(got, np.tile(prior, (4, 1)), rtol=1e-6)
 
 
 def test_padding_changes_nothing(rtol):
@@ -180,14 +182,14 @@ def test_padding_changes_nothing(rtol):
         np.testing.assert_allclose(kernel(model, plain), kernel(model, padded), rtol=rtol)
 
 
-@pytest.mark.parametrize("num_classes", [2, 3])
-def test_priors(num_classes):
+@pytest.mark.parametrize(("num_labelers", "num_examples", "num_classes"), OF_TWO_AND_FOUR)
+def test_priors(num_labelers, num_examples, num_classes):
     """Uniform by default; per class; per example; a prior of zero excludes."""
     rng = np.random.default_rng(1)
-    labels = rng.integers(MISSING, num_classes, (4, 6))
-    accuracy = rng.uniform(0.3, 0.9, 4).astype(np.float32)
+    labels = rng.integers(MISSING, num_classes, (num_labelers, num_examples), np.int8)
+    accuracy = rng.uniform(0.3, 0.9, num_labelers).astype(np.float32)
     model = model_of(accuracy, num_classes)
-    per_example = rng.dirichlet(np.ones(num_classes), 6)
+    per_example = rng.dirichlet(np.ones(num_classes), num_examples)
     per_example[0] = np.eye(num_classes)[1]
     for form in every_form(labels, num_classes).values():
         expected = [
@@ -232,15 +234,9 @@ def test_nobody_says_nothing(model):
 class TestCertainLabelers:
     """Accuracies of exactly 0 and 1: the limit of one small error probability for all of them."""
 
-    @given(
-        labels=hnp.arrays(np.int8, (6, 3), elements=st.integers(-1, 2)),
-        accuracy=hnp.arrays(
-            np.float32, 6, elements=st.sampled_from([0.0, 1.0, 0.625, 0.75, 0.3125])
-        ),
-        num_classes=st.sampled_from([2, 3]),
-    )
-    def test_limit(self, labels, accuracy, num_classes):
-        labels = np.minimum(labels, num_classes - 1)
+    @given(crowds(sizes=OF_TWO_AND_FOUR, among=[0.0, 1.0, 0.625, 0.75, 0.3125]))
+    def test_limit(self, crowd):
+        labels, accuracy, num_classes = crowd
         model = model_of(accuracy, num_classes)
         prior = np.full(num_classes, 1 / num_classes)
         tiny = reference.REAL(1e-40)
