@@ -33,11 +33,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/.plain: $(BIN)/python pyproject.toml
-	$(PIP) install --quiet --editable .
+	$(PIP) install --quiet --no-compile --editable .
 	@touch $@
 
 $(VENV)/.test $(VENV)/.docs: $(VENV)/.%: $(BIN)/python pyproject.toml
-	$(PIP) install --quiet --editable '.[$*]'
+	$(PIP) install --quiet --no-compile --editable '.[$*]'
 	@touch $@ $(VENV)/.plain
 
 demo: $(VENV)/.plain
@@ -50,7 +50,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 
 types: $(VENV)/.test
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 # All in float32; in float64 the kernels, the conjugate updates and the calibration, but for what is drawn, which is as
 # uncertain in either. Compiled functions are shared between the workers and the commands that tests start. A worker takes
@@ -176,7 +176,7 @@ label-studio: $(VENV)/.test .venv-label-studio/.installed
 # The compilers, 2 GB, have an environment of their own; the GPU's come without its libraries, which nothing here runs.
 .venv-accelerators/.installed: $(BIN)/python pyproject.toml
 	$(PYTHON) -m venv .venv-accelerators || { rm -rf .venv-accelerators; exit 1; }
-	.venv-accelerators/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[finetune]' libtpu
+	.venv-accelerators/bin/python -m pip --disable-pip-version-check install --quiet --no-compile --editable '.[finetune]' libtpu
 	.venv-accelerators/bin/python -m pip --disable-pip-version-check install --quiet --no-deps \
 		jax-cuda12-plugin jax-cuda12-pjrt nvidia-cuda-nvcc-cu12
 	@touch $@
