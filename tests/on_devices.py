@@ -80,12 +80,9 @@ def fits(labels, assessment, own, wants_all):
     """The variational fit: number of steps, and the difference, by model and devices."""
     results = {}
     models = {"one-coin": None, "confusion": own, "difficulty": None}
-    for model in models if wants_all else ("one-coin", "confusion"):
+    numbers = numbers_there() if wants_all else (2, jax.device_count())
+    for model in models if wants_all else ("one-coin",):
         class_prior = models[model]
-        most = jax.device_count()
-        numbers = (
-            numbers_there() if wants_all else {"one-coin": (2, most), "confusion": (most,)}[model]
-        )
         prior = MODELS.build(model).cohort_prior(NUM_CLASSES)
         expected = variational.fit(labels, assessment, prior, class_prior)
         first = None

@@ -350,12 +350,13 @@ def run_all(folder, commands, **environment):
 
 
 QUICK = ("--method", "majority-vote")
+ONE_FIT = ("--model", "one-coin", "--dependence", "none", "--class-prior", "0.5,0.5")
 COMMANDS = {
     "help": ("aggregate", "--help"),
     "demo": ("demo", "-o", "démo→"),
     "aggregate": ("aggregate", "ü labels.csv", "--gold", "ü gold.csv", *QUICK, "-o", "é→"),
     "evaluate": ("evaluate", "é→/examples.csv", "--truth", "ü truth.csv"),
-    "diagnose": ("diagnose", "ü labels.csv", "-o", "diagnosé→"),
+    "diagnose": ("diagnose", "ü labels.csv", *ONE_FIT, "-o", "diagnosé→"),
     "next": ("next", "ü labels.csv", *QUICK, "--batch", "2", "-o", "é→.csv"),
     "reproduce": ("reproduce", "table1", "--runs", "1", "-o", "pâper→"),
     "plan": (
