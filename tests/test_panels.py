@@ -18,12 +18,7 @@ from gtx_bayes.labels import scattered_parts
 from gtx_bayes.panels import working_model
 from gtx_bayes.panels.active import draw_gold, inclusion_probabilities, systematic
 from gtx_bayes.panels.estimate import judges_of, proxies_of, vote_shares
-from gtx_bayes.panels.intervals import (
-    VarianceCurve,
-    difference_interval,
-    score_interval,
-    wilson_interval,
-)
+from gtx_bayes.panels.intervals import difference_interval, wilson_interval
 from gtx_bayes.panels.shares import (
     CERTAIN,
     CrossFit,
@@ -65,33 +60,8 @@ class TestIntervals:
         found = wilson_interval(count / number, float(number), Z)
         np.testing.assert_allclose(found, [low, high], atol=5e-5)
 
-    @pytest.mark.parametrize(("share", "number"), [(0.0, 20), (0.12, 60), (0.5, 200), (1.0, 30)])
-    def test_without_proxies_it_is_wilsons(self, share, number):
-        curve = VarianceCurve.of(np.full(1000, 0.3))
-        found = score_interval(share, curve, scale=1.0 / number, quantile=Z)
-        np.testing.assert_allclose(found, wilson_interval(share, float(number), Z), atol=2e-4)
-
-    def test_of_a_sample_the_variance_of_the_population_is_added(self):
-        curve = VarianceCurve.without_proxies()
-        found = score_interval(0.3, curve, scale=1 / 50 - 1 / 80, of_population=1 / 80, quantile=Z)
-        np.testing.assert_allclose(found, wilson_interval(0.3, 50.0, Z), atol=1e-4)
-
-    def test_proxies_that_are_surer_make_it_narrower_and_none_makes_it_wider_than_wilsons(self):
-        widths = []
-        for strength in (0.0, 1.0, 3.0):
-            probs = scipy.special.expit(strength * np.linspace(-3, 3, 101))
-            low, high = score_interval(0.5, VarianceCurve.of(probs), scale=0.02, quantile=Z)
-            widths.append(high - low)
-        assert widths[0] > widths[1] > widths[2] > 0.0
-        low, high = score_interval(
-            0.5, VarianceCurve.of(np.full(9, 0.5)), scale=0.02, dispersion=4.0, quantile=Z
-        )
-        np.testing.assert_allclose((low, high), wilson_interval(0.5, 50.0, Z), atol=1e-4)
-
     def test_of_everything_it_is_a_point(self):
         assert wilson_interval(0.2, np.inf, Z) == (0.2, 0.2)
-        found = score_interval(0.2345, VarianceCurve.without_proxies(), scale=0.0, quantile=Z)
-        np.testing.assert_allclose(found, (0.2345, 0.2345), atol=1e-9)
 
     @pytest.mark.parametrize(
         ("first", "second", "low", "high"),
@@ -177,10 +147,60 @@ class TestShares:
         truth, probs = np.array([1, 0, 1, 1, 0]), np.array([0.9, 0.2, 0.6, 0.7, 0.4])
         gold = Gold(np.array([0, 1]), truth[:2], np.array([0, 1]))
         both = np.stack([1.0 - probs, probs], axis=1)
-        found = CrossFit(both, both[None], np.eye(2)[truth[:2]] - both[:2], both[:2])
+        found = CrossFit(both, np.eye(2)[truth[:2]] - both[:2], both[:2])
         one = shares(gold, found)
         by_hand = (1 + (0.6 + 0.7 + 0.4) + 1.5 * (0.1 - 0.2)) / 5
         np.testing.assert_allclose(one.share, [1.0 - by_hand, by_hand], rtol=1e-12)
+
+    def told(self, truth, probs, population=400):
+        """Intervals by gold whose model has some probabilities of the second class."""
+        gold = plain(np.arange(truth.size), np.pad(truth, (0, population - truth.size)))
+        own = np.stack([1.0 - probs, probs], axis=1)
+        both = np.full((population, 2), 0.5)
+        both[:, 1] = truth.mean()
+        both[:, 0] = 1.0 - truth.mean()
+        return shares(gold, CrossFit(both, np.eye(2)[truth] - own, own))
+
+    @pytest.mark.parametrize("count", [0, 1, 12, 30])
+    def test_without_proxies_it_is_the_interval_of_gold_alone(self, count):
+        """The proxies give every example the same probability, and errors are as large."""
+        truth = (np.arange(60) < count).astype(int)
+        one = self.told(truth, np.full(60, count / 60))
+        np.testing.assert_allclose(one.share, one.gold_share)
+        np.testing.assert_allclose(one.low, one.gold_low, atol=0.005)
+        np.testing.assert_allclose(one.high, one.gold_high, atol=0.005)
+        assert (one.high - one.low <= one.gold_high - one.gold_low + 1e-12).all()
+
+    def test_surer_proxies_make_it_narrower_and_wrong_ones_no_wider_than_gold_alone(self):
+        truth = np.repeat([0, 1], 30)
+        said = [np.where(truth, p, 1.0 - p) for p in (0.6, 0.8, 0.95, 0.02)]
+        widths = [
+            np.ptp([one.low, one.high], axis=0)[1] for one in map(self.told, [truth] * 4, said)
+        ]
+        assert widths[0] > widths[1] > widths[2] > 0.0
+        one = self.told(truth, said[3])
+        np.testing.assert_allclose(widths[3], (one.gold_high - one.gold_low)[1])
+
+    def test_what_gold_has_hardly_shown_is_not_believed(self):
+        """Sure and right proxies narrow a class that half of gold has, and none that it lacks."""
+        often, never = np.repeat([0, 1], 10), np.zeros(20, int)
+        ratio = []
+        for truth in (often, never):
+            one = self.told(truth, np.where(truth == 1, 0.99, 0.01))
+            ratio.append(((one.high - one.low) / (one.gold_high - one.gold_low))[1])
+        assert ratio[0] < 0.6
+        assert ratio[1] > 0.9
+
+    def test_of_a_sample_the_variance_of_the_population_is_added(self):
+        """Without proxies the interval of a sample is that of gold alone, as from anywhere."""
+        truth = np.repeat([0, 1], 30)
+        gold = plain(np.arange(60), np.pad(truth, (0, 40)))
+        even = np.full((100, 2), 0.5)
+        one = shares(gold, CrossFit(even, np.eye(2)[truth] - 0.5, even[:60]), is_sample=True)
+        np.testing.assert_allclose(
+            [one.gold_low[1], one.gold_high[1]], wilson_interval(0.5, 60.0, Z), rtol=1e-6
+        )
+        np.testing.assert_allclose([one.low, one.high], [one.gold_low, one.gold_high], atol=0.005)
 
     def test_weights_without_proxies_are_those_of_hajek(self):
         truth = np.repeat([0, 1], [30, 10])
@@ -188,7 +208,7 @@ class TestShares:
         weight = np.array([10.0, 10.0, 10.0, 5.0, 5.0])
         gold = Gold(example, truth[example], scattered_parts(5, 5), weight)
         even = np.full((40, 2), 0.5)
-        found = CrossFit(even, even[None], np.eye(2)[truth[example]] - 0.5, even[:5])
+        found = CrossFit(even, np.eye(2)[truth[example]] - 0.5, even[:5])
         one = shares(gold, found)
         np.testing.assert_allclose(one.share, [30 / 40, 10 / 40])
         np.testing.assert_allclose(one.gold_share, [30 / 40, 10 / 40])
@@ -263,7 +283,7 @@ class TestShares:
         for _ in range(200):
             gold, probs_of_gold = draw(rng, truth, probs)
             both, own = (np.stack([1.0 - p, p], axis=1) for p in (probs, probs_of_gold))
-            found = CrossFit(both, both[None], np.eye(2)[gold.truth] - own, own)
+            found = CrossFit(both, np.eye(2)[gold.truth] - own, own)
             one = shares(gold, found)
             count += bool(one.low[1] <= truth.mean() <= one.high[1])
         return count

@@ -1,19 +1,9 @@
 r"""Confidence intervals for shares: within [0, 1], and of some width where no error is seen.
 
 Wilson's interval holds every share :math:`\theta_0` whose own standard error puts the estimate
-within reach, :math:`(\hat\theta - \theta_0)^2 \le z^2 \theta_0 (1 - \theta_0) / n`. The interval
-here is the same with the variance that is left when proxies are known,
-
-.. math:: (\hat\theta - \theta_0)^2 \le q^2 \left(\kappa \, \phi V(\theta_0)
-    + \lambda \, \theta_0 (1 - \theta_0)\right), \qquad
-    V(\theta_0) = \frac{1}{N} \sum_i m_i(\theta_0) (1 - m_i(\theta_0)),
-
-where :math:`m_i(\theta_0)` are the probabilities of the working model, all shifted by one number
-on the logit scale until their mean is :math:`\theta_0`; :math:`\kappa` is the sampling variance of
-a mean of unit variance under the design; :math:`\phi V(\hat\theta)` is the variance of residuals
-that gold shows; and :math:`\lambda` is 1/N where the population itself is a sample, else 0. Where
-the proxies say nothing it is Wilson's. The variance of a share is never taken for larger than
-without proxies.
+within reach, :math:`(\hat\theta - \theta_0)^2 \le z^2 \theta_0 (1 - \theta_0) / n`. Where proxies
+leave the part r of the variance, and the mean of a sample has the variance :math:`\kappa` of one
+observation, it is as if n were :math:`1 / (\kappa r)`.
 
 References:
     Wilson (1927), Probable inference, the law of succession, and statistical inference. Journal of
@@ -22,85 +12,7 @@ References:
         Statistics in Medicine 17, for differences (method 10), with the correlation of paired ones.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-import numpy.typing as npt
-import scipy.optimize
-import scipy.special
-from jaxtyping import Float
-
-_MOST_EXAMPLES = 256  # quantiles that stand for the probabilities of a population
-_LARGEST_SHIFT, _NUM_SHIFTS = 16.0, 161
-_NEAR = 1e-9
-
-
-class VarianceCurve(NamedTuple):
-    """Variance of an indicator given the proxies, if its share were another one.
-
-    Attributes:
-        share: shares, ascending from 0 to 1.
-        variance: mean variance at each.
-    """
-
-    share: Float[np.ndarray, " num_shifts"]
-    variance: Float[np.ndarray, " num_shifts"]
-
-    @classmethod
-    def of(cls, probs: Float[np.ndarray, " num_examples"]) -> "VarianceCurve":
-        """Of probabilities, shifted together on the logit scale."""
-        logits = scipy.special.logit(np.clip(probs, 1e-9, 1.0 - 1e-9))
-        if logits.size > _MOST_EXAMPLES:
-            places = (np.arange(_MOST_EXAMPLES) + 0.5) / _MOST_EXAMPLES
-            logits = np.quantile(logits, places)
-        shifts = np.linspace(-_LARGEST_SHIFT, _LARGEST_SHIFT, _NUM_SHIFTS)
-        shifted = scipy.special.expit(logits + shifts[:, None])
-        share = np.concatenate([[0.0], shifted.mean(axis=1), [1.0]])
-        variance = (shifted * (1.0 - shifted)).mean(axis=1)
-        return cls(share, np.concatenate([[0.0], variance, [0.0]]))
-
-    @classmethod
-    def without_proxies(cls) -> "VarianceCurve":
-        """That of an indicator of which nothing is known."""
-        share = np.linspace(0.0, 1.0, 2001)
-        return cls(share, share * (1.0 - share))
-
-    def at(self, share: float | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The variance at some shares."""
-        return np.asarray(np.interp(share, self.share, self.variance))
-
-
-def score_interval(
-    estimate: float,
-    curve: VarianceCurve,
-    *,
-    scale: float,
-    dispersion: float = 1.0,
-    of_population: float = 0.0,
-    quantile: float,
-) -> tuple[float, float]:
-    """Limits of a share: see the module.
-
-    Args:
-        estimate: the estimated share, in [0, 1].
-        curve: the variance that the proxies leave.
-        scale: sampling variance of a mean of unit variance.
-        dispersion: variance of residuals over that of the curve, at the estimate.
-        of_population: one over the size of the population where it is a sample itself.
-        quantile: of the normal or t distribution.
-    """
-
-    def beyond(share: float) -> float:
-        without = share * (1.0 - share)
-        left = min(dispersion * float(curve.at(share)), without)
-        variance = scale * left + of_population * without
-        return (share - estimate) ** 2 - quantile**2 * variance
-
-    inside = min(max(estimate, _NEAR), 1.0 - _NEAR)  # at 0 and 1 there is no variance
-    if beyond(inside) >= 0.0:
-        return estimate, estimate
-    low, high = (scipy.optimize.brentq(beyond, end, inside) for end in (0.0, 1.0))
-    return min(float(low), estimate), max(float(high), estimate)
 
 
 def wilson_interval(share: float, effective_number: float, quantile: float) -> tuple[float, float]:

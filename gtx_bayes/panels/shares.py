@@ -33,12 +33,7 @@ import scipy.stats
 from jaxtyping import Bool, Float, Int
 
 from gtx_bayes.panels import working_model
-from gtx_bayes.panels.intervals import (
-    VarianceCurve,
-    difference_interval,
-    score_interval,
-    wilson_interval,
-)
+from gtx_bayes.panels.intervals import difference_interval, wilson_interval
 from gtx_bayes.panels.working_model import Proxies
 
 INTERVAL_PROB = 0.95
@@ -75,15 +70,12 @@ class CrossFit(NamedTuple):
 
     Attributes:
         probs: of every example, the mean over the folds.
-        by_fold: of every example by each fit: their spread is that of a fit, which their mean has
-            not.
         residuals: of every gold example, indicator less probability, by the model without its
             fold; zero where it was drawn with certainty.
         gold_probs: the probabilities of gold examples in that model.
     """
 
     probs: Float[np.ndarray, "num_examples num_classes"]
-    by_fold: Float[np.ndarray, "num_folds num_examples num_classes"]
     residuals: Float[np.ndarray, "num_gold num_classes"]
     gold_probs: Float[np.ndarray, "num_gold num_classes"]
 
@@ -132,7 +124,6 @@ def cross_fit(gold: Gold, proxies: Sequence[Proxies]) -> CrossFit:
     is_true = np.eye(num_classes)[gold.truth]
     residuals, gold_probs = np.zeros(is_true.shape), is_true.copy()
     probs = np.zeros((num_examples, num_classes))
-    by_fold = np.zeros((num_folds, num_examples, num_classes))
     # A gold example teaches by proxies that have not seen its own label.
     taught = np.stack(
         [
@@ -145,10 +136,9 @@ def cross_fit(gold: Gold, proxies: Sequence[Proxies]) -> CrossFit:
         seen = each._replace(values=taught[~hidden])
         found = working_model.fit(seen, gold.truth[~hidden]).probs(each.values)
         probs += found * (hidden.sum() / max((gold.fold != CERTAIN).sum(), 1))
-        by_fold[fold] = found
         gold_probs[hidden] = found[gold.example[hidden]]
         residuals[hidden] = is_true[hidden] - gold_probs[hidden]
-    return CrossFit(probs, by_fold, residuals, gold_probs)
+    return CrossFit(probs, residuals, gold_probs)
 
 
 def shares(
@@ -190,31 +180,17 @@ def shares(
     normal = float(scipy.stats.norm.ppf((1.0 + prob) / 2.0))
     quantile = float(scipy.stats.t.ppf((1.0 + prob) / 2.0, design.degrees))
     of_gold = quantile if gold.cluster is not None else normal
-    limits: list[tuple[float, float]] = []
-    of_gold_alone: list[tuple[float, float]] = []
-    left = np.zeros(num_classes)
-    for k in range(num_classes):
-        curve = VarianceCurve.of(found.by_fold[:, among, k].ravel())
-        scale, dispersion = float(design.scale[k]), float(design.dispersion[k])
-        # What gold shows is the variance at the estimate, and where gold was drawn.
-        dispersion *= float(design.promised[k]) / max(float(curve.at(float(share[k]))), 1e-12)
-        limits.append(
-            score_interval(
-                float(share[k]),
-                curve,
-                scale=scale,
-                dispersion=dispersion,
-                of_population=of_population,
-                quantile=quantile,
-            )
+    left, unexplained = design.unexplained(share, (of_gold / quantile) ** 2)
+    alone = np.full(num_classes, design.of_gold)
+    (low, high), (gold_low, gold_high) = (
+        _limits(of, variance + of_population, reach)
+        for of, variance, reach in (
+            (share, design.scale * unexplained, quantile),
+            (gold_share, alone, of_gold),
         )
-        left[k] = min(dispersion * float(curve.at(share[k])), share[k] * (1.0 - share[k]))
-        alone = design.of_gold + of_population
-        effective = np.inf if alone == 0.0 else 1.0 / alone
-        of_gold_alone.append(wilson_interval(float(gold_share[k]), effective, of_gold))
+    )
     free = share * (1.0 - share)
-    se = np.sqrt(design.scale * left + of_population * free)
-    (low, high), (gold_low, gold_high) = np.array(limits).T, np.array(of_gold_alone).T
+    se = np.sqrt(free * (design.scale * unexplained + of_population))
     return Shares(
         share=share,
         low=low,
@@ -229,6 +205,16 @@ def shares(
         residual_variance=left,
         influence=design.influence,
     )
+
+
+def _limits(
+    share: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], quantile: float
+) -> npt.NDArray[np.float64]:
+    """Lower and upper limits, given the variance of an estimate over that of one observation."""
+    with np.errstate(divide="ignore"):
+        number = 1.0 / variance
+    found = [wilson_interval(*of, quantile) for of in zip(share.tolist(), number, strict=True)]
+    return np.array(found).T
 
 
 def _nothing(
@@ -320,16 +306,14 @@ class _Design(NamedTuple):
     Attributes:
         scale: sampling variance of a mean of unit variance, by class.
         of_gold: the same of gold alone.
-        dispersion: squared residuals over those that the model promises, by class.
-        promised: what it promises where gold was drawn, as those count in the variance, by class.
+        residual_variance: that of residuals, by class.
         degrees: of freedom of the t distribution.
         influence: see `Shares`.
     """
 
     scale: Float[np.ndarray, " num_classes"]
     of_gold: float
-    dispersion: Float[np.ndarray, " num_classes"]
-    promised: Float[np.ndarray, " num_classes"]
+    residual_variance: Float[np.ndarray, " num_classes"]
     degrees: int
     influence: Float[np.ndarray, "num_gold num_classes"]
 
@@ -372,7 +356,26 @@ class _Design(NamedTuple):
             scale = scale * _design_effect(influence, gold)
             of_gold *= _design_effect(alone, gold)
             degrees = max(np.unique(gold.cluster[gold.example[drawn]]).size - 1, 1)
-        return cls(scale, of_gold, dispersion, expected / max(own.size, 1), degrees, influence)
+        residual_variance = dispersion * expected / max(own.size, 1)
+        return cls(scale, of_gold, residual_variance, degrees, influence)
+
+    def unexplained(
+        self, share: Float[np.ndarray, " num_classes"], most: float
+    ) -> tuple[Float[np.ndarray, " num_classes"], Float[np.ndarray, " num_classes"]]:
+        """Variance that the proxies leave, and what part of all that is, as an interval takes it.
+
+        The part is one with the probability that gold would show none of the class.
+
+        Args:
+            share: of each class.
+            most: upper bound of the part, at which the interval is as wide as that of gold alone.
+        """
+        free = share * (1.0 - share)
+        left = np.minimum(self.residual_variance, free)
+        part = np.divide(left, free, out=np.ones(free.size), where=free > 0.0)
+        has_none = (1.0 - np.minimum(share, 1.0 - share)) ** (self.degrees + 1)
+        part = has_none + (1.0 - has_none) * part
+        return left, np.minimum(part, most)
 
 
 def _weights(

@@ -79,7 +79,7 @@ def fit(proxies: Proxies, truth: Int[np.ndarray, " num_examples"]) -> WorkingMod
 
     def loss(coefficients: npt.NDArray[np.float64]) -> float:
         logits = design @ coefficients
-        fitted = (scipy.special.logsumexp(logits, axis=1) - (logits * is_true).sum(axis=1)).sum()
+        fitted = np.logaddexp.reduce(logits, axis=1).sum() - (logits * is_true).sum()
         return float(fitted + 0.5 * (precision * (coefficients - centre) ** 2).sum())
 
     at, lowest = centre, loss(centre)
