@@ -58,6 +58,32 @@ class TestShares:
             [found.low[0], found.high[0]], np.quantile(drawn, [0.025, 0.975]), atol=0.015
         )
 
+    def test_what_all_examples_have_in_common_widens(self):
+        """Two ways to read all classes, as likely: draws of the way, the classes and the shares."""
+        rng = np.random.default_rng(1)
+        size, num_draws = 400, 20_000
+        label = np.zeros(size, int)
+        sure = 0.5 + 0.5 * rng.random(size)
+        ways = [np.stack([p, 1.0 - p], axis=1) for p in (sure, 0.6 * sure + 0.4)]
+        labels, readings = labels_of([label], 2), [(0.5, way) for way in ways]
+        found = Answering.of(labels, (ways[0] + ways[1]) / 2.0, readings).accuracy
+        which = rng.integers(2, size=num_draws)
+        spread = np.array([np.sqrt((way[:, 0] * way[:, 1]).sum()) for way in ways])
+        mean = np.array([way[:, 0].sum() for way in ways])
+        right = rng.normal(mean[which], spread[which])
+        drawn = rng.beta(right + 0.5, size - right + 0.5)
+        half = (found.high[0] - found.low[0]) / 2.0
+        assert half == pytest.approx(scipy.stats.norm.ppf(0.975) * drawn.std(), rel=0.05)
+        alone = Answering.of(labels, (ways[0] + ways[1]) / 2.0).accuracy
+        assert half > 1.2 * (alone.high[0] - alone.low[0]) / 2.0
+
+    def test_readings_of_a_fit_have_its_class_probabilities_as_their_mean(self, with_copies):
+        crowd = with_copies.crowd
+        readings = list(with_copies.fit.joint.probs_by_rho(crowd.labels, crowd.assessment))
+        assert sum(weight for weight, _ in readings) == pytest.approx(1.0, abs=1e-5)
+        mean = sum(weight * probs for weight, probs in readings)
+        np.testing.assert_allclose(mean, with_copies.class_probs, atol=0.02)
+
     def test_nothing_known_is_the_prior(self):
         """Of a class that nobody saw, and of a labeler without labels."""
         found = Answering.of(labels_of([[0, 0], [-1, -1]], 2), np.eye(2)[[0, 0]])

@@ -194,6 +194,26 @@ class JointPosterior(NamedTuple):
         """Labelers among examples that look like those of the fit."""
         return labelers if self.looks is None else SharedLooks(labelers, self.looks.log_shares)
 
+    def probs_by_rho(
+        self, labels: Labels, assessment: Assessment
+    ) -> Iterator[tuple[float, Float[np.ndarray, "num_examples num_classes"]]]:
+        """Class posteriors at a few values of rho, each after its weight; one at gold.
+
+        Args:
+            labels: the answers.
+            assessment: the gold.
+        """
+        fit, num_examples = self.independent, labels.num_examples
+        none = Assessment.none(num_examples, labels.num_classes)
+        labels, _, class_prior = self.prior.in_size(labels, none, fit.class_prior)
+        evidence = pad_to(evidence_of(fit, self.looks), labels.num_examples)
+        num_labels = labels.labels_per_example()
+        assert class_prior is not None
+        for rho, weight in zip(*self.dependence.nodes(), strict=True):
+            if weight > 0.0:
+                probs = power_posterior(evidence, num_labels, class_prior, rho)[:num_examples]
+                yield float(weight), np.asarray(variational.clamp(probs, assessment), np.float64)
+
     def draw_probs(
         self,
         rng: np.random.Generator,

@@ -180,6 +180,17 @@ class Pool(NamedTuple):
         """Each component and its weight."""
         return zip(self.components, self.weights, strict=True)
 
+    def probs_by_rho(
+        self, labels: Labels, assessment: Assessment
+    ) -> Iterator[tuple[float, Float[np.ndarray, "num_examples num_classes"]]]:
+        """Class posteriors by each model and a few values of rho, each after its weight.
+
+        See `JointPosterior.probs_by_rho`.
+        """
+        for each, weight in self.weighted:
+            for share, probs in each.probs_by_rho(labels, assessment):
+                yield weight * share, probs
+
     @property
     def lead(self) -> JointPosterior:
         """The heaviest component."""

@@ -9,14 +9,16 @@ and the variance
     + \frac{1}{n_{jy}^2} \sum_i p_{iy} (1 - p_{iy}) ([a_{ij} = l] - \theta)^2 ,
 
 the second part for classes that are not known; of an accuracy likewise, where the number of labels
-is known. Members of blocs are told apart here. Where gold
-speaks against the fit, or against what the fit says of a labeler, gold alone is counted.
+is known. How far labelers err together, and by which model, is the same for all examples: what the
+mean varies by over those (`Pool.probs_by_rho`) is added. Members of blocs are told apart here.
+Where gold speaks against the fit, or against what the fit says of a labeler, gold alone is counted.
 
 References:
     Brown, Cai and DasGupta (2001), Interval estimation for a binomial proportion. Statistical
         Science 16, for the prior of Jeffreys.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -66,6 +68,7 @@ class Shares(NamedTuple):
         number: npt.NDArray[np.floating],
         unknown: npt.NDArray[np.floating],
         prior: float,
+        common: npt.NDArray[np.floating] | float = 0.0,
     ) -> "Shares":
         """Of posterior means; see the module.
 
@@ -74,9 +77,10 @@ class Shares(NamedTuple):
             number: of how many labels.
             unknown: variance of how many of those are of the kind, as far as classes are not known.
             prior: pseudo-counts of all kinds together.
+            common: variance by what is not known and common to all labels.
         """
         variance = mean * (1.0 - mean) / (number + prior + 1.0)
-        variance = variance + unknown / np.maximum(number, 1.0) ** 2
+        variance = variance + unknown / np.maximum(number, 1.0) ** 2 + common
         # No interval is wider than one of the prior alone.
         variance = np.minimum(variance, mean * (1.0 - mean) / (prior + 1.0))
         low, high = BetaPosterior.from_moments(mean, variance).credible_interval()
@@ -99,29 +103,45 @@ class Answering(NamedTuple):
     bias: Shares
 
     @classmethod
-    def of(cls, labels: Labels, class_probs: npt.NDArray[np.floating]) -> "Answering":
-        """Of all labelers; examples without any probability are not counted."""
+    def of(
+        cls,
+        labels: Labels,
+        class_probs: npt.NDArray[np.floating],
+        readings: Iterable[tuple[float, npt.NDArray[np.floating]]] = (),
+    ) -> "Answering":
+        """Of all labelers; examples without any probability are not counted.
+
+        Args:
+            labels: their answers.
+            class_probs: of every example.
+            readings: what else these may be, each after its weight; all weights sum to one.
+        """
         num_classes = labels.num_classes
         counts, unknown = (
             expected_counts(labels, each, num_classes)
             for each in (class_probs, class_probs * (1.0 - class_probs))
         )
+        means = _means(counts)
+        common = [np.zeros(each.shape) for each in means]
+        for weight, probs in readings:
+            for at, other in enumerate(_means(expected_counts(labels, probs, num_classes))):
+                common[at] += weight * (other - means[at]) ** 2
+        accuracy, share, bias = means
         right, right_unknown = (np.trace(of, axis1=1, axis2=2) for of in (counts, unknown))
         number = counts.sum(axis=2, keepdims=True)
         total = number.sum(axis=(1, 2))
-        accuracy = (right + _PRIOR) / (total + 2 * _PRIOR)
-        share = (counts + _PRIOR) / (number + num_classes * _PRIOR)
         others = unknown.sum(axis=2, keepdims=True) - unknown
         return cls(
             right,
-            Shares.of(accuracy, total, right_unknown, 2 * _PRIOR),
+            Shares.of(accuracy, total, right_unknown, 2 * _PRIOR, common[0]),
             Shares.of(
                 share,
                 np.broadcast_to(number, share.shape),
                 unknown * (1.0 - share) ** 2 + others * share**2,
                 num_classes * _PRIOR,
+                common[1],
             ),
-            _bias(counts, unknown, np.maximum(total, 1.0)[:, None]),
+            _bias(counts, unknown, bias, common[2]),
         )
 
     def where(self, is_own: npt.NDArray[np.bool_], other: "Answering") -> "Answering":
@@ -133,17 +153,28 @@ class Answering(NamedTuple):
         )
 
 
+def _means(counts: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.floating], ...]:
+    """Accuracy, shares of labels by class, and bias by class, of expected counts."""
+    right, number = np.trace(counts, axis1=1, axis2=2), counts.sum(axis=2, keepdims=True)
+    total = number.sum(axis=(1, 2))
+    return (
+        (right + _PRIOR) / (total + 2 * _PRIOR),
+        (counts + _PRIOR) / (number + counts.shape[1] * _PRIOR),
+        (counts.sum(axis=1) - counts.sum(axis=2)) / np.maximum(total, 1.0)[:, None],
+    )
+
+
 def _bias(
     counts: npt.NDArray[np.floating],
     unknown: npt.NDArray[np.floating],
-    total: npt.NDArray[np.floating],
+    mean: npt.NDArray[np.floating],
+    common: npt.NDArray[np.floating],
 ) -> Shares:
     """By class, with limits of the normal law."""
-    kept = np.diagonal(counts, axis1=1, axis2=2)
-    given, there = counts.sum(axis=1) - kept, counts.sum(axis=2) - kept
-    mean = (given - there) / total
-    variance = (given + there) / total - mean**2 + unknown.sum(axis=2) / total
-    reach = _Z * np.sqrt(np.maximum(variance, 0.0) / total)
+    total = np.maximum(counts.sum(axis=(1, 2)), 1.0)[:, None]
+    off = counts.sum(axis=1) + counts.sum(axis=2) - 2.0 * np.diagonal(counts, axis1=1, axis2=2)
+    variance = off / total - mean**2 + unknown.sum(axis=2) / total
+    reach = _Z * np.sqrt(np.maximum(variance, 0.0) / total + common)
     return Shares(mean, mean - reach, mean + reach, np.broadcast_to(total, mean.shape))
 
 
@@ -187,7 +218,10 @@ def describe_members(result: Aggregation, *, is_by_gold: bool = False) -> Member
         return None
     labels, is_gold = crowd.labels.of_classes(), crowd.assessment.which_gold()
     probs = np.asarray(result.class_probs, np.float64)
-    by_fit, by_gold = (Answering.of(labels, of) for of in (probs, probs * is_gold[:, None]))
+    joint, fitted = result.fit.joint, result.crowd
+    readings = () if joint is None else joint.probs_by_rho(fitted.labels, fitted.assessment)
+    by_fit = Answering.of(labels, probs, readings)
+    by_gold = Answering.of(labels, probs * is_gold[:, None])
     right, num_gold = (
         np.rint(of).astype(np.int64) for of in (by_gold.right, by_gold.accuracy.number)
     )
