@@ -8,9 +8,13 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from gtx_bayes import Crowd, aggregate
+from gtx_bayes import Crowd, aggregate, update, write_state
+from gtx_bayes.aggregation.joint_method import GtxBayes
+from gtx_bayes.aggregation.majority_vote import MajorityVote
 from gtx_bayes.aggregation.over_time import LEVEL, Known, OverTime, by_period, find_falls
+from gtx_bayes.aggregation.time_covariate import time_covariate
 from gtx_bayes.diagnostics.plots import plot_over_time
+from gtx_bayes.errors import InputError
 from gtx_bayes.labels import Assessment, Labels
 from tests.crowds import over_time
 from tests.test_cli import call
@@ -60,6 +64,15 @@ class TestAlarm:
         assert 240 < fall.when < 360
         assert fall.before > 0.75 > 0.65 > fall.after
 
+    def test_two_who_fall_are_named_and_do_not_speak_against_others(self):
+        right = np.full((600, NUM_LABELERS), 0.85)
+        right[300:, :2] -= 0.35
+        table, _ = over_time(np.random.default_rng(4), right, each=4)
+        labels, gold, known = arrays(table)
+        falls = find_falls(labels, gold, table["when"], known)
+        assert {fall.labeler for fall in falls} == {0, 1}
+        assert all(fall.before > 0.75 > 0.65 > fall.after for fall in falls)
+
     def test_whoever_improves_is_not_named(self):
         table, _ = answers(1, fall=0.35)
         labels, gold, known = arrays(table)
@@ -108,8 +121,58 @@ class TestAlarm:
         assert find_falls(labels, gold, table["when"], known) == []
 
 
+class TestTimeCovariate:
+    @pytest.mark.parametrize(
+        ("columns", "method", "expected"),
+        [
+            (["when"], GtxBayes(), "when"),
+            (["given"], GtxBayes(), "given"),
+            (["given", "read"], GtxBayes(), None),  # which of two times, nobody says
+            (["when", "given", "read"], GtxBayes(), "when"),
+            (["length"], GtxBayes(), None),
+            (["when"], GtxBayes(model="one-coin"), None),
+            (["when"], GtxBayes(drifts=True), None),
+            (["when"], MajorityVote(), None),
+        ],
+    )
+    def test_which_column_it_is(self, columns, method, expected):
+        table, _ = answers(num_examples=20)
+        day = pd.Timestamp("2026-01-01") + pd.to_timedelta(table["when"], unit="D")
+        table = table.assign(given=day, read=day, length=table["when"] % 7)
+        crowd = Crowd.from_frames(table, covariates=columns)
+        assert time_covariate(crowd, method) == expected
+
+
+@pytest.fixture(scope="module")
+def result():
+    """Of a small crowd in which nobody falls."""
+    table, _ = answers(5, num_examples=60)
+    return aggregate(Crowd.from_frames(table, covariates=["when"]))
+
+
+@pytest.mark.slow
+class TestResult:
+    def test_further_answers_repeat_what_the_first_fit_said(self, result):
+        more = pd.DataFrame({"task": ["new", "new"], "worker": [0, 1], "label": [1, 1]})
+        grown = update(result, more).result
+        assert grown.over_time is result.over_time
+        assert any("as of the first fit" in note for note in grown.notes)
+
+    def test_is_not_kept(self, result, tmp_path):
+        with pytest.raises(InputError, match="who gets worse over time is not kept"):
+            write_state(result, tmp_path / "state.npz")
+        assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 class TestPool:
+    def test_it_is_not_asked_where_labelers_count_as_one(self):
+        table, _ = answers(2, num_examples=60)
+        table["family"] = np.where(table["worker"] < 2, "twins", "")
+        result = aggregate(Crowd.from_frames(table, covariates=["when"], groups="family"))
+        assert result.over_time is None
+        assert any("nobody asks whether one gets worse" in note for note in result.notes)
+
     def test_the_drift_model_joins_where_answers_ask_for_it(self):
         table, _ = answers(2, fall=0.35)
         result = aggregate(Crowd.from_frames(table, covariates=["when"]))
@@ -133,10 +196,11 @@ def test_from_the_command_line(tmp_path):
     table, _ = answers(3, num_examples=300)
     days = pd.Timestamp("2026-01-01") + pd.to_timedelta(table["when"], unit="D")
     table.assign(when=days.dt.strftime("%Y-%m-%d")).to_csv(tmp_path / "labels.csv", index=False)
-    run = call(
-        *("aggregate", tmp_path / "labels.csv", "--covariate", "when", "--plots", "--json"),
-        *("--output", tmp_path / "out"),
-    )
+    command = ("aggregate", tmp_path / "labels.csv", "--covariate", "when")
+    run = call(*command, "--output", tmp_path / "kept", "--state", tmp_path / "state.npz")
+    assert run.exit_code == 2
+    assert "--covariate: a state takes further answers without asking who gets worse" in run.output
+    run = call(*command, "--plots", "--json", "--output", tmp_path / "out")
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["falls"] == []
     periods = pd.read_csv(tmp_path / "out" / "over_time.csv")
