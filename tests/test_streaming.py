@@ -614,16 +614,17 @@ def stop_at(monkeypatch, moment):
 
 
 @pytest.mark.end_to_end
-def test_a_run_stopped_anywhere_resumes_to_the_last_digit(tables, tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", ["one-coin", pytest.param("auto", marks=pytest.mark.slow)])
+def test_a_run_stopped_anywhere_resumes_to_the_last_digit(tables, tmp_path, monkeypatch, model):
     _, _, place = tables
-    wanted = request(place)
+    wanted = request(place, options={"model": model, "dependence": None})
     whole, _ = run(wanted, tmp_path / "whole")
     with monkeypatch.context() as patch:
         told = stop_at(patch, None)
         run(wanted, tmp_path / "told")
     moments = len(told)
     assert moments > 30
-    for moment in range(1, moments, 5):
+    for moment in range(1, moments, 5 if model == "one-coin" else 20):
         output = tmp_path / f"out{moment}"
         with monkeypatch.context() as patch:
             stop_at(patch, moment)

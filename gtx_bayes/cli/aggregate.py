@@ -150,7 +150,7 @@ def aggregate(
         )
         if state is not None:
             state = state.expanduser()
-            _check_state(state, output.expanduser().resolve(), method.name)
+            _check_state(state, output.expanduser().resolve(), method.name, tables, evidence)
         summary = stream(
             request,
             output,
@@ -169,15 +169,7 @@ def aggregate(
     state_file = None
     if state is not None:
         state = state.expanduser()
-        _check_state(state, directory.target, method.name)
-        for option, is_given, why in (
-            ("--groups", tables.group_column, "of single workers, and groups count as one"),
-            ("--opinion", evidence.opinion, "without opinions of their tasks"),
-            ("--history", evidence.history, "without a history of their workers"),
-        ):
-            if is_given:
-                what = f"a state takes further answers {why}."
-                raise InputError(what, where=option, hint="Leave it out, or --state.")
+        _check_state(state, directory.target, method.name, tables, evidence)
         state_file = OutputFile(state, inputs, tells_itself=True)
     prior, arguments = models.prior(), models.arguments()
     mesh = mesh_of(devices)
@@ -292,7 +284,9 @@ def _print(summary: dict[str, Any], output: Path, *, as_json: bool) -> None:
     print_summary(summary, output, overview, f"{summary['method']} → {output}", as_json=as_json)
 
 
-def _check_state(state: Path, output: Path, method: str) -> None:
+def _check_state(
+    state: Path, output: Path, method: str, tables: CrowdOptions, evidence: EvidenceOptions
+) -> None:
     """Raise `InputError` for a state that this command could not keep."""
     from gtx_bayes.aggregation.joint_method import NAME
 
@@ -301,6 +295,14 @@ def _check_state(state: Path, output: Path, method: str) -> None:
             f"{method} has no state to keep.", where="--state", hint=f"Leave it out, or use {NAME}."
         )
     refuse_in_results(state, output, "--state")
+    for option, is_given, why in (
+        ("--groups", tables.group_column, "of single workers, and groups count as one"),
+        ("--opinion", evidence.opinion, "without opinions of their tasks"),
+        ("--history", evidence.history, "without a history of their workers"),
+    ):
+        if is_given:
+            what = f"a state takes further answers {why}."
+            raise InputError(what, where=option, hint="Leave it out, or --state.")
 
 
 def refuse_in_results(file: Path, output: Path, option: str) -> None:
