@@ -51,9 +51,13 @@ class Looks(NamedTuple):
 
 def can_be_learnt(labels: Labels) -> bool:
     """Whether there is room and time for them: classes may be too many."""
-    num_classes = labels.num_classes
-    terms = labels.num_examples * num_classes * NUM_GROUPS
-    return terms <= _MOST_TERMS and labels.num_labels * num_classes**2 * PULLS.size <= _MOST_WORK
+    return has_room(labels.num_examples, labels.num_labels, labels.num_classes)
+
+
+def has_room(num_examples: int, num_labels: int, num_classes: int) -> bool:
+    """`can_be_learnt` of a table, or a part of one, of this size."""
+    terms = num_examples * num_classes * NUM_GROUPS
+    return terms <= _MOST_TERMS and num_labels * num_classes**2 * PULLS.size <= _MOST_WORK
 
 
 def learn(labels: Labels, assessment: Assessment, fit: VariationalFit, *, learns: bool) -> Looks:

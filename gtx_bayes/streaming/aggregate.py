@@ -56,7 +56,7 @@ from gtx_bayes.crowd_tables import (
 )
 from gtx_bayes.errors import InputError, notes_as_json
 from gtx_bayes.inference import alike as of_alike
-from gtx_bayes.inference import joint, pool, variational
+from gtx_bayes.inference import joint, looks, pool, variational
 from gtx_bayes.inference.alike import LabelersAlike
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Candidate, Choice, PassedOn
@@ -624,7 +624,15 @@ def _choose(chunks: ChunksOnDisk) -> None:
     prior = chunks.given_prior
     if all(Candidate.of(model, table.num_classes, None).is_padded for model in among.models):
         labels, assessment, prior = padded_to_bucket(labels, assessment, prior)
-    candidates = pool.candidates_of(labels, assessment, prior, among.models)
+    has_room = all(
+        looks.has_room(size.num_examples, size.num_labels, table.num_classes)
+        for size in table.sizes
+    )
+    candidates = [
+        each
+        for each in pool.candidates_of(labels, assessment, prior, among.models)
+        if has_room or not each.has_looks
+    ]
     takes_pool, alike, why = chunks.request.takes_pool(table.num_labels), None, ""
     if takes_pool and pool.takes_alike(among.models, candidates):
         alike = of_alike.fit(labels, assessment, prior)
