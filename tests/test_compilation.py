@@ -3,6 +3,7 @@
 import logging
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,9 @@ from gtx_bayes.collection.next_labels import next_labels
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.diagnostics.report.content import examine
 from gtx_bayes.evaluation import evaluate, match_truth
+from gtx_bayes.inference import variational
+from gtx_bayes.labels import Assessment
+from gtx_bayes.models.confusion import ConfusionPrior
 from gtx_bayes.padding import first, pad_to
 
 pytestmark = pytest.mark.end_to_end
@@ -71,6 +75,21 @@ def test_a_report_of_like_size_compiles_nothing(key, caplog):
 
     report(117, 5)
     assert programs(caplog, report, 100, 7) == []
+
+
+def test_a_fit_from_gold_is_the_program_of_a_fit_from_the_votes(caplog):
+    """Gold that speaks against the votes: two starts of one program."""
+
+    def fit(is_turned):
+        table = crowd(23, 5)[0]  # no size that tables are padded to: nobody else's
+        truth = table.assessment.true_label
+        turned = jnp.where(table.assessment.is_gold, 1 - truth, truth)
+        gold = Assessment(turned if is_turned else truth, 2)
+        assert (variational.rows_from_gold(table.labels, gold) is not None) == is_turned
+        variational.fit(table.labels, gold, ConfusionPrior.default(2))
+
+    assert any("_fit_from" in line for line in programs(caplog, fit, False))
+    assert not any("_fit_from" in line for line in programs(caplog, fit, True))
 
 
 def test_room_is_filled_and_cut_off():

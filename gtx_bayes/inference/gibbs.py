@@ -105,6 +105,7 @@ def run_gibbs(
         )
     keys = jax.random.split(key, num_chains)
     rows = variational.rows_from_gold(labels, assessment)
+    rows = variational.rows_or_nan(rows, labels.num_classes)
     devices = [None] if mesh is None else list(mesh.devices.flat)[:num_chains]
 
     def on_device(device: jax.Device | None, keys: Key[Array, " num_chains"]) -> _Results:

@@ -203,6 +203,7 @@ def fit_from(
 ) -> VariationalFit:
     """`fit` from one start: from the votes without `rows`, from gold with them."""
     prior = prior if rows is None else prior.trusting_gold()
+    rows = rows_or_nan(rows, labels.num_classes)
     learns = class_prior is None
     class_prior = uniform(labels.num_classes) if class_prior is None else class_prior
     return _on_host(
@@ -258,6 +259,11 @@ def rows_from_gold(labels: Labels, assessment: Assessment) -> Rows | None:
         return None
     rows = counts + better_than_chance(num_classes)
     return on_device(np.log(rows / rows.sum(axis=1, keepdims=True)))
+
+
+def rows_or_nan(rows: Rows | None, num_classes: int) -> Rows:
+    """NaN in the place of rows that are absent: a fit from either start is one program."""
+    return on_device(np.full((num_classes, num_classes), np.nan)) if rows is None else rows
 
 
 def fit_from_gold(
@@ -351,7 +357,7 @@ def _fit_from(
     learns: ScalarLike,
     max_steps: ScalarLike,
     tolerance: ScalarLike,
-    rows: Rows | None,
+    rows: Rows,
 ) -> VariationalFit:
     # Jitted as one: start, fit and what lies between would take three times as long to compile.
     state = start(labels, assessment, prior, rows)
@@ -416,7 +422,7 @@ def start(
         prior: prior of the labelers.
         rows: log-probability of each answer given each class, if examples start at the posterior
             that these give, as if all labelers were alike; at shares of votes, one more vote
-            spread over all classes, if absent.
+            spread over all classes, if absent or NaN.
     """
     shares = vote_shares(labels, rows)
     return State(clamp(shares, assessment), prior.start_subclasses(shares), prior)
@@ -425,10 +431,12 @@ def start(
 def vote_shares(labels: Labels, rows: Rows | None) -> Float[Array, "num_examples num_classes"]:
     """Where examples start, as in `start`."""
     votes = class_votes(labels, jnp.ones(labels.num_labelers), labels.num_classes)
+    and_one = votes + 1.0 / labels.num_classes
+    by_votes = (and_one / sum_over_classes(and_one)).T
     if rows is None:
-        votes = votes + 1.0 / labels.num_classes
-        return (votes / sum_over_classes(votes)).T
-    return softmax_over_classes(votes.T @ rows.T.astype(votes.dtype))
+        return by_votes
+    by_gold = softmax_over_classes(votes.T @ rows.T.astype(votes.dtype))
+    return jnp.where(jnp.isnan(rows[0, 0]), by_votes, by_gold)
 
 
 @jax.jit
