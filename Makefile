@@ -159,9 +159,15 @@ panels: $(VENV)/.test
 	@test -n "$(WORLDS)" || { echo "Say where worlds.py is: make panels WORLDS=FOLDER"; exit 1; }
 	$(BIN)/python -m tests.benchmarks.panels $(WORLDS) --output docs/panels_table.md
 
-estimates: $(VENV)/.test
+# Packages that estimate shares, 500 MB, have an environment of their own.
+.venv-shares/.installed: $(BIN)/python
+	$(PYTHON) -m venv .venv-shares || { rm -rf .venv-shares; exit 1; }
+	.venv-shares/bin/python -m pip --disable-pip-version-check install --quiet 'ppi-python==0.2.3' 'truescore==0.7.4' 'cje-eval==0.9.3'
+	@touch $@
+
+estimates: $(VENV)/.test .venv-shares/.installed
 	@test -n "$(DATA)" -a -n "$(WORLDS)" || { echo "Say where crowds and worlds.py are: make estimates DATA=FOLDER WORLDS=FOLDER"; exit 1; }
-	$(BIN)/python -m tests.benchmarks.estimates $(DATA) --worlds $(WORLDS) --output docs/estimates_table.md
+	$(BIN)/python -m tests.benchmarks.estimates $(DATA) --worlds $(WORLDS) --peers .venv-shares/bin/python --output docs/estimates_table.md
 
 # The server, 1 GB, has an environment of its own.
 .venv-label-studio/.installed: $(BIN)/python
@@ -186,4 +192,4 @@ accelerators: .venv-accelerators/.installed
 		--json build/accelerators.json --output docs/accelerators_table.md
 
 clean:
-	rm -rf build $(VENV) .venv-peers .venv-label-studio .venv-accelerators
+	rm -rf build $(VENV) .venv-peers .venv-shares .venv-label-studio .venv-accelerators

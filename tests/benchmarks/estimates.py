@@ -1,7 +1,8 @@
 """Do intervals of shares hold, and how wide are they? Many draws of gold from few fits.
 
-    python -m tests.benchmarks.estimates DATA --worlds FOLDER [--draws 400] [--fits 10]
-        [--whole 0] [--work DIR] [--only NAME ...] [--output docs/estimates_table.md]
+    python -m tests.benchmarks.estimates DATA --worlds FOLDER [--draws 1000] [--fits 10]
+        [--whole 0] [--peers PYTHON] [--work DIR] [--only NAME ...]
+        [--output docs/estimates_table.md]
 
 DATA holds one folder per crowd, as in `real_crowds`; FOLDER holds worlds.py. The population is
 every example whose class is known. Gold is drawn from it at random, and an interval holds if the
@@ -11,13 +12,17 @@ Five fits a draw would be far too many. So `--fits` fits are made for each amoun
 drawn at random, four fifths as much as a draw has, which is what a fold leaves; and every draw
 takes one of these at random for each fold. Examples that are gold of a fit get the posterior of
 another one, where they are not. What that leaves out is how a draw's own gold moves its own fits:
-with `--whole N` so many draws per crowd are made by `gtx_bayes.estimate` itself, five fits each.
-Fits are kept in DIR.
+with `--whole N` the first N draws are also estimated by `gtx_bayes.estimate` itself, five fits
+each. Fits are kept in DIR.
+
+PYTHON is the interpreter of an environment with the packages of `peers_of_shares`, which get the
+same draws, shares of votes, and the posterior of a fit without gold.
 """
 
 import argparse
 import dataclasses
 import importlib.util
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -37,7 +42,14 @@ from tests.benchmarks.simulated import finish, head, row
 WORLDS = ("bloc", "looks", "uneven", "swapped")
 AMOUNTS = (20, 60, 200)
 NUM_FOLDS = 5
-MOST_GOLD = 0.8  # of the population
+PEERS = (
+    "ppi-python, votes",
+    "ppi-python, posterior",
+    "truescore, votes",
+    "truescore, posterior",
+    "cje-eval, posterior",
+)
+MOST_GOLD = 0.85  # of the population
 
 
 class Known(NamedTuple):
@@ -84,93 +96,56 @@ def fits(known, amount, number, path):
     return found["is_gold"], found["probs"].astype(np.float64)
 
 
-def draw(known, is_gold, probs, amount, rng):
-    """Gold drawn at random, and for every fold the proxies of a fit without it."""
+def drawn_gold(known, amount, draws):
+    """Which examples are gold in each draw."""
+    rng = np.random.default_rng(amount)
     size = known.truth.size
-    example = np.sort(rng.choice(size, amount, replace=False))
-    gold = Gold(example, known.truth[example], scattered_parts(amount, NUM_FOLDS))
-    order = rng.permutation(len(probs))
-    proxies = []
+    return np.sort([rng.choice(size, amount, replace=False) for _ in range(draws)], axis=1)
+
+
+def draw(known, example, proxies, is_gold, order):
+    """Gold, and for every fold the proxies of a fit without it; gold of a fit from another one."""
+    gold = Gold(example, known.truth[example], scattered_parts(example.size, NUM_FOLDS))
+    found = []
     for fold in range(NUM_FOLDS):
-        own = probs[order[fold]].copy()
+        own = proxies[order[fold]]
+        values = own.values.copy()
         left = is_gold[order[fold]].copy()
         for other in np.roll(order, -fold - 1)[:-1]:
             taken = left & ~is_gold[other]
-            own[taken] = probs[other][taken]
+            values[taken] = proxies[other].values[taken]
             left &= ~taken
-        own[left] = known.votes[left]  # gold of all fits: they cannot say
-        proxies.append(proxies_of(own, known.votes, known.judges))
-    return gold, proxies
+        values[left, :, 0] = values[left, :, 1]  # gold of all fits: they cannot say
+        found.append(own._replace(values=values))
+    return gold, found
 
 
-def ppi_plus_plus(truth, gold_proxy, other_proxy):
-    """Share and standard error by PPI++, its weight tuned and not clipped.
-
-    Angelopoulos, Duchi and Zrnic (2023), section 6, for a mean and one proxy.
-    """
-    size, others = truth.size, other_proxy.size
-    spread = np.var(np.concatenate([gold_proxy, other_proxy]), ddof=1)
-    weight = 0.0
-    if spread > 0.0:
-        weight = np.cov(truth, gold_proxy)[0, 1] / spread / (1.0 + size / others)
-    share = weight * other_proxy.mean() + (truth - weight * gold_proxy).mean()
-    variance = weight**2 * other_proxy.var(ddof=1) / others
-    variance += (truth - weight * gold_proxy).var(ddof=1) / size
-    return share, np.sqrt(variance)
-
-
-def intervals(gold, found, known):
-    """Limits by each way: ours, gold alone, and PPI++ on shares of votes; and our worth."""
-    own = shares(gold, found)
-    others = np.ones(known.truth.size, bool)
-    others[gold.example] = False
-    of_votes = np.array(
-        [
-            ppi_plus_plus(gold.truth == k, known.votes[gold.example, k], known.votes[others, k])
-            for k in range(known.votes.shape[1])
-        ]
-    ).T
-    reach = 1.96 * of_votes[1]
-    return [
-        [own.low, own.high],
-        [own.gold_low, own.gold_high],
-        [of_votes[0] - reach, of_votes[0] + reach],
-    ]
-
-
-def measure(known, amount, is_gold, probs, draws):
-    """Coverage and width of each interval, by class, means over the draws."""
-    rng = np.random.default_rng(amount)
+def measure(known, example, is_gold, probs):
+    """Limits of each draw with the crowd, and by gold alone."""
+    rng = np.random.default_rng(0)
+    proxies = [proxies_of(each, known.votes, known.judges) for each in probs]
     limits = []
-    for _ in range(draws):
-        gold, proxies = draw(known, is_gold, probs, amount, rng)
-        limits.append(intervals(gold, cross_fit(gold, proxies), known))
-    return summary(known, limits)
+    for each in example:
+        gold, own = draw(known, each, proxies, is_gold, rng.permutation(len(probs)))
+        found = shares(gold, cross_fit(gold, own))
+        limits.append([[found.low, found.high], [found.gold_low, found.gold_high]])
+    return np.swapaxes(limits, 0, 1)
 
 
-def measure_whole(known, amount, draws):
-    """The same of our interval, by the function that users call."""
-    limits = []
-    for seed in range(draws):
-        rng = np.random.default_rng([amount, seed])
-        example = rng.choice(known.truth.size, amount, replace=False)
-        own = estimate(with_gold(known.crowd, known.truth, example)).overall
-        limits.append([[own.low, own.high]])
-    return summary(known, limits)
+def measure_whole(known, example):
+    """The same by the function that users call."""
+    found = [estimate(with_gold(known.crowd, known.truth, each)).overall for each in example]
+    return np.array([[each.low, each.high] for each in found])
 
 
-def summary(known, limits):
-    share = np.bincount(known.truth, minlength=known.votes.shape[1]) / known.truth.size
-    limits = np.array(limits)  # draws, intervals, limits, classes
-    holds = (limits[:, :, 0] <= share + 1e-9) & (limits[:, :, 1] >= share - 1e-9)
-    width = np.minimum(limits[:, :, 1], 1.0) - np.maximum(limits[:, :, 0], 0.0)
-    return holds.mean(axis=0), width.mean(axis=0)
-
-
-def cell(holds, width):
+def cell(known, limits):
     """Coverage and width, means over the classes; and the coverage of the worst class."""
-    worst = f" ({holds.min():.3f})" if len(holds) > 2 else ""
-    return f"{holds.mean():.3f}{worst} / {width.mean():.3f}"
+    share = np.bincount(known.truth, minlength=known.votes.shape[1]) / known.truth.size
+    low, high = np.moveaxis(limits, 1, 0)
+    holds = ((low <= share + 1e-9) & (high >= share - 1e-9)).mean(axis=0)
+    width = (np.minimum(high, 1.0) - np.maximum(low, 0.0)).mean()
+    worst = f" ({holds.min():.3f})" if holds.size > 2 else ""
+    return f"{holds.mean():.3f}{worst} / {width:.3f}"
 
 
 def crowds(data, worlds, only):
@@ -187,9 +162,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--worlds", type=Path, required=True)
-    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--fits", type=int, default=10)
     parser.add_argument("--whole", type=int, default=0)
+    parser.add_argument("--peers", help="interpreter of an environment with the other packages")
     parser.add_argument("--work", type=Path, default=Path("build/estimates"))
     parser.add_argument("--only", nargs="+", default=[])
     parser.add_argument("--output", type=Path)
@@ -197,24 +173,44 @@ def main():
     spec = importlib.util.spec_from_file_location("worlds", options.worlds / "worlds.py")
     worlds = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(worlds)
-    options.work.mkdir(parents=True, exist_ok=True)
-    ways = ["with the crowd", "gold alone (Wilson)", "PPI++ on votes"]
-    ways += ["`estimate` as a whole"] if options.whole else []
-    lines = head("crowd", "examples", "classes", "gold", *ways)
+    drawn = options.work / f"draws_{options.draws}"
+    drawn.mkdir(parents=True, exist_ok=True)
+    rows = []
     for name, known in crowds(options.data, worlds, options.only):
+        posterior = None
         for amount in AMOUNTS:
             if amount > MOST_GOLD * known.truth.size:
                 continue
             start = time.perf_counter()
-            path = options.work / f"{name.replace(' ', '_')}_{amount}.npz"
-            found = measure(known, amount, *fits(known, amount, options.fits, path), options.draws)
-            cells = [cell(holds, width) for holds, width in zip(*found, strict=True)]
+            stem = f"{name.replace(' ', '_')}_{amount}"
+            example = drawn_gold(known, amount, options.draws)
+            path = options.work / f"{stem}.npz"
+            found = list(measure(known, example, *fits(known, amount, options.fits, path)))
             if options.whole:
-                whole = measure_whole(known, amount, options.whole)
-                cells.append(cell(whole[0][0], whole[1][0]))
-            lines.append(row(name, *known.votes.shape, amount, *cells))
-            print(lines[-1], f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+                found.append(measure_whole(known, example[: options.whole]))
+            cells = [cell(known, limits) for limits in found]
+            if options.peers:
+                if posterior is None:
+                    blind = with_gold(known.crowd, known.truth, np.arange(0))
+                    posterior = np.asarray(aggregate(blind).class_probs, np.float64)
+                given = {"truth": known.truth, "votes": known.votes, "posterior": posterior}
+                np.savez(drawn / f"{stem}.npz", example=example, **given)
+            rows.append((name, known, amount, cells, drawn / f"{stem}_peers.npz"))
+            took = f"{time.perf_counter() - start:.0f} s"
+            print(row(name, amount, *cells), took, file=sys.stderr, flush=True)
         jax.clear_caches()
+    ways = ["with the crowd", "gold alone (Wilson)", *["`estimate` as a whole"][: options.whole]]
+    if options.peers:
+        peers = Path(__file__).with_name("peers_of_shares.py")
+        subprocess.run([options.peers, peers, drawn], check=True)
+        ways += PEERS
+        for _, known, _, cells, path in rows:
+            by = np.load(path)
+            cells += [cell(known, by[way]) if way in by else "-" for way in PEERS]
+    lines = head("crowd", "examples", "classes", "gold", *ways)
+    lines += [
+        row(name, *known.votes.shape, amount, *cells) for name, known, amount, cells, _ in rows
+    ]
     finish(lines, options.output)
 
 
