@@ -106,7 +106,7 @@ def test_an_entry_cut_short_is_compiled_and_cached_anew_and_no_other(tmp_path):
 
     examples = run()
     entries = sorted(caches.rglob("*-cache"))
-    (cut,) = (path for path in entries if path.name.startswith("jit__clamped_class_probs-"))
+    (cut,) = (path for path in entries if path.name.startswith("jit_clamped_class_probs-"))
     written = {path: path.stat().st_mtime_ns for path in entries}
     size = cut.stat().st_size
     os.truncate(cut, size // 2)

@@ -272,7 +272,9 @@ def expected_counts(
         np.bincount(cell, weight[example[kept], true], num_labelers * num_answers)
         for true in range(num_classes)
     ]
-    return np.stack(counts).reshape(num_classes, num_labelers, num_answers).swapaxes(0, 1)
+    # NumPy counts nothing in whole numbers, weights or not.
+    total = np.stack(counts).astype(float)
+    return total.reshape(num_classes, num_labelers, num_answers).swapaxes(0, 1)
 
 
 def _models(fit: Fit, model: AbstractLabelers) -> list[tuple[AbstractLabelers, float]]:

@@ -20,7 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float, Int
 
-from gtx_bayes.inference.dependence import GRID, Dependence, class_log_scores
+from gtx_bayes.inference.dependence import (
+    GRID,
+    Dependence,
+    class_log_scores,
+    power_log_posterior,
+)
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
 from gtx_bayes.padding import on_device
@@ -125,17 +130,9 @@ class LabelersAlike(NamedTuple):
     ) -> Callable[[float], Float[np.ndarray, "num_rows num_classes"]]:
         """Class posteriors of some examples, for any rho."""
         labels, prior = self.num_labels[rows], self.class_prior
+        of_rows = prior if prior.ndim == 1 else prior[rows]
         num_labels, evidence = labels.sum(axis=1), labels @ np.log(_rows(counts)).T
-        with np.errstate(divide="ignore"):
-            log_prior = np.log(prior if prior.ndim == 1 else prior[rows])
-
-        def at(rho: float) -> Float[np.ndarray, "num_rows num_classes"]:
-            share = 1.0 / (1.0 + np.maximum(num_labels - 1, 0) * rho)  # `inverse_design_effect`
-            log_probs = log_prior + share[:, None] * evidence
-            probs = np.exp(log_probs - log_probs.max(axis=1, keepdims=True))
-            return np.asarray(probs / probs.sum(axis=1, keepdims=True))
-
-        return at
+        return lambda rho: np.exp(power_log_posterior(evidence, num_labels, of_rows, rho))
 
 
 class Alike(NamedTuple):

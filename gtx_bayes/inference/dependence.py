@@ -184,6 +184,20 @@ def power_posterior(
     return softmax_over_classes(jnp.log(class_prior) + share[:, None] * evidence)
 
 
+def power_log_posterior(
+    evidence: npt.NDArray[np.floating],
+    num_labels: npt.NDArray[np.integer],
+    class_prior: npt.NDArray[np.floating],
+    rho: float,
+) -> npt.NDArray[np.float64]:
+    """Logarithm of `power_posterior`, on the host: nothing is compiled."""
+    share = 1.0 / (1.0 + np.maximum(num_labels - 1, 0) * rho)  # as `inverse_design_effect`
+    with np.errstate(divide="ignore"):
+        log_probs = np.log(class_prior, dtype=np.float64) + share[:, None] * evidence
+    log_probs -= log_probs.max(axis=1, keepdims=True)
+    return np.asarray(log_probs - np.log(np.exp(log_probs).sum(axis=1, keepdims=True)))
+
+
 def class_log_scores(
     evidence: npt.NDArray[np.floating],
     num_labels: npt.NDArray[np.integer],
@@ -203,14 +217,9 @@ def class_log_scores(
     Returns:
         Shape (num_examples, num_values), in nats.
     """
-    with np.errstate(divide="ignore"):
-        log_prior = np.log(class_prior, dtype=np.float64)
-    evidence = evidence.astype(np.float64)
     scores = np.empty((truth.size, values.size))
     for at, rho in enumerate(values):
-        share = 1.0 / (1.0 + np.maximum(num_labels - 1, 0) * rho)  # as `inverse_design_effect`
-        log_probs = log_prior + share[:, None] * evidence
-        log_probs = log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+        log_probs = power_log_posterior(evidence, num_labels, class_prior, rho)
         scores[:, at] = log_probs[np.arange(truth.size), truth]
     return np.maximum(scores, LEAST_SCORE)
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, ScalarLike
 
 from gtx_bayes.inference import automatic, loop, variational
 from gtx_bayes.inference.beta import BetaPosterior
-from gtx_bayes.inference.dependence import Dependence, power_posterior
+from gtx_bayes.inference.dependence import Dependence, power_log_posterior, power_posterior
 from gtx_bayes.inference.looks import Looks
 from gtx_bayes.inference.loop import Chunk, ChunksInMemory
 from gtx_bayes.inference.variational import VariationalFit
@@ -203,16 +203,15 @@ class JointPosterior(NamedTuple):
             labels: the answers.
             assessment: the gold.
         """
-        fit, num_examples = self.independent, labels.num_examples
-        none = Assessment.none(num_examples, labels.num_classes)
-        labels, _, class_prior = self.prior.in_size(labels, none, fit.class_prior)
-        evidence = pad_to(evidence_of(fit, self.looks), labels.num_examples)
-        num_labels = labels.labels_per_example()
-        assert class_prior is not None
+        evidence = np.asarray(evidence_of(self.independent, self.looks))
+        given = evidence, labels.count_by_example(), np.asarray(self.independent.class_prior)
+        gold = np.flatnonzero(assessment.which_gold())
+        of_gold = np.eye(labels.num_classes)[np.asarray(assessment.true_label)[gold]]
         for rho, weight in zip(*self.dependence.nodes(), strict=True):
             if weight > 0.0:
-                probs = power_posterior(evidence, num_labels, class_prior, rho)[:num_examples]
-                yield float(weight), np.asarray(variational.clamp(probs, assessment), np.float64)
+                probs = np.exp(power_log_posterior(*given, rho))
+                probs[gold] = of_gold
+                yield float(weight), probs
 
     def draw_probs(
         self,

@@ -187,9 +187,12 @@ class Pool(NamedTuple):
 
         See `JointPosterior.probs_by_rho`.
         """
+        rest = 1.0 - (0.0 if self.alike is None else self.alike.weight)
         for each, weight in self.weighted:
             for share, probs in each.probs_by_rho(labels, assessment):
-                yield weight * share, probs
+                yield rest * weight * share, probs
+        if self.alike is not None:
+            yield self.alike.weight, self.alike.labelers.class_probs(self.alike.dependence)
 
     @property
     def lead(self) -> JointPosterior:
