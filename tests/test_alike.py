@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.special
 
 from gtx_bayes.aggregation.aggregate import aggregate
 from gtx_bayes.aggregation.state import read_state, write_state
@@ -68,14 +69,15 @@ class TestByItself:
             others = alike.fit(crowd.labels, Assessment(jnp.asarray(known), 2), class_prior)
             for k, value in enumerate(rho):
                 given = alike.Dependence.known(value)
-                prob = others.class_probs(given)[at, label]
+                probs = others.class_probs(crowd.labels, Assessment(jnp.asarray(known), 2), given)
+                prob = probs[at, label]
                 assert np.isclose(scores[at, k], np.log(prob), atol=1e-6)
 
     def test_class_probs(self, crowd):
         found = alike.fit(crowd.labels, crowd.assessment)
         dependence, _ = learn(found.gold_scores().sum(axis=0))
         assert dependence.values.shape == GRID.shape
-        probs = found.class_probs(dependence)
+        probs = found.class_probs(crowd.labels, crowd.assessment, dependence)
         np.testing.assert_allclose(probs.sum(axis=1), 1.0)
         truth = np.asarray(crowd.assessment.true_label)[:NUM_GOLD]
         np.testing.assert_array_equal(probs[:NUM_GOLD], np.eye(2)[truth])
@@ -84,11 +86,19 @@ class TestByItself:
         found = alike.fit(crowd.labels, crowd.assessment)
         known = alike.Dependence.known(0.5)
         asked = np.zeros(NUM_EXAMPLES, int)
-        drawn = found.draw_probs(np.random.default_rng(0), known, asked, 400)[:, NUM_GOLD:]
-        # The mean over the draws has this standard error; the posterior is curved beside it.
-        error = drawn.std(axis=0) / 20
-        off = drawn.mean(axis=0) - found.class_probs(known)[NUM_GOLD:, 0]
-        assert (np.abs(off) < 5 * error + 0.02).all()
+        rng, tables = np.random.default_rng(0), (crowd.labels, crowd.assessment)
+        drawn = found.draw_probs(rng, crowd.labels, known, asked, 400)[:, NUM_GOLD:]
+        confidence = found.class_probs(*tables, known)[NUM_GOLD:, 0]
+        log_odds = scipy.special.logit(drawn)
+        off = log_odds.mean(axis=0) - scipy.special.logit(confidence)
+        assert (np.abs(off) < 5 * log_odds.std(axis=0) / 20).all()
+
+    def test_classes_known_from_elsewhere_count(self, crowd):
+        counts = {"no": 9_000, "yes": 1_000}
+        found = aggregate(crowd, class_prior=counts).fit.joint.alike
+        truth = np.asarray(crowd.assessment.true_label)[:NUM_GOLD]
+        total = np.bincount(truth, minlength=2) + 1.0 + np.array([9_000.0, 1_000.0])
+        np.testing.assert_allclose(found.labelers.class_prior, total / total.sum())
 
     def test_none_without_gold(self, crowd):
         assert alike.fit(crowd.labels, Assessment.none(NUM_EXAMPLES, 2)) is None
@@ -117,7 +127,8 @@ class TestInThePool:
         pool = result.fit.joint
         labelers, rho, weight = pool.alike
         rest = sum(share * np.asarray(each.class_probs) for each, share in pool.weighted)
-        expected = (1 - weight) * rest + weight * labelers.class_probs(rho)
+        of_alike = labelers.class_probs(result.crowd.labels, result.crowd.assessment, rho)
+        expected = (1 - weight) * rest + weight * of_alike
         np.testing.assert_allclose(pool.class_probs, expected, atol=1e-6)
 
     def test_intervals_hold_the_confidence(self, result):
@@ -151,6 +162,37 @@ class TestInThePool:
         one, other = (each.fit.joint.alike for each in (grown, whole))
         np.testing.assert_allclose(one.labelers.counts, other.labelers.counts)
         assert abs(one.weight - other.weight) < 0.02
+
+    def test_grows_under_a_prior_of_each_example(self, crowd):
+        """In padded size and without."""
+        prior = np.tile([0.8, 0.2], (NUM_EXAMPLES, 1))
+        prior[:100] = [0.6, 0.4]
+        whole, known, _ = frames()
+        found = aggregate(crowd, class_prior=prior)
+        grown = update(found, None, known[NUM_GOLD : NUM_GOLD + 10]).result.fit.joint
+        again = aggregate(Crowd.from_frames(whole, known[: NUM_GOLD + 10]), class_prior=prior)
+        assert abs(grown.alike.weight - again.fit.joint.alike.weight) < 0.02
+
+    def test_is_not_brought_in_by_growth(self):
+        """Forty classes are too many for confusion matrices of sixty labelers, and for this."""
+        rng = np.random.default_rng(0)
+        truth = rng.integers(0, 40, 80)
+        example, labeler = np.divmod(np.arange(400), 5)
+        label = np.where(rng.random(400) < 0.7, truth[example], rng.integers(0, 40, 400))
+        table = pd.DataFrame({"task": example, "worker": labeler + 5 * (example % 12)})
+        table["label"] = [f"c{k}" for k in label]
+        known = pd.DataFrame({"task": range(80), "label": [f"c{k}" for k in truth]})
+        classes = [f"c{k}" for k in range(40)]
+        found = aggregate(Crowd.from_frames(table, known[:20], classes=classes))
+        assert "confusion" not in {each.model for each in found.fit.joint.components}
+        assert found.fit.joint.alike is None
+        assert update(found, None, known[20:30]).result.fit.joint.alike is None
+
+    def test_independence_is_as_probable_as_in_the_whole_pool(self, result):
+        pool = result.fit.joint
+        probs = [each.dependence.prob_independent for each in pool.components]
+        expected = (1.0 - pool.alike.weight) * np.dot(pool.weights, probs)
+        assert np.isclose(pool.dependence.prob_independent, expected)
 
     @pytest.mark.parametrize("options", [{"model": "one-coin"}, {"model": "confusion"}])
     def test_only_where_no_model_is_asked_for(self, crowd, options):

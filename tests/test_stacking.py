@@ -61,5 +61,25 @@ def test_a_mixture_is_found():
     assert abs(stacking_weights(probs, np.ones(2))[0] - 0.25) < 0.01
 
 
+def test_many_labels_and_predictors_that_hardly_differ():
+    """All factors at once would run away; the weights of either are even but for chance."""
+    rng = np.random.default_rng(1)
+    probs = 0.5 * np.exp(0.1 * rng.standard_normal((20_000, 2)))
+    # The information of 20,000 labels on the weight is their number times the variance of the
+    # log ratio, .02: a standard deviation of .05 around a half.
+    assert abs(stacking_weights(probs, np.full(2, 0.5))[0] - 0.5) < 0.2
+
+
+def test_what_does_not_come_to_rest_has_weights():
+    rng = np.random.default_rng(0)
+    probs = np.clip(
+        rng.beta(5, 1, (1_000, 1)) * np.exp(0.1 * rng.standard_normal((1_000, 9))), 0, 1
+    )
+    found = stacking_weights(probs, np.full(9, 1 / 9))
+    assert np.isclose(found.sum(), 1.0)
+    best = np.log(probs).mean(axis=0).max()
+    assert np.log(probs @ found).mean() > best
+
+
 def test_one_predictor_takes_all():
     assert stacking_weights(np.full((3, 1), 0.5), np.ones(1)) == pytest.approx([1.0])

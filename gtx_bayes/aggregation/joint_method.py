@@ -342,7 +342,7 @@ def check_options(
 
 def notes(found: Pool, *, num_gold: int) -> tuple[str, ...]:
     """What a user should know of a joint fit."""
-    if len(found.components) == 1:
+    if len(found.components) == 1 and found.alike is None:
         return notes_of_one(
             found.lead.choice,
             found.why,

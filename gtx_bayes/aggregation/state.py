@@ -44,7 +44,13 @@ _NAMES = {
     "classes": "class_names",
     "others": "other_names",
 }
-_OPTIONS = {"has_given_class_prior": bool, "prior_independent": float, "is_auto": bool, "why": str}
+_OPTIONS = {
+    "has_given_class_prior": bool,
+    "prior_independent": float,
+    "is_auto": bool,
+    "why": str,
+    "takes_alike": bool,
+}
 """What a pool was made with, and of which type it is."""
 
 _COVARIATES = ("covariates", "labeler_covariates", "example_covariates")
@@ -383,7 +389,8 @@ def _pool(archive: Archive, crowd: Crowd, given: str | AbstractLabelerModel | No
         raise InputError("the dependence is learnt under some of its models, and given under some.")
     is_given = options["has_given_class_prior"]
     of_alike = _alike(archive.record["alike"], crowd, components[0], is_given=is_given)
-    return Pool.of(components, weights, of_alike, **{name: options[name] for name in _OPTIONS})
+    options = {name: options[name] for name in _OPTIONS}
+    return Pool.of(components, weights, of_alike, (labels, crowd.assessment), **options)
 
 
 def _alike(weight: Any, crowd: Crowd, lead: JointPosterior, *, is_given: bool) -> Alike | None:

@@ -13,11 +13,11 @@ References:
     its sampled classes.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy.special
 from jaxtyping import Float, Int
 
 from gtx_bayes.inference.dependence import (
@@ -40,81 +40,72 @@ class LabelersAlike(NamedTuple):
 
     Attributes:
         counts: gold labels by true class and answer, with the pseudo-counts of the prior.
-        class_prior: proportions of the classes, given or counted.
-        num_labels: how many labels of each class each example has.
-        gold: the gold examples that have labels.
-        truth: their classes.
-        is_given: whether the prior of the classes was given.
+        class_total: gold examples of each class, those known from elsewhere, and one more.
+        given_prior: prior of each class, or of each class of each example, if it was given.
+        own: how many labels of each class each gold example has.
+        own_prior: prior of each class of each gold example, if a prior was given.
+        truth: the classes of the gold examples.
     """
 
     counts: Float[np.ndarray, "num_classes num_classes"]
-    class_prior: Float[np.ndarray, "*num_examples num_classes"]
-    num_labels: Int[np.ndarray, "num_examples num_classes"]
-    gold: Int[np.ndarray, " num_gold"]
+    class_total: Float[np.ndarray, " num_classes"]
+    given_prior: Float[np.ndarray, "*num_examples num_classes"] | None
+    own: Int[np.ndarray, "num_gold num_classes"]
+    own_prior: Float[np.ndarray, "num_gold num_classes"] | None
     truth: Int[np.ndarray, " num_gold"]
-    is_given: bool
 
-    def first(self, num_examples: int) -> "LabelersAlike":
-        """Without padding."""
-        prior = self.class_prior if self.class_prior.ndim == 1 else self.class_prior[:num_examples]
-        return self._replace(class_prior=prior, num_labels=self.num_labels[:num_examples])
-
-    def among(self, labels: Labels, assessment: Assessment) -> "LabelersAlike":
-        """The same, and other examples with the classes of those that are gold."""
-        num_classes, label = len(self.counts), np.asarray(labels.label)
-        is_there = (label != MISSING) & (label < num_classes)
-        cell = np.asarray(labels.example)[is_there].astype(np.int64) * num_classes + label[is_there]
-        of_cell = np.bincount(cell, minlength=labels.num_examples * num_classes)
-        num_labels = of_cell.reshape(labels.num_examples, num_classes)
-        truth = np.asarray(assessment.true_label)
-        gold = np.flatnonzero((truth != MISSING) & (num_labels.sum(axis=1) > 0))
-        return self._replace(num_labels=num_labels, gold=gold, truth=truth[gold])
+    @property
+    def class_prior(self) -> Float[np.ndarray, "*num_examples num_classes"]:
+        """Prior of the classes: as given, or counted."""
+        return _rows(self.class_total) if self.given_prior is None else self.given_prior
 
     def gold_scores(
         self, values: npt.NDArray[np.float64] = GRID
     ) -> Float[np.ndarray, "num_gold num_values"]:
         """Log-probability of every gold label, itself left out, at some values of rho."""
-        own = self.num_labels[self.gold]
-        evidence = own @ np.log(_rows(self.counts)).T
-        of_others = _rows(self.counts[self.truth] - own)
-        evidence[np.arange(self.gold.size), self.truth] = (own * np.log(of_others)).sum(axis=1)
-        prior = np.broadcast_to(self.class_prior, self.num_labels.shape)[self.gold]
-        if not self.is_given:
-            total = self.counted
-            prior = total - np.eye(total.size)[self.truth]
-            prior = prior / prior.sum(axis=1, keepdims=True)
-        return class_log_scores(evidence, own.sum(axis=1), prior, self.truth, values)
+        evidence = self.own @ np.log(_rows(self.counts)).T
+        of_others = _rows(self.counts[self.truth] - self.own)
+        evidence[np.arange(self.truth.size), self.truth] = (self.own * np.log(of_others)).sum(1)
+        prior = self.own_prior
+        if prior is None:
+            prior = _rows(self.class_total - np.eye(len(self.counts))[self.truth])
+        return class_log_scores(evidence, self.own.sum(axis=1), prior, self.truth, values)
 
-    @property
-    def counted(self) -> Float[np.ndarray, " num_classes"]:
-        """Gold examples of each class, and one more."""
-        return np.bincount(self.truth, minlength=len(self.counts)) + 1.0
-
-    def class_probs(self, dependence: Dependence) -> Float[np.ndarray, "num_examples num_classes"]:
+    def class_probs(
+        self, labels: Labels, assessment: Assessment, dependence: Dependence
+    ) -> Float[np.ndarray, "num_examples num_classes"]:
         """Class posteriors, rho integrated out; one at gold."""
-        found = np.zeros(self.num_labels.shape)
+        num_labels, log_rows = _count(labels), np.log(_rows(self.counts))
+        found = np.zeros(num_labels.shape)
         for begin in range(0, len(found), _MOST_ROWS):
             rows = slice(begin, begin + _MOST_ROWS)
-            at_rho = self._at_rho(self.counts, rows)
             for rho, prob in zip(dependence.values, dependence.probs, strict=True):
                 if prob > _LEAST_PROB:
-                    found[rows] += prob * at_rho(rho)
-        found[self.gold] = np.eye(len(self.counts))[self.truth]
-        return found / found.sum(axis=1, keepdims=True)
+                    found[rows] += prob * self._posterior(num_labels[rows], log_rows, rho, begin)
+        gold = np.flatnonzero(assessment.which_gold())
+        found[gold] = np.eye(len(self.counts))[np.asarray(assessment.true_label)[gold]]
+        return _rows(found)
 
     def draw_probs(
         self,
         rng: np.random.Generator,
+        labels: Labels,
         dependence: Dependence,
         asked: Int[np.ndarray, " num_examples"],
         num_draws: int,
     ) -> Float[np.ndarray, "num_draws num_examples"]:
-        """Probabilities of one class of each example, at draws of the matrix and of rho."""
-        drawn = np.empty((num_draws, asked.size))
+        """Probabilities of one class of each example, at draws of the matrix and of rho.
+
+        Logarithms of the matrix are drawn around those of its mean, which `class_probs` takes.
+        """
+        num_labels, drawn = _count(labels), np.empty((num_draws, asked.size))
+        of_rows = scipy.special.digamma(self.counts.sum(axis=1, keepdims=True))
+        off = np.log(_rows(self.counts)) - scipy.special.digamma(self.counts) + of_rows
+        least = np.finfo(np.float32).tiny
         for at in range(num_draws):
-            rho = rng.choice(dependence.values, p=dependence.probs / dependence.probs.sum())
+            rho = rng.choice(dependence.values, p=_rows(dependence.probs))
             rows = np.array([rng.dirichlet(row) for row in self.counts])
-            probs = self._at_rho(np.maximum(rows, np.finfo(np.float32).tiny), slice(None))(rho)
+            probs = self._posterior(num_labels, np.log(np.maximum(rows, least)) + off, rho)
             drawn[at] = np.take_along_axis(probs, asked[:, None], axis=1)[:, 0]
         return drawn
 
@@ -123,16 +114,18 @@ class LabelersAlike(NamedTuple):
         rows = np.broadcast_to(_rows(self.counts), (num_labelers, *self.counts.shape))
         return ConfusionMatrix(on_device(rows), len(self.counts))
 
-    def _at_rho(
+    def _posterior(
         self,
-        counts: Float[np.ndarray, "num_classes num_classes"],
-        rows: slice,
-    ) -> Callable[[float], Float[np.ndarray, "num_rows num_classes"]]:
-        """Class posteriors of some examples, for any rho."""
-        labels, prior = self.num_labels[rows], self.class_prior
-        of_rows = prior if prior.ndim == 1 else prior[rows]
-        num_labels, evidence = labels.sum(axis=1), labels @ np.log(_rows(counts)).T
-        return lambda rho: np.exp(power_log_posterior(evidence, num_labels, of_rows, rho))
+        num_labels: Int[np.ndarray, "num_rows num_classes"],
+        log_rows: Float[np.ndarray, "num_classes num_classes"],
+        rho: float,
+        begin: int = 0,
+    ) -> Float[np.ndarray, "num_rows num_classes"]:
+        """Class posteriors of examples one after the other, from that of number `begin` on."""
+        prior = self.class_prior
+        prior = prior if prior.ndim == 1 else prior[begin : begin + len(num_labels)]
+        evidence = num_labels @ log_rows.T
+        return np.exp(power_log_posterior(evidence, num_labels.sum(axis=1), prior, rho))
 
 
 class Alike(NamedTuple):
@@ -148,6 +141,12 @@ class Alike(NamedTuple):
     dependence: Dependence
     weight: float
 
+    def class_probs(
+        self, labels: Labels, assessment: Assessment
+    ) -> Float[np.ndarray, "num_examples num_classes"]:
+        """Class posteriors, one at gold."""
+        return self.labelers.class_probs(labels, assessment, self.dependence)
+
 
 def fit(
     labels: Labels, assessment: Assessment, class_prior: ClassPrior | None = None
@@ -156,26 +155,32 @@ def fit(
 
     Args:
         labels: the labels.
-        assessment: the gold.
+        assessment: the gold, and how many other tasks are known to be of each class.
         class_prior: prior of each class, or of each class of each example; when absent their
-            proportions are counted on gold.
+            proportions are counted.
     """
-    num_classes = labels.num_classes
-    nothing = np.zeros(0, np.int64)
-    empty = LabelersAlike(
-        np.array(ConfusionPrior.default(num_classes).weights, np.float64),
-        np.zeros(num_classes),
-        np.zeros((0, num_classes), np.int64),
-        nothing,
-        nothing,
-        class_prior is not None,
-    )
-    found = empty.among(labels, assessment)
-    if not found.gold.size:
+    num_classes, truth = labels.num_classes, np.asarray(assessment.true_label)
+    gold = np.flatnonzero((truth != MISSING) & (labels.count_by_example() > 0))
+    if not gold.size:
         return None
-    np.add.at(found.counts, found.truth, found.num_labels[found.gold])
-    proportions = found.counted / found.counted.sum() if class_prior is None else class_prior
-    return found._replace(class_prior=np.asarray(proportions, np.float64))
+    own, of_gold, given, own_prior = _count(labels)[gold], truth[gold], None, None
+    counts = np.array(ConfusionPrior.default(num_classes).weights, np.float64)
+    np.add.at(counts, of_gold, own)
+    class_total = np.bincount(of_gold, minlength=num_classes) + 1.0
+    class_total += np.asarray(assessment.known_class_total, np.float64)
+    if class_prior is not None:
+        given = np.asarray(class_prior, np.float64)
+        own_prior = given[gold] if given.ndim == 2 else np.broadcast_to(given, own.shape)
+    return LabelersAlike(counts, class_total, given, own, own_prior, of_gold)
+
+
+def _count(labels: Labels) -> Int[np.ndarray, "num_examples num_classes"]:
+    """How many labels of each class each example has."""
+    num_classes, label = labels.num_classes, np.asarray(labels.label)
+    is_there = (label != MISSING) & (label < num_classes)
+    cell = np.asarray(labels.example)[is_there].astype(np.int64) * num_classes + label[is_there]
+    counted = np.bincount(cell, minlength=labels.num_examples * num_classes)
+    return counted.reshape(labels.num_examples, num_classes)
 
 
 def _rows(counts: Float[np.ndarray, "*axes cells"]) -> Float[np.ndarray, "*axes cells"]:

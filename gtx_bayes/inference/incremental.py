@@ -172,13 +172,14 @@ def update(
     is_settled = len(pool.may_be_true(candidates)) == len(candidates)
     prior_independent = rho.prob_independent if is_settled else old.prior_independent
     labelers_alike = None
-    if old.takes_alike and labels.num_labels <= pool.MOST_AT_ONCE:
-        labelers_alike = alike.fit(in_size, gold, old.given_class_prior)
+    if old.takes_alike:
+        labelers_alike = alike.fit(labels, assessment, old.given_class_prior)
     known = None if rho.is_learnt else rho.mean
     weighing = pool.Weighing(known, prior_independent, labelers_alike)
     weighed = pool.weigh(in_size, gold, fitted, weighing)
     if len(candidates) == 1:
-        settled = weighed.dependence[0].with_independence(rho.prob_independent)
+        prob = old.lead.dependence.prob_independent
+        settled = weighed.dependence[0].with_independence(prob)
         weighed = weighed._replace(dependence=(settled,))
     components = [
         joint.report(
@@ -193,7 +194,7 @@ def update(
         for own, each, rho in zip(fitted, grown, weighed.dependence, strict=True)
     ]
     num_recomputed = sum(each.num_recomputed for each in once.values())
-    return Update(old.reweighed(components, weighed, labels.num_examples), num_recomputed)
+    return Update(old.reweighed(components, weighed, labels, assessment), num_recomputed)
 
 
 def _refitted(old: Pool, labels: Labels, assessment: Assessment) -> Update:

@@ -28,7 +28,7 @@ Every model stands in the pool without and with looks that examples have for eve
 
 import concurrent.futures
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -128,6 +128,7 @@ class Pool(NamedTuple):
             that is no question.
         is_auto: whether no model was asked for.
         why: what the models are weighed by, in words; empty if one was asked for.
+        takes_alike: whether labelers taken for alike are a part once there is gold.
     """
 
     components: tuple[JointPosterior, ...]
@@ -139,6 +140,7 @@ class Pool(NamedTuple):
     prior_independent: float
     is_auto: bool
     why: str
+    takes_alike: bool
 
     @classmethod
     def of(
@@ -146,23 +148,24 @@ class Pool(NamedTuple):
         components: Sequence[JointPosterior],
         weights: Sequence[float],
         alike: Alike | None = None,
+        tables: tuple[Labels, Assessment] | None = None,
         *,
         has_given_class_prior: bool,
         prior_independent: float,
         is_auto: bool,
         why: str,
+        takes_alike: bool = False,
     ) -> "Pool":
-        """The mixture of some components; arguments are the attributes."""
+        """The mixture of some components; arguments are the attributes, and what was fitted."""
         order = sorted(range(len(weights)), key=lambda k: -weights[k])
         components = tuple(components[k] for k in order)
         shares = np.array([weights[k] for k in order])
         shares = shares / shares.sum()
         of_labels: npt.NDArray[np.float64] = shares
-        parts: list[Float[Array, "num_examples num_classes"]]
-        parts = [each.class_probs for each in components]
-        if alike is not None:
+        parts: list[Any] = [each.class_probs for each in components]
+        if alike is not None and tables is not None:
             of_labels = np.append((1.0 - alike.weight) * shares, alike.weight)
-            parts.append(on_device(alike.labelers.class_probs(alike.dependence)))
+            parts.append(alike.class_probs(*tables))
         return cls(
             components,
             tuple(shares.tolist()),
@@ -173,6 +176,7 @@ class Pool(NamedTuple):
             prior_independent,
             is_auto,
             why,
+            takes_alike,
         )
 
     @property
@@ -192,7 +196,7 @@ class Pool(NamedTuple):
             for share, probs in each.probs_by_rho(labels, assessment):
                 yield rest * weight * share, probs
         if self.alike is not None:
-            yield self.alike.weight, self.alike.labelers.class_probs(self.alike.dependence)
+            yield self.alike.weight, self.alike.class_probs(labels, assessment)
 
     @property
     def lead(self) -> JointPosterior:
@@ -242,11 +246,6 @@ class Pool(NamedTuple):
         return self.lead.trusts_gold_alone
 
     @property
-    def takes_alike(self) -> bool:
-        """Whether labelers as if alike are a part of it once there is gold."""
-        return self.is_auto and not self.trusts_gold_alone and not self.is_of_verdicts
-
-    @property
     def asks_independence(self) -> bool:
         """Whether it is a question if labelers are independent."""
         is_asked = self.prior_independent > 0.0 and self.lead.dependence.is_learnt
@@ -283,6 +282,8 @@ class Pool(NamedTuple):
         probs = np.array([each.dependence.probs for each in self.components])
         weights = np.array(self.weights)
         independent = float(weights @ probs[:, 0])
+        if self.alike is not None:
+            independent *= 1.0 - self.alike.weight
         dependent = probs[:, 1:].sum(axis=1)
         is_plain = np.array([each.looks is None for each in self.components])
         if (weights * dependent)[is_plain].sum() > 0.0:
@@ -309,7 +310,7 @@ class Pool(NamedTuple):
         ]
         if self.alike is not None:
             labelers, rho, weight = self.alike
-            rows.append((ALIKE, False, not labelers.is_given, weight, rho.mean))
+            rows.append((ALIKE, False, labelers.given_prior is None, weight, rho.mean))
         columns = ["model", "has_looks", "learns_class_prior", "weight", "rho"]
         table = pd.DataFrame(rows, columns=columns)
         return table.sort_values("weight", ascending=False, kind="stable", ignore_index=True)
@@ -354,21 +355,27 @@ class Pool(NamedTuple):
         ]
         if self.alike is not None and num_alike:
             of_labelers, rho, _ = self.alike
-            parts.append(of_labelers.draw_probs(rng, rho, best, num_alike))
+            parts.append(of_labelers.draw_probs(rng, labels, rho, best, num_alike))
         return equal_tailed(np.concatenate(parts), class_probs.max(axis=1), prob)
 
     def reweighed(
-        self, components: Sequence[JointPosterior], weighed: "Weighed", num_examples: int
+        self,
+        components: Sequence[JointPosterior],
+        weighed: "Weighed",
+        labels: Labels,
+        assessment: Assessment,
     ) -> "Pool":
-        """With other components in the place of these."""
+        """With other components in the place of these, and all that they were fitted to."""
         return Pool.of(
             components,
             weighed.weights,
-            weighed.alike_of(num_examples),
+            weighed.kept_alike,
+            (labels, assessment),
             has_given_class_prior=self.has_given_class_prior,
             prior_independent=self.prior_independent,
             is_auto=self.is_auto,
             why=self.why,
+            takes_alike=self.takes_alike,
         )
 
 
@@ -440,11 +447,11 @@ class Weighed(NamedTuple):
     dependence: tuple[Dependence, ...]
     alike: Alike | None = None
 
-    def alike_of(self, num_examples: int) -> Alike | None:
-        """Labelers as if alike, without padding; None where they weigh next to nothing."""
-        if self.alike is None or self.alike.weight < LEAST_WEIGHT:
-            return None
-        return self.alike._replace(labelers=self.alike.labelers.first(num_examples))
+    @property
+    def kept_alike(self) -> Alike | None:
+        """Labelers as if alike; None where they weigh next to nothing."""
+        is_light = self.alike is None or self.alike.weight < LEAST_WEIGHT
+        return None if is_light else self.alike
 
 
 def fit(
@@ -471,7 +478,7 @@ def fit(
             and there is another to hold against it.
         mesh: devices to fit on, from `devices.examples_mesh`; one where it is absent.
     """
-    size = labels
+    size, gold = labels, assessment
     candidates = _candidates(models, class_prior, labels, assessment)
     if all(candidate.is_padded for candidate in candidates):
         labels, assessment, class_prior = padded_to_bucket(
@@ -480,7 +487,8 @@ def fit(
         candidates = _candidates(models, class_prior, labels, assessment)
     candidates = _or_gold_alone(candidates, models, class_prior, labels, assessment)
     why, weighed, alike = "", None, None
-    if takes_alike(models, candidates) and size.num_labels <= MOST_AT_ONCE:
+    asks_alike = takes_alike(models, candidates) and size.num_labels <= MOST_AT_ONCE
+    if asks_alike:
         alike = of_alike.fit(labels, assessment, class_prior)
     weighing = Weighing(dependence, prior_independent, alike)
     if size.num_labels > MOST_AT_ONCE:
@@ -499,11 +507,13 @@ def fit(
     return Pool.of(
         components,
         [weighed.weights[k] for k in kept],
-        weighed.alike_of(size.num_examples),
+        weighed.kept_alike,
+        (size, gold),
         has_given_class_prior=class_prior is not None,
         prior_independent=prior_independent,
         is_auto=len(models) > 1 or prior_independent > 0.0,
         why=why or why_of(candidates, assessment),
+        takes_alike=asks_alike,
     )
 
 
@@ -882,11 +892,12 @@ def _report(
 
 
 def mixture(
-    weights: npt.NDArray[np.float64], parts: Sequence[Float[Array, "..."]]
+    weights: npt.NDArray[np.float64],
+    parts: Sequence[Any],
 ) -> Float[Array, "..."]:
     """A weighted sum, worked out on the host: nothing is compiled for the number of examples."""
     if len(parts) == 1:
-        return parts[0]
+        return cast(Array, parts[0])
     first = np.asarray(parts[0])
     total = np.zeros(first.shape)
     for weight, part in zip(weights, parts, strict=True):

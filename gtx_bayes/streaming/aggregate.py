@@ -55,8 +55,7 @@ from gtx_bayes.crowd_tables import (
     read_truths,
 )
 from gtx_bayes.errors import InputError, notes_as_json
-from gtx_bayes.inference import alike as of_alike
-from gtx_bayes.inference import joint, looks, pool, variational
+from gtx_bayes.inference import alike, joint, looks, pool, variational
 from gtx_bayes.inference.alike import LabelersAlike
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Candidate, Choice, PassedOn
@@ -451,20 +450,20 @@ def _weighed_by_all(chunks: ChunksOnDisk) -> Weighed | None:
     """Weights of all models by all labels; None where one alone is fitted."""
     if len(chunks.candidates) == 1:
         return None
-    fitted, alike = chunks.fitted, None
-    if chunks.store.read(CHOICE)["alike"] is not None:
-        alike = chunks.labelers_alike
-    by = _weighing(chunks, alike)
+    fitted, labelers_alike = chunks.fitted, None
+    if chunks.store.read(CHOICE)["takes_alike"] and chunks.table.num_gold:
+        labelers_alike = chunks.labelers_alike
+    by = _weighing(chunks, labelers_alike)
     found = dict(zip(fitted, results.score(chunks, fitted, by), strict=True))
     numbers, num_gold = range(len(chunks.candidates)), len(found[fitted[0]].gold)
     scores = [found.get(number) or Scores.least(by, num_gold) for number in numbers]
     return pool.weigh_scores(chunks.candidates, scores, by)
 
 
-def _weighing(chunks: ChunksOnDisk, alike: LabelersAlike | None) -> Weighing:
+def _weighing(chunks: ChunksOnDisk, labelers_alike: LabelersAlike | None) -> Weighing:
     method = chunks.request.configured
     assert isinstance(method, GtxBayes)
-    return Weighing(method.dependence, method.prior_asked, alike)
+    return Weighing(method.dependence, method.prior_asked, labelers_alike)
 
 
 def _record(weighed: Weighed) -> dict[str, Any]:
@@ -473,11 +472,11 @@ def _record(weighed: Weighed) -> dict[str, Any]:
     def plain(rho: Dependence) -> list[list[float]]:
         return [list(map(float, part)) for part in rho]
 
-    alike = weighed.alike
+    of_alike = weighed.alike
     return {
         "weights": list(map(float, weighed.weights)),
         "dependence": list(map(plain, weighed.dependence)),
-        "alike": None if alike is None else [plain(alike.dependence), alike.weight],
+        "alike": None if of_alike is None else [plain(of_alike.dependence), of_alike.weight],
     }
 
 
@@ -526,19 +525,17 @@ def _report(
     assert isinstance(method, GtxBayes)
     if crowd is not None:
         labels, assessment = crowd.labels, crowd.assessment
-    alike = chunks.alike
-    if alike is not None:
-        none = Assessment.none(size.num_examples, size.num_classes)
-        of_crowd = size, none if crowd is None else assessment
-        alike = alike._replace(labelers=alike.labelers.among(*of_crowd))
+    none = Assessment.none(size.num_examples, size.num_classes)
     found = Pool.of(
         posteriors,
         [weight for _, weight, _ in chunks.components],
-        alike,
+        chunks.alike,
+        (size, none if crowd is None else assessment),
         has_given_class_prior=chunks.given_prior is not None,
         prior_independent=method.prior_asked,
         is_auto=method.model == joint_method.AUTO,
         why=chunks.store.read(CHOICE)["why"],
+        takes_alike=chunks.store.read(CHOICE)["takes_alike"],
     )
     return joint_method.report(found, labels, assessment)
 
@@ -633,10 +630,9 @@ def _choose(chunks: ChunksOnDisk) -> None:
         for each in pool.candidates_of(labels, assessment, prior, among.models)
         if has_room or not each.has_looks
     ]
-    takes_pool, alike, why = chunks.request.takes_pool(table.num_labels), None, ""
-    if takes_pool and pool.takes_alike(among.models, candidates):
-        alike = of_alike.fit(labels, assessment, prior)
-    by = _weighing(chunks, alike)
+    takes_pool, why = chunks.request.takes_pool(table.num_labels), ""
+    takes_alike = takes_pool and pool.takes_alike(among.models, candidates)
+    by = _weighing(chunks, alike.fit(labels, assessment, prior) if takes_alike else None)
     if takes_pool:
         weighed = Weighed((1.0,), (Dependence.known(method.dependence or 0.0),))
         if len(candidates) > 1 or method.dependence is None:
@@ -656,9 +652,8 @@ def _choose(chunks: ChunksOnDisk) -> None:
         for each in candidates
     ]
     rows = [_rows(each, labels, assessment) for each in candidates]
-    work.write(
-        CHOICE, {"candidates": kept, "rows": rows, "why": among.why(why), **_record(weighed)}
-    )
+    found = {"candidates": kept, "rows": rows, "why": among.why(why), "takes_alike": takes_alike}
+    work.write(CHOICE, found | _record(weighed))
 
 
 def _rows(chosen: Candidate, labels: Labels, assessment: Assessment) -> list[list[float]] | None:

@@ -297,8 +297,7 @@ class ChunksOnDisk:
     @property
     def alike(self) -> Alike | None:
         """Labelers as if alike, as a part of the mixture; None where they are none."""
-        found = self.weighed(WEIGHTS).alike
-        return None if found is None or found.weight < pool.LEAST_WEIGHT else found
+        return self.weighed(WEIGHTS).kept_alike
 
     @property
     def components(self) -> list["Component"]:

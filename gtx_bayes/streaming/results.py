@@ -35,7 +35,7 @@ from gtx_bayes.inference.pool import (
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractCohortPrior
-from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELS, bucket_size, on_device, pad_to, padded
+from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELS, bucket_size, pad_to, padded
 from gtx_bayes.posterior import batch_log_prob
 from gtx_bayes.streaming import automatic, subsample
 from gtx_bayes.streaming.chunks import ChunksOnDisk, Fitted, ModelOnDisk
@@ -269,7 +269,7 @@ def _interval(
             drawn.append(asked.drawn_probs(map(chunk.put, draws)))
     if alike is not None and num_alike:
         labelers, rho, _ = alike
-        drawn.append(labelers.draw_probs(rng, rho, np.asarray(best), num_alike))
+        drawn.append(labelers.draw_probs(rng, chunk.labels, rho, np.asarray(best), num_alike))
     return equal_tailed(np.concatenate(drawn), class_probs.max(axis=1), INTERVAL_PROB)
 
 
@@ -338,10 +338,8 @@ def write_part(
     )
     alike = chunks.alike if chunks.rule is None else None
     if alike is not None:
-        alike = alike._replace(labelers=alike.labelers.among(labels, assessment))
         weights = np.array([1.0 - alike.weight, alike.weight])
-        of_alike = on_device(alike.labelers.class_probs(alike.dependence))
-        mixed = mixture(weights, [mixed, of_alike])
+        mixed = mixture(weights, [mixed, alike.class_probs(labels, assessment)])
     mixed = rows.chunk.put(mixed)
     probs = np.asarray(mixed)[: rows.num_examples]
     rng = np.random.default_rng([chunks.request.seed, part])

@@ -166,7 +166,7 @@ def describe_outcome(
         num_differing,
         differing,
         None if joint is None else Worth(joint.dependence, int(examples["num_labels"].median())),
-        joint.table() if joint is not None and len(joint.components) > 1 else None,
+        None if joint is None or len(table := joint.table()) == 1 else table,
     )
 
 
