@@ -269,7 +269,7 @@ class ChunksOnDisk:
 
     @property
     def fitted(self) -> list[int]:
-        """Numbers of those that are fitted to all labels: the others weigh next to nothing."""
+        """Which are fitted to all labels: the others weigh next to nothing."""
         weights = self.weighed(CHOICE).weights
         return [k for k, weight in enumerate(weights) if weight >= pool.LEAST_WEIGHT]
 
