@@ -15,8 +15,8 @@ from jax.experimental.compilation_cache import compilation_cache
 from tests import notebooks
 
 NOTEBOOKS = sorted(notebooks.FOLDER.glob("*.ipynb"))
-HEAVY = ("02", "03", "04", "05", "06", "12")
-"""Those that take half a minute and more: `make notebooks` and `make test-slow` run them."""
+HEAVY = ("02", "03", "04", "05", "06", "07", "09", "10", "12")
+"""Those that take more than ten seconds: `make notebooks` and `make test-slow` run them."""
 
 
 @pytest.fixture
