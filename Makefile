@@ -112,6 +112,7 @@ bench: $(VENV)/.test .venv-peers/.installed
 	$(BIN)/python -m tests.benchmarks.start_up --output build/bench_start_up.json
 	$(BIN)/python -m tests.benchmarks.scale --peers .venv-peers/bin/python --output build/bench_scale.json
 	$(BIN)/python -m tests.benchmarks.streaming --output build/bench_streaming.json
+	$(BIN)/python -m tests.benchmarks.spread --output docs/spread_table.md
 	JAX_PLATFORMS=cpu $(BIN)/python -m tests.benchmarks.devices --output build/bench_devices.json
 	$(if $(TORCH),$(BIN)/python -m tests.benchmarks.training --torch $(TORCH) --output build/bench_training.json)
 	$(BIN)/python -m tests.benchmarks.together build/bench*.json --output docs/benchmarks.json

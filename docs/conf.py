@@ -31,6 +31,7 @@ exclude_patterns = [
     "real_crowds_table.md",
     "reproducing_tables.md",
     "sbc_table.md",
+    "spread_table.md",
     "worlds_table.md",
 ]
 nitpicky = False
