@@ -26,6 +26,7 @@ from gtx_bayes.diagnostics.sbc import Quantity, as_text, ecdf_band
 from gtx_bayes.errors import InputError
 from gtx_bayes.frames import as_frame
 from gtx_bayes.inference.dependence import Dependence
+from gtx_bayes.inference.pool import ALIKE
 from gtx_bayes.metrics import ReliabilityCurve
 
 INK = "#1f4e79"
@@ -304,10 +305,15 @@ def plot_pool(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax: where to draw.
     """
     ax = _axes(ax, 6.0, 0.9 + 0.32 * len(table))
-    names = [
-        f"{row.model}{' with looks' if row.has_looks else ''}, "
-        f"classes {'learnt' if row.learns_class_prior else 'as given or even'}"
+    of_classes = [
+        ("counted on gold" if row.model == ALIKE else "learnt")
+        if row.learns_class_prior
+        else "as given or even"
         for row in table.itertuples()
+    ]
+    names = [
+        f"{row.model}{' with looks' if row.has_looks else ''}, classes {of}"
+        for row, of in zip(table.itertuples(), of_classes, strict=True)
     ]
     at = np.arange(len(table))[::-1]
     bars = ax.barh(at, table["weight"], color=INK, height=0.6)
