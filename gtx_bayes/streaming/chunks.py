@@ -275,6 +275,9 @@ class ChunksOnDisk:
 
     def weighed(self, name: str) -> Weighed:
         """Their weights: of some labels (`CHOICE`), or of all (`WEIGHTS`)."""
+        return self.once(name, lambda: self._weighed(name))
+
+    def _weighed(self, name: str) -> Weighed:
         kept, found = self.store.read(name), None
         rho = [Dependence(*map(np.array, each)) for each in kept["dependence"]]
         if kept["alike"] is not None:
