@@ -371,10 +371,9 @@ def notes_of_one(
 
 def _in_words(found: Pool) -> str:
     """The pool, by name and weight."""
-    named = [(weight, each.choice.candidate.name) for each, weight in found.weighted]
+    rest = found.weight_of_models
+    named = [(rest * weight, each.choice.candidate.name) for each, weight in found.weighted]
     if found.alike is not None:
-        rest = 1.0 - found.alike.weight
-        named = [(rest * weight, name) for weight, name in named]
         named.append((found.alike.weight, _ALIKE))
     names = [
         f"{weight:.2f} {name}"

@@ -167,11 +167,18 @@ def confusion_of(
             hint="Ask for those of one labeler at a time, by `confusion_matrix`, or join classes.",
         )
     model = fit.aggregator.labelers
-    source = "model" if model is not None else "gold" if assessment.num_gold else "hard labels"
+    source = source_of(fit, assessment.num_gold)
     weight = weight_by(source, np.asarray(class_probs), assessment.which_gold())
     num_answers = labels.num_classes if model is None else model.num_answers
     num_labels = expected_counts(labels, weight, num_answers, labeler)
     return confusion_by(fit, source, num_labels, labeler)
+
+
+def source_of(fit: Fit, num_gold: int) -> str:
+    """What confusion matrices come from, see `Confusion`."""
+    if fit.aggregator.labelers is not None:
+        return "model"
+    return "gold" if num_gold else "hard labels"
 
 
 def weight_by(

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import scipy.special
 from jaxtyping import Float, Int
 
+from gtx_bayes.agreement import label_counts
 from gtx_bayes.inference.dependence import (
     GRID,
     Dependence,
@@ -75,7 +76,7 @@ class LabelersAlike(NamedTuple):
         self, labels: Labels, assessment: Assessment, dependence: Dependence
     ) -> Float[np.ndarray, "num_examples num_classes"]:
         """Class posteriors, rho integrated out; one at gold."""
-        num_labels, log_rows = _count(labels), np.log(_rows(self.counts))
+        num_labels, log_rows = label_counts(labels), np.log(_rows(self.counts))
         found = np.zeros(num_labels.shape)
         for begin in range(0, len(found), _MOST_ROWS):
             rows = slice(begin, begin + _MOST_ROWS)
@@ -98,7 +99,7 @@ class LabelersAlike(NamedTuple):
 
         Logarithms of the matrix are drawn around those of its mean, which `class_probs` takes.
         """
-        num_labels, drawn = _count(labels), np.empty((num_draws, asked.size))
+        num_labels, drawn = label_counts(labels), np.empty((num_draws, asked.size))
         of_rows = scipy.special.digamma(self.counts.sum(axis=1, keepdims=True))
         off = np.log(_rows(self.counts)) - scipy.special.digamma(self.counts) + of_rows
         least = np.finfo(np.float32).tiny
@@ -163,7 +164,7 @@ def fit(
     gold = np.flatnonzero((truth != MISSING) & (labels.count_by_example() > 0))
     if not gold.size:
         return None
-    own, of_gold, given, own_prior = _count(labels)[gold], truth[gold], None, None
+    own, of_gold, given, own_prior = label_counts(labels)[gold], truth[gold], None, None
     counts = np.array(ConfusionPrior.default(num_classes).weights, np.float64)
     np.add.at(counts, of_gold, own)
     class_total = np.bincount(of_gold, minlength=num_classes) + 1.0
@@ -172,15 +173,6 @@ def fit(
         given = np.asarray(class_prior, np.float64)
         own_prior = given[gold] if given.ndim == 2 else np.broadcast_to(given, own.shape)
     return LabelersAlike(counts, class_total, given, own, own_prior, of_gold)
-
-
-def _count(labels: Labels) -> Int[np.ndarray, "num_examples num_classes"]:
-    """How many labels of each class each example has."""
-    num_classes, label = labels.num_classes, np.asarray(labels.label)
-    is_there = (label != MISSING) & (label < num_classes)
-    cell = np.asarray(labels.example)[is_there].astype(np.int64) * num_classes + label[is_there]
-    counted = np.bincount(cell, minlength=labels.num_examples * num_classes)
-    return counted.reshape(labels.num_examples, num_classes)
 
 
 def _rows(counts: Float[np.ndarray, "*axes cells"]) -> Float[np.ndarray, "*axes cells"]:

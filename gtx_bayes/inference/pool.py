@@ -161,16 +161,11 @@ class Pool(NamedTuple):
         components = tuple(components[k] for k in order)
         shares = np.array([weights[k] for k in order])
         shares = shares / shares.sum()
-        of_labels: npt.NDArray[np.float64] = shares
-        parts: list[Any] = [each.class_probs for each in components]
-        if alike is not None and tables is not None:
-            of_labels = np.append((1.0 - alike.weight) * shares, alike.weight)
-            parts.append(alike.class_probs(*tables))
         return cls(
             components,
             tuple(shares.tolist()),
             alike,
-            mixture(of_labels, parts),
+            mixture(shares, [each.class_probs for each in components], alike, tables),
             _mixed_accuracy(shares, [each.accuracy for each in components]),
             has_given_class_prior,
             prior_independent,
@@ -178,6 +173,11 @@ class Pool(NamedTuple):
             why,
             takes_alike,
         )
+
+    @property
+    def weight_of_models(self) -> float:
+        """What labelers as if alike leave to the components."""
+        return 1.0 if self.alike is None else 1.0 - self.alike.weight
 
     @property
     def weighted(self) -> Iterator[tuple[JointPosterior, float]]:
@@ -191,7 +191,7 @@ class Pool(NamedTuple):
 
         See `JointPosterior.probs_by_rho`.
         """
-        rest = 1.0 - (0.0 if self.alike is None else self.alike.weight)
+        rest = self.weight_of_models
         for each, weight in self.weighted:
             for share, probs in each.probs_by_rho(labels, assessment):
                 yield rest * weight * share, probs
@@ -281,9 +281,7 @@ class Pool(NamedTuple):
             return self.lead.dependence
         probs = np.array([each.dependence.probs for each in self.components])
         weights = np.array(self.weights)
-        independent = float(weights @ probs[:, 0])
-        if self.alike is not None:
-            independent *= 1.0 - self.alike.weight
+        independent = self.weight_of_models * float(weights @ probs[:, 0])
         dependent = probs[:, 1:].sum(axis=1)
         is_plain = np.array([each.looks is None for each in self.components])
         if (weights * dependent)[is_plain].sum() > 0.0:
@@ -297,7 +295,7 @@ class Pool(NamedTuple):
 
         The last is the posterior mean of the dependence under it.
         """
-        rest = 1.0 - (0.0 if self.alike is None else self.alike.weight)
+        rest = self.weight_of_models
         rows = [
             (
                 each.model,
@@ -894,8 +892,20 @@ def _report(
 def mixture(
     weights: npt.NDArray[np.float64],
     parts: Sequence[Any],
+    alike: Alike | None = None,
+    tables: tuple[Labels, Assessment] | None = None,
 ) -> Float[Array, "..."]:
-    """A weighted sum, worked out on the host: nothing is compiled for the number of examples."""
+    """A weighted sum, worked out on the host: nothing is compiled for the number of examples.
+
+    Args:
+        weights: of the parts, summing to one.
+        parts: what is added up.
+        alike: a further part of the class posteriors of some examples.
+        tables: their labels and gold.
+    """
+    if alike is not None and tables is not None:
+        weights = np.append((1.0 - alike.weight) * weights, alike.weight)
+        parts = [*parts, alike.class_probs(*tables)]
     if len(parts) == 1:
         return cast(Array, parts[0])
     first = np.asarray(parts[0])

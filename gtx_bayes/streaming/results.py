@@ -16,7 +16,12 @@ from jaxtyping import Array, Float
 from gtx_bayes import decisions
 from gtx_bayes.aggregation.aggregate import clamped_class_probs
 from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator
-from gtx_bayes.aggregation.tables import MOST_CONFUSION_ROWS, expected_counts, weight_by
+from gtx_bayes.aggregation.tables import (
+    MOST_CONFUSION_ROWS,
+    expected_counts,
+    source_of,
+    weight_by,
+)
 from gtx_bayes.columns import PROB_PREFIX, Names
 from gtx_bayes.errors import InputError
 from gtx_bayes.inference import joint, looks, loop, pool, variational
@@ -333,14 +338,10 @@ def write_part(
     rows = chunks.read(part)
     labels, assessment, *_ = rows.chunk
     judged = judge(chunks, part, rows.chunk)
-    mixed = mixture(
-        np.array([each.weight for each in judged]), [each.described.class_probs for each in judged]
-    )
     alike = chunks.alike if chunks.rule is None else None
-    if alike is not None:
-        weights = np.array([1.0 - alike.weight, alike.weight])
-        mixed = mixture(weights, [mixed, alike.class_probs(labels, assessment)])
-    mixed = rows.chunk.put(mixed)
+    weights = np.array([each.weight for each in judged])
+    parts = [each.described.class_probs for each in judged]
+    mixed = rows.chunk.put(mixture(weights, parts, alike, (labels, assessment)))
     probs = np.asarray(mixed)[: rows.num_examples]
     rng = np.random.default_rng([chunks.request.seed, part])
     hard_label, confidence, num_tied = decisions.decide(rng, probs)
@@ -387,9 +388,7 @@ def open_confidence(folder: Path) -> npt.NDArray[np.floating]:
 def confusion_source(chunks: ChunksOnDisk) -> str:
     """What confusion matrices come from, see `tables.Confusion`."""
     rule = chunks.rule
-    if rule is None or rule.aggregator.labelers is not None:
-        return "model"
-    return "gold" if chunks.table.num_gold else "hard labels"
+    return "model" if rule is None else source_of(rule, chunks.table.num_gold)
 
 
 def _confusion(
