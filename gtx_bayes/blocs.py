@@ -87,8 +87,8 @@ def group_blocs(groups: Names, labeler_names: Names) -> Blocs | None:
     if size.max(initial=0) < 2:
         return None
     first = [labeler_names[np.argmax(of_labeler == at)] for at in range(names.size)]
-    of_all = [name if many > 1 else own for name, many, own in zip(names, size, first, strict=True)]
-    taken = {str(own) for own, many in zip(first, size, strict=True) if many == 1}
+    of_all = [name if many > 1 else one for name, many, one in zip(names, size, first, strict=True)]
+    taken = {str(one) for one, many in zip(first, size, strict=True) if many == 1}
     for name in (name for name, many in zip(names, size, strict=True) if many > 1):
         if name in taken:
             raise InputError(
@@ -106,10 +106,10 @@ def group_blocs(groups: Names, labeler_names: Names) -> Blocs | None:
 def find_blocs(crowd: Crowd) -> Blocs | None:
     """The blocs that gold shows; None where it shows none."""
     gold = labels_on_gold(crowd)
-    asked = np.flatnonzero((gold.label != MISSING).sum(axis=1) >= FEWEST_COMMON)
-    if not 2 <= asked.size <= MOST_LABELERS:
+    candidates = np.flatnonzero((gold.label != MISSING).sum(axis=1) >= FEWEST_COMMON)
+    if not 2 <= candidates.size <= MOST_LABELERS:
         return None
-    gold = gold._replace(label=gold.label[asked])
+    gold = gold._replace(label=gold.label[candidates])
     correlation = _correlation(gold, crowd.labels.num_classes)
     clusters = _clusters(correlation)
     if not clusters:
@@ -118,8 +118,10 @@ def find_blocs(crowd: Crowd) -> Blocs | None:
     rng = np.random.default_rng(0)  # the same each time: part of the method
     by_chance: list[float] = []
     for _ in range(_NUM_DEALS):
-        dealt = _correlation(permuted_within_classes(rng, gold), crowd.labels.num_classes)
-        by_chance.append(max((_weight(dealt, each) for each in _clusters(dealt)), default=0.0))
+        permuted = _correlation(permuted_within_classes(rng, gold), crowd.labels.num_classes)
+        by_chance.append(
+            max((_weight(permuted, each) for each in _clusters(permuted)), default=0.0)
+        )
         if sum(weight >= max(weights) for weight in by_chance) >= _RARE_DEALS:
             return None
     least = sorted(by_chance)[-_RARE_DEALS]
@@ -127,17 +129,17 @@ def find_blocs(crowd: Crowd) -> Blocs | None:
     if not blocs:
         return None
     of_labeler = np.arange(crowd.labels.num_labelers)
-    names, said = list(crowd.labeler_names), []
+    names, descriptions = list(crowd.labeler_names), []
     for members in blocs:
         among = _among(correlation, members)
-        members = asked[members]
+        members = candidates[members]
         of_labeler[members] = members[0]
         listed = ", ".join(str(names[j]) for j in members[:_MOST_NAMED])
         more = f" and {members.size - _MOST_NAMED} more" if members.size > _MOST_NAMED else ""
-        said.append(f"{listed}{more} (correlation {among.mean():.2f} given the class)")
+        descriptions.append(f"{listed}{more} (correlation {among.mean():.2f} given the class)")
         names[members[0]] = f"{names[members[0]]} and {members.size - 1} more"
     first, of_labeler = np.unique(of_labeler, return_inverse=True)
-    listed = "; ".join(said)
+    listed = "; ".join(descriptions)
     note = f"Labelers who copy each other, as gold shows, count as one labeler each: {listed}."
     return Blocs(of_labeler, as_names([names[j] for j in first]), note)
 
@@ -241,9 +243,9 @@ def verdicts(
             is_gold & (truth == label),
         )
     ]
-    pair, said = pair[is_one], votes.argmax(axis=1)[is_one]
+    pair, verdict = pair[is_one], votes.argmax(axis=1)[is_one]
     num_tied = int(np.count_nonzero(~is_one))
-    return Verdicts(pair // num_blocs, pair % num_blocs, said, num_tied, np.stack(counts))
+    return Verdicts(pair // num_blocs, pair % num_blocs, verdict, num_tied, np.stack(counts))
 
 
 def note_of(blocs: Blocs, num_tied: int) -> str:

@@ -228,11 +228,11 @@ def _of_several_choices(keys: list[str]) -> list[str]:
     found = []
     for separator in _BETWEEN_CHOICES:
         parts = {key: {part.strip() for part in key.split(separator)} for key in keys}
-        times = collections.Counter(part for own in parts.values() for part in own)
+        times = collections.Counter(part for choices in parts.values() for part in choices)
         found += [
             key
-            for key, own in parts.items()
-            if len(own) > 1 and all(part and times[part] > 1 for part in own)
+            for key, choices in parts.items()
+            if len(choices) > 1 and all(part and times[part] > 1 for part in choices)
         ]
     return found
 

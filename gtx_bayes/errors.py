@@ -35,10 +35,10 @@ class WarningNote(str):
 
 def split_warnings(notes: Iterable[str]) -> dict[str, list[str]]:
     """Notes as a summary has them: "notes", which inform, and "warnings", which ask."""
-    kinds: dict[str, list[str]] = {"notes": [], "warnings": []}
+    by_severity: dict[str, list[str]] = {"notes": [], "warnings": []}
     for note in notes:
-        kinds["warnings" if isinstance(note, WarningNote) else "notes"].append(note)
-    return kinds
+        by_severity["warnings" if isinstance(note, WarningNote) else "notes"].append(note)
+    return by_severity
 
 
 def notes_as_json(notes: Iterable[str]) -> list[str | dict[str, str]]:

@@ -118,8 +118,8 @@ def match_truth(examples: AnyTable, truth: AnyTable, exclude: AnyTable | None = 
     if extra:
         more = [f"and {len(extra) - _SHOWN} more"] if len(extra) > _SHOWN else []
         shown = [*extra[:_SHOWN], *more]
-        said = f"The results give no probability to the true class(es) {shown}: taken as 0."
-        notes.append(WarningNote(said))
+        text = f"The results give no probability to the true class(es) {shown}: taken as 0."
+        notes.append(WarningNote(text))
         probs = np.pad(probs, ((0, 0), (0, len(extra))))
     return Scored(
         jax.device_put(probs[row[scored]]),

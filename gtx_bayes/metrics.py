@@ -153,10 +153,10 @@ def confusion_counts(
 ) -> Float[Array, "num_classes num_classes"]:
     """Number of examples of each true class (rows) by hard label; ties share their example."""
     tied = decisions.tied_classes(class_probs).astype(class_probs.dtype)
-    said = tied / decisions.num_tied(class_probs)[:, None]
+    prob = tied / decisions.num_tied(class_probs)[:, None]
     member = true_label[:, None] == jnp.arange(class_probs.shape[1])
     member &= _counted(true_label, where)[:, None]
-    return member.T.astype(said.dtype) @ said
+    return member.T.astype(prob.dtype) @ prob
 
 
 class ReliabilityCurve(NamedTuple):

@@ -88,8 +88,8 @@ def padded(
 def pad_to(array: Array | npt.NDArray[np.generic], size: int, fill: float | int = 0) -> Array:
     """The array with so many rows, those to spare filled."""
     rows = np.asarray(array)
-    room = ((0, size - len(rows)), *((0, 0) for _ in rows.shape[1:]))
-    return jax.device_put(np.pad(rows, room, constant_values=fill))
+    padding = ((0, size - len(rows)), *((0, 0) for _ in rows.shape[1:]))
+    return jax.device_put(np.pad(rows, padding, constant_values=fill))
 
 
 def on_device(values: float | npt.NDArray[np.floating]) -> Float[Array, "*shape"]:

@@ -59,8 +59,8 @@ def is_as_written(path: Path, name: str, files: dict[str, str]) -> bool:
     """
     if path.is_symlink() or not path.is_file() or name not in files:
         return False
-    own = files_of(path).get(name) if name.endswith(".json") else None
-    return files[name] in (own, digest(path))
+    written = files_of(path).get(name) if name.endswith(".json") else None
+    return files[name] in (written, digest(path))
 
 
 def stranger(folder: Path, name: str) -> str | None:

@@ -27,16 +27,16 @@ class Registry[T]:
 
     Args:
         kind: what it holds, in the singular, as errors say it ("model").
-        group: entry points of this group are found beside `own`: `NAME = "module:Class"`.
+        group: entry points of this group are found beside `members`: `NAME = "module:Class"`.
         base: `module:Class` of the abstract class that every member extends.
-        own: members of this package, `module:Class` by name.
+        members: members of this package, `module:Class` by name.
     """
 
-    def __init__(self, kind: str, group: str, base: str, own: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, group: str, base: str, members: Mapping[str, str]) -> None:
         self.kind = kind
         self.group = group
         self._base = base
-        self._own = dict(own)
+        self._members = dict(members)
         self._registered: dict[str, type[T]] = {}
 
     def names(self, *, installed: bool = True) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class Registry[T]:
             installed: whether to look through the installed packages, which takes a while.
         """
         points = self._entry_points() if installed else ()
-        return tuple(dict.fromkeys((*self._own, *points, *self._registered)))
+        return tuple(dict.fromkeys((*self._members, *points, *self._registered)))
 
     def __iter__(self) -> Iterator[str]:
         """Every name."""
@@ -76,8 +76,8 @@ class Registry[T]:
         """
         if name in self._registered:
             return self._checked(self._registered[name], name)
-        if name in self._own:
-            return self._checked(_import(self._own[name]), name)
+        if name in self._members:
+            return self._checked(_import(self._members[name]), name)
         if _FILE in name:
             return self._checked(self._of_file(name), name)
         if name in (points := self._entry_points()):
@@ -235,15 +235,15 @@ def _options_in_words(cls: type) -> str:
     return ", ".join(map(in_words, _options_of(cls))) or "none"
 
 
-def _parse(text: str, field: dataclasses.Field[Any], kinds: tuple[Any, ...], what: str) -> Any:
+def _parse(text: str, field: dataclasses.Field[Any], accepted: tuple[Any, ...], what: str) -> Any:
     """A text as the first of some types that takes it: none, true or false, numbers, text."""
     for kind, read in _READERS.items():
-        if kind in kinds:
+        if kind in accepted:
             try:
                 return read(text)
             except (KeyError, ValueError):
                 continue
-    wanted = [words for kind, words in _IN_WORDS.items() if kind in kinds]
+    wanted = [words for kind, words in _IN_WORDS.items() if kind in accepted]
     if not wanted:
         return text
     raise InputError(f"'{text}' is no {field.name} of the {what}.", hint=f"Give {wanted[-1]}.")
@@ -278,10 +278,10 @@ def _kinds_of(cls: type, field: dataclasses.Field[Any]) -> tuple[Any, ...]:
     except Exception:  # names that are imported for the type checker alone
         return (type(field.default),)
     is_one = isinstance(hint, type) or typing.get_origin(hint) is tuple
-    kinds = [
+    accepted = [
         typing.get_origin(kind) or kind for kind in ((hint,) if is_one else typing.get_args(hint))
     ]
-    if found := tuple(kind for kind in kinds if any(kind is known for known in _READERS)):
+    if found := tuple(kind for kind in accepted if any(kind is known for known in _READERS)):
         return found
     return (int, float, str) if field.default is dataclasses.MISSING else (type(field.default),)
 

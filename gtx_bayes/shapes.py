@@ -63,11 +63,11 @@ class Shape:
                 raise InputError(
                     f"`{name}` names no columns.", where=name, hint="Give a list of names, or True."
                 )
-        said = [one.name for one in dataclasses.fields(self) if getattr(self, one.name)]
-        if len(said) > 1:
+        names = [one.name for one in dataclasses.fields(self) if getattr(self, one.name)]
+        if len(names) > 1:
             raise InputError(
-                f"{said[0]} and {said[1]} are both said of the table.",
-                where=said[1],
+                f"{names[0]} and {names[1]} are both said of the table.",
+                where=names[1],
                 hint="Say one of them.",
             )
         for name in ("wide", "counts"):

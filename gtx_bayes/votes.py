@@ -426,8 +426,8 @@ def _compared(
     size = weight.shape[0]
     if not 1 <= size <= _MOST_COMPARED:
         return _gathered(weight, labeler, label, signed)
-    is_own = labeler[None, :] == jnp.arange(size, dtype=labeler.dtype)[:, None]
-    value = jnp.where(is_own, signed(label[None, :], weight[:, None]), 0)
+    is_labeler = labeler[None, :] == jnp.arange(size, dtype=labeler.dtype)[:, None]
+    value = jnp.where(is_labeler, signed(label[None, :], weight[:, None]), 0)
     return jnp.sum(value, axis=0, dtype=weight.dtype)
 
 

@@ -279,9 +279,9 @@ def _class_probs_by_chunk(
     chunks = ChunksInMemory.cut(labels, None, class_prior, list(mesh.devices.flat))
 
     def one(_: int, chunk: Chunk) -> Float[Array, "num_rows num_classes"]:
-        own = rule
+        of_chunk = rule
         if chunk.class_prior.ndim == 2:  # then the rule has the prior of all examples
-            own = rule.with_class_prior(chunk.class_prior)
-        return chunk.put(own).class_probs(chunk.labels)
+            of_chunk = rule.with_class_prior(chunk.class_prior)
+        return chunk.put(of_chunk).class_probs(chunk.labels)
 
     return jax.device_put(chunks.join(chunks.map("Votes", one)))

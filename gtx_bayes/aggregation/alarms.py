@@ -77,11 +77,11 @@ def _given_too_often(
     class_names: Names,
 ) -> list[str]:
     """Classes that many more examples are given than the answers name."""
-    asked = is_open & (labels.count_by_example() > 0)
+    is_labeled = is_open & (labels.count_by_example() > 0)
     label = np.asarray(labels.label)
     label = label[(label != MISSING) & is_open[np.asarray(labels.example)]]
     num_classes = len(class_names)
-    given = np.bincount(class_probs[asked].argmax(axis=1), minlength=num_classes)
+    given = np.bincount(class_probs[is_labeled].argmax(axis=1), minlength=num_classes)
     named = np.bincount(label, minlength=num_classes) / max(1, label.size)
     return [
         f"Class '{class_names[k]}' is given to {given[k]:,} of {given.sum():,} examples, though "

@@ -189,5 +189,7 @@ def _squares(answers: HostAnswers, averages: ClassProbs) -> Weight:
     """Squared distances of each labeler's one-hot answers from the averages, summed."""
     shape = answers.num_labelers, answers.num_classes
     size, cell = shape[0] * shape[1], answers.cell
-    own = np.bincount(cell, 1 - 2 * averages[answers.example, answers.label], size).reshape(shape)
-    return own + add_up(averages**2, answers.example, answers.labeler, answers.num_labelers)
+    from_labels = np.bincount(cell, 1 - 2 * averages[answers.example, answers.label], size).reshape(
+        shape
+    )
+    return from_labels + add_up(averages**2, answers.example, answers.labeler, answers.num_labelers)

@@ -117,7 +117,7 @@ def read_history(crowd: Crowd, table: AnyTable, blocs: pd.DataFrame | None) -> t
     roles = {"labeler": LABELER_COLUMNS}
     worker = read_columns(frame, roles, {}, source)["labeler"]
     bloc_of = {} if blocs is None else dict(zip(blocs["worker"], blocs["bloc"], strict=True))
-    bloc_of = {str(own): str(bloc) for own, bloc in bloc_of.items()}
+    bloc_of = {str(labeler): str(bloc) for labeler, bloc in bloc_of.items()}
     names = [str(name) for name in crowd.labeler_names]
     at = positions(names, np.array([bloc_of.get(key, key) for key in worker.keys], object))
     known = np.flatnonzero(at >= 0)

@@ -201,9 +201,9 @@ class GtxBayes(AbstractMethod):
             ordered=self.ordered and not has_history and labels.num_classes > 2,
             drifts=self.drifts and not has_history and DRIFT_COVARIATE in labels.covariates,
         )
-        is_asked = self.finds_verdicts and self.model == AUTO and self.dependence is None
-        is_asked = is_asked and not self.drifts and labels.num_labels <= MOST_STEPS
-        sides = two_verdicts(labels) if is_asked and assessment.earlier is None else None
+        is_wanted = self.finds_verdicts and self.model == AUTO and self.dependence is None
+        is_wanted = is_wanted and not self.drifts and labels.num_labels <= MOST_STEPS
+        sides = two_verdicts(labels) if is_wanted and assessment.earlier is None else None
         models = among.models
         if sides is not None:
             models = tuple(dataclasses.replace(MODELS.build("bloc"), members=s) for s in sides)
@@ -251,8 +251,10 @@ def models_for(
         "num_classes": num_classes,
     }
     if model == AUTO:
-        asked = {ORDINAL: ordered, DRIFT: drifts}
-        more = [name for name, is_asked in asked.items() if is_asked and num_labels <= MOST_STEPS]
+        optional = {ORDINAL: ordered, DRIFT: drifts}
+        more = [
+            name for name, is_wanted in optional.items() if is_wanted and num_labels <= MOST_STEPS
+        ]
         return bearable((*AUTO_MODELS, *more), **size)
     found: AbstractLabelerModel = MODELS.build(model)
     check_model_size(found, **size)
@@ -354,19 +356,19 @@ def notes(found: Pool, *, num_gold: int) -> tuple[str, ...]:
     prior = found.prior_independent if found.asks_independence else 0.0
     in_pool = {each.model for each in found.components}
     or_else = [word for name, word in _OTHERWISE.items() if name in in_pool]
-    said = [_in_words(found), *_of_dependence(rho, prior, or_else=or_else)]
+    notes = [_in_words(found), *_of_dependence(rho, prior, or_else=or_else)]
     if found.is_undecided:
-        said.append(_TWO_VERDICTS)
-    return (*said, *_of_the_rest(rho, num_gold=num_gold, converged=found.converged))
+        notes.append(_TWO_VERDICTS)
+    return (*notes, *_of_the_rest(rho, num_gold=num_gold, converged=found.converged))
 
 
 def notes_of_one(
     found: Choice, why: str, *, prior_independent: float = 0.0, num_gold: int, converged: bool
 ) -> tuple[str, ...]:
     """What a user should know of a fit by one model."""
-    said = [f"Model {found.candidate.name}: {why}."] if why else []
-    said += _of_dependence(found.dependence, prior_independent)
-    return (*said, *_of_the_rest(found.dependence, num_gold=num_gold, converged=converged))
+    notes = [f"Model {found.candidate.name}: {why}."] if why else []
+    notes += _of_dependence(found.dependence, prior_independent)
+    return (*notes, *_of_the_rest(found.dependence, num_gold=num_gold, converged=converged))
 
 
 def _in_words(found: Pool) -> str:
@@ -393,9 +395,9 @@ def _of_dependence(
     rho: Dependence, prior_independent: float, *, or_else: Sequence[str] = ()
 ) -> list[str]:
     """Whether labelers err together, and how far."""
-    said = []
+    notes = []
     if prior_independent > 0.0 and rho.is_learnt:
-        said.append(
+        notes.append(
             "That labelers are independent, each with one accuracy"
             f"{''.join(or_else)}, has a probability of "
             f"{_as_prob(rho.prob_independent)} ({prior_independent:g} before any answer)."
@@ -410,7 +412,7 @@ def _of_dependence(
             else ("Confidence allows for labelers who err together")
         )
         most = most_useful(mean)
-        said.append(
+        notes.append(
             f"{how}, rho = {mean:.2f}{limits}"
             + (
                 "."
@@ -420,20 +422,20 @@ def _of_dependence(
                 "tenth of one."
             )
         )
-    return said
+    return notes
 
 
 def _of_the_rest(rho: Dependence, *, num_gold: int, converged: bool) -> list[str]:
     """What only gold can tell, and whether the fit came to rest."""
-    said: list[str] = []
+    notes: list[str] = []
     if num_gold == 0:
-        said.append(
+        notes.append(
             "Without gold the labelers are known from their agreement alone, taken for better than "
             "chance on average."
         )
         if rho.is_learnt and rho.prob_independent < 0.5:
-            said.append("Without gold rho is known from its prior alone.")
-    return said if converged else [*said, NOT_CONVERGED]
+            notes.append("Without gold rho is known from its prior alone.")
+    return notes if converged else [*notes, NOT_CONVERGED]
 
 
 def _as_prob(prob: float) -> str:

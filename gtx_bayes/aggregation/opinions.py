@@ -34,14 +34,14 @@ class Weighed(NamedTuple):
         calibration: what they are worth.
         base: the class prior without them, for all examples or for each.
         class_prior: with them, of each class of each example.
-        said: class probabilities by each; NaN for examples that it does not speak of.
+        probs: class probabilities by each; NaN for examples that it does not speak of.
     """
 
     names: tuple[str, ...]
     calibration: Calibration
     base: Float[np.ndarray, "..."]
     class_prior: ClassProbs
-    said: tuple[ClassProbs, ...]
+    probs: tuple[ClassProbs, ...]
 
     def table(self, class_probs: ClassProbs) -> pd.DataFrame:
         """One row an opinion, beside the class probabilities in the end.
@@ -51,10 +51,12 @@ class Weighed(NamedTuple):
         of that class in the end.
         """
         rows = []
-        for name, weight, said in zip(self.names, self.calibration.weights, self.said, strict=True):
-            at = np.flatnonzero(~np.isnan(said[:, 0]))
-            right = class_probs[at, said[at].argmax(axis=1)]
-            rows.append((name, weight, at.size, said[at].max(axis=1).mean(), right.mean()))
+        for name, weight, probs in zip(
+            self.names, self.calibration.weights, self.probs, strict=True
+        ):
+            at = np.flatnonzero(~np.isnan(probs[:, 0]))
+            right = class_probs[at, probs[at].argmax(axis=1)]
+            rows.append((name, weight, at.size, probs[at].max(axis=1).mean(), right.mean()))
         columns = ["opinion", "weight", "num_examples", "confidence", "accuracy"]
         return pd.DataFrame(rows, columns=pd.Index(columns))
 
@@ -100,12 +102,12 @@ def weigh(
     found = read_opinions(crowd, opinions)
     if not found:
         raise InputError("there is no opinion.", where="opinions", hint="Leave it out.")
-    said = tuple(found.values())
+    probs = tuple(found.values())
     num_classes = crowd.labels.num_classes
     prior = np.full(num_classes, 1.0 / num_classes) if class_prior is None else class_prior
     likelihood = np.where(prior > 0.0, class_probs / np.where(prior > 0.0, prior, 1.0), 0.0)
-    calibration = calibrate(said, likelihood, prior)
-    return Weighed(tuple(found), calibration, prior, calibration.class_prior(said, prior), said)
+    calibration = calibrate(probs, likelihood, prior)
+    return Weighed(tuple(found), calibration, prior, calibration.class_prior(probs, prior), probs)
 
 
 def notes_of_opinions(table: pd.DataFrame) -> list[str]:

@@ -103,7 +103,7 @@ class _Answers(NamedTuple):
             np.asarray(assessment.true_label).astype(np.int64),
         )
 
-    def of_others(self, known: Known) -> npt.NDArray[np.float64]:
+    def leave_one_out_probs(self, known: Known) -> npt.NDArray[np.float64]:
         """Probability of each class of the example of every answer, by all but that answer."""
         num_classes = known.confusion.shape[1]
         tiny = np.finfo(np.float32).tiny
@@ -201,10 +201,10 @@ def _against_others(
         last = np.searchsorted(key[used], key + reach, side="right")
         return np.asarray(total[last] - total[first])
 
-    own = near(answers.labeler)
-    others = near(np.zeros_like(place)) - own
+    of_labeler = near(answers.labeler)
+    others = near(np.zeros_like(place)) - of_labeler
     number = np.maximum(others[:, 2:], 1.0)
-    shared = (number + own[:, 2:]) / (number + 1.0)
+    shared = (number + of_labeler[:, 2:]) / (number + 1.0)
     has_others = others[:, 2:] > 0.5
     mean = np.where(has_others, others[:, :2] / number, 0.0)
     return np.concatenate([both[:, :2] - mean, np.where(has_others, shared, 1.0)], axis=1)
@@ -212,7 +212,7 @@ def _against_others(
 
 def _scores(answers: _Answers, known: Known) -> npt.NDArray[np.float64]:
     """How much better than its accuracy the labeler of every answer was."""
-    others = answers.of_others(known)
+    others = answers.leave_one_out_probs(known)
     column = known.confusion[answers.labeler, :, answers.label]
     right = np.diagonal(known.confusion, axis1=1, axis2=2)[answers.labeler]
     is_label = np.arange(others.shape[1]) == answers.label[:, None]
@@ -229,11 +229,11 @@ def _change(
     With sign -1 of later ones over earlier ones.
     """
     score, shared = sign * score[:, :2], score[:, 2].mean()
-    spread = score.std(axis=0) * np.sqrt(shared)
+    scale = score.std(axis=0) * np.sqrt(shared)
     changes = np.flatnonzero(np.diff(when) > 0.0)
-    if not changes.size or (spread == 0.0).any():
+    if not changes.size or (scale == 0.0).any():
         return 1.0, 0
-    excess = np.cumsum(score - score.mean(axis=0), axis=0)[changes] / spread
+    excess = np.cumsum(score - score.mean(axis=0), axis=0)[changes] / scale
     smaller = excess.min(axis=1)
     at = int(smaller.argmax())
     largest = max(smaller[at] / np.sqrt(len(score)), 0.0)
@@ -254,13 +254,13 @@ def _split(
     confusion = np.concatenate([confusion, whole[None]])
     accuracy = [mean, mean]
     for _ in range(_STEPS):
-        others = answers.of_others(known._replace(confusion=confusion))
+        others = answers.leave_one_out_probs(known._replace(confusion=confusion))
         for place, part in enumerate((labeler, new)):
-            own = np.flatnonzero(who == part)
-            column = confusion[part][:, answers.label[own]].T
-            both = others[own] * column
-            right = both[np.arange(own.size), answers.label[own]] / both.sum(axis=1)
-            share = (right.sum() + _PRIOR_ANSWERS * mean) / (own.size + _PRIOR_ANSWERS)
+            of_labeler = np.flatnonzero(who == part)
+            column = confusion[part][:, answers.label[of_labeler]].T
+            both = others[of_labeler] * column
+            right = both[np.arange(of_labeler.size), answers.label[of_labeler]] / both.sum(axis=1)
+            share = (right.sum() + _PRIOR_ANSWERS * mean) / (of_labeler.size + _PRIOR_ANSWERS)
             accuracy[place] = float(share)
             # Errors go where they went; their number is that of the part.
             off = whole * (1.0 - np.eye(num_classes))
@@ -283,13 +283,13 @@ def by_period(
     gold say of each example. One labeler's errors are taken to fall on the other classes alike.
     """
     answers = _Answers.of(labels, assessment, when)
-    others = answers.of_others(known)
+    others = answers.leave_one_out_probs(known)
     right = others[np.arange(answers.label.size), answers.label]
     order = np.lexsort((answers.when, answers.labeler))
     ends = np.cumsum(np.bincount(answers.labeler, minlength=labels.num_labelers))
     rows = []
-    for labeler, own in enumerate(np.split(order, ends[:-1])):
-        for part in np.array_split(own, min(num_periods, max(own.size, 1))):
+    for labeler, of_labeler in enumerate(np.split(order, ends[:-1])):
+        for part in np.array_split(of_labeler, min(num_periods, max(of_labeler.size, 1))):
             if not part.size:
                 continue
             wrong = (1.0 - right[part]) / (labels.num_classes - 1)
@@ -333,15 +333,15 @@ class OverTime:
     def notes(self) -> tuple[str, ...]:
         """Who gets worse."""
         days = "" if self.start is None else f" (days since {self.start})"
-        said = [
+        falls = [
             f"{row.worker} from {row.before:.2f} to {row.after:.2f} at {row.when:g}{days}"
             for row in self.falls.itertuples()
         ]
-        if not said:
+        if not falls:
             return ()
         return (
             WarningNote(
-                f"Labelers who get worse over time than others: {'; '.join(said)}. In a crowd in "
+                f"Labelers who get worse over time than others: {'; '.join(falls)}. In a crowd in "
                 f"which nobody does, anybody is named with a probability of about {LEVEL:g}."
             ),
         )

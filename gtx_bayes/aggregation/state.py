@@ -204,7 +204,7 @@ def check_options(
         wanted = np.asarray(prior_in_order(class_prior, result.crowd.class_names))
     rho = None if found.dependence.is_learnt else found.dependence.mean
     fitted = None if found.is_auto else found.labeler_model
-    asked = None if model == joint_method.AUTO else MODELS.build(model)
+    requested = None if model == joint_method.AUTO else MODELS.build(model)
     is_same_prior = class_prior is None or (
         prior is not None
         and wanted is not None
@@ -213,8 +213,8 @@ def check_options(
     )
     for is_same, name, given, kept in (
         (
-            asked is None or _is_same_model(asked, fitted),
-            *("model", _in_words(asked), _in_words(fitted)),
+            requested is None or _is_same_model(requested, fitted),
+            *("model", _in_words(requested), _in_words(fitted)),
         ),
         (
             dependence is None or dependence == rho,
@@ -242,14 +242,14 @@ def check_options(
             )
 
 
-def _is_same_model(asked: AbstractLabelerModel, fitted: AbstractLabelerModel | None) -> bool:
+def _is_same_model(requested: AbstractLabelerModel, fitted: AbstractLabelerModel | None) -> bool:
     """Whether a model is the one that was fitted; what follows from the table may be open in it."""
     return (
         fitted is not None
-        and asked.name == fitted.name
+        and requested.name == fitted.name
         and all(
-            getattr(asked, option.name) in (option.default, getattr(fitted, option.name, None))
-            for option in dataclasses.fields(asked)  # type: ignore[arg-type]
+            getattr(requested, option.name) in (option.default, getattr(fitted, option.name, None))
+            for option in dataclasses.fields(requested)  # type: ignore[arg-type]
         )
     )
 

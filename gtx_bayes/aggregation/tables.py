@@ -76,12 +76,12 @@ def parameter_table(
         flat = values.reshape(len(values), -1).astype(np.float64)
         low, high = np.quantile(flat, [0.5 - INTERVAL_PROB / 2, 0.5 + INTERVAL_PROB / 2], axis=0)
         is_own = name in of_labelers
-        own, rest = ([place[:1] for place in places], [place[1:] for place in places])
+        first, rest = ([place[:1] for place in places], [place[1:] for place in places])
         tables.append(
             pd.DataFrame(
                 {
                     "parameter": name,
-                    "worker": [str(labeler_names[at[0]]) if is_own else "" for at in own],
+                    "worker": [str(labeler_names[at[0]]) if is_own else "" for at in first],
                     "entry": [
                         ", ".join(map(str, after if is_own else place))
                         for after, place in zip(rest, places, strict=True)

@@ -143,8 +143,8 @@ class FineTuning:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about images, labels and their match."""
-        own = (self.images, self.imputed, self.parts, self.temperature)
-        notes = tuple(note for each in own for note in each.notes)
+        given = (self.images, self.imputed, self.parts, self.temperature)
+        notes = tuple(note for each in given for note in each.notes)
         return notes if self.choice is None else (*notes, self.choice.note)
 
     def scores(self) -> dict[str, Judged]:

@@ -96,8 +96,10 @@ def part_images(
     names = as_names(map(str, images.names))
     at, notes = _match(names, imputed)
     keys = as_names(map(str, images.class_names))
-    own = Source("the images' labels", rows=("the images' labels",) * keys.size)
-    number, _ = numbered_labels(Column("label", keys, keys, own), list(imputed.class_names), notes)
+    source = Source("the images' labels", rows=("the images' labels",) * keys.size)
+    number, _ = numbered_labels(
+        Column("label", keys, keys, source), list(imputed.class_names), notes
+    )
     true_label = np.append(number, MISSING)[images.true_label]
     if truth is None:
         may_judge = at < 0 if images.split is None else images.split == EVALUATION

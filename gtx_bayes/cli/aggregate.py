@@ -322,15 +322,15 @@ def _read_state(
     from gtx_bayes.aggregation.aggregate import configured
     from gtx_bayes.aggregation.state import check_options, read_state
 
-    asked: Any = configured(method, **models.arguments())
-    kept = read_state(state, model=None if asked.model == "auto" else asked.model)
+    options: Any = configured(method, **models.arguments())
+    kept = read_state(state, model=None if options.model == "auto" else options.model)
     check_options(
         kept,
         where=str(state),
         classes=tables.class_names(),
         class_prior=models.prior(),
-        model=asked.model,
-        dependence=asked.dependence,
+        model=options.model,
+        dependence=options.dependence,
         prior_independent=models.prior_independent,
         ordered=tables.ordered,
     )

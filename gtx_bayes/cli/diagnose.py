@@ -110,7 +110,7 @@ def diagnose(
 
         from gtx_bayes.diagnostics.report.page import write_report
 
-        asked = {
+        options = {
             "labels": ", ".join(path.name for path in labels),
             "gold": gold,
             "model": models.model,
@@ -139,7 +139,7 @@ def diagnose(
             "opinions": ", ".join(name.partition("=")[0] for name in evidence.opinion or ()),
             "seed": seed,
         }
-        origin = origin_of(labels[0], asked, start)
+        origin = origin_of(labels[0], options, start)
         content = write_report(
             jax.random.key(seed), result, directory.path, origin=origin, prices=prices
         )
@@ -155,7 +155,7 @@ def diagnose(
         from gtx_bayes.diagnostics.report.wording import plain
 
         of_panel = [] if content.judges is None else content.judges.words
-        for words in (*of_panel, *(_said(each) for each in checked)):
+        for words in (*of_panel, *(_describe(each) for each in checked)):
             print(plain(words))
         of_crowd = (labels, *(() if gold is None else ("--gold", gold)), *words_of(tables))
         more = (*words_of(models), "--batch", 20, "--output", "to_label.csv")
@@ -171,8 +171,8 @@ def _prices(cost: Path, crowd: "Crowd", tables: CrowdOptions) -> "Prices":
 
     columns = tables.columns("example", "labeler")
     frame, source = read_table(cost, columns_for(COST_ROLES, columns))
-    own = {role: name for role, name in columns.items() if name in frame}
-    return read_costs(frame, own, source, crowd.labeler_names, crowd.example_names).price
+    roles = {role: name for role, name in columns.items() if name in frame}
+    return read_costs(frame, roles, source, crowd.labeler_names, crowd.example_names).price
 
 
 def _gates(given: list[str] | None) -> list[Gate]:
@@ -219,11 +219,11 @@ def _measured(content: "Content") -> dict[str, tuple[float, float]]:
     }
 
 
-def _said(checked: Checked) -> str:
+def _describe(checked: Checked) -> str:
     """A gate in a sentence."""
     if checked.gate.name == "light":
-        light, asked = (_LIGHTS[int(of)] for of in (checked.low, checked.gate.bound))
-        return f"The light is {light}, {asked} is asked for."
+        light, wanted = (_LIGHTS[int(of)] for of in (checked.low, checked.gate.bound))
+        return f"The light is {light}, {wanted} is asked for."
     what = {
         "accuracy": "The accuracy of the labels",
         "effective": "The effective number of labelers",
@@ -232,16 +232,16 @@ def _said(checked: Checked) -> str:
     return checked.words(what[checked.gate.name])
 
 
-def origin_of(source: Path, asked: Mapping[str, object], start: float) -> "Origin":
+def origin_of(source: Path, options: Mapping[str, object], start: float) -> "Origin":
     """What a page says of where it comes from: files by their names alone, as it goes to others."""
     from gtx_bayes.diagnostics.report.page import Origin
 
-    said = {
+    shown = {
         name: value.name if isinstance(value, Path) else str(value)
-        for name, value in asked.items()
+        for name, value in options.items()
         if value not in (None, "")
     }
-    return Origin(source.name, said, start)
+    return Origin(source.name, shown, start)
 
 
 def _without_folders(crowd: "Crowd", *files: Path | None) -> "Crowd":

@@ -280,7 +280,7 @@ def finetune(
             progress=advance,
         )
     with stage(f"Writing {output}"), directory:
-        asked = {
+        options = {
             "images": ", ".join(Path(source).name for source in images),
             "labels": labels,
             "gold": gold,
@@ -297,7 +297,7 @@ def finetune(
             "precision": networks.precision,
             "seed": seed,
         }
-        origin = origin_of(Path(images[0]), asked, start)
+        origin = origin_of(Path(images[0]), options, start)
         found = write_result(tuning, directory.path, origin)
         summary = {"command": COMMAND, "network": networks.network, **found}
         write_summary(summary, directory.path)

@@ -50,15 +50,15 @@ class Checked(NamedTuple):
     def words(self, what: str) -> str:
         """It in a sentence; `what` is bounded."""
         side = "at least" if self.gate.limit == "low" else "at most"
-        asked = f"{what} {{}} {side} {self.gate.bound:g}"
+        claim = f"{what} {{}} {side} {self.gate.bound:g}"
         if self.holds:
-            return f"{asked.format('is')}."
+            return f"{claim.format('is')}."
         if math.isnan(self.low) or math.isnan(self.high):
-            return f"{asked.format('is not shown to be')}: it is not known."
+            return f"{claim.format('is not shown to be')}: it is not known."
         interval = f"95 % interval {self.low:.3g} to {self.high:.3g}"
         if self.low <= self.gate.bound <= self.high:
-            return f"{asked.format('is not shown to be')}, nor to be otherwise: {interval}."
-        return f"{asked.format('is not')}: {interval}."
+            return f"{claim.format('is not shown to be')}, nor to be otherwise: {interval}."
+        return f"{claim.format('is not')}: {interval}."
 
 
 def parse_gates(

@@ -297,8 +297,8 @@ def _print(report: "Report", loop: "Loop", *, as_json: bool, would: bool = False
             shown = [{of: row[of] for of in OF_LABELERS} for row in rows[:_SHOWN]]
             print_table(f"Labelers ({name})", shown)
     if would and not as_json and report.decisions:
-        told = ("task", "action", "reason", "label", "confidence")
-        shown = [{name: row.get(name) for name in told} for row in report.decisions[:_SHOWN]]
+        columns = ("task", "action", "reason", "label", "confidence")
+        shown = [{name: row.get(name) for name in columns} for row in report.decisions[:_SHOWN]]
         print_table(f"Would be decided, the first of {len(report.decisions)}", shown)
     closed = {f"retired by {why}": number for why, number in sorted(report.num_closed.items())}
     overview = {

@@ -55,7 +55,7 @@ def stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked, woken = os.pipe()
+    requests, woken = os.pipe()
     os.set_blocking(woken, False)
     ended, show_ignored, is_stopping = threading.Event(), sys.unraisablehook, False
 
@@ -70,7 +70,7 @@ def stoppable() -> Iterator[None]:
             show_ignored(ignored)
 
     def watch() -> None:
-        while byte := os.read(asked, 1):
+        while byte := os.read(requests, 1):
             # While results take their places the handler is another; they are waited for.
             if byte[0] in _heeded():
                 while not ended.wait(_PATIENCE):
@@ -85,7 +85,7 @@ def stoppable() -> Iterator[None]:
             signal.set_wakeup_fd(was_woken)
             os.close(woken)  # the thread reads the end of it, and ends
             watcher.join()
-            os.close(asked)
+            os.close(requests)
             remove_open()
 
     sys.unraisablehook = show_others

@@ -129,13 +129,13 @@ def _tables(scenes: "ImageSet", split: "Split", labels: object) -> "dict[str, pd
     import numpy as np
     import pandas as pd
 
-    said = np.asarray(labels).T.copy()  # one row per image
-    said[split.evaluation] = -1
-    image, labeler = np.nonzero(said >= 0)
+    by_image = np.asarray(labels).T.copy()  # one row per image
+    by_image[split.evaluation] = -1
+    image, labeler = np.nonzero(by_image >= 0)
     answers = {
         "task": scenes.names[image],
         "worker": [f"w{number}" for number in labeler],
-        "label": scenes.class_names[said[image, labeler]],
+        "label": scenes.class_names[by_image[image, labeler]],
     }
     known = pd.DataFrame({"task": scenes.names, "label": scenes.class_names[scenes.true_label]})
     return {

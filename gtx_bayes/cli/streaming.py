@@ -194,8 +194,8 @@ def _stream(
     if state is not None:
         kept = OutputFile(state, request.inputs, tells_itself=True)
     work = WorkDirectory.begun(place, request.identity(), resume=options.resume)
-    with _executor(options.cluster) as (executor, said), stages(is_shown=True) as callback:
-        print_notes(said)
+    with _executor(options.cluster) as (executor, notes), stages(is_shown=True) as callback:
+        print_notes(notes)
         # Left in turn: the directory takes its place first, the state last of all.
         with contextlib.ExitStack() as files, directory:
             found = aggregate_table(

@@ -232,20 +232,20 @@ def _seen(
 ) -> Seen:
     """What the policy sees of these examples, padded where others do not matter to it."""
     size = bucket_size(order.size, LEAST_EXAMPLES) if policy.own_labels_only else order.size
-    even = 1.0 / offer.class_probs.shape[1]
-    probs = pad_to(offer.class_probs[order], size, even)
+    uniform = 1.0 / offer.class_probs.shape[1]
+    probs = pad_to(offer.class_probs[order], size, uniform)
     seen = Seen(probs, pad_to(offer.num_labels[order], size))
     if result is None or not policy.sees_labelers:
         return seen
-    own = result.crowd.labels.of_examples(offer.place[order])
-    most = bucket_size(own.num_labels, LEAST_LABELS)
+    of_offer = result.crowd.labels.of_examples(offer.place[order])
+    most = bucket_size(of_offer.num_labels, LEAST_LABELS)
     labels = Labels(
-        pad_to(own.example, most),
-        pad_to(own.labeler, most),
-        pad_to(own.label, most, MISSING),
+        pad_to(of_offer.example, most),
+        pad_to(of_offer.labeler, most),
+        pad_to(of_offer.label, most, MISSING),
         size,
-        own.num_labelers,
-        own.num_classes,
+        of_offer.num_labelers,
+        of_offer.num_classes,
     )
     labelers = result.fit.aggregator.labelers
     return dataclasses.replace(seen, labels=labels, labelers=labelers)

@@ -93,16 +93,16 @@ def in_chosen_order(
         label=jnp.full(shape, MISSING, answers.label.dtype),
     )
 
-    def ask(place: Int[Array, ""], asked: PaddedLabels) -> PaddedLabels:
+    def ask(place: Int[Array, ""], answers: PaddedLabels) -> PaddedLabels:
         num_labels = jnp.full(answers.num_examples, place, jnp.int32)
-        seen = Seen(aggregator.class_probs(asked), num_labels)
-        so_far = market._replace(answers=asked)
+        seen = Seen(aggregator.class_probs(answers), num_labels)
+        so_far = market._replace(answers=answers)
         whom = policy.whom(so_far.seen(policy, seen))
         label = jnp.take_along_axis(table, whom[None], axis=0)[0]
         return dataclasses.replace(
-            asked,
-            labeler=asked.labeler.at[place].set(whom.astype(asked.labeler.dtype)),
-            label=asked.label.at[place].set(label.astype(asked.label.dtype)),
+            answers,
+            labeler=answers.labeler.at[place].set(whom.astype(answers.labeler.dtype)),
+            label=answers.label.at[place].set(label.astype(answers.label.dtype)),
         )
 
     return dataclasses.replace(queue, answers=jax.lax.fori_loop(0, most, ask, empty))
@@ -287,9 +287,9 @@ def _pay_in_order(
     money: ScalarLike,
 ) -> Int[Array, " num_examples"]:
     """How many of the labels wanted are bought, example after example, until one is too dear."""
-    asked = jnp.where(wanted, price, 0)
-    paid = serve_in_order(jnp.sum(asked, axis=0), money)
-    return jnp.sum(wanted & (jnp.cumsum(asked, axis=0) <= paid), axis=0, dtype=jnp.int32)
+    spending = jnp.where(wanted, price, 0)
+    paid = serve_in_order(jnp.sum(spending, axis=0), money)
+    return jnp.sum(wanted & (jnp.cumsum(spending, axis=0) <= paid), axis=0, dtype=jnp.int32)
 
 
 def serve_in_order(
@@ -311,8 +311,8 @@ def serve_in_order(
     block = jnp.argmax(total > left)  # the first that exceeds what is left; 0 if none does
     start = jnp.minimum(block * size, num_examples - size)
     place = start + jnp.arange(size)
-    asked = jax.lax.dynamic_slice_in_dim(wanted, start, size)
-    spent = jnp.cumsum(jnp.where(place < block * size, 0, asked), dtype=jnp.int32)
+    spending = jax.lax.dynamic_slice_in_dim(wanted, start, size)
+    spent = jnp.cumsum(jnp.where(place < block * size, 0, spending), dtype=jnp.int32)
     num_whole = jnp.sum(spent <= left[block])
     partly = left[block] - jnp.max(spent, initial=0, where=spent <= left[block])
     cut = jnp.where(jnp.any(total > left), start + num_whole, num_examples)

@@ -99,12 +99,12 @@ def panel_of(crowd: Crowd, blocs: pd.DataFrame | None = None, *, seed: int = 0) 
     """
     gold = labels_on_gold(crowd)
     is_there = (gold.label != MISSING).astype(float)
-    asked = np.flatnonzero(is_there.sum(axis=1) >= FEWEST_COMMON)
-    if not 2 <= asked.size <= MOST_LABELERS:
+    candidates = np.flatnonzero(is_there.sum(axis=1) >= FEWEST_COMMON)
+    if not 2 <= candidates.size <= MOST_LABELERS:
         return None
-    gold = gold._replace(label=gold.label[asked])
-    common = is_there[asked] @ is_there[asked].T
-    is_known = (common >= FEWEST_COMMON) & ~np.eye(asked.size, dtype=bool)
+    gold = gold._replace(label=gold.label[candidates])
+    common = is_there[candidates] @ is_there[candidates].T
+    is_known = (common >= FEWEST_COMMON) & ~np.eye(candidates.size, dtype=bool)
     if not is_known.any():
         return None
     errors = _errors(gold)
@@ -124,7 +124,7 @@ def panel_of(crowd: Crowd, blocs: pd.DataFrame | None = None, *, seed: int = 0) 
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = np.where(is_known, shared / scale, np.nan)
     return Panel(
-        _table(crowd, blocs, asked, is_there, _without_each(shared, scale, is_known)),
+        _table(crowd, blocs, candidates, is_there, _without_each(shared, scale, is_known)),
         correlation,
         effective,
         (min(float(low), effective), max(float(high), effective)),
@@ -135,17 +135,17 @@ def panel_of(crowd: Crowd, blocs: pd.DataFrame | None = None, *, seed: int = 0) 
 def _table(
     crowd: Crowd,
     blocs: pd.DataFrame | None,
-    asked: npt.NDArray[np.intp],
+    candidates: npt.NDArray[np.intp],
     is_there: npt.NDArray[np.float64],
     without: npt.NDArray[np.float64],
 ) -> pd.DataFrame:
-    worker = crowd.labeler_names[asked]
+    worker = crowd.labeler_names[candidates]
     of_bloc = {} if blocs is None else dict(zip(blocs["worker"], blocs["bloc"], strict=True))
     return pd.DataFrame(
         {
             "worker": worker,
             "bloc": [str(of_bloc.get(name, "")) for name in worker],
-            "num_gold": is_there[asked].sum(axis=1).astype(np.int64),
+            "num_gold": is_there[candidates].sum(axis=1).astype(np.int64),
             "effective_without": without,
         }
     )

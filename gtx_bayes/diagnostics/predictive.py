@@ -325,8 +325,10 @@ class Pairs(NamedTuple):
         shape = (self.num_common.size, distinct.size)
         both = scipy.sparse.csr_array((np.ones(pair.size), (pair, of_pair.reshape(-1))), shape)
         root = np.sqrt(self.num_common)
-        own = scipy.sparse.linalg.lsqr(both * root[:, None], excess * root, atol=1e-8, btol=1e-8)
-        return excess - both @ own[0]
+        effects = scipy.sparse.linalg.lsqr(
+            both * root[:, None], excess * root, atol=1e-8, btol=1e-8
+        )
+        return excess - both @ effects[0]
 
 
 def pairs_of_labelers(
@@ -390,9 +392,9 @@ def _compare_pairs(
     if num_pairs <= np.unique(pairs.labelers).size:  # labelers' own terms could explain it all
         return Check(name, float("nan"), np.full(num_replicates, np.nan), only_more=True), ()
     mean = replicated.mean(axis=0)
-    of_others = num_replicates / (num_replicates - 1.0)
+    bessel = num_replicates / (num_replicates - 1.0)
     excess = pairs.without_labelers(observed - mean)
-    by_chance = np.stack([pairs.without_labelers(x) for x in (replicated - mean) * of_others])
+    by_chance = np.stack([pairs.without_labelers(x) for x in (replicated - mean) * bessel])
 
     # No less than if answers had differed once in all replicates.
     least = 1.0 / (num_replicates * pairs.num_common**2.0)

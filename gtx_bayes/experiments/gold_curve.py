@@ -152,8 +152,10 @@ def plot(study: Study) -> Figure:
     titles: dict[str, Any] = {"accuracy": "Accuracy", "log_loss": "Log loss, nats"}
     for ax, (of, title) in zip(axes, titles.items(), strict=True):
         for method in mean.index.unique("method"):
-            own = mean.loc[method]
-            ax.plot(own["num_gold"] + 1.0, own[of], label=method, **_LOOKS.get(method, {}))
+            of_method = mean.loc[method]
+            ax.plot(
+                of_method["num_gold"] + 1.0, of_method[of], label=method, **_LOOKS.get(method, {})
+            )
         ticks = mean["num_gold"].unique()
         ax.set_xscale("log")
         ax.set_xticks(ticks + 1.0, [f"{n:.0f}" for n in ticks])

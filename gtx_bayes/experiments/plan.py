@@ -207,8 +207,8 @@ def _every_setting(
     num_correct: Int[np.ndarray, "num_runs num_gold num_labelers"], grid: Grid, config: Config
 ) -> pd.DataFrame:
     sizes, caps = np.array(config.gold_per_labeler), 1 + np.arange(config.most_labels)
-    asked = np.broadcast_to(sizes[:, None], num_correct.shape)
-    counts = GoldCounts(jnp.asarray(num_correct), jnp.asarray(asked))
+    num_gold = np.broadcast_to(sizes[:, None], num_correct.shape)
+    counts = GoldCounts(jnp.asarray(num_correct), jnp.asarray(num_gold))
     low, high = BetaPosterior.from_counts(counts, config.prior).credible_interval(INTERVAL_PROB)
     axes = np.meshgrid(sizes, config.thresholds, caps, indexing="ij")
     num_gold, threshold, cap = (axis.ravel() for axis in axes)

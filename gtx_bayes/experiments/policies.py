@@ -141,13 +141,13 @@ def simulate_run(
     ]
 
     def at_costs(highest_cost: int) -> list[Outcome]:
-        kinds = jnp.array([1, highest_cost])
-        costs = None if highest_cost == 1 else jnp.tile(kinds, config.num_examples // 2)[None]
+        prices = jnp.array([1, highest_cost])
+        costs = None if highest_cost == 1 else jnp.tile(prices, config.num_examples // 2)[None]
         market = Market.of(aggregator, queue, costs)
         budgets = jnp.array([config.budget(k, highest_cost) for k in config.labels_per_example])
 
         def least(money: Float[Array, ""]) -> Float[Array, ""]:
-            of = None if costs is None else kinds.astype(float)
+            of = None if costs is None else prices.astype(float)
             return least_error(labelers.accuracy, money, of).error
 
         bounds = jax.lax.map(least, budgets / config.num_examples)

@@ -122,5 +122,8 @@ def own_head(network: EfficientNet) -> Head:
 
 def with_head(network: EfficientNet, head: Head) -> EfficientNet:
     """The network with this head in place of its own classifier."""
-    own = {"classifier.kernel": np.asarray(head.kernel), "classifier.bias": np.asarray(head.bias)}
-    return from_tensors(network.config, to_tensors(network) | own)
+    head_tensors = {
+        "classifier.kernel": np.asarray(head.kernel),
+        "classifier.bias": np.asarray(head.bias),
+    }
+    return from_tensors(network.config, to_tensors(network) | head_tensors)

@@ -111,8 +111,8 @@ def given_split(
             f"{some_names(images.names[parted])}, for example, are out.",
             hint="Keep groups whole; images of one group are too alike to judge by.",
         )
-    outside = groups._replace(counts=np.where(inside[:, None], 0, groups.counts))
-    assesses = _drawn(generator(key), outside, groups.is_labelled & ~inside, assessment, 1)
+    remaining = groups._replace(counts=np.where(inside[:, None], 0, groups.counts))
+    assesses = _drawn(generator(key), remaining, groups.is_labelled & ~inside, assessment, 1)
     return _checked(images, groups, assesses, inside, (assessment > 0, True))
 
 

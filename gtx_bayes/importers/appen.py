@@ -11,7 +11,7 @@ from gtx_bayes.importers.base import (
     Gold,
     LeftOut,
     Record,
-    Said,
+    Statement,
     check_choice,
     has,
 )
@@ -39,7 +39,7 @@ class Appen(AbstractImporter):
         """The columns of the unit and the contributor."""
         return has(first, _UNIT, _WORKER)
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a row and question."""
         check_choice(self.tainted, ("drop", "keep"), "tainted")
         questions = _questions(records)

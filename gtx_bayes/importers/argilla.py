@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said
+from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Statement
 
 _RESPONSES, _USERS, _STATUS = ".responses", ".responses.users", ".responses.status"
 
@@ -23,7 +23,7 @@ class Argilla(AbstractImporter):
             return True
         return bool(_columns(first)) or bool(_lists_of_responses(first))
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a record, user and question."""
         for at, record in enumerate(records):
             task = next(

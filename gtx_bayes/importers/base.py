@@ -44,7 +44,7 @@ class LeftOut(NamedTuple):
     why: str
 
 
-Said = Answer | Gold | LeftOut
+Statement = Answer | Gold | LeftOut
 
 
 class AbstractImporter(abc.ABC):
@@ -66,7 +66,7 @@ class AbstractImporter(abc.ABC):
         """Whether this is the first record of such an export; cells of tables may be missing."""
 
     @abc.abstractmethod
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """What the records say, in order.
 
         Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gtx_bayes.columns import ANSWER_ROLES, fits
 from gtx_bayes.errors import InputError
-from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said
+from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Statement
 
 _LABELS, _WORKERS = "annotations", "annotators"
 
@@ -38,7 +38,7 @@ class ByTask(AbstractImporter):
         is_table = times.keys() & {_LABELS, _WORKERS} or _is_of_columns(first) or _is_of_rows(times)
         return is_shared and not is_table and all(map(_is_of_answers, entries))
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a task and worker; null is none."""
         for record in records:
             for task, entry in record.items():

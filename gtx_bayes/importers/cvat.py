@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, Gold, LeftOut, Record, Said
+from gtx_bayes.importers.base import AbstractImporter, Answer, Gold, LeftOut, Record, Statement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Cvat(AbstractImporter):
         root = first.get("annotations")
         return isinstance(root, Element) and root.find("meta") is not None
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer an image with tags, a blank one for an image with none."""
         for record in records:
             root = record["annotations"]
@@ -39,13 +39,13 @@ class Cvat(AbstractImporter):
             )
             for image in root.iter("image"):
                 tags = image.findall("tag")
-                said = [("", [tag.get("label") for tag in tags])]
-                said += [
+                answers = [("", [tag.get("label") for tag in tags])]
+                answers += [
                     (f"{tag.get('label')}.{attribute.get('name')}", attribute.text)
                     for tag in tags
                     for attribute in tag.findall("attribute")
                 ]
-                for question, label in said:
+                for question, label in answers:
                     if is_gold:
                         yield Gold(image.get("name"), label, question)
                     else:

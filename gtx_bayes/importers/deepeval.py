@@ -5,7 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said, as_content
+from gtx_bayes.importers.base import (
+    AbstractImporter,
+    Answer,
+    LeftOut,
+    Record,
+    Statement,
+    as_content,
+)
 
 _CASES = ("testCases", "conversationalTestCases", "test_results", "test_cases")
 
@@ -21,7 +28,7 @@ class DeepEval(AbstractImporter):
         """Test cases with data of metrics."""
         return any("metricsData" in case or "metrics_data" in case for case in _cases(first)[:1])
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a test case and metric: "pass" or "fail"."""
         cases = [case for record in records for case in _cases(record)]
         models = {one.get(key) for case in cases for one in _metrics(case) for key in _MODEL}

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, Record, Said, has
+from gtx_bayes.importers.base import AbstractImporter, Answer, Record, Statement, has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Doccano(AbstractImporter):
         by_user = isinstance(annotations, list) and all("user" in one for one in annotations)
         return isinstance(first.get("label"), list) or (by_user and bool(annotations))
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a document and user."""
         for document in records:
             if "annotations" in document:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said, has
+from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Statement, has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class InspectLog(AbstractImporter):
         """A log, its header, or a sample with scores."""
         return has(first, "eval", "status") or has(first, "id", "epoch", "scores")
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a sample and scorer."""
         for record in records:
             about = record.get("eval") or {}

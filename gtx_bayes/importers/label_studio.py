@@ -12,7 +12,7 @@ from gtx_bayes.importers.base import (
     Gold,
     LeftOut,
     Record,
-    Said,
+    Statement,
     has,
     parsed,
 )
@@ -45,7 +45,7 @@ class LabelStudio(AbstractImporter):
         is_task = has(first, "data") and isinstance(annotations, list)
         return (is_task and "fields" not in first) or has(first, "annotation_id", "annotator")
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer for each control that a choice, a rating or a text was given in."""
         if records and "annotations" not in records[0]:
             yield from _of_rows(records)
@@ -58,11 +58,11 @@ class LabelStudio(AbstractImporter):
                 result = annotation.get("result") or []
                 if not result:
                     yield LeftOut("annotation(s) without a result")
-                for said in map(_answer, result):
-                    if isinstance(said, LeftOut):
-                        yield said
+                for answer in map(_answer, result):
+                    if isinstance(answer, LeftOut):
+                        yield answer
                         continue
-                    question, label = said
+                    question, label = answer
                     if annotation.get("ground_truth"):
                         yield Gold(task["id"], label, question)
                     else:
@@ -91,7 +91,7 @@ def _answer(result: Record) -> tuple[str, Any] | LeftOut:
     return LeftOut(f"result(s) of the kind '{result.get('type')}'")
 
 
-def _of_rows(rows: Sequence[Record]) -> Iterator[Said]:
+def _of_rows(rows: Sequence[Record]) -> Iterator[Statement]:
     """One row an annotation: the task's data and the answers are columns side by side."""
     questions = _questions(rows)
     for row in rows:

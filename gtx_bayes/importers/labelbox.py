@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, Gold, LeftOut, Record, Said, has
+from gtx_bayes.importers.base import AbstractImporter, Answer, Gold, LeftOut, Record, Statement, has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Labelbox(AbstractImporter):
         """A data row with projects."""
         return has(first, "data_row", "projects") and isinstance(first["projects"], Mapping)
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a label and classification."""
         for record in records:
             row = record["data_row"]

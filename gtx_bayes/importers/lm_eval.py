@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, Gold, LeftOut, Record, Said, has
+from gtx_bayes.importers.base import AbstractImporter, Answer, Gold, LeftOut, Record, Statement, has
 
 _FILE = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\d.*)?")
 
@@ -28,7 +28,7 @@ class LmEval(AbstractImporter):
         """A document with the responses to it."""
         return has(first, "doc_id", "target", "filtered_resps")
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a document."""
         called = _FILE.fullmatch(file.stem)
         for sample in records:

@@ -10,7 +10,7 @@ import pandas as pd
 from gtx_bayes.classes import some_names
 from gtx_bayes.columns import BETWEEN_PARTS, Source, Table, as_names
 from gtx_bayes.errors import InputError
-from gtx_bayes.importers.base import AbstractImporter, Answer, Gold, LeftOut, Said, at_path
+from gtx_bayes.importers.base import AbstractImporter, Answer, Gold, LeftOut, Statement, at_path
 
 _SHOWN_QUESTIONS = 12
 
@@ -78,23 +78,26 @@ def import_answers(
             and answers that are no single label.
     """
     together = [files] if importer.reads_files_together else [[file] for file in files]
-    by_file = [list(_said(importer, some)) for some in together]
+    by_file = [list(_read_statements(importer, some)) for some in together]
     has_clash = _names_clash(by_file)
     if has_clash:
-        by_file = [_in_file(said, name) for said, name in zip(by_file, _short(files), strict=True)]
-    said = [one for found in by_file for one in found]
+        by_file = [
+            _in_file(statements, name)
+            for statements, name in zip(by_file, _short(files), strict=True)
+        ]
+    statements = [one for found in by_file for one in found]
     name = files[0].name + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     source = Source(name)
-    spoken = [(place, one) for place, one in said if not isinstance(one, LeftOut)]
-    told = [(place, one) for place, one in spoken if isinstance(one, Answer)]
-    asked = _question(source, importer, [one for _, one in told], question)
-    rows = _rows(told, asked)
+    spoken = [(place, one) for place, one in statements if not isinstance(one, LeftOut)]
+    answers = [(place, one) for place, one in spoken if isinstance(one, Answer)]
+    of_question = _question(source, importer, [one for _, one in answers], question)
+    rows = _rows(answers, of_question)
     if not rows:
         raise source.error(
             f"the export of {importer.name} holds no answer.",
             "Export the annotations too, or name another format: `format=`.",
         )
-    known = _rows([(place, one) for place, one in spoken if isinstance(one, Gold)], asked)
+    known = _rows([(place, one) for place, one in spoken if isinstance(one, Gold)], of_question)
     if choice is not None:
         given = [one.label for _, one in rows] + [one.label for _, one in known]
         _check_choice(source, choice, given)
@@ -126,7 +129,7 @@ def import_answers(
         gold,
         {"example": "task", "labeler": "worker", "label": "label"},
         (
-            *_notes(importer, name, frame, asked, gold, [one for _, one in said]),
+            *_notes(importer, name, frame, of_question, gold, [one for _, one in statements]),
             *(
                 [f"{name}: files call different tasks alike: each has its own."]
                 if has_clash
@@ -136,7 +139,9 @@ def import_answers(
     )
 
 
-def _said(importer: AbstractImporter, files: Sequence[File]) -> Iterator[tuple[str, Said]]:
+def _read_statements(
+    importer: AbstractImporter, files: Sequence[File]
+) -> Iterator[tuple[str, Statement]]:
     """What an importer finds in files, each with its place."""
     records = _Followed(files)
     found = importer.read(records, files[0].path)
@@ -156,24 +161,24 @@ def _said(importer: AbstractImporter, files: Sequence[File]) -> Iterator[tuple[s
         yield records.place, one
 
 
-def _names_clash(by_file: Sequence[Sequence[tuple[str, Said]]]) -> bool:
+def _names_clash(by_file: Sequence[Sequence[tuple[str, Statement]]]) -> bool:
     """Whether two files give one name to tasks that are about something else."""
     contents: dict[object, object] = {}
-    for said in by_file:
-        mine = {one.task: one.content for _, one in said if isinstance(one, Answer)}
+    for statements in by_file:
+        mine = {one.task: one.content for _, one in statements if isinstance(one, Answer)}
         for task, content in mine.items():
             if content is not None and contents.setdefault(task, content) != content:
                 return True
     return False
 
 
-def _in_file(said: Sequence[tuple[str, Said]], file: str) -> list[tuple[str, Said]]:
+def _in_file(statements: Sequence[tuple[str, Statement]], file: str) -> list[tuple[str, Statement]]:
     """What is said, the file being the first part of every task's name."""
     return [
         (place, one)
         if isinstance(one, LeftOut)
         else (place, one._replace(task=(file, *_parts(one.task))))
-        for place, one in said
+        for place, one in statements
     ]
 
 
@@ -211,15 +216,15 @@ def _question(
 
 
 def _rows[T: (Answer, Gold)](
-    said: Sequence[tuple[str, T]], question: str | None
+    statements: Sequence[tuple[str, T]], question: str | None
 ) -> list[tuple[str, T]]:
     """What is said to a question."""
     rows = []
-    for place, one in said:
+    for place, one in statements:
         label: object = one.label
         if one.question != question:
-            asked, _, path = (question or "").partition(".")
-            if one.question != asked or not path:
+            of_question, _, path = (question or "").partition(".")
+            if one.question != of_question or not path:
                 continue
             label = at_path(label, path.split("."))
         while isinstance(label, list) and len(label) == 1:
@@ -296,13 +301,13 @@ def _notes(
     frame: pd.DataFrame,
     question: str | None,
     gold: Table | None,
-    said: Sequence[Said],
+    statements: Sequence[Statement],
 ) -> Iterator[str]:
     """What was read, and what was left out."""
     to = f" to '{question}'" if question else ""
     known = "" if gold is None else f", and {len(gold.frame)} of gold"
     yield f"{name}: read as an export of {importer.name}, {len(frame)} answers{to}{known}."
     for why, number in collections.Counter(
-        one.why for one in said if isinstance(one, LeftOut)
+        one.why for one in statements if isinstance(one, LeftOut)
     ).items():
         yield f"{name}: {number} {why} are left out."

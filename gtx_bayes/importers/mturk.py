@@ -9,7 +9,7 @@ from gtx_bayes.importers.base import (
     Answer,
     LeftOut,
     Record,
-    Said,
+    Statement,
     check_choice,
     has,
     parsed,
@@ -36,7 +36,7 @@ class MechanicalTurk(AbstractImporter):
         """The columns of the HIT and the worker, and an answer."""
         return has(first, "HITId", "WorkerId") and any(name.startswith(_ANSWER) for name in first)
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a row and `Answer.` column; of buttons those that are on."""
         check_choice(self.rejected, ("drop", "keep"), "rejected")
         for row in records:

@@ -10,7 +10,7 @@ from gtx_bayes.importers.base import (
     Answer,
     LeftOut,
     Record,
-    Said,
+    Statement,
     check_choice,
     has,
 )
@@ -37,7 +37,7 @@ class Prodigy(AbstractImporter):
         """Records with a hash of the task and an answer."""
         return has(first, "_task_hash", "answer")
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a record."""
         check_choice(self.rejects, ("error", "drop"), "rejects")
         labels = sorted({str(r["label"]) for r in records if "accept" not in r and "label" in r})

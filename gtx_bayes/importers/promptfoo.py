@@ -5,7 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, LeftOut, Record, Said, as_content
+from gtx_bayes.importers.base import (
+    AbstractImporter,
+    Answer,
+    LeftOut,
+    Record,
+    Statement,
+    as_content,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Promptfoo(AbstractImporter):
         """Results with the components of their grades."""
         return any("gradingResult" in one for one in _results(first)[:1])
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer an output and assertion."""
         for record in records:
             for result in _results(record):

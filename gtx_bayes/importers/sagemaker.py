@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gtx_bayes.importers.base import AbstractImporter, Answer, Record, Said, has, parsed
+from gtx_bayes.importers.base import AbstractImporter, Answer, Record, Statement, has, parsed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,19 +26,19 @@ class SageMaker(AbstractImporter):
         is_list = isinstance(answers, list) and bool(answers)
         return is_list and has(answers[0], "answerContent", "workerId")  # type: ignore[index]
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a worker and form element."""
         for record in records:
             if "answers" in record:
-                said = [(one["workerId"], one["answerContent"]) for one in record["answers"]]
+                answers = [(one["workerId"], one["answerContent"]) for one in record["answers"]]
                 task: object = file.parent.name or file.stem
             else:
-                said = [
+                answers = [
                     (one["workerId"], parsed(one["annotationData"].get("content")))
                     for one in record["annotations"]
                 ]
                 task = record["datasetObjectId"]
-            for worker, content in said:
+            for worker, content in answers:
                 for question, value in content.items():
                     yield Answer(task, worker, _label(value), question)
 

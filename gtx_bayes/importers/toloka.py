@@ -10,7 +10,7 @@ from gtx_bayes.importers.base import (
     Gold,
     LeftOut,
     Record,
-    Said,
+    Statement,
     check_choice,
 )
 
@@ -36,7 +36,7 @@ class Toloka(AbstractImporter):
         """A column of workers and one of answers."""
         return _WORKER in first and any(name.startswith(_OUTPUT) for name in first)
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a row and `OUTPUT:` column."""
         check_choice(self.rejected, ("drop", "keep"), "rejected")
         for row in records:

@@ -10,7 +10,7 @@ from gtx_bayes.importers.base import (
     Gold,
     LeftOut,
     Record,
-    Said,
+    Statement,
     check_choice,
     has,
     parsed,
@@ -38,7 +38,7 @@ class Zooniverse(AbstractImporter):
         """The columns of the annotations, the subjects and the user."""
         return has(first, "annotations", "subject_ids", "user_name")
 
-    def read(self, records: Sequence[Record], file: Path) -> Iterator[Said]:
+    def read(self, records: Sequence[Record], file: Path) -> Iterator[Statement]:
         """One answer a row and question; those of experts in gold-standard mode are gold."""
         check_choice(self.anonymous, ("keep", "drop"), "anonymous")
         for row in records:

@@ -43,16 +43,16 @@ class LabelersAlike(NamedTuple):
         counts: gold labels by true class and answer, with the pseudo-counts of the prior.
         class_total: gold examples of each class, those known from elsewhere, and one more.
         given_prior: prior of each class, or of each class of each example, if it was given.
-        own: how many labels of each class each gold example has.
-        own_prior: prior of each class of each gold example, if a prior was given.
+        counts_by_example: how many labels of each class each gold example has.
+        prior_by_example: prior of each class of each gold example, if a prior was given.
         truth: the classes of the gold examples.
     """
 
     counts: Float[np.ndarray, "num_classes num_classes"]
     class_total: Float[np.ndarray, " num_classes"]
     given_prior: Float[np.ndarray, "*num_examples num_classes"] | None
-    own: Int[np.ndarray, "num_gold num_classes"]
-    own_prior: Float[np.ndarray, "num_gold num_classes"] | None
+    counts_by_example: Int[np.ndarray, "num_gold num_classes"]
+    prior_by_example: Float[np.ndarray, "num_gold num_classes"] | None
     truth: Int[np.ndarray, " num_gold"]
 
     @property
@@ -64,13 +64,17 @@ class LabelersAlike(NamedTuple):
         self, values: npt.NDArray[np.float64] = GRID
     ) -> Float[np.ndarray, "num_gold num_values"]:
         """Log-probability of every gold label, itself left out, at some values of rho."""
-        evidence = self.own @ np.log(_rows(self.counts)).T
-        of_others = _rows(self.counts[self.truth] - self.own)
-        evidence[np.arange(self.truth.size), self.truth] = (self.own * np.log(of_others)).sum(1)
-        prior = self.own_prior
+        evidence = self.counts_by_example @ np.log(_rows(self.counts)).T
+        leave_one_out = _rows(self.counts[self.truth] - self.counts_by_example)
+        evidence[np.arange(self.truth.size), self.truth] = (
+            self.counts_by_example * np.log(leave_one_out)
+        ).sum(1)
+        prior = self.prior_by_example
         if prior is None:
             prior = _rows(self.class_total - np.eye(len(self.counts))[self.truth])
-        return class_log_scores(evidence, self.own.sum(axis=1), prior, self.truth, values)
+        return class_log_scores(
+            evidence, self.counts_by_example.sum(axis=1), prior, self.truth, values
+        )
 
     def class_probs(
         self, labels: Labels, assessment: Assessment, dependence: Dependence
@@ -92,14 +96,14 @@ class LabelersAlike(NamedTuple):
         rng: np.random.Generator,
         labels: Labels,
         dependence: Dependence,
-        asked: Int[np.ndarray, " num_examples"],
+        of_class: Int[np.ndarray, " num_examples"],
         num_draws: int,
     ) -> Float[np.ndarray, "num_draws num_examples"]:
         """Probabilities of one class of each example, at draws of the matrix and of rho.
 
         Logarithms of the matrix are drawn around those of its mean, which `class_probs` takes.
         """
-        num_labels, drawn = label_counts(labels), np.empty((num_draws, asked.size))
+        num_labels, drawn = label_counts(labels), np.empty((num_draws, of_class.size))
         of_rows = scipy.special.digamma(self.counts.sum(axis=1, keepdims=True))
         off = np.log(_rows(self.counts)) - scipy.special.digamma(self.counts) + of_rows
         least = np.finfo(np.float32).tiny
@@ -107,7 +111,7 @@ class LabelersAlike(NamedTuple):
             rho = rng.choice(dependence.values, p=_rows(dependence.probs))
             rows = np.array([rng.dirichlet(row) for row in self.counts])
             probs = self._posterior(num_labels, np.log(np.maximum(rows, least)) + off, rho)
-            drawn[at] = np.take_along_axis(probs, asked[:, None], axis=1)[:, 0]
+            drawn[at] = np.take_along_axis(probs, of_class[:, None], axis=1)[:, 0]
         return drawn
 
     def labelers(self, num_labelers: int) -> ConfusionMatrix:
@@ -164,15 +168,22 @@ def fit(
     gold = np.flatnonzero((truth != MISSING) & (labels.count_by_example() > 0))
     if not gold.size:
         return None
-    own, of_gold, given, own_prior = label_counts(labels)[gold], truth[gold], None, None
+    counts_by_example, of_gold, given, prior_by_example = (
+        label_counts(labels)[gold],
+        truth[gold],
+        None,
+        None,
+    )
     counts = np.array(ConfusionPrior.default(num_classes).weights, np.float64)
-    np.add.at(counts, of_gold, own)
+    np.add.at(counts, of_gold, counts_by_example)
     class_total = np.bincount(of_gold, minlength=num_classes) + 1.0
     class_total += np.asarray(assessment.known_class_total, np.float64)
     if class_prior is not None:
         given = np.asarray(class_prior, np.float64)
-        own_prior = given[gold] if given.ndim == 2 else np.broadcast_to(given, own.shape)
-    return LabelersAlike(counts, class_total, given, own, own_prior, of_gold)
+        prior_by_example = (
+            given[gold] if given.ndim == 2 else np.broadcast_to(given, counts_by_example.shape)
+        )
+    return LabelersAlike(counts, class_total, given, counts_by_example, prior_by_example, of_gold)
 
 
 def _rows(counts: Float[np.ndarray, "*axes cells"]) -> Float[np.ndarray, "*axes cells"]:

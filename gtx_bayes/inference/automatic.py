@@ -462,8 +462,8 @@ def root_of(
     if curvature.ndim == 1:
         return jax.lax.rsqrt(jnp.maximum(curvature, _LEAST_CURVATURE))
     values, vectors = jnp.linalg.eigh((curvature + curvature.T) / 2.0)
-    spread = vectors * jax.lax.rsqrt(jnp.maximum(values, _LEAST_CURVATURE))
-    return jnp.linalg.qr(spread.T, mode="r").T  # triangular: its diagonal tells the volume
+    scale = vectors * jax.lax.rsqrt(jnp.maximum(values, _LEAST_CURVATURE))
+    return jnp.linalg.qr(scale.T, mode="r").T  # triangular: its diagonal tells the volume
 
 
 def nodes(num_params: int, num_nodes: int = _NUM_NODES) -> Float[np.ndarray, "nodes num_params"]:
@@ -515,18 +515,18 @@ def describe(
 
     def at(flat: Array) -> tuple[Array, Array]:
         joint = log_joint(scale, open_crowd, flat)
-        own = jax.nn.logsumexp(
+        marginal = jax.nn.logsumexp(
             joint_with_gold(joint, jnp.ones(scale.num_classes), crowd.assessment), axis=1
         )
         # Gold of a class that the prior excludes says nothing of the nodes.
-        return joint, jnp.where(jnp.isfinite(own), own, jax.nn.logsumexp(joint, axis=1))
+        return joint, jnp.where(jnp.isfinite(marginal), marginal, jax.nn.logsumexp(joint, axis=1))
 
-    joint, own = jax.lax.map(lambda normal: at(posterior.at(normal)), normal)
+    joint, marginal = jax.lax.map(lambda normal: at(posterior.at(normal)), normal)
     # The mean over nodes without the example's own part, by weights of importance. That part is
     # taken as linear, half the difference of opposite nodes: what is left of it is even, of which
     # a few nodes in the tails would have all the weight.
-    opposite = jnp.roll(own, own.shape[0] // 2, axis=0)
-    log_weights = jax.nn.log_softmax((opposite - own) / 2.0, axis=0)[:, :, None]
+    opposite = jnp.roll(marginal, marginal.shape[0] // 2, axis=0)
+    log_weights = jax.nn.log_softmax((opposite - marginal) / 2.0, axis=0)[:, :, None]
     log_joint_probs = jax.nn.logsumexp(joint + log_weights, axis=0)
     log_probs = log_joint_probs - jax.nn.logsumexp(log_joint_probs, axis=1, keepdims=True)
     log_joint_probs = log_probs + _log_prob_by_others(at, posterior)[:, None]
@@ -554,18 +554,18 @@ def _log_prob_by_others(
     """
 
     def both(flat: Array) -> tuple[Array, Array]:
-        joint, own = at(flat)
-        return jax.nn.logsumexp(joint, axis=1), own
+        joint, marginal = at(flat)
+        return jax.nn.logsumexp(joint, axis=1), marginal
 
     def less(log_probs: Array, direction: Array) -> tuple[Array, None]:
         slope, own_slope = jax.jvp(both, (posterior.location,), (direction,))[1]
         return log_probs - slope * own_slope, None
 
-    spread = posterior.scale
-    if spread.ndim == 2:
-        directions = spread.T
+    scale = posterior.scale
+    if scale.ndim == 2:
+        directions = scale.T
     else:  # in the mean over signs only the squares are left
-        directions = spread * _signs(spread.size, spread.dtype) / np.sqrt(_NUM_PROBES)
+        directions = scale * _signs(scale.size, scale.dtype) / np.sqrt(_NUM_PROBES)
     log_probs: Array = jax.lax.scan(less, both(posterior.location)[0], directions)[0]
     return log_probs
 

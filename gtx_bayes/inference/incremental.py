@@ -258,17 +258,17 @@ def _padded(
     fit = old.independent
     examples = (0, in_size.num_examples - before.num_examples)
     labelers = (0, in_size.num_labelers - before.num_labelers)
-    kinds = np.pad(fit.subclass_probs, (examples, (0, 0), (0, 0)))
-    kinds[before.num_examples :, :, 0] = 1.0
+    subclass_probs = np.pad(fit.subclass_probs, (examples, (0, 0), (0, 0)))
+    subclass_probs[before.num_examples :, :, 0] = 1.0
     counts = np.asarray(fit.counts)
     num_labels = np.bincount(
         np.asarray(before.example)[np.asarray(before.label) != MISSING],
         minlength=in_size.num_examples,
     )
-    even = 1.0 / in_size.num_classes
+    uniform = 1.0 / in_size.num_classes
     on_host: dict[str, Any] = {
-        "class_probs": np.pad(fit.class_probs, (examples, (0, 0)), constant_values=even),
-        "subclass_probs": kinds,
+        "class_probs": np.pad(fit.class_probs, (examples, (0, 0)), constant_values=uniform),
+        "subclass_probs": subclass_probs,
         "evidence": np.pad(fit.evidence, (examples, (0, 0))),
         "counts": np.pad(counts, (labelers, *((0, 0) for _ in counts.shape[1:]))),
     }
@@ -301,12 +301,14 @@ def _solve(
         pad_to(of[block], num_examples)
         for of in (old.class_probs, old.subclass_probs, whole.num_labels > 0)
     )
-    own = np.asarray(_counts(old.prior, was, class_probs, subclass_probs))
+    of_block = np.asarray(_counts(old.prior, was, class_probs, subclass_probs))
     others_total = whole.class_total - _total(
         np.asarray(old.class_probs)[block], whole.num_labels[block]
     )
     others = Totals(
-        jnp.asarray(np.maximum(old.counts - own, 0.0)),  # zero but for rounding, if all are own
+        jnp.asarray(
+            np.maximum(old.counts - of_block, 0.0)
+        ),  # zero but for rounding, if all are own
         jnp.asarray(np.maximum(others_total, 0.0), float),
     )
     counts = jnp.asarray(old.counts)
@@ -408,9 +410,9 @@ def _pass_on(
         found.reshape(found.shape[0], -1).max(axis=1) for found in movements if found.ndim
     ]
     moved = np.max(by_labeler, axis=0) > tolerance
-    is_told = moved[np.asarray(labels.labeler)] & (np.asarray(labels.label) != MISSING)
+    is_informed = moved[np.asarray(labels.labeler)] & (np.asarray(labels.label) != MISSING)
     stale = np.zeros(labels.num_examples, bool)
-    stale[np.asarray(labels.example)[is_told]] = True
+    stale[np.asarray(labels.example)[is_informed]] = True
 
     def known(new: Array, old: Array) -> Array:
         if not new.ndim:

@@ -217,7 +217,7 @@ class JointPosterior(NamedTuple):
         self,
         rng: np.random.Generator,
         labels: Labels,
-        asked: Int[np.ndarray, " num_examples"],
+        of_class: Int[np.ndarray, " num_examples"],
         num_draws: int,
         *,
         mesh: Mesh | None = None,
@@ -231,7 +231,7 @@ class JointPosterior(NamedTuple):
         Args:
             rng: what to draw by.
             labels: the answers.
-            asked: the class of each example.
+            of_class: the class of each example.
             num_draws: how many draws.
             mesh: devices to work on; one where it is absent.
         """
@@ -241,13 +241,13 @@ class JointPosterior(NamedTuple):
             labels, Assessment.none(num_examples, labels.num_classes), fit.class_prior
         )
         assert class_prior is not None
-        of = Asked(
+        of = DrawRequest(
             fit.prior,
             pad_to(fit.counts, labels.num_labelers),
             labels,
             class_prior,
             pad_to(evidence_of(fit, self.looks), labels.num_examples),
-            pad_to(asked, labels.num_examples),
+            pad_to(of_class, labels.num_examples),
         )
         draws = of.draws(rng, self.dependence, num_draws)
         found = of.drawn_probs(draws) if mesh is None else _drawn_by_chunk(of, list(draws), mesh)
@@ -265,7 +265,7 @@ Draw = tuple[Any, float]
 """A draw of `AbstractCohortPrior.draw`, and a value of rho."""
 
 
-class Asked(NamedTuple):
+class DrawRequest(NamedTuple):
     """Some examples of a fit in padded size, and the class of each whose probability is drawn.
 
     Attributes:
@@ -297,7 +297,7 @@ class Asked(NamedTuple):
 
 
 @jax.jit
-def _prob_drawn(of: Asked, drawn: Any, rho: ScalarLike) -> Float[Array, " num_examples"]:
+def _prob_drawn(of: DrawRequest, drawn: Any, rho: ScalarLike) -> Float[Array, " num_examples"]:
     """Probability of each example's class `best`, given the labelers and the rho of a draw."""
     evidence = of.prior.drawn_evidence(drawn, of.counts, of.labels, of.class_prior, of.evidence)
     probs = power_posterior(evidence, of.labels.labels_per_example(), of.class_prior, rho)
@@ -305,7 +305,7 @@ def _prob_drawn(of: Asked, drawn: Any, rho: ScalarLike) -> Float[Array, " num_ex
 
 
 def _drawn_by_chunk(
-    of: Asked, draws: Sequence[Draw], mesh: Mesh
+    of: DrawRequest, draws: Sequence[Draw], mesh: Mesh
 ) -> Float[np.ndarray, "num_draws num_examples"]:
     """`Asked.drawn_probs`, every device for its own examples."""
     chunks = ChunksInMemory.cut(of.labels, None, of.class_prior, list(mesh.devices.flat))
@@ -314,8 +314,8 @@ def _drawn_by_chunk(
     def one(at: int, chunk: Chunk) -> Float[np.ndarray, "num_rows num_draws"]:
         prior, counts = chunk.put((of.prior, of.counts))
         labels, class_prior = chunk.labels, chunk.class_prior
-        own = Asked(prior, counts, labels, class_prior, evidence[at], best[at])
-        return own.drawn_probs(map(chunk.put, draws)).T
+        request = DrawRequest(prior, counts, labels, class_prior, evidence[at], best[at])
+        return request.drawn_probs(map(chunk.put, draws)).T
 
     return chunks.join(chunks.map("Intervals", one)).T
 

@@ -200,7 +200,7 @@ class ChunksInMemory(AbstractChunks):
             for sizes in (
                 [table.num_labels for table in tables],
                 [at.size for at in rows],
-                [owner.size for _, owner in further],
+                [segment.size for _, segment in further],
             )
         )
         chunks: list[Chunk] = []
@@ -222,11 +222,11 @@ class ChunksInMemory(AbstractChunks):
                 num_examples=num_rows,
                 num_labelers=num_labelers,
             )
-            own = class_prior
+            of_chunk = class_prior
             if class_prior.ndim == 2:
-                own = pad_to(np.asarray(class_prior)[at], num_rows, 1.0 / num_classes)
+                of_chunk = pad_to(np.asarray(class_prior)[at], num_rows, 1.0 / num_classes)
             device = devices[len(chunks) % len(devices)]
-            chunks.append(jax.device_put(Chunk(longer, gold, own, segments), device))
+            chunks.append(jax.device_put(Chunk(longer, gold, of_chunk, segments), device))
         return cls(chunks, num_examples)
 
     def split(
@@ -432,10 +432,10 @@ def fit(
 
     def fit_from(rows: Rows | None) -> VariationalFit:
         start = Start(prior, rows, learns)
-        own = dataclasses.replace(chunks, store=MemoryStore(), fits_from=start, recent={})
-        done = run(own, max_steps=max_steps, tolerance=tolerance)
+        restarted = dataclasses.replace(chunks, store=MemoryStore(), fits_from=start, recent={})
+        done = run(restarted, max_steps=max_steps, tolerance=tolerance)
 
-        found = zip(*own.map("Evidence", partial(at_end, own, done)), strict=True)
+        found = zip(*restarted.map("Evidence", partial(at_end, restarted, done)), strict=True)
         class_probs, subclass_probs, evidence = (
             jax.device_put(chunks.join(parts)) for parts in found
         )

@@ -29,10 +29,10 @@ def one_sided(labels: Labels) -> npt.NDArray[np.bool_]:
     # Of so many answers being all alike, whichever class it is.
     log_prob = np.array([np.logaddexp.reduce(n * log_share) if n else 0.0 for n in distinct])[place]
     rarely = np.log(1e-3)
-    asked = number > 0
-    is_uniform = asked & (lowest == highest)
-    alone = is_uniform & (log_prob < rarely - np.log(max(1, int(np.count_nonzero(asked)))))
-    others, rest = int(np.count_nonzero(asked & ~alone)), is_uniform & ~alone
+    has_labels = number > 0
+    is_uniform = has_labels & (lowest == highest)
+    alone = is_uniform & (log_prob < rarely - np.log(max(1, int(np.count_nonzero(has_labels)))))
+    others, rest = int(np.count_nonzero(has_labels & ~alone)), is_uniform & ~alone
     num_rest = int(np.count_nonzero(rest))
     num_sets = math.lgamma(others + 1) - math.lgamma(num_rest + 1)
     num_sets -= math.lgamma(others - num_rest + 1)

@@ -80,11 +80,11 @@ def calibrate(
     num_opinions, num_classes = means.shape
 
     def loss(at: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
-        own = _log_prior(at[:num_opinions], at[num_opinions:], terms, log_prior)
-        both = own + log_likelihood
+        log_probs = _log_prior(at[:num_opinions], at[num_opinions:], terms, log_prior)
+        both = log_probs + log_likelihood
         total = scipy.special.logsumexp(both, axis=1)
         is_possible = np.isfinite(total)  # gold of a class that the prior excludes says nothing
-        slope = np.exp(both - np.where(is_possible, total, 0.0)[:, None]) - np.exp(own)
+        slope = np.exp(both - np.where(is_possible, total, 0.0)[:, None]) - np.exp(log_probs)
         slope *= is_possible[:, None]
         gradient = np.concatenate([np.einsum("iy,kiy->k", slope, terms), slope.sum(axis=0)])
         return float(at @ at / 2.0 - total[is_possible].sum()), at - gradient

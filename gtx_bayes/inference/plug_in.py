@@ -57,5 +57,5 @@ def accuracy_mle(counts: GoldCounts) -> PlugIn:
     num_gold = jnp.asarray(counts.num_gold, float)
     is_pooled = num_gold == 0
     pooled = jnp.sum(num_correct) / jnp.sum(num_gold)
-    own = num_correct / jnp.where(is_pooled, 1.0, num_gold)
-    return PlugIn(jnp.where(is_pooled, pooled, own), counts, is_pooled)
+    accuracy = num_correct / jnp.where(is_pooled, 1.0, num_gold)
+    return PlugIn(jnp.where(is_pooled, pooled, accuracy), counts, is_pooled)

@@ -83,9 +83,9 @@ def _of_labelers(
     possible = (known == MISSING) | (known == jnp.arange(labels.num_classes))
 
     def of_draw(draw: dict[str, Array]) -> Float[Array, " num_examples"]:
-        own = dict(draw)
-        prior = own.pop("class_prior") if class_prior is None else class_prior
-        drawn = dataclasses.replace(labelers, **own)  # type: ignore[type-var]
+        sampled = dict(draw)
+        prior = sampled.pop("class_prior") if class_prior is None else class_prior
+        drawn = dataclasses.replace(labelers, **sampled)  # type: ignore[type-var]
         log_prob = drawn.floored_log_prob(labels)
         joint = jnp.where(possible, jnp.log(prior) + log_prob, -jnp.inf)
         return jax.nn.logsumexp(joint, axis=1)

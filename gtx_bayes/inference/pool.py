@@ -781,8 +781,8 @@ def may_be_true(candidates: Sequence[Candidate]) -> list[int]:
     The paper's, one accuracy for every labeler, the ordinal one, and that of accuracies that
     change; none with looks.
     """
-    asked = (AUTO_MODELS[0], ORDINAL, DRIFT)
-    return [k for k, each in enumerate(candidates) if each.model in asked and not each.has_looks]
+    simple = (AUTO_MODELS[0], ORDINAL, DRIFT)
+    return [k for k, each in enumerate(candidates) if each.model in simple and not each.has_looks]
 
 
 def takes_alike(
@@ -961,8 +961,8 @@ def judged_share(num_to_gold: int, num_labels: int) -> JudgedShare:
     if num_labels <= MOST_JUDGED:
         return JudgedShare(1.0, 1.0)
     of_gold = min(1.0, MOST_JUDGED / 2 / max(num_to_gold, 1))
-    room = MOST_JUDGED - of_gold * num_to_gold
-    return JudgedShare(of_gold, min(1.0, room / max(num_labels - num_to_gold, 1)))
+    left = MOST_JUDGED - of_gold * num_to_gold
+    return JudgedShare(of_gold, min(1.0, left / max(num_labels - num_to_gold, 1)))
 
 
 def is_judged(

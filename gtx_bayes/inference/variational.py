@@ -80,10 +80,10 @@ class VariationalFit(NamedTuple):
         The best mean-field bound for this distribution over labels, and over kinds of examples
         where there are several.
         """
-        own = jnp.sum(jax.scipy.special.xlogy(self.class_probs, self.proportions))
+        of_classes = jnp.sum(jax.scipy.special.xlogy(self.class_probs, self.proportions))
         probs = latent_probs(self.class_probs, self.subclass_probs)
         entropy = -jnp.sum(jax.scipy.special.xlogy(probs, probs))
-        return self.prior.log_evidence_bound(own + entropy, self.counts)
+        return self.prior.log_evidence_bound(of_classes + entropy, self.counts)
 
 
 class State(NamedTuple):

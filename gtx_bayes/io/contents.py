@@ -130,11 +130,11 @@ def tables_in(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     parquet = [file for file in files if ending_of(file) in PARQUET]
     files = parquet or files
     left = collections.Counter(ending_of(file) for file in inside if file not in set(files))
-    kinds = [f"{number} '{ending}'" for ending, number in left.most_common(_SHOWN)]
-    kinds += [f"{len(left) - _SHOWN} other kinds"] if len(left) > _SHOWN else []
+    endings = [f"{number} '{ending}'" for ending, number in left.most_common(_SHOWN)]
+    endings += [f"{len(left) - _SHOWN} other kinds"] if len(left) > _SHOWN else []
     if not left:
         return files, ()
-    note = f"{folder}: {left.total()} file(s) are not read ({', '.join(kinds)})"
+    note = f"{folder}: {left.total()} file(s) are not read ({', '.join(endings)})"
     if parquet and set(left) & {*ENDINGS, *COMPRESSED}:
         return files, (WarningNote(f"{note}: its Parquet files are the table."),)
     return files, (f"{note}: they are no tables by their endings.",)
@@ -318,9 +318,9 @@ def is_table_name(name: str) -> bool:
 
 
 def _damaged(name: str, kind: str, error: Exception) -> InputError:
-    said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
     return Source(name).error(
-        f"the {kind} file cannot be unpacked: {said}.", "Pack it again; it may be cut short."
+        f"the {kind} file cannot be unpacked: {reason}.", "Pack it again; it may be cut short."
     )
 
 

@@ -200,8 +200,8 @@ def read_labels(
         importer = _recognised(contents) if format is None else IMPORTERS.build(format)
     if importer is not None:
         files = [File(one.name, one.file, _records(one)) for one in contents]
-        asked = question if question is not None else (columns or {}).get("label")
-        table = import_answers(importer, files, question=asked, choice=choice)
+        of_question = question if question is not None else (columns or {}).get("label")
+        table = import_answers(importer, files, question=of_question, choice=choice)
         notes = [note for one in contents for note in one.notes]
         return dataclasses.replace(table, notes=(*table.notes, *notes))
     for name, value in (("question", question), ("choice", choice)):
@@ -310,10 +310,10 @@ def _with_header(
         if one.ending not in SEPARATORS:
             what = f"its format, {one.ending}, has names for its columns."
             raise one.error(what, f"Leave out `{option}=`.")
-        told, separator, _ = named_separator(one)
+        text, separator, _ = named_separator(one)
         first: list[str] = []
         with contextlib.suppress(UnicodeDecodeError, csv.Error):  # of which reading tells
-            first = [cell.strip().lower() for cell in _first_row(told, separator)]
+            first = [cell.strip().lower() for cell in _first_row(text, separator)]
         is_given = first == [name.strip().lower() for name in header]
         if is_given or all(fits(first, role, roles) for role in roles):
             raise one.error(
@@ -532,9 +532,9 @@ def named_separator(content: Content) -> tuple[Content, str, int]:
     these, the semicolon, tab or comma that it has.
     """
     line, _, rest = content.raw.partition(b"\n")
-    said = line.rstrip(b"\r").strip(b'"')
-    if said[:4].lower() == b"sep=" and len(said) <= 5:
-        return content._replace(raw=rest), said[4:].decode("latin-1") or "\t", 3
+    line_text = line.rstrip(b"\r").strip(b'"')
+    if line_text[:4].lower() == b"sep=" and len(line_text) <= 5:
+        return content._replace(raw=rest), line_text[4:].decode("latin-1") or "\t", 3
     usual = SEPARATORS[content.ending]
     found = next((one for one in (usual, ";", "\t", ",") if one.encode() in line), usual)
     if not content.header:
@@ -673,8 +673,8 @@ def is_parquet(path: Path) -> bool:
 
 def unreadable_parquet(path: Path, error: Exception) -> InputError:
     """What to say of a file that Arrow cannot read."""
-    said = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
     return Source(str(path)).error(
-        f"the file is no readable Parquet: {said.rstrip('.')}.",
+        f"the file is no readable Parquet: {reason.rstrip('.')}.",
         "Write it again; it may be cut short.",
     )

@@ -157,8 +157,8 @@ def _first_unknown(content: Content, book: Any, openpyxl: Any) -> tuple[str, str
 
     Programs that write workbooks leave it to Excel to find the values.
     """
-    said = openpyxl.load_workbook(io.BytesIO(content.raw), read_only=True)
-    for values, formulas in zip(book.worksheets, said.worksheets, strict=True):
+    formula_book = openpyxl.load_workbook(io.BytesIO(content.raw), read_only=True)
+    for values, formulas in zip(book.worksheets, formula_book.worksheets, strict=True):
         is_filled = False
         for row, written in zip(values.iter_rows(), formulas.iter_rows(), strict=True):
             for value, formula in zip(row, written, strict=True):

@@ -88,9 +88,9 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 def _of_one_type(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Names that Parquet can hold: all numbers, all truth values, or all text."""
     cells = [None if pd.isna(cell) else cell for cell in column]
-    kinds = {type(cell) for cell in cells if cell is not None}
-    is_held = len(kinds) < 2 and kinds <= {str, bool, int, float}
-    if kinds == {int}:
+    cell_types = {type(cell) for cell in cells if cell is not None}
+    is_held = len(cell_types) < 2 and cell_types <= {str, bool, int, float}
+    if cell_types == {int}:
         is_held = all(-(2**63) <= cell < 2**63 for cell in cells if cell is not None)
     if not is_held:
         cells = [None if cell is None else str(cell) for cell in cells]

@@ -164,7 +164,7 @@ class LabelStudio(AbstractLabelingTool):
     @property
     def title(self) -> str:
         """The project's, as of the last `questions`."""
-        return _said(str(self._about.get("title", "")))
+        return _plain(str(self._about.get("title", "")))
 
     @property
     def notes(self) -> Sequence[str]:
@@ -212,17 +212,17 @@ class LabelStudio(AbstractLabelingTool):
     def _listed(self) -> Iterator[dict[str, Any]]:
         page, left = 1, 1
         while left > 0:
-            asked = {"project": self.project, "page": page, "page_size": _PAGE, "include": _LISTED}
-            found = self._call("GET", "/api/tasks", params=asked, none_left=404)
+            query = {"project": self.project, "page": page, "page_size": _PAGE, "include": _LISTED}
+            found = self._call("GET", "/api/tasks", params=query, none_left=404)
             yield from found["tasks"]
             left = found["total"] - page * _PAGE
             page += 1
 
     def _exported(self, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
-        asked: dict[str, Any] = {"exportType": "JSON", "download_all_tasks": "true"}
+        query: dict[str, Any] = {"exportType": "JSON", "download_all_tasks": "true"}
         for some in _parts(numbers, _EXPORTED):
             path = f"/api/projects/{self.project}/export"
-            yield from self._call("GET", path, params={**asked, "ids[]": some})
+            yield from self._call("GET", path, params={**query, "ids[]": some})
 
     def _task(self, listed: Mapping[str, Any]) -> Task:
         annotations = self._exports[listed["id"]][1]["annotations"]
@@ -243,10 +243,12 @@ class LabelStudio(AbstractLabelingTool):
         name = f"project {self.project}"
         records = [self._exports[number][1] for number in self._order]
         path = Path(name)
-        said = list(Importer().read(records, path))
-        if any(isinstance(one, Answer) and one.question == question.name for one in said):
+        statements = list(Importer().read(records, path))
+        if any(isinstance(one, Answer) and one.question == question.name for one in statements):
             return import_answers(Importer(), [File(name, path, records)], question=question.name)
-        known = [one for one in said if isinstance(one, Gold) and one.question == question.name]
+        known = [
+            one for one in statements if isinstance(one, Gold) and one.question == question.name
+        ]
         gold = None
         if known:
             rows = [
@@ -349,13 +351,13 @@ class LabelStudio(AbstractLabelingTool):
 
     def _enter(self, path: str, end: str, fields: dict[str, Any]) -> None:
         """Make an entry of the project's, or renew that of the same address."""
-        asked = {"project": self.project}
-        known = self._call("GET", path, params=asked)
+        query = {"project": self.project}
+        known = self._call("GET", path, params=query)
         numbers = [each["id"] for each in known if each["url"] == fields["url"]]
         if not numbers:
-            self._call("POST", path, json=asked | fields)
+            self._call("POST", path, json=query | fields)
         for number in numbers:
-            self._call("PATCH", f"{path}{number}{end}", json=asked | fields)
+            self._call("PATCH", f"{path}{number}{end}", json=query | fields)
 
     @property
     def _is_personal(self) -> bool:
@@ -400,7 +402,7 @@ class LabelStudio(AbstractLabelingTool):
 
     def _told(self, text: str) -> str:
         """What a server says, as far as it can be shown."""
-        return _said(text.replace(self._token, "TOKEN"))
+        return _plain(text.replace(self._token, "TOKEN"))
 
     def _call(self, method: str, path: str, *, none_left: int | None = None, **sent: Any) -> Any:
         """The answer to a request; an empty one where what it is about was deleted meanwhile.
@@ -472,6 +474,6 @@ def _is_address(url: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and is_port and is_bare
 
 
-def _said(text: str) -> str:
+def _plain(text: str) -> str:
     """The start of a text on one line, without what a terminal would take for orders."""
     return "".join(filter(str.isprintable, " ".join(text.split())))[:200]

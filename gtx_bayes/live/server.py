@@ -82,7 +82,7 @@ class Backend(http.server.ThreadingHTTPServer):
         """
         with self:  # the address is given back at the end
             self.report = self.loop.round()
-            tell(self.report)
+            log_report(self.report)
             threads = [threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)]
             threads.append(self._decider)
             for thread in threads:
@@ -124,18 +124,18 @@ class Backend(http.server.ThreadingHTTPServer):
         about = {} if self.report is None else self.report.about
         found = []
         for task in tasks:
-            said, scores = [], []
+            choices, scores = [], []
             for question, result in results.items():
                 probs = result.probs
                 row = probs[probs.index.astype(str) == str(task.get("id"))]
                 if len(row):
                     best = str(row.iloc[0].idxmax())
                     scores.append(float(row.iloc[0].max()))
-                    said.append(
+                    choices.append(
                         {"from_name": question, "to_name": about[question]}
                         | {"type": "choices", "value": {"choices": [best]}, "score": scores[-1]}
                     )
-            found.append({"result": said, "score": min(scores, default=0.0)})
+            found.append({"result": choices, "score": min(scores, default=0.0)})
         return found
 
     def html(self) -> str:
@@ -171,7 +171,7 @@ def try_round(loop: Loop) -> Report | None:
     """A round of many, told in one line; None where it failed, for another comes."""
     try:
         report = loop.round()
-        tell(report)
+        log_report(report)
     except Exception as error:
         is_known = isinstance(error, (InputError, ToolError))
         what = f"{error}" if is_known else f"{type(error).__name__}: {error}"
@@ -180,7 +180,7 @@ def try_round(loop: Loop) -> Report | None:
     return report
 
 
-def tell(report: Report) -> None:
+def log_report(report: Report) -> None:
     """One line on a round, if it changed anything."""
     if report.decisions or report.num_changed or report.num_predicted:
         closed = ", ".join(f"{number} {why}" for why, number in report.num_closed.items())

@@ -45,11 +45,11 @@ class AbstainingModel(AbstractLabelerModel):
             scale = numpyro.sample("log_odds_scale", dist.HalfNormal(1.0))
             by_class = numpyro.sample("abstain_class", dist.Normal(0.0, 1.0))
         with numpyro.plate("labeler", num_labelers, dim=-2):
-            own = numpyro.sample("abstain_labeler", dist.Normal(0.0, 1.0))
+            effect = numpyro.sample("abstain_labeler", dist.Normal(0.0, 1.0))
             with classes:
                 offset = numpyro.sample("log_odds_offset", dist.Normal(0.0, 1.0))
                 both = numpyro.sample("abstain_both", dist.Normal(0.0, 1.0))
-        abstain = shared + scales[0] * by_class + scales[1] * own + scales[2] * both
+        abstain = shared + scales[0] * by_class + scales[1] * effect + scales[2] * both
         return {"log_odds": mean + scale * offset, "abstain": abstain}
 
     def log_prob(self, params: Params, labels: Labels) -> Float[Array, "num_labels num_classes"]:

@@ -184,7 +184,7 @@ class ModelLabelers(AbstractLabelers):
     def log_prob_of_labels(self, labels: Labels) -> Float[Array, "num_labels num_latents"]:
         """As the model has it; at the covariates of `reference` where labels come without."""
         at = self.reference
-        own = {name: values[labels.labeler] for name, values in at.covariates.items()}
+        of_labelers = {name: values[labels.labeler] for name, values in at.covariates.items()}
         of_examples = {
             name: jnp.broadcast_to(values.mean(), (labels.num_examples,))
             for name, values in at.example_covariates.items()
@@ -192,7 +192,7 @@ class ModelLabelers(AbstractLabelers):
         labels = dataclasses.replace(
             labels,
             num_classes=self.num_classes,
-            covariates=own | labels.covariates,
+            covariates=of_labelers | labels.covariates,
             labeler_covariates=at.labeler_covariates | labels.labeler_covariates,
             example_covariates=of_examples | labels.example_covariates,
         )
@@ -322,11 +322,11 @@ def reference_labels(labels: Labels) -> Labels:
     number = np.bincount(labeler, minlength=num_labelers)
 
     def of_labelers(values: Array) -> Array:
-        own = np.asarray(values)[is_label]
-        total = np.bincount(labeler, own, minlength=num_labelers)
-        everybody = own.mean() if own.size else 0.0
+        kept = np.asarray(values)[is_label]
+        total = np.bincount(labeler, kept, minlength=num_labelers)
+        everybody = kept.mean() if kept.size else 0.0
         found = np.where(number > 0, total / np.maximum(number, 1), everybody)
-        return jax.device_put(found.astype(own.dtype))
+        return jax.device_put(found.astype(kept.dtype))
 
     def of_examples(values: Array) -> Array:
         found = np.asarray(values)

@@ -119,11 +119,11 @@ class CohortPosterior(NamedTuple):
         for kappa, prob, of_cohort, variance in zip(*self, strict=True):
             total = kappa + right + wrong
             mean = (kappa * of_cohort + right) / total
-            spread = mean * (1.0 - mean) / (total + 1.0) + (kappa / total) ** 2 * variance
+            variances = mean * (1.0 - mean) / (total + 1.0) + (kappa / total) ** 2 * variance
             first += prob * (mean @ weights)
-            weighted = np.sqrt(spread) * weights
-            own = np.einsum("jp,jpq,jq->j", weighted, covariance, weighted)
-            second += prob * (own + (mean @ weights) ** 2)
+            weighted = np.sqrt(variances) * weights
+            variance_of_sum = np.einsum("jp,jpq,jq->j", weighted, covariance, weighted)
+            second += prob * (variance_of_sum + (mean @ weights) ** 2)
         return first, second - first**2
 
     def draw(self, rng: np.random.Generator, num_draws: int) -> Cohort:

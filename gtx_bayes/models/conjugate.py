@@ -92,8 +92,8 @@ class Cells:
     @cached_property
     def of_first(self) -> Int[np.ndarray, "num_rows num_classes"]:
         """The cell of each label, given the first latent class of each row."""
-        own = self.class_of[np.unique(self.row, return_index=True)[1]]
-        is_right = np.arange(self.wrong.shape[1]) == own[:, None]
+        first_class = self.class_of[np.unique(self.row, return_index=True)[1]]
+        is_right = np.arange(self.wrong.shape[1]) == first_class[:, None]
         return np.where(is_right, self.right[:, None], self.wrong)
 
     @cached_property
@@ -199,9 +199,9 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         rows = counts[:, None] if cells.num_rows == 1 else counts
         return rows[:, :, : cells.num_cells], rows[:, :, cells.num_cells :]
 
-    def join(self, by_cell: ByCell, spread: _Spread) -> Counts:
+    def join(self, by_cell: ByCell, variances: _Spread) -> Counts:
         """The counts that `split` takes apart."""
-        rows = jnp.concatenate([by_cell, spread], axis=2)
+        rows = jnp.concatenate([by_cell, variances], axis=2)
         return rows[:, 0] if rows.shape[1] == 1 else rows
 
     def counts(self, labels: Labels, latent_probs: LatentProbs) -> Counts:
@@ -219,9 +219,9 @@ class AbstractConjugatePrior(AbstractCohortPrior):
             start = none[: labels.num_labelers]
             return found, *(start.at[labels.labeler].add(part * (1.0 - part)) for part in parts)
 
-        found, *spread = _by_row(of_row, self._rows(latent_probs))
+        found, *variances = _by_row(of_row, self._rows(latent_probs))
         by_cell = found.reshape(cells.num_rows, cells.num_cells, labels.num_labelers)
-        return self.join(jnp.moveaxis(by_cell, 2, 0), jnp.stack(spread, axis=2).swapaxes(0, 1))
+        return self.join(jnp.moveaxis(by_cell, 2, 0), jnp.stack(variances, axis=2).swapaxes(0, 1))
 
     def known_counts(
         self, confusion: Float[Array, "num_labelers num_classes num_classes"]
@@ -255,9 +255,9 @@ class AbstractConjugatePrior(AbstractCohortPrior):
             row, probs, weights, by_cell = given
             label, cell, either, right = cells.of_labels(row, probs, labels, latent_probs)
 
-            def weight(cell: Array, own: Array) -> Float[Array, " num_labels"]:
+            def weight(cell: Array, part: Array) -> Float[Array, " num_labels"]:
                 """Of one label of the cell, without its own part."""
-                others = jnp.maximum(by_cell.reshape(-1)[_at(cell, labels)] - own, 0.0)
+                others = jnp.maximum(by_cell.reshape(-1)[_at(cell, labels)] - part, 0.0)
                 return (weights[cell] + others) / jnp.asarray(cells.size, none.dtype)[row, cell]
 
             usual, found = weight(cell, either - right if cells.is_shared else either), none
@@ -288,10 +288,13 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         none = jnp.zeros(labels.num_examples, latent_probs.dtype)
         if cells.num_rows > 1:
             return none
-        own = prob_of_answer(labels, latent_probs)
+        prob_right = prob_of_answer(labels, latent_probs)
         by_cell = self.split(counts)[0][labels.labeler, 0]
         right, wrong = (by_cell[:, of] for of in (cells.right[0], cells.wrong[0, 0]))
-        right, wrong = jnp.maximum(right - own, 0.0), jnp.maximum(wrong - (1.0 - own), 0.0)
+        right, wrong = (
+            jnp.maximum(right - prob_right, 0.0),
+            jnp.maximum(wrong - (1.0 - prob_right), 0.0),
+        )
         to_wrong = self.weights[0, cells.wrong[0, 0]] + wrong
         share = to_wrong / (self.weights.sum() + right + wrong) / (self.num_classes - 1.0)
         log_prob = jnp.where(labels.is_class, jnp.log(share), 0.0)
@@ -324,18 +327,18 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         variance v of its score is missing (Louis, 1982): :math:`v \alpha (1 - \alpha)` labels.
         The prior's part stays. A label's score is that of one row alone, whatever the others are.
         """
-        by_cell, spread = self.split(counts)
+        by_cell, variances = self.split(counts)
         rows = self.weights + by_cell
         right, total = self._right(rows), rows.sum(axis=2)
         wrong = total - right
-        if spread.shape[2] == 1:  # right and wrong labels make up for each other
-            lost = spread[:, :, 0] * total**2
+        if variances.shape[2] == 1:  # right and wrong labels make up for each other
+            lost = variances[:, :, 0] * total**2
         else:
-            lost = spread[:, :, 0] * wrong**2 + spread[:, :, 1] * right**2
+            lost = variances[:, :, 0] * wrong**2 + variances[:, :, 1] * right**2
         concentration = self.weights.sum(axis=1)
         share = jnp.maximum(total - lost / (right * wrong), concentration) / total
         left = jnp.maximum(share[:, :, None] * rows - self.weights, 0.0)
-        return self.join(left, jnp.zeros_like(spread))
+        return self.join(left, jnp.zeros_like(variances))
 
     def cohorts(
         self, counts: Counts, class_prior: Float[Array, " num_classes"]
@@ -363,8 +366,8 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         self, rng: np.random.Generator, found: tuple[CohortCounts, ...], num_draws: int
     ) -> tuple[Cohort, ...]:
         return tuple(
-            CohortPosterior.find(own, hyper).draw(rng, num_draws)
-            for own, hyper in zip(found, self.hyperpriors(), strict=True)
+            CohortPosterior.find(cohort, hyper).draw(rng, num_draws)
+            for cohort, hyper in zip(found, self.hyperpriors(), strict=True)
         )
 
     @abc.abstractmethod
@@ -382,8 +385,10 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         cohorts = self._draw_cohorts(rng, of_cohorts, bucket_size(num_draws, _LEAST_DRAWS))
         weights = np.asarray(_drawn_weights(self, cohorts), np.float64)[:num_draws]
         known, dtype = np.asarray(known, np.float64), np.asarray(counts).dtype
-        for own in weights:
-            yield self.with_rows(rng, _draw_dirichlet(rng, own + known).astype(dtype), counts)
+        for cohort_weights in weights:
+            yield self.with_rows(
+                rng, _draw_dirichlet(rng, cohort_weights + known).astype(dtype), counts
+            )
 
     def drawn_evidence(
         self,
@@ -407,10 +412,10 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         counts = _cohort_counts(*jax.device_put((self, by_rho, class_total)))
         mean = square = np.zeros(len(by_rho))
         for at, weight in enumerate(weights):
-            own = [parts.at(at) for parts in counts]
+            at_node = [parts.at(at) for parts in counts]
             found = [
                 CohortPosterior.find(part, hyper).moments(part)
-                for part, hyper in zip(own, self.hyperpriors(), strict=True)
+                for part, hyper in zip(at_node, self.hyperpriors(), strict=True)
             ]
             of_node, variance = (sum(parts) for parts in zip(*found, strict=True))
             mean = mean + weight * of_node
@@ -447,18 +452,20 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         What the labels to a class are uncertain of is shared out among the other classes in
         proportion to theirs.
         """
-        _, spread = self.split(counts)
+        _, variances = self.split(counts)
         weights = self.weights
         total = weights.sum(axis=1) + right + wrong
         accuracy = (self._right(weights) + right) / total
-        of_others = spread[:, None, :, -1]
+        off_diagonal = variances[:, None, :, -1]
         is_other = ~jnp.eye(weights.shape[0], dtype=bool)
-        sums = jnp.where(is_other, of_others, 0.0).sum(axis=2)
-        share = of_others / jnp.where(sums > 0, sums, 1.0)[:, :, None]
-        named = jnp.where(is_other, spread[:, :, :1] * share, 0.0)
+        sums = jnp.where(is_other, off_diagonal, 0.0).sum(axis=2)
+        share = off_diagonal / jnp.where(sums > 0, sums, 1.0)[:, :, None]
+        named = jnp.where(is_other, variances[:, :, :1] * share, 0.0)
         of_named = named / (accuracy[:, :, None] * (1.0 - accuracy)[:, None, :])
-        own = jnp.sqrt(total / (accuracy * (1.0 - accuracy)))
-        return -(of_named + jnp.swapaxes(of_named, 1, 2)) / (own[:, :, None] * own[:, None, :])
+        information = jnp.sqrt(total / (accuracy * (1.0 - accuracy)))
+        return -(of_named + jnp.swapaxes(of_named, 1, 2)) / (
+            information[:, :, None] * information[:, None, :]
+        )
 
     def _right(
         self, rows: Float[Array, "*axes num_rows num_cells"]
@@ -663,7 +670,7 @@ def _drawn_weights(
     prior: AbstractConjugatePrior, cohorts: tuple[Cohort, ...]
 ) -> Float[Array, "num_draws num_rows num_cells"]:
     """Dirichlet weights of the rows, at every draw of what the cohorts share."""
-    return jax.vmap(lambda own: prior.with_cohorts(own).weights)(cohorts)
+    return jax.vmap(lambda cohort: prior.with_cohorts(cohort).weights)(cohorts)
 
 
 def _draw_dirichlet(
@@ -682,8 +689,8 @@ def _uncoupled_counts(
     prior: AbstractConjugatePrior, counts: Counts
 ) -> tuple[tuple[CohortCounts, ...], ByCell]:
     """What cohorts and labelers are known by, without tables of classes by classes for each."""
-    even = jnp.full(prior.num_classes, 1.0 / prior.num_classes)
-    found = tuple(own._replace(coupling=None) for own in prior.cohorts(counts, even))
+    uniform = jnp.full(prior.num_classes, 1.0 / prior.num_classes)
+    found = tuple(cohort._replace(coupling=None) for cohort in prior.cohorts(counts, uniform))
     return found, prior.split(prior.known(counts))[0]
 
 

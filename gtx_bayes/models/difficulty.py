@@ -190,8 +190,8 @@ class DifficultyPrior(AbstractConjugatePrior):
         """
         chance = 1.0 / self.num_classes
         hard = (1.0 - vote_shares.max(axis=1)) / (1.0 - chance)
-        by_kind = jnp.stack([1.0 - hard, hard], axis=1)
-        return jnp.broadcast_to(by_kind[:, None], (*vote_shares.shape, 2))
+        by_subclass = jnp.stack([1.0 - hard, hard], axis=1)
+        return jnp.broadcast_to(by_subclass[:, None], (*vote_shares.shape, 2))
 
     def split(self, counts: Counts) -> tuple[ByCell, ByCell]:
         """What is counted of right and wrong labels."""
@@ -210,8 +210,8 @@ class DifficultyPrior(AbstractConjugatePrior):
         The shares of kinds are those of the other examples. An example without labels counts as
         easy, so that it tells nothing about h.
         """
-        own = self._prob_of_subclasses(latent_probs)
-        others = jnp.maximum(self.share_shape(counts)[::-1] - own, 0.0)
+        counts_by_example = self._prob_of_subclasses(latent_probs)
+        others = jnp.maximum(self.share_shape(counts)[::-1] - counts_by_example, 0.0)
         log_shares = jnp.log(others) - jnp.log(others.sum(axis=1, keepdims=True))
         has_labels = (labels.labels_per_example() > 0)[:, None]
         log_shares = jnp.where(has_labels, log_shares, jnp.array([0.0, -jnp.inf]))
@@ -224,17 +224,17 @@ class DifficultyPrior(AbstractConjugatePrior):
 
     def m_step(self, counts: Counts) -> "DifficultyPrior":
         """A step for each of both priors."""
-        by_cell, spread = self.split(self.known(counts))
+        by_cell, variances = self.split(self.known(counts))
         easy, hard = (
-            prior.m_step(prior.join(by_cell[:, [kind]], spread[:, [kind], :1]))
-            for kind, prior in enumerate((self.easy, self.hard))
+            prior.m_step(prior.join(by_cell[:, [subclass]], variances[:, [subclass], :1]))
+            for subclass, prior in enumerate((self.easy, self.hard))
         )
         return dataclasses.replace(self, easy=easy, hard=hard)
 
     def log_marginal(self, counts: Counts) -> Float[Array, ""]:
         """That of the labels, and of the examples' kinds."""
-        of_kinds = betaln(*self.share_shape(counts)) - betaln(*jnp.array(HARD_SHARE))
-        return super().log_marginal(counts) + of_kinds
+        of_subclasses = betaln(*self.share_shape(counts)) - betaln(*jnp.array(HARD_SHARE))
+        return super().log_marginal(counts) + of_subclasses
 
     def log_density(self) -> Float[Array, ""]:
         """Of both hyperpriors."""
@@ -272,7 +272,7 @@ class DifficultyPrior(AbstractConjugatePrior):
         r"""Two cohorts, of easy and of hard examples: :math:`(1 - h) \alpha_j + h \beta_j`."""
         (both,) = super().cohorts(counts, class_prior)
         shares = self.share_shape(counts)[::-1] / self.share_shape(counts).sum()
-        return tuple(both.column(kind, shares[kind]) for kind in range(2))
+        return tuple(both.column(subclass, shares[subclass]) for subclass in range(2))
 
     def hyperpriors(self) -> tuple[HyperPrior, ...]:
         """Of easy and of hard examples."""
@@ -360,10 +360,12 @@ class DifficultyModel(AbstractConjugateModel):
 
     def log_prob(self, params: Params, labels: Labels) -> Float[Array, "num_labels num_latents"]:
         """Right or wrong, by one coin or the other."""
-        both = [log_prob_of_coin(params[kind][:, None], labels) for kind in ("easy", "hard")]
+        both = [
+            log_prob_of_coin(params[subclass][:, None], labels) for subclass in ("easy", "hard")
+        ]
         return jnp.stack(both, axis=2).reshape(-1, 2 * labels.num_classes)
 
     def labelers(self, params: Params, reference: Labels) -> HardExamples:
         """By their accuracies."""
-        easy, hard = (jax.nn.sigmoid(params[kind]) for kind in ("easy", "hard"))
+        easy, hard = (jax.nn.sigmoid(params[subclass]) for subclass in ("easy", "hard"))
         return HardExamples(easy, hard, params["hard_share"], reference.num_classes)

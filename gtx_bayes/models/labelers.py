@@ -45,9 +45,9 @@ class AbstractLabelers(abc.ABC):
 
     def padded(self, num_labelers: int) -> "AbstractLabelers":
         """So many labelers, these first, so that few sizes are compiled; or these alone."""
-        own = self.num_labelers
+        size = self.num_labelers
         return jax.tree.map(
-            lambda part: pad_to(part, num_labelers) if np.shape(part)[:1] == (own,) else part,
+            lambda part: pad_to(part, num_labelers) if np.shape(part)[:1] == (size,) else part,
             self,
         )
 
@@ -245,8 +245,10 @@ class AbstractLabelers(abc.ABC):
         """
         key_latents, key_labels = jax.random.split(key)
         latent = self.draw_latents(key_latents, true_label)
-        asked = PaddedLabels(labeler, jnp.zeros_like(labeler), self.num_labelers, self.num_classes)
-        return self.draw_labels(key_labels, flat_labels(asked), latent).reshape(labeler.shape)
+        unlabeled = PaddedLabels(
+            labeler, jnp.zeros_like(labeler), self.num_labelers, self.num_classes
+        )
+        return self.draw_labels(key_labels, flat_labels(unlabeled), latent).reshape(labeler.shape)
 
     def sample(
         self, key: Key[Array, ""], true_label: Int[Array, ""]

@@ -85,8 +85,8 @@ class SharedLooks(AbstractLabelers):
         log_probs = self.base.log_prob_of_labels(labels)
         is_look = labels.label[:, None] == jnp.arange(self.num_classes)
         to_look = jnp.where(is_look[:, :, None], jnp.log(PULLS), -jnp.inf)  # of look and pull
-        own = jnp.log1p(-PULLS) + log_probs[:, :, None, None]
-        pulled = jnp.logaddexp(own, to_look[:, None]).reshape(*log_probs.shape, -1)
+        not_pulled = jnp.log1p(-PULLS) + log_probs[:, :, None, None]
+        pulled = jnp.logaddexp(not_pulled, to_look[:, None]).reshape(*log_probs.shape, -1)
         states = jnp.concatenate([log_probs[:, :, None], pulled], axis=2)
         return states.reshape(log_probs.shape[0], -1)
 
@@ -135,20 +135,20 @@ def log_prob_by_group(
     number = sum_by_example(labels, is_known[:, None].astype(log_probs.dtype))[:, 0]
 
     def of_pull_and_class(given: tuple[Array, Array]) -> tuple[Array, Array]:
-        pull, own = given
+        pull, k = given
         log_odds = jnp.log(pull) - jnp.log1p(-pull)
-        ratio = jax.nn.softplus(log_odds - log_probs[:, own])
+        ratio = jax.nn.softplus(log_odds - log_probs[:, k])
         by_look = sum_by_example(labels, jnp.where(is_look, ratio[:, None], 0.0))
-        shared = plain[:, own] + number * jnp.log1p(-pull)
-        is_own = jnp.arange(num_classes) == own
+        shared = plain[:, k] + number * jnp.log1p(-pull)
+        is_own = jnp.arange(num_classes) == k
         others = jax.nn.logsumexp(jnp.where(is_own, -jnp.inf, by_look), axis=1)
-        return shared + by_look[:, own], shared + others - np.log(num_classes - 1.0)
+        return shared + by_look[:, k], shared + others - np.log(num_classes - 1.0)
 
     pulls = jnp.repeat(jnp.asarray(PULLS, log_probs.dtype), num_classes)
-    own = jnp.tile(jnp.arange(num_classes), PULLS.size)
+    looked = jnp.tile(jnp.arange(num_classes), PULLS.size)
     easy, misleading = (
         found.reshape(PULLS.size, num_classes, -1).T
-        for found in jax.lax.map(of_pull_and_class, (pulls, own))
+        for found in jax.lax.map(of_pull_and_class, (pulls, looked))
     )
     return jnp.concatenate([plain[:, :, None], easy, misleading], axis=2)
 

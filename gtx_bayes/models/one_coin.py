@@ -245,10 +245,10 @@ class OneCoinPrior(AbstractMeanRows[OneCoin]):
         counts: Float[Array, "num_labelers three"],
     ) -> Float[Array, "num_examples num_classes"]:
         """As by the cells, in half the time: weighted votes."""
-        own = prob_of_answer(labels, class_probs)
+        prob_right = prob_of_answer(labels, class_probs)
         right, wrong = (counts[labels.labeler, part] for part in range(2))
-        odds = (self.shape[0] + jnp.maximum(right - own, 0.0)) / (
-            self.shape[1] + jnp.maximum(wrong - (1.0 - own), 0.0)
+        odds = (self.shape[0] + jnp.maximum(right - prob_right, 0.0)) / (
+            self.shape[1] + jnp.maximum(wrong - (1.0 - prob_right), 0.0)
         )
         weight = jnp.log(odds * (self.num_classes - 1.0))
         cells = labels.num_examples * self.num_classes

@@ -66,8 +66,8 @@ def of_gold(
         InputError: if there is no such column, or an example has two weights.
     """
     table = read_table(gold, columns_for(TRUTH_ROLES, {**columns, "value": name}), header)
-    own = {role: column for role, column in columns.items() if role == "example"}
-    values = values_by_example(table, name, own)
+    of_examples = {role: column for role, column in columns.items() if role == "example"}
+    values = values_by_example(table, name, of_examples)
     return {str(key): values.get(str(key), "") for key in crowd.example_names}
 
 

@@ -137,28 +137,30 @@ class ShareEstimate:
         """Which of the figures to trust, in words."""
         number, worth = self.overall.num_gold, self.worth
         if worth < _WORTHLESS * number:
-            said = (
+            text = (
                 f"The crowd adds next to nothing to {number} gold labels: the estimate is as wide "
                 "as gold alone, and both hold."
             )
         else:
-            said = (
+            text = (
                 f"Trust the estimate: with the crowd, {number} gold labels are worth "
                 f"{worth:.0f} without."
             )
         if self.outside:
-            said += (
+            text += (
                 f" Do not use the crowd's own share of {some_names(self.outside)}: it lies outside "
                 "the interval."
             )
-        return said
+        return text
 
     def __repr__(self) -> str:
         """The shares."""
-        own = self.overall
-        rows = zip(self.class_names, own.share, own.low, own.high, strict=True)
-        said = ", ".join(f"{name} {p:.3f} ({low:.3f} to {high:.3f})" for name, p, low, high in rows)
-        return f"<ShareEstimate by {self.method} from {own.num_gold} gold labels: {said}>"
+        overall = self.overall
+        rows = zip(self.class_names, overall.share, overall.low, overall.high, strict=True)
+        listed = ", ".join(
+            f"{name} {p:.3f} ({low:.3f} to {high:.3f})" for name, p, low, high in rows
+        )
+        return f"<ShareEstimate by {self.method} from {overall.num_gold} gold labels: {listed}>"
 
 
 def estimate(
@@ -292,11 +294,11 @@ def judges_of(labels: Labels) -> Float[np.ndarray, "num_examples num_classes num
     counts = np.bincount(labeler, minlength=labels.num_labelers)
     panel = np.flatnonzero(2 * counts >= labels.num_examples)
     panel = np.sort(panel[np.argsort(-counts[panel], kind="stable")[:_MOST_JUDGES]])
-    said = np.zeros((labels.num_examples, labels.num_classes, panel.size))
+    votes = np.zeros((labels.num_examples, labels.num_classes, panel.size))
     for at, judge in enumerate(panel):
-        own = labeler == judge
-        said[example[own], label[own], at] = 1.0
-    return said
+        of_judge = labeler == judge
+        votes[example[of_judge], label[of_judge], at] = 1.0
+    return votes
 
 
 def _answers(labels: Labels) -> tuple[npt.NDArray[np.integer], ...]:
@@ -515,7 +517,7 @@ def _unlike_the_rest(
 ) -> float:
     """P-value of gold being a random sample, by the shares of votes of each class (Bonferroni)."""
     number, size = votes.shape[0], gold.size
-    spread = votes.var(axis=0, ddof=1) * (1.0 / size - 1.0 / number)
+    variance = votes.var(axis=0, ddof=1) * (1.0 / size - 1.0 / number)
     moved = votes[gold].mean(axis=0) - votes.mean(axis=0)
-    z = np.abs(moved) / np.sqrt(np.where(spread > 0.0, spread, np.inf))
+    z = np.abs(moved) / np.sqrt(np.where(variance > 0.0, variance, np.inf))
     return float(min(2.0 * scipy.stats.norm.sf(z.max()) * votes.shape[1], 1.0))

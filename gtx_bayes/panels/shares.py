@@ -160,10 +160,10 @@ def shares(
     """
     num_all, num_classes = found.probs.shape
     among = np.ones(num_all, bool) if among is None else among
-    own = among[gold.example]
-    number, num_gold = int(among.sum()), int(own.sum())
-    drawn = own & (gold.fold != CERTAIN)
-    weight = _weights(gold, own, number)
+    in_domain = among[gold.example]
+    number, num_gold = int(among.sum()), int(in_domain.sum())
+    drawn = in_domain & (gold.fold != CERTAIN)
+    weight = _weights(gold, in_domain, number)
     influence = np.zeros(found.residuals.shape)
     if not drawn.any() and num_gold < number:
         return _nothing(num_classes, number, num_gold, influence)
@@ -171,10 +171,10 @@ def shares(
     unknown = among.copy()
     unknown[gold.example] = False
     corrections = ((weight - 1.0)[:, None] * found.residuals)[drawn].sum(axis=0)
-    total = is_true[own].sum(axis=0) + found.probs[unknown].sum(axis=0) + corrections
+    total = is_true[in_domain].sum(axis=0) + found.probs[unknown].sum(axis=0) + corrections
     share = np.clip(total / number, 0.0, None)
     share = share / share.sum()
-    gold_share = (weight[:, None] * is_true)[own].sum(axis=0) / weight[own].sum()
+    gold_share = (weight[:, None] * is_true)[in_domain].sum(axis=0) / weight[in_domain].sum()
     design = _Design.of(gold, found, drawn, weight, number)
     of_population = 1.0 / number if is_sample else 0.0
     normal = float(scipy.stats.norm.ppf((1.0 + prob) / 2.0))
@@ -336,27 +336,33 @@ class _Design(NamedTuple):
             number: how many examples these are.
         """
         residuals, probs = found.residuals[drawn], found.gold_probs[drawn]
-        own = weight[drawn]
-        counts = own * (own - 1.0)
+        design_weight = weight[drawn]
+        counts = design_weight * (design_weight - 1.0)
         scale = np.full(probs.shape[1], counts.sum() / number**2)
-        importance = np.ones(own.size) if counts.sum() == 0.0 else counts * own.size / counts.sum()
+        importance = (
+            np.ones(design_weight.size)
+            if counts.sum() == 0.0
+            else counts * design_weight.size / counts.sum()
+        )
         promised = probs * (1.0 - probs)
         squared = importance @ residuals**2
         expected = importance @ promised
         overall = (squared.sum() + PRIOR_VARIANCE) / (expected.sum() + PRIOR_VARIANCE)
         dispersion = (squared + PRIOR_VARIANCE * overall) / (expected + PRIOR_VARIANCE)
-        centred = residuals - (own @ residuals) / max(own.sum(), 1e-12)
+        centred = residuals - (design_weight @ residuals) / max(design_weight.sum(), 1e-12)
         influence = np.zeros(found.residuals.shape)
-        influence[drawn] = own[:, None] * centred / number
-        of_gold, degrees = float(counts.sum() / number**2), max(own.size - 1, 1)
-        if gold.cluster is not None and own.size:
+        influence[drawn] = design_weight[:, None] * centred / number
+        of_gold, degrees = float(counts.sum() / number**2), max(design_weight.size - 1, 1)
+        if gold.cluster is not None and design_weight.size:
             is_true = np.eye(probs.shape[1])[gold.truth[drawn]]
             alone = np.zeros(influence.shape)
-            alone[drawn] = own[:, None] * (is_true - (own @ is_true) / own.sum())
+            alone[drawn] = design_weight[:, None] * (
+                is_true - (design_weight @ is_true) / design_weight.sum()
+            )
             scale = scale * _design_effect(influence, gold)
             of_gold *= _design_effect(alone, gold)
             degrees = max(np.unique(gold.cluster[gold.example[drawn]]).size - 1, 1)
-        residual_variance = dispersion * expected / max(own.size, 1)
+        residual_variance = dispersion * expected / max(design_weight.size, 1)
         return cls(scale, of_gold, residual_variance, degrees, influence)
 
     def unexplained(
@@ -379,15 +385,15 @@ class _Design(NamedTuple):
 
 
 def _weights(
-    gold: Gold, own: Bool[np.ndarray, " num_gold"], number: int
+    gold: Gold, is_gold: Bool[np.ndarray, " num_gold"], number: int
 ) -> Float[np.ndarray, " num_gold"]:
     """One over the probabilities, so scaled that the gold drawn stands for all that is unknown."""
     certain = gold.fold == CERTAIN
-    drawn = own & ~certain
-    weight = np.ones(own.size) if gold.weight is None else gold.weight.astype(np.float64)
+    drawn = is_gold & ~certain
+    weight = np.ones(is_gold.size) if gold.weight is None else gold.weight.astype(np.float64)
     weight = np.where(certain, 1.0, weight)
     if drawn.any():
-        weight[drawn] *= (number - (own & certain).sum()) / weight[drawn].sum()
+        weight[drawn] *= (number - (is_gold & certain).sum()) / weight[drawn].sum()
         weight[drawn] = np.maximum(weight[drawn], 1.0)
     return weight
 

@@ -27,7 +27,7 @@ from gtx_bayes.errors import InputError
 from gtx_bayes.inference import joint, looks, loop, pool, variational
 from gtx_bayes.inference.alike import Alike
 from gtx_bayes.inference.dependence import Dependence
-from gtx_bayes.inference.joint import Asked, Described
+from gtx_bayes.inference.joint import Described, DrawRequest
 from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.inference.pool import (
     NUM_DRAWS,
@@ -269,9 +269,9 @@ def _interval(
         assert each.dependence is not None
         if share:
             evidence, _, prior, counts = chunk.put(each.found)
-            asked = Asked(prior, counts, chunk.labels, chunk.class_prior, evidence, best)
-            draws = asked.draws(rng, each.dependence, share)
-            drawn.append(asked.drawn_probs(map(chunk.put, draws)))
+            request = DrawRequest(prior, counts, chunk.labels, chunk.class_prior, evidence, best)
+            draws = request.draws(rng, each.dependence, share)
+            drawn.append(request.drawn_probs(map(chunk.put, draws)))
     if alike is not None and num_alike:
         labelers, rho, _ = alike
         drawn.append(labelers.draw_probs(rng, chunk.labels, rho, np.asarray(best), num_alike))

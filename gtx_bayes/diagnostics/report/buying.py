@@ -159,19 +159,21 @@ def _gains(
         return np.full(at.size, np.nan), np.full(at.size, np.nan)
     labels = result.crowd.labels
     num_answers = labels.count_by_labeler()
-    asked = np.argsort(-num_answers, kind="stable")[:_MOST_ASKED]
-    share = num_answers[asked] / num_answers[asked].sum()
+    most_labeled = np.argsort(-num_answers, kind="stable")[:_MOST_ASKED]
+    share = num_answers[most_labeled] / num_answers[most_labeled].sum()
     right = joint.labelers.prob_right
     value = value_of_answer if right is None else value_of_coin
     of_all = joint.labelers.confusion_matrix if right is None else right
-    padded = pad_to(np.asarray(of_all)[asked], bucket_size(asked.size, LEAST_LABELERS), fill=1.0)
+    padded = pad_to(
+        np.asarray(of_all)[most_labeled], bucket_size(most_labeled.size, LEAST_LABELERS), fill=1.0
+    )
     class_probs, rho = np.asarray(joint.class_probs), joint.dependence.mean
     cap = most_useful(rho)
 
     def mended(example: int, num_before: int, num_after: int) -> float:
         worth = num_independent(num_after, rho) - num_independent(num_before, rho)
         each = value(jax.device_put(class_probs[example]), padded, worth)
-        return float(np.asarray(each)[: asked.size] @ share)
+        return float(np.asarray(each)[: most_labeled.size] @ share)
 
     num_there = labels.count_by_example().tolist()
     one = [mended(i, num_there[i], num_there[i] + 1) for i in at.tolist()]
@@ -217,6 +219,6 @@ def value_of_coin(
     # An answer leaves as best its own class, or the best of the others.
     best, second = jax.lax.top_k(class_probs, 2)[0]
     is_best = jnp.arange(num_wrong + 1) == jnp.argmax(class_probs)
-    of_others = jnp.where(is_best, second, best) * (wrong / total)[:, None]
-    found = jnp.maximum(class_probs * (right / total)[:, None], of_others).sum(axis=1)
+    of_rest = jnp.where(is_best, second, best) * (wrong / total)[:, None]
+    found = jnp.maximum(class_probs * (right / total)[:, None], of_rest).sum(axis=1)
     return jnp.maximum(found - best, 0.0)

@@ -205,8 +205,8 @@ def compare_labelers(result: Aggregation, table: pd.DataFrame) -> LabelersOnGold
     is_tested = has_gold & ~np.isnan(low) & ~np.isnan(high)
     level, level_of_guesses = (MIN_P / max(2 * int(of.sum()), 1) for of in (is_tested, has_gold))
     p_below, p_above = outside(right, num, low, high)
-    chance, own = 1.0 / result.crowd.labels.num_classes, _share_by_guessing(result)
-    p_worse = np.where(has_gold, binom.cdf(right, num, np.minimum(own, chance)), 1.0)
+    chance, by_guessing = 1.0 / result.crowd.labels.num_classes, _share_by_guessing(result)
+    p_worse = np.where(has_gold, binom.cdf(right, num, np.minimum(by_guessing, chance)), 1.0)
     return LabelersOnGold(
         is_tested,
         p_below,
@@ -214,7 +214,7 @@ def compare_labelers(result: Aggregation, table: pd.DataFrame) -> LabelersOnGold
         is_below=p_below < level,
         is_above=p_above < level,
         is_opposite=p_worse < level_of_guesses,
-        p_guess=np.where(has_gold, binom.sf(right - 1, num, np.maximum(own, chance)), 1.0),
+        p_guess=np.where(has_gold, binom.sf(right - 1, num, np.maximum(by_guessing, chance)), 1.0),
     )
 
 
@@ -348,8 +348,8 @@ def err_together(result: Aggregation, first: object, second: object) -> bool:
     example, labeler, label, of_gold = _answers_to_gold(result)
     names = result.crowd.labeler_names.astype(str)
     one, other = (
-        pd.Series(label[own], example[own]).where(label[own] != of_gold[own], MISSING)
-        for own in (labeler == np.flatnonzero(names == str(name))[0] for name in (first, second))
+        pd.Series(label[rows], example[rows]).where(label[rows] != of_gold[rows], MISSING)
+        for rows in (labeler == np.flatnonzero(names == str(name))[0] for name in (first, second))
     )
     last = [of.groupby(level=0).last() for of in (one, other)]  # of who answered twice
     common = pd.concat(last, axis=1, join="inner").to_numpy()

@@ -78,14 +78,14 @@ class Judges(NamedTuple):
             table["cost_per_correct"] = self.cost_per_correct()
         found = self.members.recall()
         taken = {f"recall_{name}" for name in found["true_label"]}
-        for name, own in found.groupby("true_label", sort=False):
-            table[f"recall_{name}"] = own["probability"].to_numpy()
+        for name, rows in found.groupby("true_label", sort=False):
+            table[f"recall_{name}"] = rows["probability"].to_numpy()
             for end in ("low", "high"):
                 column = f"recall_{name}_{end}"
                 while column in taken:
                     column += "_"
                 taken.add(column)
-                table[column] = own[f"ci_{end}"].to_numpy()
+                table[column] = rows[f"ci_{end}"].to_numpy()
         table["words"] = [self._sentence(row, found) for row in table.to_dict("records")]
         return table
 
@@ -128,8 +128,8 @@ class Judges(NamedTuple):
     def _taken_for(self, worker: object, true_label: object) -> object:
         """The wrong label that a labeler gives most to examples of a class."""
         of = self.members.confusion
-        own = of[(of["worker"] == worker) & (of["true_label"] == true_label)]
-        wrong = own[own["label"] != true_label]
+        rows = of[(of["worker"] == worker) & (of["true_label"] == true_label)]
+        wrong = rows[rows["label"] != true_label]
         return wrong["label"].iloc[int(wrong["probability"].argmax())]
 
     def _sentence(self, row: Mapping[Any, Any], found: pd.DataFrame) -> str:
@@ -141,8 +141,8 @@ class Judges(NamedTuple):
             f"Right in {percent(row['accuracy'])} ({percent(row['ci_low'])} to "
             f"{percent(row['ci_high'])}){by_gold}"
         ]
-        own = found[found["worker"].astype(str) == str(row["worker"])]
-        of_class = dict(zip(own["true_label"], own["probability"], strict=True))
+        rows = found[found["worker"].astype(str) == str(row["worker"])]
+        of_class = dict(zip(rows["true_label"], rows["probability"], strict=True))
         if len(of_class) == 2:
             parts.append(
                 "finds " + " and ".join(f"{quoted(k)} in {percent(p)}" for k, p in of_class.items())
@@ -159,8 +159,8 @@ class Judges(NamedTuple):
         if row["bloc"]:
             parts.append(f"counts in the bloc {quoted(row['bloc'])}")
         if row["num_abstained"]:
-            asked = row["num_abstained"] + row["num_labels"]
-            parts.append(f"gave no label to {row['num_abstained']:,} of {asked:,}")
+            number = row["num_abstained"] + row["num_labels"]
+            parts.append(f"gave no label to {row['num_abstained']:,} of {number:,}")
         if "cost_per_correct" in row:
             parts.append(f"costs {row['cost_per_correct']:.3g} for each right label")
         if row.get("is_spared"):
@@ -222,7 +222,7 @@ def _cost(result: Aggregation, prices: Prices) -> npt.NDArray[np.float64]:
     """What every labeler was paid: for each label, and for each answer that is none."""
     labels, abstentions = result.answered.labels, result.answered.abstentions
     size = (labels.num_labelers, labels.num_examples)
-    if any(own not in (1, all_) for own, all_ in zip(prices.shape, size, strict=True)):
+    if any(given not in (1, all_) for given, all_ in zip(prices.shape, size, strict=True)):
         raise InputError(
             f"the prices have shape {prices.shape}.",
             where="prices",

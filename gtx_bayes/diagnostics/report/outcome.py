@@ -218,8 +218,8 @@ def _differing(
 ) -> tuple[int, pd.DataFrame]:
     """How many labels are not those with most votes, and the most confident of them."""
     crowd, votes = result.crowd, count_votes(result)
-    most, own = votes.max(axis=1), votes[np.arange(label.size), label]
-    found = np.flatnonzero(is_open & (own < most))
+    most, of_label = votes.max(axis=1), votes[np.arange(label.size), label]
+    found = np.flatnonzero(is_open & (of_label < most))
     confidence = np.asarray(result.class_probs)[found, label[found]]
     first = np.argsort(-confidence, kind="stable")[:MOST_DIFFERING]
     at = found[first]
@@ -229,7 +229,7 @@ def _differing(
         "label": crowd.class_names[label[at]],
         "confidence": confidence[first],
         "voted": voted,
-        "votes_for_label": own[at],
+        "votes_for_label": of_label[at],
         "votes_for_voted": most[at],
         "num_labels": votes[at].sum(axis=1),
     }

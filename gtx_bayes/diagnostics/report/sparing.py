@@ -184,7 +184,7 @@ class _Panel(NamedTuple):
         if result.blocs is not None:
             at = {str(name): place for place, name in enumerate(names)}
             of_bloc = dict(zip(result.blocs["worker"], result.blocs["bloc"], strict=True))
-            places = [at[str(of_bloc.get(own, own))] for own in crowd.labeler_names]
+            places = [at[str(of_bloc.get(name, name))] for name in crowd.labeler_names]
             of_labeler = np.array(places)
         probs = np.asarray(result.class_probs, np.float64)[judged]
         return cls(result, judged, probs, labels, Blocs(of_labeler, names, ""))
@@ -351,8 +351,8 @@ def compare_with_best(result: Aggregation, held_out: HeldOut | None) -> AgainstB
     gained, given_up = int(np.sum(panel & ~alone)), int(np.sum(alone & ~panel))
     size = both.sum() + 2.0
     middle = (gained - given_up) / size
-    spread = (gained + given_up + 1.0) / size - middle**2
-    reach = float(norm.ppf(0.975)) * float(np.sqrt(spread / size))
+    variance = (gained + given_up + 1.0) / size - middle**2
+    reach = float(norm.ppf(0.975)) * float(np.sqrt(variance / size))
     who = pd.Series(best).mode()[0]
     return AgainstBest(
         crowd.labeler_names[who],
