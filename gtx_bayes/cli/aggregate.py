@@ -495,11 +495,13 @@ def values_of(found: object, *names: str) -> dict[str, Any]:
 
 def classes_record(class_names: Any, class_prior: Any) -> dict[str, Any]:
     """The classes and their prior by name, the mean over examples; uniform where there is none."""
+    import numpy as np
+
     names = [str(name) for name in class_names]
     if class_prior is None:
         prior = [1.0 / len(names)] * len(names)
     else:
-        prior = class_prior.reshape(-1, len(names)).mean(axis=0).tolist()
+        prior = np.asarray(class_prior).reshape(-1, len(names)).mean(axis=0).tolist()
     return {"classes": names, "class_prior": dict(zip(names, prior, strict=True))}
 
 

@@ -28,7 +28,8 @@ from gtx_bayes.inference.dependence import (
     power_log_posterior,
 )
 from gtx_bayes.labels import MISSING, Assessment, Labels
-from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
+from gtx_bayes.models.confusion import ConfusionMatrix
+from gtx_bayes.models.hyperprior import HyperPrior, better_than_chance
 from gtx_bayes.padding import on_device
 from gtx_bayes.posterior import ClassPrior
 
@@ -168,13 +169,10 @@ def fit(
     gold = np.flatnonzero((truth != MISSING) & (labels.count_by_example() > 0))
     if not gold.size:
         return None
-    counts_by_example, of_gold, given, prior_by_example = (
-        label_counts(labels)[gold],
-        truth[gold],
-        None,
-        None,
-    )
-    counts = np.array(ConfusionPrior.default(num_classes).weights, np.float64)
+    counts_by_example, of_gold = label_counts(labels)[gold], truth[gold]
+    given = prior_by_example = None
+    concentration = np.exp(HyperPrior.for_classes(num_classes).log_concentration)
+    counts = concentration * better_than_chance(num_classes)
     np.add.at(counts, of_gold, counts_by_example)
     class_total = np.bincount(of_gold, minlength=num_classes) + 1.0
     class_total += np.asarray(assessment.known_class_total, np.float64)

@@ -14,7 +14,7 @@ from gtx_bayes.evidence import Evidence
 from gtx_bayes.labels import Labels
 from gtx_bayes.log_space import LogNumber, divide
 from gtx_bayes.lookup import look_up
-from gtx_bayes.models.base import Params
+from gtx_bayes.models.base import Counts, Params
 from gtx_bayes.models.cohort import Cohort
 from gtx_bayes.models.conjugate import (
     AbstractConjugateModel,
@@ -282,6 +282,12 @@ class OneCoinPrior(AbstractMeanRows[OneCoin]):
             logit_mean=jnp.log(mean) - jnp.log1p(-mean),
             log_concentration=jnp.log(drawn[0].concentration),
         )
+
+    def with_rows(
+        self, rng: np.random.Generator, rows: Float[np.ndarray, "..."], counts: Counts
+    ) -> OneCoin:
+        """The accuracies taken out on the host: on a device that is two programs more."""
+        return OneCoin(jax.device_put(rows[:, 0, 0]), self.num_classes)
 
     def labelers(self, rows: Float[Array, "num_labelers one two"]) -> OneCoin:
         """Labelers of these accuracies."""
