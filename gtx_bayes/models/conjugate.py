@@ -398,9 +398,12 @@ class AbstractConjugatePrior(AbstractCohortPrior):
         class_prior: ClassPrior,
         evidence: Float[Array, "num_examples num_classes"],
     ) -> Float[Array, "num_examples num_classes"]:
-        """That of the fit, moved by what log-probabilities differ from those at the means."""
-        at_mean = self.posterior_mean(counts).batch_log_prob(labels)
-        return evidence + drawn.batch_log_prob(labels) - at_mean
+        """That of the fit, moved by what log-probabilities differ from those at the means.
+
+        Up to what the classes share. Neither knows labelers who cannot err.
+        """
+        at_mean = self.posterior_mean(counts).floored_evidence(labels)
+        return evidence + drawn.floored_evidence(labels) - at_mean
 
     def accuracy_moments(
         self,
