@@ -115,10 +115,10 @@ def _of_other(given: Any, name: str) -> pd.DataFrame:
 
 def library_of(given: object) -> str | None:
     """The library of a table, by narwhals' name for it; None for pandas and what is no frame."""
-    import narwhals as nw
-
     if isinstance(given, pd.DataFrame) or not _is_frame(given):
         return None
+    import narwhals as nw
+
     try:
         return str(nw.from_native(given).implementation)  # type: ignore[call-overload]
     except TypeError:
@@ -132,10 +132,10 @@ def of_library(frame: pd.DataFrame, library: str | None) -> Any:
         frame: the table; cells of several types in a column become text.
         library: what `library_of` returned.
     """
-    import narwhals as nw
-
     if library is None:
         return frame
+    import narwhals as nw
+
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except pa.ArrowException:
