@@ -134,8 +134,10 @@ class Totals(NamedTuple):
             found = found._replace(counts=state.prior.known_counts(known.confusion))
         return found._replace(class_total=found.class_total + assessment.known_class_total)
 
-    def plus(self, others: "Totals") -> "Totals":
-        """Those of both."""
+    def plus(self, others: "Totals | None") -> "Totals":
+        """Those of both, where there are others."""
+        if others is None:
+            return self
         return Totals(self.counts + others.counts, self.class_total + others.class_total)
 
 
@@ -376,9 +378,6 @@ def _fit_state(
     max_steps: ScalarLike,
     tolerance: ScalarLike,
 ) -> VariationalFit:
-    if others is None:
-        others = Totals.nothing(labels, state)
-
     def goes_on(at: tuple[State, Int[Array, ""], Float[Array, ""]]) -> Bool[Array, ""]:
         _, num_steps, change = at
         return (num_steps < max_steps) & (change > tolerance)
@@ -458,9 +457,7 @@ def step(
         learns: whether the proportions of the classes are learnt instead.
         others: the examples that are not in the table; None if there are none.
     """
-    totals = Totals.of(labels, state)
-    if others is not None:
-        totals = totals.plus(others)
+    totals = Totals.of(labels, state).plus(others)
     state = state._replace(prior=state.prior.m_step(totals.counts))
     return e_step(labels, assessment, state, totals, class_prior, learns)
 
@@ -486,12 +483,9 @@ def e_step(
     """
     probs = latent_probs(state.class_probs, state.subclass_probs)
     evidence, subclass_probs = evidence_of(labels, state, totals)
-    class_prior = jax.lax.cond(
-        learns,
-        lambda: leave_one_out_proportions(labels, state.class_probs, totals.class_total),
-        lambda: jnp.broadcast_to(class_prior, state.class_probs.shape),
-    )
-    log_probs = jnp.log(class_prior) + evidence
+    # No `cond`: how many labels an example has would be counted anew in every pass.
+    learnt = leave_one_out_proportions(labels, state.class_probs, totals.class_total)
+    log_probs = jnp.log(jnp.where(learns, learnt, class_prior)) + evidence
     class_probs = clamp(softmax_over_classes(log_probs), assessment)
     largest = jnp.max(jnp.abs(latent_probs(class_probs, subclass_probs) - probs))
     return State(class_probs, subclass_probs, state.prior), largest
