@@ -17,6 +17,7 @@ from gtx_bayes.evaluation import evaluate, match_truth
 from gtx_bayes.inference import variational
 from gtx_bayes.labels import Assessment
 from gtx_bayes.models.confusion import ConfusionPrior
+from gtx_bayes.models.one_coin import OneCoinPrior
 from gtx_bayes.padding import first, pad_to
 
 pytestmark = pytest.mark.end_to_end
@@ -89,7 +90,16 @@ def test_a_fit_from_gold_is_the_program_of_a_fit_from_the_votes(caplog):
         variational.fit(table.labels, gold, ConfusionPrior.default(2))
 
     assert any("_fit_from" in line for line in programs(caplog, fit, False))
-    assert not any("_fit_from" in line for line in programs(caplog, fit, True))
+    further = programs(caplog, fit, True)
+    assert not any("_fit_from" in line for line in further)
+    assert len(further) <= 3  # where bounds decide: theirs, and the density of the prior
+
+
+def test_a_bound_is_two_programs(caplog):
+    """It was one for every sum and logarithm."""
+    table = crowd(29, 5)[0]
+    fit = variational.fit(table.labels, table.assessment, OneCoinPrior.default(2))
+    assert len(programs(caplog, fit.log_evidence_bound)) == 2
 
 
 def test_room_is_filled_and_cut_off():

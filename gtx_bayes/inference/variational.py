@@ -80,10 +80,8 @@ class VariationalFit(NamedTuple):
         The best mean-field bound for this distribution over labels, and over kinds of examples
         where there are several.
         """
-        of_classes = jnp.sum(jax.scipy.special.xlogy(self.class_probs, self.proportions))
-        probs = latent_probs(self.class_probs, self.subclass_probs)
-        entropy = -jnp.sum(jax.scipy.special.xlogy(probs, probs))
-        return self.prior.log_evidence_bound(of_classes + entropy, self.counts)
+        of_classes = _of_classes(self.class_probs, self.subclass_probs, self.proportions)
+        return self.prior.log_evidence_bound(of_classes, self.counts)
 
 
 class State(NamedTuple):
@@ -230,16 +228,34 @@ def best_start(
     if rows is None:
         return by_votes, None
     by_gold = fitted(rows)
+    # The score first, if there is one: it is the host's, and bounds take long to compile.
+    if score is not None and not score(by_gold) - score(by_votes) > _LOG_ODDS_OF_VOTES:
+        return by_votes, None
     is_better = _log_density(by_gold) > _log_density(by_votes)
-    if score is not None:
-        is_better = is_better and score(by_gold) - score(by_votes) > _LOG_ODDS_OF_VOTES
     return (by_gold, rows) if is_better else (by_votes, None)
 
 
 def _log_density(fit: VariationalFit) -> float:
     """The bound, with the density of the labelers' prior under its own."""
     assert isinstance(fit.prior, AbstractConjugatePrior)
-    return fit.log_evidence_bound() + float(fit.prior.log_density())
+    return fit.log_evidence_bound() + float(_density_of_prior(fit.prior))
+
+
+@jax.jit
+def _density_of_prior(prior: AbstractConjugatePrior) -> Float[Array, ""]:
+    return prior.log_density()
+
+
+@jax.jit
+def _of_classes(
+    class_probs: Float[Array, "num_examples num_classes"],
+    subclass_probs: Float[Array, "num_examples num_classes num_subclasses"],
+    proportions: ClassPrior,
+) -> Float[Array, ""]:
+    """Expected log-prior of the classes, and the entropy of classes and kinds."""
+    probs = latent_probs(class_probs, subclass_probs)
+    xlogy = jax.scipy.special.xlogy
+    return jnp.sum(xlogy(class_probs, proportions)) - jnp.sum(xlogy(probs, probs))
 
 
 def rows_from_gold(labels: Labels, assessment: Assessment) -> Rows | None:

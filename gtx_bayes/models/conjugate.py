@@ -427,7 +427,7 @@ class AbstractConjugatePrior(AbstractCohortPrior):
 
     def log_evidence_bound(self, of_classes: Float[Array, ""], counts: Counts) -> float:
         """The mean-field bound."""
-        return float(of_classes + self.log_marginal(counts))
+        return float(_log_bound(self, of_classes, counts))
 
     def in_size(
         self, labels: Labels, assessment: Assessment, class_prior: ClassPrior | None
@@ -650,6 +650,13 @@ class AbstractConjugateModel(AbstractLabelerModel):
     @abc.abstractmethod
     def cohort_prior(self, num_classes: int) -> AbstractConjugatePrior:
         """The prior of a cohort, where its own learning starts."""
+
+
+@jax.jit
+def _log_bound(
+    prior: AbstractConjugatePrior, of_classes: Float[Array, ""], counts: Counts
+) -> Float[Array, ""]:
+    return of_classes + prior.log_marginal(counts)
 
 
 @jax.jit
