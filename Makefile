@@ -36,9 +36,11 @@ $(VENV)/.plain: $(BIN)/python pyproject.toml
 	$(PIP) install --quiet --no-compile --editable .
 	@touch $@
 
-$(VENV)/.test $(VENV)/.docs: $(VENV)/.%: $(BIN)/python pyproject.toml
+# Both at once, for who needs both: what is to be installed is looked up once.
+COMMA := ,
+$(VENV)/.test $(VENV)/.docs $(VENV)/.docs$(COMMA)test: $(VENV)/.%: $(BIN)/python pyproject.toml
 	$(PIP) install --quiet --no-compile --editable '.[$*]'
-	@touch $@ $(VENV)/.plain
+	@touch $@ $(VENV)/.plain $(addprefix $(VENV)/.,$(subst $(COMMA), ,$*))
 
 demo: $(VENV)/.plain
 	$(BIN)/gtx-bayes demo --output build/demo
