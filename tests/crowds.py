@@ -62,6 +62,28 @@ def over_time(rng, accuracy, *, each, num_classes=2):
     return table, truth
 
 
+def rng_of(key):
+    """NumPy's generator: what it draws compiles nothing."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+
+def drawn(rng, accuracy, num_examples, *, each=None, num_classes=2, class_balance=None):
+    """Labels of shape (num_labelers, num_examples), and the truth.
+
+    `accuracy` is that of each labeler, or has the shape of the labels; `each` labelers are drawn
+    for an example, all of them by default, and the others' labels are `MISSING`.
+    """
+    accuracy = np.asarray(accuracy)
+    accuracy = accuracy if accuracy.ndim == 2 else np.tile(accuracy[:, None], num_examples)
+    truth = rng.choice(num_classes, num_examples, p=class_balance)
+    other = (truth + rng.integers(1, num_classes, accuracy.shape)) % num_classes
+    dense = np.where(rng.random(accuracy.shape) < accuracy, truth, other)
+    if each is not None:
+        place = rng.random(accuracy.shape).argsort(axis=0).argsort(axis=0)
+        dense = np.where(place < each, dense, MISSING)
+    return dense.astype(np.int8), truth
+
+
 def simulated(key, num_gold, *, num_labelers=5, num_examples=60, max_labels=None):
     """One coin each, right with a probability between 0.6 and 0.9; the first examples gold."""
     key_cohort, key_answers = jax.random.split(key)

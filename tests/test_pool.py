@@ -20,21 +20,32 @@ from gtx_bayes.inference.joint import Candidate
 from gtx_bayes.inference.pool import Fitted, Weighing
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.metrics import expected_calibration_error
-from gtx_bayes.models.confusion import ConfusionMatrix
 from gtx_bayes.models.one_coin import OneCoinModel
 from gtx_bayes.padding import padded_to_bucket
 from gtx_bayes.registry import MODELS
-from gtx_bayes.simulation import simulate_queue, uniform_cohort
+from tests.crowds import drawn, rng_of
 
 CONJUGATE = ("one-coin", "class-conditional", "confusion")
 
 
-def simulated(key, labelers, num_examples, num_gold, max_labels=5, **options):
-    queue = simulate_queue(key, labelers, num_examples, max_labels=max_labels, **options)
-    labels = Labels.from_dense(queue.labels, num_classes=labelers.num_classes)
-    truth = np.asarray(queue.true_label)
-    known = np.where(np.arange(num_examples) < num_gold, truth, MISSING)
-    return labels, Assessment(jnp.asarray(known, jnp.int8), labelers.num_classes), truth
+NUM_EXAMPLES = 1000
+
+
+def with_gold(dense, truth, num_gold):
+    """Labels of two classes, the first examples gold; and the truth."""
+    known = np.where(np.arange(truth.size) < num_gold, truth, MISSING)
+    return (
+        Labels.from_dense(dense, num_classes=2),
+        Assessment(jnp.asarray(known, jnp.int8), 2),
+        truth,
+    )
+
+
+def of_the_paper(seed, **options):
+    """Ten labelers of one coin each, five labels an example, twenty gold."""
+    rng = np.random.default_rng(seed)
+    accuracy = rng.uniform(0.6, 0.9, 10)
+    return with_gold(*drawn(rng, accuracy, NUM_EXAMPLES, each=5, **options), 20)
 
 
 def named(labels, assessment):
@@ -50,10 +61,7 @@ def named(labels, assessment):
 
 @pytest.fixture(scope="module")
 def independent():
-    """A crowd of the paper: ten labelers of one coin each, five answers an example."""
-    key_cohort, key_answers = jax.random.split(jax.random.key(3))
-    labelers = uniform_cohort(key_cohort, 10, 0.6, 0.9)
-    return simulated(key_answers, labelers, 1000, 20)
+    return of_the_paper(3)
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +74,20 @@ class TestEvidence:
     @pytest.mark.parametrize("name", CONJUGATE)
     def test_is_a_probability_of_the_labels(self, name, key):
         """Over all labels that one entry can be it sums to one, given each class."""
-        num_classes, guesses = 3, ConfusionMatrix(jnp.full((5, 3, 3), 1 / 3), 3)
-        rest, _, _ = simulated(key, guesses, 20, 0)
-        prior = MODELS.build(name).cohort_prior(num_classes)
-        probs = jax.random.dirichlet(key, jnp.ones(num_classes), (20,))
-        of_rest = prior.counts(rest, probs)
-        total = np.zeros(num_classes)
-        for label in range(num_classes):
-            one = Labels.from_arrays([0], [2], [label], num_classes=num_classes, num_labelers=5)
-            given = one, probs[:1], of_rest + prior.counts(one, probs[:1])
-            evidence = prior.evidence(*given) + prior.shared_evidence(*given)[:, None]
-            total += np.exp(np.asarray(evidence[0], np.float64))
+        rng = rng_of(key)
+        rest = Labels.from_dense(rng.integers(0, 3, (5, 20)), num_classes=3)
+        prior = MODELS.build(name).cohort_prior(3)
+        probs = jnp.asarray(rng.dirichlet(np.ones(3), 20), float)
+
+        @jax.jit
+        def evidence(one):
+            given = one, probs[:1], prior.counts(rest, probs) + prior.counts(one, probs[:1])
+            return prior.evidence(*given)[0] + prior.shared_evidence(*given)
+
+        total = np.zeros(3)
+        for label in range(3):
+            one = Labels.from_arrays([0], [2], [label], num_classes=3, num_labelers=5)
+            total += np.exp(np.asarray(evidence(one), np.float64))
         np.testing.assert_allclose(total, 1.0, rtol=1e-4)
 
     def test_gold_is_predicted_without_itself(self, key):
@@ -137,11 +148,7 @@ class TestWeights:
 
     def test_so_it_is_with_uneven_classes(self):
         """One accuracy for every labeler, and a class of nine tenths, with twenty gold labels."""
-        key_cohort, key_answers = jax.random.split(jax.random.key(5))
-        labelers = uniform_cohort(key_cohort, 10, 0.6, 0.9)
-        labels, gold, truth = simulated(
-            key_answers, labelers, 1000, 20, class_balance=jnp.array([0.9, 0.1])
-        )
+        labels, gold, truth = of_the_paper(5, class_balance=[0.9, 0.1])
         found = aggregate(named(labels, gold))
         rho, lead = found.fit.joint.dependence, found.fit.joint.lead
         assert rho.prob_independent > 0.5
@@ -154,9 +161,10 @@ class TestWeights:
 
     def test_another_crowd_is_not(self, key):
         """Labelers biased towards class 0 alike, whom tables explain and one coin does not."""
-        rows = jnp.tile(jnp.array([[0.95, 0.05], [0.45, 0.55]]), (8, 1, 1))
-        labels, gold, _ = simulated(key, ConfusionMatrix(rows, 2), 400, 60)
-        found = pool.fit(labels, gold)
+        dense, truth = drawn(rng_of(key), np.ones(10), NUM_EXAMPLES, each=5)
+        says_one = rng_of(key).random(dense.shape) < np.where(truth, 0.55, 0.05)
+        dense = np.where(dense == MISSING, MISSING, says_one)
+        found = pool.fit(*with_gold(dense, truth, 60)[:2])
         assert found.model == "confusion"
         assert found.dependence.prob_independent < 0.01
         assert "gold" in found.why

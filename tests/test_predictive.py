@@ -25,8 +25,8 @@ from gtx_bayes.diagnostics.predictive import (
 from gtx_bayes.labels import MISSING, Labels
 from gtx_bayes.models.difficulty import HardExamples
 from gtx_bayes.models.one_coin import OneCoin
-from gtx_bayes.simulation import hard_examples_cohort, simulate_queue, uniform_cohort
-from tests.crowds import crowd_of
+from gtx_bayes.simulation import uniform_cohort
+from tests.crowds import crowd_of, drawn, rng_of
 from tests.test_aggregation import FRAME, GOLD
 
 DENSE = np.array([[0, 1, 2, MISSING], [0, 2, 2, 1], [1, MISSING, 2, MISSING]])
@@ -35,8 +35,8 @@ LABELS = Labels.from_dense(DENSE, num_classes=3)
 ANSWERS = np.asarray(LABELS.label)
 
 
-def simulated(key, labelers):
-    return crowd_of(simulate_queue(key, labelers, 300).labels)
+def simulated(key, accuracy):
+    return crowd_of(drawn(rng_of(key), accuracy, 300)[0])
 
 
 def fitted(crowd, model="one-coin", dependence=0.0):
@@ -196,9 +196,8 @@ class TestCrowds:
         """P-values of a true model are conservative: below 0.1 no more often than in a tenth."""
         p = []
         for one in jax.random.split(key, 8):
-            key_cohort, key_answers, key_checks = jax.random.split(one, 3)
-            crowd = simulated(key_answers, uniform_cohort(key_cohort, 12, 0.6, 0.9))
-            checks = predictive_checks(key_checks, fitted(crowd))
+            crowd = simulated(one, rng_of(one).uniform(0.6, 0.9, 12))
+            checks = predictive_checks(one, fitted(crowd))
             p.append([checks.agreement_per_example.p, checks.class_shares[0].p, checks.pairs[0].p])
             assert checks.agreement_per_pair.z < MAX_Z
         most = scipy.stats.binom.ppf(1 - 1e-4, 8, 0.1)
@@ -209,19 +208,16 @@ class TestCrowds:
 
         The dependence of the result changes nothing.
         """
-        key_cohort, key_answers, key_checks = jax.random.split(key, 3)
-        labelers = hard_examples_cohort(
-            key_cohort, 12, 0.85, 0.98, hard_share=0.2, hard_accuracy=0.3
-        )
-        crowd = simulated(key_answers, labelers)
-        checks = predictive_checks(key_checks, fitted(crowd))
+        easy = rng_of(key).uniform(0.85, 0.98, (12, 1))
+        crowd = simulated(key, np.where(np.arange(300) % 5, easy, 0.3))
+        checks = predictive_checks(key, fitted(crowd))
         assert checks.agreement_per_example.z > MAX_Z
         assert "variation of agreement from example to example: more" in checks.verdict
-        tempered = predictive_checks(key_checks, fitted(crowd, dependence=0.3))
+        tempered = predictive_checks(key, fitted(crowd, dependence=0.3))
         np.testing.assert_allclose(
             tempered.agreement_per_example.z, checks.agreement_per_example.z, rtol=1e-3
         )
-        knows = predictive_checks(key_checks, fitted(crowd, "difficulty"))
+        knows = predictive_checks(key, fitted(crowd, "difficulty"))
         assert knows.agreement_per_example.fits
 
     @pytest.mark.slow
@@ -247,11 +243,9 @@ class TestCrowds:
         assert 0.1 < matching_correlation(key_checks, result, num_replicates=3) < 0.4
 
     def test_copies_stand_out(self, key):
-        key_cohort, key_answers, key_checks = jax.random.split(key, 3)
-        queue = simulate_queue(key_answers, uniform_cohort(key_cohort, 12, 0.7, 0.8), 300)
-        dense = np.array(queue.labels)
+        dense, _ = drawn(rng_of(key), rng_of(key).uniform(0.7, 0.8, 12), 300)
         dense[7] = dense[2]
-        checks = predictive_checks(key_checks, fitted(crowd_of(dense)))
+        checks = predictive_checks(key, fitted(crowd_of(dense)))
         first = checks.pairs[0]
         assert first.labelers == ("w2", "w7")
         assert first.observed == 1.0
@@ -275,7 +269,9 @@ class TestCrowds:
 
     def test_too_few_labelers_to_compare(self, key):
         rng = np.random.default_rng(5)
-        checks = predictive_checks(key, fitted(crowd_of(rng.integers(0, 2, (3, 40)))))
+        dense = np.full((12, 300), MISSING)
+        dense[:3, :40] = rng.integers(0, 2, (3, 40))
+        checks = predictive_checks(key, fitted(crowd_of(dense)))
         assert checks.pairs == ()
         assert "too few" in checks.agreement_per_pair.verdict
 
