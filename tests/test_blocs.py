@@ -17,6 +17,7 @@ from gtx_bayes.crowd import Crowd, update_crowd
 from gtx_bayes.errors import InputError
 
 FAMILY = [f"copy{j}" for j in range(4)]
+QUICK = {"model": "one-coin"}  # one fit, and none to choose by: labelers are joined before it
 
 
 def panel(num_examples=400, num_gold=40, seed=0, copied=0.95):
@@ -53,7 +54,7 @@ class TestFound:
         """The copies, and nobody else: four people outvote nobody, and three are heard."""
         labels, gold, truth = panel()
         crowd = Crowd.from_frames(labels, gold)
-        result = aggregate(crowd)
+        result = aggregate(crowd, **QUICK)
         assert result.blocs is not None
         assert list(result.blocs["worker"]) == FAMILY
         assert set(result.blocs["bloc"]) == {"copy0 and 3 more"}
@@ -64,14 +65,14 @@ class TestFound:
         assert any("copy each other, as gold shows" in note for note in result.notes)
         # With all accuracies known it is .93; the copies alone are right in .75.
         assert right(result, truth, 40) >= scipy.stats.binom.ppf(1e-6, 360, 0.92)
-        alone = aggregate(crowd, finds_blocs=False)
+        alone = aggregate(crowd, finds_blocs=False, **QUICK)
         assert alone.blocs is None
         assert right(alone, truth, 40) < right(result, truth, 40)
 
     def test_further_answers_are_of_members(self):
         """New answers of copies are one of the bloc; a fit with blocs neither grows nor is kept."""
         labels, gold, truth = panel()
-        result = aggregate(Crowd.from_frames(labels, gold))
+        result = aggregate(Crowd.from_frames(labels, gold), **QUICK)
         new = labels[labels["task"] < 30].assign(task=lambda rows: rows["task"] + 1000)
         found = result.predict(new)
         assert set(found["num_labels"]) <= {3, 4}  # three where the copies tie
@@ -114,7 +115,7 @@ class TestFound:
 class TestGiven:
     def test_by_a_column_without_gold(self):
         labels, _, truth = panel(num_gold=0)
-        result = aggregate(Crowd.from_frames(labels, groups="family"))
+        result = aggregate(Crowd.from_frames(labels, groups="family"), **QUICK)
         assert set(result.blocs["bloc"]) == {"machine"}
         assert right(result, truth, 0) >= scipy.stats.binom.ppf(1e-6, 400, 0.92)
         votes = aggregate(Crowd.from_frames(labels, groups="family"), "majority-vote")
@@ -173,8 +174,8 @@ class TestGiven:
 @pytest.mark.end_to_end
 class TestCommandLine:
     def run(self, folder, *more):
-        arguments = ["aggregate", str(folder / "labels.csv"), "-o", str(folder / "out"), *more]
-        return CliRunner().invoke(app, arguments)
+        arguments = ["aggregate", str(folder / "labels.csv"), "-o", str(folder / "out")]
+        return CliRunner().invoke(app, [*arguments, "--model", "one-coin", *more])
 
     @pytest.fixture
     def folder(self, tmp_path):
