@@ -27,6 +27,7 @@ from gtx_bayes.models.confusion import ConfusionModel
 from gtx_bayes.models.difficulty import DifficultyModel, HardExamples
 from gtx_bayes.models.distributions import LogitBeta, LogRatioDirichlet, log_simplex
 from gtx_bayes.models.hyperprior import HyperPrior
+from gtx_bayes.models.looks import LooksModel
 from gtx_bayes.models.one_coin import OneCoin, OneCoinModel
 from gtx_bayes.simulation import simulate_crowd
 
@@ -37,6 +38,7 @@ MODELS = {
     "difficulty": crowd_model(DifficultyModel()),
     "communities": crowd_model(CommunitiesModel(num_communities=2)),
 }
+LOOKS = crowd_model(LooksModel())
 pytestmark = pytest.mark.end_to_end
 
 ALL_MODELS = pytest.mark.parametrize("name", MODELS)
@@ -208,14 +210,18 @@ class TestSummedOut:
         thrice, _ = log_density(model, (LABELS, GOLD), {"scale": 3.0}, parameters)
         assert float(thrice - once) == pytest.approx(2 * float(found.sum()), rel=10 * rtol)
 
-    @pytest.mark.parametrize("name", ["difficulty", "communities"])
-    def test_gradients_are_finite(self, key, name):
+    @pytest.mark.parametrize(
+        "model",
+        [MODELS["difficulty"], MODELS["communities"], LOOKS],
+        ids=["difficulty", "communities", "looks"],
+    )
+    def test_gradients_are_finite(self, key, model):
         """Gold leaves classes of probability zero, whose logarithm must not enter the gradient."""
-        model = MODELS[name]
         parameters = some_parameters(key, model, LABELS, GOLD)
         trace = handlers.trace(handlers.substitute(model, parameters)).get_trace(LABELS, GOLD)
         free = {site: parameters[site] for site in parameters if trace[site]["type"] == "sample"}
-        slope = jax.grad(lambda sites: log_density(model, (LABELS, GOLD), {}, sites)[0])(free)
+        density = jax.grad(lambda sites: log_density(model, (LABELS, GOLD), {}, sites)[0])
+        slope = jax.jit(density)(free)
         assert all(np.isfinite(value).all() for value in jax.tree.leaves(slope))
 
 
@@ -292,19 +298,28 @@ class TestDifficulty:
 
     ODDS = float(np.log(4.0))
 
+    MOST = 1000
+
     def confidence(self, num_labels, shift):
-        labels = Labels.from_dense(np.ones((num_labels, 1), int), num_classes=2)
+        """Of a table of one size, which is compiled once."""
+        every = np.arange(self.MOST)
+        label = np.where(every < num_labels, 1, MISSING)
+        labels = Labels.from_arrays(np.zeros(self.MOST, int), every, label, num_classes=2)
         draws = {
             "mean": 0.8,
             "log_concentration": 3.0,
             "hard_share": 0.1,
             "shift": shift,
-            "log_odds": np.full(num_labels, self.ODDS),
+            "log_odds": np.full(self.MOST, self.ODDS),
         }
+        draws = {name: np.asarray(value, float)[None, None] for name, value in draws.items()}
+        return float(self.posterior(labels, draws)[0, 1])
+
+    @staticmethod
+    @jax.jit
+    def posterior(labels, draws):
         model = crowd_model(DifficultyModel(), jnp.array([0.5, 0.5]))
-        draws = {name: np.asarray(value)[None, None] for name, value in draws.items()}
-        posterior = mean_class_posterior(model, labels, Assessment.none(1, 2), draws)
-        return float(posterior[0, 1])
+        return mean_class_posterior(model, labels, Assessment.none(1, 2), draws)
 
     @pytest.mark.parametrize("num_labels", [1, 3, 10, 100])
     def test_confidence_stops_at_the_share_of_easy_examples(self, num_labels, rtol):
@@ -357,7 +372,7 @@ class TestNuts:
         cohort, class_prior = CohortPrior(0.75, 6.0), np.array([0.4, 0.6])
         model = given_cohort(cohort, jnp.asarray(class_prior))
         draws = run_nuts(
-            key, partial(model, labels, gold), num_warmup=400, num_draws=1000, num_chains=2
+            key, partial(model, labels, gold), num_warmup=300, num_draws=500, num_chains=2
         )
         found = measure_convergence(to_datatree(draws, list("abcd")))
         assert found.converged, found.problems

@@ -153,8 +153,19 @@ AUTOMATIC = [
 ]
 
 
+LONG_TO_COMPILE = ("looks", "communities")
+"""Their latent states are many: a minute. Probabilities and gradients are tested beside."""
+
+
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("name", AUTOMATIC, ids=short)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in LONG_TO_COMPILE else [])
+        for name in AUTOMATIC
+    ],
+    ids=short,
+)
 def test_everything(key, crowd, data, name, tmp_path):
     """A model without a line elsewhere: every result there is, by one fit."""
     model = MODELS.build(name)
