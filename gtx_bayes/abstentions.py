@@ -9,7 +9,7 @@ import pandas as pd
 
 from gtx_bayes.columns import Column, Source
 from gtx_bayes.errors import InputError, WarningNote
-from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.labels import MISSING, Labels, distinct
 
 Blank = Literal["error", "drop", "abstain"]
 
@@ -76,8 +76,11 @@ def unanswered(
     num_labelers: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Pairs of example and labeler, each once and in order, without those that have an answer."""
-    pair = np.unique(example.astype(np.int64) * num_labelers + labeler)
-    pair = np.setdiff1d(pair, answered_example.astype(np.int64) * num_labelers + answered_labeler)
+    pair = distinct(example.astype(np.int64) * num_labelers + labeler)
+    if pair.size:
+        answered = answered_example.astype(np.int64) * num_labelers + answered_labeler
+        at = np.searchsorted(pair, answered)
+        pair = np.delete(pair, at[pair.take(at, mode="clip") == answered])
     return pair // num_labelers, pair % num_labelers
 
 

@@ -1,9 +1,12 @@
+import hypothesis
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
+from gtx_bayes.abstentions import unanswered
 from gtx_bayes.errors import InputError
-from gtx_bayes.labels import MISSING, Assessment, Labels, label_dtype
+from gtx_bayes.labels import MISSING, Assessment, Labels, distinct, label_dtype
 
 
 def test_sorted_by_example_and_stable():
@@ -94,3 +97,17 @@ def test_assessment():
         Assessment.from_arrays([0, 0], [1, 1], num_examples=1, num_classes=2)
     with pytest.raises(InputError, match=r"example\[0\] is 3"):
         Assessment.from_arrays([3], [1], num_examples=3, num_classes=2)
+
+
+@hypothesis.given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=40))
+def test_distinct_values(values):
+    values = np.array(values, np.int64)
+    np.testing.assert_array_equal(distinct(np.tile(values, 2)), sorted(set(values.tolist())))
+
+
+def test_pairs_without_an_answer():
+    """Each once, in order; no pair of another example or labeler goes for one that was answered."""
+    example, labeler = np.array([4, 1, 4, 0, 1]), np.array([2, 0, 2, 1, 2])
+    found = unanswered(example, labeler, np.array([0, 1, 4]), np.array([1, 1, 0]), 3)
+    np.testing.assert_array_equal(found, [[1, 1, 4], [0, 2, 2]])
+    np.testing.assert_array_equal(unanswered(example, labeler, *found, 3), [[0], [1]])

@@ -14,7 +14,7 @@ from gtx_bayes.abstentions import rate_interval
 from gtx_bayes.aggregation.base import INTERVAL_PROB, Fit, LabelerAccuracy
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.errors import InputError
-from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.labels import MISSING, Assessment, Labels, distinct
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.padding import LEAST_LABELERS, bucket_size
 
@@ -124,7 +124,7 @@ def overlaps(
     whether = {"coverage": in_all > 0, "overlap": in_all > 1, "conflict": in_all > times[cell]}
     found = {"agreement": np.where(number > 0, agreeing / np.maximum(number, 1), np.nan)}
     for name, is_so in whether.items():
-        pairs = np.unique(by[is_so] * labels.num_examples + example[is_so])
+        pairs = distinct(by[is_so] * labels.num_examples + example[is_so])
         times = np.bincount(pairs // max(labels.num_examples, 1), minlength=labels.num_labelers)
         found[name] = times / max(labels.num_examples, 1)
     return found

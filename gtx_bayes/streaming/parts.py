@@ -18,7 +18,7 @@ from gtx_bayes.covariates import no_finite_value
 from gtx_bayes.crowd_tables import Duplicates, contradiction, find_repeats
 from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.io.writers import whole_file
-from gtx_bayes.labels import MISSING, Assessment, Labels, label_dtype
+from gtx_bayes.labels import MISSING, Assessment, Labels, distinct, label_dtype
 from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS, fine_bucket_size
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming.ingest import AnswerFiles, rows_of
@@ -184,7 +184,7 @@ def sort_rows(
         num_repeats,
         num_dropped,
         num_pairs,
-        num_examples - np.unique(example[~is_other]).size,
+        num_examples - distinct(example[~is_other]).size,
         int(np.count_nonzero(is_other)),
     )
     work.write(_record(part), sizes._asdict())
