@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.compute as pc
 
 from gtx_bayes.abstentions import (
     abstain_keys,
@@ -247,7 +246,8 @@ def _read(request: Request, work: WorkDirectory, memory: str | None, callback: C
         if labelers.null_count:
             first = int(labelers.is_null().to_numpy(zero_copy_only=False).argmax())
             raise table.no_value("labeler", found["labeler"].places[first])
-        labeler_names = pc.unique(labelers).to_pylist()
+        encoded = labelers.dictionary_encode()
+        labeler_names, of_cells = encoded.dictionary.to_pylist(), encoded.indices.to_pylist()
         classes = Classes.of(table, found["label"])
         if "" in classes.keys and request.blank == "error":
             raise table.no_value("label", classes.places[classes.keys.index("")])
@@ -286,6 +286,8 @@ def _read(request: Request, work: WorkDirectory, memory: str | None, callback: C
     _keep_gold(truths, class_keys, work)
     numbered = Numbered(
         labeler_names,
+        of_cells,
+        classes.of_cells,
         class_keys,
         list(class_names),
         notes,
@@ -308,16 +310,18 @@ class Classes(NamedTuple):
         cells: as given, text without surrounding blanks.
         places: where each was first.
         counts: how often each was answered.
+        of_cells: the key of every cell that was found, of which several may be one.
     """
 
     keys: list[str]
     cells: list[Any]
     places: list[int]
     counts: list[int]
+    of_cells: list[str]
 
     @classmethod
     def of(cls, table: ingest.AnswerFiles, found: ingest.Found) -> "Classes":
-        """From the distinct cells, of which several may be one."""
+        """From the distinct cells."""
         column = table.cells("label", found.cells, found.places)
         by_key: dict[str, list[Any]] = {}
         for key, cell, place, count in zip(
@@ -326,7 +330,7 @@ class Classes(NamedTuple):
             is_plain = isinstance(cell, (str, int, float))
             by_key.setdefault(key, [cell if is_plain else key, place, 0])[-1] += count
         cells, places, counts = map(list, zip(*by_key.values(), strict=True))
-        return cls(list(by_key), cells, places, counts)
+        return cls(list(by_key), cells, places, counts, list(map(str, column.keys)))
 
 
 def _keep_gold(

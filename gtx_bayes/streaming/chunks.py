@@ -36,6 +36,7 @@ from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Candidate, Choice
 from gtx_bayes.inference.loop import AbstractChunks, Chunk, Pass, Start, Task
 from gtx_bayes.inference.pool import Weighed
+from gtx_bayes.labels import MISSING, label_dtype
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
 from gtx_bayes.posterior import ClassPrior
@@ -88,6 +89,8 @@ class Numbered(NamedTuple):
     """The names in a table, in the order of their numbers, and what is to be said of them."""
 
     labelers: list[Any]
+    of_labeler_cells: list[int]
+    label_cells: list[str]
     class_keys: list[str]
     class_names: list[Any]
     notes: list[str]
@@ -347,16 +350,23 @@ class ChunksOnDisk:
     def _numbers(self) -> Numbers:
         numbered, gold = self.numbered, self.store.read_arrays(GOLD)
         table = AnswerFiles(**numbered.files)
-        others = self.request.other_keys()
+        keys = [*numbered.class_keys, *self.request.other_keys()]
+        answer = {key: number for number, key in enumerate(keys)}
         is_whole = table.are_whole("example")
         names = [as_integer(name) if is_whole else name for name in gold["names"].tolist()]
+        dtype = label_dtype(len(keys))
         is_possible = np.array([name is not None for name in names], bool)
         return Numbers(
-            pa.array(numbered.labelers, _name_type(table.are_whole("labeler"))),
-            pa.array([key or None for key in (*numbered.class_keys, *others)], pa.large_string()),
+            numbered.labelers,
+            np.array(numbered.of_labeler_cells, np.int32),
+            np.array([answer.get(key, MISSING) for key in numbered.label_cells], dtype),
+            np.array([key == "" for key in numbered.label_cells], bool),
             len(numbered.class_keys),
             numbered.starts,
-            pa.array([name for name in names if name is not None], _name_type(is_whole)),
+            pa.array(
+                [name for name in names if name is not None],
+                pa.int64() if is_whole else pa.large_string(),
+            ),
             gold["true_label"][is_possible],
         )
 
@@ -559,10 +569,6 @@ def as_integer(key: str) -> int | None:
     except ValueError:
         return None
     return number if str(number) == key and -(2**63) <= number < 2**63 else None
-
-
-def _name_type(is_whole: bool) -> pa.DataType:
-    return pa.int64() if is_whole else pa.large_string()
 
 
 def _of_chunk(

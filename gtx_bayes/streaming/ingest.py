@@ -279,20 +279,22 @@ class Found(NamedTuple):
 
 
 def distinct(connection: "duckdb.DuckDBPyConnection", table: AnswerFiles) -> dict[str, Found]:
-    """The distinct cells of labelers and labels, by role."""
+    """The distinct cells of labelers and labels, by role; `partition` knows them by their order."""
     labeler, label = (_quoted(table.columns[role]) for role in ("labeler", "label"))
     query = (
-        f"SELECT {labeler} AS labeler, {label} AS label, grouping({labeler}) AS is_label, "
-        f"min({_PLACE}) AS place, count(*) AS times FROM {_scan(table.read)} "
-        f"GROUP BY GROUPING SETS (({labeler}), ({label})) ORDER BY place"
+        f"CREATE OR REPLACE TEMP TABLE cells AS SELECT {labeler} AS labeler, {label} AS label, "
+        f"grouping({labeler}) = 1 AS is_label, min({_PLACE}) AS place, count(*) AS times, "
+        "row_number() OVER (PARTITION BY is_label ORDER BY place) - 1 AS number "
+        f"FROM {_scan(table.read)} GROUP BY GROUPING SETS (({labeler}), ({label}))"
     )
     with _said_of(table.files, connection, table.read):
-        found: pa.Table = _run(connection, lambda: connection.sql(query).to_arrow_table())
+        _run(connection, lambda: connection.execute(query))
     groups = {}
-    for role, code in (("labeler", 0), ("label", 1)):
-        rows = found.filter(pc.equal(found["is_label"], code))
+    for role, which in (("labeler", "NOT is_label"), ("label", "is_label")):
+        query = f"SELECT {role} AS cell, place, times FROM cells WHERE {which} ORDER BY number"
+        rows: pa.Table = connection.sql(query).to_arrow_table()
         places, counts = rows["place"].to_pylist(), rows["times"].to_pylist()
-        groups[role] = Found(_one(rows[role]), places, counts)
+        groups[role] = Found(_one(rows["cell"]), places, counts)
     return groups
 
 
@@ -342,7 +344,10 @@ def partition(
     work: WorkDirectory,
     callback: Callable[[str, int, int], object],
 ) -> None:
-    """Write the rows by part, so that a part has all answers to its examples."""
+    """Write the rows by part, so that a part has all answers to its examples.
+
+    Labelers and labels are numbers of what `distinct` found; examples are names.
+    """
     name = _quoted(table.columns["example"])
     example = name
     if table.has_whole_examples and not table.durations.get("example"):
@@ -357,9 +362,15 @@ def partition(
     )
     labeler, label = (_quoted(table.columns[role]) for role in ("labeler", "label"))
     query = (
-        f"COPY (SELECT hash({example}) % {num_parts} AS part, {_PLACE} AS place, "
+        f"COPY (SELECT answers.* REPLACE (who.number::INTEGER AS labeler, what.number::INTEGER AS "
+        f"label) FROM (SELECT hash({example}) % {num_parts} AS part, {_PLACE} AS place, "
         f"{example} AS example, {labeler} AS labeler, {label} AS label{covariates} "
-        f"FROM {_scan(table.read)}) TO {_text(str(work.path / SCATTERED))} "
+        f"FROM {_scan(table.read)}) AS answers "
+        "LEFT JOIN (FROM cells WHERE NOT is_label) AS who "
+        "ON answers.labeler IS NOT DISTINCT FROM who.labeler "
+        "LEFT JOIN (FROM cells WHERE is_label) AS what "
+        "ON answers.label IS NOT DISTINCT FROM what.label) "
+        f"TO {_text(str(work.path / SCATTERED))} "
         "(FORMAT parquet, PARTITION_BY (part), COMPRESSION snappy, ROW_GROUP_SIZE 32768)"
     )
     callback("Reading", 0, table.num_rows)
@@ -373,12 +384,11 @@ def partition(
 
 
 def rows_of(part: int, work: WorkDirectory) -> pa.Table | None:
-    """What `partition` wrote of a part, in the order of the table; None if it has no rows."""
+    """What `partition` wrote of a part, in any order; None if it has no rows."""
     files = sorted((work.path / SCATTERED / f"part={part}").glob("data_*.parquet"))
     if not files:
         return None
-    rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in files])
-    return rows.take(pa.array(np.argsort(rows["place"].to_numpy(), kind="stable")))
+    return pa.concat_tables([pq.read_table(file, partitioning=None) for file in files])
 
 
 def number_of_parts(num_rows: int, most_per_part: int) -> int:

@@ -18,7 +18,7 @@ from gtx_bayes.covariates import no_finite_value
 from gtx_bayes.crowd_tables import Duplicates, contradiction, find_repeats
 from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.io.writers import whole_file
-from gtx_bayes.labels import MISSING, Assessment, Labels, distinct, label_dtype
+from gtx_bayes.labels import MISSING, Assessment, Labels, distinct
 from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS, fine_bucket_size
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming.ingest import AnswerFiles, rows_of
@@ -79,16 +79,20 @@ class Numbers(NamedTuple):
     """What the names in a table's files are called, once all of it was read.
 
     Attributes:
-        labeler: names of the labelers.
-        label: texts of the classes, then of abstentions that are kept.
-        num_classes: how many of those are classes.
+        labelers: names of the labelers.
+        of_labeler: number of the labeler of each cell that `ingest.distinct` found.
+        of_label: class of each label; then come abstentions that are kept, others are `MISSING`.
+        is_blank: which labels are blank.
+        num_classes: how many classes there are.
         starts: what each covariate is counted from.
         gold: names of gold examples.
         true_label: class of each.
     """
 
-    labeler: pa.Array
-    label: pa.Array
+    labelers: Sequence[Any]
+    of_labeler: npt.NDArray[np.int32]
+    of_label: npt.NDArray[np.signedinteger]
+    is_blank: npt.NDArray[np.bool_]
     num_classes: int
     starts: Sequence[float]
     gold: pa.Array
@@ -111,31 +115,31 @@ def sort_rows(
     """
     rows = rows_of(part, work)
     place = np.zeros(0, np.int64) if rows is None else rows["place"].to_numpy()
-    names, code = {}, {}
-    for role in ("example", "labeler", "label"):
-        column = None if rows is None else rows[role]
-        names[role], code[role] = _encoded(role, column, place, table, blank)
-    labeler = _positions(names["labeler"], numbers.labeler)[code["labeler"]]
-    label = _positions(names["label"], numbers.label)[code["label"]]
+    names, example = _numbered_examples(None if rows is None else rows["example"], place, table)
+    cells = [
+        np.zeros(0, np.int32) if rows is None else rows[role].to_numpy()
+        for role in ("labeler", "label")
+    ]
+    labeler, label = numbers.of_labeler[cells[0]], numbers.of_label[cells[1]]
     covariates = [
         np.zeros(0) if rows is None else rows[_covariate(at)].to_numpy() - start
         for at, start in enumerate(numbers.starts)
     ]
     for name, values in zip(table.covariates, covariates, strict=True):
-        missing = np.flatnonzero(~np.isfinite(values))
+        missing = place[~np.isfinite(values)]
         if missing.size:
-            raise no_finite_value(name, table.row(int(place[missing[0]])), missing.size)
-    label = label.astype(label_dtype(len(numbers.label)))
-    columns: list[npt.NDArray[Any]] = [code["example"], labeler, label, place, *covariates]
+            raise no_finite_value(name, table.row(int(missing.min())), missing.size)
+    columns: list[npt.NDArray[Any]] = [example, labeler, label, place, *covariates]
     if blank == "drop":
-        is_given = ~names["label"].is_null().to_numpy(zero_copy_only=False)[code["label"]]
+        is_given = ~numbers.is_blank[cells[1]]
         columns = [column[is_given] for column in columns]
         # Examples that are left with nothing are none.
         kept, columns[0] = np.unique(columns[0], return_inverse=True)
         columns[0] = columns[0].astype(np.int32)
-        names["example"] = names["example"].take(pa.array(kept))
+        names = names.take(pa.array(kept))
 
-    order = stable_order(columns[0])
+    order = np.argsort(columns[3], kind="stable")
+    order = order[stable_order(columns[0][order])]
     columns = [column[order] for column in columns]
     is_answer = columns[2] != MISSING
     abstentions = columns[0][~is_answer], columns[1][~is_answer]
@@ -143,7 +147,7 @@ def sort_rows(
         columns = [column[is_answer] for column in columns]
     example, labeler, label, place, *covariates = columns
     num_repeats = num_dropped = num_pairs = 0
-    num_labelers = len(numbers.labeler)
+    num_labelers = len(numbers.labelers)
     if _has_repeats(example, labeler, num_labelers):
         repeats = find_repeats(example, labeler, label, duplicates)
         if duplicates == "error" and repeats.contradicting.size:
@@ -151,8 +155,8 @@ def sort_rows(
             of_pair = (example == example[at]) & (labeler == labeler[at])
             places = [table.row(int(one)) for one in place[of_pair]]
             raise contradiction(
-                str(numbers.labeler[int(labeler[at])]),
-                str(names["example"][int(example[at])]),
+                str(numbers.labelers[int(labeler[at])]),
+                str(names[int(example[at])]),
                 f"in different ways, also in {'; '.join(places[:-1][:_SHOWN])}",
                 places[-1],
             )
@@ -162,15 +166,15 @@ def sort_rows(
         covariates = [values[repeats.kept] for values in covariates]
     abstained_example, abstained = unanswered(*abstentions, example, labeler, num_labelers)
     is_other = label >= numbers.num_classes
-    num_examples = len(names["example"])
+    num_examples = len(names)
     truth = np.full(num_examples, MISSING, label.dtype)
-    gold = pc.index_in(names["example"], value_set=numbers.gold)
+    gold = pc.index_in(names, value_set=numbers.gold)
     is_gold = gold.is_valid().to_numpy(zero_copy_only=False)
     gold = gold.drop_null().to_numpy()
     truth[is_gold] = numbers.true_label[gold]
 
     with whole_file(_names(work, part)) as partial:
-        _write_names(names["example"], partial)
+        _write_names(names, partial)
     arrays = {"example": example, "labeler": labeler, "label": label, "truth": truth, "gold": gold}
     arrays["abstained"] = abstained.astype(np.int32)
     arrays["abstained_example"] = abstained_example.astype(np.int32)
@@ -190,38 +194,26 @@ def sort_rows(
     work.write(_record(part), sizes._asdict())
 
 
-def _encoded(
-    role: str,
-    column: pa.ChunkedArray | None,
-    place: npt.NDArray[np.int64],
-    table: AnswerFiles,
-    blank: Blank,
+def _numbered_examples(
+    column: pa.ChunkedArray | None, place: npt.NDArray[np.int64], table: AnswerFiles
 ) -> tuple[pa.Array, npt.NDArray[np.int32]]:
-    """The distinct names of a column, in the order of their first rows, and which each row has."""
+    """Names of the examples, in the order of their first rows, and which each row is about."""
     if column is None:
         return pa.array([], pa.large_string()), np.zeros(0, np.int32)
     encoded = column.dictionary_encode(null_encoding="encode").combine_chunks()
-    code = encoded.indices.to_numpy().astype(np.int32)
-    first = np.full(len(encoded.dictionary), code.size)
-    first[code[::-1]] = np.arange(code.size)[::-1]  # of several the last one counts
-    places = place[first].tolist()
-    if role == "label":
-        keys = table.cells(role, encoded.dictionary, places).keys
-        names = pa.array([str(key) or None for key in keys], pa.large_string())
-    else:
-        names = table.names(role, encoded.dictionary, places)
-    if names.null_count and (role != "label" or blank == "error"):
-        gaps = first[names.is_null().to_numpy(zero_copy_only=False)]
-        raise table.no_value(role, int(place[gaps.min()]))
+    cell = encoded.indices.to_numpy()
+    first = np.full(len(encoded.dictionary), np.iinfo(np.int64).max)
+    np.minimum.at(first, cell, place)
+    order = np.argsort(first)
+    rank = np.empty(order.size, np.int32)
+    rank[order] = np.arange(order.size)
+    names = table.names("example", encoded.dictionary.take(pa.array(order)), first[order].tolist())
+    if names.null_count:
+        gap = names.is_null().to_numpy(zero_copy_only=False).argmax()
+        raise table.no_value("example", int(first[order[gap]]))
     # Cells that differ may be one name: by blanks around them, or by how they are written.
-    again = names.dictionary_encode(null_encoding="encode")
-    return again.dictionary, again.indices.to_numpy().astype(np.int32)[code]
-
-
-def _positions(names: pa.Array, known: pa.Array) -> npt.NDArray[np.int32]:
-    """Which of the known names each is; `MISSING` for others."""
-    found = pc.index_in(names, value_set=known).fill_null(MISSING)
-    return np.asarray(found.to_numpy(), np.int32)
+    again = names.dictionary_encode()
+    return again.dictionary, again.indices.to_numpy().astype(np.int32)[rank][cell]
 
 
 def join_rows(part: int, table: "PartedTable", blocs: Blocs) -> tuple[FixedPoint, FixedPoint]:

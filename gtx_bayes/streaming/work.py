@@ -18,7 +18,7 @@ from gtx_bayes.scratch import is_left_over
 
 _MANIFEST = "manifest.json"
 _KIND = "work of gtx-bayes aggregate"
-_FORMAT = 5
+_FORMAT = 6
 
 _OURS = re.compile(
     r"(manifest|numbering|sorted|surveyed|blocs|joined|choice|weights)\.json|gold\.npz"
