@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Tests start many processes, each of which would compile all that it imports where bytecode is not kept.
+export PYTHONDONTWRITEBYTECODE :=
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .PHONY: help demo test test-quick furniture lint types pytest test-slow test-gpu format docs notebooks pictures bench real-crowds worlds panels opinions estimates label-studio paper sbc accelerators clean
 
