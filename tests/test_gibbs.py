@@ -55,7 +55,6 @@ CASES = {
         one_coin(0.7, 5.0, 3),
         np.random.default_rng(3).dirichlet([3, 2, 1], 6),
     ),
-    "confusion, one prior": ("confusion", two_coins(), np.array([0.3, 0.7])),
 }
 SITE = {"one-coin": "accuracy", "confusion": "confusion"}
 
