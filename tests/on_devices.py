@@ -7,6 +7,7 @@ every model is compiled for every device.
 """
 
 import argparse
+import functools
 import json
 import re
 
@@ -102,7 +103,8 @@ def fit(labels, assessment, prior, class_prior, number):
     """In chunks on so many devices."""
     chunks = ChunksInMemory.cut(labels, assessment, class_prior, jax.devices()[:number])
     rows = variational.rows_from_gold(labels, assessment)
-    return loop.fit(chunks, prior, class_prior, rows)
+    score = functools.partial(variational.gold_log_score, labels, assessment)
+    return loop.fit(chunks, prior, class_prior, rows, score)
 
 
 def draws(labels, assessment, own, wants_all):

@@ -13,10 +13,11 @@ from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.joint_method import TemperedPosterior
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference import dependence, gibbs, pool, variational
+from gtx_bayes.inference import dependence, gibbs, joint, pool, variational
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence, most_useful
 from gtx_bayes.inference.gold_counts import GoldCounts
+from gtx_bayes.inference.joint import Candidate
 from gtx_bayes.inference.one_sided import one_sided
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels, Prefixes
 from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
@@ -400,15 +401,17 @@ class TestGoldAgainstTheVotes:
         right = np.asarray(found.class_probs).argmax(axis=1) == truth
         assert right[30:].sum() >= scipy.stats.binom.ppf(1e-6, 170, 0.94)
 
-    def test_a_start_from_gold_is_kept_only_if_it_explains_more(self, key):
-        """Gold of one example, which four of five got wrong: the votes stay the better start."""
+    @pytest.mark.parametrize("num_wrong", [4, 5])
+    def test_a_start_from_gold_is_kept_only_if_it_explains_more(self, num_wrong, key):
+        """Gold of one example, which most or all of five got wrong, does not turn the crowd."""
         labels, none, truth = simulated(key, np.full(6, 0.9), 200, 0, max_labels=5)
-        ones = np.bincount(labels.example, labels.label)
-        at = np.flatnonzero(ones == 4)[0]
+        at = np.flatnonzero(np.bincount(labels.example, labels.label) == num_wrong)[0]
         gold = Assessment(none.true_label.at[at].set(0), 2)
         assert variational.rows_from_gold(labels, gold) is not None
         fit = fitted(labels, gold, OneCoinPrior.default(2))
         assert np.mean(np.asarray(fit.class_probs).argmax(axis=1) == truth) > 0.9
+        by_chunk, _ = joint.fit_chunks(labels, gold, Candidate.of("one-coin", 2, FLAT), None)
+        assert np.mean(np.asarray(by_chunk.class_probs).argmax(axis=1) == truth) > 0.9
 
     def test_gibbs_starts_there_too(self, key):
         labels, gold, truth = simulated(key, np.full(6, 0.1), 60, 12, max_labels=5)

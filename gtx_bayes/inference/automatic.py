@@ -204,7 +204,7 @@ def fit(
     """Class posteriors and labelers, from gold and from the crowd's own labels.
 
     Starts from the votes; where gold speaks against them (`variational.rows_from_gold`) from gold
-    as well, and keeps the start with the higher density.
+    as well, and keeps of both the one that `variational.best_start` would.
 
     Args:
         model: the labeler model.
@@ -225,20 +225,32 @@ def fit(
     check_answers(scale, crowd.reference)
     rows = variational.rows_from_gold(labels, assessment)
     begin = _begin(scale)
-    found = [
+
+    def fitted(best: "_Optimum") -> VariationalFit:
+        posterior = _spread(scale, crowd, best.location)
+        found = _as_fit(scale, crowd, posterior, on_device(nodes(best.location.size)))
+        return found._replace(num_steps=int(best.num_steps), converged=bool(best.converged))
+
+    by_votes, *by_gold = (
         _optimise(scale, crowd, begin, _start_shares(labels, assessment, at), max_steps, tolerance)
         for at in ((None,) if rows is None else (None, rows))
-    ]
-    best = max(found, key=lambda each: np.nan_to_num(float(each.log_density), nan=-np.inf))
-    if not np.isfinite(float(best.log_density)):
+    )
+    density, *others = (
+        np.nan_to_num(float(each.log_density), nan=-np.inf) for each in (by_votes, *by_gold)
+    )
+    if not np.isfinite(max(density, *others)):
         raise InputError(
             f"the model {model.name} gives these labels a probability that is zero or no number.",
             hint="Look at its log_prob, at labels that it takes for impossible.",
         )
-    posterior = _spread(scale, crowd, best.location)
-    normal = on_device(nodes(best.location.size))
-    fitted = _as_fit(scale, crowd, posterior, normal)
-    return fitted._replace(num_steps=int(best.num_steps), converged=bool(best.converged))
+    if not others or others[0] <= density:
+        return fitted(by_votes)
+    turned = fitted(by_gold[0])
+    if not np.isfinite(density):
+        return turned
+    plain = fitted(by_votes)
+    scores = (variational.gold_log_score(labels, assessment, each) for each in (plain, turned))
+    return turned if variational.is_turned(*scores) else plain
 
 
 def check_answers(scale: Scale, reference: Labels) -> None:

@@ -343,7 +343,8 @@ def fit_chunks(
     devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
     chunks = ChunksInMemory.cut(labels, assessment, chosen.class_prior, devices)
     rows = variational.rows_from_gold(labels, assessment)
-    return loop.fit(chunks, chosen.prior, chosen.class_prior, rows), chunks
+    score = partial(variational.gold_log_score, labels, assessment)
+    return loop.fit(chunks, chosen.prior, chosen.class_prior, rows, score), chunks
 
 
 def report(

@@ -413,6 +413,7 @@ def fit(
     prior: AbstractConjugatePrior,
     class_prior: ClassPrior | None,
     rows: Rows | None,
+    score: Callable[[VariationalFit], float],
     *,
     max_steps: int = variational.MAX_STEPS,
     tolerance: float = variational.TOLERANCE,
@@ -424,6 +425,7 @@ def fit(
         prior: prior of the labelers; its parameters are where their learning starts.
         class_prior: prior of the classes; when absent their proportions are learnt.
         rows: what `variational.rows_from_gold` found.
+        score: `variational.gold_log_score` of a fit.
         max_steps: the most passes over the answers.
         tolerance: stop when no probability changes by more.
     """
@@ -451,7 +453,7 @@ def fit(
             done.change <= tolerance,
         )
 
-    return variational.best_start(fit_from, rows)[0]
+    return variational.best_start(fit_from, rows, score)[0]
 
 
 def at_end(

@@ -16,6 +16,7 @@ only is judged there by the cohort, not by that answer.
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +39,7 @@ MAX_STEPS = 100
 TOLERANCE = 1e-3
 
 _LOG_ODDS_OF_VOTES = np.log(99.0)  # that a crowd names classes as gold does
+_MISLEADING = 0.05  # share of examples that everybody gets wrong, whatever the labelers are
 _TYPICAL_RHO = 1.0 / (1.0 + np.exp(-np.array([PRIOR_LOGIT])))
 
 Rows = Float[Array, "num_classes num_classes"]
@@ -181,14 +183,19 @@ def fit_and_start(
     return best_start(
         lambda rows: fit_from(labels, assessment, prior, class_prior, rows, **steps),
         rows_from_gold(labels, assessment),
-        lambda fit: _gold_log_score(fit, labels, assessment),
+        partial(gold_log_score, labels, assessment),
     )
 
 
-def _gold_log_score(fit: VariationalFit, labels: Labels, assessment: Assessment) -> float:
-    """Log-probability of the gold labels by the other examples, at a typical dependence."""
+def gold_log_score(labels: Labels, assessment: Assessment, fit: VariationalFit) -> float:
+    """Log-probability of the gold labels by the other examples, at a typical dependence.
+
+    None is less than that of an example that everybody gets wrong: one such, or one mistake in the
+    gold, does not show that a crowd names classes otherwise.
+    """
     evidence, prior = np.asarray(fit.evidence), np.asarray(fit.class_prior)
-    return float(gold_log_scores(labels, assessment, evidence, prior, _TYPICAL_RHO).sum())
+    found = gold_log_scores(labels, assessment, evidence, prior, _TYPICAL_RHO)
+    return float(np.logaddexp(np.log1p(-_MISLEADING) + found, np.log(_MISLEADING)).sum())
 
 
 def fit_from(
@@ -214,25 +221,29 @@ def fit_from(
 def best_start(
     fitted: Callable[[Rows | None], VariationalFit],
     rows: Rows | None,
-    score: Callable[[VariationalFit], float] | None = None,
+    score: Callable[[VariationalFit], float],
 ) -> tuple[VariationalFit, Rows | None]:
     """The better of two fits, and where it started: from the votes, or from gold.
 
     Args:
         fitted: the fit from a start.
         rows: what `rows_from_gold` found.
-        score: log-probability of the gold labels by the other examples, under a fit; when absent
-            the bounds decide alone.
+        score: `gold_log_score` of a fit.
     """
     by_votes = fitted(None)
     if rows is None:
         return by_votes, None
     by_gold = fitted(rows)
-    # The score first, if there is one: it is the host's, and bounds take long to compile.
-    if score is not None and not score(by_gold) - score(by_votes) > _LOG_ODDS_OF_VOTES:
+    # The score first: it is the host's, and bounds take long to compile.
+    if not is_turned(score(by_votes), score(by_gold)):
         return by_votes, None
     is_better = _log_density(by_gold) > _log_density(by_votes)
     return (by_gold, rows) if is_better else (by_votes, None)
+
+
+def is_turned(by_votes: float, by_gold: float) -> bool:
+    """Whether `gold_log_score` of a fit from gold is so much more than that of one from the votes."""
+    return by_gold - by_votes > float(_LOG_ODDS_OF_VOTES)
 
 
 def _log_density(fit: VariationalFit) -> float:

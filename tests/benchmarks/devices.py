@@ -46,7 +46,7 @@ def rows(num_labels, rng):
 
             def spread(num_steps, chunks=chunks, prior=prior):
                 return loop.fit(
-                    chunks, prior, uniform, None, max_steps=num_steps, tolerance=0.0
+                    chunks, prior, uniform, None, lambda _: 0.0, max_steps=num_steps, tolerance=0.0
                 ).class_probs
 
             times = fastest(
