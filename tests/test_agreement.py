@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from statsmodels.stats import inter_rater
 
+from gtx_bayes.aggregation.tables import overlap_counts
 from gtx_bayes.agreement import (
     agreement,
     cohen_kappa,
@@ -192,3 +193,14 @@ def test_tables():
     np.testing.assert_allclose(table["agreement"], [1.0, 2 / 3, 1.0])
     np.testing.assert_allclose(table["overlap"], [0.75, 0.75, 0.5])
     np.testing.assert_allclose(table["conflict"], [0.25, 0.25, 0.25])
+
+
+def test_overlaps_of_repeated_answers_and_of_what_is_no_answer():
+    """A labeler has an example once; padding, and answers that are no class, are not there."""
+    example, labeler = [0, 0, 0, 1, 1, 2, 2, 3, 4], [0, 0, 1, 0, 1, 0, 1, 1, 0]
+    label = [0, 1, 0, 0, 2, 1, 1, MISSING, 0]  # 2 is no class
+    labels = Labels.from_arrays(example, labeler, label, num_classes=2, num_answers=3)
+    class_probs = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.5, 0.5], [0.3, 0.7]])
+    found = overlap_counts(labels, class_probs)
+    np.testing.assert_allclose(found[0], [2.5, 2.0])
+    np.testing.assert_array_equal(found[1:], [[4, 2], [2, 2], [1, 1]])

@@ -28,6 +28,7 @@ from gtx_bayes.aggregation.tables import (
     confusion_table,
     labeler_table,
     names_of_answers,
+    overlap_counts,
     overlaps,
     page,
     parameter_table,
@@ -157,7 +158,9 @@ class Aggregation:
             labels.count_by_labeler(),
             crowd.num_abstained(),
         )
-        return self._as_came(table.assign(**overlaps(labels, np.asarray(self.class_probs))))
+        counts = overlap_counts(labels, np.asarray(self.class_probs))
+        shares = overlaps(counts, labels.count_by_labeler(), labels.num_examples)
+        return self._as_came(table.assign(**shares))
 
     def confusion(self) -> Any:
         """How each labeler answers examples of each class: one row a labeler, class and answer.

@@ -14,7 +14,7 @@ from gtx_bayes.abstentions import rate_interval
 from gtx_bayes.aggregation.base import INTERVAL_PROB, Fit, LabelerAccuracy
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.errors import InputError
-from gtx_bayes.labels import MISSING, Assessment, Labels, distinct
+from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.padding import LEAST_LABELERS, bucket_size
 
@@ -96,8 +96,29 @@ def parameter_table(
     return pd.concat(tables, ignore_index=True)
 
 
-def overlaps(
+def overlap_counts(
     labels: Labels, class_probs: npt.NDArray[np.floating]
+) -> Float[np.ndarray, "4 num_labelers"]:
+    """What `overlaps` takes shares of: of some examples, which add up."""
+    example, by, label = (np.asarray(x) for x in (labels.example, labels.labeler, labels.label))
+    kept = (label != MISSING) & (label < labels.num_classes)
+    example, by, label = example[kept].astype(np.int64), by[kept].astype(np.int64), label[kept]
+    best = class_probs.max(axis=1)[example]
+    is_best = class_probs[example] >= best[:, None] - _TIE
+    agrees = is_best[np.arange(label.size), label] / is_best.sum(axis=1)
+    in_all = np.bincount(example, minlength=labels.num_examples)[example]
+    cell = example * labels.num_classes + label
+    is_alike = np.bincount(cell, minlength=class_probs.size)[cell] == in_all
+    is_first = np.zeros(label.size, bool)  # of the answers of a labeler to an example
+    is_first[np.unique(by * labels.num_examples + example, return_index=True)[1]] = True
+    counted = agrees, is_first, is_first & (in_all > 1), is_first & ~is_alike
+    return np.stack([np.bincount(by, of, labels.num_labelers) for of in counted])
+
+
+def overlaps(
+    counts: Float[np.ndarray, "4 num_labelers"],
+    num_labels: npt.NDArray[np.integer],
+    num_examples: int,
 ) -> dict[str, npt.NDArray[np.floating]]:
     """How each labeler's answers stand to those of others, by the name of the column.
 
@@ -106,28 +127,19 @@ def overlaps(
     those the labeler answered; `overlap`, those another answer was given to as well; `conflict`,
     those of them with another answer that is not the same.
 
+    Args:
+        counts: see `overlap_counts`.
+        num_labels: answers of each labeler.
+        num_examples: N.
+
     References:
         Coverage, overlap and conflict as snorkel's `LFAnalysis` has them (Ratner et al., 2017).
     """
-    example, by, label = (np.asarray(x) for x in (labels.example, labels.labeler, labels.label))
-    kept = label != MISSING
-    example, by, label = example[kept].astype(np.int64), by[kept].astype(np.int64), label[kept]
-    number = np.bincount(by, minlength=labels.num_labelers)
-    best = class_probs.max(axis=1)[example]
-    is_best = class_probs[example] >= best[:, None] - _TIE
-    agrees = is_best[np.arange(label.size), label] / is_best.sum(axis=1)
-    agreeing = np.bincount(by, agrees, labels.num_labelers)
-    in_all = np.bincount(example, minlength=labels.num_examples)[example]
-    _, cell, times = np.unique(
-        example * labels.num_classes + label, return_inverse=True, return_counts=True
-    )
-    whether = {"coverage": in_all > 0, "overlap": in_all > 1, "conflict": in_all > times[cell]}
-    found = {"agreement": np.where(number > 0, agreeing / np.maximum(number, 1), np.nan)}
-    for name, is_so in whether.items():
-        pairs = distinct(by[is_so] * labels.num_examples + example[is_so])
-        times = np.bincount(pairs // max(labels.num_examples, 1), minlength=labels.num_labelers)
-        found[name] = times / max(labels.num_examples, 1)
-    return found
+    agreeing, *others = counts
+    agreement = np.where(num_labels > 0, agreeing / np.maximum(num_labels, 1), np.nan)
+    shares = (count / max(num_examples, 1) for count in others)
+    names = ("coverage", "overlap", "conflict")
+    return {"agreement": agreement, **dict(zip(names, shares, strict=True))}
 
 
 class Confusion(NamedTuple):

@@ -30,6 +30,7 @@ from gtx_bayes.aggregation.tables import (
     confusion_table,
     labeler_table,
     no_confusion,
+    overlaps,
 )
 from gtx_bayes.blocs import find_blocs, group_blocs, member_table, note_of
 from gtx_bayes.classes import find_classes, note_alike_names, note_odd_classes, some_names
@@ -568,6 +569,7 @@ def _outcome(
         from_fixed_point(counted)[: table.num_labelers].astype(np.int64)
         for counted in (sums.answers, sums.abstained)
     )
+    counts = from_fixed_point(sums.overlaps)
     shown = num_abstained if chunks.request.has_abstentions() else None
     some = subsample.some_of(table)
     found = alarms(
@@ -590,7 +592,9 @@ def _outcome(
     return Outcome(
         table=table,
         class_names=class_names,
-        labelers=labeler_table(labeler_names, accuracy, num_labels, shown),
+        labelers=labeler_table(labeler_names, accuracy, num_labels, shown).assign(
+            **overlaps(counts[:, : table.num_labelers], num_labels, table.num_examples)
+        ),
         blocs=blocs,
         confusion=confusion,
         num_abstained=int(num_abstained.sum()),

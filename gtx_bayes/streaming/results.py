@@ -19,6 +19,7 @@ from gtx_bayes.aggregation.base import INTERVAL_PROB, AbstractAggregator
 from gtx_bayes.aggregation.tables import (
     MOST_CONFUSION_ROWS,
     expected_counts,
+    overlap_counts,
     source_of,
     weight_by,
 )
@@ -299,6 +300,7 @@ class Sums(NamedTuple):
         confidence: total confidence of the examples that are not gold.
         answers: how many answers each labeler gave.
         abstained: how often each labeler abstained.
+        overlaps: see `tables.overlap_counts`.
         confusion: how many answers of each kind labelers gave to each class, see
             `tables.expected_counts`; empty where there are too many cells.
         by_model: of every model of the mixture what `joint.Described` has of sums, in turn.
@@ -307,6 +309,7 @@ class Sums(NamedTuple):
     confidence: FixedPoint
     answers: FixedPoint
     abstained: FixedPoint
+    overlaps: FixedPoint
     confusion: FixedPoint
     by_model: tuple[FixedPoint, ...]
 
@@ -326,8 +329,8 @@ def write_examples(chunks: ChunksOnDisk, folder: Path) -> Sums:
                 hint="Name another folder.",
             )
     found, _ = chunks.each("Writing", write_part, str(folder.resolve()))
-    confidence, answers, abstained, confusion, *by_model = found
-    return Sums(confidence, answers, abstained, confusion, tuple(by_model))
+    confidence, answers, abstained, overlaps, confusion, *by_model = found
+    return Sums(confidence, answers, abstained, overlaps, confusion, tuple(by_model))
 
 
 def write_part(
@@ -373,6 +376,7 @@ def write_part(
         to_fixed_point(confidence[~is_gold].sum(dtype=np.float64)),
         to_fixed_point(np.bincount(labeler[~is_other], minlength=table.padded_labelers)),
         to_fixed_point(np.bincount(abstained, minlength=table.padded_labelers)),
+        to_fixed_point(overlap_counts(labels, np.asarray(mixed))),
         _confusion(chunks, labels, np.asarray(mixed), assessment.which_gold()),
         *(of for each in judged for of in each.described[1:]),
     )
