@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import duckdb
 import hypothesis
 import jax
 import numpy as np
@@ -1293,6 +1294,8 @@ def test_a_worker_that_does_not_see_the_work(tmp_path):
 
 # Processes of their own
 
+PROGRAM = sys.executable, "-m", "gtx_bayes"
+
 
 def start(place, output, *, resume=False, cluster=None, **options):
     """A streamed run in a process of its own."""
@@ -1329,6 +1332,75 @@ def wait_for(path, children, timeout=600):
         assert time.monotonic() < end
         assert all(child.poll() is None for child in children), [c.stderr.read() for c in children]
         time.sleep(0.005)
+
+
+def test_the_shell_hears_of_a_fault_that_a_worker_finds(tables, tmp_path):
+    """Exit code 2, the file and the row; nothing is left but the work."""
+    pytest.importorskip("distributed")
+    answers, _, _ = tables
+    twice = pd.concat([answers, answers.iloc[:1].assign(label="nothing")], ignore_index=True)
+    write_folder(tmp_path / "answers", twice)
+    done = subprocess.run(
+        [*PROGRAM, "aggregate", "answers", "-o", "out", "--cluster", "local:2"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "answers/2.parquet, row 1400" in done.stderr
+    assert "in different ways" in done.stderr
+    assert not done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+READING = """
+import resource, sys
+from pathlib import Path
+from gtx_bayes.streaming.executor import silent
+from gtx_bayes.streaming.ingest import database, distinct, open_table, partition
+from gtx_bayes.streaming.work import WorkDirectory
+path = Path(sys.argv[1])
+work = WorkDirectory.begun(path.with_suffix(".work"), {}, resume=False)
+with database(work, "100MB") as connection:
+    table = open_table(connection, path, {}, (), work, silent)
+    distinct(connection, table)
+    partition(connection, table, 4, work, silent)
+work.clear()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def write_text(path, num_rows):
+    """Answers as CSV, 140 bytes each, ten to an example, whose names are long."""
+    query = (
+        f"SELECT 'https://pictures.example/{'x' * 100}/' || k // 10 AS task, "
+        "'w' || (k % 10 * 50 + k // 10 % 50) AS worker, "
+        "['cat', 'dog', 'fox'][1 + (k // 10 + (hash(k) % 4 = 0)::INT) % 3] AS label "
+        f"FROM (SELECT i * 7919 % {num_rows} AS k FROM range({num_rows}) AS rows(i))"
+    )
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT csv, HEADER)")
+
+
+@pytest.mark.end_to_end
+def test_reading_takes_no_more_memory_of_a_longer_table(tmp_path):
+    """Of 160 MB of text, with buffers of 100 MB, beside a twelfth of it."""
+    if sys.platform != "linux":
+        pytest.skip("the peak has another unit elsewhere")
+    peaks = []
+    for name, num_rows in (("short", 100_000), ("long", 1_200_000)):
+        write_text(tmp_path / f"{name}.csv", num_rows)
+        order = [sys.executable, "-c", READING, str(tmp_path / f"{name}.csv")]
+        done = subprocess.run(
+            order, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout) * 1024)
+    grown = (tmp_path / "long.csv").stat().st_size - (tmp_path / "short.csv").stat().st_size
+    assert grown > 140e6
+    assert peaks[1] - peaks[0] < grown / 2
 
 
 @pytest.mark.slow

@@ -48,6 +48,7 @@ _PARQUET, _JSON = (".parquet", ".pq"), (".jsonl", ".ndjson")
 _COMPRESSED = (".gz", ".zst")
 _ROW_BITS = 40  # of a place: the file's number stands before them
 _MOST_PARTS = 2**14
+_ROW_GROUPS = "COMPRESSION snappy, ROW_GROUP_SIZE 32768"  # small: each is held as a whole
 _LOOK_SECONDS = 0.5  # between looks at how much is done
 _GAPS = pa.array(["", "nan", "NaN", "<NA>"], pa.large_string())
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
@@ -371,7 +372,7 @@ def partition(
         "LEFT JOIN (FROM cells WHERE is_label) AS what "
         "ON answers.label IS NOT DISTINCT FROM what.label) "
         f"TO {_text(str(work.path / SCATTERED))} "
-        "(FORMAT parquet, PARTITION_BY (part), COMPRESSION snappy, ROW_GROUP_SIZE 32768)"
+        f"(FORMAT parquet, PARTITION_BY (part), {_ROW_GROUPS})"
     )
     callback("Reading", 0, table.num_rows)
 
@@ -491,7 +492,7 @@ def _convert(
         connection.execute("SET preserve_insertion_order = true")
         query = (
             f"COPY (SELECT {cells} FROM {source}) TO {_text(str(target))} "
-            "(FORMAT parquet, COMPRESSION snappy, USE_TMP_FILE false)"
+            f"(FORMAT parquet, {_ROW_GROUPS}, USE_TMP_FILE false)"
         )
         _run(connection, lambda: connection.execute(query))
         connection.execute("SET preserve_insertion_order = false")
