@@ -1,9 +1,10 @@
 """What is read from compilers, and the pages made of it: the compilers themselves are not here."""
 
+import jax
 import pytest
 
 from tests.accelerator.page import page
-from tests.benchmarks.accelerators import Program, fallen, in_memory, table, uncounted
+from tests.benchmarks.accelerators import Program, fallen, in_memory, network_step, table, uncounted
 
 HLO = """
 ENTRY %main (a: s8[10,1000], b: s32[8]) -> f32[1000] {
@@ -62,3 +63,10 @@ def test_a_page_says_what_was_measured_and_what_was_not():
     assert "| table | 10 | 0.5 | 0.75 of the copy |" in written
     assert "- tests: no time was left." in written
     assert "a trial" in written
+
+
+def test_a_step_of_the_network_is_traced():
+    """What is compiled for chips calls the package as it is, though no chip is there."""
+    program = network_step()
+    _, loss = jax.eval_shape(program.call, *program.arguments)
+    assert loss.shape == ()

@@ -256,12 +256,13 @@ def network(report):
     for dtype in ("float32", "bfloat16"):
         size = dataclasses.replace(EfficientNetConfig.of_size("b0", 2), compute_dtype=dtype)
         config = training.TrainingConfig(batch_size=batch)
+        numbers = config.optimiser, config.layer_decay
         graph, start = training._start(initial_network(jax.random.key(0), size), config)
         held = [start]
 
-        def step(graph=graph, config=config, held=held):
+        def step(graph=graph, config=config, numbers=numbers, held=held):
             held[0], loss = training._step(
-                graph, config, held[0], jax.random.key(1), pixels, targets, 100
+                graph, config, numbers, held[0], jax.random.key(1), pixels, targets, 100
             )
             return loss
 

@@ -238,13 +238,14 @@ def network_step():
     from gtx_bayes.finetune.targets import known_targets
 
     config = training.TrainingConfig(batch_size=32)
+    numbers = config.optimiser, config.layer_decay
     size = dataclasses.replace(EfficientNetConfig.of_size("b0", 2), compute_dtype="bfloat16")
     graph, state = training._start(initial_network(jax.random.key(0), size), config)
     targets = known_targets(jnp.arange(32) % 2, 2)
 
     def step(state, key, pixels, targets):
         key = jax.random.wrap_key_data(key)
-        return training._step(graph, config, state, key, pixels, targets, 100)
+        return training._step(graph, config, numbers, state, key, pixels, targets, 100)
 
     shapes = jax.eval_shape(lambda *given: given, state)
     pixels = jax.ShapeDtypeStruct((32, 224, 224, 3), jnp.uint8)
@@ -259,6 +260,7 @@ def prepare(platform):
         "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TPU_SKIP_MDS_QUERY": "1",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # there is no chip to share
         "TPU_WORKER_HOSTNAMES": "localhost",
     }
     if platform == "cuda":

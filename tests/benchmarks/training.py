@@ -54,6 +54,7 @@ def ours(side, batch, compute_dtype):
     size = dataclasses.replace(EfficientNetConfig.of_size("b0", 2), compute_dtype=compute_dtype)
     network = initial_network(jax.random.key(0), size)
     config = training.TrainingConfig(batch_size=batch)
+    numbers = config.optimiser, config.layer_decay
     graph, start = training._start(network, config)
     pixels = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), np.uint8)
     targets = known_targets(jnp.arange(batch) % 2, 2)
@@ -65,7 +66,7 @@ def ours(side, batch, compute_dtype):
             begun = time.perf_counter()
             key = jax.random.key(at)
             state[0], loss = training._step(
-                graph, config, state[0], key, pixels, targets, STEPS + 1
+                graph, config, numbers, state[0], key, pixels, targets, STEPS + 1
             )
             loss.block_until_ready()
             taken.append(time.perf_counter() - begun)
