@@ -120,11 +120,9 @@ def most_known(labels: AnyLabels, num_classes: int) -> Int[Array, ""]:
 
 
 def runs_longer_than(labels: Labels, most: int) -> Bool[Array, ""]:
-    """Whether any example has more than so many entries, padding at the end left out."""
-    place = jnp.arange(labels.num_labels, dtype=jnp.int32)
-    last = jnp.max(jnp.where(labels.label >= 0, place, -1), initial=-1)
+    """Whether an example has an answer after so many entries; padding at the end is none."""
     is_longer = labels.example[most:] == labels.example[:-most]
-    return jnp.any(is_longer & (place[most:] <= last))
+    return jnp.any(is_longer & (labels.label[most:] >= 0))
 
 
 def check_sizes(labels: AnyLabels, num_labelers: int, num_classes: int) -> None:
