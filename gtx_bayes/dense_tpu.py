@@ -73,15 +73,39 @@ def _kernel(
         own = jnp.where(labels == y, parts_ref[part], 0.0)
         return jnp.sum(own, axis=0, keepdims=True)
 
-    prior = [prior_ref[:, y : y + 1] for y in range(prior_ref.shape[1])]
-    zeros, coarse, fine = ([votes(part, y) for y in range(len(prior))] for part in range(3))
+    num_classes = prior_ref.shape[1]
+    zeros, coarse, fine = ([votes(part, y) for y in range(num_classes)] for part in range(3))
+    found = of_sums(zeros, coarse, fine, prior_ref[...], in_log_odds=in_log_odds)
+    if in_log_odds:
+        out_ref[...] = found[0].reshape(out_ref.shape)
+    else:
+        out_ref[...] = jnp.concatenate(found, axis=0)
+
+
+def of_sums(
+    zeros: list[Array],
+    coarse: list[Array],
+    fine: list[Array],
+    log_prior: Float[Array, "one num_classes"],
+    *,
+    in_log_odds: bool,
+) -> list[Array]:
+    """`log_odds` or `class_probs` within a kernel: one array, or one for each class.
+
+    Args:
+        zeros: of the votes for each class, the examples in any shape of two axes.
+        coarse: likewise.
+        fine: likewise.
+        log_prior: the same for all examples.
+        in_log_odds: whether log odds are asked for.
+    """
+    prior = [log_prior[:, y : y + 1] for y in range(log_prior.shape[1])]
     if in_log_odds:
         prior_odds = prior[1] - prior[0]
         finite = coarse[1] - coarse[0] + (fine[1] - fine[0] + prior_odds)
         certain = jnp.where(zeros[1] < zeros[0], jnp.inf, -jnp.inf)
         overruled = (jnp.abs(prior_odds) < jnp.inf) & (zeros[1] != zeros[0])
-        out_ref[...] = jnp.where(overruled, certain, finite).reshape(out_ref.shape)
-        return
+        return [jnp.where(overruled, certain, finite)]
     possible = [each > -jnp.inf for each in prior]
     fewest = functools.reduce(
         jnp.minimum, [jnp.where(ok, z, jnp.inf) for ok, z in zip(possible, zeros, strict=True)]
@@ -97,4 +121,4 @@ def _kernel(
     best = functools.reduce(jnp.maximum, logits)
     exps = [jnp.exp(logit - best) for logit in logits]
     total = functools.reduce(jnp.add, exps)
-    out_ref[...] = jnp.concatenate([each / total for each in exps], axis=0)
+    return [each / total for each in exps]

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from gtx_bayes.dense_tpu import MOST_LABELERS, dense_on_tpu
 from gtx_bayes.labels import Labels, PaddedLabels, Prefixes
 from gtx_bayes.log_space import FixedPoint, LogNumber, normalise
+from gtx_bayes.long_tpu import long_on_tpu, suits_tpu
 from gtx_bayes.votes import (
     FEW_CLASSES,
     AnyLabels,
@@ -191,11 +192,15 @@ def _of_cohort(finish: Finish, weight: LogNumber, labels: AnyLabels, log_prior: 
         )
 
     num_examples, num_classes = log_prior.shape
-    if not (isinstance(labels, jax.Array) and labels.size) or log_prior.dtype != jnp.float32:
+    if log_prior.dtype != jnp.float32 or num_examples > 1 or num_classes > FEW_CLASSES:
         return by_case(weight, labels, log_prior)
-    if num_examples > 1 or num_classes > FEW_CLASSES or labels.shape[0] > MOST_LABELERS:
+    on_tpu: Callable[..., Result] | None = None
+    if isinstance(labels, jax.Array) and labels.size and labels.shape[0] <= MOST_LABELERS:
+        on_tpu = functools.partial(dense_on_tpu, in_log_odds=finish is log_odds)
+    elif isinstance(labels, Labels) and suits_tpu(labels):
+        on_tpu = functools.partial(long_on_tpu, in_log_odds=finish is log_odds)
+    if on_tpu is None:
         return by_case(weight, labels, log_prior)
-    on_tpu = functools.partial(dense_on_tpu, in_log_odds=finish is log_odds)
     return jax.lax.platform_dependent(weight, labels, log_prior, tpu=on_tpu, default=by_case)
 
 

@@ -1,5 +1,7 @@
 """Forms of the posterior that other platforms or batches of cohorts take, against the usual one."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from gtx_bayes.dense_tpu import dense_on_tpu
 from gtx_bayes.evidence import log_prior
 from gtx_bayes.kernels import probs_by_pairs
 from gtx_bayes.labels import MISSING, Labels
+from gtx_bayes.long_tpu import long_on_tpu
 from gtx_bayes.models.one_coin import OneCoin
 from gtx_bayes.posterior import (
     batch_class_posterior,
@@ -143,3 +146,46 @@ def test_an_exported_kernel_comes_back():
     odds = jax.jit(lambda accuracy, labels: batch_log_odds(OneCoin(accuracy, 2), labels))
     again = jax.export.deserialize(jax.export.export(odds)(accuracy, labels).serialize())
     np.testing.assert_allclose(again.call(accuracy, labels), odds(accuracy, labels))
+
+
+class TestLongFormOnATpu:
+    """Interpreted, against the usual form: several blocks, chunks with gaps between, padding."""
+
+    @pytest.fixture(params=[2, 3])
+    def crowd(self, request):
+        """Certain labelers, an invalid one, an example with 1,100 labels and 1,000 without any."""
+        rng = np.random.default_rng(request.param)
+        example = np.sort(np.append(rng.integers(0, 700, 1500), np.full(1100, 701)))
+        example = np.concatenate([example, rng.integers(1701, 2500, 400), np.zeros(1100)])
+        example[2600:3000].sort()
+        labeler = rng.integers(0, 150, 4100)
+        labeler[(labeler < 3) & (example > 300)] = 4  # who is certain meets nobody invalid
+        labeler[(labeler == 3) & (example <= 300)] = 4
+        label = rng.integers(MISSING, request.param + 1, 4100)
+        label[3000:] = MISSING
+        columns = example.astype(np.int32), labeler.astype(np.int32), label.astype(np.int8)
+        accuracy = rng.uniform(0.3, 0.95, 150)
+        accuracy[:4] = 0.0, 1.0, 1.0, np.nan
+        labels = Labels(*map(jnp.asarray, columns), 2500, 150, request.param)
+        return OneCoin(jnp.asarray(accuracy, jnp.float32), request.param), labels
+
+    def test_same_posterior(self, crowd):
+        model, labels = crowd
+        for prior in (None, jnp.array(PRIORS[model.num_classes])):
+            log = log_prior(prior, model.num_classes)
+            got = long_on_tpu(model.vote_weight, labels, log, in_log_odds=False, interpret=True)
+            expected = batch_class_posterior(model, labels, prior)
+            np.testing.assert_allclose(got, expected, atol=1e-5)
+            assert np.isnan(got).any()
+            assert np.isfinite(got).any()
+        if model.num_classes == 2:
+            got = long_on_tpu(model.vote_weight, labels, log, in_log_odds=True, interpret=True)
+            np.testing.assert_allclose(got, batch_log_odds(model, labels, prior), atol=1e-5)
+
+    def test_unsorted_answers_are_refused(self, crowd):
+        model, labels = crowd
+        label = jnp.where(labels.label == MISSING, 0, labels.label)  # padding becomes answers
+        unsorted = dataclasses.replace(labels, label=label)
+        log = log_prior(None, model.num_classes)
+        got = long_on_tpu(model.vote_weight, unsorted, log, in_log_odds=False, interpret=True)
+        assert np.isnan(got).all()
