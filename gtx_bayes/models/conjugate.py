@@ -708,8 +708,38 @@ def prob_of_answer(
     labels: Labels, class_probs: Float[Array, "num_examples num_classes"]
 ) -> Float[Array, " num_labels"]:
     """Probability that each label is right; 0 for padding."""
-    cell = labels.example * labels.num_classes + jnp.maximum(labels.label, 0).astype(jnp.int32)
-    return jnp.where(labels.is_class, class_probs.reshape(-1)[cell], 0.0)
+    label = jnp.maximum(labels.label, 0).astype(jnp.int32)
+
+    def by_example(class_probs: Array) -> Array:
+        return class_probs.reshape(-1)[labels.example * labels.num_classes + label]
+
+    def by_class(class_probs: Array) -> Array:
+        return class_probs.T.reshape(-1)[label * labels.num_examples + labels.example]
+
+    # As they lie in memory: on a TPU another order is a transposition, which takes long to compile.
+    found = jax.lax.platform_dependent(class_probs, tpu=by_class, default=by_example)
+    return jnp.where(labels.is_class, found, 0.0)
+
+
+def add_votes(
+    labels: Labels, weight: Float[Array, " num_labels"]
+) -> Float[Array, "num_examples num_classes"]:
+    """The sum of the weights of each example's labels, by the class that they name."""
+    size, label = labels.num_examples * labels.num_classes, labels.label.astype(jnp.int32)
+
+    def total(cell: Array, weight: Array) -> Array:
+        cell = jnp.where(labels.is_class, cell, size)
+        return jnp.zeros(size, weight.dtype).at[cell].add(weight, mode="drop")
+
+    def by_example(weight: Array) -> Array:
+        found = total(labels.example * labels.num_classes + label, weight)
+        return found.reshape(-1, labels.num_classes)
+
+    def by_class(weight: Array) -> Array:
+        found = total(label * labels.num_examples + labels.example, weight)
+        return found.reshape(labels.num_classes, -1).T
+
+    return jax.lax.platform_dependent(weight, tpu=by_class, default=by_example)
 
 
 def digammas(*values: Float[Array, "..."]) -> list[Float[Array, "..."]]:

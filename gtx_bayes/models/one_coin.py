@@ -20,6 +20,7 @@ from gtx_bayes.models.conjugate import (
     AbstractConjugateModel,
     AbstractMeanRows,
     Cells,
+    add_votes,
     digammas,
     newton_step,
     prob_of_answer,
@@ -251,11 +252,7 @@ class OneCoinPrior(AbstractMeanRows[OneCoin]):
             self.shape[1] + jnp.maximum(wrong - (1.0 - prob_right), 0.0)
         )
         weight = jnp.log(odds * (self.num_classes - 1.0))
-        cells = labels.num_examples * self.num_classes
-        cell = labels.example * self.num_classes + labels.label.astype(jnp.int32)
-        cell = jnp.where(labels.is_class, cell, cells)
-        votes = jnp.zeros(cells, weight.dtype).at[cell].add(weight, mode="drop")
-        return votes.reshape(labels.num_examples, self.num_classes)
+        return add_votes(labels, weight)
 
     def m_step(self, counts: Float[Array, "num_labelers three"]) -> "OneCoinPrior":
         """A Newton step for each parameter on the posterior density of `CohortPrior.fit`."""
