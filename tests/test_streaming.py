@@ -1261,6 +1261,33 @@ def test_workers_without_memory_end_the_run(tables, tmp_path, worker_here):
         led(request(place), tmp_path / "out", executor)
 
 
+@pytest.mark.slow
+def test_a_process_beyond_its_memory_limit_ends_the_run(tables, tmp_path, monkeypatch, by_threads):
+    """Dask pauses it, or kills it and starts another, which does no better: no run waits for ever.
+
+    A worker that has imported JAX and compiled a pass has more than this.
+    """
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "LOST_AFTER_SECONDS", 5.0)
+    _, _, place = tables
+    begun = time.monotonic()
+    with (
+        distributed.LocalCluster(
+            n_workers=1,
+            threads_per_worker=1,
+            memory_limit="350 MB",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=50,
+        ) as local,
+        dask_cluster(local.scheduler_address) as (executor, _),
+        pytest.raises(LostWorkersError),
+    ):
+        led(request(place), tmp_path / "out", executor)
+    assert time.monotonic() - begun < 300
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert led(request(place), tmp_path / "out", None) == by_threads
+
+
 def test_a_cluster_without_workers_and_none_at_all(worker_here, monkeypatch):
     local = worker_here(n_workers=0)
     with (
@@ -1373,10 +1400,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
-def write_text(path, num_rows):
-    """Answers as CSV, 140 bytes each, ten to an example, whose names are long."""
+def write_text(path, num_rows, length=100):
+    """Answers as CSV, ten to an example, whose names are a little longer than `length`."""
     query = (
-        f"SELECT 'https://pictures.example/{'x' * 100}/' || k // 10 AS task, "
+        f"SELECT 'https://pictures.example/{'x' * length}/' || k // 10 AS task, "
         "'w' || (k % 10 * 50 + k // 10 % 50) AS worker, "
         "['cat', 'dog', 'fox'][1 + (k // 10 + (hash(k) % 4 = 0)::INT) % 3] AS label "
         f"FROM (SELECT i * 7919 % {num_rows} AS k FROM range({num_rows}) AS rows(i))"
@@ -1401,6 +1428,51 @@ def test_reading_takes_no_more_memory_of_a_longer_table(tmp_path):
     grown = (tmp_path / "long.csv").stat().st_size - (tmp_path / "short.csv").stat().st_size
     assert grown > 140e6
     assert peaks[1] - peaks[0] < grown / 2
+
+
+@contextlib.contextmanager
+def limited(num_bytes):
+    """A control group of so much memory, pages of files included; where a process joins it."""
+    root = Path("/sys/fs/cgroup")
+    is_first = (root / "memory").is_dir()  # version 1
+    group = (root / "memory" if is_first else root) / f"gtx-bayes-{os.getpid()}"
+    limit = "memory.limit_in_bytes" if is_first else "memory.max"
+    try:
+        group.mkdir()
+    except OSError:
+        pytest.skip("no control group may be made here")
+    try:
+        try:
+            (group / limit).write_text(str(num_bytes))
+        except OSError:
+            pytest.skip("no memory may be limited here")
+        yield group / "cgroup.procs"
+    finally:
+        group.rmdir()
+
+
+@pytest.mark.slow
+def test_text_larger_than_memory(tmp_path):
+    """3 GB of CSV on what is, to the process, a machine of 2 GB."""
+    write_text(tmp_path / "answers.csv", 10_200_000, 256)
+    assert (tmp_path / "answers.csv").stat().st_size > 3e9
+    options = ["aggregate", "answers.csv", "-o", "out", "--memory", "800MB", "--json"]
+    options += ["--model", "one-coin", "--dependence", "0"]
+    with limited(2 * 10**9) as members:
+        begun = time.monotonic()
+        done = subprocess.run(
+            ["sh", "-c", f'echo $$ > {members}; exec "$@"', "sh", *PROGRAM, *options],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["num_labels"] == 10_200_000
+    assert summary["peak_memory_bytes"] < 2e9
+    print(f"{time.monotonic() - begun:.0f} s, {summary['peak_memory_bytes'] / 1e9:.2f} GB")
 
 
 @pytest.mark.slow
