@@ -242,7 +242,7 @@ def best_start(
 
 
 def is_turned(by_votes: float, by_gold: float) -> bool:
-    """Whether `gold_log_score` of a fit from gold is so much more than that of one from the votes."""
+    """Whether `gold_log_score` of a fit from gold is so much more than of one from the votes."""
     return by_gold - by_votes > float(_LOG_ODDS_OF_VOTES)
 
 
