@@ -13,7 +13,7 @@ from gtx_bayes.aggregation.alarms import alarms
 from gtx_bayes.aggregation.joint_method import TemperedPosterior
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference import dependence, gibbs, joint, pool, variational
+from gtx_bayes.inference import dependence, gibbs, joint, pool, variational, weighing
 from gtx_bayes.inference.beta import BetaPosterior
 from gtx_bayes.inference.dependence import GRID, Dependence, most_useful
 from gtx_bayes.inference.gold_counts import GoldCounts
@@ -121,7 +121,7 @@ class TestPriors:
 
 
 class TestVariational:
-    @pytest.mark.parametrize("name", pool.AUTO_MODELS)
+    @pytest.mark.parametrize("name", weighing.AUTO_MODELS)
     def test_recovers_labels_and_labelers_without_gold(self, name, key):
         """Ten labelers, all answer 400 examples: no worse than with accuracies known, up to
         the binomial spread of the difference."""

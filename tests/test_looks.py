@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from gtx_bayes.aggregation import tables
-from gtx_bayes.inference import looks, pool, variational
+from gtx_bayes.inference import looks, pool, variational, weighing
 from gtx_bayes.labels import MISSING, Assessment, Labels, PaddedLabels, Prefixes
 from gtx_bayes.models.confusion import ConfusionMatrix, ConfusionPrior
 from gtx_bayes.models.looks import NUM_GROUPS, PRIOR_SHARES, PULLS, SharedLooks
@@ -141,5 +141,5 @@ class TestOnTopOfAFit:
         )
         assert not looks.can_be_learnt(labels)
         none = Assessment.none(labels.num_examples, labels.num_classes)
-        names = [each.name for each in pool._candidates(pool.AUTO_MODELS, None, labels, none)]
+        names = [each.name for each in pool._candidates(weighing.AUTO_MODELS, None, labels, none)]
         assert not any("looks" in name for name in names)

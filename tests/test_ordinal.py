@@ -18,7 +18,7 @@ from gtx_bayes import (
     update,
     write_state,
 )
-from gtx_bayes.inference import automatic, pool
+from gtx_bayes.inference import automatic, pool, weighing
 from gtx_bayes.inference.order import keeps_order
 from gtx_bayes.labels import MISSING, Earlier, Labels
 from gtx_bayes.registry import MODELS
@@ -194,8 +194,8 @@ class TestCountsOfClasses:
         """One accuracy for every labeler is as probable as a spread for every one."""
         for assessment in (crowd.assessment, self.known(crowd)):
             candidates = pool._candidates(("one-coin", "ordinal"), None, crowd.labels, assessment)
-            paper = pool.may_be_true(candidates)
-            shares = pool._prior_if_independent(candidates, paper)
+            paper = weighing.may_be_true(candidates)
+            shares = weighing._prior_if_independent(candidates, paper)
             is_ordinal = np.array([candidates[at].model == "ordinal" for at in paper])
             np.testing.assert_allclose(shares[is_ordinal].sum(), 0.5)
 

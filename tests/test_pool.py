@@ -14,10 +14,10 @@ from gtx_bayes.aggregation.state import check_options, read_state, write_state
 from gtx_bayes.aggregation.update import update
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference import pool, variational
+from gtx_bayes.inference import pool, variational, weighing
 from gtx_bayes.inference.dependence import GRID, power_posterior
 from gtx_bayes.inference.joint import Candidate
-from gtx_bayes.inference.pool import Fitted, Weighing
+from gtx_bayes.inference.weighing import AUTO_MODELS, Fitted, Weighing, weigh
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.metrics import expected_calibration_error
 from gtx_bayes.models.one_coin import OneCoinModel
@@ -105,13 +105,13 @@ class TestWeights:
     def fits(self, labels, gold):
         labels, gold, _ = padded_to_bucket(labels, gold, None)
         priors = (None, variational.uniform(2))
-        candidates = [Candidate.of(name, 2, prior) for name in pool.AUTO_MODELS for prior in priors]
+        candidates = [Candidate.of(name, 2, prior) for name in AUTO_MODELS for prior in priors]
         return labels, gold, candidates, [each.fit(labels, gold) for each in candidates]
 
     def test_by_hand(self, independent):
         """Prior, probability of the gold with rho integrated out, and of two examples' answers."""
         labels, gold, candidates, fits = self.fits(*independent[:2])
-        weighed = pool.weigh(labels, gold, list(map(Fitted, candidates, fits)), Weighing(None, 0.0))
+        weighed = weigh(labels, gold, list(map(Fitted, candidates, fits)), Weighing(None, 0.0))
         truth = np.asarray(independent[1].true_label)[:20]
         logits = np.log(GRID[1:]) - np.log1p(-GRID[1:])
         prior_of_rho = scipy.special.softmax(-((logits + 0.75) ** 2) / 2.0)
@@ -174,7 +174,7 @@ class TestWeights:
         labels, _, candidates, fits = self.fits(*independent[:2])
         none = Assessment.none(labels.num_examples, 2)
         at = [1, 0]  # one coin, classes even and learnt
-        weighed = pool.weigh(
+        weighed = weigh(
             labels,
             none,
             [Fitted(candidates[k], fits[k]._replace(evidence=fits[1].evidence)) for k in at],
@@ -204,7 +204,7 @@ class TestWeights:
 
     def test_large_tables_take_the_heaviest(self, independent, monkeypatch):
         monkeypatch.setattr(pool, "MOST_AT_ONCE", 4_000)
-        monkeypatch.setattr(pool, "MOST_JUDGED", 2_000)
+        monkeypatch.setattr(weighing, "SUBSAMPLE_SIZE", 2_000)
         labels, gold, truth = independent
         found = pool.fit(labels, gold)
         assert [each.model for each in found.components] == ["one-coin"]

@@ -33,7 +33,7 @@ from gtx_bayes.crowd import Crowd
 from gtx_bayes.decisions import num_tied
 from gtx_bayes.errors import InputError, LostWorkersError, WarningNote
 from gtx_bayes.evaluation import match_truth
-from gtx_bayes.inference import pool, variational
+from gtx_bayes.inference import pool, variational, weighing
 from gtx_bayes.io import read_crowd, read_table, write_table
 from gtx_bayes.models.one_coin import OneCoinPrior
 from gtx_bayes.padding import fine_bucket_size
@@ -247,7 +247,7 @@ def test_labelers_as_if_alike_are_a_part(tables, tmp_path, intervals):
     found, summary = run(request(place, **given, intervals=intervals), tmp_path / "out")
     weight = {row["model"]: row["weight"] for row in summary["pool"]}[pool.ALIKE]
     assert weight > 0.5
-    atol = len(summary["pool"]) * pool.LEAST_WEIGHT
+    atol = len(summary["pool"]) * weighing.LEAST_WEIGHT
     assert_same(found, in_memory(answers, gold, "gtx-bayes", finds_blocs=False), atol=atol)
     if intervals:
         limits = found[0].loc[~found[0]["is_gold"], ["confidence_low", "confidence_high"]]
@@ -259,7 +259,7 @@ def test_a_pool_streams_to_what_it_says_in_memory(tables, tmp_path, monkeypatch,
     """All models, weighed by sums over parts; looks learnt from all examples or from some."""
     answers, gold, place = tables
     if is_thinned:
-        monkeypatch.setattr(pool, "MOST_JUDGED", 2_100)
+        monkeypatch.setattr(weighing, "SUBSAMPLE_SIZE", 2_100)
     wanted = request(place, options={}, class_prior=None, intervals=not is_thinned)
     found, summary = run(wanted, tmp_path / "out")
     crowd = Crowd.from_frames(answers, gold)
@@ -271,7 +271,7 @@ def test_a_pool_streams_to_what_it_says_in_memory(tables, tmp_path, monkeypatch,
     both = pd.DataFrame(weights).fillna(0.0)
     assert len(both) > 2
     # Models of less than this are left out before all labels are looked at.
-    atol = 0.05 if is_thinned else len(both) * pool.LEAST_WEIGHT
+    atol = 0.05 if is_thinned else len(both) * weighing.LEAST_WEIGHT
     np.testing.assert_allclose(both["streamed"], both["in memory"], atol=atol)
     assert_same(found, in_memory(answers, gold, "gtx-bayes", finds_blocs=False), atol=atol)
     if not is_thinned:

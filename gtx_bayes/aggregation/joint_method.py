@@ -25,8 +25,9 @@ from gtx_bayes.inference.dependence import Dependence, most_useful, power_poster
 from gtx_bayes.inference.gold_counts import GoldCounts, gold_counts
 from gtx_bayes.inference.joint import Choice
 from gtx_bayes.inference.model_size import Bearable, bearable, check_model_size
-from gtx_bayes.inference.pool import AUTO_MODELS, DRIFT, ORDINAL, PRIOR_INDEPENDENT, Pool
+from gtx_bayes.inference.pool import PRIOR_INDEPENDENT, Pool
 from gtx_bayes.inference.two_verdicts import two_verdicts
+from gtx_bayes.inference.weighing import AUTO_MODELS, DRIFT, ORDINAL
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.base import AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugateModel

@@ -14,7 +14,7 @@ with, not from the last update, so that many small updates do not add up to a la
 On the scale :math:`2 \sqrt{\theta}`, where the sampling error of a probability :math:`\theta` is
 the same everywhere, no parameter stays off by more than twice the tolerance.
 
-Every model of a pool grows so; their weights and the posterior of rho are those of `pool.weigh`
+Every model of a pool grows so; their weights and the posterior of rho are those of `weighing.weigh`
 for all that is known now. Models that were left out stay out.
 """
 
@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Array, Bool, Float
 
-from gtx_bayes.inference import alike, joint, pool, variational
+from gtx_bayes.inference import alike, joint, pool, variational, weighing
 from gtx_bayes.inference.joint import Choice, JointPosterior, PassedOn
 from gtx_bayes.inference.pool import Pool
 from gtx_bayes.inference.variational import State, Totals, VariationalFit
@@ -165,18 +165,18 @@ def update(
     rho = old.dependence
     candidates = [each.choice.candidate for each in old.components]
     fitted = [
-        pool.Fitted(candidate, each.fit, pool.learn_looks(in_size, gold, candidate, each.fit))
+        weighing.Fitted(candidate, each.fit, pool.learn_looks(in_size, gold, candidate, each.fit))
         for candidate, each in zip(candidates, grown, strict=True)
     ]
     # Where nothing else is left to hold independence against, it stays as probable as it was.
-    is_settled = len(pool.may_be_true(candidates)) == len(candidates)
+    is_settled = len(weighing.may_be_true(candidates)) == len(candidates)
     prior_independent = rho.prob_independent if is_settled else old.prior_independent
     labelers_alike = None
     if old.takes_alike:
         labelers_alike = alike.fit(labels, assessment, old.given_class_prior)
     known = None if rho.is_learnt else rho.mean
-    weighing = pool.Weighing(known, prior_independent, labelers_alike)
-    weighed = pool.weigh(in_size, gold, fitted, weighing)
+    by = weighing.Weighing(known, prior_independent, labelers_alike)
+    weighed = weighing.weigh(in_size, gold, fitted, by)
     if len(candidates) == 1:
         prob = old.lead.dependence.prob_independent
         settled = weighed.dependence[0].with_independence(prob)
@@ -199,7 +199,7 @@ def update(
 
 def _refitted(old: Pool, labels: Labels, assessment: Assessment) -> Update:
     """All models fitted anew, where some have no conjugate prior: these know no blocks."""
-    models = tuple(dict.fromkeys((*pool.AUTO_MODELS, *(each.model for each in old.components))))
+    models = tuple(dict.fromkeys((*weighing.AUTO_MODELS, *(each.model for each in old.components))))
     rho = old.dependence
     found = pool.fit(
         labels,

@@ -55,14 +55,15 @@ from gtx_bayes.crowd_tables import (
     read_truths,
 )
 from gtx_bayes.errors import InputError, notes_as_json
-from gtx_bayes.inference import alike, joint, looks, pool, variational
+from gtx_bayes.inference import alike, joint, looks, pool, variational, weighing
 from gtx_bayes.inference.alike import LabelersAlike
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Candidate, Choice, PassedOn
 from gtx_bayes.inference.looks import Looks
 from gtx_bayes.inference.model_size import check_num_class_probs
-from gtx_bayes.inference.pool import Pool, Scores, Weighed, Weighing
+from gtx_bayes.inference.pool import Pool
 from gtx_bayes.inference.variational import VariationalFit
+from gtx_bayes.inference.weighing import Scores, Weighed, Weighing
 from gtx_bayes.io.readers import read_table
 from gtx_bayes.labels import Assessment, Labels, check_num_classes
 from gtx_bayes.models.base import AbstractLabelerModel
@@ -462,7 +463,7 @@ def _weighed_by_all(chunks: ChunksOnDisk) -> Weighed | None:
     found = dict(zip(fitted, results.score(chunks, fitted, by), strict=True))
     numbers, num_gold = range(len(chunks.candidates)), len(found[fitted[0]].gold)
     scores = [found.get(number) or Scores.least(by, num_gold) for number in numbers]
-    return pool.weigh_scores(chunks.candidates, scores, by)
+    return weighing.weigh_scores(chunks.candidates, scores, by)
 
 
 def _weighing(chunks: ChunksOnDisk, labelers_alike: LabelersAlike | None) -> Weighing:
@@ -645,7 +646,7 @@ def _choose(chunks: ChunksOnDisk) -> None:
         weighed = Weighed((1.0,), (Dependence.known(method.dependence or 0.0),))
         if len(candidates) > 1 or method.dependence is None:
             fitted = pool.fit_all(labels, assessment, candidates)
-            weighed = pool.weigh(labels, assessment, fitted, by)
+            weighed = weighing.weigh(labels, assessment, fitted, by)
         why = pool.why_of(candidates, assessment)
     else:
         (chosen, rho), why = pool.choose(labels, assessment, candidates, by)

@@ -30,12 +30,12 @@ from gtx_bayes.blocs import Blocs
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.devices import first_devices, precision
 from gtx_bayes.errors import InputError, notes_from_json
-from gtx_bayes.inference import alike, pool, variational
+from gtx_bayes.inference import alike, pool, variational, weighing
 from gtx_bayes.inference.alike import Alike, LabelersAlike
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Candidate, Choice
 from gtx_bayes.inference.loop import AbstractChunks, Chunk, Pass, Start, Task
-from gtx_bayes.inference.pool import Weighed
+from gtx_bayes.inference.weighing import Weighed
 from gtx_bayes.labels import MISSING, label_dtype
 from gtx_bayes.models.base import AbstractCohortPrior, AbstractLabelerModel
 from gtx_bayes.models.conjugate import AbstractConjugatePrior
@@ -274,7 +274,7 @@ class ChunksOnDisk:
     def fitted(self) -> list[int]:
         """Which are fitted to all labels: the others weigh next to nothing."""
         weights = self.weighed(CHOICE).weights
-        return [k for k, weight in enumerate(weights) if weight >= pool.LEAST_WEIGHT]
+        return [k for k, weight in enumerate(weights) if weight >= weighing.LEAST_WEIGHT]
 
     def weighed(self, name: str) -> Weighed:
         """Their weights: of some labels (`CHOICE`), or of all (`WEIGHTS`)."""
@@ -312,7 +312,7 @@ class ChunksOnDisk:
 
     def _components(self) -> list["Component"]:
         weights, rho, _ = self.weighed(WEIGHTS)
-        kept = [k for k, weight in enumerate(weights) if weight >= pool.LEAST_WEIGHT]
+        kept = [k for k, weight in enumerate(weights) if weight >= weighing.LEAST_WEIGHT]
         total = sum(weights[k] for k in kept)
         order = sorted(kept, key=lambda k: -weights[k])
         return [Component(self.model(k), weights[k] / total, rho[k]) for k in order]

@@ -25,19 +25,13 @@ from gtx_bayes.aggregation.tables import (
 )
 from gtx_bayes.columns import PROB_PREFIX, Names
 from gtx_bayes.errors import InputError
-from gtx_bayes.inference import joint, looks, loop, pool, variational
+from gtx_bayes.inference import joint, looks, loop, variational, weighing
 from gtx_bayes.inference.alike import Alike
 from gtx_bayes.inference.dependence import Dependence
 from gtx_bayes.inference.joint import Described, DrawRequest
 from gtx_bayes.inference.loop import Chunk
-from gtx_bayes.inference.pool import (
-    NUM_DRAWS,
-    Scores,
-    Weighing,
-    equal_tailed,
-    generator,
-    mixture,
-)
+from gtx_bayes.inference.pool import NUM_DRAWS, equal_tailed, generator, mixture
+from gtx_bayes.inference.weighing import Scores, Weighing
 from gtx_bayes.io.writers import whole_file
 from gtx_bayes.labels import Labels
 from gtx_bayes.models.base import AbstractCohortPrior
@@ -160,7 +154,7 @@ def score(chunks: ChunksOnDisk, numbers: Sequence[int], by: Weighing) -> list[Sc
     for number, of_answers in zip(numbers, answers, strict=True):
         evidence = np.concatenate([each[f"evidence_{number}"] for each in kept])
         prior = np.asarray(chunks.class_prior)
-        of_gold = pool.score(*gold[:2], chunks.candidates[number], evidence, prior, by)
+        of_gold = weighing.score(*gold[:2], chunks.candidates[number], evidence, prior, by)
         found.append(
             of_gold._replace(answers=float(of_answers), num_answered=max(int(num_answered), 1))
         )
@@ -178,7 +172,7 @@ def score_part(
     for number in numbers:
         model = chunks.model(number)
         evidence = np.asarray(_find(model, part, chunk).evidence)
-        own, num_answered = pool.score_answers(chunk.labels, model.candidate, evidence, prior)
+        own, num_answered = weighing.score_answers(chunk.labels, model.candidate, evidence, prior)
         answers.append(to_fixed_point(np.array(own)))
         kept[f"evidence_{number}"] = evidence[is_gold]
     chunks.store.write_arrays(_scores(part), **kept)

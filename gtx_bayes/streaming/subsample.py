@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from gtx_bayes.inference.pool import JudgedShare, is_judged, judged_share
+from gtx_bayes.inference.weighing import SubsampleShare, in_subsample, subsample_share
 from gtx_bayes.labels import MISSING, Assessment, Labels
 from gtx_bayes.streaming.parts import PartedTable, is_of_answers
 from gtx_bayes.sums import FixedPoint
@@ -39,7 +39,7 @@ class Subsample(NamedTuple):
 def take_subsamples(chunks: "ChunksOnDisk") -> None:
     """Take from every part its gold, and examples to judge models by."""
     (num_to_gold,), _ = chunks.each("Counting gold", count_to_gold)
-    share = judged_share(num_to_gold.item(), chunks.table.num_labels)
+    share = subsample_share(num_to_gold.item(), chunks.table.num_labels)
     chunks.each("Choosing examples to judge by", subsample_part, share)
 
 
@@ -51,14 +51,14 @@ def count_to_gold(chunks: "ChunksOnDisk", part: int) -> tuple[tuple[FixedPoint, 
 
 
 def subsample_part(
-    chunks: "ChunksOnDisk", part: int, share: JudgedShare
+    chunks: "ChunksOnDisk", part: int, share: SubsampleShare
 ) -> tuple[tuple[FixedPoint, ...], float]:
     """A task: keep the gold of a part, and some of its examples."""
     table = chunks.table
     rows = table.rows(part)
     is_gold = rows["truth"] != MISSING
     number = sum(size.num_examples for size in table.sizes[:part]) + np.arange(is_gold.size)
-    judged = is_judged(number, is_gold, share)
+    judged = in_subsample(number, is_gold, share)
     weight = 1.0 / np.where(is_gold, share.of_gold, share.of_others)
     for name, is_taken in (("gold", is_gold), ("some", judged)):
         kept = {"taken": np.flatnonzero(is_taken), "weight": weight[is_taken]}
