@@ -79,6 +79,7 @@ def test_a_page_says_what_was_measured_and_what_was_not():
     assert "a trial" in written
 
 
+@pytest.mark.slow
 def test_a_step_of_the_network_is_traced():
     """What is compiled for chips calls the package as it is, though no chip is there."""
     program = network_step()

@@ -1,5 +1,7 @@
 """Labelers as if alike: counts of gold, themselves and in the pool."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from gtx_bayes.aggregation.update import update
 from gtx_bayes.crowd import Crowd
 from gtx_bayes.inference import alike
 from gtx_bayes.inference.dependence import GRID, learn
-from gtx_bayes.labels import MISSING, Assessment
+from gtx_bayes.labels import MISSING, Assessment, Earlier
 from gtx_bayes.models.confusion import ConfusionPrior
 
 NUM_EXAMPLES, NUM_GOLD = 300, 60
@@ -94,11 +96,12 @@ class TestByItself:
         assert (np.abs(off) < 5 * log_odds.std(axis=0) / 20).all()
 
     def test_classes_known_from_elsewhere_count(self, crowd):
-        counts = {"no": 9_000, "yes": 1_000}
-        found = aggregate(crowd, class_prior=counts).fit.joint.alike
+        earlier = np.array([9_000.0, 1_000.0])
+        gold = dataclasses.replace(crowd.assessment, earlier=Earlier(None, earlier))
+        found = alike.fit(crowd.labels, gold)
         truth = np.asarray(crowd.assessment.true_label)[:NUM_GOLD]
-        total = np.bincount(truth, minlength=2) + 1.0 + np.array([9_000.0, 1_000.0])
-        np.testing.assert_allclose(found.labelers.class_prior, total / total.sum())
+        total = np.bincount(truth, minlength=2) + 1.0 + earlier
+        np.testing.assert_allclose(found.class_prior, total / total.sum())
 
     def test_none_without_gold(self, crowd):
         assert alike.fit(crowd.labels, Assessment.none(NUM_EXAMPLES, 2)) is None
@@ -163,6 +166,7 @@ class TestInThePool:
         np.testing.assert_allclose(one.labelers.counts, other.labelers.counts)
         assert abs(one.weight - other.weight) < 0.02
 
+    @pytest.mark.slow
     def test_grows_under_a_prior_of_each_example(self, crowd):
         """In padded size and without."""
         prior = np.tile([0.8, 0.2], (NUM_EXAMPLES, 1))
@@ -173,6 +177,7 @@ class TestInThePool:
         again = aggregate(Crowd.from_frames(whole, known[: NUM_GOLD + 10]), class_prior=prior)
         assert abs(grown.alike.weight - again.fit.joint.alike.weight) < 0.02
 
+    @pytest.mark.slow
     def test_is_not_brought_in_by_growth(self):
         """Forty classes are too many for confusion matrices of sixty labelers, and for this."""
         rng = np.random.default_rng(0)

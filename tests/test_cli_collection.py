@@ -170,6 +170,7 @@ class TestReproduce:
         assert len(table) == len(rows)
         assert {"error", "error_se", "error_paper", "error_z"} <= set(table.columns)
 
+    @pytest.mark.slow
     def test_gold_curve(self, tmp_path):
         """Points of one crowd, scored on the same half of its gold whatever is seen."""
         rng = np.random.default_rng(0)

@@ -482,12 +482,13 @@ class TestSvi:
         "name",
         [
             "one_coin",
-            pytest.param("confusion", marks=pytest.mark.slow),
-            pytest.param("class_conditional", marks=pytest.mark.slow),
-            pytest.param("difficulty", marks=pytest.mark.slow),
-            pytest.param("communities", marks=pytest.mark.slow),
+            "confusion",
+            "class_conditional",
+            "difficulty",
+            "communities",
         ],
     )
+    @pytest.mark.slow
     def test_recovers_a_crowd(self, key, name):
         """Hardly any gold; labels as good as with the true accuracies, within binomial error.
 

@@ -15,7 +15,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from tests import notebooks
 
 NOTEBOOKS = sorted(notebooks.FOLDER.glob("*.ipynb"))
-HEAVY = ("02", "03", "04", "05", "06", "07", "09", "10", "12")
+HEAVY = ("02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12")
 """Those that take more than ten seconds: `make notebooks` and `make test-slow` run them."""
 
 
