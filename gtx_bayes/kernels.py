@@ -37,6 +37,7 @@ _SHORT_SUM = 16  # so few float32 weights sum to 1e-5 without `fine`, accuracies
 _WHOLE_SUM = 64  # labelers; each weight is off by at most what float32 rounds off 16 nats
 _FEW_PAIRED = 4  # classes up to which a GPU compares them in pairs
 _WHOLE_RUN = 32  # answers to an example in the long form, where their weights are not known
+_LEAST_ON_TPU = 2**16  # answers; of fewer a kernel saves less than its tracing costs, everywhere
 
 LogPrior = Float[Array, "*cohorts one_or_num_examples num_classes"]
 Result = Float[Array, "*shape"]
@@ -194,12 +195,14 @@ def _of_cohort(finish: Finish, weight: LogNumber, labels: AnyLabels, log_prior: 
     num_examples, num_classes = log_prior.shape
     if log_prior.dtype != jnp.float32 or num_examples > 1 or num_classes > FEW_CLASSES:
         return by_case(weight, labels, log_prior)
-    on_tpu: Callable[..., Result] | None = None
-    if isinstance(labels, jax.Array) and labels.size and labels.shape[0] <= MOST_LABELERS:
+    on_tpu: Callable[..., Result]
+    if isinstance(labels, jax.Array) and labels.size >= _LEAST_ON_TPU:
+        if labels.shape[0] > MOST_LABELERS:
+            return by_case(weight, labels, log_prior)
         on_tpu = functools.partial(dense_on_tpu, in_log_odds=finish is log_odds)
-    elif isinstance(labels, Labels) and suits_tpu(labels):
+    elif isinstance(labels, Labels) and labels.num_labels >= _LEAST_ON_TPU and suits_tpu(labels):
         on_tpu = functools.partial(long_on_tpu, in_log_odds=finish is log_odds)
-    if on_tpu is None:
+    else:
         return by_case(weight, labels, log_prior)
     return jax.lax.platform_dependent(weight, labels, log_prior, tpu=on_tpu, default=by_case)
 
