@@ -112,7 +112,8 @@ def overlap_counts(
     is_first = np.zeros(label.size, bool)  # of the answers of a labeler to an example
     is_first[np.unique(by * labels.num_examples + example, return_index=True)[1]] = True
     counted = agrees, is_first, is_first & (in_all > 1), is_first & ~is_alike
-    return np.stack([np.bincount(by, of, labels.num_labelers) for of in counted])
+    # Of no answers NumPy counts in whole numbers.
+    return np.stack([np.bincount(by, of, labels.num_labelers) for of in counted]).astype(np.float64)
 
 
 def overlaps(

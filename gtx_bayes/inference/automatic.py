@@ -238,7 +238,7 @@ def fit(
     density, *others = (
         np.nan_to_num(float(each.log_density), nan=-np.inf) for each in (by_votes, *by_gold)
     )
-    if not np.isfinite(max(density, *others)):
+    if not np.isfinite(max((density, *others))):
         raise InputError(
             f"the model {model.name} gives these labels a probability that is zero or no number.",
             hint="Look at its log_prob, at labels that it takes for impossible.",
