@@ -38,7 +38,7 @@ from gtx_bayes.votes import class_votes, sum_over_classes
 MAX_STEPS = 100
 TOLERANCE = 1e-3
 
-_LOG_ODDS_OF_VOTES = np.log(99.0)  # that a crowd names classes as gold does
+_LOG_ODDS_OF_VOTES = float(np.log(99.0))  # that a crowd names classes as gold does
 _MISLEADING = 0.05  # share of examples that everybody gets wrong, whatever the labelers are
 _TYPICAL_RHO = 1.0 / (1.0 + np.exp(-np.array([PRIOR_LOGIT])))
 
@@ -243,7 +243,7 @@ def best_start(
 
 def is_turned(by_votes: float, by_gold: float) -> bool:
     """Whether `gold_log_score` of a fit from gold is so much more than of one from the votes."""
-    return by_gold - by_votes > float(_LOG_ODDS_OF_VOTES)
+    return by_gold - by_votes > _LOG_ODDS_OF_VOTES
 
 
 def _log_density(fit: VariationalFit) -> float:
