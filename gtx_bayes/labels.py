@@ -483,6 +483,14 @@ def distinct[T: np.integer](values: npt.NDArray[T]) -> npt.NDArray[T]:
     return found[is_first]
 
 
+def has_repeats(
+    example: npt.NDArray[np.integer], labeler: npt.NDArray[np.integer], num_labelers: int
+) -> bool:
+    """Whether a labeler answered an example more than once."""
+    pair = np.sort(example.astype(np.int64) * num_labelers + labeler)
+    return bool((pair[1:] == pair[:-1]).any())
+
+
 def label_dtype(num_classes: int) -> type[np.signedinteger[Any]]:
     """The narrowest signed integer that holds the class indices: answers are read often."""
     narrow = (np.int8, np.int16, np.int32)

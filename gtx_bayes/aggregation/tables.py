@@ -14,7 +14,7 @@ from gtx_bayes.abstentions import rate_interval
 from gtx_bayes.aggregation.base import INTERVAL_PROB, Fit, LabelerAccuracy
 from gtx_bayes.columns import Names, as_names
 from gtx_bayes.errors import InputError
-from gtx_bayes.labels import MISSING, Assessment, Labels
+from gtx_bayes.labels import MISSING, Assessment, Labels, has_repeats
 from gtx_bayes.models.labelers import AbstractLabelers
 from gtx_bayes.padding import LEAST_LABELERS, bucket_size
 
@@ -103,14 +103,16 @@ def overlap_counts(
     example, by, label = (np.asarray(x) for x in (labels.example, labels.labeler, labels.label))
     kept = (label != MISSING) & (label < labels.num_classes)
     example, by, label = example[kept].astype(np.int64), by[kept].astype(np.int64), label[kept]
-    best = class_probs.max(axis=1)[example]
-    is_best = class_probs[example] >= best[:, None] - _TIE
-    agrees = is_best[np.arange(label.size), label] / is_best.sum(axis=1)
+    is_best = class_probs >= class_probs.max(axis=1, keepdims=True) - _TIE
+    agrees = (is_best / is_best.sum(axis=1, keepdims=True))[example, label]
     in_all = np.bincount(example, minlength=labels.num_examples)[example]
     cell = example * labels.num_classes + label
     is_alike = np.bincount(cell, minlength=class_probs.size)[cell] == in_all
-    is_first = np.zeros(label.size, bool)  # of the answers of a labeler to an example
-    is_first[np.unique(by * labels.num_examples + example, return_index=True)[1]] = True
+    is_first = np.ones(label.size, bool)  # of the answers of a labeler to an example
+    if has_repeats(example, by, labels.num_labelers):
+        pair = example * labels.num_labelers + by
+        is_first[:] = False
+        is_first[np.unique(pair, return_index=True)[1]] = True
     counted = agrees, is_first, is_first & (in_all > 1), is_first & ~is_alike
     # Of no answers NumPy counts in whole numbers.
     return np.stack([np.bincount(by, of, labels.num_labelers) for of in counted]).astype(np.float64)

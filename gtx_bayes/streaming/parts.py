@@ -18,7 +18,7 @@ from gtx_bayes.covariates import no_finite_value
 from gtx_bayes.crowd_tables import Duplicates, contradiction, find_repeats
 from gtx_bayes.inference.loop import Chunk
 from gtx_bayes.io.writers import whole_file
-from gtx_bayes.labels import MISSING, Assessment, Labels, distinct
+from gtx_bayes.labels import MISSING, Assessment, Labels, distinct, has_repeats
 from gtx_bayes.padding import LEAST_EXAMPLES, LEAST_LABELERS, LEAST_LABELS, fine_bucket_size
 from gtx_bayes.posterior import ClassPrior
 from gtx_bayes.streaming.ingest import AnswerFiles, rows_of
@@ -148,7 +148,7 @@ def sort_rows(
     example, labeler, label, place, *covariates = columns
     num_repeats = num_dropped = num_pairs = 0
     num_labelers = len(numbers.labelers)
-    if _has_repeats(example, labeler, num_labelers):
+    if has_repeats(example, labeler, num_labelers):
         repeats = find_repeats(example, labeler, label, duplicates)
         if duplicates == "error" and repeats.contradicting.size:
             at = int(repeats.contradicting[0])
@@ -423,13 +423,6 @@ def stable_order(codes: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
     if codes.max(initial=0) > 0xFFFF:
         order = order[np.argsort((codes >> 16).astype(np.uint16)[order], kind="stable")]
     return order
-
-
-def _has_repeats(
-    example: npt.NDArray[np.int32], labeler: npt.NDArray[np.int32], num_labelers: int
-) -> bool:
-    pair = np.sort(example.astype(np.int64) * num_labelers + labeler)
-    return bool((pair[1:] == pair[:-1]).any())
 
 
 def _write_names(names: pa.Array, path: Path) -> None:
