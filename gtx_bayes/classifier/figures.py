@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from gtx_bayes.classifier.fine_tune import FineTuning, Judged
+from gtx_bayes.classifier.fine_tune import Evaluation, FineTuning
 from gtx_bayes.diagnostics import plots
 from gtx_bayes.diagnostics.report.drawing import Drawing, Sketch, drawn
 from gtx_bayes.diagnostics.report.wording import counted, percent
@@ -14,7 +14,7 @@ from gtx_bayes.metrics import reliability_curve
 _BY_EPOCH = {"log_loss": "log loss, nats", "balanced_error": "balanced error"}
 
 
-def draw_all(tuning: FineTuning, scores: dict[str, Judged]) -> dict[str, Drawing]:
+def draw_all(tuning: FineTuning, scores: dict[str, Evaluation]) -> dict[str, Drawing]:
     """The figures there is something to show in, by name."""
     sketches = {}
     history = tuning.history
@@ -64,7 +64,7 @@ def _plot_watched(history: History, figure: Figure) -> None:
         ax.spines[["top", "right"]].set_visible(False)
 
 
-def _of(judged: Judged) -> Sketch:
+def _of(judged: Evaluation) -> Sketch:
     """Reliability before and after the temperature."""
     truth = jnp.asarray(judged.true_label)
     num_bins = max(min(truth.size // 20, 10), 1)

@@ -82,7 +82,7 @@ class Choice(NamedTuple):
         )
 
 
-class Judged(NamedTuple):
+class Evaluation(NamedTuple):
     """Scores of a classifier on images that it was not trained on.
 
     Attributes:
@@ -147,19 +147,19 @@ class FineTuning:
         notes = tuple(note for each in given for note in each.notes)
         return notes if self.choice is None else (*notes, self.choice.note)
 
-    def scores(self) -> dict[str, Judged]:
+    def scores(self) -> dict[str, Evaluation]:
         """Scores by the part they were measured on: "assessment", "evaluation", where it has any.
 
         The temperature was found on the assessment, by one number.
         """
         parts = {"assessment": self.parts.assesses, "evaluation": self.parts.evaluates}
-        return {name: self._judged(part) for name, part in parts.items() if part.any()}
+        return {name: self._evaluation(part) for name, part in parts.items() if part.any()}
 
-    def _judged(self, part: Bool[np.ndarray, " num_images"]) -> Judged:
+    def _evaluation(self, part: Bool[np.ndarray, " num_images"]) -> Evaluation:
         truth = self.parts.true_label[part]
         plain = class_probs(self.logits[part])
         tempered = class_probs(self.logits[part], self.model.temperature)
-        return Judged(_scored(plain, truth), _scored(tempered, truth), plain, tempered, truth)
+        return Evaluation(_scored(plain, truth), _scored(tempered, truth), plain, tempered, truth)
 
     def predictions(self) -> pd.DataFrame:
         """One row per image: what the model says of it, and its imputed label.

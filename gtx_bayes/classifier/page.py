@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gtx_bayes.classifier.figures import draw_all
-from gtx_bayes.classifier.fine_tune import FineTuning, Judged
+from gtx_bayes.classifier.fine_tune import Evaluation, FineTuning
 from gtx_bayes.classifier.imputed import KNOWN
 from gtx_bayes.classifier.parts import LEAST_GOLD, WANTED_GOLD
 from gtx_bayes.diagnostics.report.page import Origin
@@ -115,7 +115,7 @@ def _classes(tuning: FineTuning) -> list[tuple[str, int, int]]:
     ]
 
 
-def _confusion(tuning: FineTuning, judged: Judged) -> dict[str, Any] | None:
+def _confusion(tuning: FineTuning, judged: Evaluation) -> dict[str, Any] | None:
     """Images by true class (rows) and class predicted; None where classes are too many."""
     names = [shown(name) for name in tuning.model.class_names]
     if len(names) > _MOST_CLASSES:

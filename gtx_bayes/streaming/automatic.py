@@ -47,18 +47,21 @@ class Frame(NamedTuple):
     @classmethod
     def _of(cls, model: ModelOnDisk) -> "Frame":
         table, candidate = model.chunks.table, model.candidate
-        some, room = subsample.some_of(table).labels, table.padded_labelers
+        some, padded_labelers = subsample.some_of(table).labels, table.padded_labelers
         everybody = dataclasses.replace(
             some,
-            num_labelers=room,
+            num_labelers=padded_labelers,
             labeler_covariates={
-                name: pad_to(values, room) for name, values in some.labeler_covariates.items()
+                name: pad_to(values, padded_labelers)
+                for name, values in some.labeler_covariates.items()
             },
         )
         labeler_model = candidate.prior
         assert isinstance(labeler_model, AbstractLabelerModel)
         learns = candidate.class_prior is None
-        scale = Scale(labeler_model.for_labels(everybody), room, table.num_classes, learns)
+        scale = Scale(
+            labeler_model.for_labels(everybody), padded_labelers, table.num_classes, learns
+        )
         return cls(scale, reference_labels(everybody))
 
     def crowd(self, chunk: Chunk) -> Crowd:

@@ -12,7 +12,7 @@ from gtx_bayes.inference import loop
 from gtx_bayes.streaming import subsample
 from gtx_bayes.streaming.chunks import JOINED, ChunksOnDisk
 from gtx_bayes.streaming.parts import names_of
-from gtx_bayes.streaming.results import Known, judge
+from gtx_bayes.streaming.results import Known, model_posteriors
 
 MOST_KEPT = 20_000_000
 """Answers that a state of a streamed run holds at most: it is read into memory as a whole."""
@@ -46,13 +46,13 @@ def known_examples(chunks: ChunksOnDisk) -> list[Known]:
     by_model: list[list[tuple[npt.NDArray[np.floating], ...]]] = [[] for _ in chunks.components]
     for part in range(chunks.table.num_parts):
         rows = chunks.read(part)
-        for each, judged, found in zip(
-            chunks.components, judge(chunks, part, rows.chunk), by_model, strict=True
+        for each, posterior, found in zip(
+            chunks.components, model_posteriors(chunks, part, rows.chunk), by_model, strict=True
         ):
             model = each.model
             fitted = loop.at_end(model, model.last_pass, part, rows.chunk)
-            assert judged.found is not None
-            arrays = judged.described.class_probs, *fitted, judged.found.evidence
+            assert posterior.found is not None
+            arrays = posterior.described.class_probs, *fitted, posterior.found.evidence
             found.append(tuple(np.asarray(values)[: rows.num_examples] for values in arrays))
     return [
         Known(*(jax.device_put(np.concatenate(parts)) for parts in zip(*found, strict=True)))

@@ -309,7 +309,7 @@ def groups_of(
     """
     labeler = _quoted(table.columns["labeler"])
     query = (
-        f"SELECT {labeler} AS labeler, {_trimmed(f'CAST({_quoted(column)} AS VARCHAR)')} AS team, "
+        f"SELECT {labeler} AS labeler, {_trimmed(f'CAST({_quoted(column)} AS VARCHAR)')} AS bloc, "
         f"min({_PLACE}) AS place FROM {_scan(table.read)} GROUP BY 1, 2 ORDER BY place"
     )
     with _said_of(table.files, connection, table.read):
@@ -317,8 +317,8 @@ def groups_of(
     places = rows["place"].to_pylist()
     names = table.names("labeler", _one(rows["labeler"]), places).to_pylist()
     found: dict[str, str] = {}
-    for name, team, place in zip(names, rows["team"].to_pylist(), places, strict=True):
-        now = "" if team is None or team in _GAPS.to_pylist() else team
+    for name, bloc, place in zip(names, rows["bloc"].to_pylist(), places, strict=True):
+        now = "" if bloc is None or bloc in _GAPS.to_pylist() else bloc
         if (first := found.setdefault(str(name), now)) != now:
             raise InputError(
                 f"labeler '{name}' is in the groups '{first}' and '{now}'.",
@@ -376,11 +376,11 @@ def partition(
     )
     callback("Reading", 0, table.num_rows)
 
-    def tell(share: float) -> None:
+    def progress(share: float) -> None:
         callback("Reading", int(share * table.num_rows), table.num_rows)
 
     with _said_of(table.files, connection, table.read):
-        _run(connection, lambda: connection.execute(query), tell)
+        _run(connection, lambda: connection.execute(query), progress)
     callback("Reading", table.num_rows, table.num_rows)
 
 
@@ -666,14 +666,14 @@ def _literal(name: str) -> str:
 def _run[R](
     connection: "duckdb.DuckDBPyConnection",
     query: Callable[[], R],
-    tell: Callable[[float], object] = lambda share: None,
+    progress: Callable[[float], object] = lambda share: None,
 ) -> R:
     """Run a query beside this thread, which hears signals and tells how much is done."""
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         running = thread.submit(query)
         try:
             while not concurrent.futures.wait([running], _LOOK_SECONDS).done:
-                tell(min(max(connection.query_progress(), 0.0), 99.0) / 100.0)
+                progress(min(max(connection.query_progress(), 0.0), 99.0) / 100.0)
             return running.result()
         except BaseException:
             connection.interrupt()

@@ -224,9 +224,9 @@ def join_rows(part: int, table: "PartedTable", blocs: Blocs) -> tuple[FixedPoint
     )
     truth = rows["truth"].astype(np.int64)[rows["example"]]
     found = verdicts(example, labeler, label, truth, blocs, num_answers=table.num_answers)
-    told = rows["abstained_example"], blocs.of_labeler[rows["abstained"]]
+    pairs = rows["abstained_example"], blocs.of_labeler[rows["abstained"]]
     example, labeler, label = found.example, found.bloc, found.label
-    abstained_example, abstained = unanswered(*told, example, labeler, num_blocs)
+    abstained_example, abstained = unanswered(*pairs, example, labeler, num_blocs)
     further, owner = further_segments(labeler.astype(np.int32))
     work.write_arrays(
         _arrays(part, "joined"),
@@ -342,18 +342,18 @@ class PartedTable:
         """A part on a device, padded."""
         kept = self.rows(part)
         num_labels, num_examples = kept["example"].size, kept["truth"].size
-        room = self._room([size.num_labels for size in self.sizes], part, LEAST_LABELS)
-        room += self.sizes[part].num_labels - num_labels
-        spare = self._room([size.num_examples for size in self.sizes], part, LEAST_EXAMPLES)
+        padding = self._padding([size.num_labels for size in self.sizes], part, LEAST_LABELS)
+        padding += self.sizes[part].num_labels - num_labels
+        spare = self._padding([size.num_examples for size in self.sizes], part, LEAST_EXAMPLES)
         num_labelers, num_further = self.padded_labelers, kept["owner"].size
         dtype = jnp.result_type(float)
         padded = {
-            "example": np.pad(kept["example"], (0, room)),
-            "labeler": np.pad(kept["labeler"], (0, room)),
-            "label": np.pad(kept["label"], (0, room), constant_values=MISSING),
+            "example": np.pad(kept["example"], (0, padding)),
+            "labeler": np.pad(kept["labeler"], (0, padding)),
+            "label": np.pad(kept["label"], (0, padding), constant_values=MISSING),
             "truth": np.pad(kept["truth"], (0, spare), constant_values=MISSING),
             "covariates": {
-                name: np.pad(values, (0, room)).astype(dtype)
+                name: np.pad(values, (0, padding)).astype(dtype)
                 for name, values in self.by_name(kept).items()
             },
             "labeler_covariates": {
@@ -379,7 +379,7 @@ class PartedTable:
             kept["further"],
             kept["owner"],
             num_labelers=num_labelers,
-            num_labels=num_labels + room,
+            num_labels=num_labels + padding,
             num_further=fine_bucket_size(num_further, LEAST_EXAMPLES) if num_further else 0,
             device=device,
         )
@@ -406,7 +406,7 @@ class PartedTable:
         """The covariates among a part's arrays."""
         return {name: rows[_covariate(at)] for at, name in enumerate(self.covariates)}
 
-    def _room(self, sizes: Sequence[int], part: int, least: int) -> int:
+    def _padding(self, sizes: Sequence[int], part: int, least: int) -> int:
         """What to add to a part's size, so that all but outsized parts are of one size.
 
         Each size is a program to compile.

@@ -179,7 +179,7 @@ def score_part(
     return (to_fixed_point(np.array(num_answered)), *answers), 0.0
 
 
-class Judged(NamedTuple):
+class ModelPosterior(NamedTuple):
     """What one model says of a part.
 
     Attributes:
@@ -195,27 +195,29 @@ class Judged(NamedTuple):
     dependence: Dependence | None
 
 
-def judge(chunks: ChunksOnDisk, part: int, chunk: Chunk) -> list[Judged]:
+def model_posteriors(chunks: ChunksOnDisk, part: int, chunk: Chunk) -> list[ModelPosterior]:
     """Class probabilities of a part by every model, dependence and all, heaviest first."""
     rule = chunks.rule
     if rule is None:
-        judged = []
+        posteriors = []
         for model, weight, rho in chunks.components:
             found = _find(model, part, chunk)
             described = joint.describe_chunk(
                 chunk, found.evidence, found.subclass_probs, found.prior, rho
             )
-            judged.append(Judged(described, found, weight, rho))
-        return judged
+            posteriors.append(ModelPosterior(described, found, weight, rho))
+        return posteriors
     own = chunk.put(chunks.once("padded rule", lambda: _padded(rule.aggregator, chunks)))
     probs = clamped_class_probs(own, chunk.labels, chunk.assessment)
     described = Described(probs, *(np.zeros(0, np.int64),) * 2)
     if rule.joint is None or not chunks.request.intervals:
-        return [Judged(described, None, 1.0, None)]
+        return [ModelPosterior(described, None, 1.0, None)]
     lead = rule.joint.lead
     evidence = batch_log_prob(own.labelers, chunk.labels)
     counts = pad_to(lead.independent.counts, chunks.table.padded_labelers)
-    return [Judged(described, Found(evidence, probs, lead.prior, counts), 1.0, lead.dependence)]
+    return [
+        ModelPosterior(described, Found(evidence, probs, lead.prior, counts), 1.0, lead.dependence)
+    ]
 
 
 class Known(NamedTuple):
@@ -246,7 +248,7 @@ def _interval(
     chunks: ChunksOnDisk,
     chunk: Chunk,
     class_probs: npt.NDArray[np.floating],
-    judged: Sequence[Judged],
+    posteriors: Sequence[ModelPosterior],
     alike: Alike | None,
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
     """Limits of the confidence of each example, as `Pool.credible_interval` has them.
@@ -257,9 +259,9 @@ def _interval(
     best = chunk.put(jnp.asarray(class_probs.argmax(axis=1).astype(np.int32)))
     rng = generator(jax.random.key(chunks.request.seed))
     num_alike = 0 if alike is None else int(rng.binomial(NUM_DRAWS, alike.weight))
-    shares = rng.multinomial(NUM_DRAWS - num_alike, [each.weight for each in judged])
+    shares = rng.multinomial(NUM_DRAWS - num_alike, [each.weight for each in posteriors])
     drawn = []
-    for each, share in zip(judged, shares.tolist(), strict=True):
+    for each, share in zip(posteriors, shares.tolist(), strict=True):
         assert each.found is not None
         assert each.dependence is not None
         if share:
@@ -334,10 +336,10 @@ def write_part(
     table, class_names = chunks.table, chunks.class_names
     rows = chunks.read(part)
     labels, assessment, *_ = rows.chunk
-    judged = judge(chunks, part, rows.chunk)
+    posteriors = model_posteriors(chunks, part, rows.chunk)
     alike = chunks.alike if chunks.rule is None else None
-    weights = np.array([each.weight for each in judged])
-    parts = [each.described.class_probs for each in judged]
+    weights = np.array([each.weight for each in posteriors])
+    parts = [each.described.class_probs for each in posteriors]
     mixed = rows.chunk.put(mixture(weights, parts, alike, (labels, assessment)))
     probs = np.asarray(mixed)[: rows.num_examples]
     rng = np.random.default_rng([chunks.request.seed, part])
@@ -355,10 +357,10 @@ def write_part(
         "num_tied": num_tied,
         "is_gold": is_gold,
     }
-    if chunks.request.intervals and judged[0].found is not None:
+    if chunks.request.intervals and posteriors[0].found is not None:
         low, high = (
             np.where(is_gold, 1.0, limit[: rows.num_examples]).astype(confidence.dtype)
-            for limit in _interval(chunks, rows.chunk, np.asarray(mixed), judged, alike)
+            for limit in _interval(chunks, rows.chunk, np.asarray(mixed), posteriors, alike)
         )
         columns |= {"confidence_low": low, "confidence_high": high}
     columns |= {f"{PROB_PREFIX}{name}": probs[:, k] for k, name in enumerate(class_names)}
@@ -372,7 +374,7 @@ def write_part(
         to_fixed_point(np.bincount(abstained, minlength=table.padded_labelers)),
         to_fixed_point(overlap_counts(labels, np.asarray(mixed))),
         _confusion(chunks, labels, np.asarray(mixed), assessment.which_gold()),
-        *(of for each in judged for of in each.described[1:]),
+        *(of for each in posteriors for of in each.described[1:]),
     )
     return sums, 0.0
 

@@ -58,9 +58,9 @@ def subsample_part(
     rows = table.rows(part)
     is_gold = rows["truth"] != MISSING
     number = sum(size.num_examples for size in table.sizes[:part]) + np.arange(is_gold.size)
-    judged = in_subsample(number, is_gold, share)
+    in_sample = in_subsample(number, is_gold, share)
     weight = 1.0 / np.where(is_gold, share.of_gold, share.of_others)
-    for name, is_taken in (("gold", is_gold), ("some", judged)):
+    for name, is_taken in (("gold", is_gold), ("some", in_sample)):
         kept = {"taken": np.flatnonzero(is_taken), "weight": weight[is_taken]}
         table.work.write_arrays(_name(name, part), **_subsample(rows, is_taken), **kept)
     return (), 0.0
