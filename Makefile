@@ -60,7 +60,7 @@ types: $(VENV)/.test
 # All in float32; in float64 the kernels, the conjugate updates and the calibration, but for what is drawn, which is as
 # uncertain in either. Compiled functions are shared between the workers and the commands that tests start. A worker takes
 # whole files, with their fixtures and what it has traced for them, until the other has none left. Compiling is most of the
-# time: LLVM's passes are left out, but for kernels, and a program is not cut in parts for threads, which workers keep busy.
+# time: LLVM's passes are left out, but where kernels are compared with products, and no program is cut for threads.
 FLOAT64_TESTS := $(addprefix tests/test_,log_space.py decisions.py labelers.py posterior.py priors.py::TestClassConditional \
 	conjugate.py gold.py em.py gibbs.py::test_gold_alone_is_the_conjugate_beta calibration.py)
 FLOAT64_TESTS += $(addprefix --deselect=tests/test_,labelers.py::TestDraws gold.py::TestNuts \

@@ -44,8 +44,8 @@ def _compiles_quickly(whether):
 @pytest.fixture(autouse=IS_QUICK)
 def _kernels_are_optimised(request):
     """As users have them, also where the other tests are compiled quickly."""
-    is_kernel = request.node.get_closest_marker("kernel") is not None
-    _compiles_quickly(IS_QUICK and not is_kernel)
+    is_optimised = request.node.get_closest_marker("optimised") is not None
+    _compiles_quickly(IS_QUICK and not is_optimised)
     yield
     _compiles_quickly(IS_QUICK)
 

@@ -107,17 +107,16 @@ def fit(labels, assessment, prior, class_prior, number):
     return loop.fit(chunks, prior, class_prior, rows, score)
 
 
-def draws(labels, assessment, own, wants_all):
+def draws(labels, assessment, own):
     """Gibbs sampling: the difference of parameters, of class posteriors, of log densities."""
     results = {}
-    numbers = (None, *numbers_there()) if wants_all else (None, jax.device_count())
+    numbers = (None, *numbers_there())
     key = jax.random.key(1)
     models = {
         "one coin": (OneCoinPrior.default(NUM_CLASSES), None),
         "confusion": (ConfusionPrior.default(NUM_CLASSES), own),
     }
-    for name in models if wants_all else ("one coin",):
-        prior, class_prior = models[name]
+    for name, (prior, class_prior) in models.items():
         expected = None
         for number in numbers:
             found = gibbs.run_gibbs(
@@ -223,7 +222,7 @@ def main():
         "num_devices": jax.device_count(),
         "fits": fits(labels, assessment, own, wants_all),
         "few examples": few,
-        "draws": draws(labels, assessment, own, wants_all),
+        "draws": draws(labels, assessment, own) if wants_all else {},
         "kernels": kernels(table),
         "methods": methods(labels, assessment, own),
         "runs": runs(),

@@ -358,12 +358,14 @@ COMMANDS = {
     "evaluate": ("evaluate", "é→/examples.csv", "--truth", "ü truth.csv"),
     "diagnose": ("diagnose", "ü labels.csv", *ONE_FIT, "-o", "diagnosé→"),
     "next": ("next", "ü labels.csv", *QUICK, "--batch", "2", "-o", "é→.csv"),
+    "wrong": ("next", "はい.csv"),
+}
+STUDIES = {
     "reproduce": ("reproduce", "table1", "--runs", "1", "-o", "pâper→"),
     "plan": (
         *("plan", "--target-error", "0.2", "--num-examples", "50", "--runs", "2"),
         *("--num-labelers", "3", "-o", "plàn→"),
     ),
-    "wrong": ("next", "はい.csv"),
 }
 
 
@@ -382,6 +384,11 @@ class TestProgram:
         _, codes, stdout = program
         assert codes == {name: 2 if name == "wrong" else 0 for name in COMMANDS}, stdout
         assert rb"\u306f\u3044" in stdout
+
+    @pytest.mark.slow
+    def test_studies_on_output_that_is_not_unicode(self, tmp_path):
+        codes, stdout = run_all(tmp_path, STUDIES, PYTHONIOENCODING="cp1252")
+        assert codes == dict.fromkeys(STUDIES, 0), stdout
 
     def test_of_a_locale_that_is_not_unicode(self, tmp_path):
         commands = {name: COMMANDS[name] for name in ("aggregate", "evaluate", "next", "wrong")}

@@ -460,6 +460,7 @@ class TestSvi:
             with pytest.raises(ValueError, match="cannot fill batches"):
                 Batches.shuffled(key, LABELS, GOLD, size)
 
+    @pytest.mark.slow
     def test_all_gold_has_the_conjugate_means(self, key):
         """At the best normal guide E[accuracy] is a / (a + b): its location's slope is zero there.
 

@@ -113,6 +113,7 @@ def convolved_by_loops(images, kernel, stride):
 
 
 @pytest.mark.kernel
+@pytest.mark.optimised
 @pytest.mark.parametrize("convolve", [shifted_slices, grouped_convolution])
 @pytest.mark.parametrize(
     ("height", "width", "size", "stride"),
@@ -129,6 +130,7 @@ def test_depthwise_convolution(convolve, height, width, size, stride):
 
 
 @pytest.mark.kernel
+@pytest.mark.optimised
 @pytest.mark.parametrize(
     ("height", "width", "size", "stride"),
     [(7, 9, 3, 2), (6, 7, 5, 1), (2, 2, 5, 2), (1, 1, 3, 2)],
@@ -155,6 +157,7 @@ def test_depthwise_derivatives(height, width, size, stride):
 
 
 @pytest.mark.kernel
+@pytest.mark.optimised
 @pytest.mark.parametrize(("narrow", "wide"), [(3, 5), (5, 3)])
 def test_product_derivatives(narrow, wide):
     random = np.random.default_rng(1)
@@ -170,6 +173,7 @@ def test_product_derivatives(narrow, wide):
 
 
 @pytest.mark.kernel
+@pytest.mark.optimised
 def test_swish_derivative():
     values = jnp.linspace(-30.0, 30.0, 61)
     got = jax.vmap(jax.grad(swish))(values)
@@ -177,6 +181,7 @@ def test_swish_derivative():
 
 
 @pytest.mark.kernel
+@pytest.mark.optimised
 def test_form_of_depthwise_convolution():
     """On a CPU the sum of slices, elsewhere XLA's own."""
     traced = str(
@@ -188,6 +193,7 @@ def test_form_of_depthwise_convolution():
 
 
 @pytest.mark.kernel
+@pytest.mark.optimised
 def test_half_precision_is_rounded_once():
     """Sums of products are in float32; only the result is rounded, by at most half a unit."""
     random = np.random.default_rng(0)

@@ -201,7 +201,8 @@ def test_results_are_of_the_library_of_the_answers(library):
 
 
 @pytest.mark.end_to_end
-def test_of_nothing_given_a_raw_error_comes():
+def test_of_nothing_given_a_raw_error_comes(tmp_path):
     """In a process of its own, in which no types are checked, as users have it."""
-    run = subprocess.run([sys.executable, "-c", FUZZ], capture_output=True, text=True, check=False)
+    program = [sys.executable, "-c", FUZZ]  # an empty name is the folder the process is in
+    run = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr[-2000:]

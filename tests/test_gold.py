@@ -219,6 +219,7 @@ class TestNuts:
         error = np.abs(accuracy.mean(axis=(0, 1)) - np.asarray(exact.mean))
         assert (error < 5 * sd / np.sqrt(found.min_ess_bulk)).all()
 
+    @pytest.mark.slow
     def test_partial_pooling(self, key):
         """Reference: the two shared parameters on a grid, accuracies conjugate given them."""
         draws = run_nuts(

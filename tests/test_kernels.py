@@ -22,7 +22,7 @@ from gtx_bayes.posterior import (
 )
 from gtx_bayes.votes import runs_longer_than
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.optimised]
 
 PRIORS = {2: [0.3, 0.7], 3: [0.2, 0.8, 0.0]}
 

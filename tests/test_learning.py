@@ -67,6 +67,7 @@ def test_unlucky_gold_does_not_turn_the_classes_over(key):
     assert distance.max() < 6 * np.sqrt(0.25 / (1900 / 8))
 
 
+@pytest.mark.slow
 def test_a_budget_of_nothing():
     _, queue = queue_of(jax.random.key(1), num_examples=10)
     gold = GoldCounts(jnp.zeros(8, jnp.int32), jnp.zeros(8, jnp.int32))

@@ -93,6 +93,7 @@ class TestOrder:
 
 
 class TestPool:
+    @pytest.mark.slow
     def test_the_ordinal_model_leads(self, crowd, result):
         assert result.fit.model == "ordinal"
         assert any("one spread and bias" in note for note in result.notes)

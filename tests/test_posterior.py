@@ -81,6 +81,7 @@ def test_worked_by_hand(rtol):
     np.testing.assert_allclose(got, [0.014 / 0.230, 0.216 / 0.230], rtol=rtol)
 
 
+@pytest.mark.optimised
 @given(crowds())
 def test_definition_and_kernels_against_products(crowd):
     """Within 1e-5 in float32 up to 200 labels an example, as good as exact in float64.

@@ -203,6 +203,7 @@ class TestCrowds:
         most = scipy.stats.binom.ppf(1 - 1e-4, 8, 0.1)
         assert (np.sum(np.array(p) < 0.1, axis=0) <= most).all()
 
+    @pytest.mark.slow
     def test_hard_examples_show(self, key):
         """A fifth of the examples hard: one coin fails, and the model that knows of them does not.
 

@@ -330,6 +330,7 @@ def gibbs_draws(key, data):
     return {"right": right, "wrong": wrong}
 
 
+@pytest.mark.slow
 def test_gibbs(key, compile_fast):
     """Right from its own prior, and 90 % intervals cover; wrong if labelers are better."""
     found = calibrate(key, two_crowds, gibbs_draws, num_simulations=60)

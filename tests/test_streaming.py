@@ -206,7 +206,7 @@ def test_every_model_streams_to_what_it_says_in_memory(tables, tmp_path, model):
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize("model", ["confusion", "ordinal"])
+@pytest.mark.parametrize("model", ["confusion", pytest.param("ordinal", marks=pytest.mark.slow)])
 def test_intervals_on_demand(tables, tmp_path, model):
     """Of ten labelers, whom both pad alike: by the same draws as in memory, gold certain."""
     answers, gold, _ = tables
@@ -236,7 +236,8 @@ def test_a_method_without_a_posterior_has_no_intervals(tables, tmp_path):
         run(wanted, tmp_path / "out")
 
 
-@pytest.mark.parametrize("intervals", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("intervals", [False, True])
 def test_labelers_as_if_alike_are_a_part(tables, tmp_path, intervals):
     """Gold that labels have nothing to do with: its proportions are the best guess."""
     answers, _, place = tables
@@ -254,7 +255,7 @@ def test_labelers_as_if_alike_are_a_part(tables, tmp_path, intervals):
         assert (limits.to_numpy() != 1.0).all()
 
 
-@pytest.mark.parametrize("is_thinned", [False, True])
+@pytest.mark.parametrize("is_thinned", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_pool_streams_to_what_it_says_in_memory(tables, tmp_path, monkeypatch, is_thinned):
     """All models, weighed by sums over parts; looks learnt from all examples or from some."""
     answers, gold, place = tables
@@ -624,7 +625,7 @@ def test_a_run_stopped_anywhere_resumes_to_the_last_digit(tables, tmp_path, monk
         run(wanted, tmp_path / "told")
     moments = len(told)
     assert moments > 30
-    for moment in range(1, moments, 5 if model == "one-coin" else 20):
+    for moment in range(1, moments, 9 if model == "one-coin" else 20):
         output = tmp_path / f"out{moment}"
         with monkeypatch.context() as patch:
             stop_at(patch, moment)
@@ -1412,6 +1413,7 @@ def write_text(path, num_rows, length=100):
         connection.execute(f"COPY ({query}) TO '{path}' (FORMAT csv, HEADER)")
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_reading_takes_no_more_memory_of_a_longer_table(tmp_path):
     """Of 160 MB of text, with buffers of 100 MB, beside a twelfth of it."""

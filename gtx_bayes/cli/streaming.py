@@ -105,13 +105,13 @@ class StreamOptions:
 
 def _must_be(labels: Path) -> bool:
     """Whether a table is streamed unless told otherwise: a large one, or of several files."""
+    from gtx_bayes.io.contents import files_below
     from gtx_bayes.io.readers import is_parquet
 
     if labels.is_file() and is_parquet(labels):
         return _num_rows(labels) > MANY_ROWS
     if labels.is_file() or labels.is_dir():
-        found = labels.rglob("*") if labels.is_dir() else [labels]
-        files = [each for each in found if each.is_file()]
+        files = files_below(labels) if labels.is_dir() else [labels]
         num_bytes = sum(_PACKED.get(each.suffix, 1) * each.stat().st_size for each in files)
         return num_bytes > MANY_BYTES or (labels.is_dir() and any(map(is_parquet, files)))
     return any(sign in str(labels) for sign in "*?[") or ":/" in str(labels)

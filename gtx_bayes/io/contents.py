@@ -142,11 +142,11 @@ def tables_in(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
 
 def files_below(folder: Path) -> list[Path]:
     """The files in a folder and those below, but for names with a dot or an underscore first."""
-    return [
-        file
-        for file in sorted(folder.rglob("*"))
-        if not any(part[0] in "._" for part in file.relative_to(folder).parts) and file.is_file()
-    ]
+    found: list[Path] = []
+    for place, folders, names in folder.walk():
+        folders[:] = [name for name in folders if name[0] not in "._"]  # nothing below is looked at
+        found += [place / name for name in names if name[0] not in "._"]
+    return sorted(file for file in found if file.is_file())
 
 
 def _is_folder(path: Path) -> bool:

@@ -15,6 +15,7 @@ from gtx_bayes.aggregation.base import AbstractMethod
 from gtx_bayes.aggregation.joint_method import GtxBayes
 from gtx_bayes.crowd_tables import Duplicates, check_duplicates, kept_abstentions
 from gtx_bayes.errors import InputError
+from gtx_bayes.io.contents import files_below
 
 MOST_POOLED = 30_000_000
 """Answers beyond which the heaviest model of a pool is fitted alone, unless told otherwise."""
@@ -155,7 +156,7 @@ def _fingerprint(path: Path | None) -> list[list[Any]]:
         return []
     if is_remote(address_of(path)):
         return [[address_of(path)]]
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = files_below(path) if path.is_dir() else [path]
     if not path.exists():
         files = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207
     return [
