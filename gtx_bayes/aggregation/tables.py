@@ -111,7 +111,7 @@ def overlap_counts(
     is_first = np.ones(label.size, bool)  # of the answers of a labeler to an example
     if has_repeats(example, by, labels.num_labelers):
         pair = example * labels.num_labelers + by
-        is_first[:] = False
+        is_first = np.zeros(label.size, bool)
         is_first[np.unique(pair, return_index=True)[1]] = True
     counted = agrees, is_first, is_first & (in_all > 1), is_first & ~is_alike
     # Of no answers NumPy counts in whole numbers.

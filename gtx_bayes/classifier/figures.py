@@ -64,24 +64,24 @@ def _plot_watched(history: History, figure: Figure) -> None:
         ax.spines[["top", "right"]].set_visible(False)
 
 
-def _of(judged: Evaluation) -> Sketch:
+def _of(evaluation: Evaluation) -> Sketch:
     """Reliability before and after the temperature."""
-    truth = jnp.asarray(judged.true_label)
+    truth = jnp.asarray(evaluation.true_label)
     num_bins = max(min(truth.size // 20, 10), 1)
     curves = {
         name: reliability_curve(
             jnp.asarray(probs, float), truth, num_bins=num_bins, binning="equal-mass"
         )
         for name, probs in (
-            ("as trained", judged.class_probs),
-            ("with its temperature", judged.class_probs_tempered),
+            ("as trained", evaluation.class_probs),
+            ("with its temperature", evaluation.class_probs_tempered),
         )
     }
-    confidence = float(judged.class_probs_tempered.max(axis=1).mean())
+    confidence = float(evaluation.class_probs_tempered.max(axis=1).mean())
     return Sketch(
         lambda figure: plots.plot_reliability(curves, ax=figure.subplots()),
         f"Accuracy against confidence of {counted(truth.size, 'image')}, as trained and with the "
-        f"temperature: {percent(float(judged.tempered['accuracy'].value))} right where "
+        f"temperature: {percent(float(evaluation.tempered['accuracy'].value))} right where "
         f"{percent(confidence)} are promised.",
         height=3.6,
     )

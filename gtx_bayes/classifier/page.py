@@ -67,7 +67,7 @@ def render(tuning: FineTuning, disputes: pd.DataFrame, origin: Origin) -> str:
         tuning=tuning,
         scores=scores,
         figures=draw_all(tuning, scores),
-        confusion={part: _confusion(tuning, judged) for part, judged in scores.items()},
+        confusion={part: _confusion(tuning, evaluation) for part, evaluation in scores.items()},
         disputed=_disputed(tuning, differing.head(_MOST_SHOWN)),
         num_differing=len(differing),
         num_overruled=int((disputes["doubt"] > 0.5).sum()),
@@ -115,13 +115,13 @@ def _classes(tuning: FineTuning) -> list[tuple[str, int, int]]:
     ]
 
 
-def _confusion(tuning: FineTuning, judged: Evaluation) -> dict[str, Any] | None:
+def _confusion(tuning: FineTuning, evaluation: Evaluation) -> dict[str, Any] | None:
     """Images by true class (rows) and class predicted; None where classes are too many."""
     names = [shown(name) for name in tuning.model.class_names]
     if len(names) > _MOST_CLASSES:
         return None
     counts = confusion_counts(
-        jnp.asarray(judged.class_probs, float), jnp.asarray(judged.true_label)
+        jnp.asarray(evaluation.class_probs, float), jnp.asarray(evaluation.true_label)
     )
     return {"names": names, "counts": np.rint(np.asarray(counts)).astype(int).tolist()}
 

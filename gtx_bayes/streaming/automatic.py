@@ -47,21 +47,19 @@ class Frame(NamedTuple):
     @classmethod
     def _of(cls, model: ModelOnDisk) -> "Frame":
         table, candidate = model.chunks.table, model.candidate
-        some, padded_labelers = subsample.some_of(table).labels, table.padded_labelers
+        some, num_labelers = subsample.some_of(table).labels, table.padded_labelers
         everybody = dataclasses.replace(
             some,
-            num_labelers=padded_labelers,
+            num_labelers=num_labelers,
             labeler_covariates={
-                name: pad_to(values, padded_labelers)
+                name: pad_to(values, num_labelers)
                 for name, values in some.labeler_covariates.items()
             },
         )
         labeler_model = candidate.prior
         assert isinstance(labeler_model, AbstractLabelerModel)
         learns = candidate.class_prior is None
-        scale = Scale(
-            labeler_model.for_labels(everybody), padded_labelers, table.num_classes, learns
-        )
+        scale = Scale(labeler_model.for_labels(everybody), num_labelers, table.num_classes, learns)
         return cls(scale, reference_labels(everybody))
 
     def crowd(self, chunk: Chunk) -> Crowd:
