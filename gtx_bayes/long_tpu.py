@@ -118,8 +118,8 @@ def _table(weight: LogNumber) -> Float[Array, "parts num_rows lanes"]:
     valid = jnp.isfinite(weight.coarse + weight.fine)
     coarse, fine = (jnp.where(valid, part, 0.0) for part in (weight.coarse, weight.fine))
     parts = jnp.stack([jnp.where(valid, weight.zeros, _INVALID), coarse, fine])
-    room = -parts.shape[1] % _BLOCK
-    return jnp.pad(parts, ((0, 0), (0, room))).reshape(3, -1, _LANES)
+    padding = -parts.shape[1] % _BLOCK
+    return jnp.pad(parts, ((0, 0), (0, padding))).reshape(3, -1, _LANES)
 
 
 def _kernel(

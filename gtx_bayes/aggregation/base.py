@@ -103,8 +103,8 @@ class Fit(NamedTuple):
         notes: what a user should know about the fit.
         posterior: posterior of the labelers' accuracies, for methods that have one.
         joint: posterior of labels and labelers together, for methods that have one. Its class
-            probabilities are those of the examples fitted: each answer is judged without what it
-            says of its own labeler, which the aggregator cannot know of.
+            probabilities are those of the examples fitted, by leave-one-out counts, which the
+            aggregator cannot know of.
         class_prior: prior of the classes, given or estimated; None stands for a uniform one, and
             for methods of votes, which have none.
     """
@@ -155,7 +155,7 @@ class AbstractMethod(abc.ABC):
         *,
         mesh: Mesh | None = None,
     ) -> Fit:
-        """The rule that judges examples, and what was found of the labelers.
+        """The aggregator that was fitted, and what was found of the labelers.
 
         Args:
             labels: the answers.

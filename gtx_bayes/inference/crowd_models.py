@@ -109,7 +109,7 @@ def mean_class_posterior(
     Args:
         model: what was fitted, with what it was given besides answers and gold bound by
             `functools.partial`.
-        labels: the answers to judge, of the same labelers; they may be others than those fitted.
+        labels: the answers to score, of the same labelers; they may be others than those fitted.
         assessment: the gold; one at its known class.
         posterior: draws of every sample site, as in `Draws.posterior`.
     """

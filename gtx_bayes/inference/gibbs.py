@@ -94,7 +94,7 @@ def run_gibbs(
             The draws are the same.
 
     Raises:
-        ValueError: for a model of several kinds of examples, which these blocks do not draw.
+        ValueError: for a model with latent subclasses, which these blocks do not draw.
     """
     if not isinstance(prior, AbstractConjugatePrior):
         raise ValueError('Gibbs sampling takes conjugate models: use "nuts"')
@@ -132,7 +132,7 @@ def sample_chains(
 ) -> _Results:
     """`run_gibbs` as a pure function of arrays, to map over crowds of one size.
 
-    A prior of several kinds of examples is not checked for here.
+    A prior with latent subclasses is not checked for here.
 
     Args:
         keys: random keys, one per chain.

@@ -1,7 +1,7 @@
 r"""Looks on top of a fit: how often a crowd is pulled one way, its labelers held.
 
-The model is `models.looks`, with labelers as a fit without looks has them, every answer judged
-without its own part of the counts. What is learnt, by EM over the examples, are the shares of the
+The model is `models.looks`, with labelers as a fit without looks has them, by leave-one-out
+counts. What is learnt, by EM over the examples, are the shares of the
 groups: of plain examples and of each pull from all answers, and the misleading part of each pull
 from gold alone, since a unanimous wrong look and a unanimous right one give the same answers.
 """
@@ -122,7 +122,7 @@ def _log_probs(
     class_probs: Float[Array, "num_examples num_classes"],
     counts: Counts,
 ) -> Float[Array, "num_labels num_classes"]:
-    """Of every label given each class, judged without its own part of the counts."""
+    """Log-probability of every label given each class, by leave-one-out counts."""
     assert isinstance(prior, AbstractConjugatePrior)
     alone = dataclasses.replace(
         labels, example=jnp.arange(labels.num_labels), num_examples=labels.num_labels

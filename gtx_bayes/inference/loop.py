@@ -277,7 +277,7 @@ _Known = tuple[
     Float[Array, "num_examples num_classes"],
     Float[Array, "num_examples num_classes num_subclasses"] | None,
 ]
-"""Class posteriors, and probabilities of the kinds of examples where there is more than one."""
+"""Class posteriors, and subclass probabilities where there is more than one subclass."""
 
 
 class Pass(NamedTuple):

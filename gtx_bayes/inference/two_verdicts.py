@@ -6,7 +6,7 @@ independent given its own. The same labels come from either side being the copie
 somebody who knows, can tell which verdict is the class.
 
 Three models are fitted by maximum likelihood to at most `MOST_EXAMPLES` examples: one verdict with
-a confusion matrix for every labeler (Dawid and Skene, 1979), the same with two kinds of examples,
+a confusion matrix for every labeler (Dawid and Skene, 1979), the same with two subclasses,
 hard and easy for everybody alike or not, and two verdicts with a joint distribution of their own,
 
 .. math::
@@ -231,7 +231,7 @@ def _is_split(side: npt.NDArray[np.bool_]) -> bool:
 
 
 def _hard_and_easy(shares: _Probs) -> _Probs:
-    """Two kinds of every class to begin with: examples of little and of much agreement."""
+    """Two subclasses of every class to begin with: examples of little and of much agreement."""
     certainty = shares.max(axis=1)
     is_easy = np.where(certainty > np.median(certainty), 0.8, 0.2)[:, None]
     return np.concatenate([shares * is_easy, shares * (1.0 - is_easy)], axis=1)

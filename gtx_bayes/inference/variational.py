@@ -11,7 +11,7 @@ expected counts of all others,
 
 the zeroth-order form of collapsed variational Bayes (Asuncion et al., 2009). For one example and
 known counts this is Eq. 3 at the posterior means, exactly; a labeler who answered one example
-only is judged there by the cohort, not by that answer.
+only counts there as the cohort does, not by that answer.
 """
 
 import dataclasses
@@ -51,9 +51,9 @@ class VariationalFit(NamedTuple):
 
     Attributes:
         class_probs: class posterior of each example; one at the known label of gold.
-        subclass_probs: probability of each kind of example given each class.
-        evidence: log-probability of each example's answers under each class, every answer
-            judged without its own part of the counts. Proportions of the classes that are learnt
+        subclass_probs: probability of each latent subclass given each class.
+        evidence: log-probability of each example's answers under each class, by
+            leave-one-out counts. Proportions of the classes that are learnt
             come from the same answers and are part of it: those of the other examples.
         class_prior: the prior of the classes that goes with it: as given, or uniform.
         proportions: the prior given, or the proportions learnt from all examples.
@@ -79,8 +79,8 @@ class VariationalFit(NamedTuple):
         .. math:: \sum_i \left(H(q_i) + \sum_y q_i(y) \log \pi_y\right) + \log \int \prod
             p(\text{expected counts} \mid \theta) \, p(\theta) \, d\theta
 
-        The best mean-field bound for this distribution over labels, and over kinds of examples
-        where there are several.
+        The best mean-field bound for this distribution over labels, and over latent
+        subclasses where there are several.
         """
         of_classes = _of_classes(self.class_probs, self.subclass_probs, self.proportions)
         return self.prior.log_evidence_bound(of_classes, self.counts)
@@ -263,7 +263,7 @@ def _of_classes(
     subclass_probs: Float[Array, "num_examples num_classes num_subclasses"],
     proportions: ClassPrior,
 ) -> Float[Array, ""]:
-    """Expected log-prior of the classes, and the entropy of classes and kinds."""
+    """Expected log-prior of the classes, and the entropy of classes and subclasses."""
     probs = latent_probs(class_probs, subclass_probs)
     xlogy = jax.scipy.special.xlogy
     return jnp.sum(xlogy(class_probs, proportions)) - jnp.sum(xlogy(probs, probs))
@@ -532,7 +532,7 @@ def evidence_of(
     Float[Array, "num_examples num_classes"],
     Float[Array, "num_examples num_classes num_subclasses"],
 ]:
-    """Log-probability of each example's answers under each class, and the kinds given it."""
+    """Log-probability of each example's answers under each class, and the subclasses given it."""
     probs = latent_probs(state.class_probs, state.subclass_probs)
     return _sum_out_subclasses(state.prior, state.prior.evidence(labels, probs, totals.counts))
 
@@ -577,7 +577,7 @@ def _sum_out_subclasses(
     Float[Array, "num_examples num_classes"],
     Float[Array, "num_examples num_classes num_subclasses"],
 ]:
-    """Evidence for each class, and the kinds' probabilities given it."""
+    """Evidence for each class, and the subclasses' probabilities given it."""
     by_kind = evidence.reshape(evidence.shape[0], -1, prior.num_subclasses)
     if prior.num_subclasses == 1:
         return evidence, jnp.ones_like(by_kind)

@@ -22,7 +22,7 @@ from gtx_bayes.models.hyperprior import HyperPrior
 from gtx_bayes.padding import on_device
 
 _GRID = np.linspace(-3.0, 3.0, 25)  # standard deviations of the log-concentration
-_MOST_JUDGED = 10_000  # labelers, times columns, that a cohort is judged by: enough to know it
+_MOST_FITTED = 10_000  # labelers, times columns, that a cohort is fitted to: enough to know it
 
 _MOST_SHARED = 0.95  # of the information on an accuracy, with those for other classes
 
@@ -90,7 +90,7 @@ class CohortPosterior(NamedTuple):
             counts: the answers.
             hyper: prior of means and concentration.
         """
-        step = max(1, -(-counts.right.size // _MOST_JUDGED))
+        step = max(1, -(-counts.right.size // _MOST_FITTED))
         right, wrong = (np.asarray(part, np.float64)[None, ::step] for part in counts[:2])
         kappa = np.exp(hyper.log_concentration + hyper.log_concentration_sd * _GRID)
         # A labeler's answers say of the mean what so many answers of different labelers would.

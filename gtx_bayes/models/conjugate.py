@@ -243,8 +243,8 @@ class AbstractConjugatePrior(AbstractCohortPrior):
     def evidence(self, labels: Labels, latent_probs: LatentProbs, counts: Counts) -> LatentProbs:
         """Log-probability of each example's labels under each latent class, up to what all share.
 
-        That of the subclass is part of it. Every label is judged by what its
-        labeler's other labels say of the labeler: its own part of the counts is left out.
+        That of the subclass is part of it. The counts are leave-one-out: those of a label's labeler
+        without that label's part.
         """
         cells = self.cells(self.num_classes)
         by_cell, _ = self.split(counts)

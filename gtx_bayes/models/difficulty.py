@@ -205,9 +205,9 @@ class DifficultyPrior(AbstractConjugatePrior):
         return jnp.insert(super().counts(labels, latent_probs), 2, part, axis=2)
 
     def evidence(self, labels: Labels, latent_probs: LatentProbs, counts: Counts) -> LatentProbs:
-        """Log-probabilities of the kind and of the labels under each latent state.
+        """Log-probabilities of the subclass and of the labels under each latent state.
 
-        The shares of kinds are those of the other examples. An example without labels counts as
+        Their shares are those of the other examples. An example without labels counts as
         easy, so that it tells nothing about h.
         """
         counts_by_example = self._prob_of_subclasses(latent_probs)
@@ -219,7 +219,7 @@ class DifficultyPrior(AbstractConjugatePrior):
         return found + jnp.tile(log_shares, self.num_classes)
 
     def known(self, counts: Counts) -> Counts:
-        """Right and wrong labels by kind, as many as are known; parts of examples as they are."""
+        """Right and wrong labels by subclass, as many as are known; shares as they are."""
         return jnp.insert(super().known(counts), 2, counts[:, :, 2], axis=2)
 
     def m_step(self, counts: Counts) -> "DifficultyPrior":
@@ -232,7 +232,7 @@ class DifficultyPrior(AbstractConjugatePrior):
         return dataclasses.replace(self, easy=easy, hard=hard)
 
     def log_marginal(self, counts: Counts) -> Float[Array, ""]:
-        """That of the labels, and of the examples' kinds."""
+        """That of the labels, and of the examples' subclasses."""
         of_subclasses = betaln(*self.share_shape(counts)) - betaln(*jnp.array(HARD_SHARE))
         return super().log_marginal(counts) + of_subclasses
 

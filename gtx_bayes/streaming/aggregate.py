@@ -215,7 +215,7 @@ def _finish(
         if keeps_examples:
             collect.check_kept(chunks)
         clock.lap("choose")
-    # Others judge every example at what gold alone says of the labelers.
+    # Others take the accuracies that gold alone gives.
     fits = {} if chunks.rule is not None else _fit(chunks)
     clock.lap("fit")
     sums = results.write_examples(chunks, examples)
@@ -666,7 +666,7 @@ def _choose(chunks: ChunksOnDisk) -> None:
 
 
 def _rows(chosen: Candidate, labels: Labels, assessment: Assessment) -> list[list[float]] | None:
-    """Where the fit starts, by a fit to the answers that models are judged by."""
+    """Where the fit starts, by a fit to the subsample."""
     prior = chosen.prior
     if isinstance(prior, AbstractLabelerModel) or chosen.trusts_gold_alone or chosen.has_looks:
         return None

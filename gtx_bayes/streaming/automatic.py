@@ -92,7 +92,7 @@ def describe_part(
     Float[Array, "num_examples num_classes num_subclasses"],
     AutomaticPrior,
 ]:
-    """Evidence and probabilities of the kinds of a part's examples, and the fit."""
+    """Evidence and subclass probabilities of a part's examples, and the fit."""
     name = f"fitted prior {model.number}"
     prior = model.chunks.once(name, lambda: _fitted_prior(model))
     normal = on_device(automatic.nodes(prior.posterior.location.size))

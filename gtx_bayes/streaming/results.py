@@ -65,7 +65,7 @@ def fit(model: ModelOnDisk) -> Fitted:
 
 
 def learn_looks(model: ModelOnDisk) -> None:
-    """Shares of the looks on top of a fit, by the examples that models are judged by; kept."""
+    """Shares of the looks on top of a fit, by the subsample; kept."""
     if model.looks.has(_SHARES):
         return
     model.total("Looks", _keep_known)
@@ -104,7 +104,7 @@ def log_shares(model: ModelOnDisk) -> Float[Array, " num_groups"]:
 def _keep_known(
     model: ModelOnDisk, part: int, chunk: Chunk
 ) -> tuple[tuple[FixedPoint, ...], float]:
-    """A task: what the fit says of the examples of a part that models are judged by."""
+    """A task: what the fit says of the examples of a part that are in the subsample."""
     class_probs, _ = model.last_pass.known(model.store, part, chunk)
     taken = subsample.taken_of(model.chunks.table, part)
     model.looks.write_arrays(_some(part), class_probs=np.asarray(class_probs)[taken])
@@ -116,7 +116,7 @@ class Found(NamedTuple):
 
     Attributes:
         evidence: log-probability of each example's labels under each class.
-        subclass_probs: probabilities of the kinds of examples.
+        subclass_probs: probabilities of the latent subclasses.
         prior: prior of the labelers, learnt.
         counts: expected counts of the labelers.
     """
@@ -226,7 +226,7 @@ class Known(NamedTuple):
     Attributes:
         class_probs: class posteriors, dependence and all.
         independent: class posteriors of the fit.
-        subclass_probs: probabilities of the kinds of examples, by the fit.
+        subclass_probs: probabilities of the latent subclasses, by the fit.
         evidence: that of the fit.
         with_looks: evidence with looks summed out, where the model has any.
     """
@@ -276,7 +276,7 @@ def _interval(
 
 
 def _padded(aggregator: AbstractAggregator, chunks: ChunksOnDisk) -> AbstractAggregator:
-    """A rule with room for labelers to spare."""
+    """A rule with labelers padded."""
     table = chunks.table
     spare = table.padded_labelers - table.num_labelers
     return jax.tree.map(
@@ -412,7 +412,7 @@ def _as_cells(names: Names) -> pa.Array:
 
 
 def _some(part: int) -> str:
-    """Where class posteriors of a part's examples are that models are judged by."""
+    """Where class posteriors of a part's examples in the subsample are."""
     return f"some-{part:05d}.npz"
 
 

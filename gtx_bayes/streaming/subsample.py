@@ -37,10 +37,10 @@ class Subsample(NamedTuple):
 
 
 def take_subsamples(chunks: "ChunksOnDisk") -> None:
-    """Take from every part its gold, and examples to judge models by."""
+    """Take from every part its gold, and examples to compare models by."""
     (num_to_gold,), _ = chunks.each("Counting gold", count_to_gold)
     share = subsample_share(num_to_gold.item(), chunks.table.num_labels)
-    chunks.each("Choosing examples to judge by", subsample_part, share)
+    chunks.each("Choosing examples to compare models by", subsample_part, share)
 
 
 def count_to_gold(chunks: "ChunksOnDisk", part: int) -> tuple[tuple[FixedPoint, ...], float]:
