@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("repeatable")
 
 
 MAPPINGS = Path("/proc/self/maps")
-MANY_MAPPINGS = 30_000  # Linux allows a process 65,530; each compiled program takes some twenty
+MANY_MAPPINGS = 45_000  # Linux allows a process 65,530; each compiled program takes some twenty
 LOOKED_EVERY = 8  # tests: to count the mappings takes a hundredth of a second
 
 IS_QUICK = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"  # see the Makefile

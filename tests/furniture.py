@@ -151,8 +151,11 @@ def templates():
 
 
 def workflows():
-    """Test, docs and release by tag: targets that exist, and no more rights than due."""
-    triggers = {"test": "pull_request", "docs": "pull_request", "release": "push"}
+    """Tests, slow ones by the week, docs, release by tag: targets that exist, few rights."""
+    triggers = {
+        **{"test": "pull_request", "docs": "pull_request"},
+        **{"release": "push", "slow": "schedule"},
+    }
     for name, trigger in triggers.items():
         flow = yaml.safe_load(text(f".github/workflows/{name}.yml"))
         assert trigger in flow[True], f"{name} starts on no {trigger}"  # YAML reads `on` as true

@@ -158,7 +158,7 @@ def kernels(table):
     return results
 
 
-def methods(labels, assessment, own):
+def methods(labels, assessment, own, wants_all):
     """`aggregate` end to end: the difference of what it says of examples and labelers."""
     example, labeler, label = (
         np.asarray(a) for a in (labels.example, labels.labeler, labels.label)
@@ -170,11 +170,13 @@ def methods(labels, assessment, own):
     crowd = Crowd.from_frames(frame, gold)
     own = own[: crowd.labels.num_examples]
     results = {}
-    for method, class_prior, options in (
+    joint = {"model": "one-coin", "dependence": 0.1}
+    every = (
         ("majority-vote", None, {}),
         ("gtx", own, {}),
-        ("gtx-bayes", np.full(NUM_CLASSES, 1 / 3), {"model": "one-coin", "dependence": 0.1}),
-    ):
+        ("gtx-bayes", np.full(NUM_CLASSES, 1 / 3), joint),
+    )
+    for method, class_prior, options in every if wants_all else every[:2]:
         tables = [
             (result.examples(jax.random.key(0), mesh=mesh), result.labelers())
             for mesh in (None, examples_mesh())
@@ -224,7 +226,7 @@ def main():
         "few examples": few,
         "draws": draws(labels, assessment, own) if wants_all else {},
         "kernels": kernels(table),
-        "methods": methods(labels, assessment, own),
+        "methods": methods(labels, assessment, own, wants_all),
         "runs": runs(),
     }
     print(json.dumps(report))

@@ -58,7 +58,7 @@ def fitted(name, num_classes=3):
 class TestContract:
     """What every method keeps to."""
 
-    @pytest.mark.parametrize("num_classes", [2, 3])
+    @pytest.mark.parametrize("num_classes", [pytest.param(2, marks=pytest.mark.slow), 3])
     def test_probabilities(self, name, num_classes):
         """Far above guessing: four labelers of accuracy .5 and more, 60 examples."""
         fit, labels, truth = fitted(name, num_classes)

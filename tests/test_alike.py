@@ -157,6 +157,7 @@ class TestInThePool:
         assert again.fit.joint.alike.weight == result.fit.joint.alike.weight
         np.testing.assert_allclose(again.class_probs, result.class_probs, atol=1e-6)
 
+    @pytest.mark.slow
     def test_grows(self, crowd, result):
         """Ten more gold labels, as if all had been there."""
         _, known, _ = frames()

@@ -64,6 +64,7 @@ class TestDecomposition:
 
 
 class TestCalibration:
+    @pytest.mark.slow
     def test_honest_confidence_is_seldom_blamed(self, key):
         """Each p-value is below .1 in no more than a tenth of 20 crowds, by the binomial law."""
         found = [calibration(one, drawn(two)) for one, two in jax.random.split(key, (20, 2))]
@@ -90,6 +91,7 @@ class TestCalibration:
         assert found.p_underconfident < MIN_P
         assert "too little" in found.verdict
 
+    @pytest.mark.slow
     def test_interval_of_the_calibration_error(self, key):
         """Confidence .9, accuracy .75: the error is .15. Covered as .95 of intervals have it."""
         probs = np.tile([0.9, 0.05, 0.05], (SIZE, 1))

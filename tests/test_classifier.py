@@ -391,6 +391,7 @@ def with_gold_held_out(parted):
     return images, imputed, parts._replace(assesses=is_held, trains=trains, true_label=true_label)
 
 
+@pytest.mark.slow
 def test_a_whole_network(network, with_gold_held_out, tmp_path):
     """Curves, a temperature from gold, and a checkpoint of another run that is refused."""
     checkpoint = Checkpoint(tmp_path / "checkpoint")
@@ -415,6 +416,7 @@ def test_a_whole_network(network, with_gold_held_out, tmp_path):
         fine_tune(jax.random.key(1), network, *with_gold_held_out, QUICK, checkpoint=checkpoint)
 
 
+@pytest.mark.slow
 def test_gold_held_out_chooses_between_the_last_layer_and_all(network, with_gold_held_out):
     """What is kept has the lower of two losses, which is that of its own logits."""
     quick = HeadOrAll(HeadConfig(optimiser=AdamW(1e-2)), QUICK)

@@ -204,6 +204,7 @@ def test_models_that_are_none(tables, tmp_path):
 class TestSimulatedImages:
     """Tables and images from nowhere, as `finetune` reads them."""
 
+    @pytest.mark.slow
     def test_are_what_finetune_takes(self, tables, tmp_path):
         """Groups are named, so that gold is held out by videos, and truth judges all it names."""
         words = ("--num-images", "200", "--accuracy", "1,1", "--labels-per-image", "2")

@@ -54,10 +54,10 @@ def small_case(key, aggregator, policy, num_examples=6, num_labelers=4):
     [
         ("majority-vote", "uncertainty"),
         ("gtx", "uncertainty"),
-        ("gtx, three classes", "uncertainty"),
+        pytest.param("gtx, three classes", "uncertainty", marks=pytest.mark.slow),
         ("gtx", "uncertainty with a stop"),
         ("soft-vote", "confidence-threshold"),
-        ("majority-vote", "random with a stop"),
+        pytest.param("majority-vote", "random with a stop", marks=pytest.mark.slow),
     ],
 )
 def test_the_engines_agree_exactly(aggregator, policy, key):
@@ -246,6 +246,7 @@ class TestRisk:
         with pytest.raises(ValueError, match="RiskTarget looks at all examples"):
             offline.collect(RiskTarget(0.02, 5), jnp.full((3, 4, 2), 0.5), 4)
 
+    @pytest.mark.slow
     def test_pool_policy_meets_its_target(self, key):
         """The realised errors of what it accepts follow the binomial law at the target."""
         labelers = OneCoin(jnp.linspace(0.7, 0.9, 6), 2)

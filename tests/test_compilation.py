@@ -70,6 +70,7 @@ def test_methods_of_gold_alone_are_compiled_for_common_sizes(method, caplog):
     assert programs(caplog, probs, 31, 5) == []
 
 
+@pytest.mark.slow
 def test_a_report_of_like_size_compiles_nothing(key, caplog):
     def report(num_examples, num_labelers):
         examine(key, aggregate(crowd(num_examples, num_labelers)[0]))

@@ -89,6 +89,7 @@ class TestEntries:
         assert {path.name for path in tmp_path.rglob("*-cache")} == {"new-cache", "old-cache"}
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_an_entry_cut_short_is_compiled_and_cached_anew_and_no_other(tmp_path):
     """The warning is JAX's own: another version may word it differently."""

@@ -133,7 +133,14 @@ def compile_fast():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.fixture(scope="module", params=ALL)
+SLOW = ("class-conditional", "confusion", "difficulty")
+"""No more than the two groups of classes show; `make test-slow` compiles these too."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in ALL],
+)
 def case(request):
     prior, labels = ALL[request.param](NUM_CLASSES), crowd()
     num_latents = NUM_CLASSES * prior.num_subclasses

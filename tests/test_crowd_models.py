@@ -343,6 +343,7 @@ class TestDifficulty:
         mean = np.mean([self.confidence(300, shift) for shift in shifts])
         assert mean == pytest.approx(0.75, abs=1e-6)
 
+    @pytest.mark.slow
     def test_answers_alone_do_not_tell_misleading_from_uninformative(self, rtol):
         """Likelihoods under s and 2 logit(accuracy) - s, with even classes."""
         dense = np.array([[0, 1, 1, 0], [1, 1, 0, 0], [0, 1, 1, 1]])

@@ -137,7 +137,7 @@ def check_report(report):
     assert set(report["runs"].values()) == {0.0}
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
 def test_two_devices():
     check_report(on_devices(2))
 

@@ -92,6 +92,7 @@ class TestNoiseSurface:
         np.testing.assert_allclose(curve.error([0.0, 50.0, 150.0]), [0.5, 0.3, 0.2])
         assert curve.error(np.zeros(1), num_classes=4) == pytest.approx(0.75)
 
+    @pytest.mark.slow
     def test_study(self, key):
         """Without labels' errors and with many images a head is better than guessing from noise."""
         found = noise_surface.run(key, SURFACE, runs=2, source=SMALL)
@@ -226,7 +227,7 @@ def study():
     return efficiency.run(jax.random.key(2), CONFIG, runs=2, source=SMALL)
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
 class TestStudy:
     def test_every_training_has_a_line(self, study):
         assert len(study.points) == 2 * 3 * 2

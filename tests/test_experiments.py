@@ -35,6 +35,7 @@ SMALL1 = table1.Config(budget=150, thresholds=(0.9, 0.99))
 SMALL2 = table2.Config(num_examples=60, budget=180)
 
 
+@pytest.mark.slow
 def test_demo_in_small():
     config = demo.Config(num_labelers=4, num_examples=30, labels_per_example=3, gold_per_labeler=2)
     result, again = (demo.run(jax.random.key(3), config) for _ in range(2))
@@ -158,6 +159,7 @@ class TestTable1:
         assert low <= wrong <= high
 
 
+@pytest.mark.slow
 def test_figure2_ends_where_table2_does(key):
     table, study = (each.run(key, SMALL2, runs=2) for each in (table2, figure2))
     for row, curve in zip(table.rows, study.rows, strict=True):
@@ -176,6 +178,7 @@ class TestAssessment:
         gold_per_labeler=(0, 2, 400), budget=600, num_examples=200, num_labelers=5
     )
 
+    @pytest.mark.slow
     def test_in_small(self, key):
         study = assessment.run(key, self.config, runs=2)
         assert len(study.rows) == 2 * 2 * (1 + 4 * 3)
@@ -211,6 +214,7 @@ class TestAssessment:
             np.testing.assert_allclose(got[settings.index(setting)], expected)
 
 
+@pytest.mark.slow
 def test_optimality_in_small(key):
     config = optimality.Config(num_labelers=4, num_examples=2000, labels_per_example=2)
     study = optimality.run(key, config, runs=3)
@@ -224,6 +228,7 @@ def test_optimality_in_small(key):
     plt.close(optimality.plot(study))
 
 
+@pytest.mark.slow
 def test_policies_in_small(key):
     config = policies.Config(
         num_labelers=4, num_examples=200, labels_per_example=(2,), highest_costs=(4,)

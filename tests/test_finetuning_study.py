@@ -178,6 +178,7 @@ def study(log, network):
     return found
 
 
+@pytest.mark.slow
 class TestStudy:
     def test_every_training_has_a_line(self, study, log):
         assert len(study.points) == SMALL.num_trainings == 2 * 6 * 2 * 2
@@ -274,6 +275,7 @@ class TestStudy:
         plt.close(figure5.plot(study))
 
 
+@pytest.mark.slow
 def test_full_fine_tuning_starts_anew_each_time(network):
     """Two trainings with one key agree, another number of images compiles nothing, the network
     given stays as it was."""
@@ -312,6 +314,7 @@ class TestRefusals:
             finetuning.run(key, SMALL, images, network)
 
 
+@pytest.mark.slow
 def test_figures_from_one_interrupted_run(network, monkeypatch, tmp_path):
     """In small: the images, the network and the settings of the other tests."""
     monkeypatch.setattr(synthetic_drilling, "render", lambda key, num_images, size: IMAGES)

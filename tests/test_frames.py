@@ -200,6 +200,7 @@ def test_results_are_of_the_library_of_the_answers(library):
     assert type(result.predict(LONG)) is kind
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_of_nothing_given_a_raw_error_comes(tmp_path):
     """In a process of its own, in which no types are checked, as users have it."""

@@ -94,7 +94,13 @@ def assert_chains_agree(by_chain, expected, largest_error):
 
 
 @pytest.mark.parametrize("gold", [NO_GOLD, SOME_GOLD], ids=["no gold", "gold"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name.startswith("confusion") else [])
+        for name in CASES
+    ],
+)
 def test_against_the_sum_over_all_labelings(key, case, gold):
     model, prior, class_prior = CASES[case]
     table = crowd(num_classes=prior.num_classes)
@@ -110,7 +116,7 @@ def test_against_the_sum_over_all_labelings(key, case, gold):
         assert "class_prior" not in fit.draws.posterior
 
 
-@pytest.mark.parametrize("model", FIXED)
+@pytest.mark.parametrize("model", ["one-coin", pytest.param("confusion", marks=pytest.mark.slow)])
 def test_log_density(key, model):
     """Of the answers and a labeling: one of the exact values, the mean as they are weighted."""
     prior, table = FIXED[model], crowd()
@@ -217,7 +223,7 @@ def drawn_from(prior, seed, num_labelers=4, num_examples=8):
     return (rng.random((num_labelers, num_examples)) < rows[:, truth, 1]).astype(int)
 
 
-@pytest.mark.parametrize("model", FIXED)
+@pytest.mark.parametrize("model", ["one-coin", pytest.param("confusion", marks=pytest.mark.slow)])
 def test_variational_inference_against_exact(model):
     """Where it has least to go by: four labelers, eight examples, drawn from the model.
 

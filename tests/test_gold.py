@@ -250,6 +250,7 @@ class TestNuts:
             got = draws.posterior["accuracy"][..., j].mean()
             assert abs(got - exact) < 5 * sd / np.sqrt(found.min_ess_bulk)
 
+    @pytest.mark.slow
     def test_labelers_without_a_mistake(self, key):
         """Beta(207.35, 0.15): a fifth of it lies where a float32 cannot tell from 1."""
         prior = CohortPrior(0.98, 7.5)
@@ -271,6 +272,7 @@ class TestNuts:
         draws = scipy.special.expit(np.asarray(law.sample(key, (5000,)), float))
         assert scipy.stats.kstest(draws, scipy.stats.beta(3, 0.5).cdf).pvalue > 1e-6
 
+    @pytest.mark.slow
     def test_chains_without_devices_of_their_own(self, key):
         """More chains than devices: vectorised, and still the same law."""
         num_chains = jax.local_device_count() + 1

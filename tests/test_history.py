@@ -152,6 +152,7 @@ def test_members_of_a_bloc_share_their_history():
     np.testing.assert_allclose([of_bloc.sum(), np.trace(of_bloc)], [20.0, (7.0 + 27.0) / 2])
 
 
+@pytest.mark.slow
 def test_counts_of_classes():
     """Numbers above one are other tasks: proportions are learnt from these and from the answers."""
     counts = {"OK": 900, "BAD": 90, "404": 10}

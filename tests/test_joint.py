@@ -29,7 +29,11 @@ from tests.crowds import drawn, rng_of
 
 FLAT = jnp.array([0.5, 0.5])
 
-CONJUGATE = ("one-coin", "class-conditional", "confusion", "difficulty")
+CONJUGATE = [
+    *("one-coin", "confusion"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("class-conditional", "difficulty")),
+]
+"""The fewest and the most parameters; the others take as long to compile."""
 
 
 def simulated(key, accuracy, num_examples, num_gold, max_labels=None, num_classes=2):
@@ -331,6 +335,7 @@ class TestIntervals:
             inside += np.count_nonzero((low <= accuracy) & (accuracy <= high))
         assert inside >= scipy.stats.binom.ppf(1e-4, 60, 0.95)
 
+    @pytest.mark.slow
     def test_many_labelers_who_answered_little_are_covered(self, key):
         """Two crowds of a hundred labelers with fifteen answers each, no gold.
 
@@ -392,6 +397,7 @@ class TestGoldAgainstTheVotes:
         assert (found.labelers()["ci_high"] < 0.5).all()
         assert any("fewer than guesses" in note for note in found.notes)
 
+    @pytest.mark.slow
     def test_two_classes_of_three_are_swapped(self, key):
         labels, gold, truth = simulated(key, np.full(6, 0.8), 200, 30, 5, num_classes=3)
         swapped = jnp.array([1, 0, 2], jnp.int8)[labels.label]
@@ -413,6 +419,7 @@ class TestGoldAgainstTheVotes:
         by_chunk, _ = joint.fit_chunks(labels, gold, Candidate.of("one-coin", 2, FLAT), None)
         assert np.mean(np.asarray(by_chunk.class_probs).argmax(axis=1) == truth) > 0.9
 
+    @pytest.mark.slow
     def test_gibbs_starts_there_too(self, key):
         labels, gold, truth = simulated(key, np.full(6, 0.1), 60, 12, max_labels=5)
         found = gibbs.run_gibbs(

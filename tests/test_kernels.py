@@ -151,7 +151,7 @@ def test_an_exported_kernel_comes_back():
 class TestLongFormOnATpu:
     """Interpreted, against the usual form: several blocks, chunks with gaps between, padding."""
 
-    @pytest.fixture(params=[2, 3])
+    @pytest.fixture(params=[2, pytest.param(3, marks=pytest.mark.slow)])
     def crowd(self, request):
         """Certain labelers, an invalid one, an example with 1,100 labels and 1,000 without any."""
         rng = np.random.default_rng(request.param)

@@ -30,7 +30,9 @@ def gold_of(labelers, num_gold):
     return GoldCounts(right, jnp.full(right.shape, num_gold, jnp.int32))
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize(
+    "policy", [pytest.param("confidence-threshold", marks=pytest.mark.slow), "uncertainty"]
+)
 @pytest.mark.parametrize("budget", [401, pytest.param(1900, marks=pytest.mark.slow)])
 def test_with_accuracies_known_it_is_the_whole_run(policy, budget, key):
     """A million gold answers of each labeler: answers teach nothing more, and going in rounds buys

@@ -162,6 +162,7 @@ class TestRound:
         assert json.dumps(studio.tasks) == before
         assert not (tmp_path / "s").exists()
 
+    @pytest.mark.slow
     def test_a_stop_at_any_call_ends_in_the_same_state(self, studio, tmp_path):
         """The loop is stopped at its first write, its second, ...; then another goes on."""
         everybody_asks(studio, rounds=8)
@@ -236,6 +237,7 @@ class TestRound:
         notes = loop_on(studio, tmp_path, assess=2).round(is_dry=True).notes
         assert any("nobody is assessed" in note for note in notes)
 
+    @pytest.mark.slow
     def test_gold_and_assessment(self, studio, tmp_path):
         """Every worker is asked for two gold tasks, and for no more; gold is never retired."""
         for task in (1, 2, 3):
@@ -519,6 +521,7 @@ def test_workers_who_copy_each_other(tmp_path):
 
 
 class TestFolder:
+    @pytest.mark.slow
     def test_what_is_not_ours_stays(self, studio, tmp_path):
         """Inputs, links, and files that others wrote or changed."""
         everybody_asks(studio)

@@ -44,6 +44,7 @@ def log_loss(evidence, truth, open_):
 
 
 class TestModel:
+    @pytest.mark.slow
     def test_groups_are_the_sum_over_states(self, key):
         """The closed form is what the definition gives state by state, in every form of a table."""
         table = np.random.default_rng(0).integers(-1, 3, (6, 7)).astype(np.int8)
@@ -123,6 +124,7 @@ class TestOnTopOfAFit:
         prior = PRIOR_SHARES[1:].reshape(2, -1)
         np.testing.assert_allclose(misleading / easy, prior[1] / prior[0], rtol=1e-3)
 
+    @pytest.mark.slow
     def test_plain_examples_leave_the_evidence(self, key):
         """With few looks it is that of the fit; own parts are off, and classes' proportions in."""
         labels, gold, _ = simulated(key, labelers_of(key, num_classes=3), 300, 60)

@@ -51,6 +51,7 @@ class TestAuto:
         assert "confusion is left out" in note
         assert "10 tables of 300 x 300" in note
 
+    @pytest.mark.slow
     def test_keeps_confusion_where_answers_fill_its_tables(self):
         result = aggregate(crowd(60, 3, 10, 3), dependence=0.0)
         assert not any("left out" in note for note in result.notes)
@@ -81,6 +82,7 @@ class TestByName:
         assert "112,500,000 numbers" in " ".join(run.output.split())
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.slow
     def test_small_tables_are_fitted_however_few_the_answers(self):
         result = aggregate(crowd(30, 30, 4, 2), model="confusion", dependence=0.0)
         assert result.fit.model == "confusion"

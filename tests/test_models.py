@@ -153,15 +153,15 @@ AUTOMATIC = [
 ]
 
 
-LONG_TO_COMPILE = ("looks", "communities")
-"""Their latent states are many: a minute. Probabilities and gradients are tested beside."""
+QUICK_TO_COMPILE = (EXPERIENCE,)
+"""The others take up to a minute; their probabilities and gradients are tested beside."""
 
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in LONG_TO_COMPILE else [])
+        pytest.param(name, marks=[] if name in QUICK_TO_COMPILE else pytest.mark.slow)
         for name in AUTOMATIC
     ],
     ids=short,
@@ -249,6 +249,7 @@ def test_a_wrong_model_is_refused_in_its_own_words(data, tmp_path, plate, answer
         aggregate(Crowd.from_frames(frame, gold), model=f"{path}:Wrong", **GIVEN)
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 @pytest.mark.filterwarnings("ignore::gtx_bayes.diagnostics.checks.ConvergenceWarning")  # few draws
 def test_posterior_draws_and_cross_validation(key, crowd):
@@ -264,27 +265,35 @@ def test_posterior_draws_and_cross_validation(key, crowd):
     assert error < 0.05
 
 
-@pytest.mark.end_to_end
-def test_from_the_command_line(data, tmp_path):
-    """A class in a file: aggregate, its state and its stream, next, diagnose."""
+IN_A_FILE = (
+    *("--model", SPAMMERS, "--model-option", "least=2", "--dependence", "none"),
+    *("--class-prior", "a=.3,b=.3,c=.4"),
+)
+
+
+def run(*words):
+    found = call(*words)
+    assert found.exit_code == 0, found.output
+    return found
+
+
+@pytest.fixture
+def tables(data, tmp_path):
+    """The words that name the tables on a command line."""
     frame, gold, _ = data
-    paths = {name: tmp_path / name for name in ("labels.csv", "labels.parquet", "gold.csv")}
-    first = frame[frame["task"] < "t55"]
-    first.to_csv(paths["labels.csv"], index=False)
-    gold.to_csv(paths["gold.csv"], index=False)
-    tables = (paths["labels.csv"], "--gold", paths["gold.csv"])
-    given = ("--model", SPAMMERS, "--model-option", "least=2", "--dependence", "none")
-    given += ("--class-prior", "a=.3,b=.3,c=.4")
+    frame.to_csv(tmp_path / "labels.csv", index=False)
+    gold.to_csv(tmp_path / "gold.csv", index=False)
+    return tmp_path / "labels.csv", "--gold", tmp_path / "gold.csv"
 
-    def run(*words):
-        found = call(*words)
-        assert found.exit_code == 0, found.output
-        return found
 
+@pytest.mark.slow
+def test_a_class_in_a_file_and_its_state(data, tables, tmp_path):
+    frame, _, _ = data
+    frame[frame["task"] < "t55"].to_csv(tables[0], index=False)
     state = tmp_path / "state.npz"
-    run("aggregate", *tables, *given, "--state", state, "-o", tmp_path / "first")
-    frame.to_csv(paths["labels.csv"], index=False)
-    run("aggregate", *tables, *given, "--state", state, "-o", tmp_path / "grown")
+    run("aggregate", *tables, *IN_A_FILE, "--state", state, "-o", tmp_path / "first")
+    frame.to_csv(tables[0], index=False)
+    run("aggregate", *tables, *IN_A_FILE, "--state", state, "-o", tmp_path / "grown")
     summary = json.loads((tmp_path / "grown" / "summary.json").read_text())
     assert summary["model"] == "spammers"
     assert summary["num_examples"] == NUM_EXAMPLES
@@ -293,31 +302,41 @@ def test_from_the_command_line(data, tmp_path):
     effort = parameters[parameters["parameter"] == "effort"]
     assert list(effort["worker"]) == [f"w{j}" for j in range(NUM_LABELERS)]
 
-    frame.drop(columns="when").to_parquet(paths["labels.parquet"])
-    words = (paths["labels.parquet"], "--gold", paths["gold.csv"], "--stream", *given)
-    run("aggregate", *words, "-o", tmp_path / "streamed")
-    streamed = pd.read_parquet(tmp_path / "streamed" / "examples.parquet").set_index("task")
-    memory = pd.read_csv(tmp_path / "grown" / "examples.csv").set_index("task")
-    columns = [f"prob_{name}" for name in "abc"]
-    apart = (streamed[columns] - memory.loc[streamed.index, columns]).abs().to_numpy()
-    assert apart.max() < 0.05  # two optimisers in float32, near one place on a flat top
-    by_worker = [
-        pd.read_csv(tmp_path / of / "labelers.csv").set_index("worker")["accuracy"].sort_index()
-        for of in ("streamed", "grown")
-    ]
-    np.testing.assert_allclose(*by_worker, atol=0.03)
 
-    chosen = run("next", *tables, *given, "--batch", 3, "--json")
-    assert len(json.loads(chosen.stdout)["examples"]) == 3
-    run("diagnose", *tables, *given, "-o", tmp_path / "report")
-    page = (tmp_path / "report" / "report.html").read_text()
-    assert "spammers" in page
+def test_a_class_that_is_not_in_the_file(tables, tmp_path):
     unknown = call("aggregate", *tables, "--model", f"{SPAMMERS}s", "-o", tmp_path / "none")
     assert unknown.exit_code == 2
     assert "It has Spammers" in unknown.output.replace("\n", " ")
 
 
-@pytest.mark.end_to_end
+@pytest.mark.slow
+def test_a_class_in_a_file_streams(data, tables, tmp_path):
+    frame, _, _ = data
+    frame.drop(columns="when").to_parquet(tmp_path / "labels.parquet")
+    run("aggregate", *tables, *IN_A_FILE, "-o", tmp_path / "memory")
+    words = (tmp_path / "labels.parquet", *tables[1:], "--stream", *IN_A_FILE)
+    run("aggregate", *words, "-o", tmp_path / "streamed")
+    streamed = pd.read_parquet(tmp_path / "streamed" / "examples.parquet").set_index("task")
+    memory = pd.read_csv(tmp_path / "memory" / "examples.csv").set_index("task")
+    columns = [f"prob_{name}" for name in "abc"]
+    apart = (streamed[columns] - memory.loc[streamed.index, columns]).abs().to_numpy()
+    assert apart.max() < 0.05  # two optimisers in float32, near one place on a flat top
+    by_worker = [
+        pd.read_csv(tmp_path / of / "labelers.csv").set_index("worker")["accuracy"].sort_index()
+        for of in ("streamed", "memory")
+    ]
+    np.testing.assert_allclose(*by_worker, atol=0.03)
+
+
+@pytest.mark.slow
+def test_a_class_in_a_file_chooses_labels_and_is_reported(tables, tmp_path):
+    chosen = run("next", *tables, *IN_A_FILE, "--batch", 3, "--json")
+    assert len(json.loads(chosen.stdout)["examples"]) == 3
+    run("diagnose", *tables, *IN_A_FILE, "-o", tmp_path / "report")
+    assert "spammers" in (tmp_path / "report" / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_covariates_of_a_stream(data, tmp_path):
     """Drift over the times of a table in parts: probabilities, and mostly right ones."""
     frame, _, truth = data

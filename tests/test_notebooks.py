@@ -15,8 +15,6 @@ from jax.experimental.compilation_cache import compilation_cache
 from tests import notebooks
 
 NOTEBOOKS = sorted(notebooks.FOLDER.glob("*.ipynb"))
-HEAVY = ("02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12")
-"""Those that take more than ten seconds: `make notebooks` and `make test-slow` run them."""
 
 
 @pytest.fixture
@@ -41,15 +39,8 @@ def shell(tmp_path, monkeypatch):
         compilation_cache.reset_cache()
 
 
-@pytest.mark.end_to_end
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=[pytest.mark.slow] if path.stem.startswith(HEAVY) else [])
-        for path in NOTEBOOKS
-    ],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path, shell):
     for cell in notebooks.code_of(nbformat.read(path, as_version=4)):
         shell.run_cell(cell.source, store_history=True).raise_error()

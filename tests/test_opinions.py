@@ -118,6 +118,7 @@ def simulated(confidence, seed=0):
     return answers, {str(task): truth[task] for task in range(40)}, truth, table
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_a_boastful_classifier_lowers_no_accuracy():
     """Sure .97 and right .75: taken at its word it is all that counts; weighed it helps."""

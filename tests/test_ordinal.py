@@ -114,6 +114,7 @@ class TestPool:
         assert float(with_order["log_loss"].value) < float(without["log_loss"].value)
         assert float(with_order["rps"].value) < float(without["rps"].value)
 
+    @pytest.mark.slow
     def test_names_in_an_order_given(self, crowd):
         labels = graded()[0].assign(label=lambda table: np.array(GRADES)[table["label"]])
         by_name = Crowd.from_frames(labels, classes=GRADES, ordered=True)
@@ -152,6 +153,7 @@ class TestWithoutTheExample:
     def scores(fit):
         return np.logaddexp.reduce(np.asarray(fit.evidence, np.float64), axis=1)
 
+    @pytest.mark.slow
     def test_as_if_fitted_anew(self, crowd):
         """By the ratio of the probability of all answers with it and without."""
         whole = self.fit(crowd)
@@ -185,6 +187,7 @@ class TestCountsOfClasses:
     def known(self, crowd):
         return dataclasses.replace(crowd.assessment, earlier=Earlier(None, self.COUNTS))
 
+    @pytest.mark.slow
     def test_proportions_are_learnt_from_them_too(self, crowd):
         found = automatic.fit(MODELS.build("ordinal"), crowd.labels, self.known(crowd))
         total = np.asarray(self.COUNTS)
@@ -233,6 +236,7 @@ class TestScores:
         assert float(found["rps"].value) == pytest.approx(wanted, rel=1e-5)
         assert "rps" not in evaluate(self.PROBS, self.TRUTH)
 
+    @pytest.mark.slow
     @pytest.mark.end_to_end
     def test_from_the_command_line(self, tmp_path):
         labels = graded()[0].assign(label=lambda table: np.array(GRADES)[table["label"]])

@@ -88,6 +88,7 @@ class TestEffectiveNumber:
         always = panel_of(crowd_of(biased, (truth > 0).astype(int)))
         assert always.effective == 3.0
 
+    @pytest.mark.slow
     def test_independent_panels_raise_no_alarm(self):
         """With gaps and few gold labels, where chance correlates errors."""
         alarms = 0

@@ -334,6 +334,7 @@ class TestEstimate:
     def crowd(self, num_gold=30):
         return simulated(jax.random.key(4), num_gold, num_examples=90)
 
+    @pytest.mark.slow
     def test_of_a_crowd(self):
         crowd = self.crowd()
         found = estimate(crowd)

@@ -202,6 +202,7 @@ class TestWeights:
             with pytest.raises(InputError, match="asked of a pool of models alone"):
                 aggregate(crowd, prior_independent=0.5, **other)
 
+    @pytest.mark.slow
     def test_large_tables_take_the_heaviest(self, independent, monkeypatch):
         monkeypatch.setattr(pool, "MOST_AT_ONCE", 4_000)
         monkeypatch.setattr(weighing, "SUBSAMPLE_SIZE", 2_000)

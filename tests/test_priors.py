@@ -53,6 +53,7 @@ def prob_hard(found):
 
 
 class TestClassConditional:
+    @pytest.mark.slow
     def test_of_two_classes_is_confusion(self):
         table, gold = small_crowd(0, 12, 2)
         of_class, of_answer = (
@@ -109,6 +110,7 @@ class TestDifficulty:
         hard = prob_hard(found)
         assert 0 < 3 * hard[1] < hard[0] < 1
 
+    @pytest.mark.slow
     def test_finds_hard_examples(self, key):
         """A fifth of 800 examples hard, where ten labelers guess; no gold.
 

@@ -82,6 +82,7 @@ def test_registries_are_described_by_a_page_made_from_them(monkeypatch):
     del sys.modules["registries"]
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_code_beside_that_of_other_libraries(tmp_path, monkeypatch):
     """Every block of ours in the page for people who come from them, in turn, and ten lines."""

@@ -174,7 +174,13 @@ def test_other_methods_are_refused_with_words(tmp_path, method):
         Request(labels=tmp_path / "answers", method=method).check()
 
 
-@pytest.mark.parametrize("method", STREAMED)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "gtx-bayes" else [])
+        for name in STREAMED
+    ],
+)
 def test_every_method_streams_to_what_it_says_in_memory(tables, tmp_path, method):
     answers, gold, place = tables
     is_joint = method == "gtx-bayes"
@@ -286,7 +292,7 @@ def test_a_pool_streams_to_what_it_says_in_memory(tables, tmp_path, monkeypatch,
     assert next(note for note in summary["notes"] if note.startswith("Pool of models"))
 
 
-@pytest.mark.parametrize("how", ["by a column", "by gold"])
+@pytest.mark.parametrize("how", ["by a column", pytest.param("by gold", marks=pytest.mark.slow)])
 def test_blocs_count_as_one_labeler(tmp_path, how):
     """Three copies of a judge beside three who err by themselves, all asked everything."""
     rng = np.random.default_rng(4)
@@ -341,7 +347,9 @@ def test_blocs_count_as_one_labeler(tmp_path, how):
     assert caught.value.where.endswith("twice.csv, row 4")
 
 
-@pytest.mark.parametrize("method", ["gtx-bayes", "gtx", "soft-vote"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("gtx-bayes", marks=pytest.mark.slow), "gtx", "soft-vote"]
+)
 def test_confusion_matrices_and_plots(tables, tmp_path, method):
     """By sums over parts what all answers say in memory; and pictures where they are asked for.
 
@@ -370,13 +378,18 @@ def test_confusion_matrices_and_plots(tables, tmp_path, method):
     assert pictures == (drawn if is_joint else set())
 
 
-def test_a_state_of_a_streamed_run_is_one_in_memory(tables, tmp_path):
+@pytest.mark.parametrize(
+    "options",
+    [{"model": "one-coin", "dependence": 0.1}, pytest.param({}, marks=pytest.mark.slow)],
+    ids=["one model", "pool"],
+)
+def test_a_state_of_a_streamed_run_is_one_in_memory(tables, tmp_path, options):
     """It grows by further answers, predicts, and says of every example what the run said."""
     answers, gold, place = tables
     first = answers[answers["task"] != "image 599"]
     write_folder(tmp_path / "answers", first)
     wanted = request(
-        place, labels=tmp_path / "answers", options={}, class_prior=None, finds_blocs=False
+        place, labels=tmp_path / "answers", options=options, class_prior=None, finds_blocs=False
     )
     state = tmp_path / "fit.npz"
     summary = stream(wanted, tmp_path / "out", StreamOptions(), state=state)
@@ -390,7 +403,7 @@ def test_a_state_of_a_streamed_run_is_one_in_memory(tables, tmp_path):
     again = update(kept, answers, gold)
     assert again.num_new_examples == 1
     new = answers[answers["task"] == "image 599"]
-    expected = aggregate(Crowd.from_frames(answers, gold), finds_blocs=False).probs
+    expected = aggregate(Crowd.from_frames(answers, gold), finds_blocs=False, **options).probs
     np.testing.assert_allclose(again.result.probs.loc[expected.index], expected, atol=0.02)
     predicted = kept.predict(new)
     assert predicted["label"].tolist() == [expected.loc["image 599"].idxmax()]
@@ -401,6 +414,7 @@ def test_a_state_of_a_streamed_run_is_one_in_memory(tables, tmp_path):
         stream(alone, tmp_path / "other", StreamOptions(), state=tmp_path / "other.npz")
 
 
+@pytest.mark.slow
 def test_learnt_proportions_dependence_and_model(tables, tmp_path, monkeypatch):
     """The heaviest model of the pool, as of a table in memory that is as large as one on disk."""
     monkeypatch.setattr(pool, "MOST_AT_ONCE", 0)
@@ -417,6 +431,7 @@ def test_learnt_proportions_dependence_and_model(tables, tmp_path, monkeypatch):
     assert (found[0].set_index("task")["label"].reindex(wanted.index) == wanted).mean() > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_gold_against_the_votes(tables, tmp_path):
     """Labelers who name the wrong class of two: gold turns the streamed fit round as well."""
@@ -436,6 +451,7 @@ def test_gold_against_the_votes(tables, tmp_path):
     assert (labels == votes[labels.index]).mean() > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_one_class_sources(tmp_path):
     """Every source only ever gives one class: streamed as in memory, and said."""
@@ -1362,6 +1378,7 @@ def wait_for(path, children, timeout=600):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_the_shell_hears_of_a_fault_that_a_worker_finds(tables, tmp_path):
     """Exit code 2, the file and the row; nothing is left but the work."""
     pytest.importorskip("distributed")

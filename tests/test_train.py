@@ -124,6 +124,7 @@ def test_compiled_once_for_all_budgets_rates_and_decays(run, trained):
     assert train_module._step._cache_size() == before
 
 
+@pytest.mark.slow
 def test_layers_far_from_the_classifier_move_less_and_statistics_are_kept(run, network, trained):
     """Adam's first step is the rate itself: each layer's is its share of the classifier's."""
     rule = AdamW(1e-3, weight_decay=0.0, warmup=0.0, clip_norm=1e9)

@@ -96,9 +96,9 @@ def test_only_panels_are_asked():
         assert two_verdicts(labels_of(few)) is None
 
 
-@pytest.mark.end_to_end
-def test_both_explanations_count_until_gold_decides():
-    """Without gold half each, and a warning; a little gold says which."""
+@pytest.mark.slow
+def test_both_explanations_count_without_gold():
+    """Half each, and a warning."""
     truth, dense = panel(np.random.default_rng(1))
     crowd = named(labels_of(dense))
     result = aggregate(crowd)
@@ -116,6 +116,13 @@ def test_both_explanations_count_until_gold_decides():
     shares = (dense.sum(axis=0) + 0.5) / 9.0
     assert likely > np.log(np.where(truth == 1, shares, 1.0 - shares)).mean()
 
+
+@pytest.mark.slow
+def test_gold_decides_between_explanations():
+    """In one fit, and in a fit of labels alone that learns of it later."""
+    truth, dense = panel(np.random.default_rng(1))
+    crowd = named(labels_of(dense))
+    result = aggregate(crowd)
     decided = aggregate(named(labels_of(dense), truth[:15]))
     later = pd.DataFrame({"task": crowd.example_names[:15], "label": crowd.class_names[truth[:15]]})
     grown = update(result, gold=later).result
