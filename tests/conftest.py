@@ -41,9 +41,9 @@ def _compiles_quickly(whether):
     jax.config.update("jax_disable_most_optimizations", whether)
 
 
-@pytest.fixture(autouse=IS_QUICK)
+@pytest.fixture(autouse=True)
 def _kernels_are_optimised(request):
-    """As users have them, also where the other tests are compiled quickly."""
+    """As users have them, also where the other tests are compiled quickly, and after commands."""
     is_optimised = request.node.get_closest_marker("optimised") is not None
     _compiles_quickly(IS_QUICK and not is_optimised)
     yield

@@ -6,12 +6,14 @@ import sys
 import warnings
 from pathlib import Path
 
+import jax
 import pandas as pd
 import pytest
 
 from gtx_bayes.cli import compilation_cache
 from gtx_bayes.cli.compilation_cache import DIRECTORY, turn_on
 from tests.test_aggregation import FRAME
+from tests.test_cli import call
 
 PROGRAM = Path(sys.executable).with_name("gtx-bayes")
 
@@ -25,6 +27,26 @@ def environment(tmp_path, monkeypatch):
     monkeypatch.setattr("atexit.register", lambda *_: None)
     with warnings.catch_warnings():
         yield found
+
+
+@pytest.mark.parametrize(
+    ("words", "few", "is_quick"),
+    [((), 20_000, True), ((), 1, False), (("--draws", "5"), 20_000, False)],
+)
+def test_few_answers_are_compiled_for_quickly(tmp_path, monkeypatch, words, few, is_quick):
+    """Not what draws samples, nor against the user's word."""
+    monkeypatch.delenv(compilation_cache.QUICK, raising=False)
+    monkeypatch.setattr(compilation_cache, "FEW_ANSWERS", few)
+    jax.config.update("jax_disable_most_optimizations", False)
+    FRAME.to_csv(tmp_path / "labels.csv", index=False)
+    options = ("--method", "gtx-bayes" if words else "majority-vote", *words)
+    options += ("--model", "one-coin", "--dependence", "none") if words else ()
+    call("aggregate", tmp_path / "labels.csv", *options, "-o", tmp_path / "out")
+    assert jax.config.values["jax_disable_most_optimizations"] is is_quick
+    monkeypatch.setenv(compilation_cache.QUICK, "0")
+    jax.config.update("jax_disable_most_optimizations", False)
+    compilation_cache.compile_quickly(1)
+    assert not jax.config.values["jax_disable_most_optimizations"]
 
 
 class TestWhere:

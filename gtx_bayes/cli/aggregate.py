@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gtx_bayes.cli.compilation_cache import compile_quickly
 from gtx_bayes.cli.options import (
     CrowdOptions,
     EvidenceOptions,
@@ -185,6 +186,8 @@ def aggregate(
         with stage(f"Reading {named(labels)}"):
             crowd = tables.read_crowd(labels, gold)
             _check_decisions(crowd, losses, targets)
+        if not draws:
+            compile_quickly(crowd.labels.num_labels)
         with stage(f"Aggregating {crowd.labels.num_labels} answers by {method.name}"):
             from gtx_bayes.aggregation.aggregate import aggregate as apply
             from gtx_bayes.aggregation.aggregate import configured

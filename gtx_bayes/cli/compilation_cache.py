@@ -21,6 +21,11 @@ MOST_BYTES = 256 * 2**20
 """What the cache may take. JAX's own limit of size needs a further package, and locks the directory
 for every read."""
 
+QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+
+FEW_ANSWERS = 20_000
+"""Up to here, programs run for less time than LLVM's passes over them take."""
+
 _SWITCH = "JAX_ENABLE_COMPILATION_CACHE"
 _OFF = ("0", "f", "false", "n", "no", "off")  # as JAX reads it
 
@@ -47,6 +52,17 @@ def turn_on() -> None:
             os.environ[DIRECTORY] = str(directory)
             _remove_what_fails(directory)
             atexit.register(_trim, root)
+
+
+def compile_quickly(num_labels: int) -> None:
+    """Leave LLVM's passes out from now on where answers are few, unless the user says otherwise.
+
+    Results are equal but for rounding. Not for what draws many samples, which runs for long.
+    """
+    import jax
+
+    if num_labels <= FEW_ANSWERS and QUICK not in os.environ:
+        jax.config.update("jax_disable_most_optimizations", True)
 
 
 def _caches() -> Path:

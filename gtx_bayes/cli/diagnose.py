@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gtx_bayes.cli.aggregate import summarise, values_of
+from gtx_bayes.cli.compilation_cache import compile_quickly
 from gtx_bayes.cli.gates import NOT_REACHED, Checked, Gate, parse_gates
 from gtx_bayes.cli.options import (
     CrowdOptions,
@@ -93,6 +94,7 @@ def diagnose(
     with stage(f"Reading {named(labels)}"):
         crowd = _without_folders(tables.read_crowd(labels, gold), *inputs)
         prices = None if cost is None else _prices(cost, crowd, tables)
+    compile_quickly(crowd.labels.num_labels)
     with stage(f"Aggregating {crowd.labels.num_labels} answers"):
         from gtx_bayes.aggregation.aggregate import DEFAULT_METHOD, aggregate
 

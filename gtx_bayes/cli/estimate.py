@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gtx_bayes.cli.aggregate import SIZES, values_of
+from gtx_bayes.cli.compilation_cache import compile_quickly
 from gtx_bayes.cli.gates import NOT_REACHED, Checked, parse_gates
 from gtx_bayes.cli.options import (
     CrowdOptions,
@@ -130,6 +131,7 @@ def estimate(
 
         method = methods.build()
         crowd = tables.read_crowd(labels, gold)
+        compile_quickly(crowd.labels.num_labels)
         of_columns = {"by": by, "cluster": cluster}
         columns: dict[str, Any] = {
             role: of_examples(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gtx_bayes.cli.compilation_cache import compile_quickly
 from gtx_bayes.cli.options import (
     CrowdOptions,
     EvidenceOptions,
@@ -221,6 +222,7 @@ def next_(
                 **tables.crowd_arguments(),
                 **read_covariate_tables(tables.labeler_table, tables.example_table),
             )
+            compile_quickly(crowd.labels.num_labels)
     with stage("Choosing"):
         import jax
 
