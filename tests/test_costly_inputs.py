@@ -89,18 +89,18 @@ def truth_of_many_classes():
 
 CASES = {
     # name: command, first table, its ending, second table (gold or truth)
+    "probabilities of many classes": ("evaluate", probabilities_of_many_classes, "csv", GOLD),
     "truth of many classes": (
         "evaluate",
         probabilities_of_many_examples,
         "csv",
         truth_of_many_classes,
     ),
+    "every answer another class": ("aggregate", two_hundred_thousand_classes, "csv", None),
     "a header that repeats itself": ("aggregate", column_twice, "csv", None),
     "deep JSON": ("next", deep_json, "jsonl", None),
 }
 SLOW_CASES = {
-    "probabilities of many classes": ("evaluate", probabilities_of_many_classes, "csv", GOLD),
-    "every answer another class": ("aggregate", two_hundred_thousand_classes, "csv", None),
     "300,000 columns": ("aggregate", wide_header, "csv", GOLD),
     "300,000 columns, next": ("next", wide_header, "csv", GOLD),
     "300,000 columns, diagnose": ("diagnose", wide_header, "csv", GOLD),
@@ -172,7 +172,10 @@ def seconds_of_small_crowd(tmp_path_factory):
     return seconds
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=pytest.mark.slow if "class" in name else []) for name in CASES],
+)
 def test_a_small_file_costs_little(tmp_path, case):
     check(run(tmp_path, *CASES[case]), MOST_CPU_SECONDS)
 
