@@ -24,9 +24,11 @@ extensions = [
 ]
 exclude_patterns = [
     "_ext",
+    "accelerators_table.md",
     "coverage_table.md",
     "dependence_table.md",
     "estimates_table.md",
+    "opinions_table.md",
     "panels_table.md",
     "real_crowds_table.md",
     "reproducing_tables.md",

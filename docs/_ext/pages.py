@@ -1,5 +1,7 @@
 """What is added to pages when they are read: one-line summaries of the API, and what to do next.
 
+And what is changed in them when they are written, for those who have pages read to them.
+
 Modules are read and not imported, so that a summary is the first line that stands in the file.
 """
 
@@ -117,9 +119,28 @@ def read(_: Sphinx, page: str, source: list[str]) -> None:
         source[0] = source[0].rstrip() + "\n" + "\n".join(steps(page)) + "\n"
 
 
+def written(_: Sphinx, __: str, ___: str, context: dict[str, Any], ____: Any) -> None:
+    """Headers without words become cells, and the lines of a signature no list of definitions."""
+    if body := context.get("body"):
+        body = re.sub(r"<th(?: [^>]*)?>(?:<p></p>)?</th>", "<td></td>", body)
+        context["body"] = re.sub(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>", _lines, body)
+
+
+def _lines(found: re.Match[str]) -> str:
+    """Parameters of a signature, each on its line."""
+    lines = re.sub("<(/?)dd>", r"<\1span>", found[1])
+    return f'<span class="sig-lines">\n{lines}</span>'.replace("<span>", '<span class="sig-line">')
+
+
 def skip(_: Sphinx, __: str, ___: str, found: Any, is_skipped: bool, ____: Any) -> bool | None:
     """Leave out fields of named tuples, which the text of their class describes."""
     return True if type(found).__name__ == "_tuplegetter" else None
+
+
+def described(_: Sphinx, what: str, ___: str, ____: Any, _____: Any, lines: list[str]) -> None:
+    """Texts of variables, whose words up to a first colon would be read as a type."""
+    if what in ("data", "attribute", "property") and lines:
+        lines[0] = f": {lines[0]}"
 
 
 def sign(_: Sphinx, __: str, ___: str, ____: Any, _____: Any, signature: str, result: str) -> Any:
@@ -129,6 +150,8 @@ def sign(_: Sphinx, __: str, ___: str, ____: Any, _____: Any, signature: str, re
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", read)
+    app.connect("html-page-context", written)
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", described, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", sign)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -29,7 +29,6 @@
   const label = () => {
     for (const caption of document.querySelectorAll("p.caption[role=heading]")) caption.setAttribute("aria-level", "2");
     for (const [selector, name] of Object.entries(names)) document.querySelector(selector)?.setAttribute("aria-label", name);
-    for (const part of document.querySelectorAll("dt dl, dt dl > dd")) part.setAttribute("role", "none");
     const icons = document.querySelector(".content-icon-container");
     icons?.setAttribute("role", "navigation");
     icons?.setAttribute("aria-label", "Source and appearance");
