@@ -131,6 +131,7 @@ class TestGibbs:
         assert abs(found.elpd - exact.sum()) < 6 * np.sqrt((se**2).sum()) + 1e-3
         assert not found.is_bad.any()
 
+    @pytest.mark.slow
     def test_names_files_and_comparison(self, key, tmp_path):
         """The tree survives a file; labelers biased alike prefer confusion matrices."""
         rng = np.random.default_rng(5)

@@ -211,8 +211,8 @@ def test_every_model_streams_to_what_it_says_in_memory(tables, tmp_path, model):
     assert_same(found, expected, atol=0.03 if model == "difficulty" else variational.TOLERANCE)
 
 
-@pytest.mark.end_to_end
-@pytest.mark.parametrize("model", ["confusion", pytest.param("ordinal", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["confusion", "ordinal"])
 def test_intervals_on_demand(tables, tmp_path, model):
     """Of ten labelers, whom both pad alike: by the same draws as in memory, gold certain."""
     answers, gold, _ = tables
