@@ -44,10 +44,11 @@ def _compiles_quickly(whether):
 @pytest.fixture(autouse=True)
 def _kernels_are_optimised(request):
     """As users have them, also where the other tests are compiled quickly, and after commands."""
-    is_optimised = request.node.get_closest_marker("optimised") is not None
-    _compiles_quickly(IS_QUICK and not is_optimised)
+    before = jax.config.values["jax_disable_most_optimizations"]
+    if request.node.get_closest_marker("optimised"):
+        _compiles_quickly(False)
     yield
-    _compiles_quickly(IS_QUICK)
+    _compiles_quickly(before)
 
 
 @pytest.fixture

@@ -153,8 +153,10 @@ def templates():
 def workflows():
     """Tests, slow ones by the week, docs, release by tag: targets that exist, few rights."""
     triggers = {
-        **{"test": "pull_request", "docs": "pull_request"},
-        **{"release": "push", "slow": "schedule"},
+        "test": "pull_request",
+        "slow": "schedule",
+        "docs": "pull_request",
+        "release": "push",
     }
     for name, trigger in triggers.items():
         flow = yaml.safe_load(text(f".github/workflows/{name}.yml"))

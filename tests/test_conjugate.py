@@ -128,9 +128,10 @@ class Reference:
 @pytest.fixture(autouse=True, scope="module")
 def compile_fast():
     """Gamma functions take longer to compile well than to run here."""
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 SLOW = ("class-conditional", "confusion", "difficulty")

@@ -22,9 +22,10 @@ SOME_GOLD = np.array([0, MISSING, MISSING, 1, MISSING, MISSING])
 @pytest.fixture(autouse=True, scope="module")
 def compile_fast():
     """Draws from Gamma distributions take longer to compile well than to run here."""
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def crowd(seed=0, num_labelers=4, num_examples=6, share_missing=0.2, num_classes=2):

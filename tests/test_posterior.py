@@ -28,9 +28,10 @@ from tests import reference
 
 pytestmark = pytest.mark.kernel
 
-# Labelers, examples, classes; few, since each is compiled: one, one above a block of labelers, 200.
-SIZES = ((1, 1, 2), (17, 3, 4), (200, 2, 2))
-OF_TWO_AND_FOUR = ((3, 4, 4), (16, 3, 2))
+# Labelers, examples, classes; few, since each is compiled: one, few, a block of labelers and one
+# above, and 200.
+SIZES = ((1, 1, 2), (3, 4, 4), (16, 3, 2), (17, 3, 4), (200, 2, 2))
+OF_TWO_AND_FOUR = SIZES[1:3]
 
 
 @st.composite
@@ -99,7 +100,7 @@ def test_definition_and_kernels_against_products(crowd):
         np.testing.assert_allclose(got, expected.astype(float), atol=atol)
 
 
-@given(crowds(sizes=((1, 3, 4), (18, 3, 2))), st.integers(0, 1000))
+@given(crowds(sizes=((1, 3, 4), (4, 5, 2), (18, 3, 4))), st.integers(0, 1000))
 def test_prefixes_are_the_first_answers(crowd, seed):
     """Whatever the order in which each example got its answers, up to rounding."""
     labels, accuracy, num_classes = crowd
@@ -182,7 +183,10 @@ def test_padding_changes_nothing(rtol):
         np.testing.assert_allclose(kernel(model, plain), kernel(model, padded), rtol=rtol)
 
 
-@pytest.mark.parametrize(("num_labelers", "num_examples", "num_classes"), [(3, 4, 4), (2, 5, 2)])
+@pytest.mark.parametrize(
+    ("num_labelers", "num_examples", "num_classes"),
+    [(3, 4, 4), pytest.param(16, 3, 2, marks=pytest.mark.slow)],
+)
 def test_priors(num_labelers, num_examples, num_classes):
     """Uniform by default; per class; per example; a prior of zero excludes."""
     rng = np.random.default_rng(1)

@@ -128,8 +128,7 @@ def written(_: Sphinx, __: str, ___: str, context: dict[str, Any], ____: Any) ->
 
 def _lines(found: re.Match[str]) -> str:
     """Parameters of a signature, each on its line."""
-    lines = re.sub("<(/?)dd>", r"<\1span>", found[1])
-    return f'<span class="sig-lines">\n{lines}</span>'.replace("<span>", '<span class="sig-line">')
+    return found[1].replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")
 
 
 def skip(_: Sphinx, __: str, ___: str, found: Any, is_skipped: bool, ____: Any) -> bool | None:
