@@ -36,7 +36,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # In seconds by uv; where it is not to be had or finds no registry, in minutes by pip.
-install = { $(PIP) install --quiet uv && $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --editable '$(1)'; } \
+install = { $(PIP) install --quiet uv && $(BIN)/python -m uv pip install --quiet --system-certs --python $(BIN)/python --editable '$(1)'; } \
 	|| $(PIP) install --quiet --no-compile --editable '$(1)'
 
 $(VENV)/.plain: $(BIN)/python pyproject.toml
@@ -93,9 +93,11 @@ test-quick: lint types
 furniture: $(VENV)/.test
 	$(BIN)/python -m tests.furniture
 
+test-slow: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
+test-slow: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-slow: $(VENV)/.test
-	$(BIN)/pytest -m slow
-	$(BIN)/pytest -m "not slow and not end_to_end" --hypothesis-profile=thorough \
+	$(BIN)/pytest -n 2 --dist=worksteal -m slow
+	$(BIN)/pytest -n 2 --dist=worksteal -m "not slow and not end_to_end" --hypothesis-profile=thorough \
 		tests/test_posterior.py tests/test_em.py tests/test_split.py
 
 test-gpu: $(VENV)/.test
