@@ -80,6 +80,19 @@ def stranger(folder: Path, name: str) -> str | None:
     return None
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything has that name, such as a link to nothing.
+
+    Raises:
+        OSError: where there is no telling. `Path.exists` says no, from Python 3.14 on.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def sidecar(path: Path) -> Path:
     """The hidden file that says what was written to a file that stands alone."""
     return path.with_name(f".{path.name}.gtx-bayes")
@@ -88,7 +101,7 @@ def sidecar(path: Path) -> Path:
 def read_sidecar(path: Path) -> list[str] | None:
     """The checksums there, of what was written last and before; None for a file of another kind."""
     place = sidecar(path)
-    if not place.is_symlink() and not place.exists():
+    if not is_there(place):
         return []
     if place.is_symlink() or not place.is_file():
         return None

@@ -102,18 +102,28 @@ def _definitions(tree):
     return found
 
 
+def _written(node):
+    """The code of a node, the same in every version of Python, other than `ast.dump`."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_written, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+    return f"{type(node).__name__}({','.join(f'{n}={_written(v)}' for n, v in fields)})"
+
+
 def drawn_by(sources, roots):
     """The code of some modules that functions reach by name, or all of it without `roots`."""
     trees = [_without_docstrings(ast.parse(source)) for source in sources]
     if not roots:
-        return "".join(map(ast.dump, trees))
+        return "".join(map(_written, trees))
     found, reached, left = {}, {}, list(roots)
     for tree in reversed(trees):  # the first module's names come before those it imports
         found |= _definitions(tree)
     while left:
         name = left.pop()
         if name in found and name not in reached:
-            reached[name] = ast.dump(found[name])
+            reached[name] = _written(found[name])
             left += [node.id for node in ast.walk(found[name]) if isinstance(node, ast.Name)]
     return "".join(reached[name] for name in sorted(reached))
 

@@ -20,6 +20,7 @@ from gtx_bayes.records import (
     digest,
     files_of,
     is_as_written,
+    is_there,
     read_record,
     read_sidecar,
     sidecar,
@@ -215,7 +216,7 @@ def whole_file(path: str | Path, check: Callable[[Path], None] | None = None) ->
 
 
 def _check_regular(real: Path, path: Path) -> None:
-    if real.exists() and not real.is_file():
+    if is_there(real) and not real.is_file():
         what = "is a directory." if real.is_dir() else "is no regular file."
         raise InputError(what, where=str(path), hint="Give the path of a file.")
 
@@ -414,7 +415,7 @@ class OutputDirectory:
 
     def _check(self, place: Path) -> None:
         """Raise `InputError` unless a directory is absent, empty, or an earlier result."""
-        if not place.exists() and not place.is_symlink():
+        if not is_there(place):
             return
         found = self._objection(place)
         if found is not None:
