@@ -1,5 +1,7 @@
 """Examples that look like a class to everybody."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,26 @@ def log_loss(evidence, truth, open_):
 
 
 class TestModel:
+    def test_labels_that_are_impossible_but_for_a_look(self):
+        """All triples of labels by labelers who never give some: no NaN, and the definition."""
+        rows = [
+            [[1.0, 0.0, 0.0], [0.2, 0.8, 0.0], [0.0, 0.0, 1.0]],
+            [[0.5, 0.5, 0.0], [0.0, 1.0, 0.0], [0.1, 0.1, 0.8]],
+            [[0.0, 1.0, 0.0], [0.3, 0.3, 0.4], [0.2, 0.0, 0.8]],
+        ]
+        base = ConfusionMatrix(jnp.asarray(rows, float), 3)
+        model = SharedLooks(base, jnp.log(jnp.asarray(PRIOR_SHARES, float)))
+        triples = np.array(list(itertools.product(range(3), repeat=3)), np.int8)
+        labels = Labels.from_dense(triples.T, num_classes=3)
+        per_label = np.asarray(model.log_prob_of_labels(labels), np.float64)
+        sums = np.zeros((27, per_label.shape[1]))
+        np.add.at(sums, np.asarray(labels.example), per_label)
+        of_look = np.asarray(model.log_subclass_probs, np.float64)
+        expected = np.exp(sums.reshape(27, 3, -1) + of_look).sum(axis=2)
+        found = np.exp(np.asarray(model.batch_log_prob(labels), np.float64))
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+        assert (found == 0.0).sum() == 17
+
     @pytest.mark.slow
     def test_groups_are_the_sum_over_states(self, key):
         """The closed form is what the definition gives state by state, in every form of a table."""

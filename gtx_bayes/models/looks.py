@@ -133,13 +133,18 @@ def log_prob_by_group(
     is_look = (label[:, None] == jnp.arange(num_classes)) & is_known[:, None]
     plain = sum_by_example(labels, log_probs)
     number = sum_by_example(labels, is_known[:, None].astype(log_probs.dtype))[:, 0]
+    # A label that is impossible on plain examples may come of a look, and of that look alone.
+    possible = jnp.maximum(log_probs, np.log(jnp.finfo(log_probs.dtype).tiny))
+    unlike = jnp.where(jnp.isneginf(log_probs), -jnp.inf, 0.0)
+    pulled = sum_by_example(labels, possible)
 
     def of_pull_and_class(given: tuple[Array, Array]) -> tuple[Array, Array]:
         pull, k = given
         log_odds = jnp.log(pull) - jnp.log1p(-pull)
-        ratio = jax.nn.softplus(log_odds - log_probs[:, k])
-        by_look = sum_by_example(labels, jnp.where(is_look, ratio[:, None], 0.0))
-        shared = plain[:, k] + number * jnp.log1p(-pull)
+        ratio = jax.nn.softplus(log_odds - possible[:, k])
+        of_look = jnp.where(is_look, ratio[:, None], unlike[:, k, None])
+        by_look = sum_by_example(labels, of_look)
+        shared = pulled[:, k] + number * jnp.log1p(-pull)
         is_own = jnp.arange(num_classes) == k
         others = jax.nn.logsumexp(jnp.where(is_own, -jnp.inf, by_look), axis=1)
         return shared + by_look[:, k], shared + others - np.log(num_classes - 1.0)
