@@ -252,13 +252,13 @@ def with_damaged_part(draw, content):
     """One of the arrays or the record changed, and the file written anew."""
     with np.load(io.BytesIO(content)) as archive:
         arrays = dict(archive)
-    name = draw.choice(sorted(arrays))
+    name = "record" if draw.random() < 0.3 else draw.choice(sorted(arrays))
     array = np.atleast_1d(arrays[name])
     if name == "record" and draw.random() < 0.8:
-        record = json.loads(array.tobytes())
-        if draw.random() < 0.5:
-            record = record["values"] if draw.random() < 0.5 else record
-        key = draw.choice(sorted(record))
+        whole = json.loads(array.tobytes())
+        components = whole["components"]
+        parts = [whole, whole["pool"], *components, *(each["values"] for each in components)]
+        part = draw.choice([part for part in parts if part])
         odd = [
             None,
             5,
@@ -276,8 +276,7 @@ def with_damaged_part(draw, content):
             [1e999],
             "1",
         ]
-        whole = json.loads(array.tobytes())
-        (whole if key in whole else whole["values"])[key] = draw.choice(odd)
+        part[draw.choice(sorted(part))] = draw.choice(odd)
         arrays[name] = np.frombuffer(json.dumps(whole).encode(), np.uint8)
     else:
         odd = [np.nan, np.inf, -np.inf, -1, 2, 127, 1e30, 0]
@@ -289,7 +288,7 @@ def with_damaged_part(draw, content):
             ),
             lambda: array.astype("f8") * 0 + draw.choice(odd),
             lambda: np.where(
-                np.arange(array.size).reshape(array.shape) == 0, draw.choice(odd), array
+                np.arange(array.size).reshape(array.shape) == 0, np.array(draw.choice(odd)), array
             ),
             lambda: array[None],
             lambda: array.T,

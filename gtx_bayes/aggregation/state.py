@@ -158,7 +158,7 @@ def read_state(path: str | Path, *, model: str | AbstractLabelerModel | None = N
         notes = _notes(archive, "fit_notes")
     except InputError as error:
         raise _damaged(path, error.what) from error
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _damaged(path, f"something is missing or of another type, {error}.") from error
     fit = joint_method.report(joint, crowd.labels, crowd.assessment)
     return Aggregation(
