@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("repeatable")
 
 
 MAPPINGS = Path("/proc/self/maps")
-MANY_MAPPINGS = 45_000  # Linux allows a process 65,530; each compiled program takes some twenty
+MOST_MAPPINGS = 65_530  # that Linux allows a process; each compiled program takes some twenty
 LOOKED_EVERY = 8  # tests: to count the mappings takes a hundredth of a second
 
 IS_QUICK = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1"  # see the Makefile
@@ -93,11 +93,13 @@ def pytest_collection_finish():
     gc.freeze()
 
 
-def pytest_runtest_teardown():
+def pytest_runtest_teardown(item):
     """Let compiled programs go before their mappings of memory run out: then XLA crashes."""
-    if next(_num_tests) % LOOKED_EVERY or not MAPPINGS.exists():
+    is_slow = item.get_closest_marker("slow") is not None  # and may compile a thousand
+    if (next(_num_tests) % LOOKED_EVERY and not is_slow) or not MAPPINGS.exists():
         return
-    if MAPPINGS.read_bytes().count(b"\n") > MANY_MAPPINGS:
+    share = 0.3 if is_slow else 0.7
+    if MAPPINGS.read_bytes().count(b"\n") > share * MOST_MAPPINGS:
         jax.clear_caches()
         gc.collect()
 
