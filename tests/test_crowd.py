@@ -358,11 +358,24 @@ def test_rows_that_an_open_quote_swallows(tmp_path):
     assert frame.to_numpy().tolist() == [["a\nb", "u", '1 "x"']]
 
 
-def test_truncated_parquet(tmp_path):
+def test_damaged_parquet(tmp_path):
+    """Cut short, and with a column whose name is no UTF-8."""
     write_table(FRAME, tmp_path / "whole.parquet")
     data = (tmp_path / "whole.parquet").read_bytes()
-    with pytest.raises(InputError, match="no readable Parquet"):
-        read_table(write(tmp_path, data[: len(data) // 2], "cut.parquet"))
+    for damaged in (data[: len(data) // 2], data.replace(b"worker", b"\x86orker")):
+        with pytest.raises(InputError, match="no readable Parquet"):
+            read_table(write(tmp_path, damaged, "damaged.parquet"))
+        with pytest.raises(InputError, match="no readable Parquet"):
+            read_crowd(tmp_path / "damaged.parquet")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_json_lines_of_any_line_end(tmp_path, line_end):
+    lines = FRAME.to_json(orient="records", lines=True).splitlines()
+    path = write(tmp_path, line_end.join(lines), "labels.jsonl")
+    frame, _ = read_table(path)
+    pd.testing.assert_frame_equal(frame, FRAME, check_dtype=False)
+    assert read_crowd(path).labels.num_labels == len(FRAME)
 
 
 def test_unknown_endings(tmp_path):

@@ -376,6 +376,8 @@ class TestParquet:
         good = parquet(tmp_path / "good.parquet", CONTENTS, ["x", "y", "z"], [1, 0, 0])
         cut = tmp_path / "cut.parquet"
         cut.write_bytes(good.read_bytes()[:-20])
+        named = tmp_path / "named.parquet"
+        named.write_bytes(good.read_bytes().replace(b"label", b"\x86abel"))
         elsewhere = parquet(tmp_path / "out.parquet", [None], ["x.png"], [0])
         beyond = parquet(tmp_path / "beyond.parquet", CONTENTS[:1], ["x"], [2])
         other = parquet(tmp_path / "other.parquet", CONTENTS[:1], ["w"], [0], names=("a", "b"))
@@ -385,6 +387,7 @@ class TestParquet:
         for paths, what in [
             (cut, "no readable Parquet"),
             (tmp_path / "absent.parquet", "no readable Parquet"),
+            (named, "no readable Parquet"),
             (elsewhere, "row 1: column 'image' has no bytes"),
             (beyond, "row 1: label 2 is none of the 2 classes"),
             ([good, other], "other columns or classes"),

@@ -38,7 +38,7 @@ from gtx_bayes.columns import (
 from gtx_bayes.errors import InputError
 from gtx_bayes.finetune.decoding import decode
 from gtx_bayes.finetune.hub import fetched
-from gtx_bayes.io.readers import read_table
+from gtx_bayes.io.readers import UNREADABLE_PARQUET, read_table, unreadable_parquet
 from gtx_bayes.labels import MISSING
 
 Broken = Literal["refuse", "skip"]
@@ -516,13 +516,10 @@ def _readable(path: Path) -> Iterator[None]:
     """Raise `InputError` for what goes wrong in reading a Parquet file."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        what = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(
-            f"the file is no readable Parquet: {what}.",
-            where=str(path),
-            hint="Give the path of a Parquet file; get it again if it was cut short.",
-        ) from error
+    except InputError:
+        raise
+    except UNREADABLE_PARQUET as error:
+        raise unreadable_parquet(path, error) from error
 
 
 def _stated_classes(schema: Any, label: str | None) -> tuple[str, ...] | None:

@@ -253,7 +253,7 @@ def _first_record(content: Content) -> object:
             return dict.fromkeys(header_of(content, separator), "")
         return None
     if content.ending in PARQUET:
-        with contextlib.suppress(pa.ArrowException, OSError):
+        with contextlib.suppress(*UNREADABLE_PARQUET):
             return dict.fromkeys(pq.read_schema(pa.BufferReader(content.raw)).names)
         return None
     if content.ending in WORKBOOKS:
@@ -658,7 +658,7 @@ def _read_parquet(
         # What pandas noted of a table may be damaged or hide a column in the index: not heeded.
         table = pq.read_table(files, columns=None if wanted is None else kept, partitioning=None)
         frame = table.replace_schema_metadata(None).to_pandas(types_mapper=EXACT.get)
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+    except UNREADABLE_PARQUET as error:
         raise unreadable_parquet(Path(name), error) from error
     for column, dtype in frame.dtypes.items():
         if isinstance(dtype, pd.CategoricalDtype):  # how the file is encoded: no classes declared
@@ -669,6 +669,10 @@ def _read_parquet(
 def is_parquet(path: Path) -> bool:
     """Whether a file is Parquet by its ending."""
     return ending_of(path) in PARQUET
+
+
+UNREADABLE_PARQUET = (pa.ArrowException, OSError, ValueError, OverflowError)
+"""What PyArrow raises of damaged files; of names that are no UTF-8 a ValueError."""
 
 
 def unreadable_parquet(path: Path, error: Exception) -> InputError:

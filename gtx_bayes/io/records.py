@@ -27,6 +27,7 @@ def _json_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 _JSON = json.JSONDecoder(object_pairs_hook=_json_object)
+_LINE_END = re.compile(r"\r\n?|\n")
 
 
 def read_records(content: Content) -> Sequence[Any]:
@@ -38,7 +39,7 @@ def read_records(content: Content) -> Sequence[Any]:
         InputError: for what is neither JSON nor XML.
     """
     if content.ending in JSON_LINES:
-        lines = content.text().rstrip().split("\n")
+        lines = _LINE_END.split(content.text().rstrip())
         return [_decoded(content, line, number) for number, line in enumerate(lines, start=1)]
     if content.ending in XML:
         return [_root(content)]
@@ -71,7 +72,7 @@ def _root(content: Content) -> dict[str, Any]:
 def first_record(content: Content) -> Any:
     """The first of them; of JSON lines nothing else is looked at."""
     if content.ending in JSON_LINES:
-        return _decoded(content, content.text().lstrip().partition("\n")[0], 1)
+        return _decoded(content, _LINE_END.split(content.text().lstrip(), maxsplit=1)[0], 1)
     records = read_records(content)
     return records[0] if records else {}
 

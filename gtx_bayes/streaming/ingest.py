@@ -21,7 +21,7 @@ from gtx_bayes.columns import ANSWER_ROLES, Column, Source, find_columns
 from gtx_bayes.covariates import MICROSECONDS_PER_DAY, not_one_column
 from gtx_bayes.errors import InputError
 from gtx_bayes.io.contents import files_below
-from gtx_bayes.io.readers import EXACT
+from gtx_bayes.io.readers import EXACT, UNREADABLE_PARQUET
 from gtx_bayes.scratch import lacks_room
 from gtx_bayes.streaming.request import address_of, is_remote
 from gtx_bayes.streaming.work import WorkDirectory
@@ -502,7 +502,7 @@ def _names_in(file: str) -> list[str]:
     """The columns of a Parquet file; none where it cannot be read, of which DuckDB says more."""
     try:
         return list(pq.read_schema(file).names)
-    except (pa.ArrowException, OSError):
+    except UNREADABLE_PARQUET:
         return []
 
 
