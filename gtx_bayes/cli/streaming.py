@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -288,13 +289,16 @@ def _summary(request: "Request", found: "Outcome", command: str, seconds: float)
         "num_passes": found.num_passes,
         "num_parts": found.table.num_parts,
         "num_workers": found.num_workers,
-        "peak_memory_bytes": _peak_memory(),
+        "peak_memory_bytes": peak_memory(),
         **split_warnings(in_options(note) for note in found.notes),
     }
 
 
-def _peak_memory() -> int | None:
+def peak_memory() -> int | None:
     """The most memory that this process had, where the system tells."""
+    with contextlib.suppress(OSError):  # Linux; `getrusage` counts what started the process too
+        peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return None if peak is None else int(peak[1]) * 1024
     try:
         import resource
     except ImportError:  # Windows
@@ -305,12 +309,13 @@ def _peak_memory() -> int | None:
 
 def _num_rows(labels: Path) -> int:
     """Rows of a Parquet file; 0 for one that cannot be read, which the reader says more of."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from gtx_bayes.io.readers import UNREADABLE_PARQUET
 
     try:
         return int(pq.read_metadata(labels).num_rows)
-    except (pa.ArrowException, OSError):
+    except UNREADABLE_PARQUET:
         return 0
 
 

@@ -24,12 +24,13 @@ import jax
 import numpy as np
 
 from gtx_bayes.aggregation import gtx, majority_vote, soft_vote, weighted_majority_vote
+from gtx_bayes.cli.streaming import peak_memory
 from gtx_bayes.collection import offline
 from gtx_bayes.collection.uncertainty_sampling import UncertaintySampling
 from gtx_bayes.experiments import table1, table2
 from gtx_bayes.experiments.runs import map_runs
 from gtx_bayes.experiments.setting import COHORTS, ONE_LABEL_IS_CERTAIN, Score, collect, map_cohorts
-from tests.benchmarks.kernels import fastest, peak_memory, publish, row
+from tests.benchmarks.kernels import fastest, publish, row
 
 NUMPY_RUNS = 20  # of each cohort: long enough to meet what else the machine does, as ours do
 IN_A_ROW = 25  # single collections of Table 2 per timing: together about as long as one heap's

@@ -15,7 +15,6 @@ import functools
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -306,12 +305,6 @@ def memory(name):
             if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def peak_memory():
-    """The most memory in bytes that this process has held. A child starts from its parent's."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def publish(results, output):

@@ -22,13 +22,14 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from gtx_bayes.cli.streaming import peak_memory
 from gtx_bayes.experiments import table1
 from gtx_bayes.inference import variational
 from gtx_bayes.labels import Assessment, Labels
 from gtx_bayes.models.one_coin import OneCoin, OneCoinPrior
 from tests.benchmarks import kernels
 from tests.benchmarks.collection import every_run
-from tests.benchmarks.kernels import copies, fastest, into_held_memory, memory, peak_memory
+from tests.benchmarks.kernels import copies, fastest, into_held_memory, memory
 
 NUM_LABELERS = {"dense": 10, "long": 1000, "fit": 1000}
 PER_EXAMPLE = 5  # answers, in the long form
