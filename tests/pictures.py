@@ -70,9 +70,6 @@ PICTURES = {
 }
 """All that a command here draws."""
 
-OVERDUE: tuple[str, ...] = ("sbc",)
-"""Older than what draws them, and hours of work: to leave this list at the next `make sbc`."""
-
 TRAINED = ("figure4", "figure5", "noise_surface", "efficiency")
 """Of trainings that take an accelerator for hours; drawn by `gtx-bayes reproduce`, there."""
 
@@ -198,7 +195,6 @@ def main():
     options = parser.parse_args()
     record = recorded() if RECORD.exists() else {}
     stale = [name for name in PICTURES if record.get(name) != signature(name)]
-    stale = [name for name in stale if name not in OVERDUE]
     for name in options.names or stale:
         if not options.record:
             with tempfile.TemporaryDirectory() as folder:

@@ -2,10 +2,13 @@
 
 import re
 
+import jax
 import pytest
 
+from gtx_bayes.diagnostics.sbc import simulation_based_calibration
 from gtx_bayes.experiments import assessment, drawing, gold_curve
 from tests import pictures
+from tests.benchmarks import sbc
 
 PAGES = [pictures.ROOT / "README.md", *sorted((pictures.ROOT / "docs").rglob("*.md"))]
 
@@ -14,7 +17,7 @@ def test_up_to_date():
     record = pictures.recorded()
     stale = [name for name, found in record.items() if found != pictures.signature(name)]
     assert not stale, f'draw them anew: make pictures NAMES="{" ".join(stale)}"'
-    assert record.keys() == pictures.PICTURES.keys() - set(pictures.OVERDUE)
+    assert record.keys() == pictures.PICTURES.keys()
 
 
 def test_each_is_shown_and_has_its_command():
@@ -74,3 +77,28 @@ def test_a_method_looks_alike_everywhere():
         assert len(set(markers)) == len(markers)
     for name, look in drawing.LOOKS.items():
         assert look.items() <= drawing.MARKED_LOOKS[name].items()
+
+
+def test_calibration_is_drawn_and_written(tmp_path):
+    """Every row, by draws from the prior of what nothing is observed of."""
+    shapes = {case.names: (1, 3, 3) if case.names == "confusion" else (1,) for case in sbc.cases()}
+
+    def drawn(key, *sizes):
+        keys = jax.random.split(key, len(shapes))
+        return {
+            name: jax.random.normal(each, (*sizes, *shapes[name]))
+            for each, name in zip(keys, shapes, strict=True)
+        }
+
+    found = simulation_based_calibration(
+        jax.random.key(0),
+        lambda key: (drawn(key), None),
+        lambda key, _: drawn(key, sbc.NUM_DRAWS),
+        num_simulations=20,
+    )
+    rows = [(case, [found]) for case in sbc.cases()]
+    sbc.draw(rows, tmp_path / "sbc.png")
+    assert (tmp_path / "sbc.png").stat().st_size > 10_000
+    lines = sbc.markdown(rows)
+    assert len(lines) == 2 + len(rows) + 1  # the head, and the row of what is refused
+    assert sum("refused" in line for line in lines) == 1

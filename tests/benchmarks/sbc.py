@@ -671,7 +671,7 @@ def markdown(found):
     for case, runs in found:
         calibration = runs[-1]
         entries, worst = shown(case, calibration), calibration.worst
-        if case.model == "difficulty" and not lines[-1].startswith("| difficulty |"):
+        if case.model == "difficulty" and not any("| difficulty |" in line for line in lines):
             refused = "refused: its blocks take examples of a class for alike"
             lines.append(f"| difficulty | Gibbs | {refused} |" + " |" * 8)
         p = (sbc.as_text(each.worst.corrected_p).removeprefix("= ") for each in runs)
@@ -701,7 +701,7 @@ def verdict(case, calibration):
 
 
 def draw(found, path):
-    """Ranks of four rows of the table, and their cumulative shares."""
+    """Ranks of some rows of the table, and their cumulative shares."""
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
@@ -709,7 +709,8 @@ def draw(found, path):
 
     rows = {(case.model, case.method, case.setting): (case, runs) for case, runs in found}
     chosen = [rows[row] for row in PICTURE]
-    figure, axes = plt.subplots(2, 4, figsize=(15.0, 6.4), layout="constrained")
+    size = (3.75 * len(chosen), 6.4)
+    figure, axes = plt.subplots(2, len(chosen), figsize=size, layout="constrained")
     for (case, runs), (above, below) in zip(chosen, axes.T, strict=True):
         entry = shown(case, runs[-1])[0]
         plot_rank_histogram(entry, ax=above)
