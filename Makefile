@@ -52,6 +52,10 @@ $(VENV)/.test $(VENV)/.docs $(VENV)/.docs$(COMMA)test: $(VENV)/.%: $(BIN)/python
 demo: $(VENV)/.plain
 	$(BIN)/gtx-bayes demo --output build/demo
 
+# Compiled functions are shared between workers, the commands that tests start, and one run and the next.
+pytest test-quick test-slow sbc: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
+pytest test-quick test-slow: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+
 test: lint types pytest
 
 lint: $(VENV)/.test
@@ -62,16 +66,14 @@ types: $(VENV)/.test
 	$(BIN)/mypy --num-workers 2
 
 # All in float32; in float64 the kernels, the conjugate updates and the calibration, but for what is drawn, which is as
-# uncertain in either. Compiled functions are shared between the workers and the commands that tests start. A worker takes
-# whole files, with their fixtures and what it has traced for them, until the other has none left. Compiling is most of the
-# time: LLVM's passes are left out, but where kernels are compared with products, and no program is cut for threads.
+# uncertain in either. A worker takes whole files, with their fixtures and what it has traced for them, until the other has
+# none left. Compiling is most of the time: LLVM's passes are left out, but where kernels are compared with products, and
+# no program is cut for threads.
 FLOAT64_TESTS := $(addprefix tests/test_,log_space.py decisions.py labelers.py::TestEveryForm priors.py::TestClassConditional \
 	conjugate.py gold.py em.py gibbs.py::test_gold_alone_is_the_conjugate_beta calibration.py $(addprefix posterior.py::,\
 	test_worked_by_hand test_definition_and_kernels_against_products test_large_sums_that_cancel test_log_evidence \
 	TestCertainLabelers test_log_odds TestUpdate))
 FLOAT64_TESTS += --deselect=tests/test_gold.py::TestNuts
-pytest: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
-pytest: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 pytest: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 pytest: export XLA_FLAGS = --xla_cpu_parallel_codegen_split_count=1
 pytest: $(VENV)/.test
@@ -84,8 +86,6 @@ QUICK_TESTS := $(addprefix tests/test_,architecture.py furniture.py registry.py 
 QUICK_TESTS += $(addprefix --deselect=tests/test_,posterior.py::test_definition_and_kernels_against_products \
 	posterior.py::test_prefixes_are_the_first_answers posterior.py::test_priors posterior.py::TestCertainLabelers::test_limit \
 	terminal.py::test_every_command_names_the_next)
-test-quick: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
-test-quick: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-quick: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 test-quick: lint types
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist=worksteal -m "not slow" $(QUICK_TESTS)
@@ -93,8 +93,6 @@ test-quick: lint types
 furniture: $(VENV)/.test
 	$(BIN)/python -m tests.furniture
 
-test-slow: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
-test-slow: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -n 2 --dist=worksteal -m slow
 	$(BIN)/pytest -n 2 --dist=worksteal -m "not slow and not end_to_end" --hypothesis-profile=thorough \
@@ -149,7 +147,6 @@ paper: $(VENV)/.test
 	done
 	$(BIN)/python -m tests.benchmarks.paper build/paper --output docs/reproducing_tables.md
 
-sbc: export JAX_COMPILATION_CACHE_DIR = $(CURDIR)/build/jax-cache
 sbc: $(VENV)/.test
 	$(BIN)/python -m tests.benchmarks.sbc --output docs/sbc_table.md --plot docs/images/sbc.png
 	$(BIN)/python -m tests.pictures sbc --record

@@ -81,7 +81,8 @@ def test_a_method_looks_alike_everywhere():
 
 def test_calibration_is_drawn_and_written(tmp_path):
     """Every row, by draws from the prior of what nothing is observed of."""
-    shapes = {case.names: (1, 3, 3) if case.names == "confusion" else (1,) for case in sbc.cases()}
+    cases = sbc.cases()
+    shapes = {case.names: (1, 3, 3) if case.names == "confusion" else (1,) for case in cases}
 
     def drawn(key, *sizes):
         keys = jax.random.split(key, len(shapes))
@@ -96,7 +97,7 @@ def test_calibration_is_drawn_and_written(tmp_path):
         lambda key, _: drawn(key, sbc.NUM_DRAWS),
         num_simulations=20,
     )
-    rows = [(case, [found]) for case in sbc.cases()]
+    rows = [(case, [found]) for case in cases]
     sbc.draw(rows, tmp_path / "sbc.png")
     assert (tmp_path / "sbc.png").stat().st_size > 10_000
     lines = sbc.markdown(rows)
